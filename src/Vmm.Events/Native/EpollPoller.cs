@@ -1,0 +1,70 @@
+using System.Runtime.InteropServices;
+
+namespace Vmm.Events.Native;
+
+/// <summary>The default poller: one epoll set (epoll(7)).</summary>
+internal sealed unsafe class EpollPoller : IPoller
+{
+    private readonly ReadyEvent* _events;
+    private readonly int _eventsMax;
+    private int _set;
+    private bool _disposed;
+
+    internal EpollPoller(int eventsPerWaitMax)
+    {
+        _eventsMax = eventsPerWaitMax;
+        _set = Create();
+        _events = (ReadyEvent*)NativeMemory.AlignedAlloc((nuint)(eventsPerWaitMax * sizeof(ReadyEvent)), 64);
+    }
+
+    public Errno Add(int fd, uint bits, ulong data) => Control(Libc.EPOLL_CTL_ADD, fd, bits, data);
+
+    public Errno Modify(int fd, uint bits, ulong data)
+    {
+        Errno errno = Control(Libc.EPOLL_CTL_MOD, fd, bits, data);
+        if (errno != Errno.Invalid) return errno;
+        // EPOLLEXCLUSIVE can be set by an add only, and a set that has it cannot be modified (epoll_ctl(2)).
+        errno = Remove(fd, data);
+        return errno == Errno.None ? Add(fd, bits, data) : errno;
+    }
+
+    public Errno Remove(int fd, ulong data) => Control(Libc.EPOLL_CTL_DEL, fd, 0, data);
+
+    public ReadOnlySpan<ReadyEvent> Wait(int timeoutMs)
+    {
+        // SAFETY: _events has room for _eventsMax entries until Dispose, which the reactor calls when no wait is running.
+        int count = Libc.EpollWait(_set, _events, _eventsMax, timeoutMs);
+        if (count >= 0) return new ReadOnlySpan<ReadyEvent>(_events, count);
+        Errno errno = Libc.LastError;
+        return errno == Errno.Interrupted ? default : throw new KernelException("epoll_wait", errno);
+    }
+
+    public void Rebuild()
+    {
+        int fresh = Create();
+        _ = Libc.Close(_set);
+        _set = fresh;
+    }
+
+    public void Dispose()
+    {
+        if (_disposed) return;
+        _disposed = true;
+        _ = Libc.Close(_set);
+        // SAFETY: allocated by the constructor, freed once.
+        NativeMemory.AlignedFree(_events);
+    }
+
+    private Errno Control(int operation, int fd, uint bits, ulong data)
+    {
+        ReadyEvent interest = new() { Events = bits, Data = data };
+        // SAFETY: the kernel copies one epoll_event from a local.
+        return Libc.EpollCtl(_set, operation, fd, &interest) == 0 ? Errno.None : Libc.LastError;
+    }
+
+    private static int Create()
+    {
+        int set = Libc.EpollCreate(Libc.EPOLL_CLOEXEC);
+        return set >= 0 ? set : throw new KernelException("cannot create an epoll set", Libc.LastError);
+    }
+}

@@ -1,0 +1,48 @@
+namespace Vmm.Events;
+
+/// <summary>The Linux error numbers this library tells apart (errno(3), x86-64 values).</summary>
+public enum Errno
+{
+    /// <summary>No error.</summary>
+    None = 0,
+    /// <summary>EPERM: operation not permitted; from epoll_ctl(2): the file does not support epoll.</summary>
+    NotPermitted = 1,
+    /// <summary>ENOENT: no such file; from epoll_ctl(2): the descriptor is not in the set.</summary>
+    NoEntry = 2,
+    /// <summary>EINTR: a signal interrupted the call.</summary>
+    Interrupted = 4,
+    /// <summary>EIO: input or output error.</summary>
+    InputOutput = 5,
+    /// <summary>EBADF: not an open file descriptor.</summary>
+    BadDescriptor = 9,
+    /// <summary>EAGAIN: try again; nothing to read or no room to write.</summary>
+    Again = 11,
+    /// <summary>ENOMEM: out of memory.</summary>
+    NoMemory = 12,
+    /// <summary>EACCES: permission denied.</summary>
+    AccessDenied = 13,
+    /// <summary>EBUSY: resource busy.</summary>
+    Busy = 16,
+    /// <summary>EEXIST: it already exists; from epoll_ctl(2): the descriptor is already in the set.</summary>
+    Exists = 17,
+    /// <summary>ENODEV: no such device.</summary>
+    NoDevice = 19,
+    /// <summary>EISDIR: it is a directory.</summary>
+    IsDirectory = 21,
+    /// <summary>EINVAL: invalid argument.</summary>
+    Invalid = 22,
+    /// <summary>ENFILE: too many open files in the system.</summary>
+    SystemFileLimit = 23,
+    /// <summary>EMFILE: too many open files in the process.</summary>
+    ProcessFileLimit = 24,
+    /// <summary>ENOSPC: no space left; from epoll_ctl(2): the limit of epoll watches is reached.</summary>
+    NoSpace = 28,
+    /// <summary>EPIPE: the reader is gone.</summary>
+    BrokenPipe = 32,
+    /// <summary>ENOSYS: the kernel does not know the call.</summary>
+    NotImplemented = 38,
+    /// <summary>EOPNOTSUPP: the operation is not supported by this file.</summary>
+    NotSupported = 95,
+    /// <summary>ECANCELED: the operation was cancelled.</summary>
+    Canceled = 125,
+}

@@ -1,0 +1,27 @@
+using Vmm.Events.Native;
+
+namespace Vmm.Events;
+
+/// <summary>
+/// How a reactor waits. One virtual call per wait, none per event. Used by the reactor's thread only.
+/// </summary>
+internal interface IPoller : IDisposable
+{
+    /// <summary>Starts to watch a descriptor.</summary>
+    /// <returns>What the kernel said.</returns>
+    Errno Add(int fd, uint bits, ulong data);
+
+    /// <summary>Changes the interest in a descriptor, or re-arms a one-shot one.</summary>
+    Errno Modify(int fd, uint bits, ulong data);
+
+    /// <summary>Stops watching. No event of it is reported by any later wait.</summary>
+    Errno Remove(int fd, ulong data);
+
+    /// <summary>Waits for events; an interrupted wait gives none.</summary>
+    /// <param name="timeoutMs">Milliseconds; -1 waits for ever, 0 not at all.</param>
+    /// <returns>The events, valid until the next call.</returns>
+    ReadOnlySpan<ReadyEvent> Wait(int timeoutMs);
+
+    /// <summary>Forgets every watch, in the kernel too; the reactor adds the live ones again.</summary>
+    void Rebuild();
+}

@@ -1,0 +1,30 @@
+namespace Vmm.Events;
+
+/// <summary>
+/// What a handler may do to the reactor that called it. It is valid on the reactor's own thread only; other threads use a
+/// <see cref="RemoteEndpoint"/>. This is the interface to mock in a test of a handler.
+/// </summary>
+public interface IReactor
+{
+    /// <summary>
+    /// Watches a subscription's descriptor from the next wait on. The reactor takes the descriptor over: it stays open until the
+    /// subscription is removed, and is closed then.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The descriptor is watched already, or is that of the running handler, which removed itself.</exception>
+    /// <exception cref="ObjectDisposedException">The descriptor is closed.</exception>
+    /// <exception cref="KernelException">
+    /// The kernel refused: <see cref="Errno.NotPermitted"/> for a file that cannot be polled, <see cref="Errno.NoSpace"/> at the limit of watches.
+    /// </exception>
+    void Add(Subscription subscription);
+
+    /// <summary>Changes what a subscription wants to hear; re-arms a one-shot one.</summary>
+    /// <exception cref="InvalidOperationException">The subscription is not registered here.</exception>
+    void Modify(Subscription subscription, Interest interest);
+
+    /// <summary>
+    /// Stops watching, and closes the descriptor: now, or when the running handler ends if it is its own. The handler does not run again,
+    /// not even for an event that was reported before.
+    /// </summary>
+    /// <returns>False if the subscription is not registered here.</returns>
+    bool Remove(Subscription subscription);
+}

@@ -1,0 +1,245 @@
+using System.Diagnostics.CodeAnalysis;
+using Vmm.Events.Native;
+
+namespace Vmm.Events;
+
+/// <summary>
+/// A single-threaded event loop. The kernel hands back, with each ready descriptor, the address of the slot that names its handler; other
+/// threads reach the loop through <see cref="Remote"/>.
+/// </summary>
+/// <remarks>
+/// The reactor belongs to the thread that made it, until another thread first runs it; from then on to that thread. Every member but
+/// <see cref="Remote"/> throws <see cref="InvalidOperationException"/> on any other thread.
+/// </remarks>
+public sealed partial class Reactor : IReactor, IDisposable
+{
+    /// <summary>In a slot's bits: a one-shot interest that fired and was not modified since. No EPOLL… bit has this value.</summary>
+    private const uint DisarmedBit = 1u << 27;
+
+    private readonly ReactorOptions _options;
+    private readonly IPoller _poller;
+    private readonly SlotTable _slots = new();
+    private readonly RemoteEndpoint _remote;
+    private int[] _slotOfFd = new int[64];
+    private int _ownerThreadId = Environment.CurrentManagedThreadId;
+    private bool _disposed;
+
+    /// <summary>Makes a reactor with nothing to watch.</summary>
+    /// <param name="options">How it behaves; null for the defaults.</param>
+    /// <exception cref="KernelException">The process has no descriptor left.</exception>
+    public Reactor(ReactorOptions? options = null)
+    {
+        _options = options ?? new ReactorOptions();
+        _options.Validate();
+        _poller = new EpollPoller(_options.EventsPerWaitMax);
+        _remote = new RemoteEndpoint(this);
+        Add(_remote.Wakeful);
+    }
+
+    /// <summary>For messages and measurements.</summary>
+    public string Name => _options.Name;
+
+    /// <summary>How other threads reach this reactor. Thread-safe; may be asked for on any thread.</summary>
+    public RemoteEndpoint Remote => _remote;
+
+    /// <summary>What the reactor did so far.</summary>
+    public ReactorStatistics Statistics
+    {
+        get
+        {
+            CheckThread();
+            return new ReactorStatistics(_waits, _events - _remote.WakeUps, _ghosts, _rebuilds, _failures, _remote.CallsRun, _remote.WakeUps,
+                _allocatedBytes + AllocatedInThisRun);
+        }
+    }
+
+    internal ReactorOptions Options => _options;
+
+    internal bool IsOwnThread => Environment.CurrentManagedThreadId == Volatile.Read(ref _ownerThreadId);
+
+    /// <inheritdoc/>
+    public void Add(Subscription subscription)
+    {
+        ArgumentNullException.ThrowIfNull(subscription);
+        CheckUsable();
+        if (subscription.IsRegistered)
+            throw new InvalidOperationException($"{subscription.Name} is registered already");
+        if (ReferenceEquals(subscription.Handle, _selfRemoved?.Handle))
+            throw new InvalidOperationException($"{subscription.Handle} was removed by its own handler and closes when that ends: add a duplicate of it");
+
+        bool held = false;
+        subscription.Handle.DangerousAddRef(ref held);
+        try
+        {
+            Watch(subscription, (int)subscription.Handle.DangerousGetHandle());
+            held = false;
+        }
+        finally
+        {
+            if (held) subscription.Handle.DangerousRelease();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Modify(Subscription subscription, Interest interest)
+    {
+        ArgumentNullException.ThrowIfNull(subscription);
+        CheckUsable();
+        if (subscription.Registrar != this)
+            throw new InvalidOperationException($"{subscription.Name} is not registered in reactor '{Name}'");
+
+        ref Slot slot = ref _slots[subscription.SlotIndex];
+        ulong data = ThinPointer.To(ref slot);
+        Errno errno = _poller.Modify(slot.Fd, interest.Bits, data);
+        // A set that was rebuilt does not hold the one-shot subscriptions that had fired.
+        if (errno == Errno.NoEntry && slot.Bits == DisarmedBit) errno = _poller.Add(slot.Fd, interest.Bits, data);
+        if (errno != Errno.None) throw Refused("modify", subscription, errno);
+        slot.Bits = interest.Bits;
+        subscription.Interest = interest;
+    }
+
+    /// <inheritdoc/>
+    public bool Remove(Subscription subscription)
+    {
+        ArgumentNullException.ThrowIfNull(subscription);
+        CheckUsable();
+        if (subscription.Registrar != this) return false;
+        bool isSelf = _dispatching && SlotTable.TargetOf(_currentData) == subscription;
+        Unwatch(subscription);
+        if (isSelf) _selfRemoved = subscription; else Close(subscription.Handle);
+        return true;
+    }
+
+    /// <summary>
+    /// Stops watching and leaves the descriptor open, for another reactor or another use. Not from inside the subscription's own handler.
+    /// </summary>
+    /// <returns>False if the subscription is not registered here.</returns>
+    public bool Detach(Subscription subscription)
+    {
+        ArgumentNullException.ThrowIfNull(subscription);
+        CheckUsable();
+        if (subscription.Registrar != this) return false;
+        Unwatch(subscription);
+        subscription.Handle.DangerousRelease();
+        return true;
+    }
+
+    /// <summary>The live subscription of a descriptor number.</summary>
+    /// <returns>False if none is registered here.</returns>
+    public bool TryFind(int fd, [NotNullWhen(true)] out Subscription? subscription)
+    {
+        CheckUsable();
+        int index = (uint)fd < (uint)_slotOfFd.Length ? _slotOfFd[fd] - 1 : -1;
+        subscription = index < 0 ? null : _slots[index].Target;
+        if (ReferenceEquals(subscription, _remote.Wakeful)) subscription = null;
+        return subscription is not null;
+    }
+
+    /// <summary>Ends the reactor and hands back its subscriptions, in the order of their slots, with their descriptors open.</summary>
+    public IReadOnlyList<Subscription> TakeApart()
+    {
+        CheckUsable();
+        ThrowIfInTurn("take the reactor apart");
+        List<Subscription> subscriptions = LiveSubscriptions();
+        foreach (Subscription subscription in subscriptions) Detach(subscription);
+        Dispose();
+        return subscriptions;
+    }
+
+    /// <summary>Removes every subscription and closes its descriptor. Pending remote calls fail with <see cref="ReactorStoppedException"/>.</summary>
+    /// <exception cref="InvalidOperationException">Called from a handler, or from another thread than the reactor's.</exception>
+    public void Dispose()
+    {
+        if (_disposed) return;
+        CheckThread();
+        ThrowIfInTurn("dispose the reactor");
+        foreach (Subscription subscription in LiveSubscriptions()) Remove(subscription);
+        Remove(_remote.Wakeful);
+        _disposed = true;
+        _remote.Stop();
+        _poller.Dispose();
+    }
+
+    private List<Subscription> LiveSubscriptions()
+    {
+        List<Subscription> live = [];
+        for (int i = 0; i < _slots.Capacity; i++)
+        {
+            if (_slots[i].Target is { } target && target != _remote.Wakeful) live.Add(target);
+        }
+        return live;
+    }
+
+    private void Watch(Subscription subscription, int fd)
+    {
+        if (fd >= _slotOfFd.Length) Array.Resize(ref _slotOfFd, Math.Max(fd + 1, _slotOfFd.Length * 2));
+        if (_slotOfFd[fd] != 0)
+            throw new InvalidOperationException($"{subscription.Handle} is watched already, by {_slots[_slotOfFd[fd] - 1].Target?.Name}");
+
+        int index = _slots.Rent();
+        ref Slot slot = ref _slots[index];
+        Errno errno = _poller.Add(fd, subscription.Interest.Bits, ThinPointer.To(ref slot));
+        if (errno != Errno.None)
+        {
+            _slots.Retire(index, _turn, _dispatching);
+            throw Refused("watch", subscription, errno);
+        }
+        slot.Target = subscription;
+        slot.Fd = fd;
+        slot.Bits = subscription.Interest.Bits;
+        _slotOfFd[fd] = index + 1;
+        subscription.SlotIndex = index;
+        subscription.Registrar = this;
+        subscription.Owner?.Registered(subscription);
+    }
+
+    private void Unwatch(Subscription subscription)
+    {
+        int index = subscription.SlotIndex;
+        ref Slot slot = ref _slots[index];
+        // A descriptor that was closed behind our back is not in the set any more, or its number is another's. What the kernel
+        // still reports for it is a ghost, and a ghost that comes back makes us rebuild the set.
+        _ = _poller.Remove(slot.Fd, ThinPointer.To(ref slot));
+        _slotOfFd[slot.Fd] = 0;
+        _slots.Retire(index, _turn, _dispatching);
+        subscription.SlotIndex = -1;
+        subscription.Registrar = null;
+        subscription.Owner?.Removed(subscription);
+    }
+
+    private static void Close(OwnedFd handle)
+    {
+        handle.DangerousRelease();
+        handle.Dispose();
+    }
+
+    private KernelException Refused(string verb, Subscription subscription, Errno errno) => new(
+        $"reactor '{Name}' cannot {verb} {subscription.Name}", errno, errno switch
+        {
+            Errno.NotPermitted => "a regular file is always ready and cannot be polled, use a completion ring",
+            Errno.NoSpace => "raise /proc/sys/fs/epoll/max_user_watches",
+            Errno.BadDescriptor or Errno.NoEntry => "it was closed behind the reactor's back",
+            Errno.Invalid => "an exclusive interest takes only readable, writable, edge-triggered and wake-up beside it",
+            _ => null,
+        });
+
+    private void CheckUsable()
+    {
+        CheckThread();
+        ObjectDisposedException.ThrowIf(_disposed, this);
+    }
+
+    private void CheckThread()
+    {
+        int owner = Volatile.Read(ref _ownerThreadId);
+        if (owner == Environment.CurrentManagedThreadId) return;
+        // Nobody runs it since its last run ended: it belongs to whoever comes first.
+        if (owner == NoThread && Interlocked.CompareExchange(ref _ownerThreadId, Environment.CurrentManagedThreadId, NoThread) == NoThread) return;
+        throw new InvalidOperationException($"reactor '{Name}' belongs to another thread: reach it through its remote endpoint");
+    }
+
+    private void ThrowIfInTurn(string what)
+    {
+        if (_inTurn) throw new InvalidOperationException($"a handler cannot {what}");
+    }
+}

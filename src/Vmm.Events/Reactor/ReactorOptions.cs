@@ -1,0 +1,43 @@
+namespace Vmm.Events;
+
+/// <summary>What happens when a handler throws.</summary>
+public enum HandlerFailurePolicy
+{
+    /// <summary>The subscriber of the handler is removed and disposed, the failure is reported, the batch goes on.</summary>
+    RemoveSubscriber,
+    /// <summary>The reactor stops, and its run rethrows.</summary>
+    StopReactor,
+}
+
+/// <summary>A handler or a remote call that threw.</summary>
+/// <param name="Source">Whose it was: a subscription's name, or the kind of the call.</param>
+/// <param name="Exception">What it threw.</param>
+public readonly record struct HandlerFailure(string Source, Exception Exception);
+
+/// <summary>How a reactor behaves. Read once, when the reactor is made.</summary>
+public sealed record ReactorOptions
+{
+    /// <summary>For messages, measurements and the thread's name.</summary>
+    public string Name { get; init; } = "reactor";
+
+    /// <summary>What happens when a handler throws.</summary>
+    public HandlerFailurePolicy HandlerFailurePolicy { get; init; } = HandlerFailurePolicy.RemoveSubscriber;
+
+    /// <summary>Told of each failure of a handler, on the reactor's thread. By default a line on standard error.</summary>
+    public Action<HandlerFailure> OnHandlerFailure { get; init; } =
+        failure => Console.Error.WriteLine($"handler of {failure.Source} failed: {failure.Exception}");
+
+    /// <summary>Most remote calls run between two waits (invariant I7).</summary>
+    public int RemoteCallsPerTurnMax { get; init; } = 64;
+
+    /// <summary>Most events taken by one wait. Bounds the batch, and so the memory for it: 12 bytes each.</summary>
+    public int EventsPerWaitMax { get; init; } = 1024;
+
+    internal void Validate()
+    {
+        ArgumentException.ThrowIfNullOrEmpty(Name);
+        ArgumentNullException.ThrowIfNull(OnHandlerFailure);
+        ArgumentOutOfRangeException.ThrowIfLessThan(RemoteCallsPerTurnMax, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(EventsPerWaitMax, 1);
+    }
+}

@@ -1,0 +1,28 @@
+namespace Vmm.Events;
+
+/// <summary>
+/// Wakes one handler on a reactor's thread, from any thread, without allocating. Any number of rings before the handler starts are one
+/// call of it; a ring while it runs is one more. While the reactor is awake a ring costs no system call.
+/// </summary>
+public sealed class Doorbell : RemoteCall
+{
+    private readonly RemoteEndpoint _endpoint;
+    private readonly Action<IReactor> _handler;
+
+    internal Doorbell(RemoteEndpoint endpoint, Action<IReactor> handler)
+    {
+        _endpoint = endpoint;
+        _handler = handler;
+    }
+
+    /// <summary>Asks for one call of the handler after now.</summary>
+    /// <exception cref="ReactorStoppedException">The reactor stopped: nobody hears it.</exception>
+    public void Ring() => _endpoint.Post(this);
+
+    /// <summary>Asks for one call of the handler after now.</summary>
+    /// <returns>False if the reactor stopped: nobody hears it.</returns>
+    public bool TryRing() => _endpoint.TryPost(this);
+
+    /// <inheritdoc/>
+    protected internal override void Run(IReactor reactor) => _handler(reactor);
+}

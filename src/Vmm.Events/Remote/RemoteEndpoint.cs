@@ -1,0 +1,241 @@
+namespace Vmm.Events;
+
+/// <summary>
+/// How threads that do not own a reactor reach it. Thread-safe, cheap to share. What is handed to it runs on the reactor's thread in the
+/// order it came in, or fails with <see cref="ReactorStoppedException"/>: nothing is lost in silence.
+/// </summary>
+public sealed class RemoteEndpoint
+{
+    private const int Awaken = 0;
+    private const int Asleep = 1;
+
+    private readonly Reactor _reactor;
+    private readonly RemoteQueue _queue = new();
+    private readonly Lock _popLock = new();
+    private int _sleep = Awaken;
+    private volatile bool _stopped;
+
+    internal RemoteEndpoint(Reactor reactor)
+    {
+        _reactor = reactor;
+        Wakeful = Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => WakeUps++);
+    }
+
+    /// <summary>The subscription of the wake-up eventfd: edge-triggered, never drained.</summary>
+    internal Subscription<EventFd> Wakeful { get; }
+
+    internal long WakeUps { get; private set; }
+
+    internal long CallsRun { get; private set; }
+
+    /// <summary>The name of the reactor behind this endpoint.</summary>
+    public string ReactorName => _reactor.Name;
+
+    /// <summary>Whether the calling thread is the reactor's own.</summary>
+    public bool IsReactorThread => _reactor.IsOwnThread;
+
+    /// <summary>Has the reactor run something, soon, and does not wait.</summary>
+    /// <exception cref="ReactorStoppedException">The reactor stopped. If it stops later, before the call could run, that is reported to
+    /// <see cref="ReactorOptions.OnHandlerFailure"/>.</exception>
+    public void Post(Action<IReactor> call)
+    {
+        ArgumentNullException.ThrowIfNull(call);
+        Post(new ActionCall(this, call));
+    }
+
+    /// <summary>Has the reactor run a pre-allocated call, soon, and does not wait or allocate.</summary>
+    /// <returns>False if it was queued already: it will run once for both.</returns>
+    /// <exception cref="ReactorStoppedException">The reactor stopped.</exception>
+    public bool Post(RemoteCall call)
+    {
+        ArgumentNullException.ThrowIfNull(call);
+        if (_stopped) throw new ReactorStoppedException(ReactorName);
+        return TryPost(call, out bool queued) ? queued : throw new ReactorStoppedException(ReactorName);
+    }
+
+    /// <summary>As <see cref="Post(RemoteCall)"/>, for callers that outlive the reactor.</summary>
+    /// <returns>False if the reactor stopped: the call will not run.</returns>
+    public bool TryPost(RemoteCall call)
+    {
+        ArgumentNullException.ThrowIfNull(call);
+        return TryPost(call, out _);
+    }
+
+    /// <summary>Makes a doorbell for a handler.</summary>
+    public Doorbell CreateDoorbell(Action<IReactor> handler)
+    {
+        ArgumentNullException.ThrowIfNull(handler);
+        return new Doorbell(this, handler);
+    }
+
+    /// <summary>Runs a function on the reactor's thread and waits for its result.</summary>
+    /// <param name="function">What to run. What it throws is thrown here.</param>
+    /// <param name="timeout">Longest wait; null waits for ever. A call that has not started by then never does.</param>
+    /// <param name="cancellation">Gives up waiting; a call that has not started by then never does.</param>
+    /// <exception cref="InvalidOperationException">Called on the reactor's own thread, which would wait for itself.</exception>
+    /// <exception cref="TimeoutException">The time was up. A call that had started goes on, its result is dropped.</exception>
+    /// <exception cref="OperationCanceledException">Cancelled. A call that had started goes on, its result is dropped.</exception>
+    /// <exception cref="ReactorStoppedException">The reactor stopped before the call ran.</exception>
+    public T Invoke<T>(Func<IReactor, T> function, TimeSpan? timeout = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(function);
+        if (IsReactorThread)
+            throw new InvalidOperationException($"this is the thread of reactor '{ReactorName}': call the function instead of waiting for yourself");
+        InvokeCall<T> call = new(function);
+        Post(call);
+        return call.Wait(timeout, cancellation);
+    }
+
+    /// <inheritdoc cref="Invoke{T}"/>
+    public void Invoke(Action<IReactor> function, TimeSpan? timeout = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(function);
+        Invoke(reactor =>
+        {
+            function(reactor);
+            return true;
+        }, timeout, cancellation);
+    }
+
+    /// <summary>Runs a function on the reactor's thread and gives a task of its result. May be called on the reactor's own thread.</summary>
+    /// <inheritdoc cref="Invoke{T}" path="/param"/>
+    public Task<T> InvokeAsync<T>(Func<IReactor, T> function, TimeSpan? timeout = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(function);
+        InvokeCall<T> call = new(function);
+        if (!TryPost(call)) return Task.FromException<T>(new ReactorStoppedException(ReactorName));
+        return call.WaitAsync(timeout, cancellation);
+    }
+
+    /// <summary>Runs at most <paramref name="callsMax"/> calls, on the reactor's thread.</summary>
+    internal int RunCalls(int callsMax)
+    {
+        int run = 0;
+        while (run < callsMax && !_reactor.StopRequested && _queue.Pop() is { } call)
+        {
+            run++;
+            // Cleared before the work starts, with a full fence: a post from now on is heard by a later run.
+            Interlocked.Exchange(ref call.Queued, 0);
+            try
+            {
+                call.Run(_reactor);
+            }
+            catch (Exception exception)
+            {
+                _reactor.FailCall(call, exception);
+            }
+        }
+        CallsRun += run;
+        return run;
+    }
+
+    /// <summary>Tells the producers that the reactor is about to block.</summary>
+    /// <returns>False if it must not: something is queued.</returns>
+    internal bool TryAnnounceSleep()
+    {
+        Interlocked.Exchange(ref _sleep, Asleep);
+        if (!_queue.HasEntry && !_reactor.StopRequested) return true;
+        Volatile.Write(ref _sleep, Awaken);
+        return false;
+    }
+
+    internal void Awake() => Volatile.Write(ref _sleep, Awaken);
+
+    /// <summary>Wakes the reactor if it announced that it sleeps; of several producers one pays for it.</summary>
+    internal void Wake()
+    {
+        Interlocked.MemoryBarrier();
+        if (Volatile.Read(ref _sleep) != Asleep || Interlocked.Exchange(ref _sleep, Awaken) != Asleep) return;
+        try
+        {
+            Wakeful.Fd.Signal();
+        }
+        catch (ObjectDisposedException)
+        {
+            // The reactor woke by itself and is gone: what was queued is failed by Stop or by the pusher.
+        }
+    }
+
+    /// <summary>Fails what is queued, and everything after.</summary>
+    internal void Stop()
+    {
+        _stopped = true;
+        Interlocked.MemoryBarrier();
+        FailQueued();
+    }
+
+    private bool TryPost(RemoteCall call, out bool queued)
+    {
+        queued = false;
+        if (_stopped) return false;
+        if (Interlocked.Exchange(ref call.Queued, 1) != 0) return true;
+        queued = true;
+        _queue.Push(call);
+        Wake();
+        // Pushed behind the back of a stop: whoever sees it first fails it, so the caller hears it from there.
+        if (_stopped) FailQueued();
+        return true;
+    }
+
+    private void FailQueued()
+    {
+        ReactorStoppedException reason = new(ReactorName);
+        lock (_popLock)
+        {
+            while (_queue.Pop() is { } call)
+            {
+                Volatile.Write(ref call.Queued, 0);
+                call.Abandon(reason);
+            }
+        }
+    }
+
+    private sealed class ActionCall(RemoteEndpoint endpoint, Action<IReactor> action) : RemoteCall
+    {
+        protected internal override void Run(IReactor reactor) => action(reactor);
+
+        protected internal override void Abandon(ReactorStoppedException reason) =>
+            endpoint._reactor.Report(new HandlerFailure("a posted call", reason));
+    }
+
+    private sealed class InvokeCall<T>(Func<IReactor, T> function) : RemoteCall
+    {
+        private const int Waiting = 0;
+        private const int Started = 1;
+        private const int GivenUp = 2;
+
+        private readonly TaskCompletionSource<T> _result = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private int _state = Waiting;
+
+        protected internal override void Run(IReactor reactor)
+        {
+            if (Interlocked.CompareExchange(ref _state, Started, Waiting) != Waiting) return;
+            try
+            {
+                _result.SetResult(function(reactor));
+            }
+            catch (Exception exception)
+            {
+                // The caller's exception, not the reactor's: it is thrown where the result is awaited.
+                _result.SetException(exception);
+            }
+        }
+
+        protected internal override void Abandon(ReactorStoppedException reason) => _result.TrySetException(reason);
+
+        internal T Wait(TimeSpan? timeout, CancellationToken cancellation) => WaitAsync(timeout, cancellation).GetAwaiter().GetResult();
+
+        internal async Task<T> WaitAsync(TimeSpan? timeout, CancellationToken cancellation)
+        {
+            try
+            {
+                return await _result.Task.WaitAsync(timeout ?? Timeout.InfiniteTimeSpan, cancellation).ConfigureAwait(false);
+            }
+            catch (Exception exception) when (exception is TimeoutException or OperationCanceledException && !_result.Task.IsCompleted)
+            {
+                Interlocked.CompareExchange(ref _state, GivenUp, Waiting);
+                throw;
+            }
+        }
+    }
+}

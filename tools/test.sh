@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Builds everything, runs every test, and ends with one line: N passed, N failed, N skipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+need=()
+command -v cc >/dev/null || need+=(gcc libc6-dev)
+if [ "${#need[@]}" -gt 0 ]; then
+  sudo=""; [ "$(id -u)" -eq 0 ] || sudo=sudo
+  $sudo apt-get update -qq
+  $sudo apt-get install -y -qq "${need[@]}" >/dev/null
+fi
+
+dotnet build vmm.sln -c Release -v quiet --nologo
+dotnet format vmm.sln --no-restore --verify-no-changes
+
+passed=0 failed=0 skipped=0 status=0
+for project in tests/*/*.csproj; do
+  log=$(mktemp)
+  dotnet test "$project" -c Release --no-build --nologo 2>&1 | tee "$log" || status=1
+  count() { { grep -oE "$1: +[0-9]+" "$log" || true; } | tail -n 1 | grep -oE '[0-9]+' || echo 0; }
+  passed=$((passed + $(count Passed)))
+  failed=$((failed + $(count Failed)))
+  skipped=$((skipped + $(count Skipped)))
+  rm -f "$log"
+done
+
+[ "$failed" -eq 0 ] || status=1
+[ "$passed" -gt 0 ] || status=1
+echo "$passed passed, $failed failed, $skipped skipped"
+exit "$status"
