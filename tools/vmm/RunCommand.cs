@@ -1,0 +1,32 @@
+using System.CommandLine;
+
+namespace Vmm.Tool;
+
+/// <summary><c>vmm run</c>: the devices of one machine, hosted for a simulated guest.</summary>
+internal static class RunCommand
+{
+    internal static Command Create()
+    {
+        Option<string[]> disks = new("--disk") { HelpName = "PATH[,ro]", Description = "A raw image; may be given several times. Without one a 64 MiB scratch image is made." };
+        Option<int> vcpus = new("--vcpus") { HelpName = "N", Description = "Virtual CPUs, 1 to 64.", DefaultValueFactory = _ => 1 };
+        Option<int> memory = new("--memory") { HelpName = "MIB", Description = "Guest memory in MiB, 16 to 65536.", DefaultValueFactory = _ => 256 };
+        Option<string?> exec = new("--exec") { HelpName = "COMMANDS", Description = "Guest commands, separated by ';'. Without them the guest's console is yours; try 'help'." };
+        Option<StatsFormat> stats = new("--stats") { HelpName = "table|json", Description = "How the closing statistics are printed.", DefaultValueFactory = _ => StatsFormat.Table };
+
+        Command command = new("run", "Run a simulated guest on real devices: real eventfds, real guest memory, real disk images. Needs no privilege.")
+        {
+            disks, vcpus, memory, exec, stats,
+        };
+        command.SetAction((parsed, _) => throw new UsageException("not yet"));
+        return command;
+    }
+}
+
+/// <summary>How statistics are printed.</summary>
+internal enum StatsFormat
+{
+    /// <summary>A table for people.</summary>
+    Table,
+    /// <summary>One line of JSON, the last of standard output.</summary>
+    Json,
+}
