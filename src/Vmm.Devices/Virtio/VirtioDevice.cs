@@ -1,3 +1,5 @@
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using Vmm.Events;
 
 namespace Vmm.Devices;
@@ -19,9 +21,11 @@ public sealed record DeviceActivation(
 
 /// <summary>
 /// A virtio device. It declares its features, configuration and queues and reacts to kicks; it does not know which transport or vCPU is on
-/// the other side. The transport calls the lifecycle members on the reactor that owns the device (queue members: that serves the queue).
+/// the other side. The transport calls the lifecycle members on the reactor that owns the device (queue members: that serves the queue),
+/// in this order: <see cref="Activate"/>, then any number of <see cref="StartQueue"/> and <see cref="StopQueue"/>, each queue for itself, then,
+/// with every queue quiet, <see cref="Reset"/>; and from the start if the driver comes back.
 /// </summary>
-public abstract class VirtioDevice : IDisposable
+public abstract partial class VirtioDevice : IDisposable
 {
     /// <summary>Most chains one queue may take before the others get their turn: a driver that keeps its ring full starves nobody.</summary>
     internal const int ChainsPerTurnMax = 256;
@@ -53,8 +57,17 @@ public abstract class VirtioDevice : IDisposable
     /// <summary>Its configuration space. Thread-safe.</summary>
     public ConfigSpace Config { get; }
 
+    /// <summary>Where it says what went wrong. Set before it is activated.</summary>
+    public ILogger Logger { get; set; } = NullLogger.Instance;
+
     /// <summary>The device-type feature bits it offers; the transport adds those of rings and of itself.</summary>
     public virtual ulong Features => 0;
+
+    /// <summary>
+    /// Whether its queues share no state that is not thread-safe, so that each may be served by a reactor of its own. Otherwise all are served
+    /// by the device's reactor.
+    /// </summary>
+    public virtual bool QueuesAreIndependent => false;
 
     /// <summary>Whether a subset of the offered features works; a FEATURES_OK on one that does not is refused (virtio 1.2 § 2.2).</summary>
     public virtual bool AcceptsFeatures(ulong features) => true;
@@ -93,6 +106,15 @@ public abstract class VirtioDevice : IDisposable
     {
     }
 
+    /// <summary>
+    /// Serves a queue as if it had been kicked: for something that happened on the host side, such as input for buffers that wait. On the
+    /// queue's thread; nothing if the queue does not run.
+    /// </summary>
+    protected void ServeQueue(int index)
+    {
+        if ((uint)index < (uint)_running.Length) _running[index]?.Serve();
+    }
+
     /// <summary>Transport: the driver is ready.</summary>
     public void Activate(DeviceActivation activation)
     {
@@ -102,16 +124,24 @@ public abstract class VirtioDevice : IDisposable
         OnActivate(activation);
     }
 
-    /// <summary>Transport: a queue starts. The reactor takes the kick over; call on its thread.</summary>
+    /// <summary>Transport: a queue starts; the device must be active and the queue not running.</summary>
+    /// <param name="queue">The queue.</param>
+    /// <param name="kick">
+    /// What the driver's kicks ring. The reactor takes this descriptor over and closes it when the queue stops: hand in a duplicate if the
+    /// transport needs it for longer.
+    /// </param>
+    /// <param name="reactor">The reactor that serves the queue; call on its thread.</param>
     public void StartQueue(VirtQueue queue, EventFd kick, IReactor reactor)
     {
         ArgumentNullException.ThrowIfNull(queue);
+        ArgumentNullException.ThrowIfNull(kick);
+        if (_running[queue.Index] is not null) throw new InvalidOperationException($"queue {queue.Index} of {Name} runs already");
         KickSource source = new(this, queue, kick);
         source.RegisterInto(reactor);
         _running[queue.Index] = source;
         OnQueueStarted(queue);
         // What the driver made available before the kick was watched must not wait for the next one.
-        kick.Signal();
+        source.ServeLater();
     }
 
     /// <summary>Transport: a queue stops. Its kick is closed.</summary>
@@ -155,36 +185,55 @@ public abstract class VirtioDevice : IDisposable
     {
     }
 
-    /// <summary>One kick: serve the queue until it is empty or its turn is over, with kicks switched off meanwhile.</summary>
-    private void Serve(VirtQueue queue, EventFd kick)
-    {
-        Action<VirtQueue> onKick = _queues[queue.Index].OnKick;
-        queue.BeginTurn(ChainsPerTurnMax);
-        bool more;
-        do
-        {
-            queue.DisableKicks();
-            int left = queue.TurnBudget;
-            onKick(queue);
-            queue.Publish();
-            // A handler that took nothing waits for its host side; asking it again at once would spin.
-            more = queue.EnableKicks() && queue.TurnBudget != left;
-        }
-        while (more && queue.TurnBudget > 0);
-        if (more) kick.Signal();
-    }
-
     /// <summary>A queue's doorbell: kick → serve, one virtual call.</summary>
     private sealed class KickSource(VirtioDevice device, VirtQueue queue, EventFd kick) : Subscription<EventFd>(kick, Interest.Doorbell)
     {
+        private bool _ownKick;
+
         internal VirtQueue Queue => queue;
 
         public override string Name => $"{device.Name}/{device._queues[queue.Index].Name}";
 
+        /// <summary>Serves the queue until it is empty or its turn is over, with kicks switched off meanwhile.</summary>
+        internal void Serve()
+        {
+            Action<VirtQueue> onKick = device._queues[queue.Index].OnKick;
+            queue.BeginTurn(ChainsPerTurnMax);
+            bool more;
+            do
+            {
+                queue.DisableKicks();
+                int left = queue.TurnBudget;
+                onKick(queue);
+                queue.Publish();
+                // A handler that took nothing waits for its host side; asking it again at once would spin.
+                more = queue.EnableKicks() && queue.TurnBudget != left;
+            }
+            while (more && queue.TurnBudget > 0);
+            if (more) ServeLater();
+        }
+
+        /// <summary>Serves the queue in a later turn, after the others had theirs.</summary>
+        internal void ServeLater()
+        {
+            _ownKick = true;
+            Fd.Signal();
+        }
+
         protected override void Dispatch(Readiness ready, IReactor reactor)
         {
-            queue.CountKick();
-            device.Serve(queue, Fd);
+            if (!_ownKick) queue.CountKick();
+            _ownKick = false;
+            try
+            {
+                Serve();
+            }
+            catch
+            {
+                // A bug of the device. The reactor reports it and drops this queue; the driver must not wait for it in silence.
+                device.Activation?.Interrupt.SignalNeedsReset();
+                throw;
+            }
         }
     }
 }
