@@ -10,15 +10,22 @@ public interface IReactor
     /// Watches a subscription's descriptor from the next wait on. The reactor takes the descriptor over: it stays open until the
     /// subscription is removed, and is closed then.
     /// </summary>
-    /// <exception cref="InvalidOperationException">The descriptor is watched already, or is that of the running handler, which removed itself.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// The descriptor is watched already, or is that of the running handler, which removed itself, or another source of its subscriber is in
+    /// another reactor.
+    /// </exception>
     /// <exception cref="ObjectDisposedException">The descriptor is closed.</exception>
     /// <exception cref="KernelException">
     /// The kernel refused: <see cref="Errno.NotPermitted"/> for a file that cannot be polled, <see cref="Errno.NoSpace"/> at the limit of watches.
     /// </exception>
     void Add(Subscription subscription);
 
-    /// <summary>Changes what a subscription wants to hear; re-arms a one-shot one.</summary>
+    /// <summary>
+    /// Changes what a subscription wants to hear; re-arms a one-shot one. An event of it that was reported before, in the batch that is being
+    /// handled, still comes.
+    /// </summary>
     /// <exception cref="InvalidOperationException">The subscription is not registered here.</exception>
+    /// <exception cref="KernelException">The kernel refused; the old interest holds.</exception>
     void Modify(Subscription subscription, Interest interest);
 
     /// <summary>

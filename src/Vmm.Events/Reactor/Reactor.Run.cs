@@ -20,7 +20,7 @@ public sealed partial class Reactor
     private Subscription? _selfRemoved;
     private ExceptionDispatchInfo? _fatal;
     private bool _inTurn;
-    private bool _running;
+    private volatile bool _running;
     private bool _dispatching;
     private bool _ghostCameBack;
     private volatile bool _stopRequested;
@@ -29,6 +29,9 @@ public sealed partial class Reactor
     internal bool StopRequested => _stopRequested;
 
     private long AllocatedInThisRun => _running ? GC.GetAllocatedBytesForCurrentThread() - _allocatedAtStart : 0;
+
+    /// <summary>Events handled and remote calls run; the wake-up is no event of anybody.</summary>
+    private long Handled => _events - _remote.WakeUps + _remote.CallsRun;
 
     /// <summary>
     /// Handles events on the calling thread until <paramref name="stop"/> is cancelled. Then the reactor has stopped for good: pending and
@@ -39,47 +42,77 @@ public sealed partial class Reactor
     public void Run(CancellationToken stop = default)
     {
         TakeOver();
-        _running = true;
-        _allocatedAtStart = GC.GetAllocatedBytesForCurrentThread();
         try
         {
             using CancellationTokenRegistration registration = stop.UnsafeRegister(static reactor => ((Reactor)reactor!).RequestStop(), this);
             while (!_stopRequested) Turn(Forever);
-            _fatal?.Throw();
         }
         finally
         {
-            _allocatedBytes += AllocatedInThisRun;
-            _running = false;
-            _remote.Stop();
-            Volatile.Write(ref _ownerThreadId, NoThread);
+            Stopped();
         }
+        _fatal?.Throw();
     }
 
-    /// <summary>One turn: remote calls, one wait, one batch.</summary>
-    /// <param name="timeout">Longest wait; zero does not wait, <see cref="Timeout.InfiniteTimeSpan"/> waits for ever. Whole milliseconds, rounded up.</param>
+    /// <summary>Runs turns until one of them handled something or the time is up. A turn is one wait, one batch of events, some remote calls.</summary>
+    /// <param name="timeout">
+    /// Longest wait; zero is one turn that does not wait, <see cref="Timeout.InfiniteTimeSpan"/> waits for ever. Whole milliseconds, rounded up.
+    /// </param>
     /// <returns>Events handled and remote calls run.</returns>
-    /// <exception cref="InvalidOperationException">It runs already, or a handler asked for it.</exception>
+    /// <exception cref="InvalidOperationException">It is run by another thread, or a handler asked for it.</exception>
+    /// <exception cref="ReactorStoppedException">It was run to its end before, or a failed handler stopped it.</exception>
     public int RunOnce(TimeSpan timeout)
     {
+        if (timeout != Timeout.InfiniteTimeSpan) ArgumentOutOfRangeException.ThrowIfLessThan(timeout, TimeSpan.Zero);
         TakeOver();
-        int done = Turn(timeout == Timeout.InfiniteTimeSpan ? Forever : (int)Math.Min(int.MaxValue, Math.Ceiling(timeout.TotalMilliseconds)));
+        long before = Handled;
+        bool isForever = timeout == Timeout.InfiniteTimeSpan;
+        long waitMs = isForever ? Forever : (long)Math.Min(int.MaxValue, Math.Ceiling(timeout.TotalMilliseconds));
+        long deadline = Environment.TickCount64 + waitMs;
+        try
+        {
+            do
+            {
+                Turn((int)waitMs);
+                if (!isForever) waitMs = Math.Max(0, deadline - Environment.TickCount64);
+            }
+            while (Handled == before && waitMs != 0 && !_stopRequested);
+        }
+        finally
+        {
+            if (_stopRequested) Stopped(); else CountAllocated();
+        }
         _fatal?.Throw();
-        return done;
+        return (int)(Handled - before);
     }
 
+    /// <summary>The first thread that runs the reactor owns it until the run has ended.</summary>
     private void TakeOver()
     {
-        int me = Environment.CurrentManagedThreadId;
-        int owner = Volatile.Read(ref _ownerThreadId);
-        if (owner != me)
-        {
-            if (Volatile.Read(ref _running) || Interlocked.CompareExchange(ref _ownerThreadId, me, owner) != owner)
-                throw new InvalidOperationException($"reactor '{Name}' is run by another thread");
-        }
-        ThrowIfInTurn("run the reactor that runs it");
         ObjectDisposedException.ThrowIf(_disposed, this);
-        if (_stopRequested) throw new ReactorStoppedException(Name);
+        int me = Environment.CurrentManagedThreadId;
+        int runner = Interlocked.CompareExchange(ref _runnerThreadId, me, NoThread);
+        if (_stopRequested && !_running) throw new ReactorStoppedException(Name);
+        if (runner != NoThread && runner != me) throw new InvalidOperationException($"reactor '{Name}' is run by another thread");
+        ThrowIfInTurn("run the reactor that runs it");
+        Volatile.Write(ref _ownerThreadId, me);
+        _running = true;
+        _allocatedAtStart = GC.GetAllocatedBytesForCurrentThread();
+    }
+
+    /// <summary>The reactor has stopped for good: whoever comes first may dispose it.</summary>
+    private void Stopped()
+    {
+        _stopRequested = true;
+        CountAllocated();
+        _remote.Stop();
+        Volatile.Write(ref _ownerThreadId, NoThread);
+    }
+
+    private void CountAllocated()
+    {
+        _allocatedBytes += AllocatedInThisRun;
+        _running = false;
     }
 
     private void RequestStop()
@@ -88,18 +121,17 @@ public sealed partial class Reactor
         _remote.Wake();
     }
 
-    private int Turn(int timeoutMs)
+    private void Turn(int timeoutMs)
     {
         _inTurn = true;
         try
         {
-            int calls = _remote.RunCalls(_options.RemoteCallsPerTurnMax);
             if (timeoutMs != 0 && !_remote.TryAnnounceSleep()) timeoutMs = 0;
             ReadOnlySpan<ReadyEvent> batch = _poller.Wait(timeoutMs);
             _remote.Awake();
             _waits++;
             Dispatch(batch);
-            return calls + batch.Length;
+            _remote.RunCalls(_options.RemoteCallsPerTurnMax);
         }
         finally
         {
@@ -113,35 +145,52 @@ public sealed partial class Reactor
         _dispatching = true;
         _turn++;
         int next = 0;
-        while (next < batch.Length && !_stopRequested)
+        try
         {
-            try
+            while (next < batch.Length && !_stopRequested)
             {
-                while (next < batch.Length)
+                try
                 {
-                    ReadyEvent ready = batch[next++];
-                    ref Slot slot = ref ThinPointer.Resolve(ready.Data);
-                    if (slot.Generation != ThinPointer.GenerationOf(ready.Data))
-                    {
-                        DropGhost(ref slot);
-                        continue;
-                    }
-                    if ((slot.Bits & Interest.OneShotMask) != 0) slot.Bits = DisarmedBit;
-                    _currentData = ready.Data;
-                    _events++;
-                    slot.Target!.Dispatch(new Readiness(ready.Events), this);
-                    if (_selfRemoved is not null) CloseSelf();
+                    DispatchUntilFailure(batch, ref next);
+                }
+                catch (Exception exception)
+                {
+                    Fail(exception);
                 }
             }
-            catch (Exception exception)
-            {
-                Fail(exception);
-            }
         }
-        _currentData = 0;
-        _dispatching = false;
-        _slots.BatchEnded();
+        finally
+        {
+            _currentData = 0;
+            _dispatching = false;
+            _slots.BatchEnded();
+        }
         if (_ghostCameBack) RebuildSet();
+    }
+
+    private void DispatchUntilFailure(ReadOnlySpan<ReadyEvent> batch, ref int next)
+    {
+        while (next < batch.Length)
+        {
+            ReadyEvent ready = batch[next++];
+            ref Slot slot = ref ThinPointer.Resolve(ready.Data);
+            if (slot.Generation != ThinPointer.GenerationOf(ready.Data))
+            {
+                DropGhost(ref slot);
+                continue;
+            }
+            if ((slot.Bits & Interest.OneShotMask) != 0) Disarm(ref slot);
+            _currentData = ready.Data;
+            _events++;
+            slot.Target!.Dispatch(new Readiness(ready.Events), this);
+            if (_selfRemoved is not null) CloseSelf();
+        }
+    }
+
+    private void Disarm(ref Slot slot)
+    {
+        // Modified earlier in this batch, after its event had been reported: the kernel has it armed again.
+        if (slot.ArmedInTurn != _turn) slot.Bits = DisarmedBit;
     }
 
     private void CloseSelf()
@@ -210,7 +259,7 @@ public sealed partial class Reactor
     internal void FailCall(RemoteCall call, Exception exception)
     {
         _failures++;
-        Report(new HandlerFailure(call.GetType().Name, exception));
+        Report(new HandlerFailure(call.Name, exception));
         if (_options.HandlerFailurePolicy == HandlerFailurePolicy.StopReactor) StopFor(exception);
     }
 

@@ -13,8 +13,8 @@ namespace Vmm.Events;
 /// </remarks>
 public sealed partial class Reactor : IReactor, IDisposable
 {
-    /// <summary>In a slot's bits: a one-shot interest that fired and was not modified since. No EPOLL… bit has this value.</summary>
-    private const uint DisarmedBit = 1u << 27;
+    /// <summary>In place of a slot's bits: a one-shot interest that fired and was not modified since. No EPOLL… bit has this value.</summary>
+    private const uint DisarmedBit = 1u << 26;
 
     private readonly ReactorOptions _options;
     private readonly IPoller _poller;
@@ -22,6 +22,7 @@ public sealed partial class Reactor : IReactor, IDisposable
     private readonly RemoteEndpoint _remote;
     private int[] _slotOfFd = new int[64];
     private int _ownerThreadId = Environment.CurrentManagedThreadId;
+    private int _runnerThreadId = NoThread;
     private bool _disposed;
 
     /// <summary>Makes a reactor with nothing to watch.</summary>
@@ -32,8 +33,16 @@ public sealed partial class Reactor : IReactor, IDisposable
         _options = options ?? new ReactorOptions();
         _options.Validate();
         _poller = new EpollPoller(_options.EventsPerWaitMax);
-        _remote = new RemoteEndpoint(this);
-        Add(_remote.Wakeful);
+        try
+        {
+            _remote = new RemoteEndpoint(this);
+            Add(_remote.Wakeful);
+        }
+        catch (KernelException)
+        {
+            _poller.Dispose();
+            throw;
+        }
     }
 
     /// <summary>For messages and measurements.</summary>
@@ -55,7 +64,8 @@ public sealed partial class Reactor : IReactor, IDisposable
 
     internal ReactorOptions Options => _options;
 
-    internal bool IsOwnThread => Environment.CurrentManagedThreadId == Volatile.Read(ref _ownerThreadId);
+    /// <summary>Whether the calling thread runs the reactor, or ran it last.</summary>
+    internal bool IsRunByThisThread => Environment.CurrentManagedThreadId == Volatile.Read(ref _runnerThreadId);
 
     /// <inheritdoc/>
     public void Add(Subscription subscription)
@@ -93,8 +103,14 @@ public sealed partial class Reactor : IReactor, IDisposable
         Errno errno = _poller.Modify(slot.Fd, interest.Bits, data);
         // A set that was rebuilt does not hold the one-shot subscriptions that had fired.
         if (errno == Errno.NoEntry && slot.Bits == DisarmedBit) errno = _poller.Add(slot.Fd, interest.Bits, data);
-        if (errno != Errno.None) throw Refused("modify", subscription, errno);
+        if (errno != Errno.None)
+        {
+            // An exclusive interest is changed by a remove and an add. If the add was refused, the old interest must go on.
+            if (slot.Bits != DisarmedBit) _ = _poller.Add(slot.Fd, slot.Bits, data);
+            throw Refused("modify", subscription, errno);
+        }
         slot.Bits = interest.Bits;
+        slot.ArmedInTurn = _turn;
         subscription.Interest = interest;
     }
 
@@ -111,7 +127,7 @@ public sealed partial class Reactor : IReactor, IDisposable
     }
 
     /// <summary>
-    /// Stops watching and leaves the descriptor open, for another reactor or another use. Not from inside the subscription's own handler.
+    /// Stops watching and leaves the descriptor open, for another reactor or another use. A handler may detach its own subscription.
     /// </summary>
     /// <returns>False if the subscription is not registered here.</returns>
     public bool Detach(Subscription subscription)
@@ -175,10 +191,14 @@ public sealed partial class Reactor : IReactor, IDisposable
         if (fd >= _slotOfFd.Length) Array.Resize(ref _slotOfFd, Math.Max(fd + 1, _slotOfFd.Length * 2));
         if (_slotOfFd[fd] != 0)
             throw new InvalidOperationException($"{subscription.Handle} is watched already, by {_slots[_slotOfFd[fd] - 1].Target?.Name}");
+        subscription.Owner?.ThrowIfElsewhere(this);
 
         int index = _slots.Rent();
         ref Slot slot = ref _slots[index];
-        Errno errno = _poller.Add(fd, subscription.Interest.Bits, ThinPointer.To(ref slot));
+        ulong data = ThinPointer.To(ref slot);
+        Errno errno = _poller.Add(fd, subscription.Interest.Bits, data);
+        // We watch no such number, so what the kernel has there is a ghost: the file was closed behind our back and came back.
+        if (errno == Errno.Exists) errno = _poller.Modify(fd, subscription.Interest.Bits, data);
         if (errno != Errno.None)
         {
             _slots.Retire(index, _turn, _dispatching);

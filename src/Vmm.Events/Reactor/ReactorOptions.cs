@@ -23,7 +23,10 @@ public sealed record ReactorOptions
     /// <summary>What happens when a handler throws.</summary>
     public HandlerFailurePolicy HandlerFailurePolicy { get; init; } = HandlerFailurePolicy.RemoveSubscriber;
 
-    /// <summary>Told of each failure of a handler, on the reactor's thread. By default a line on standard error.</summary>
+    /// <summary>
+    /// Told of each failure of a handler, on the reactor's thread, and of each posted call or doorbell that a stop left undone, on the thread
+    /// that saw it. By default a line on standard error.
+    /// </summary>
     public Action<HandlerFailure> OnHandlerFailure { get; init; } =
         failure => Console.Error.WriteLine($"handler of {failure.Source} failed: {failure.Exception}");
 

@@ -8,7 +8,10 @@ internal struct Slot
     internal Subscription? Target;
     internal int Fd;
     internal uint Bits;
+    /// <summary>Odd while the slot is rented, even while it is free: an event never matches a slot that nobody holds.</summary>
     internal ushort Generation;
+    /// <summary>The reactor's turn in which it was last modified, which re-arms a one-shot interest.</summary>
+    internal long ArmedInTurn;
     /// <summary>The reactor's turn in which it was last retired.</summary>
     internal long RetiredInTurn;
     /// <summary>The next slot of the first-in first-out list of free ones; -1 at its end.</summary>
@@ -17,7 +20,9 @@ internal struct Slot
 
 /// <summary>
 /// The reactor's slots (invariant I2). A retired slot goes to the end of a first-in first-out list and gets a new generation at once, so an
-/// event that was already reported for it no longer matches. Slots retired during a batch are reused only after the batch.
+/// event that was already reported for it no longer matches. Slots retired during a batch are reused only after the batch. A generation
+/// comes back after 32 768 rentals of the same slot, that is after 8 million subscriptions at the least: the list is never shorter than a chunk
+/// less what is rented from it.
 /// </summary>
 internal sealed class SlotTable
 {
@@ -43,6 +48,7 @@ internal sealed class SlotTable
         _firstFree = slot.NextFree;
         if (_firstFree < 0) _lastFree = -1;
         slot.NextFree = -1;
+        slot.Generation++;
         _reusable--;
         return index;
     }

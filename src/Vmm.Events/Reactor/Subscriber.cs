@@ -2,7 +2,7 @@ namespace Vmm.Events;
 
 /// <summary>
 /// Something that listens to several descriptors, such as a device: they have a name in common and go together. When a handler of it
-/// throws, the reactor removes all of them and disposes the subscriber.
+/// throws, the reactor removes all of them and disposes the subscriber. All that are registered are in the same reactor.
 /// </summary>
 public class Subscriber : IDisposable
 {
@@ -45,6 +45,13 @@ public class Subscriber : IDisposable
     /// <summary>Releases what the subscriber holds beside its descriptors, which the reactor closes.</summary>
     protected virtual void Dispose(bool disposing)
     {
+    }
+
+    /// <summary>The sources of a subscriber are touched by one thread: that of one reactor.</summary>
+    internal void ThrowIfElsewhere(Reactor reactor)
+    {
+        if (_subscriptions.Count > 0 && _subscriptions[0].Registrar is { } other && other != reactor)
+            throw new InvalidOperationException($"{Name} has sources in reactor '{other.Name}': a subscriber lives in one reactor at a time");
     }
 
     internal void Registered(Subscription subscription) => _subscriptions.Add(subscription);

@@ -9,11 +9,15 @@ public sealed class Doorbell : RemoteCall
     private readonly RemoteEndpoint _endpoint;
     private readonly Action<IReactor> _handler;
 
-    internal Doorbell(RemoteEndpoint endpoint, Action<IReactor> handler)
+    internal Doorbell(RemoteEndpoint endpoint, string name, Action<IReactor> handler)
     {
         _endpoint = endpoint;
+        Name = name;
         _handler = handler;
     }
+
+    /// <inheritdoc/>
+    protected internal override string Name { get; }
 
     /// <summary>Asks for one call of the handler after now.</summary>
     /// <exception cref="ReactorStoppedException">The reactor stopped: nobody hears it.</exception>
@@ -25,4 +29,7 @@ public sealed class Doorbell : RemoteCall
 
     /// <inheritdoc/>
     protected internal override void Run(IReactor reactor) => _handler(reactor);
+
+    /// <inheritdoc/>
+    protected internal override void Abandon(ReactorStoppedException reason) => _endpoint.ReportAbandoned(this, reason);
 }

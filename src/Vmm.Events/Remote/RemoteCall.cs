@@ -12,10 +12,16 @@ public abstract class RemoteCall
     /// <summary>1 while it is in a queue.</summary>
     internal int Queued;
 
+    /// <summary>For messages and measurements: whose call this is.</summary>
+    protected internal virtual string Name => GetType().Name;
+
     /// <summary>Does the work, on the reactor's thread.</summary>
     protected internal abstract void Run(IReactor reactor);
 
-    /// <summary>Told, on any thread, that the reactor stopped before the work could run.</summary>
+    /// <summary>
+    /// Told, on any thread, that the reactor stopped before the work could run. A call that somebody relies on says so here; the default
+    /// is silent.
+    /// </summary>
     protected internal virtual void Abandon(ReactorStoppedException reason)
     {
     }

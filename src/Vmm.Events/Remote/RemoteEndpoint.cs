@@ -31,8 +31,8 @@ public sealed class RemoteEndpoint
     /// <summary>The name of the reactor behind this endpoint.</summary>
     public string ReactorName => _reactor.Name;
 
-    /// <summary>Whether the calling thread is the reactor's own.</summary>
-    public bool IsReactorThread => _reactor.IsOwnThread;
+    /// <summary>Whether the calling thread is the one that runs the reactor. Before the first run no thread is.</summary>
+    public bool IsReactorThread => _reactor.IsRunByThisThread;
 
     /// <summary>Has the reactor run something, soon, and does not wait.</summary>
     /// <exception cref="ReactorStoppedException">The reactor stopped. If it stops later, before the call could run, that is reported to
@@ -49,7 +49,6 @@ public sealed class RemoteEndpoint
     public bool Post(RemoteCall call)
     {
         ArgumentNullException.ThrowIfNull(call);
-        if (_stopped) throw new ReactorStoppedException(ReactorName);
         return TryPost(call, out bool queued) ? queued : throw new ReactorStoppedException(ReactorName);
     }
 
@@ -61,11 +60,14 @@ public sealed class RemoteEndpoint
         return TryPost(call, out _);
     }
 
-    /// <summary>Makes a doorbell for a handler.</summary>
-    public Doorbell CreateDoorbell(Action<IReactor> handler)
+    /// <summary>Makes a doorbell for a handler. A ring that the reactor's stop left unheard is reported to <see cref="ReactorOptions.OnHandlerFailure"/>.</summary>
+    /// <param name="handler">Called on the reactor's thread.</param>
+    /// <param name="name">For messages and measurements.</param>
+    public Doorbell CreateDoorbell(Action<IReactor> handler, string name = "a doorbell")
     {
         ArgumentNullException.ThrowIfNull(handler);
-        return new Doorbell(this, handler);
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        return new Doorbell(this, name, handler);
     }
 
     /// <summary>Runs a function on the reactor's thread and waits for its result.</summary>
@@ -79,6 +81,9 @@ public sealed class RemoteEndpoint
     public T Invoke<T>(Func<IReactor, T> function, TimeSpan? timeout = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(function);
+        CheckTimeout(timeout);
+        cancellation.ThrowIfCancellationRequested();
+        if (_stopped) throw new ReactorStoppedException(ReactorName);
         if (IsReactorThread)
             throw new InvalidOperationException($"this is the thread of reactor '{ReactorName}': call the function instead of waiting for yourself");
         InvokeCall<T> call = new(function);
@@ -102,6 +107,8 @@ public sealed class RemoteEndpoint
     public Task<T> InvokeAsync<T>(Func<IReactor, T> function, TimeSpan? timeout = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(function);
+        CheckTimeout(timeout);
+        if (cancellation.IsCancellationRequested) return Task.FromCanceled<T>(cancellation);
         InvokeCall<T> call = new(function);
         if (!TryPost(call)) return Task.FromException<T>(new ReactorStoppedException(ReactorName));
         return call.WaitAsync(timeout, cancellation);
@@ -185,57 +192,31 @@ public sealed class RemoteEndpoint
             while (_queue.Pop() is { } call)
             {
                 Volatile.Write(ref call.Queued, 0);
-                call.Abandon(reason);
+                Abandon(call, reason);
             }
         }
     }
 
-    private sealed class ActionCall(RemoteEndpoint endpoint, Action<IReactor> action) : RemoteCall
+    private void Abandon(RemoteCall call, ReactorStoppedException reason)
     {
-        protected internal override void Run(IReactor reactor) => action(reactor);
-
-        protected internal override void Abandon(ReactorStoppedException reason) =>
-            endpoint._reactor.Report(new HandlerFailure("a posted call", reason));
+        try
+        {
+            call.Abandon(reason);
+        }
+        catch (Exception exception)
+        {
+            // The others in the queue must hear of the stop too.
+            _reactor.Report(new HandlerFailure(call.Name, exception));
+        }
     }
 
-    private sealed class InvokeCall<T>(Func<IReactor, T> function) : RemoteCall
+    /// <summary>Says of a call whose poster does not wait that it will not run.</summary>
+    internal void ReportAbandoned(RemoteCall call, ReactorStoppedException reason) => _reactor.Report(new HandlerFailure(call.Name, reason));
+
+    private static void CheckTimeout(TimeSpan? timeout)
     {
-        private const int Waiting = 0;
-        private const int Started = 1;
-        private const int GivenUp = 2;
-
-        private readonly TaskCompletionSource<T> _result = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        private int _state = Waiting;
-
-        protected internal override void Run(IReactor reactor)
-        {
-            if (Interlocked.CompareExchange(ref _state, Started, Waiting) != Waiting) return;
-            try
-            {
-                _result.SetResult(function(reactor));
-            }
-            catch (Exception exception)
-            {
-                // The caller's exception, not the reactor's: it is thrown where the result is awaited.
-                _result.SetException(exception);
-            }
-        }
-
-        protected internal override void Abandon(ReactorStoppedException reason) => _result.TrySetException(reason);
-
-        internal T Wait(TimeSpan? timeout, CancellationToken cancellation) => WaitAsync(timeout, cancellation).GetAwaiter().GetResult();
-
-        internal async Task<T> WaitAsync(TimeSpan? timeout, CancellationToken cancellation)
-        {
-            try
-            {
-                return await _result.Task.WaitAsync(timeout ?? Timeout.InfiniteTimeSpan, cancellation).ConfigureAwait(false);
-            }
-            catch (Exception exception) when (exception is TimeoutException or OperationCanceledException && !_result.Task.IsCompleted)
-            {
-                Interlocked.CompareExchange(ref _state, GivenUp, Waiting);
-                throw;
-            }
-        }
+        if (timeout is not { } value || value == Timeout.InfiniteTimeSpan) return;
+        ArgumentOutOfRangeException.ThrowIfLessThan(value, TimeSpan.Zero, nameof(timeout));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(value, TimeSpan.FromMilliseconds(int.MaxValue), nameof(timeout));
     }
 }
