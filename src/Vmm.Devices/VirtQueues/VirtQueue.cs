@@ -1,55 +1,203 @@
+using System.Diagnostics;
 using System.Diagnostics.CodeAnalysis;
 
 namespace Vmm.Devices;
 
-// Contract: completed by its owner.
 /// <summary>
 /// The device's side of a virtqueue (virtio 1.2 § 2.6): takes chains the driver made available and gives them back used. Devices see
 /// this view only; whether the ring is split or packed is the queue's own business. Used on the reactor thread that serves the queue.
 /// </summary>
-public abstract class VirtQueue
+public abstract class VirtQueue : IDisposable
 {
+    /// <summary>Most entries a ring may have (virtio 1.2 § 2.7 and § 2.8).</summary>
+    public const ushort SizeLimit = 32768;
+
+    /// <summary>
+    /// Most descriptors of one chain, also in a longer ring: what known drivers stay far below, and what bounds the memory a driver can make a
+    /// queue keep (16 bytes for each descriptor of each chain in flight).
+    /// </summary>
+    internal const int ChainDescriptorsMax = 1024;
+
+    private readonly IVirtioInterrupt _interrupt;
+    private readonly Action<GuestFault>? _onFault;
+    private readonly bool _measureLatency;
+    private DescriptorChain?[] _chains;
+    private MemoryHold _hold;
+    private Action? _onQuiet;
+    private bool _disposed;
+
+    private protected VirtQueue(QueueConfiguration configuration, GuestMemory memory, IVirtioInterrupt interrupt)
+    {
+        Index = configuration.Index;
+        Name = configuration.Name;
+        Size = configuration.Size;
+        Memory = memory;
+        Statistics = configuration.Statistics ?? new QueueStatistics();
+        _interrupt = interrupt;
+        _onFault = configuration.OnFault;
+        _measureLatency = configuration.MeasureLatency;
+        _chains = new DescriptorChain?[Size];
+        _hold = memory.Hold();
+    }
+
     /// <summary>The queue's number in its device.</summary>
-    public int Index { get; protected init; }
+    public int Index { get; }
+
+    /// <summary>For messages and measurements.</summary>
+    public string Name { get; }
 
     /// <summary>Entries the driver gave the ring.</summary>
-    public ushort Size { get; protected init; }
+    public ushort Size { get; }
 
     /// <summary>The memory the ring and its buffers live in.</summary>
-    public GuestMemory Memory { get; protected init; } = null!;
+    public GuestMemory Memory { get; }
 
-    /// <summary>Chains popped and not pushed back yet.</summary>
-    public int InFlight { get; protected set; }
+    /// <summary>Chains popped and not pushed back yet. At most <see cref="Size"/>.</summary>
+    public int InFlight { get; private set; }
+
+    /// <summary>What it did so far.</summary>
+    public QueueStatistics Statistics { get; }
+
+    /// <summary>The first thing the driver did wrong; of kind <see cref="GuestFaultKind.None"/> while it did nothing. Then the queue gives no more chains.</summary>
+    public GuestFault FirstFault { get; private set; }
+
+    /// <summary>Where the queue will take the next chain, in the form of <see cref="QueueConfiguration.AvailBase"/>.</summary>
+    public abstract ushort AvailBase { get; }
+
+    /// <summary>Where the queue will give the next chain back, in the form of <see cref="QueueConfiguration.UsedBase"/>.</summary>
+    public abstract ushort UsedBase { get; }
+
+    /// <summary>Chains <see cref="TryPop"/> may still give in this turn.</summary>
+    internal int TurnBudget { get; private set; } = int.MaxValue;
+
+    private protected MemoryHold Held => _hold;
+
+    private bool IsBroken => FirstFault.Kind != GuestFaultKind.None;
+
+    /// <summary>Makes the device's side of a ring that the driver laid out.</summary>
+    /// <param name="configuration">What the driver told.</param>
+    /// <param name="memory">Where the ring and its buffers are.</param>
+    /// <param name="interrupt">What the queue signals.</param>
+    /// <param name="queue">The queue; dispose it when it is quiet and not needed any more: it keeps guest memory mapped.</param>
+    /// <param name="fault">What is wrong with the layout.</param>
+    public static bool TryCreate(
+        QueueConfiguration configuration, GuestMemory memory, IVirtioInterrupt interrupt, [NotNullWhen(true)] out VirtQueue? queue, out GuestFault fault)
+    {
+        ArgumentNullException.ThrowIfNull(configuration);
+        ArgumentNullException.ThrowIfNull(memory);
+        ArgumentNullException.ThrowIfNull(interrupt);
+        queue = null;
+        fault = RingLayout.Check(configuration);
+        if (fault.Kind != GuestFaultKind.None) return false;
+        VirtQueue candidate = new SplitQueue(configuration, memory, interrupt);
+        fault = candidate.ResolveRings(candidate._hold.Map);
+        if (fault.Kind != GuestFaultKind.None)
+        {
+            candidate.Dispose();
+            return false;
+        }
+        queue = candidate;
+        return true;
+    }
 
     /// <summary>Takes the next available chain.</summary>
     /// <returns>
     /// False if there is none, if the turn's budget is used up, or if the ring is malformed (then the guest fault was reported and the
     /// queue gives nothing until it is reset).
     /// </returns>
-    public abstract bool TryPop([NotNullWhen(true)] out DescriptorChain? chain);
+    public bool TryPop([NotNullWhen(true)] out DescriptorChain? chain)
+    {
+        chain = null;
+        if (TurnBudget <= 0 || IsBroken || _disposed) return false;
+        if (Memory.Map != _hold.Map && !TryRefreshMemory()) return false;
+        chain = TakeAvailable();
+        if (chain is null) return false;
+        TurnBudget--;
+        Claim(chain);
+        return true;
+    }
 
     /// <summary>Gives a chain back. The driver sees it with the next <see cref="Publish"/>; the chain object must not be used after.</summary>
     /// <param name="chain">A chain this queue popped.</param>
     /// <param name="written">Bytes written to the device-writable part, from its start.</param>
-    public abstract void Push(DescriptorChain chain, uint written);
+    /// <exception cref="InvalidOperationException">The chain is not in flight in this queue: a bug of the device.</exception>
+    public void Push(DescriptorChain chain, uint written)
+    {
+        ArgumentNullException.ThrowIfNull(chain);
+        if (chain.Queue != this || chain.Hold is not { } hold)
+            throw new InvalidOperationException($"chain {chain.Id} is not in flight in queue {Index}: it was pushed already, or popped elsewhere");
+        if (Memory.DirtyLog is { } log) MarkDirty(log, chain, hold.Map);
+        if (_measureLatency) Statistics.Latency.Record(Stopwatch.GetElapsedTime(chain.PoppedAt).Ticks * TimeSpan.NanosecondsPerTick);
+        Statistics.CountRequest(chain.ReadableLength + written);
+        WriteUsed(chain, written);
+        chain.Hold = null;
+        hold.Chains--;
+        InFlight--;
+        if (hold != _hold && hold.Chains == 0) hold.Dispose();
+        if (_disposed && InFlight == 0) LetGo();
+    }
 
     /// <summary>Makes pushed chains visible to the driver, and interrupts it if it wants that. Once a batch, not once a request.</summary>
-    public abstract void Publish();
+    public void Publish()
+    {
+        if (!_disposed && PublishUsed())
+        {
+            Statistics.CountInterrupt();
+            _interrupt.SignalQueue(Index);
+        }
+        if (_onQuiet is { } onQuiet && InFlight == 0)
+        {
+            _onQuiet = null;
+            onQuiet();
+        }
+    }
 
-    /// <summary>Reports what the driver did wrong with this queue: the device needs a reset.</summary>
-    public abstract void Fault(GuestFault fault);
+    /// <summary>
+    /// Reports what the driver did wrong with this queue: the device needs a reset, and the queue gives no more chains. Those in flight can
+    /// still be pushed.
+    /// </summary>
+    public void Fault(GuestFault fault)
+    {
+        Statistics.CountFault();
+        bool first = !IsBroken;
+        if (first) FirstFault = fault;
+        if (_onFault is not null) _onFault(fault);
+        else if (first) _interrupt.SignalNeedsReset();
+    }
 
-    /// <summary>Chains <see cref="TryPop"/> may still give in this turn.</summary>
-    internal int TurnBudget { get; private protected set; }
+    /// <summary>
+    /// Moves to the memory state in force, after regions were added, removed or replaced. A queue does so before its next pop anyway; call this,
+    /// on its thread, so that an idle queue lets go of removed regions too. A ring whose memory is gone is a guest fault.
+    /// </summary>
+    public void RefreshMemory()
+    {
+        if (!_disposed && Memory.Map != _hold.Map) TryRefreshMemory();
+    }
+
+    /// <summary>Lets go of guest memory. Chains still in flight keep theirs until they are pushed; the queue gives no more.</summary>
+    public void Dispose()
+    {
+        if (_disposed) return;
+        _disposed = true;
+        if (InFlight == 0) LetGo();
+        GC.SuppressFinalize(this);
+    }
 
     /// <summary>Calls back, now or after a later push and publish, when nothing is in flight. On the queue's thread.</summary>
-    internal abstract void WhenQuiet(Action onQuiet);
+    internal void WhenQuiet(Action onQuiet)
+    {
+        _onQuiet += onQuiet;
+        Publish();
+    }
 
     /// <summary>Counts a kick for the statistics.</summary>
-    internal abstract void CountKick();
+    internal void CountKick() => Statistics.CountKick();
 
     /// <summary>Gives the queue a number of chains for this turn; <see cref="TryPop"/> then stops.</summary>
-    internal abstract void BeginTurn(int chainsMax);
+    internal void BeginTurn(int chainsMax) => TurnBudget = chainsMax;
+
+    /// <summary>Ends the bound of <see cref="BeginTurn"/>.</summary>
+    internal void EndTurn() => TurnBudget = int.MaxValue;
 
     /// <summary>Asks the driver not to kick.</summary>
     internal abstract void DisableKicks();
@@ -57,19 +205,72 @@ public abstract class VirtQueue
     /// <summary>Asks the driver to kick for the next chain.</summary>
     /// <returns>True if chains became available in the meantime: no kick will come for them.</returns>
     internal abstract bool EnableKicks();
-}
 
-/// <summary>
-/// One request: a device-readable part followed by a device-writable one, each in any number of buffers. Pooled by its queue; valid from pop to push.
-/// </summary>
-public sealed class DescriptorChain
-{
-    /// <summary>The queue it came from.</summary>
-    public VirtQueue Queue => throw new NotImplementedException();
+    /// <summary>Finds the rings in a memory state. Changes nothing if they are not there.</summary>
+    private protected abstract GuestFault ResolveRings(MemoryMap map);
 
-    /// <summary>Bytes the device may read.</summary>
-    public ulong ReadableLength => throw new NotImplementedException();
+    /// <summary>The guest memory under the rings is about to be let go.</summary>
+    private protected abstract void ForgetRings();
 
-    /// <summary>Bytes the device may write.</summary>
-    public ulong WritableLength => throw new NotImplementedException();
+    /// <summary>The next available chain, walked; null if there is none or it was a fault.</summary>
+    private protected abstract DescriptorChain? TakeAvailable();
+
+    /// <summary>Writes a used entry, not visible to the driver yet.</summary>
+    private protected abstract void WriteUsed(DescriptorChain chain, uint written);
+
+    /// <summary>Makes the used entries visible.</summary>
+    /// <returns>Whether the driver wants an interrupt for them.</returns>
+    private protected abstract bool PublishUsed();
+
+    /// <summary>The pooled chain of a head or buffer id, emptied; null, and a fault, if it is in flight.</summary>
+    private protected DescriptorChain? Rent(ushort id)
+    {
+        // A packed ring's driver may number its buffers as it likes: then there is room for all numbers, once.
+        if (id >= _chains.Length) Array.Resize(ref _chains, ushort.MaxValue + 1);
+        DescriptorChain chain = _chains[id] ??= new DescriptorChain(this, id);
+        if (chain.Hold is not null)
+        {
+            Fault(QueueFaults.InFlight);
+            return null;
+        }
+        chain.Clear();
+        return chain;
+    }
+
+    private void Claim(DescriptorChain chain)
+    {
+        chain.Hold = _hold;
+        chain.PoppedAt = _measureLatency ? Stopwatch.GetTimestamp() : 0;
+        _hold.Chains++;
+        InFlight++;
+    }
+
+    private bool TryRefreshMemory()
+    {
+        MemoryHold fresh = Memory.Hold();
+        GuestFault fault = ResolveRings(fresh.Map);
+        if (fault.Kind != GuestFaultKind.None)
+        {
+            fresh.Dispose();
+            if (!IsBroken) Fault(QueueFaults.Removed);
+            return false;
+        }
+        MemoryHold before = _hold;
+        _hold = fresh;
+        if (before.Chains == 0) before.Dispose();
+        return true;
+    }
+
+    private void LetGo()
+    {
+        ForgetRings();
+        _hold.Dispose();
+    }
+
+    /// <summary>A device may write all of the writable part, whatever it says it wrote: an I/O status at the end, an abandoned read.</summary>
+    private static void MarkDirty(DirtyLog log, DescriptorChain chain, MemoryMap map)
+    {
+        foreach (ref readonly IoVector vector in chain.WritableVectors)
+            log.Mark(map.GuestAddressOf(vector.Address), vector.Length);
+    }
 }

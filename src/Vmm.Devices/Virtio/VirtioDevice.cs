@@ -210,6 +210,7 @@ public abstract partial class VirtioDevice : IDisposable
                 more = queue.EnableKicks() && queue.TurnBudget != left;
             }
             while (more && queue.TurnBudget > 0);
+            queue.EndTurn();
             if (more) ServeLater();
         }
 

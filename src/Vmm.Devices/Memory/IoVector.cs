@@ -1,0 +1,31 @@
+using System.Runtime.InteropServices;
+
+namespace Vmm.Devices;
+
+/// <summary>
+/// A piece of guest memory at its host address, as the kernel takes it: struct iovec of readv(2) and io_uring(7). Valid while the chain or the
+/// <see cref="MemoryHold"/> it came from is held.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+public readonly unsafe struct IoVector
+{
+    internal IoVector(nint address, nuint length)
+    {
+        Address = address;
+        Length = length;
+    }
+
+    /// <summary>The host address.</summary>
+    public nint Address { get; }
+
+    /// <summary>The number of bytes.</summary>
+    public nuint Length { get; }
+
+    /// <summary>A part of the piece; the caller has checked that it lies inside.</summary>
+    internal Span<byte> Slice(nuint offset, int length)
+    {
+        System.Diagnostics.Debug.Assert(offset <= Length && (nuint)length <= Length - offset, "outside of the piece");
+        // SAFETY: vectors are made from checked translations only, the mapping is held by whoever gave the vector out, and the part lies inside.
+        return new Span<byte>((byte*)Address + offset, length);
+    }
+}

@@ -1,0 +1,61 @@
+using System.Runtime.InteropServices;
+using Vmm.Events;
+
+namespace Vmm.Devices.Native;
+
+/// <summary>The system calls behind guest memory: memfd_create(2), mmap(2), fcntl(2) seals, fstat(2).</summary>
+internal static unsafe partial class MemoryCalls
+{
+    private const string Name = "libc";
+
+    internal const uint MFD_CLOEXEC = 1;
+    internal const uint MFD_ALLOW_SEALING = 2;
+    internal const int PROT_READ = 1;
+    internal const int PROT_WRITE = 2;
+    internal const int MAP_SHARED = 1;
+    internal const int MAP_NORESERVE = 0x4000;
+    internal const int F_ADD_SEALS = 1033;
+    internal const int F_GET_SEALS = 1034;
+    internal const int F_SEAL_SHRINK = 2;
+    internal const int F_SEAL_GROW = 4;
+    internal static readonly nint MapFailed = -1;
+
+    [LibraryImport(Name, EntryPoint = "memfd_create", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int MemfdCreate(string name, uint flags);
+
+    [LibraryImport(Name, EntryPoint = "ftruncate", SetLastError = true)]
+    internal static partial int Truncate(int fd, long length);
+
+    [LibraryImport(Name, EntryPoint = "fcntl", SetLastError = true)]
+    internal static partial int Fcntl(int fd, int command, int argument);
+
+    [LibraryImport(Name, EntryPoint = "mmap", SetLastError = true)]
+    internal static partial nint Map(nint address, nuint length, int protection, int flags, int fd, long offset);
+
+    [LibraryImport(Name, EntryPoint = "munmap", SetLastError = true)]
+    internal static partial int Unmap(nint address, nuint length);
+
+    [LibraryImport(Name, EntryPoint = "fstat", SetLastError = true)]
+    private static partial int Stat(int fd, FileStatus* status);
+
+    internal static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
+
+    /// <summary>fstat(2) of an open descriptor.</summary>
+    internal static Errno Stat(int fd, out FileStatus status)
+    {
+        FileStatus local = default;
+        // SAFETY: the kernel writes one struct stat into a local of that size (the ABI test compares it).
+        int result = Stat(fd, &local);
+        status = local;
+        return result == 0 ? Errno.None : LastError;
+    }
+}
+
+/// <summary>struct stat of x86-64 (stat(2)); only the fields used here are named.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 144)]
+internal struct FileStatus
+{
+    [FieldOffset(24)] internal uint Mode;
+    [FieldOffset(48)] internal long Size;
+    [FieldOffset(56)] internal long BlockSize;
+}

@@ -1,0 +1,87 @@
+using System.Runtime.CompilerServices;
+
+namespace Vmm.Devices;
+
+/// <summary>
+/// One request: a device-readable part followed by a device-writable one, each in any number of buffers. Pooled by its queue; valid from pop to
+/// push, on the queue's thread. It keeps the guest memory under its buffers mapped.
+/// </summary>
+public sealed class DescriptorChain
+{
+    private const int FirstSegments = 4;
+
+    private IoVector[] _segments = new IoVector[FirstSegments];
+    private int _count;
+    private int _readableCount;
+
+    internal DescriptorChain(VirtQueue queue, ushort id)
+    {
+        Queue = queue;
+        Id = id;
+    }
+
+    /// <summary>The queue it came from.</summary>
+    public VirtQueue Queue { get; }
+
+    /// <summary>What names it in its ring while it is in flight: the head descriptor (split) or the buffer id (packed).</summary>
+    public ushort Id { get; }
+
+    /// <summary>Bytes the device may read. At most 2^32 together with the writable ones.</summary>
+    public ulong ReadableLength { get; private set; }
+
+    /// <summary>Bytes the device may write.</summary>
+    public ulong WritableLength { get; private set; }
+
+    /// <summary>When it was popped, in ticks of <see cref="System.Diagnostics.Stopwatch"/>; 0 if the queue does not measure latency.</summary>
+    public long PoppedAt { get; internal set; }
+
+    /// <summary>A cursor at the start of the device-readable part.</summary>
+    public ChainReader Readable => new(_segments.AsSpan(0, _readableCount), ReadableLength);
+
+    /// <summary>A cursor at the start of the device-writable part.</summary>
+    public ChainWriter Writable => new(_segments.AsSpan(_readableCount, _count - _readableCount), WritableLength);
+
+    /// <summary>Pieces of host memory the readable part consists of: how many vectors it needs at most.</summary>
+    public int ReadableSegments => _readableCount;
+
+    /// <summary>Pieces of host memory the writable part consists of.</summary>
+    public int WritableSegments => _count - _readableCount;
+
+    /// <summary>The memory state it was popped under; null when it is not in flight.</summary>
+    internal MemoryHold? Hold { get; set; }
+
+    /// <summary>Ring descriptors it took; packed rings skip that many when it is used.</summary>
+    internal ushort RingDescriptors { get; set; }
+
+    internal ReadOnlySpan<IoVector> WritableVectors => _segments.AsSpan(_readableCount, _count - _readableCount);
+
+    internal void Clear()
+    {
+        _count = 0;
+        _readableCount = 0;
+        ReadableLength = 0;
+        WritableLength = 0;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void AddReadable(nint host, ulong length)
+    {
+        Add(host, length);
+        _readableCount = _count;
+        ReadableLength += length;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void AddWritable(nint host, ulong length)
+    {
+        Add(host, length);
+        WritableLength += length;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Add(nint host, ulong length)
+    {
+        if ((uint)_count >= (uint)_segments.Length) Array.Resize(ref _segments, _segments.Length * 2);
+        _segments[_count++] = new IoVector(host, (nuint)length);
+    }
+}

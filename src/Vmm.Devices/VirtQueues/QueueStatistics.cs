@@ -1,0 +1,39 @@
+namespace Vmm.Devices;
+
+/// <summary>
+/// What a queue did. Written by the thread that serves the queue, one at a time; readable from any thread, each number for itself.
+/// </summary>
+public sealed class QueueStatistics
+{
+    private long _kicks, _requests, _bytes, _interrupts, _faults;
+
+    /// <summary>Kicks that arrived.</summary>
+    public long Kicks => Volatile.Read(ref _kicks);
+
+    /// <summary>Chains given back.</summary>
+    public long Requests => Volatile.Read(ref _requests);
+
+    /// <summary>Bytes the device could read plus bytes it wrote, over all chains given back.</summary>
+    public long Bytes => Volatile.Read(ref _bytes);
+
+    /// <summary>Interrupts asked for.</summary>
+    public long Interrupts => Volatile.Read(ref _interrupts);
+
+    /// <summary>Guest faults.</summary>
+    public long Faults => Volatile.Read(ref _faults);
+
+    /// <summary>Nanoseconds from pop to push, of the queues that measure it.</summary>
+    public LatencyHistogram Latency { get; } = new();
+
+    internal void CountKick() => Volatile.Write(ref _kicks, _kicks + 1);
+
+    internal void CountInterrupt() => Volatile.Write(ref _interrupts, _interrupts + 1);
+
+    internal void CountFault() => Volatile.Write(ref _faults, _faults + 1);
+
+    internal void CountRequest(ulong bytes)
+    {
+        Volatile.Write(ref _requests, _requests + 1);
+        Volatile.Write(ref _bytes, _bytes + (long)bytes);
+    }
+}

@@ -1,0 +1,166 @@
+namespace Vmm.Devices;
+
+/// <summary>A split virtqueue (virtio 1.2 § 2.7): descriptor table, available ring, used ring.</summary>
+internal sealed class SplitQueue : VirtQueue
+{
+    private readonly QueueConfiguration _configuration;
+    private readonly uint _mask;
+    private readonly bool _eventIndex;
+    private readonly bool _indirect;
+    private GuestWindow _table, _available, _used;
+    /// <summary>The available index as last read: entries before it may be taken without reading it again.</summary>
+    private ushort _availableEnd;
+    private ushort _nextAvailable;
+    private ushort _nextUsed;
+    private ushort _published;
+
+    internal SplitQueue(QueueConfiguration configuration, GuestMemory memory, IVirtioInterrupt interrupt) : base(configuration, memory, interrupt)
+    {
+        _configuration = configuration;
+        _mask = (uint)configuration.Size - 1;
+        _eventIndex = configuration.Has(VirtioFeatures.EventIndex);
+        _indirect = configuration.Has(VirtioFeatures.IndirectDescriptors);
+        _nextAvailable = _availableEnd = configuration.AvailBase ?? 0;
+        _nextUsed = _published = configuration.UsedBase ?? _nextAvailable;
+    }
+
+    public override ushort AvailBase => _nextAvailable;
+
+    public override ushort UsedBase => _nextUsed;
+
+    private ulong UsedEventOffset => RingLayout.EntriesOffset + (ulong)Size * RingLayout.AvailableEntryLength;
+
+    private ulong AvailableEventOffset => RingLayout.EntriesOffset + (ulong)Size * RingLayout.UsedEntryLength;
+
+    internal override void DisableKicks()
+    {
+        // With EVENT_IDX the position that asks for a kick is one the driver has passed: nothing to do.
+        if (!_eventIndex) _used.Store16(RingLayout.FlagsOffset, RingLayout.NoNotify);
+    }
+
+    internal override bool EnableKicks()
+    {
+        if (_eventIndex) _used.Store16(AvailableEventOffset, _nextAvailable);
+        else _used.Store16(RingLayout.FlagsOffset, 0);
+        // The driver stores its index, then reads what we stored; we the other way round. Without the fence both could miss (§ 2.7.10.1).
+        Interlocked.MemoryBarrier();
+        return _available.Load16(RingLayout.IndexOffset) != _nextAvailable;
+    }
+
+    private protected override GuestFault ResolveRings(MemoryMap map)
+    {
+        if (!GuestWindow.TryResolve(map, _configuration.DescriptorTable, RingLayout.TableLength(Size), 16, out GuestWindow table)
+            || !GuestWindow.TryResolve(map, _configuration.DriverRing, RingLayout.DriverLength(_configuration), 2, out GuestWindow available)
+            || !GuestWindow.TryResolve(map, _configuration.DeviceRing, RingLayout.DeviceLength(_configuration), 4, out GuestWindow used))
+        {
+            return QueueFaults.Outside;
+        }
+        (_table, _available, _used) = (table, available, used);
+        return default;
+    }
+
+    private protected override void ForgetRings() => (_table, _available, _used) = (default, default, default);
+
+    private protected override DescriptorChain? TakeAvailable()
+    {
+        if (_nextAvailable == _availableEnd && !SeesMore()) return null;
+        ushort head = _available.Load16(RingLayout.EntriesOffset + (_nextAvailable & _mask) * RingLayout.AvailableEntryLength);
+        if (head >= Size)
+        {
+            Fault(QueueFaults.Head);
+            return null;
+        }
+        DescriptorChain? chain = Rent(head);
+        if (chain is null || !TryWalk(chain, head)) return null;
+        _nextAvailable++;
+        return chain;
+    }
+
+    private protected override void WriteUsed(DescriptorChain chain, uint written)
+    {
+        ulong entry = RingLayout.EntriesOffset + (_nextUsed & _mask) * RingLayout.UsedEntryLength;
+        _used.Store32(entry, chain.Id);
+        _used.Store32(entry + 4, written);
+        _nextUsed++;
+    }
+
+    private protected override bool PublishUsed()
+    {
+        ushort before = _published, after = _nextUsed;
+        if (before == after) return false;
+        _published = after;
+        _used.Store16(RingLayout.IndexOffset, after);
+        if (Memory.DirtyLog is { } log) log.Mark(_configuration.DeviceRing, _used.Length);
+        // The driver asks for an interrupt, then looks at the index; we the other way round (§ 2.7.7.2).
+        Interlocked.MemoryBarrier();
+        return _eventIndex
+            ? Passed(_available.Load16(UsedEventOffset), before, after)
+            : (_available.Load16(RingLayout.FlagsOffset) & RingLayout.NoNotify) == 0;
+    }
+
+    /// <summary>Whether an index moved past an event index (§ 2.7.10: vring_need_event).</summary>
+    internal static bool Passed(ushort eventIndex, ushort before, ushort after) =>
+        (ushort)(after - eventIndex - 1) < (ushort)(after - before);
+
+    /// <summary>Reads the available index again.</summary>
+    private bool SeesMore()
+    {
+        ushort end = _available.Load16(RingLayout.IndexOffset);
+        if (end == _nextAvailable) return false;
+        if ((ushort)(end - _nextAvailable) > Size)
+        {
+            Fault(QueueFaults.Available);
+            return false;
+        }
+        _availableEnd = end;
+        return true;
+    }
+
+    /// <summary>
+    /// Follows a chain through the table and at most one indirect table. The bound on descriptors is what ends a loop: a chain has no memory of
+    /// where it has been.
+    /// </summary>
+    private bool TryWalk(DescriptorChain chain, uint index)
+    {
+        ChainWalk walk = new(chain, Held.Map);
+        GuestWindow table = _table;
+        uint entries = Size;
+        bool nested = false;
+        for (int left = Math.Min((int)Size, ChainDescriptorsMax); left > 0; left--)
+        {
+            Descriptor descriptor = Descriptor.Load(table, index);
+            if ((descriptor.SplitFlags & RingLayout.FlagIndirect) != 0)
+            {
+                GuestFault fault = Enter(descriptor, nested, out table, out entries);
+                if (fault.Kind != GuestFaultKind.None) return Refuse(fault);
+                nested = true;
+                index = 0;
+                left++;
+                continue;
+            }
+            if (!walk.TryAdd(descriptor.Address, descriptor.Length, (descriptor.SplitFlags & RingLayout.FlagWrite) != 0)) return Refuse(walk.Fault);
+            if ((descriptor.SplitFlags & RingLayout.FlagNext) == 0) return true;
+            index = descriptor.Next;
+            if (index >= entries) return Refuse(QueueFaults.Next);
+        }
+        return Refuse(QueueFaults.Length);
+    }
+
+    /// <summary>Goes into an indirect table. A WRITE flag on the descriptor that names it means nothing (§ 2.7.5.3.2).</summary>
+    private GuestFault Enter(in Descriptor descriptor, bool nested, out GuestWindow table, out uint entries)
+    {
+        table = default;
+        entries = descriptor.Length / RingLayout.DescriptorLength;
+        if (nested) return QueueFaults.Nested;
+        if (!_indirect) return QueueFaults.NotNegotiated;
+        if ((descriptor.SplitFlags & RingLayout.FlagNext) != 0) return QueueFaults.IndirectNext;
+        if (descriptor.Length % RingLayout.DescriptorLength != 0 || entries is 0 or > ushort.MaxValue + 1) return QueueFaults.TableLength;
+        return GuestWindow.TryResolve(Held.Map, descriptor.Address, descriptor.Length, 1, out table) ? default : QueueFaults.TableAddress;
+    }
+
+    private bool Refuse(in GuestFault fault)
+    {
+        Fault(fault);
+        return false;
+    }
+}
