@@ -137,7 +137,7 @@ public abstract partial class VirtioDevice : IDisposable
         ArgumentNullException.ThrowIfNull(kick);
         if (_running[queue.Index] is not null) throw new InvalidOperationException($"queue {queue.Index} of {Name} runs already");
         KickSource source = new(this, queue, kick);
-        source.RegisterInto(reactor);
+        source.Start(reactor);
         _running[queue.Index] = source;
         OnQueueStarted(queue);
         // What the driver made available before the kick was watched must not wait for the next one.
@@ -158,7 +158,7 @@ public abstract partial class VirtioDevice : IDisposable
             return;
         }
         _running[index] = null;
-        reactor.Remove(source);
+        source.Owner!.RemoveFrom(reactor);
         OnQueueStopping(source.Queue);
         source.Queue.WhenQuiet(onQuiet);
     }
@@ -185,14 +185,25 @@ public abstract partial class VirtioDevice : IDisposable
     {
     }
 
-    /// <summary>A queue's doorbell: kick → serve, one virtual call.</summary>
+    /// <summary>
+    /// A queue's doorbell: kick → serve, one virtual call. Beside the driver's eventfd there is one of our own for later turns: the driver's may be
+    /// shared with a process that makes it block or empties it, so it is only ever waited for.
+    /// </summary>
     private sealed class KickSource(VirtioDevice device, VirtQueue queue, EventFd kick) : Subscription<EventFd>(kick, Interest.Doorbell)
     {
-        private bool _ownKick;
+        private Subscription<EventFd>? _again;
 
         internal VirtQueue Queue => queue;
 
         public override string Name => $"{device.Name}/{device._queues[queue.Index].Name}";
+
+        /// <summary>Has a reactor watch both, as one subscriber.</summary>
+        internal void Start(IReactor reactor)
+        {
+            Subscriber both = new(Name);
+            _again = Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => ServeOrGiveUp()).OwnedBy(both).RegisterInto(reactor);
+            OwnedBy(both).RegisterInto(reactor);
+        }
 
         /// <summary>Serves the queue until it is empty or its turn is over, with kicks switched off meanwhile.</summary>
         internal void Serve()
@@ -215,16 +226,16 @@ public abstract partial class VirtioDevice : IDisposable
         }
 
         /// <summary>Serves the queue in a later turn, after the others had theirs.</summary>
-        internal void ServeLater()
-        {
-            _ownKick = true;
-            Fd.Signal();
-        }
+        internal void ServeLater() => _again!.Fd.Signal();
 
         protected override void Dispatch(Readiness ready, IReactor reactor)
         {
-            if (!_ownKick) queue.CountKick();
-            _ownKick = false;
+            queue.CountKick();
+            ServeOrGiveUp();
+        }
+
+        private void ServeOrGiveUp()
+        {
             try
             {
                 Serve();
