@@ -1,0 +1,96 @@
+using System.Runtime.InteropServices;
+
+namespace Vmm.Devices.Native;
+
+/// <summary>The socket calls of a Unix stream socket that carries descriptors (unix(7), cmsg(3)). Used by <see cref="UnixSocket"/> only.</summary>
+internal static unsafe partial class SocketCalls
+{
+    private const string Name = "libc";
+
+    internal const int AF_UNIX = 1;
+    internal const int SOCK_STREAM = 1;
+    internal const int SOCK_NONBLOCK = 0x800;
+    internal const int SOCK_CLOEXEC = 0x80000;
+    internal const int SOL_SOCKET = 1;
+    internal const int SO_TYPE = 3;
+    internal const int SO_DOMAIN = 39;
+    internal const int SCM_RIGHTS = 1;
+    internal const int MSG_CTRUNC = 0x8;
+    internal const int MSG_DONTWAIT = 0x40;
+    internal const int MSG_NOSIGNAL = 0x4000;
+    internal const int MSG_CMSG_CLOEXEC = 0x40000000;
+
+    [LibraryImport(Name, EntryPoint = "socket", SetLastError = true)]
+    internal static partial int Socket(int domain, int type, int protocol);
+
+    [LibraryImport(Name, EntryPoint = "socketpair", SetLastError = true)]
+    internal static partial int SocketPair(int domain, int type, int protocol, int* pair);
+
+    [LibraryImport(Name, EntryPoint = "bind", SetLastError = true)]
+    internal static partial int Bind(int fd, UnixAddress* address, uint length);
+
+    [LibraryImport(Name, EntryPoint = "listen", SetLastError = true)]
+    internal static partial int Listen(int fd, int backlog);
+
+    [LibraryImport(Name, EntryPoint = "connect", SetLastError = true)]
+    internal static partial int Connect(int fd, UnixAddress* address, uint length);
+
+    [LibraryImport(Name, EntryPoint = "accept4", SetLastError = true)]
+    internal static partial int Accept(int fd, void* address, uint* length, int flags);
+
+    [LibraryImport(Name, EntryPoint = "getsockopt", SetLastError = true)]
+    internal static partial int GetOption(int fd, int level, int option, int* value, uint* length);
+
+    [LibraryImport(Name, EntryPoint = "fchmod", SetLastError = true)]
+    internal static partial int ChangeMode(int fd, uint mode);
+
+    [LibraryImport(Name, EntryPoint = "sendmsg", SetLastError = true)]
+    internal static partial nint SendMessage(int fd, MessageHeader* message, int flags);
+
+    [LibraryImport(Name, EntryPoint = "recvmsg", SetLastError = true)]
+    internal static partial nint ReceiveMessage(int fd, MessageHeader* message, int flags);
+
+    [LibraryImport(Name, EntryPoint = "close")]
+    internal static partial int Close(int fd);
+}
+
+/// <summary>struct iovec (sendmsg(2)).</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct SocketVector
+{
+    internal void* Base;
+    internal nuint Length;
+}
+
+/// <summary>struct msghdr (recvmsg(2)).</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct MessageHeader
+{
+    internal void* Name;
+    internal uint NameLength;
+    internal SocketVector* Vectors;
+    internal nuint VectorCount;
+    internal void* Control;
+    internal nuint ControlLength;
+    internal int Flags;
+}
+
+/// <summary>struct cmsghdr (cmsg(3)); its data follows, 8-byte aligned.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct ControlHeader
+{
+    internal nuint Length;
+    internal int Level;
+    internal int Type;
+}
+
+/// <summary>struct sockaddr_un (unix(7)).</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct UnixAddress
+{
+    /// <summary>Bytes for the path, its terminating zero included.</summary>
+    internal const int PathMax = 108;
+
+    internal ushort Family;
+    internal fixed byte Path[PathMax];
+}

@@ -1,0 +1,206 @@
+using System.Runtime.InteropServices;
+using System.Text;
+using Vmm.Events;
+
+namespace Vmm.Devices.Native;
+
+/// <summary>What one receive brought.</summary>
+/// <param name="Bytes">Bytes received; 0 with no error is the end of the stream.</param>
+/// <param name="Errno">Why nothing came; <see cref="Errno.Again"/> if there is nothing yet.</param>
+/// <param name="Truncated">The peer sent more descriptors than there was room for, or than this process may open. Those that came are kept.</param>
+internal readonly record struct Reception(int Bytes, Errno Errno, bool Truncated);
+
+/// <summary>
+/// A Unix stream socket that carries descriptors (unix(7)). Sends and receives never block and never raise SIGPIPE, whatever the peer does to
+/// the flags of a descriptor it shares with us: they ask for it with each call.
+/// </summary>
+internal sealed unsafe class UnixSocket : OwnedFd
+{
+    private const int Backlog = 16;
+
+    /// <summary>CMSG_SPACE of <see cref="ReceivedFds.CountMax"/> descriptors: a header of 16 bytes, then 4 bytes each.</summary>
+    private const int ControlBytes = 16 + (ReceivedFds.CountMax * sizeof(int));
+
+    /// <summary>Takes over a connected or listening stream socket.</summary>
+    internal UnixSocket(int fd) : base(fd)
+    {
+    }
+
+    /// <summary>Listens on a path that does not exist yet.</summary>
+    /// <param name="path">At most 107 bytes.</param>
+    /// <param name="mode">The permissions the path has from the moment it appears.</param>
+    /// <exception cref="KernelException">The path exists, or its directory can't be written.</exception>
+    internal static UnixSocket Listen(string path, UnixFileMode mode)
+    {
+        UnixSocket socket = new(Create());
+        try
+        {
+            UnixAddress address = AddressOf(path, out uint length);
+            // The mode of a socket that is not bound yet is what bind(2) gives the path: there is no moment at which others may connect.
+            // SAFETY: bind reads length bytes of a local.
+            if (SocketCalls.ChangeMode(socket.Number, (uint)mode) < 0 || SocketCalls.Bind(socket.Number, &address, length) < 0
+                || SocketCalls.Listen(socket.Number, Backlog) < 0)
+                throw new KernelException($"cannot listen on '{path}'", LastError);
+            return socket;
+        }
+        catch
+        {
+            socket.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Connects to a listening path. A Unix socket connects at once or not at all.</summary>
+    /// <exception cref="KernelException">Nobody listens there, or the backlog is full.</exception>
+    internal static UnixSocket Connect(string path)
+    {
+        UnixSocket socket = new(Create());
+        UnixAddress address = AddressOf(path, out uint length);
+        // SAFETY: connect reads length bytes of a local.
+        if (SocketCalls.Connect(socket.Number, &address, length) == 0) return socket;
+        Errno errno = LastError;
+        socket.Dispose();
+        throw new KernelException($"cannot connect to '{path}'", errno);
+    }
+
+    /// <summary>Two sockets connected to each other.</summary>
+    internal static (UnixSocket A, UnixSocket B) Pair()
+    {
+        int* pair = stackalloc int[2];
+        // SAFETY: socketpair writes two ints into an array of two.
+        int result = SocketCalls.SocketPair(SocketCalls.AF_UNIX, StreamType, 0, pair);
+        return result == 0 ? (new UnixSocket(pair[0]), new UnixSocket(pair[1])) : throw new KernelException("cannot make a pair of sockets", LastError);
+    }
+
+    /// <summary>Whether a descriptor of unknown origin is a Unix stream socket.</summary>
+    internal static bool IsUnixStream(int fd) =>
+        OptionOf(fd, SocketCalls.SO_DOMAIN) == SocketCalls.AF_UNIX && OptionOf(fd, SocketCalls.SO_TYPE) == SocketCalls.SOCK_STREAM;
+
+    /// <summary>Takes the next connection of a listening socket.</summary>
+    /// <param name="errno"><see cref="Errno.Again"/> if nobody waits; ProcessFileLimit if this process can open no more.</param>
+    internal UnixSocket? Accept(out Errno errno)
+    {
+        // SAFETY: the peer's address is not asked for.
+        int fd = SocketCalls.Accept(Number, null, null, SocketCalls.SOCK_NONBLOCK | SocketCalls.SOCK_CLOEXEC);
+        errno = fd >= 0 ? Errno.None : LastError;
+        return fd >= 0 ? new UnixSocket(fd) : null;
+    }
+
+    /// <summary>Receives bytes into a buffer, and the descriptors that came with them.</summary>
+    /// <param name="buffer">At least one byte.</param>
+    /// <param name="fds">Gets the descriptors, close-on-exec, as far as it has room.</param>
+    internal Reception Receive(Span<byte> buffer, ReceivedFds fds)
+    {
+        byte* control = stackalloc byte[ControlBytes];
+        // SAFETY: the buffer is pinned during the call; the kernel writes at most buffer.Length bytes there and ControlLength into control.
+        fixed (byte* bytes = buffer)
+        {
+            SocketVector vector = new() { Base = bytes, Length = (nuint)buffer.Length };
+            MessageHeader message = new() { Vectors = &vector, VectorCount = 1 };
+            if (fds.Room > 0)
+            {
+                message.Control = control;
+                message.ControlLength = (nuint)(sizeof(ControlHeader) + (fds.Room * sizeof(int)));
+            }
+            nint received;
+            Errno errno;
+            do
+            {
+                received = SocketCalls.ReceiveMessage(Number, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_CMSG_CLOEXEC);
+                errno = received < 0 ? LastError : Errno.None;
+            }
+            while (errno == Errno.Interrupted);
+            if (received < 0) return new Reception(0, errno, false);
+            Collect(message, fds);
+            return new Reception((int)received, Errno.None, (message.Flags & SocketCalls.MSG_CTRUNC) != 0);
+        }
+    }
+
+    /// <summary>Sends bytes; the descriptors go with the first of them and stay open here.</summary>
+    /// <param name="bytes">At least one byte.</param>
+    /// <param name="fds">At most <see cref="ReceivedFds.CountMax"/>.</param>
+    /// <param name="errno"><see cref="Errno.Again"/> if the peer does not read, <see cref="Errno.BrokenPipe"/> if it is gone.</param>
+    /// <returns>Bytes sent, perhaps fewer than given.</returns>
+    internal int Send(ReadOnlySpan<byte> bytes, ReadOnlySpan<int> fds, out Errno errno)
+    {
+        byte* control = stackalloc byte[ControlBytes];
+        // SAFETY: both buffers are pinned or on the stack during the call and the kernel only reads them; control has room for the header and
+        // CountMax descriptors, which the check above the copy holds.
+        fixed (byte* data = bytes)
+        {
+            SocketVector vector = new() { Base = data, Length = (nuint)bytes.Length };
+            MessageHeader message = new() { Vectors = &vector, VectorCount = 1 };
+            if (!fds.IsEmpty)
+            {
+                ArgumentOutOfRangeException.ThrowIfGreaterThan(fds.Length, ReceivedFds.CountMax);
+                ControlHeader* header = (ControlHeader*)control;
+                header->Length = (nuint)(sizeof(ControlHeader) + (fds.Length * sizeof(int)));
+                header->Level = SocketCalls.SOL_SOCKET;
+                header->Type = SocketCalls.SCM_RIGHTS;
+                fds.CopyTo(new Span<int>(header + 1, fds.Length));
+                message.Control = control;
+                message.ControlLength = header->Length;
+            }
+            nint sent;
+            do
+            {
+                sent = SocketCalls.SendMessage(Number, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_NOSIGNAL);
+                errno = sent < 0 ? LastError : Errno.None;
+            }
+            while (errno == Errno.Interrupted);
+            return sent < 0 ? 0 : (int)sent;
+        }
+    }
+
+    /// <summary>Takes the descriptors out of the control data of a receive.</summary>
+    private static void Collect(in MessageHeader message, ReceivedFds fds)
+    {
+        byte* at = (byte*)message.Control;
+        byte* end = at + message.ControlLength;
+        // SAFETY: the kernel set ControlLength to what it wrote; each header and its data are checked to lie before that end.
+        while (at != null && end - at >= sizeof(ControlHeader))
+        {
+            ControlHeader* header = (ControlHeader*)at;
+            if (header->Length < (nuint)sizeof(ControlHeader) || header->Length > (nuint)(end - at)) return;
+            if (header->Level == SocketCalls.SOL_SOCKET && header->Type == SocketCalls.SCM_RIGHTS)
+            {
+                int count = (int)(header->Length - (nuint)sizeof(ControlHeader)) / sizeof(int);
+                foreach (int fd in new ReadOnlySpan<int>(header + 1, count)) fds.Add(fd);
+            }
+            nuint space = (header->Length + 7) & ~(nuint)7;
+            if (space >= (nuint)(end - at)) return;
+            at += space;
+        }
+    }
+
+    private static int StreamType => SocketCalls.SOCK_STREAM | SocketCalls.SOCK_NONBLOCK | SocketCalls.SOCK_CLOEXEC;
+
+    private static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
+
+    private static int Create()
+    {
+        int fd = SocketCalls.Socket(SocketCalls.AF_UNIX, StreamType, 0);
+        return fd >= 0 ? fd : throw new KernelException("cannot make a socket", LastError);
+    }
+
+    private static int OptionOf(int fd, int option)
+    {
+        int value = 0;
+        uint length = sizeof(int);
+        // SAFETY: getsockopt writes at most length bytes into a local of that size.
+        return SocketCalls.GetOption(fd, SocketCalls.SOL_SOCKET, option, &value, &length) == 0 ? value : -1;
+    }
+
+    private static UnixAddress AddressOf(string path, out uint length)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        UnixAddress address = new() { Family = SocketCalls.AF_UNIX };
+        int bytes = Encoding.UTF8.GetByteCount(path);
+        if (bytes >= UnixAddress.PathMax)
+            throw new ArgumentException($"socket path '{path}' has {bytes} bytes: at most {UnixAddress.PathMax - 1} fit into a socket address", nameof(path));
+        // SAFETY: the path and its terminating zero were checked to fit.
+        Encoding.UTF8.GetBytes(path, new Span<byte>(address.Path, UnixAddress.PathMax));
+        length = (uint)(sizeof(ushort) + bytes + 1);
+        return address;
+    }
+}

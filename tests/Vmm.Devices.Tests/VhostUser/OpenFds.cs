@@ -1,0 +1,37 @@
+using Vmm.Events;
+
+namespace Vmm.Devices.Tests.VhostUser;
+
+/// <summary>
+/// How many descriptors of one kernel object this process has open, for tests that nothing leaks. Other tests open and close theirs meanwhile, so
+/// a count of all of them would say nothing.
+/// </summary>
+internal static class OpenFds
+{
+    private const string EventFdIdKey = "eventfd-id:";
+
+    /// <summary>Descriptors of the same counter, this one included.</summary>
+    internal static int Of(EventFd fd)
+    {
+        string? wanted = IdOf(fd.Number.ToString());
+        Assert.NotNull(wanted);
+        return Directory.GetFileSystemEntries("/proc/self/fdinfo").Count(path => IdOf(Path.GetFileName(path)) == wanted);
+    }
+
+    /// <summary>Descriptors of files with a name in their path.</summary>
+    internal static int Named(string name) =>
+        Directory.GetFileSystemEntries("/proc/self/fd").Count(path => (File.ResolveLinkTarget(path, false)?.FullName ?? "").Contains(name, StringComparison.Ordinal));
+
+    private static string? IdOf(string fd)
+    {
+        try
+        {
+            return File.ReadLines($"/proc/self/fdinfo/{fd}").FirstOrDefault(line => line.StartsWith(EventFdIdKey, StringComparison.Ordinal));
+        }
+        catch (IOException)
+        {
+            // Closed by another test since it was listed.
+            return null;
+        }
+    }
+}

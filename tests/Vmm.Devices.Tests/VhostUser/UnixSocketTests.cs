@@ -1,0 +1,89 @@
+using Vmm.Devices.Native;
+using Vmm.Events;
+
+namespace Vmm.Devices.Tests.VhostUser;
+
+public sealed class UnixSocketTests
+{
+    [Fact]
+    public void Descriptors_travel_with_the_bytes_they_were_sent_with()
+    {
+        (UnixSocket a, UnixSocket b) = UnixSocket.Pair();
+        using (a)
+        using (b)
+        using (EventFd sent = new())
+        using (ReceivedFds fds = new())
+        {
+            Assert.Equal(3, a.Send([1, 2, 3], [], out _));
+            Assert.Equal(2, a.Send([4, 5], [sent.Number], out _));
+            byte[] buffer = new byte[3];
+            Assert.Equal(3, b.Receive(buffer, fds).Bytes);
+            Assert.Equal(0, fds.Count);
+            Assert.Equal(2, b.Receive(buffer, fds).Bytes);
+            Assert.Equal(1, fds.Count);
+            using EventFd received = EventFd.Adopt(fds.Take(0));
+            received.Signal();
+            Assert.True(sent.TryRead(out _));
+        }
+    }
+
+    [Fact]
+    public void More_descriptors_than_there_is_room_for_are_reported_and_none_is_leaked()
+    {
+        (UnixSocket a, UnixSocket b) = UnixSocket.Pair();
+        using (a)
+        using (b)
+        using (EventFd sent = new())
+        using (ReceivedFds fds = new())
+        {
+            int[] five = [.. Enumerable.Repeat(sent.Number, 5)];
+            Assert.Equal(1, a.Send([1], five, out _));
+            Assert.Equal(1, a.Send([2], five, out _));
+            byte[] buffer = new byte[1];
+            Assert.False(b.Receive(buffer, fds).Truncated);
+            Assert.True(b.Receive(buffer, fds).Truncated);
+            Assert.Equal(ReceivedFds.CountMax, fds.Count);
+            fds.Clear();
+            Assert.Equal(1, OpenFds.Of(sent));
+        }
+    }
+
+    [Fact]
+    public void A_peer_that_does_not_read_or_is_gone_neither_blocks_nor_kills()
+    {
+        (UnixSocket a, UnixSocket b) = UnixSocket.Pair();
+        using (a)
+        {
+            byte[] chunk = new byte[65536];
+            Errno errno;
+            do a.Send(chunk, [], out errno);
+            while (errno == Errno.None);
+            Assert.Equal(Errno.Again, errno);
+            b.Dispose();
+            Assert.Equal(0, a.Send(chunk, [], out errno));
+            Assert.Equal(Errno.BrokenPipe, errno);
+        }
+    }
+
+    [Fact]
+    public void A_listening_path_has_its_mode_from_the_start_and_takes_connections()
+    {
+        string path = Path.Combine(Directory.CreateTempSubdirectory("vmm-socket-").FullName, "s");
+        using UnixSocket listener = UnixSocket.Listen(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(path));
+        Assert.Null(listener.Accept(out Errno errno));
+        Assert.Equal(Errno.Again, errno);
+        using UnixSocket client = UnixSocket.Connect(path);
+        using UnixSocket? server = listener.Accept(out _);
+        Assert.NotNull(server);
+        Assert.True(UnixSocket.IsUnixStream(server.Number));
+        Directory.Delete(Path.GetDirectoryName(path)!, recursive: true);
+    }
+
+    [Fact]
+    public void A_path_that_does_not_fit_an_address_is_refused_with_its_length()
+    {
+        ArgumentException refused = Assert.Throws<ArgumentException>(() => UnixSocket.Connect("/" + new string('x', 107)));
+        Assert.Contains("108 bytes", refused.Message, StringComparison.Ordinal);
+    }
+}
