@@ -1,0 +1,49 @@
+namespace Vmm.Events.Buffers;
+
+/// <summary>One owner's stake in a frozen block. Reused; its generation tells its lives apart (invariant D).</summary>
+internal sealed class FrozenShare
+{
+    private ulong _generation;
+    private FrozenMemory? _memory;
+
+    internal FrozenShare(SlabBlock block) => Block = block;
+
+    /// <summary>The block it is a stake in; changes only between two lives.</summary>
+    internal SlabBlock Block { get; set; }
+
+    internal FrozenShare? NextFree { get; set; }
+
+    internal ulong Begin() => Volatile.Read(ref _generation);
+
+    internal void Check(ulong generation)
+    {
+        if (Volatile.Read(ref _generation) != generation) ThrowStale();
+    }
+
+    /// <summary>Hands the stake on: copies of the earlier handle are stale.</summary>
+    internal ulong Take(ulong generation)
+    {
+        ulong next = generation + 1;
+        if (Interlocked.CompareExchange(ref _generation, next, generation) != generation) ThrowStale();
+        return next;
+    }
+
+    internal FrozenMemory Memory(ulong generation)
+    {
+        Check(generation);
+        return _memory ??= new FrozenMemory(Block);
+    }
+
+    internal void Release(ulong generation)
+    {
+        Take(generation);
+        _memory?.Close();
+        _memory = null;
+        SlabBlock block = Block;
+        if (this != block.FirstShare) block.ReturnShare(this);
+        block.DropShare();
+    }
+
+    private static void ThrowStale() =>
+        throw new ObjectDisposedException(nameof(FrozenBuffer), "this handle is stale: its share was released or handed on");
+}
