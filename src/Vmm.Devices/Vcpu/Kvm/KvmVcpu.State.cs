@@ -1,0 +1,134 @@
+using Vmm.Devices.Native;
+using Vmm.Events;
+
+namespace Vmm.Devices.Kvm;
+
+// Registers, and snapshots of everything a vCPU is.
+public sealed partial class KvmVcpu
+{
+    // A KVM before 6.x stops at the first register it can't give; asking for few at a time keeps what a refusal costs small.
+    private const int MsrsPerCall = 64;
+
+    internal KvmRegs GetRegisters() => Get<KvmRegs>(KvmRequest.KVM_GET_REGS, nameof(KvmRequest.KVM_GET_REGS));
+
+    internal void SetRegisters(in KvmRegs value) => Set(KvmRequest.KVM_SET_REGS, value, nameof(KvmRequest.KVM_SET_REGS));
+
+    internal KvmSregs GetSystemRegisters() => Get<KvmSregs>(KvmRequest.KVM_GET_SREGS, nameof(KvmRequest.KVM_GET_SREGS));
+
+    internal void SetSystemRegisters(in KvmSregs value) => Set(KvmRequest.KVM_SET_SREGS, value, nameof(KvmRequest.KVM_SET_SREGS));
+
+    internal KvmMpState GetMpState() => Get<KvmMpState>(KvmRequest.KVM_GET_MP_STATE, nameof(KvmRequest.KVM_GET_MP_STATE));
+
+    internal KvmLapicState GetLapic() => Get<KvmLapicState>(KvmRequest.KVM_GET_LAPIC, nameof(KvmRequest.KVM_GET_LAPIC));
+
+    internal void SetLapic(in KvmLapicState value) => Set(KvmRequest.KVM_SET_LAPIC, value, nameof(KvmRequest.KVM_SET_LAPIC));
+
+    /// <summary>Says what the guest sees when it asks its processor what it is. Before the vCPU first runs.</summary>
+    internal void SetCpuid(ReadOnlySpan<KvmCpuidEntry> entries)
+    {
+        KvmCountHead head = new() { Count = (uint)entries.Length };
+        Check(KvmCall.Control(_number, KvmRequest.KVM_SET_CPUID2, ref head, entries.ToArray().AsSpan()), nameof(KvmRequest.KVM_SET_CPUID2));
+    }
+
+    /// <summary>Sets model-specific registers.</summary>
+    /// <exception cref="KernelException">KVM does not have one of them, or refuses its value.</exception>
+    internal void SetMsrs(ReadOnlySpan<KvmMsrEntry> entries)
+    {
+        int set = TrySetMsrs(entries);
+        if (set < entries.Length) throw new KernelException($"cannot set model-specific register {entries[set].Index:x} of vCPU {Index}", Errno.Invalid);
+    }
+
+    /// <summary>The kilohertz of the guest's time stamp counter; 0 if KVM does not know.</summary>
+    internal uint TscKilohertz => (uint)Math.Max(0, KvmCall.Control(_number, KvmRequest.KVM_GET_TSC_KHZ));
+
+    /// <summary>Everything the vCPU is, to be given back to this or a like one. It does not run, and its last access is complete.</summary>
+    /// <param name="msrIndices">What <see cref="KvmSystem.GetMsrIndices"/> says.</param>
+    internal KvmVcpuState Save(ReadOnlySpan<uint> msrIndices) => new()
+    {
+        // The order matters: reading the run state settles pending start-up messages, which change the events and the local APIC.
+        MpState = GetMpState(),
+        Registers = GetRegisters(),
+        SystemRegisters = GetSystemRegisters(),
+        Xsave = Get<KvmXsave>(KvmRequest.KVM_GET_XSAVE, nameof(KvmRequest.KVM_GET_XSAVE)),
+        Xcrs = Get<KvmXcrs>(KvmRequest.KVM_GET_XCRS, nameof(KvmRequest.KVM_GET_XCRS)),
+        DebugRegisters = Get<KvmDebugRegs>(KvmRequest.KVM_GET_DEBUGREGS, nameof(KvmRequest.KVM_GET_DEBUGREGS)),
+        Lapic = TryGet(KvmRequest.KVM_GET_LAPIC, out KvmLapicState lapic) ? lapic : null,
+        Msrs = GetMsrs(msrIndices),
+        Events = Get<KvmVcpuEvents>(KvmRequest.KVM_GET_VCPU_EVENTS, nameof(KvmRequest.KVM_GET_VCPU_EVENTS)),
+    };
+
+    /// <summary>Makes the vCPU what it was when <see cref="Save"/> was called. Its CPUID is set already.</summary>
+    internal void Restore(KvmVcpuState state)
+    {
+        // System registers before the local APIC (its mode is in them), registers before events, the run state last.
+        SetSystemRegisters(state.SystemRegisters);
+        SetRegisters(state.Registers);
+        Set(KvmRequest.KVM_SET_XCRS, state.Xcrs, nameof(KvmRequest.KVM_SET_XCRS));
+        Set(KvmRequest.KVM_SET_XSAVE, state.Xsave, nameof(KvmRequest.KVM_SET_XSAVE));
+        Set(KvmRequest.KVM_SET_DEBUGREGS, state.DebugRegisters, nameof(KvmRequest.KVM_SET_DEBUGREGS));
+        for (int i = 0; i < state.Msrs.Length;)
+        {
+            int set = TrySetMsrs(state.Msrs.AsSpan(i));
+            // A register that can be read but not written holds nothing to give back: step over it.
+            i += set + 1;
+        }
+        if (state.Lapic is { } lapic) SetLapic(lapic);
+        Set(KvmRequest.KVM_SET_VCPU_EVENTS, state.Events, nameof(KvmRequest.KVM_SET_VCPU_EVENTS));
+        Set(KvmRequest.KVM_SET_MP_STATE, state.MpState, nameof(KvmRequest.KVM_SET_MP_STATE));
+    }
+
+    /// <summary>Tells the guest's clock that it was stopped, so that its watchdog for hung processors does not bark.</summary>
+    internal void TellPaused() => _ = KvmCall.Control(_number, KvmRequest.KVM_KVMCLOCK_CTRL);
+
+    private KvmMsrEntry[] GetMsrs(ReadOnlySpan<uint> indices)
+    {
+        List<KvmMsrEntry> all = [];
+        for (int i = 0; i < indices.Length;)
+        {
+            KvmMsrEntry[] some = new KvmMsrEntry[Math.Min(MsrsPerCall, indices.Length - i)];
+            for (int j = 0; j < some.Length; j++) some[j].Index = indices[i + j];
+            KvmCountHead head = new() { Count = (uint)some.Length };
+            int got = KvmCall.Control(_number, KvmRequest.KVM_GET_MSRS, ref head, some.AsSpan());
+            Check(got, nameof(KvmRequest.KVM_GET_MSRS));
+            all.AddRange(some.AsSpan(0, got));
+            // The one it stopped at is listed but not given by this guest's processor.
+            i += got < some.Length ? got + 1 : got;
+        }
+        return [.. all];
+    }
+
+    private int TrySetMsrs(ReadOnlySpan<KvmMsrEntry> entries)
+    {
+        int done = 0;
+        while (done < entries.Length)
+        {
+            KvmMsrEntry[] some = entries.Slice(done, Math.Min(MsrsPerCall, entries.Length - done)).ToArray();
+            KvmCountHead head = new() { Count = (uint)some.Length };
+            int set = KvmCall.Control(_number, KvmRequest.KVM_SET_MSRS, ref head, some.AsSpan());
+            Check(set, nameof(KvmRequest.KVM_SET_MSRS));
+            done += set;
+            if (set < some.Length) break;
+        }
+        return done;
+    }
+
+    private bool TryGet<T>(uint request, out T value) where T : unmanaged
+    {
+        value = default;
+        return KvmCall.Control(_number, request, ref value) >= 0;
+    }
+
+    private T Get<T>(uint request, string name) where T : unmanaged
+    {
+        T value = default;
+        Check(KvmCall.Control(_number, request, ref value), name);
+        return value;
+    }
+
+    private void Set<T>(uint request, T value, string name) where T : unmanaged => Check(KvmCall.Control(_number, request, ref value), name);
+
+    private void Check(int result, string name)
+    {
+        if (result < 0) throw new KernelException($"{name} of vCPU {Index}", KvmCall.LastError);
+    }
+}

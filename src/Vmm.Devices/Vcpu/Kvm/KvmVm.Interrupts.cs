@@ -1,0 +1,132 @@
+using Vmm.Devices.Native;
+using Vmm.Events;
+
+namespace Vmm.Devices.Kvm;
+
+// Interrupt controllers, and the wires from eventfds to them.
+public sealed partial class KvmVm
+{
+    /// <summary>Pins of the I/O APIC, and so the global system interrupts (GSI) that exist without further routing.</summary>
+    public const int IoApicPins = 24;
+
+    /// <summary>Interrupts that KVM routes, pins and messages together (KVM_MAX_IRQ_ROUTES).</summary>
+    private const int RoutesMax = 4096;
+    private const int LegacyPins = 16;
+    private const uint PrimaryPic = 0, SecondaryPic = 1, IoApic = 2;
+
+    private readonly Lock _routing = new();
+    private readonly List<KvmIrqRoutingEntry> _routes = [];
+    private uint _nextMessageGsi = IoApicPins;
+
+    /// <summary>Puts the interrupt controllers into the kernel: the two 8259, the I/O APIC and a local APIC for each vCPU made after.</summary>
+    /// <exception cref="KvmUnavailableException">The kernel can't.</exception>
+    public void CreateInterruptControllers()
+    {
+        _system.Require(KvmCapability.IrqChip);
+        _system.Require(KvmCapability.IrqFd);
+        _system.Require(KvmCapability.IoEventFd);
+        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_CREATE_IRQCHIP), "KVM_CREATE_IRQCHIP");
+        lock (_routing)
+        {
+            // The table KVM starts with: it must be given again, whole, with the first message that is added.
+            for (uint gsi = 0; gsi < IoApicPins; gsi++)
+            {
+                if (gsi < LegacyPins) _routes.Add(PinRoute(gsi, gsi < 8 ? PrimaryPic : SecondaryPic, gsi % 8));
+                _routes.Add(PinRoute(gsi, IoApic, gsi));
+            }
+        }
+    }
+
+    /// <summary>Puts only the local APICs into the kernel; devices interrupt with messages, and the rest is the host program's.</summary>
+    /// <param name="pins">GSIs kept for an I/O APIC in user space; messages start after them.</param>
+    /// <exception cref="KvmUnavailableException">The kernel can't.</exception>
+    public void CreateSplitInterruptControllers(int pins = IoApicPins)
+    {
+        _system.Require(KvmCapability.SplitIrqChip);
+        KvmEnableCap enable = new() { Capability = (uint)KvmCapability.SplitIrqChip, Argument0 = (ulong)pins };
+        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_ENABLE_CAP, ref enable), "cannot split the interrupt controllers");
+        _nextMessageGsi = (uint)pins;
+    }
+
+    /// <summary>Puts the 8254 timer into the kernel. The interrupt controllers are there already.</summary>
+    /// <exception cref="KvmUnavailableException">The kernel can't.</exception>
+    public void CreateTimer()
+    {
+        _system.Require(KvmCapability.Pit2);
+        KvmPitConfig config = new() { Flags = KvmPitConfig.SpeakerDummy };
+        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_CREATE_PIT2, ref config), "KVM_CREATE_PIT2");
+    }
+
+    /// <summary>Adds a GSI whose interrupt is a message (MSI) to a local APIC.</summary>
+    /// <param name="address">The message's address: 0xfee00000 with the destination in bits 12 to 19.</param>
+    /// <param name="data">The message's data: the vector in bits 0 to 7.</param>
+    /// <returns>The GSI, for <see cref="AddInterruptEvent"/>.</returns>
+    public uint AddMessageRoute(ulong address, uint data)
+    {
+        lock (_routing)
+        {
+            if (_routes.Count >= RoutesMax) throw new InvalidOperationException($"a VM has no more than {RoutesMax} interrupt routes");
+            uint gsi = _nextMessageGsi++;
+            _routes.Add(new KvmIrqRoutingEntry
+            {
+                Gsi = gsi,
+                Type = KvmIrqRoutingEntry.TypeMsi,
+                MsiAddressLow = (uint)address,
+                MsiAddressHigh = (uint)(address >> 32),
+                MsiData = data,
+            });
+            KvmIrqRoutingHead head = new() { Count = (uint)_routes.Count };
+            Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_SET_GSI_ROUTING, ref head, _routes.ToArray().AsSpan()), "KVM_SET_GSI_ROUTING");
+            return gsi;
+        }
+    }
+
+    /// <summary>Has each signal of an eventfd raise an interrupt, in the kernel (KVM_IRQFD).</summary>
+    /// <param name="gsi">A pin below <see cref="IoApicPins"/>, or what <see cref="AddMessageRoute"/> gave.</param>
+    /// <param name="call">The eventfd. It may be closed later: that ends the wire.</param>
+    /// <param name="resample">
+    /// For a level-triggered line: the signal then holds the line up until the guest ends the interrupt; the kernel lowers the line, signals this eventfd, and
+    /// whoever still has something to tell signals <paramref name="call"/> again.
+    /// </param>
+    /// <exception cref="KernelException">There is no such interrupt.</exception>
+    public void AddInterruptEvent(uint gsi, EventFd call, EventFd? resample = null)
+    {
+        ArgumentNullException.ThrowIfNull(call);
+        if (resample is not null) _system.Require(KvmCapability.IrqFdResample);
+        SetInterruptEvent(gsi, call, resample, 0);
+    }
+
+    /// <summary>Ends what <see cref="AddInterruptEvent"/> began.</summary>
+    public void RemoveInterruptEvent(uint gsi, EventFd call)
+    {
+        ArgumentNullException.ThrowIfNull(call);
+        SetInterruptEvent(gsi, call, null, KvmIrqFd.Deassign);
+    }
+
+    /// <summary>Sets the level of a line (KVM_IRQ_LINE): a system call on the caller's thread, where an eventfd is only signalled.</summary>
+    public void SetLine(uint gsi, bool high)
+    {
+        KvmIrqLevel level = new() { Gsi = gsi, Level = high ? 1u : 0 };
+        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_IRQ_LINE, ref level), $"cannot set interrupt line {gsi}");
+    }
+
+    /// <summary>Sends a message interrupt now (KVM_SIGNAL_MSI).</summary>
+    /// <returns>False if the guest has it masked or disabled.</returns>
+    public bool SendMessage(ulong address, uint data)
+    {
+        KvmMsi message = new() { AddressLow = (uint)address, AddressHigh = (uint)(address >> 32), Data = data };
+        int result = KvmCall.Control(_fd.Number, KvmRequest.KVM_SIGNAL_MSI, ref message);
+        Check(result, "KVM_SIGNAL_MSI");
+        return result > 0;
+    }
+
+    private void SetInterruptEvent(uint gsi, EventFd call, EventFd? resample, uint flags)
+    {
+        if (resample is not null) flags |= KvmIrqFd.Resample;
+        KvmIrqFd request = new() { Fd = (uint)call.Number, Gsi = gsi, Flags = flags, ResampleFd = (uint)(resample?.Number ?? 0) };
+        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_IRQFD, ref request), $"cannot wire interrupt {gsi} to an eventfd");
+    }
+
+    private static KvmIrqRoutingEntry PinRoute(uint gsi, uint chip, uint pin) =>
+        new() { Gsi = gsi, Type = KvmIrqRoutingEntry.TypeIrqChip, IrqChip = chip, Pin = pin };
+}

@@ -1,0 +1,145 @@
+using Vmm.Devices.Native;
+using Vmm.Events;
+
+namespace Vmm.Devices.Kvm;
+
+/// <summary>
+/// A virtual machine of KVM: memory slots, interrupt controllers, the wires between eventfds and the guest, vCPUs. Members are thread-safe
+/// as far as the kernel's are; the machine is set up by one thread before its vCPUs run.
+/// </summary>
+public sealed partial class KvmVm : IDisposable
+{
+    /// <summary>Intel hosts need three pages for a task state below 4 GiB that the guest does not use, and one for an identity map.</summary>
+    internal const ulong ReservedForHost = 0xfffb_c000;
+
+    private const nuint TaskStateAddress = (nuint)ReservedForHost + 0x1000;
+    private readonly KvmSystem _system;
+    private readonly OwnedFd _fd;
+
+    internal KvmVm(KvmSystem system, OwnedFd fd)
+    {
+        _system = system;
+        _fd = fd;
+        try
+        {
+            if (system.Check(KvmCapability.SetTssAddress) == 0) return;
+            ulong identityMap = ReservedForHost;
+            Check(KvmCall.Control(fd.Number, KvmRequest.KVM_SET_IDENTITY_MAP_ADDR, ref identityMap), "KVM_SET_IDENTITY_MAP_ADDR");
+            Check(KvmCall.Control(fd.Number, KvmRequest.KVM_SET_TSS_ADDR, TaskStateAddress), "KVM_SET_TSS_ADDR");
+        }
+        catch
+        {
+            fd.Dispose();
+            throw;
+        }
+    }
+
+    internal KvmSystem System => _system;
+
+    /// <summary>Gives the guest a range of memory, or changes or takes it away.</summary>
+    /// <param name="slot">The slot's number.</param>
+    /// <param name="guestAddress">Page-aligned.</param>
+    /// <param name="size">Bytes, whole pages; 0 takes the slot away.</param>
+    /// <param name="hostAddress">Where the bytes are mapped in this process; they stay mapped until the slot is taken away.</param>
+    /// <param name="logDirtyPages">Whether written pages are noted for <see cref="GetDirtyPages"/>.</param>
+    /// <exception cref="KernelException">Misaligned, or it overlaps another slot.</exception>
+    internal void SetMemorySlot(int slot, ulong guestAddress, ulong size, nuint hostAddress, bool logDirtyPages = false)
+    {
+        KvmMemoryRegion region = new()
+        {
+            Slot = (uint)slot,
+            Flags = logDirtyPages ? KvmMemoryRegion.LogDirtyPages : 0,
+            GuestAddress = guestAddress,
+            Size = size,
+            HostAddress = hostAddress,
+        };
+        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_SET_USER_MEMORY_REGION, ref region),
+            $"cannot give the guest {size} bytes of memory at {guestAddress:x} (slot {slot})");
+    }
+
+    /// <summary>Pages of a slot that were written since the last call.</summary>
+    /// <param name="slot">A slot that logs.</param>
+    /// <param name="bitmap">One bit a page, in whole words.</param>
+    /// <exception cref="KernelException">The slot does not log.</exception>
+    internal void GetDirtyPages(int slot, Span<ulong> bitmap)
+    {
+        Errno errno = KvmCall.GetDirtyLog(_fd.Number, (uint)slot, bitmap);
+        if (errno != Errno.None) throw new KernelException($"cannot read the dirty pages of memory slot {slot}", errno, "turn its logging on first");
+    }
+
+    /// <summary>Makes a vCPU in the state of reset; of several the first runs and the others wait to be started by it.</summary>
+    /// <param name="index">Its number, and its local interrupt controller's.</param>
+    /// <exception cref="KernelException">The number is taken or too high.</exception>
+    public KvmVcpu CreateVcpu(int index)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(index);
+        int number = KvmCall.Control(_fd.Number, KvmRequest.KVM_CREATE_VCPU, (nuint)index);
+        Check(number, $"cannot make vCPU {index}");
+        OwnedFd fd = new(number);
+        try
+        {
+            return new KvmVcpu(index, fd, _system.RunAreaLength);
+        }
+        catch
+        {
+            fd.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>
+    /// Turns guest writes into signals of an eventfd, in the kernel. Ends with <see cref="RemoveIoEvent"/>, or when the VM is closed; the eventfd may be
+    /// closed before.
+    /// </summary>
+    /// <exception cref="KernelException">The address is taken, or the length is none that KVM knows.</exception>
+    public void AddIoEvent(in KvmIoEvent io, EventFd eventFd)
+    {
+        ArgumentNullException.ThrowIfNull(eventFd);
+        SetIoEvent(io, eventFd, 0, "cannot watch");
+    }
+
+    /// <summary>Ends what <see cref="AddIoEvent"/> began, with the same values: the writes exit to user space again.</summary>
+    /// <exception cref="KernelException">There is no such event.</exception>
+    public void RemoveIoEvent(in KvmIoEvent io, EventFd eventFd)
+    {
+        ArgumentNullException.ThrowIfNull(eventFd);
+        SetIoEvent(io, eventFd, KvmIoEventFd.Deassign, "cannot stop watching");
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _fd.Dispose();
+
+    internal ulong GetClock()
+    {
+        KvmClock clock = default;
+        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_GET_CLOCK, ref clock), "KVM_GET_CLOCK");
+        return clock.Nanoseconds;
+    }
+
+    internal void SetClock(ulong nanoseconds)
+    {
+        KvmClock clock = new() { Nanoseconds = nanoseconds };
+        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_SET_CLOCK, ref clock), "KVM_SET_CLOCK");
+    }
+
+    private void SetIoEvent(in KvmIoEvent io, EventFd eventFd, uint flags, string what)
+    {
+        if (io.IsPort) flags |= KvmIoEventFd.Port;
+        if (io.Match is not null) flags |= KvmIoEventFd.DataMatch;
+        KvmIoEventFd request = new()
+        {
+            Address = io.Address,
+            Length = (uint)io.Length,
+            Match = io.Match ?? 0,
+            Fd = eventFd.Number,
+            Flags = flags,
+        };
+        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_IOEVENTFD, ref request),
+            $"{what} writes of {io.Length} bytes at {(io.IsPort ? "port " : "")}{io.Address:x}");
+    }
+
+    private static void Check(int result, string what)
+    {
+        if (result < 0) throw new KernelException(what, KvmCall.LastError);
+    }
+}
