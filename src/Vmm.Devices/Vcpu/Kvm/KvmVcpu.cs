@@ -20,6 +20,7 @@ public sealed partial class KvmVcpu : IVcpu
     private int _thread = NotStarted;
     private int _managedThread;
     private int _exitRequested;
+    private long _answeredExits;
     private bool _disposed;
 
     internal KvmVcpu(int index, OwnedFd fd, int runAreaLength)
@@ -36,8 +37,11 @@ public sealed partial class KvmVcpu : IVcpu
     /// <summary>Why the last exit was <see cref="VcpuExitKind.Failed"/>: a sentence.</summary>
     public string? Failure { get; private set; }
 
-    /// <summary>Exits to user space so far. Read on any thread; a value may be a little old.</summary>
-    public KvmExitCounts Exits { get; } = new();
+    /// <summary>
+    /// Exits that were no access and went no further: hypercalls and unknown model-specific registers (refused), reports. Read on any thread; may be a
+    /// little old.
+    /// </summary>
+    public long AnsweredExits => Volatile.Read(ref _answeredExits);
 
     /// <inheritdoc/>
     public VcpuExit Run()
@@ -53,7 +57,7 @@ public sealed partial class KvmVcpu : IVcpu
             }
             if (errno == Errno.Interrupted)
             {
-                if (TakeRequest()) return new VcpuExit(VcpuExitKind.Interrupted, 0, default, 0);
+                if (TakeRequest()) return Ended(VcpuExitKind.Interrupted, 0);
             }
             else if (errno != Errno.Again)
             {
@@ -114,7 +118,6 @@ public sealed partial class KvmVcpu : IVcpu
         if (run.ExitReason == KvmExitReason.Mmio)
         {
             VcpuExitKind kind = run.Mmio.IsWrite != 0 ? VcpuExitKind.MmioWrite : VcpuExitKind.MmioRead;
-            Exits.Count(kind);
             Span<byte> data = _area.MmioData(run.Mmio.Length);
             exit = new VcpuExit(kind, run.Mmio.Address, data, data.Length);
             return true;
@@ -122,7 +125,6 @@ public sealed partial class KvmVcpu : IVcpu
         if (run.ExitReason == KvmExitReason.Io)
         {
             VcpuExitKind kind = run.Io.Direction != 0 ? VcpuExitKind.PortWrite : VcpuExitKind.PortRead;
-            Exits.Count(kind);
             exit = new VcpuExit(kind, run.Io.Port, _area.PortData(run.Io), run.Io.Size);
             return true;
         }
@@ -137,13 +139,13 @@ public sealed partial class KvmVcpu : IVcpu
         switch (run.ExitReason)
         {
             case KvmExitReason.Halt:
-                exit = Take(VcpuExitKind.Halt, 0);
+                exit = Ended(VcpuExitKind.Halt, 0);
                 return true;
             case KvmExitReason.Shutdown:
-                exit = Take(VcpuExitKind.Shutdown, 0);
+                exit = Ended(VcpuExitKind.Shutdown, 0);
                 return true;
             case KvmExitReason.SystemEvent:
-                exit = Take(VcpuExitKind.SystemEvent, run.SystemEvent.Type);
+                exit = Ended(VcpuExitKind.SystemEvent, run.SystemEvent.Type);
                 return true;
             case KvmExitReason.FailEntry:
                 exit = Fail(run.HardwareReason, $"the processor refused to enter the guest, hardware reason {run.HardwareReason:x}");
@@ -152,18 +154,18 @@ public sealed partial class KvmVcpu : IVcpu
                 exit = Fail(run.InternalError.SubError, DescribeInternalError(run.InternalError));
                 return true;
             case KvmExitReason.Hypercall:
-                Exits.CountAnsweredHere();
+                _answeredExits++;
                 run.Hypercall.Result = HypercallNotImplemented;
                 return false;
             case KvmExitReason.ReadMsr or KvmExitReason.WriteMsr:
                 // Answered with a general protection fault in the guest, as a processor that does not have the register.
-                Exits.CountAnsweredHere();
+                _answeredExits++;
                 run.Msr.Error = 1;
                 return false;
             case KvmExitReason.InterruptWindow or KvmExitReason.Interrupted or KvmExitReason.SetTpr or KvmExitReason.TprAccess
                 or KvmExitReason.IoapicEoi or KvmExitReason.BusLock or KvmExitReason.Notify or KvmExitReason.Debug:
                 // Reports that nobody asked for and that need no answer.
-                Exits.CountAnsweredHere();
+                _answeredExits++;
                 return false;
             default:
                 exit = Fail((ulong)run.ExitReason, $"KVM stopped the vCPU for reason {(uint)run.ExitReason}, which this program does not know");
@@ -171,16 +173,12 @@ public sealed partial class KvmVcpu : IVcpu
         }
     }
 
-    private VcpuExit Take(VcpuExitKind kind, ulong detail)
-    {
-        Exits.Count(kind);
-        return new VcpuExit(kind, detail, default, 0);
-    }
+    private static VcpuExit Ended(VcpuExitKind kind, ulong detail) => new(kind, detail, default, 0);
 
     private VcpuExit Fail(ulong reason, string sentence)
     {
         Failure = $"vCPU {Index}: {sentence}";
-        return Take(VcpuExitKind.Failed, reason);
+        return Ended(VcpuExitKind.Failed, reason);
     }
 
     private string DescribeInternalError(in KvmRunInternalError error)
