@@ -8,8 +8,8 @@ internal static class RunCommand
     internal static Command Create()
     {
         Option<string[]> disks = new("--disk") { HelpName = "PATH[,ro]", Description = "A raw image; may be given several times. Without one a 64 MiB scratch image is made." };
-        Option<int> vcpus = new("--vcpus") { HelpName = "N", Description = "Virtual CPUs, 1 to 64.", DefaultValueFactory = _ => 1 };
-        Option<int> memory = new("--memory") { HelpName = "MIB", Description = "Guest memory in MiB, 16 to 65536.", DefaultValueFactory = _ => 256 };
+        Option<int> vcpus = Parsing.Number("--vcpus", "N", "Virtual CPUs", 1, 64, standard: 1);
+        Option<int> memory = Parsing.Number("--memory", "MIB", "Guest memory in MiB", 16, 65536, standard: 256);
         Option<string?> exec = new("--exec") { HelpName = "COMMANDS", Description = "Guest commands, separated by ';'. Without them the guest's console is yours; try 'help'." };
         Option<StatsFormat> stats = new("--stats") { HelpName = "table|json", Description = "How the closing statistics are printed.", DefaultValueFactory = _ => StatsFormat.Table };
 
@@ -17,7 +17,11 @@ internal static class RunCommand
         {
             disks, vcpus, memory, exec, stats,
         };
-        command.SetAction((parsed, _) => throw new UsageException("not yet"));
+        command.SetAction((parsed, _) =>
+        {
+            DiskArgument[] images = [.. (parsed.GetValue(disks) ?? []).Select(DiskArgument.Parse)];
+            throw new UsageException($"not yet {images.Length}");
+        });
         return command;
     }
 }

@@ -1,0 +1,22 @@
+namespace Vmm.EndToEnd;
+
+/// <summary>A command line that makes no sense: one sentence on standard error, exit code 2, no trace.</summary>
+public sealed class UsageTests
+{
+    [Theory]
+    [InlineData("run", "--vcpus", "0")]
+    [InlineData("run", "--vcpus", "10000")]
+    [InlineData("run", "--vcpus", "many")]
+    [InlineData("run", "--memory", "0")]
+    [InlineData("run", "--no-such-option")]
+    [InlineData("run", "--disk", "image,wrong")]
+    [InlineData("no-such-command")]
+    public void Is_answered_by_one_sentence_and_exit_code_2(params string[] arguments)
+    {
+        VmmResult result = VmmProcess.Run(arguments);
+        Assert.Equal(2, result.ExitCode);
+        Assert.StartsWith("vmm: ", result.Error);
+        Assert.Single(result.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        Assert.DoesNotContain("   at ", result.Error);
+    }
+}

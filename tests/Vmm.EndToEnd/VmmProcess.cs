@@ -1,0 +1,99 @@
+using System.Diagnostics;
+using System.Text;
+
+namespace Vmm.EndToEnd;
+
+/// <summary>What a finished <c>vmm</c> left behind.</summary>
+internal sealed record VmmResult(int ExitCode, string Output, string Error)
+{
+    internal string[] Lines => Output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+}
+
+/// <summary>The command line tool as a process of its own, just as a user has it.</summary>
+internal sealed class VmmProcess : IDisposable
+{
+    private static readonly TimeSpan Watchdog = TimeSpan.FromMinutes(5);
+
+    private readonly Process _process;
+    private readonly StringBuilder _output = new();
+    private readonly StringBuilder _error = new();
+
+    internal VmmProcess(params string[] arguments)
+    {
+        ProcessStartInfo start = new("dotnet")
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        start.ArgumentList.Add(ToolPath);
+        foreach (string argument in arguments) start.ArgumentList.Add(argument);
+        _process = new Process { StartInfo = start };
+        _process.OutputDataReceived += (_, line) => Append(_output, line.Data);
+        _process.ErrorDataReceived += (_, line) => Append(_error, line.Data);
+        _process.Start();
+        _process.BeginOutputReadLine();
+        _process.BeginErrorReadLine();
+    }
+
+    internal static string ToolPath => Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "..", "..", "vmm",
+        Path.GetFileName(Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory)), "vmm.dll"));
+
+    internal int Id => _process.Id;
+
+    internal StreamWriter Input => _process.StandardInput;
+
+    internal static VmmResult Run(params string[] arguments) => RunWithInput("", arguments);
+
+    internal static VmmResult RunWithInput(string input, params string[] arguments)
+    {
+        using VmmProcess vmm = new(arguments);
+        vmm.Input.Write(input);
+        vmm.Input.Close();
+        return vmm.WaitForExit();
+    }
+
+    /// <summary>Waits until a text has been printed, on either stream.</summary>
+    internal void WaitFor(string text)
+    {
+        long start = Stopwatch.GetTimestamp();
+        while (!Snapshot(_output).Contains(text, StringComparison.Ordinal) && !Snapshot(_error).Contains(text, StringComparison.Ordinal))
+        {
+            if (Stopwatch.GetElapsedTime(start) > Watchdog || _process.HasExited)
+                Assert.Fail($"'{text}' did not appear.\nstdout: {Snapshot(_output)}\nstderr: {Snapshot(_error)}");
+            Thread.Sleep(10);
+        }
+    }
+
+    /// <summary>Sends a signal by its name: INT, TERM, KILL.</summary>
+    internal void Signal(string name)
+    {
+        using Process kill = Process.Start("kill", [$"-{name}", $"{_process.Id}"]);
+        kill.WaitForExit();
+    }
+
+    internal VmmResult WaitForExit()
+    {
+        if (!_process.WaitForExit(Watchdog))
+            Assert.Fail($"vmm did not end within {Watchdog}.\nstdout: {Snapshot(_output)}\nstderr: {Snapshot(_error)}");
+        _process.WaitForExit();
+        return new VmmResult(_process.ExitCode, Snapshot(_output), Snapshot(_error));
+    }
+
+    public void Dispose()
+    {
+        if (!_process.HasExited) _process.Kill(entireProcessTree: true);
+        _process.Dispose();
+    }
+
+    private static void Append(StringBuilder builder, string? line)
+    {
+        if (line is null) return;
+        lock (builder) builder.Append(line).Append('\n');
+    }
+
+    private static string Snapshot(StringBuilder builder)
+    {
+        lock (builder) return builder.ToString();
+    }
+}
