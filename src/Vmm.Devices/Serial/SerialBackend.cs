@@ -1,0 +1,186 @@
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+using Vmm.Devices.Native;
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <summary>
+/// The host side of a serial port: carries bytes between the port and two descriptors, on a reactor. Input that the port has no room for is not
+/// read; output that the descriptor does not take stays in the port, whose transmitter then has no room. A vCPU never waits for either.
+/// </summary>
+public sealed class SerialBackend : Subscriber
+{
+    /// <summary>
+    /// Bytes read or written by one system call. A pipe that is ready to be written takes this much without waiting (pipe(7), PIPE_BUF).
+    /// </summary>
+    private const int ChunkBytesMax = 4096;
+
+    /// <summary>Chunks in one turn of the reactor; then the other devices have theirs.</summary>
+    private const int ChunksPerTurnMax = 16;
+
+    private readonly Uart16550 _port;
+    private readonly ISerialOutput? _output;
+    private readonly ILogger _logger;
+    private readonly byte[] _outputChunk = new byte[ChunkBytesMax];
+    private readonly byte[] _inputChunk = new byte[ChunkBytesMax];
+    private readonly ManualResetEventSlim _drained = new(true);
+    private readonly Doorbell _outputBell;
+    private readonly Doorbell _inputBell;
+    private readonly Subscription<OwnedFd>? _input;
+    private Subscription<OwnedFd>? _writable;
+    private bool _inputOpen;
+    private bool _outputBroken;
+    private long _bytesIn;
+    private long _bytesOut;
+
+    /// <summary>Connects a port. <see cref="RegisterInto"/> then lets bytes flow.</summary>
+    /// <param name="port">The port; it has one host side.</param>
+    /// <param name="remote">The reactor that is to carry the bytes.</param>
+    /// <param name="input">What to read; null if there is never any input. It is taken over.</param>
+    /// <param name="output">Where the guest's bytes go; null drops them.</param>
+    /// <param name="logger">Told of the first failure of each direction.</param>
+    public SerialBackend(Uart16550 port, RemoteEndpoint remote, OwnedFd? input, ISerialOutput? output, ILogger? logger = null)
+        : base(port is null ? throw new ArgumentNullException(nameof(port)) : port.Name)
+    {
+        ArgumentNullException.ThrowIfNull(remote);
+        _port = port;
+        _output = output;
+        _logger = logger ?? NullLogger.Instance;
+        _outputBell = remote.CreateDoorbell(DrainOutput);
+        _inputBell = remote.CreateDoorbell(ResumeInput);
+        if (input is not null)
+        {
+            // One-shot: while the port has no room nothing at all is reported, not even a hang-up, which would come back for ever.
+            _input = Interest.Readable.OneShot.WithFd(input).WithHandler((OwnedFd fd, IReactor reactor) => ReadInput(fd, reactor)).OwnedBy(this);
+        }
+        _port.Connect(() => _outputBell.TryRing(), () => _inputBell.TryRing());
+    }
+
+    /// <summary>Bytes carried to the guest. Any thread.</summary>
+    public long BytesIn => Volatile.Read(ref _bytesIn);
+
+    /// <summary>Bytes carried from the guest. Any thread.</summary>
+    public long BytesOut => Volatile.Read(ref _bytesOut);
+
+    /// <summary>Starts to carry bytes. On the reactor's thread.</summary>
+    public void RegisterInto(IReactor reactor)
+    {
+        ArgumentNullException.ThrowIfNull(reactor);
+        if (_input is not null)
+        {
+            _inputOpen = true;
+            try
+            {
+                reactor.Add(_input);
+            }
+            catch (KernelException refused) when (refused.Errno == Errno.NotPermitted)
+            {
+                // A file can't be polled because it never makes anyone wait.
+                ReadInput(_input.Fd, reactor);
+            }
+        }
+        DrainOutput(reactor);
+    }
+
+    /// <summary>Waits until the host has all that the guest transmitted so far. Any thread but the reactor's.</summary>
+    /// <returns>False if the time was up first: the output does not take it.</returns>
+    public bool WaitForOutput(TimeSpan timeout)
+    {
+        if (_port.OutputBacklog == 0) return true;
+        _drained.Reset();
+        return !_outputBell.TryRing() || _drained.Wait(timeout);
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        _input?.Fd.Dispose();
+        _output?.Dispose();
+        _drained.Dispose();
+        base.Dispose(disposing);
+    }
+
+    private void DrainOutput(IReactor reactor)
+    {
+        for (int chunk = 0; chunk < ChunksPerTurnMax; chunk++)
+        {
+            int length = _port.PeekOutput(_outputChunk);
+            if (length == 0)
+            {
+                _drained.Set();
+                return;
+            }
+            Errno errno = WriteOutput(_outputChunk.AsSpan(0, length), out int written);
+            if (errno == Errno.Again)
+            {
+                AwaitRoom(reactor);
+                return;
+            }
+            if (errno is not (Errno.None or Errno.Interrupted)) BreakOutput(errno);
+            _port.SkipOutput(written);
+            Volatile.Write(ref _bytesOut, _bytesOut + written);
+        }
+        _outputBell.TryRing();
+    }
+
+    private Errno WriteOutput(ReadOnlySpan<byte> bytes, out int written)
+    {
+        written = bytes.Length;
+        return _output is null || _outputBroken ? Errno.None : _output.Write(bytes, out written);
+    }
+
+    private void AwaitRoom(IReactor reactor)
+    {
+        if (_writable is not null)
+        {
+            reactor.Modify(_writable, Interest.Writable.OneShot);
+            return;
+        }
+        _writable = Interest.Writable.OneShot.WithFd(_output!.Ready!).WithHandler((OwnedFd _, IReactor ops) => DrainOutput(ops)).OwnedBy(this);
+        reactor.Add(_writable);
+    }
+
+    private void BreakOutput(Errno errno)
+    {
+        _outputBroken = true;
+        _logger.LogError("{Port}: cannot write output: {Errno}; what the guest prints from now on is dropped", Name, errno);
+    }
+
+    private void ResumeInput(IReactor reactor)
+    {
+        if (!_inputOpen) return;
+        if (_input!.IsRegistered) reactor.Modify(_input, Interest.Readable.OneShot);
+        else ReadInput(_input.Fd, reactor);
+    }
+
+    /// <summary>Reads what the port has room for, once for a descriptor that says when it has more, else until the port is full.</summary>
+    private void ReadInput(OwnedFd fd, IReactor reactor)
+    {
+        bool hasRoom;
+        do
+        {
+            int room = Math.Min(_port.InputRoom, ChunkBytesMax);
+            Errno errno = StreamCalls.Read(fd.Number, _inputChunk.AsSpan(0, room), out int length);
+            if (room > 0 && length == 0 && errno is not (Errno.Again or Errno.Interrupted))
+            {
+                EndInput(errno, reactor);
+                return;
+            }
+            hasRoom = _port.TryGiveInput(_inputChunk.AsSpan(0, length), out _);
+            Volatile.Write(ref _bytesIn, _bytesIn + length);
+        }
+        while (hasRoom && !_input!.IsRegistered);
+        if (hasRoom) reactor.Modify(_input!, Interest.Readable.OneShot);
+    }
+
+    private void EndInput(Errno errno, IReactor reactor)
+    {
+        _inputOpen = false;
+        // A terminal whose far end is gone says EIO where a pipe says end of file.
+        if (errno is not (Errno.None or Errno.InputOutput))
+            _logger.LogError("{Port}: cannot read input: {Errno}; the guest sees the line hung up", Name, errno);
+        _port.EndInput();
+        if (!reactor.Remove(_input!)) _input!.Fd.Dispose();
+    }
+}

@@ -1,0 +1,75 @@
+using Vmm.Devices.Native;
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <summary>The outputs a serial port can have.</summary>
+public static class SerialOutput
+{
+    /// <summary>A terminal, pipe, socket or file.</summary>
+    /// <param name="fd">
+    /// The descriptor; it is taken over. Terminals and pipes are opened anew, so that its own mode, which other processes may share, stays; a
+    /// socket should be non-blocking already.
+    /// </param>
+    public static ISerialOutput To(OwnedFd fd)
+    {
+        ArgumentNullException.ThrowIfNull(fd);
+        return new FdOutput(fd);
+    }
+
+    /// <summary>A stream whose writes do not wait, such as a <see cref="MemoryStream"/>. It stays the caller's.</summary>
+    public static ISerialOutput To(Stream stream)
+    {
+        ArgumentNullException.ThrowIfNull(stream);
+        return new StreamOutput(stream);
+    }
+
+    private sealed class FdOutput : ISerialOutput
+    {
+        private readonly OwnedFd _fd;
+
+        internal FdOutput(OwnedFd fd)
+        {
+            // A file that is opened anew would be written from its start.
+            OwnedFd? fresh = IsFile(fd) ? null : StreamCalls.TryReopen(fd.Number, forWriting: true);
+            if (fresh is not null) fd.Dispose();
+            _fd = fresh ?? fd;
+        }
+
+        public OwnedFd? Ready => _fd;
+
+        public Errno Write(ReadOnlySpan<byte> bytes, out int written) => StreamCalls.Write(_fd.Number, bytes, out written);
+
+        public void Dispose() => _fd.Dispose();
+
+        private static bool IsFile(OwnedFd fd)
+        {
+            string link = $"/proc/self/fd/{fd.Number}";
+            return File.ResolveLinkTarget(link, returnFinalTarget: false) is { Exists: true } target
+                && !target.FullName.StartsWith("/dev/", StringComparison.Ordinal);
+        }
+    }
+
+    private sealed class StreamOutput(Stream stream) : ISerialOutput
+    {
+        public OwnedFd? Ready => null;
+
+        public Errno Write(ReadOnlySpan<byte> bytes, out int written)
+        {
+            written = bytes.Length;
+            try
+            {
+                stream.Write(bytes);
+                return Errno.None;
+            }
+            catch (IOException)
+            {
+                return Errno.InputOutput;
+            }
+        }
+
+        public void Dispose()
+        {
+        }
+    }
+}
