@@ -30,8 +30,8 @@ public sealed partial class Reactor
 
     private long AllocatedInThisRun => _running ? GC.GetAllocatedBytesForCurrentThread() - _allocatedAtStart : 0;
 
-    /// <summary>Events handled and remote calls run; the wake-up is no event of anybody.</summary>
-    private long Handled => _events - _remote.WakeUps + _remote.CallsRun;
+    /// <summary>Events handled, remote calls run and turn work done; the wake-up is no event of anybody.</summary>
+    private long Handled => _events - _remote.WakeUps + _remote.CallsRun + _turnWorkDone;
 
     /// <summary>
     /// Handles events on the calling thread until <paramref name="stop"/> is cancelled. Then the reactor has stopped for good: pending and
@@ -126,12 +126,15 @@ public sealed partial class Reactor
         _inTurn = true;
         try
         {
-            if (timeoutMs != 0 && !_remote.TryAnnounceSleep()) timeoutMs = 0;
+            // Begun outside of a turn, or left over from the last one.
+            if (_turnWorkDue) RunTurnWork();
+            if (timeoutMs != 0 && (_turnWorkDue || !_remote.TryAnnounceSleep())) timeoutMs = 0;
             ReadOnlySpan<ReadyEvent> batch = _poller.Wait(timeoutMs);
             _remote.Awake();
             _waits++;
             Dispatch(batch);
             _remote.RunCalls(_options.RemoteCallsPerTurnMax);
+            if (_turnWorkDue) RunTurnWork();
         }
         finally
         {

@@ -169,6 +169,7 @@ public sealed partial class Reactor : IReactor, IDisposable
         if (_disposed) return;
         CheckThread();
         ThrowIfInTurn("dispose the reactor");
+        DisposeTurnWork();
         foreach (Subscription subscription in LiveSubscriptions()) Remove(subscription);
         Remove(_remote.Wakeful);
         _disposed = true;

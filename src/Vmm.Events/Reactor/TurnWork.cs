@@ -1,0 +1,32 @@
+namespace Vmm.Events;
+
+/// <summary>
+/// Work that gathers while handlers run and is done once at the end of the turn, before the reactor waits again: a ring's submissions, ready
+/// tasks. A reactor with none of it pays one test of a flag. Used on the reactor's thread only.
+/// </summary>
+internal abstract class TurnWork
+{
+    /// <summary>Where tasks come: what they begin is submitted in the same turn.</summary>
+    internal const int TasksOrder = 0;
+
+    /// <summary>Where rings come.</summary>
+    internal const int RingsOrder = 1;
+
+    private Reactor? _reactor;
+
+    private protected TurnWork(int order) => Order = order;
+
+    internal int Order { get; }
+
+    /// <summary>Has <see cref="Run"/> called before the reactor waits next.</summary>
+    internal void Request() => _reactor?.RequestTurnWork();
+
+    /// <summary>Does what has gathered, within a bound; whoever has more left requests again.</summary>
+    /// <returns>How many things were done.</returns>
+    internal abstract int Run();
+
+    /// <summary>The reactor is being disposed; its descriptors are still open.</summary>
+    internal abstract void ReactorDisposing();
+
+    internal void Attached(Reactor? reactor) => _reactor = reactor;
+}
