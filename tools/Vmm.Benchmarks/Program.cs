@@ -1,1 +1,18 @@
-return 0;
+using System.CommandLine;
+using Vmm.Benchmarks;
+
+RootCommand root = new("Measures Vmm beside what else could do the same work.")
+{
+    CompareCommand.Create(),
+    BenchCommand.Create(),
+};
+
+try
+{
+    return root.Parse(args).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+}
+catch (IOException world)
+{
+    Console.Error.WriteLine(world.Message);
+    return 1;
+}

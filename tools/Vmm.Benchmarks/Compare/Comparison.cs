@@ -1,0 +1,26 @@
+namespace Vmm.Benchmarks;
+
+/// <summary>
+/// One group of results: the same work done in several ways at several sizes. A new group is one class like this, and one line in
+/// <see cref="Comparisons"/>.
+/// </summary>
+internal abstract class Comparison
+{
+    /// <summary>What the command line calls it, alone or with others: <c>compare dispatch</c>.</summary>
+    internal abstract string Suite { get; }
+
+    /// <summary>The group's name in tables and JSON.</summary>
+    internal abstract string Group { get; }
+
+    /// <summary>One sentence: what one operation is and what n means.</summary>
+    internal abstract string Description { get; }
+
+    /// <summary>The values of n.</summary>
+    internal abstract IReadOnlyList<int> Sizes { get; }
+
+    /// <summary>The ways; the first is the baseline of the ratios.</summary>
+    internal abstract IReadOnlyList<Variant> Variants { get; }
+
+    /// <summary>Descriptors one variant holds at a size: when not all fit in the process, they are set up one at a time.</summary>
+    internal virtual int DescriptorsFor(int n) => n;
+}

@@ -1,0 +1,21 @@
+namespace Vmm.Benchmarks;
+
+/// <summary>Every comparison there is, in the order of the report.</summary>
+internal static class Comparisons
+{
+    internal const string EverySuite = "all";
+
+    internal static IReadOnlyList<Comparison> All { get; } =
+    [
+        new OneReady(),
+        new FourDescriptors(),
+        new AllReady(),
+        new Register(),
+        new Remote(),
+    ];
+
+    internal static IReadOnlyList<string> Suites { get; } = [.. All.Select(comparison => comparison.Suite).Distinct(), EverySuite];
+
+    internal static IEnumerable<Comparison> InSuite(string suite) =>
+        All.Where(comparison => suite == EverySuite || comparison.Suite == suite || comparison.Group == suite);
+}

@@ -1,0 +1,153 @@
+using System.Diagnostics;
+using System.Runtime;
+
+namespace Vmm.Benchmarks;
+
+/// <summary>How long to measure.</summary>
+/// <param name="Rounds">Slices of each variant at each size; odd, so that the median is one of them.</param>
+/// <param name="Slice">Length of a slice.</param>
+internal sealed record Pace(int Rounds, TimeSpan Slice)
+{
+    internal static Pace Thorough { get; } = new(Rounds: 101, TimeSpan.FromMilliseconds(3));
+
+    internal static Pace Quick { get; } = new(Rounds: 21, TimeSpan.FromMilliseconds(2));
+}
+
+/// <summary>
+/// Measures the variants of a comparison in turns: a round runs a short slice of each, so that whatever else the machine does meets
+/// all of them alike. The figure of a variant is the median of its slices.
+/// </summary>
+internal sealed class Interleaver(Pace pace)
+{
+    /// <summary>The runtime compiles hot methods anew in the background, twice; it is done when it was quiet for this many warm-ups.</summary>
+    private const int QuietWarmUps = 4;
+    private const int WarmUpsMax = 60;
+    private static readonly TimeSpan CompilerPause = TimeSpan.FromMilliseconds(120);
+    private const int SpareDescriptors = 1000;
+    /// <summary>A variant that is set up anew for each slice is measured less often.</summary>
+    private const int TransientRoundsDivisor = 4;
+
+    /// <summary>Measures every size of a comparison.</summary>
+    internal IEnumerable<Measurement> Measure(Comparison comparison)
+    {
+        WarmUp(comparison);
+        foreach (int n in comparison.Sizes)
+        {
+            bool allFit = (long)comparison.DescriptorsFor(n) * comparison.Variants.Count + SpareDescriptors < DescriptorLimit();
+            IReadOnlyList<Track> tracks = [.. comparison.Variants.Select(variant => new Track(variant, n, isResident: allFit))];
+            try
+            {
+                foreach (Track track in tracks) track.Calibrate(pace.Slice);
+                Race(tracks, allFit ? pace.Rounds : Math.Max(5, pace.Rounds / TransientRoundsDivisor) | 1);
+            }
+            finally
+            {
+                foreach (Track track in tracks) track.Dispose();
+            }
+            double baseline = tracks[0].MedianNs;
+            foreach (Track track in tracks)
+                yield return new Measurement(comparison.Group, n, track.Name, track.MedianNs, track.MedianNs / baseline, track.BytesPerOperation);
+        }
+    }
+
+    private void WarmUp(Comparison comparison)
+    {
+        int smallest = comparison.Sizes.Min();
+        long compiled = 0;
+        int quiet = 0;
+        for (int i = 0; i < WarmUpsMax && quiet < QuietWarmUps; i++)
+        {
+            foreach (Variant variant in comparison.Variants)
+            {
+                using Track track = new(variant, smallest, isResident: false);
+                track.Calibrate(pace.Slice);
+            }
+            Thread.Sleep(CompilerPause);
+            long before = compiled;
+            compiled = JitInfo.GetCompiledMethodCount();
+            quiet = compiled == before ? quiet + 1 : 0;
+        }
+    }
+
+    private static void Race(IReadOnlyList<Track> tracks, int rounds)
+    {
+        for (int round = 0; round < rounds; round++)
+        {
+            // Each round starts with another variant: nobody always runs in the shadow of the same neighbour.
+            for (int i = 0; i < tracks.Count; i++) tracks[(round + i) % tracks.Count].RunSlice();
+        }
+    }
+
+    private static long DescriptorLimit()
+    {
+        // "Max open files   soft   hard   files" (proc_pid_limits(5)); the runtime raised the soft limit to the hard one.
+        string line = File.ReadLines("/proc/self/limits").First(line => line.StartsWith("Max open files", StringComparison.Ordinal));
+        string soft = line["Max open files".Length..].Split(' ', StringSplitOptions.RemoveEmptyEntries)[0];
+        return long.TryParse(soft, out long limit) ? limit : long.MaxValue;
+    }
+
+    /// <summary>One variant at one size: kept for all its slices, or set up for each when descriptors are short.</summary>
+    private sealed class Track(Variant variant, int n, bool isResident) : IDisposable
+    {
+        private readonly List<double> _nsPerOperation = [];
+        private IContender? _resident;
+        private long _operations = 1;
+        private long _bytes;
+        private long _measured;
+
+        internal string Name => variant.Name;
+
+        internal double MedianNs => _nsPerOperation.Order().ElementAt(_nsPerOperation.Count / 2);
+
+        internal double BytesPerOperation => (double)_bytes / _measured;
+
+        /// <summary>Finds how many operations take about one slice.</summary>
+        internal void Calibrate(TimeSpan slice)
+        {
+            IContender contender = Take();
+            long quantum = contender.Quantum;
+            _operations = quantum;
+            while (true)
+            {
+                TimeSpan took = Time(contender);
+                if (took >= slice / 2) break;
+                double factor = Math.Clamp(slice / (took + TimeSpan.FromTicks(1)), 1.5, 10);
+                _operations = Math.Max(_operations + quantum, (long)(_operations * factor) / quantum * quantum);
+            }
+            Release(contender);
+        }
+
+        internal void RunSlice()
+        {
+            IContender contender = Take();
+            // A fresh set-up has cold caches: that is not what is compared.
+            if (!isResident) contender.Run(_operations);
+            long allocated = GC.GetTotalAllocatedBytes(precise: true);
+            TimeSpan took = Time(contender);
+            _bytes += GC.GetTotalAllocatedBytes(precise: true) - allocated;
+            _measured += _operations;
+            _nsPerOperation.Add(took.TotalNanoseconds / _operations);
+            Release(contender);
+        }
+
+        public void Dispose()
+        {
+            _resident?.Dispose();
+            _resident = null;
+        }
+
+        private TimeSpan Time(IContender contender)
+        {
+            long start = Stopwatch.GetTimestamp();
+            contender.Run(_operations);
+            return Stopwatch.GetElapsedTime(start);
+        }
+
+        private IContender Take() => isResident ? _resident ??= variant.Create(n) : variant.Create(n);
+
+        private void Release(IContender contender)
+        {
+            if (!isResident) contender.Dispose();
+        }
+    }
+}

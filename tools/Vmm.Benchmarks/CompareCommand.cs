@@ -1,0 +1,44 @@
+using System.CommandLine;
+using Spectre.Console;
+
+namespace Vmm.Benchmarks;
+
+/// <summary><c>compare</c>: every way to do a thing, side by side in one run.</summary>
+internal static class CompareCommand
+{
+    internal static Command Create()
+    {
+        Argument<string> suite = new("SUITE")
+        {
+            Description = $"What to compare: {string.Join(", ", Comparisons.Suites)}.",
+            DefaultValueFactory = _ => Comparisons.EverySuite,
+        };
+        suite.AcceptOnlyFromAmong([.. Comparisons.Suites, .. Comparisons.All.Select(comparison => comparison.Group)]);
+        Option<bool> quick = new("--quick") { Description = "Fewer and shorter rounds: for a look, not for a claim." };
+        Option<FileInfo?> json = new("--json") { HelpName = "FILE", Description = "Write the measurements to a file." };
+        Option<DirectoryInfo?> plot = new("--plot") { HelpName = "DIR", Description = "Draw each group as an SVG file in a directory." };
+        Command command = new("compare", "Run all variants of each group interleaved; print medians and the ratio to the baseline.")
+        {
+            suite, quick, json, plot,
+        };
+        command.SetAction(parsed => Run(
+            parsed.GetRequiredValue(suite), parsed.GetValue(quick) ? Pace.Quick : Pace.Thorough, parsed.GetValue(json), parsed.GetValue(plot)));
+        return command;
+    }
+
+    private static int Run(string suite, Pace pace, FileInfo? json, DirectoryInfo? plot)
+    {
+        Interleaver interleaver = new(pace);
+        List<Measurement> all = [];
+        plot?.Create();
+        foreach (Comparison comparison in Comparisons.InSuite(suite))
+        {
+            IReadOnlyList<Measurement> measurements = [.. interleaver.Measure(comparison)];
+            TableReport.Print(AnsiConsole.Console, comparison, measurements);
+            if (plot is not null) AnsiConsole.MarkupLineInterpolated($"drawn in {SvgPlot.Write(plot.FullName, comparison, measurements)}");
+            all.AddRange(measurements);
+        }
+        if (json is not null) JsonReport.Write(json.FullName, all);
+        return 0;
+    }
+}
