@@ -28,7 +28,7 @@ internal sealed class SlotTable
 {
     internal const int Retired = -1;
     private const int ChunkShift = 8;
-    private const int ChunkLength = 1 << ChunkShift;
+    internal const int ChunkLength = 1 << ChunkShift;
 
     private readonly List<Slot[]> _chunks = [];
     private int _firstFree = -1;

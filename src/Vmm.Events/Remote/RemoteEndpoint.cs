@@ -163,6 +163,11 @@ public sealed class RemoteEndpoint
         }
     }
 
+    /// <summary>The state that a watchdog shows when a wake-up seems lost. Read without order: a hint, not a proof.</summary>
+    internal string Describe() =>
+        $"{(Volatile.Read(ref _sleep) == Asleep ? "asleep" : "awake")}, {(_queue.HasEntry ? "calls queued" : "queue empty")}, "
+        + $"{(_stopped ? "stopped" : "not stopped")}, {CallsRun} calls run, {WakeUps} wake-ups";
+
     /// <summary>Fails what is queued, and everything after.</summary>
     internal void Stop()
     {

@@ -1,0 +1,303 @@
+using Vmm.Events.Tests.Support;
+
+namespace Vmm.Events.Tests;
+
+public sealed class RemoteEndpointTests
+{
+    private static readonly TimeSpan Patience = ReactorSuite.Patience;
+    private static readonly TimeSpan Short = TimeSpan.FromMilliseconds(20);
+    private static CancellationToken TestEnd => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public void Posts_run_on_the_reactor_s_thread_in_the_order_they_came_in()
+    {
+        using RunningReactor running = new();
+        int thread = running.Remote.Invoke(_ => Environment.CurrentManagedThreadId, Patience, TestEnd);
+        List<int> order = [];
+        HashSet<int> threads = [];
+        for (int i = 0; i < 200; i++)
+        {
+            int number = i;
+            running.Remote.Post(_ =>
+            {
+                threads.Add(Environment.CurrentManagedThreadId);
+                order.Add(number);
+            });
+        }
+        running.Remote.Invoke(_ => { }, Patience, TestEnd);
+        Assert.Equal(Enumerable.Range(0, 200), order);
+        Assert.Equal([thread], threads);
+    }
+
+    [Fact]
+    public void A_call_gets_the_reactor_and_may_register_in_it()
+    {
+        using RunningReactor running = new();
+        using ManualResetEventSlim kicked = new();
+        EventFd kick = new();
+        running.Remote.Post(reactor => Interest.Doorbell.WithFd(kick).WithHandler(_ => kicked.Set()).RegisterInto(reactor));
+        kick.Signal();
+        Assert.True(kicked.Wait(Patience, TestEnd));
+    }
+
+    [Fact]
+    public void Invoke_gives_the_result_and_throws_what_the_function_throws()
+    {
+        using RunningReactor running = new();
+        Assert.Equal(42, running.Remote.Invoke(_ => 42, Patience, TestEnd));
+        Assert.Equal("mine", Assert.Throws<InvalidDataException>(
+            () => running.Remote.Invoke(_ => throw new InvalidDataException("mine"), Patience, TestEnd)).Message);
+        Assert.Throws<OperationCanceledException>(
+            () => running.Remote.Invoke<int>(_ => throw new OperationCanceledException(), Patience, TestEnd));
+        Assert.Throws<TimeoutException>(() => running.Remote.Invoke<int>(_ => throw new TimeoutException(), Patience, TestEnd));
+        Assert.Empty(running.Failures);
+    }
+
+    [Fact]
+    public async Task InvokeAsync_gives_the_result_and_throws_what_the_function_throws()
+    {
+        using RunningReactor running = new();
+        Assert.Equal(42, await running.Remote.InvokeAsync(_ => 42, Patience, TestEnd));
+        await Assert.ThrowsAsync<InvalidDataException>(() => running.Remote.InvokeAsync<int>(_ => throw new InvalidDataException(), Patience, TestEnd));
+    }
+
+    [Fact]
+    public async Task InvokeAsync_continues_elsewhere_than_on_the_reactor_s_thread()
+    {
+        using RunningReactor running = new();
+        int reactorThread = await running.Remote.InvokeAsync(_ => Environment.CurrentManagedThreadId, Patience, TestEnd);
+        Assert.NotEqual(reactorThread, Environment.CurrentManagedThreadId);
+    }
+
+    [Fact]
+    public async Task InvokeAsync_may_be_called_on_the_reactor_s_own_thread()
+    {
+        using RunningReactor running = new();
+        Task<int> inner = await running.Remote.InvokeAsync(_ => running.Remote.InvokeAsync(_ => 7, Patience, TestEnd), Patience, TestEnd);
+        Assert.Equal(7, await inner.WaitAsync(Patience, TestEnd));
+    }
+
+    [Fact]
+    public void I6_invoke_on_the_reactor_s_own_thread_throws_at_once()
+    {
+        using RunningReactor running = new();
+        Exception? own = running.Remote.Invoke(_ => Record.Exception(() => running.Remote.Invoke(_ => 1, Patience, TestEnd)), Patience, TestEnd);
+        Assert.IsType<InvalidOperationException>(own);
+        Assert.True(running.Remote.Invoke(_ => running.Remote.IsReactorThread, Patience, TestEnd));
+        Assert.False(running.Remote.IsReactorThread);
+    }
+
+    [Fact]
+    public void A_call_that_did_not_start_in_time_never_does()
+    {
+        using Reactor reactor = new();
+        bool ran = false;
+        Assert.Throws<TimeoutException>(() => reactor.Remote.Invoke(_ => ran = true, Short, TestEnd));
+        Assert.Equal(1, reactor.RunOnce(TimeSpan.Zero));
+        Assert.False(ran);
+    }
+
+    [Fact]
+    public async Task An_async_call_that_did_not_start_in_time_never_does()
+    {
+        RemoteEndpoint? remote = null;
+        bool ran = false;
+        using ManualResetEventSlim goOn = new();
+        using RunningReactor running = new();
+        remote = running.Remote;
+        remote.Post(_ => goOn.Wait(Patience));
+        await Assert.ThrowsAsync<TimeoutException>(() => remote.InvokeAsync(_ => ran = true, Short, TestEnd));
+        goOn.Set();
+        remote.Invoke(_ => { }, Patience, TestEnd);
+        Assert.False(ran);
+    }
+
+    [Fact]
+    public void A_call_that_had_started_goes_on_after_its_caller_gave_up()
+    {
+        using RunningReactor running = new();
+        using ManualResetEventSlim started = new(), goOn = new();
+        using CancellationTokenSource cancel = new();
+        bool ended = false;
+        Thread canceller = new(() =>
+        {
+            started.Wait();
+            cancel.Cancel();
+        });
+        canceller.Start();
+        Assert.Throws<OperationCanceledException>(() => running.Remote.Invoke(_ =>
+        {
+            started.Set();
+            ended = goOn.Wait(Patience);
+        }, cancellation: cancel.Token));
+        goOn.Set();
+        running.Remote.Invoke(_ => { }, Patience, TestEnd);
+        canceller.Join();
+        Assert.True(ended);
+    }
+
+    [Fact]
+    public async Task A_cancelled_call_never_starts()
+    {
+        using Reactor reactor = new();
+        bool ran = false;
+        using CancellationTokenSource cancel = new();
+        Task<bool> pending = reactor.Remote.InvokeAsync(_ => ran = true, cancellation: cancel.Token);
+        cancel.Cancel();
+        Assert.Throws<OperationCanceledException>(() => reactor.Remote.Invoke(_ => ran = true, cancellation: cancel.Token));
+        Task<bool> late = reactor.Remote.InvokeAsync(_ => ran = true, cancellation: cancel.Token);
+        Assert.True(late.IsCanceled);
+        Assert.Equal(1, reactor.RunOnce(TimeSpan.Zero));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => pending);
+        Assert.False(ran);
+    }
+
+    [Fact]
+    public void A_timeout_that_makes_no_sense_is_refused_before_anything_is_queued()
+    {
+        using Reactor reactor = new();
+        Assert.Throws<ArgumentOutOfRangeException>("timeout", () => reactor.Remote.Invoke(_ => 1, TimeSpan.FromSeconds(-3), TestEnd));
+        Assert.Throws<ArgumentOutOfRangeException>("timeout", () => { _ = reactor.Remote.InvokeAsync(_ => 1, TimeSpan.MaxValue, TestEnd); });
+        Assert.Equal(0, reactor.RunOnce(TimeSpan.Zero));
+    }
+
+    [Fact]
+    public void A_thread_may_invoke_before_another_thread_first_runs_the_reactor()
+    {
+        using RunningReactor running = new();
+        // No wait for the start of the thread: the maker of a reactor is not the one who runs it.
+        Assert.Equal(1, running.Remote.Invoke(_ => 1, Patience, TestEnd));
+    }
+
+    [Fact]
+    public async Task I6_every_way_to_call_a_stopped_reactor_fails()
+    {
+        using RunningReactor running = new();
+        Doorbell doorbell = running.Remote.CreateDoorbell(_ => { });
+        running.Stop();
+        Assert.Throws<ReactorStoppedException>(() => running.Remote.Post(_ => { }));
+        Assert.Throws<ReactorStoppedException>(() => running.Remote.Invoke(_ => { }, Patience, TestEnd));
+        Assert.Throws<ReactorStoppedException>(doorbell.Ring);
+        Assert.False(doorbell.TryRing());
+        Assert.Contains("reactor", (await Assert.ThrowsAsync<ReactorStoppedException>(() => running.Remote.InvokeAsync(_ => 1, Patience, TestEnd))).Message,
+            StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task I6_calls_that_a_stop_catches_in_the_queue_fail()
+    {
+        RunningReactor running = new();
+        using ManualResetEventSlim goOn = new();
+        running.Remote.Post(_ => goOn.Wait(Patience));
+        Task<int>[] pending = [.. Enumerable.Range(0, 10).Select(_ => running.Remote.InvokeAsync(_ => 1, Patience, TestEnd))];
+        Thread stopper = new(running.Stop);
+        stopper.Start();
+        while (!running.Reactor.StopRequested) Thread.Yield();
+        goOn.Set();
+        stopper.Join();
+        foreach (Task<int> call in pending) await Assert.ThrowsAsync<ReactorStoppedException>(() => call);
+        running.Dispose();
+    }
+
+    [Fact]
+    public void A_call_that_throws_when_it_is_abandoned_keeps_no_other_from_hearing_of_the_stop()
+    {
+        List<HandlerFailure> failures = [];
+        Reactor reactor = new(new ReactorOptions { OnHandlerFailure = failures.Add });
+        reactor.Remote.Post(new ThrowsWhenAbandoned());
+        reactor.Remote.Post(_ => { });
+        reactor.Dispose();
+        Assert.Equal([typeof(InvalidDataException), typeof(ReactorStoppedException)], failures.Select(failure => failure.Exception.GetType()));
+    }
+
+    [Fact]
+    public void Nothing_posted_by_eight_threads_is_lost_or_run_twice()
+    {
+        const int producers = 8;
+        const int postsEach = 20_000;
+        using RunningReactor running = new();
+        int[] runs = new int[producers * postsEach];
+        int outOfOrder = 0;
+        int[] lastOf = new int[producers];
+        Array.Fill(lastOf, -1);
+        Thread[] threads = [.. Enumerable.Range(0, producers).Select(producer => new Thread(() =>
+        {
+            for (int i = 0; i < postsEach; i++)
+            {
+                int number = i;
+                running.Remote.Post(_ =>
+                {
+                    runs[producer * postsEach + number]++;
+                    if (lastOf[producer] >= number) outOfOrder++;
+                    lastOf[producer] = number;
+                });
+            }
+        }))];
+        foreach (Thread thread in threads) thread.Start();
+        foreach (Thread thread in threads) Assert.True(thread.Join(Patience));
+        running.Remote.Invoke(_ => { }, Patience, TestEnd);
+        Assert.All(runs, count => Assert.Equal(1, count));
+        Assert.Equal(0, outOfOrder);
+    }
+
+    [Fact]
+    public void A_stop_amid_eight_posting_threads_leaves_each_call_run_or_failed()
+    {
+        const int producers = 8;
+        for (int round = 0; round < 20; round++)
+        {
+            using RunningReactor running = new();
+            using ManualResetEventSlim go = new();
+            int accepted = 0;
+            Counted counted = new();
+            Thread[] threads = [.. Enumerable.Range(0, producers).Select(_ => new Thread(() =>
+            {
+                go.Wait();
+                while (running.Remote.TryPost(new CountedCall(counted))) Interlocked.Increment(ref accepted);
+            }))];
+            foreach (Thread thread in threads) thread.Start();
+            go.Set();
+            Assert.True(SpinWait.SpinUntil(() => Volatile.Read(ref counted.Runs) > 100, Patience));
+            running.Stop();
+            foreach (Thread thread in threads) Assert.True(thread.Join(Patience));
+            Assert.Equal(accepted, counted.Runs + counted.Abandoned);
+        }
+    }
+
+    [Fact]
+    public void A_post_of_a_call_that_is_queued_runs_it_once_for_both()
+    {
+        using Reactor reactor = new();
+        Counted counted = new();
+        CountedCall call = new(counted);
+        Assert.True(reactor.Remote.Post(call));
+        Assert.False(reactor.Remote.Post(call));
+        reactor.RunOnce(TimeSpan.Zero);
+        Assert.Equal(1, counted.Runs);
+        Assert.True(reactor.Remote.Post(call));
+        reactor.RunOnce(TimeSpan.Zero);
+        Assert.Equal(2, counted.Runs);
+    }
+
+    private sealed class Counted
+    {
+        internal int Runs;
+        internal int Abandoned;
+    }
+
+    private sealed class CountedCall(Counted counted) : RemoteCall
+    {
+        protected internal override void Run(IReactor reactor) => counted.Runs++;
+
+        protected internal override void Abandon(ReactorStoppedException reason) => Interlocked.Increment(ref counted.Abandoned);
+    }
+
+    private sealed class ThrowsWhenAbandoned : RemoteCall
+    {
+        protected internal override void Run(IReactor reactor)
+        {
+        }
+
+        protected internal override void Abandon(ReactorStoppedException reason) => throw new InvalidDataException();
+    }
+}
