@@ -55,7 +55,15 @@ internal static unsafe partial class MemoryCalls
 [StructLayout(LayoutKind.Explicit, Size = 144)]
 internal struct FileStatus
 {
+    [FieldOffset(0)] internal ulong Device;
+    [FieldOffset(8)] internal ulong Inode;
     [FieldOffset(24)] internal uint Mode;
     [FieldOffset(48)] internal long Size;
     [FieldOffset(56)] internal long BlockSize;
+
+    internal readonly bool IsDirectory => (Mode & TypeMask) == 0x4000;
+    internal readonly bool IsRegular => (Mode & TypeMask) == 0x8000;
+    internal readonly bool IsBlockDevice => (Mode & TypeMask) == 0x6000;
+
+    private const uint TypeMask = 0xf000; // S_IFMT of inode(7)
 }

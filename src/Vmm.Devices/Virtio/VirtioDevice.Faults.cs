@@ -1,17 +1,20 @@
 using Microsoft.Extensions.Logging;
+using Vmm.Events;
 
 namespace Vmm.Devices;
 
 public abstract partial class VirtioDevice
 {
+    private const int ErrnoMax = 133;
+
     private readonly long[] _guestFaults = new long[Enum.GetValues<GuestFaultKind>().Length];
-    private long _hostFaults;
+    private readonly long[] _hostFaults = new long[ErrnoMax + 1];
 
     /// <summary>Times the driver did something forbidden. Any thread.</summary>
     public long GuestFaults => _guestFaults.Sum();
 
     /// <summary>Times the host failed the device. Any thread.</summary>
-    public long HostFaults => Volatile.Read(ref _hostFaults);
+    public long HostFaults => _hostFaults.Sum();
 
     /// <summary>
     /// Transport and queues: the driver did something forbidden. Counted, logged the first time for each kind, and the driver is told that the
@@ -25,12 +28,14 @@ public abstract partial class VirtioDevice
     }
 
     /// <summary>
-    /// The host failed the device: a file, a socket. Counted, and logged if it is the first time; the guest gets an error status from the caller.
+    /// The host failed the device: a file, a socket. Counted, and logged the first time for each error; the guest gets an error status from the caller.
     /// </summary>
-    /// <param name="sentence">What was asked, what the host said, and what to do.</param>
-    protected void ReportHostFault(string sentence)
+    /// <param name="error">What the host said.</param>
+    /// <param name="what">What was asked of it: <c>cannot write to the disk</c>.</param>
+    /// <param name="source">What failed, for the operator: the file, the socket.</param>
+    protected void ReportHostFault(Errno error, string what, string source)
     {
-        if (Interlocked.Increment(ref _hostFaults) == 1)
-            Logger.LogError("{Device}: {Fault} (later failures are counted, not logged)", Name, sentence);
+        if (Interlocked.Increment(ref _hostFaults[Math.Clamp((int)error, 0, ErrnoMax)]) != 1) return;
+        Logger.LogError("{Device}: {What}, {Source}: {Error} (further ones are counted, not logged)", Name, what, source, KernelException.Describe(error));
     }
 }

@@ -31,6 +31,7 @@ public abstract partial class VirtioDevice : IDisposable
     internal const int ChainsPerTurnMax = 256;
 
     private readonly List<QueueDefinition> _queues = [];
+    private readonly List<QueueStatistics> _statistics = [];
     private KickSource?[] _running = [];
 
     /// <summary>Declares a device.</summary>
@@ -54,6 +55,12 @@ public abstract partial class VirtioDevice : IDisposable
     /// <summary>Its queues, by number.</summary>
     public IReadOnlyList<QueueDefinition> Queues => _queues;
 
+    /// <summary>What each of its queues did, by number. The counts survive resets; any thread may read them.</summary>
+    public IReadOnlyList<QueueStatistics> QueueStatistics => _statistics;
+
+    /// <summary>Whether the time each request takes goes into its queue's latency histogram. Set before the device is activated.</summary>
+    public bool MeasureLatency { get; set; }
+
     /// <summary>Its configuration space. Thread-safe.</summary>
     public ConfigSpace Config { get; }
 
@@ -76,15 +83,21 @@ public abstract partial class VirtioDevice : IDisposable
     protected DeviceActivation? Activation { get; private set; }
 
     /// <summary>Declares the next queue. Constructors only.</summary>
-    protected void AddQueue(string name, ushort sizeMax, Action<VirtQueue> onKick) => _queues.Add(new QueueDefinition(name, sizeMax, onKick));
+    protected void AddQueue(string name, ushort sizeMax, Action<VirtQueue> onKick)
+    {
+        _queues.Add(new QueueDefinition(name, sizeMax, onKick));
+        _statistics.Add(new QueueStatistics());
+    }
 
     /// <summary>The driver is ready: features are settled. Queues start after this.</summary>
     protected virtual void OnActivate(DeviceActivation activation)
     {
     }
 
-    /// <summary>A queue can be popped from now on. It is served once right after, as if kicked.</summary>
-    protected virtual void OnQueueStarted(VirtQueue queue)
+    /// <summary>A queue can be popped from now on. It is served once right after, as if kicked. On the queue's thread, as all that follows.</summary>
+    /// <param name="queue">The queue.</param>
+    /// <param name="reactor">The reactor that serves it, for what the device watches on its behalf.</param>
+    protected virtual void OnQueueStarted(VirtQueue queue, IReactor reactor)
     {
     }
 
@@ -93,6 +106,11 @@ public abstract partial class VirtioDevice : IDisposable
     /// transport waits for that.
     /// </summary>
     protected virtual void OnQueueStopping(VirtQueue queue)
+    {
+    }
+
+    /// <summary>A queue that was stopped is quiet: let go of what was kept for it.</summary>
+    protected virtual void OnQueueStopped(VirtQueue queue)
     {
     }
 
@@ -139,7 +157,7 @@ public abstract partial class VirtioDevice : IDisposable
         KickSource source = new(this, queue, kick);
         source.Start(reactor);
         _running[queue.Index] = source;
-        OnQueueStarted(queue);
+        OnQueueStarted(queue, reactor);
         // What the driver made available before the kick was watched must not wait for the next one.
         source.ServeLater();
     }
@@ -160,7 +178,11 @@ public abstract partial class VirtioDevice : IDisposable
         _running[index] = null;
         source.Owner!.RemoveFrom(reactor);
         OnQueueStopping(source.Queue);
-        source.Queue.WhenQuiet(onQuiet);
+        source.Queue.WhenQuiet(() =>
+        {
+            OnQueueStopped(source.Queue);
+            onQuiet();
+        });
     }
 
     /// <summary>Transport: every queue is quiet and the driver is gone.</summary>

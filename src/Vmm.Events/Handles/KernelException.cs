@@ -15,5 +15,6 @@ public class KernelException : IOException
     /// <summary>What the kernel said.</summary>
     public Errno Errno { get; }
 
-    private static string Describe(Errno errno) => new Win32Exception((int)errno).Message;
+    /// <summary>The kernel's own words for an error: <c>No space left on device</c>.</summary>
+    public static string Describe(Errno errno) => new Win32Exception((int)errno).Message;
 }

@@ -37,6 +37,8 @@ public enum Errno
     ProcessFileLimit = 24,
     /// <summary>ENOSPC: no space left; from epoll_ctl(2): the limit of epoll watches is reached.</summary>
     NoSpace = 28,
+    /// <summary>EROFS: the file system is mounted read-only.</summary>
+    ReadOnlyFileSystem = 30,
     /// <summary>EPIPE: the reader is gone.</summary>
     BrokenPipe = 32,
     /// <summary>ENOSYS: the kernel does not know the call.</summary>

@@ -1,0 +1,22 @@
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <summary>How a virtio-mmio transport behaves beyond its device. Read once, when the transport is made.</summary>
+public sealed record VirtioMmioOptions
+{
+    /// <summary>
+    /// The reactors that serve the queues, taken in turn: queue 0 by the first and so on. Empty: all by the device's own reactor, as for any device
+    /// whose queues share state.
+    /// </summary>
+    public IReadOnlyList<RemoteEndpoint> QueueReactors { get; init; } = [];
+
+    /// <summary>The feature bits of rings and transport that are offered beside VERSION_1.</summary>
+    public ulong CommonFeatures { get; init; } = VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex | VirtioFeatures.RingReset;
+
+    /// <summary>
+    /// Longest time a vCPU that writes 0 to the status waits for the device to be quiet. Zero does not wait: a driver then has to read the
+    /// status until it is 0 before it reuses its memory, as the specification asks (virtio 1.2 § 4.2.3.1.1). Linux does not read it.
+    /// </summary>
+    public TimeSpan ResetWait { get; init; }
+}

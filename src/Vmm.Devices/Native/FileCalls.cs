@@ -1,0 +1,133 @@
+using System.Runtime.InteropServices;
+using Vmm.Events;
+
+namespace Vmm.Devices.Native;
+
+/// <summary>The system calls behind disk images: open(2), preadv(2), pwritev2(2), fdatasync(2), fallocate(2), fcntl(2) locks.</summary>
+internal static unsafe partial class FileCalls
+{
+    private const string Name = "libc";
+
+    internal const int O_RDONLY = 0;
+    internal const int O_RDWR = 2;
+    internal const int O_NONBLOCK = 0x800;
+    internal const int O_CLOEXEC = 0x80000;
+    internal const int FALLOC_FL_KEEP_SIZE = 0x01;
+    internal const int FALLOC_FL_PUNCH_HOLE = 0x02;
+    internal const int FALLOC_FL_ZERO_RANGE = 0x10;
+    internal const int RWF_DSYNC = 0x02;
+    internal const int F_OFD_SETLK = 37;
+    internal const short F_RDLCK = 0;
+    internal const short F_WRLCK = 1;
+    internal const int SEEK_END = 2;
+
+    /// <summary>Most vectors of one call (IOV_MAX).</summary>
+    internal const int VectorsMax = 1024;
+
+    [LibraryImport(Name, EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int Open(string path, int flags);
+
+    [LibraryImport(Name, EntryPoint = "lseek", SetLastError = true)]
+    internal static partial long Seek(int fd, long offset, int whence);
+
+    [LibraryImport(Name, EntryPoint = "fdatasync", SetLastError = true)]
+    private static partial int Sync(int fd);
+
+    [LibraryImport(Name, EntryPoint = "fallocate", SetLastError = true)]
+    private static partial int Allocate(int fd, int mode, long offset, long length);
+
+    [LibraryImport(Name, EntryPoint = "preadv", SetLastError = true)]
+    private static partial nint ReadVectors(int fd, IoVector* vectors, int count, long offset);
+
+    [LibraryImport(Name, EntryPoint = "pwritev2", SetLastError = true)]
+    private static partial nint WriteVectors(int fd, IoVector* vectors, int count, long offset, int flags);
+
+    [LibraryImport(Name, EntryPoint = "pwrite", SetLastError = true)]
+    private static partial nint WriteBytes(int fd, byte* bytes, nuint count, long offset);
+
+    [LibraryImport(Name, EntryPoint = "fcntl", SetLastError = true)]
+    private static partial int Lock(int fd, int command, FileLock* fileLock);
+
+    internal static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
+
+    /// <summary>Reads into vectors that their holder keeps mapped.</summary>
+    /// <returns>Bytes read, 0 at the end of the file; or −1 and an error.</returns>
+    internal static nint Read(int fd, ReadOnlySpan<IoVector> vectors, long offset, out Errno error)
+    {
+        // SAFETY: the kernel reads `count` vectors from the pinned span; what they point at is guest memory that the chain holds mapped.
+        fixed (IoVector* first = vectors)
+        {
+            nint done;
+            do done = ReadVectors(fd, first, vectors.Length, offset);
+            while (done < 0 && LastError == Errno.Interrupted);
+            error = done < 0 ? LastError : Errno.None;
+            return done;
+        }
+    }
+
+    /// <summary>Writes from vectors that their holder keeps mapped.</summary>
+    /// <returns>Bytes written; or −1 and an error.</returns>
+    internal static nint Write(int fd, ReadOnlySpan<IoVector> vectors, long offset, int flags, out Errno error)
+    {
+        // SAFETY: as for Read; the kernel only reads the memory.
+        fixed (IoVector* first = vectors)
+        {
+            nint done;
+            do done = WriteVectors(fd, first, vectors.Length, offset, flags);
+            while (done < 0 && LastError == Errno.Interrupted);
+            error = done < 0 ? LastError : Errno.None;
+            return done;
+        }
+    }
+
+    /// <inheritdoc cref="Write(int, ReadOnlySpan{IoVector}, long, int, out Errno)"/>
+    internal static nint Write(int fd, ReadOnlySpan<byte> bytes, long offset, out Errno error)
+    {
+        // SAFETY: the kernel reads the pinned span.
+        fixed (byte* first = bytes)
+        {
+            nint done;
+            do done = WriteBytes(fd, first, (nuint)bytes.Length, offset);
+            while (done < 0 && LastError == Errno.Interrupted);
+            error = done < 0 ? LastError : Errno.None;
+            return done;
+        }
+    }
+
+    /// <summary>Makes what was written durable (fdatasync(2)).</summary>
+    internal static Errno Flush(int fd)
+    {
+        int result;
+        do result = Sync(fd);
+        while (result < 0 && LastError == Errno.Interrupted);
+        return result < 0 ? LastError : Errno.None;
+    }
+
+    /// <summary>Changes the allocation of a range, never the file's size (fallocate(2)).</summary>
+    internal static Errno Allocate(int fd, int mode, ulong offset, ulong length)
+    {
+        int result;
+        do result = Allocate(fd, mode | FALLOC_FL_KEEP_SIZE, (long)offset, (long)length);
+        while (result < 0 && LastError == Errno.Interrupted);
+        return result < 0 ? LastError : Errno.None;
+    }
+
+    /// <summary>Locks a whole file for this open file description, shared or exclusive; it ends with the description (fcntl(2), F_OFD_SETLK).</summary>
+    internal static Errno TryLock(int fd, bool exclusive)
+    {
+        FileLock whole = new() { Type = exclusive ? F_WRLCK : F_RDLCK };
+        // SAFETY: the kernel reads one struct flock from a local.
+        return Lock(fd, F_OFD_SETLK, &whole) == 0 ? Errno.None : LastError;
+    }
+}
+
+/// <summary>struct flock (fcntl(2)): all zero but the type means the whole file.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct FileLock
+{
+    internal short Type;
+    internal short Whence;
+    internal long Start;
+    internal long Length;
+    internal int Owner;
+}

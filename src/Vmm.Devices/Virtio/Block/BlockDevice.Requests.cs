@@ -1,0 +1,81 @@
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+public sealed partial class BlockDevice
+{
+    private void ServeRequests(VirtQueue requests)
+    {
+        BlockQueue queue = _serving[requests.Index]!;
+        while (requests.TryPop(out DescriptorChain? chain)) queue.Start(chain);
+        queue.Submit();
+    }
+
+    /// <summary>One queue at work: its engine, and operations to use again. On the queue's thread.</summary>
+    private sealed class BlockQueue : IDisposable
+    {
+        private readonly BlockDevice _device;
+        private readonly VirtQueue _requests;
+        private readonly BlockLimits _limits;
+        private readonly IBlockEngine _engine;
+        // As many as were ever in flight at once: at most the queue's size.
+        private readonly Stack<BlockOperation> _free = new();
+
+        internal BlockQueue(BlockDevice device, VirtQueue requests, IReactor reactor, BlockLimits limits)
+        {
+            _device = device;
+            _requests = requests;
+            _limits = limits;
+            _engine = device._backend.CreateEngine(reactor, requests.Publish);
+        }
+
+        public void Dispose() => _engine.Dispose();
+
+        internal void Submit() => _engine.Submit();
+
+        internal void Start(DescriptorChain chain)
+        {
+            BlockOperation operation = _free.TryPop(out BlockOperation? used) ? used : new BlockOperation(Complete);
+            BlockVerdict verdict = BlockRequest.Prepare(chain, _limits, operation);
+            if (verdict.IsStarted)
+            {
+                operation.Chain = chain;
+                _engine.Start(operation);
+                return;
+            }
+            _free.Push(operation);
+            Answer(chain, verdict.Status, verdict.Written);
+            if (verdict.Fault.Kind != GuestFaultKind.None) _requests.Fault(verdict.Fault);
+        }
+
+        private void Complete(BlockOperation operation, Errno error)
+        {
+            DescriptorChain chain = operation.Chain ?? throw new InvalidOperationException("an engine completed an operation twice");
+            operation.Chain = null;
+            if (error != Errno.None) _device.ReportHostFault(operation.Kind, error);
+            ulong data = operation.Kind == BlockOperationKind.Read ? chain.WritableLength - BlockProtocol.StatusLength - operation.Remaining : 0;
+            _free.Push(operation);
+            Answer(chain, error == Errno.None ? BlockStatus.Ok : BlockStatus.IoError, (uint)data);
+        }
+
+        /// <summary>Writes the status, which is the last writable byte, and gives the chain back.</summary>
+        /// <param name="chain">The request.</param>
+        /// <param name="status">How it ended.</param>
+        /// <param name="data">Bytes written before the status. The used length counts from the start without a gap (virtio 1.2 § 2.7.8.2).</param>
+        private void Answer(DescriptorChain chain, BlockStatus status, uint data)
+        {
+            ChainWriter writable = chain.Writable;
+            bool answered = writable.TryCutLast(BlockProtocol.StatusLength, out ChainWriter last) && last.TryWrite((byte)status);
+            _requests.Push(chain, answered && data == writable.Remaining ? data + BlockProtocol.StatusLength : data);
+        }
+    }
+
+    private void ReportHostFault(BlockOperationKind kind, Errno error) => ReportHostFault(error, kind switch
+    {
+        BlockOperationKind.Read => "cannot read from the disk",
+        BlockOperationKind.Write => "cannot write to the disk",
+        BlockOperationKind.Flush => "cannot flush the disk",
+        BlockOperationKind.Discard => "cannot discard blocks of the disk",
+        _ => "cannot write zeroes to the disk",
+    }, _backend.Description);
+}

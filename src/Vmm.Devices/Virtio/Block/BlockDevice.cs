@@ -1,0 +1,127 @@
+using System.Buffers.Binary;
+using System.Numerics;
+using System.Text;
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <summary>How a block device presents itself. Read once, when the device is made.</summary>
+public sealed record BlockDeviceOptions
+{
+    /// <summary>Most queues: the width of their number in the configuration space allows more, no machine needs them.</summary>
+    public const int QueuesMax = 256;
+
+    /// <summary>Request queues; each may be served by a reactor of its own.</summary>
+    public int Queues { get; init; } = 1;
+
+    /// <summary>Most entries of each queue, a power of two.</summary>
+    public ushort QueueSize { get; init; } = 256;
+
+    /// <summary>What the driver reads as the serial number: at most 20 bytes of UTF-8. Null: the device's name.</summary>
+    public string? Serial { get; init; }
+
+    internal void Validate(string name)
+    {
+        if (Queues is < 1 or > QueuesMax)
+            throw new ArgumentException($"disk '{name}' has {Queues} queues: give it 1 to {QueuesMax}");
+        if (QueueSize < 4 || !BitOperations.IsPow2(QueueSize))
+            throw new ArgumentException($"disk '{name}' has a queue size of {QueueSize}: give it a power of two from 4 to 32768");
+        if (Encoding.UTF8.GetByteCount(Serial ?? "") > BlockProtocol.IdLength)
+            throw new ArgumentException($"disk '{name}' has the serial number '{Serial}': it is longer than {BlockProtocol.IdLength} bytes");
+    }
+}
+
+/// <summary>A disk (virtio 1.2 § 5.2) over a backend such as a <see cref="RawImage"/>.</summary>
+public sealed partial class BlockDevice : VirtioDevice
+{
+    private const uint SegmentBytesMax = 1 << 20;
+    private const int SegmentsBesideData = 2; // header and status
+
+    private readonly IBlockBackend _backend;
+    private readonly byte[] _serial = new byte[BlockProtocol.IdLength];
+    private readonly BlockQueue?[] _serving;
+    private BlockLimits? _limits;
+
+    /// <summary>Makes a disk.</summary>
+    /// <param name="name">For messages and measurements: <c>vda</c>.</param>
+    /// <param name="backend">Where the sectors are. The device disposes it.</param>
+    /// <param name="options">Null for the defaults.</param>
+    /// <exception cref="ArgumentException">An option is out of its range; the message says which.</exception>
+    public BlockDevice(string name, IBlockBackend backend, BlockDeviceOptions? options = null)
+        : base(VirtioDeviceType.Block, name, BlockProtocol.ConfigLength)
+    {
+        ArgumentNullException.ThrowIfNull(backend);
+        options ??= new BlockDeviceOptions();
+        options.Validate(name);
+        _backend = backend;
+        _serving = new BlockQueue?[options.Queues];
+        byte[] serial = Encoding.UTF8.GetBytes(options.Serial ?? name);
+        serial.AsSpan(0, Math.Min(serial.Length, _serial.Length)).CopyTo(_serial);
+        for (int i = 0; i < options.Queues; i++) AddQueue(options.Queues == 1 ? "requests" : $"requests{i}", options.QueueSize, ServeRequests);
+        Config.Update(0, Configuration(options));
+    }
+
+    /// <inheritdoc/>
+    public override ulong Features =>
+        BlockProtocol.FeatureSizeMax | BlockProtocol.FeatureSegMax | BlockProtocol.FeatureBlockSize | BlockProtocol.FeatureFlush
+        | (_serving.Length > 1 ? BlockProtocol.FeatureMultiQueue : 0)
+        | (_backend.IsReadOnly ? BlockProtocol.FeatureReadOnly : BlockProtocol.FeatureDiscard | BlockProtocol.FeatureWriteZeroes);
+
+    /// <inheritdoc/>
+    public override bool QueuesAreIndependent => true;
+
+    /// <inheritdoc/>
+    protected override void OnActivate(DeviceActivation activation)
+    {
+        ArgumentNullException.ThrowIfNull(activation);
+        _limits = new BlockLimits
+        {
+            CapacitySectors = _backend.CapacityBytes / BlockProtocol.SectorSize,
+            IsReadOnly = _backend.IsReadOnly,
+            Features = activation.Features,
+            Serial = _serial,
+        };
+    }
+
+    /// <inheritdoc/>
+    protected override void OnQueueStarted(VirtQueue queue, IReactor reactor)
+    {
+        ArgumentNullException.ThrowIfNull(queue);
+        _serving[queue.Index] = new BlockQueue(this, queue, reactor, _limits!);
+    }
+
+    /// <inheritdoc/>
+    protected override void OnQueueStopped(VirtQueue queue)
+    {
+        ArgumentNullException.ThrowIfNull(queue);
+        _serving[queue.Index]?.Dispose();
+        _serving[queue.Index] = null;
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) _backend.Dispose();
+        base.Dispose(disposing);
+    }
+
+    private byte[] Configuration(BlockDeviceOptions options)
+    {
+        byte[] config = new byte[BlockProtocol.ConfigLength];
+        void Put32(int offset, uint value) => BinaryPrimitives.WriteUInt32LittleEndian(config.AsSpan(offset), value);
+
+        BinaryPrimitives.WriteUInt64LittleEndian(config.AsSpan(BlockProtocol.ConfigCapacity), _backend.CapacityBytes / BlockProtocol.SectorSize);
+        Put32(BlockProtocol.ConfigSizeMax, SegmentBytesMax);
+        Put32(BlockProtocol.ConfigSegMax, (uint)options.QueueSize - SegmentsBesideData);
+        Put32(BlockProtocol.ConfigBlockSize, BlockProtocol.SectorSize);
+        BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(BlockProtocol.ConfigQueues), (ushort)options.Queues);
+        if (_backend.IsReadOnly) return config;
+        Put32(BlockProtocol.ConfigDiscardSectorsMax, BlockRequest.DiscardSectorsMax);
+        Put32(BlockProtocol.ConfigDiscardSegmentsMax, BlockRequest.SegmentsMax);
+        Put32(BlockProtocol.ConfigDiscardAlignment, 1);
+        Put32(BlockProtocol.ConfigWriteZeroesSectorsMax, BlockRequest.WriteZeroesSectorsMax);
+        Put32(BlockProtocol.ConfigWriteZeroesSegmentsMax, BlockRequest.SegmentsMax);
+        config[BlockProtocol.ConfigWriteZeroesMayUnmap] = 1;
+        return config;
+    }
+}

@@ -1,0 +1,125 @@
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <summary>What a backend does.</summary>
+public enum BlockOperationKind
+{
+    /// <summary>Fill the vectors from the offset.</summary>
+    Read,
+    /// <summary>Store the vectors at the offset.</summary>
+    Write,
+    /// <summary>Make completed writes durable.</summary>
+    Flush,
+    /// <summary>Give the segments back; what they read as is undefined.</summary>
+    Discard,
+    /// <summary>Make the segments read as zero.</summary>
+    WriteZeroes,
+}
+
+/// <summary>A range of a backend.</summary>
+/// <param name="Offset">In bytes.</param>
+/// <param name="Length">In bytes.</param>
+/// <param name="MayUnmap">Whether the host's blocks may be given back (write-zeroes).</param>
+public readonly record struct BlockSegment(ulong Offset, ulong Length, bool MayUnmap);
+
+/// <summary>
+/// One operation of a backend: everything an engine needs, checked against the capacity. Pooled by its queue; an engine has it from
+/// <see cref="IBlockEngine.Start"/> to <see cref="Complete"/>, and as long the vectors point at mapped guest memory.
+/// </summary>
+public sealed class BlockOperation
+{
+    private const int FirstVectors = 16;
+
+    private readonly Action<BlockOperation, Errno> _onComplete;
+    private IoVector[] _vectors = new IoVector[FirstVectors];
+    private BlockSegment[] _segments = [];
+    private int _next;
+    private int _end;
+    private int _segmentCount;
+
+    /// <summary>Makes an operation that can be used over and over.</summary>
+    /// <param name="onComplete">Called with each completion.</param>
+    public BlockOperation(Action<BlockOperation, Errno> onComplete) => _onComplete = onComplete;
+
+    /// <summary>What to do.</summary>
+    public BlockOperationKind Kind { get; private set; }
+
+    /// <summary>Where the next byte is read or written.</summary>
+    public ulong Offset { get; private set; }
+
+    /// <summary>Bytes still to read or write.</summary>
+    public ulong Remaining { get; private set; }
+
+    /// <summary>Whether a write completes only when it is durable: the driver did not negotiate a flush.</summary>
+    public bool IsDurable { get; private set; }
+
+    /// <summary>The guest memory still to fill or to store; together <see cref="Remaining"/> bytes.</summary>
+    public ReadOnlySpan<IoVector> Vectors => _vectors.AsSpan(_next, _end - _next);
+
+    /// <summary>The ranges of a discard or write-zeroes.</summary>
+    public ReadOnlySpan<BlockSegment> Segments => _segments.AsSpan(0, _segmentCount);
+
+    /// <summary>The chain it answers; null while it is not in use.</summary>
+    internal DescriptorChain? Chain { get; set; }
+
+    /// <summary>Takes note of bytes that were transferred: the operation goes on after them.</summary>
+    /// <param name="bytes">At most <see cref="Remaining"/>.</param>
+    public void Advance(ulong bytes)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(bytes, Remaining);
+        Offset += bytes;
+        Remaining -= bytes;
+        while (bytes > 0)
+        {
+            IoVector first = _vectors[_next];
+            if (bytes < first.Length)
+            {
+                _vectors[_next] = new IoVector(first.Address + (nint)bytes, first.Length - (nuint)bytes);
+                return;
+            }
+            bytes -= first.Length;
+            _next++;
+        }
+    }
+
+    /// <summary>Ends the operation. Engines only, once for each start, on the queue's thread.</summary>
+    /// <param name="error">What the host said; <see cref="Errno.None"/> if all of it is done.</param>
+    public void Complete(Errno error) => _onComplete(this, error);
+
+    internal void PrepareRead(ulong offset, ulong length, in ChainWriter data)
+    {
+        Prepare(BlockOperationKind.Read, offset, length);
+        while ((_end = data.FillVectors(_vectors, 0, length, out ulong described)) == _vectors.Length && described < length) Grow();
+    }
+
+    internal void PrepareWrite(ulong offset, ulong length, bool durable, in ChainReader data)
+    {
+        Prepare(BlockOperationKind.Write, offset, length);
+        IsDurable = durable;
+        while ((_end = data.FillVectors(_vectors, 0, length, out ulong described)) == _vectors.Length && described < length) Grow();
+    }
+
+    internal void PrepareFlush() => Prepare(BlockOperationKind.Flush, 0, 0);
+
+    /// <summary>Room for the segments of a discard or write-zeroes, to be filled by the caller.</summary>
+    internal Span<BlockSegment> PrepareSegments(BlockOperationKind kind, int count)
+    {
+        Prepare(kind, 0, 0);
+        if (_segments.Length < count) _segments = new BlockSegment[count];
+        _segmentCount = count;
+        return _segments.AsSpan(0, count);
+    }
+
+    private void Prepare(BlockOperationKind kind, ulong offset, ulong length)
+    {
+        Kind = kind;
+        Offset = offset;
+        Remaining = length;
+        IsDurable = false;
+        _next = _end = _segmentCount = 0;
+    }
+
+    // Bounded by the descriptors a chain may have times the regions a buffer may cross; what was grown once stays for the next use.
+    private void Grow() => Array.Resize(ref _vectors, _vectors.Length * 4);
+}

@@ -1,0 +1,33 @@
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <summary>Where a block device keeps its sectors. Thread-safe: each queue has an engine of its own, perhaps on a reactor of its own.</summary>
+public interface IBlockBackend : IDisposable
+{
+    /// <summary>For messages: <c>disk image 'a.raw'</c>.</summary>
+    string Description { get; }
+
+    /// <summary>Bytes it holds, a multiple of 512.</summary>
+    ulong CapacityBytes { get; }
+
+    /// <summary>Whether it takes no writes.</summary>
+    bool IsReadOnly { get; }
+
+    /// <summary>Makes one queue's way to the sectors. Called on the thread of the reactor that serves the queue.</summary>
+    /// <param name="reactor">Where an engine that completes later watches its descriptors.</param>
+    /// <param name="onCompleted">Called on that thread after a batch of operations completed outside of <see cref="IBlockEngine.Start"/>.</param>
+    IBlockEngine CreateEngine(IReactor reactor, Action onCompleted);
+}
+
+/// <summary>
+/// Runs a queue's operations, any number at once up to the queue's size. Used on one reactor's thread; completes them there, in any order.
+/// </summary>
+public interface IBlockEngine : IDisposable
+{
+    /// <summary>Takes an operation, and completes it now or later by <see cref="BlockOperation.Complete"/>, exactly once.</summary>
+    void Start(BlockOperation operation);
+
+    /// <summary>The turn's operations were all started: hand what was gathered to the kernel.</summary>
+    void Submit();
+}

@@ -1,0 +1,107 @@
+using Vmm.Devices.Native;
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <summary>
+/// A file, or a block device of the host, whose bytes are the disk's. Locked while it is open, against every other writer that asks: a writer
+/// shares it with nobody, readers share it with each other. Thread-safe.
+/// </summary>
+public sealed class RawImage : IBlockBackend
+{
+    private readonly OwnedFd _file;
+    private int _disposed;
+
+    private RawImage(string path, OwnedFd file, bool readOnly, ulong capacity, FileIdentity identity)
+    {
+        Path = path;
+        _file = file;
+        IsReadOnly = readOnly;
+        CapacityBytes = capacity;
+        Identity = identity;
+    }
+
+    /// <summary>Where it was opened.</summary>
+    public string Path { get; }
+
+    /// <inheritdoc/>
+    public string Description => $"disk image '{Path}'";
+
+    /// <inheritdoc/>
+    public ulong CapacityBytes { get; }
+
+    /// <inheritdoc/>
+    public bool IsReadOnly { get; }
+
+    /// <summary>Which file it is, whatever the path says.</summary>
+    public FileIdentity Identity { get; }
+
+    internal int Number => _file.Number;
+
+    /// <summary>Opens and locks an image.</summary>
+    /// <exception cref="DiskImageException">It can't be used as a disk: missing, a directory, not permitted, empty, of odd size, or in use.</exception>
+    public static RawImage Open(string path, bool readOnly = false)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        // Without O_NONBLOCK, opening a pipe would wait for its other end; on files and disks it means nothing.
+        int fd = FileCalls.Open(path, (readOnly ? FileCalls.O_RDONLY : FileCalls.O_RDWR) | FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK);
+        if (fd < 0) throw Refused(path, readOnly, FileCalls.LastError);
+        OwnedFd file = new(fd);
+        try
+        {
+            return Check(path, file, readOnly);
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public IBlockEngine CreateEngine(IReactor reactor, Action onCompleted) => new SynchronousBlockEngine(this);
+
+    /// <summary>Makes what was written durable, then closes and unlocks.</summary>
+    public void Dispose()
+    {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0) return;
+        // The guest was told the truth about its own flushes; this one only spares it a loss if the host goes down next.
+        if (!IsReadOnly) _ = FileCalls.Flush(_file.Number);
+        _file.Dispose();
+    }
+
+    private static RawImage Check(string path, OwnedFd file, bool readOnly)
+    {
+        Errno error = MemoryCalls.Stat(file.Number, out FileStatus status);
+        if (error != Errno.None) throw new DiskImageException($"disk image '{path}' cannot be examined: {KernelException.Describe(error)}");
+        if (status.IsDirectory) throw new DiskImageException($"disk image '{path}' is a directory: name a file");
+        if (!status.IsRegular && !status.IsBlockDevice)
+            throw new DiskImageException($"disk image '{path}' is neither a regular file nor a block device: name one of these");
+
+        ulong size = status.IsRegular ? (ulong)status.Size : (ulong)Math.Max(0, FileCalls.Seek(file.Number, 0, FileCalls.SEEK_END));
+        if (size == 0) throw new DiskImageException($"disk image '{path}' is empty: give it a size, as with truncate -s 1G '{path}'");
+        if (size % BlockProtocol.SectorSize != 0)
+            throw new DiskImageException($"disk image '{path}' is {size} bytes: not a multiple of the {BlockProtocol.SectorSize}-byte sector");
+
+        error = FileCalls.TryLock(file.Number, exclusive: !readOnly);
+        if (error is Errno.Again or Errno.AccessDenied)
+            throw new DiskImageException($"disk image '{path}' is in use by another disk or another process: "
+                + "close that one, or attach both read-only");
+        // A file system without locks (some network ones) can't tell us; the operator chose it.
+        return new RawImage(path, file, readOnly, size, new FileIdentity(status.Device, status.Inode));
+    }
+
+    private static DiskImageException Refused(string path, bool readOnly, Errno error) => new(error switch
+    {
+        Errno.NoEntry => $"disk image '{path}' does not exist: correct the path, or make one with truncate -s 1G '{path}'",
+        Errno.IsDirectory => $"disk image '{path}' is a directory: name a file",
+        Errno.AccessDenied or Errno.NotPermitted or Errno.ReadOnlyFileSystem when !readOnly =>
+            $"disk image '{path}' cannot be opened for writing: {KernelException.Describe(error)}: change its permissions, or attach it read-only",
+        _ => $"disk image '{path}' cannot be opened: {KernelException.Describe(error)}",
+    });
+}
+
+/// <summary>Names a file for as long as it exists, whatever its paths: device and inode number (stat(2)).</summary>
+/// <param name="Device">The file system's number.</param>
+/// <param name="Inode">The file's number in it.</param>
+public readonly record struct FileIdentity(ulong Device, ulong Inode);
