@@ -20,6 +20,7 @@ internal sealed unsafe class IoRingPoller : IPoller
     /// <summary>A completion that finds no room ends its multishot request, which costs a submission to arm it again.</summary>
     private const uint CompletionsMin = 4096;
     private const uint AddMultishot = 1;
+    private const uint ReadBand = 0x080;
     /// <summary>The answer to a cancellation, which is nobody's event.</summary>
     private const ulong NoData = 0;
     /// <summary>A wait that is not to block goes round again while all it got led to requests armed anew, which may complete at once.</summary>
@@ -214,7 +215,7 @@ internal sealed unsafe class IoRingPoller : IPoller
         {
             Op = IoUringOp.PollAdd,
             Fd = fd,
-            OpFlags = bits & Interest.PollMask,
+            OpFlags = RequestBits(bits),
             Length = IsMultishot(bits) ? AddMultishot : 0,
             UserData = data,
         };
@@ -262,7 +263,8 @@ internal sealed unsafe class IoRingPoller : IPoller
             {
                 // SAFETY: count is below the length of the batch.
                 _events[count] = new ReadyEvent { Events = ready, Data = done.UserData };
-                if (!goesOn) Fired(ref slot, count, done.UserData);
+                if (NeedsLastWord(slot.Bits)) AskLater(ref slot, count);
+                if (!goesOn) Fired(ref slot, done.UserData);
                 count++;
             }
             else if (!goesOn)
@@ -274,16 +276,16 @@ internal sealed unsafe class IoRingPoller : IPoller
     }
 
     /// <summary>A request ended with an event.</summary>
-    private void Fired(ref Slot slot, int index, ulong data)
+    private void Fired(ref Slot slot, ulong data)
     {
         slot.Poll = PollState.Idle;
-        if (IsMultishot(slot.Bits))
-        {
-            // Its completion found no room in the ring. Armed again before the handler runs: no edge is lost, one may come twice.
-            ArmOrThrow(ref slot, data);
-            return;
-        }
-        if ((slot.Bits & Interest.EdgeMask) != 0) return;
+        // A multishot request ends when its completion finds no room in the ring. Armed again before the handler runs: no edge is lost,
+        // one may come twice.
+        if (IsMultishot(slot.Bits)) ArmOrThrow(ref slot, data);
+    }
+
+    private void AskLater(ref Slot slot, int index)
+    {
         // SAFETY: at most one for each event of the batch, for which there is room.
         _asked[_askedCount] = new PollFd { Fd = slot.Fd, Events = (short)(slot.Bits & Interest.PollMask) };
         _askedEvent[_askedCount++] = index;
@@ -298,7 +300,7 @@ internal sealed unsafe class IoRingPoller : IPoller
         ArmOrThrow(ref slot, done.UserData);
     }
 
-    /// <summary>Drops level-triggered events that are no longer true, and corrects the others.</summary>
+    /// <summary>Drops events that are no longer true, and corrects the others.</summary>
     private int AskAgain(int count)
     {
         // SAFETY: the kernel reads and writes _askedCount entries of an array that has room for a whole batch.
@@ -313,13 +315,10 @@ internal sealed unsafe class IoRingPoller : IPoller
             ref Slot slot = ref ThinPointer.Resolve(ready.Data);
             bool isClosed = (_asked[i].Ready & PollFd.Invalid) != 0;
             ready.Events = isClosed ? 0u : (ushort)_asked[i].Ready;
-            if (ready.Events != 0)
-            {
-                if ((slot.Bits & Interest.OneShotMask) == 0) _fired[_firedCount++] = ready.Data;
-                continue;
-            }
-            anyDropped = true;
-            if (!isClosed) ArmOrThrow(ref slot, ready.Data);
+            anyDropped |= ready.Events == 0;
+            if (isClosed || slot.Poll != PollState.Idle) continue;
+            if (ready.Events == 0) ArmOrThrow(ref slot, ready.Data);
+            else if ((slot.Bits & Interest.OneShotMask) == 0) _fired[_firedCount++] = ready.Data;
         }
         _askedCount = 0;
         return anyDropped ? DropEmpty(count) : count;
@@ -334,6 +333,18 @@ internal sealed unsafe class IoRingPoller : IPoller
         }
         return kept;
     }
+
+    /// <summary>
+    /// A poll request that asks for priority is not woken by priority alone, but sockets wake for it with the band of it as well, which none of
+    /// them reports as ready.
+    /// </summary>
+    private static uint RequestBits(uint bits) =>
+        (bits & Interest.PollMask) | ((bits & Interest.PriorityMask) != 0 ? ReadBand : 0);
+
+    /// <summary>
+    /// Level-triggered events hold now or not at all. Sockets wake with priority for ordinary data too.
+    /// </summary>
+    private static bool NeedsLastWord(uint bits) => (bits & Interest.EdgeMask) == 0 || (bits & Interest.PriorityMask) != 0;
 
     private static bool IsMultishot(uint bits) => (bits & (Interest.EdgeMask | Interest.OneShotMask)) == Interest.EdgeMask;
 }

@@ -23,6 +23,7 @@ public readonly record struct Interest
 
     internal const uint OneShotMask = OneShotBit;
     internal const uint EdgeMask = EdgeBit;
+    internal const uint PriorityMask = Pri;
     /// <summary>Reported whether asked for or not: error and hang-up.</summary>
     internal const uint AlwaysMask = 0x018;
     /// <summary>What poll(2) and io_uring's poll request know of an interest.</summary>
