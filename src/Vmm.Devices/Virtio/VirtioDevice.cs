@@ -223,17 +223,8 @@ public abstract partial class VirtioDevice : IDisposable
         internal void Start(IReactor reactor)
         {
             Subscriber both = new(Name);
-            try
-            {
-                OwnedBy(both).RegisterInto(reactor);
-                _again = Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => ServeOrGiveUp()).OwnedBy(both).RegisterInto(reactor);
-            }
-            catch
-            {
-                both.RemoveFrom(reactor);
-                Fd.Dispose();
-                throw;
-            }
+            _again = Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => ServeOrGiveUp()).OwnedBy(both).RegisterInto(reactor);
+            OwnedBy(both).RegisterInto(reactor);
         }
 
         /// <summary>Serves the queue until it is empty or its turn is over, with kicks switched off meanwhile.</summary>

@@ -91,9 +91,6 @@ public readonly struct FrozenBuffer : IEquatable<FrozenBuffer>
 
     internal nint Address => _share.Block.Address + _start;
 
-    /// <summary>The registered buffer it is part of; -1 if none.</summary>
-    internal int RegisteredIndex => _share.Block.Page.RegisteredIndex;
-
     internal SlabBlock Block => _share.Block;
 
     /// <inheritdoc/>

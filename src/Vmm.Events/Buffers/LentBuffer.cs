@@ -15,8 +15,7 @@ internal readonly struct LentBuffer(SlabBlock block, ulong generation)
 
     internal int Written => block.Written(generation, BlockState.Lent);
 
-    /// <summary>The registered buffer it is part of; -1 if none.</summary>
-    internal int RegisteredIndex => block.Page.RegisteredIndex;
+    internal SlabBlock Block => block;
 
     /// <summary>The kernel is done and wrote so many bytes behind the written ones (invariant C).</summary>
     internal SlabBuffer Return(int added)

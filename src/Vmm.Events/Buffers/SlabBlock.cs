@@ -51,6 +51,8 @@ internal sealed unsafe class SlabBlock
 
     internal SlabPage Page { get; }
 
+    internal SlabPool Pool => _pool;
+
     internal int Capacity { get; }
 
     internal nint Address => (nint)_address;

@@ -31,8 +31,13 @@ internal sealed class SlabPage
     /// <summary>Bytes mapped, guard pages included.</summary>
     internal long MappedBytes => (long)_mappedBytes;
 
-    /// <summary>The number a ring knows this page by as a registered buffer; -1 if none does.</summary>
-    internal int RegisteredIndex { get; set; } = -1;
+    /// <summary>The number the pool's ring knows this page by as a registered buffer; -1 if it does not. Set on the ring's thread.</summary>
+    internal int RegisteredIndex { get; set; } = NotRegistered;
+
+    internal const int NotRegistered = -1;
+
+    /// <summary>Whether its registration was refused: it is not asked for again.</summary>
+    internal bool IsRefused { get; set; }
 
     /// <summary>The blocks, in the order of their addresses.</summary>
     internal SlabBlock[] Blocks { get; private set; } = [];

@@ -55,8 +55,8 @@ public sealed class SlabPool : IDisposable
         }
     }
 
-    /// <summary>Told of each page when it is mapped and when it is about to go, under the pool's lock; for registration with a ring.</summary>
-    internal event Action<SlabPage, bool>? PageChanged;
+    /// <summary>The ring that registers this pool's pages; told of pages that are gone, on any thread.</summary>
+    internal IPageRegistry? Registry { get; set; }
 
     /// <summary>Rents a buffer. It is empty, and its owner must release, freeze or hand it on.</summary>
     /// <param name="capacity">Bytes it must have room for, 1 to <see cref="HugeBytesMax"/>.</param>
@@ -122,12 +122,17 @@ public sealed class SlabPool : IDisposable
         }
     }
 
-    /// <summary>Every page that is mapped now.</summary>
-    internal void ForEachPage(Action<SlabPage> action)
+    /// <summary>The registry is gone, and with it every registration.</summary>
+    internal void ForgetRegistry()
     {
         lock (_lock)
         {
-            foreach (SlabPage page in _pages) action(page);
+            Registry = null;
+            foreach (SlabPage page in _pages)
+            {
+                page.RegisteredIndex = SlabPage.NotRegistered;
+                page.IsRefused = false;
+            }
         }
     }
 
@@ -223,7 +228,6 @@ public sealed class SlabPool : IDisposable
         SlabPage page = _options.GuardPages ? SlabPage.MapGuarded(this, blockBytes) : SlabPage.Map(this, blockBytes, blocks);
         _mappedBytes += page.MappedBytes;
         _pages.Add(page);
-        PageChanged?.Invoke(page, true);
         return page;
     }
 
@@ -231,7 +235,7 @@ public sealed class SlabPool : IDisposable
     {
         page.Forbid();
         _pages.Remove(page);
-        PageChanged?.Invoke(page, false);
+        Registry?.PageGone(page);
         _quarantine.Enqueue(page);
         if (_quarantine.Count > QuarantineMax) Drop(_quarantine.Dequeue());
     }
@@ -244,6 +248,6 @@ public sealed class SlabPool : IDisposable
     private void Forget(SlabPage page)
     {
         _mappedBytes -= page.MappedBytes;
-        if (_pages.Remove(page)) PageChanged?.Invoke(page, false);
+        if (_pages.Remove(page)) Registry?.PageGone(page);
     }
 }

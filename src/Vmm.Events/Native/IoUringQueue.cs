@@ -22,6 +22,7 @@ internal sealed unsafe class IoUringQueue : IDisposable
     private const uint EnterRegisteredRing = 1u << 4;
     private const uint FlagOverflow = 1u << 1;
     private const uint FlagTaskRun = 1u << 2;
+    private const uint FlagEventFdDisabled = 1u << 0;
     private const long SqRingOffset = 0;
     private const long EntriesOffset = 0x10000000;
     private const int NotRegistered = -1;
@@ -38,6 +39,7 @@ internal sealed unsafe class IoUringQueue : IDisposable
     private readonly uint* _sqFlags;
     private readonly uint* _cqHead;
     private readonly uint* _cqTail;
+    private readonly uint* _cqFlags;
     private readonly IoUringCompletion* _completions;
     private readonly uint _sqMask;
     private readonly uint _cqMask;
@@ -64,6 +66,7 @@ internal sealed unsafe class IoUringQueue : IDisposable
         _sqMask = *(uint*)(rings + parameters.Sq.RingMask);
         _cqHead = (uint*)(rings + parameters.Cq.Head);
         _cqTail = (uint*)(rings + parameters.Cq.Tail);
+        _cqFlags = (uint*)(rings + parameters.Cq.Flags);
         _cqMask = *(uint*)(rings + parameters.Cq.RingMask);
         _completions = (IoUringCompletion*)(rings + parameters.Cq.Entries);
         _prepared = *_sqTail;
@@ -140,6 +143,16 @@ internal sealed unsafe class IoUringQueue : IDisposable
 
     /// <summary>With <see cref="IoUringSetup.TaskRunFlag"/>: whether work of the kernel waits for the next call.</summary>
     internal bool HasTaskWork => (Volatile.Read(ref *_sqFlags) & FlagTaskRun) != 0;
+
+    /// <summary>
+    /// Whether completions signal the registered eventfd (IORING_CQ_EVENTFD_DISABLED). Whoever turns it on must look for completions after
+    /// that: of those that came before nobody is told.
+    /// </summary>
+    internal void SetSignalling(bool isOn)
+    {
+        Volatile.Write(ref *_cqFlags, isOn ? 0 : FlagEventFdDisabled);
+        if (isOn) Interlocked.MemoryBarrier();
+    }
 
     /// <summary>Takes the oldest completion.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

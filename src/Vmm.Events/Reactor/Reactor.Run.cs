@@ -128,7 +128,7 @@ public sealed partial class Reactor
         try
         {
             // Begun outside of a turn, or left over from the last one.
-            if (_turnWorkDue) RunTurnWork();
+            if (_turnWorkDue && RunTurnWork()) timeoutMs = 0;
             if (timeoutMs != 0 && (_turnWorkDue || !_remote.TryAnnounceSleep())) timeoutMs = 0;
             ReadOnlySpan<ReadyEvent> batch = _poller.Wait(timeoutMs);
             _remote.Awake();

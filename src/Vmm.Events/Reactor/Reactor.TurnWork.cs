@@ -2,6 +2,9 @@ namespace Vmm.Events;
 
 public sealed partial class Reactor
 {
+    /// <summary>Most rounds of turn work before the descriptors get their turn: tasks begin operations whose completions wake tasks.</summary>
+    private const int TurnWorkRoundsMax = 32;
+
     private TurnWork[] _turnWork = [];
     private bool _turnWorkDue;
     private long _turnWorkDone;
@@ -31,10 +34,27 @@ public sealed partial class Reactor
         if (_options.HandlerFailurePolicy == HandlerFailurePolicy.StopReactor) StopFor(exception);
     }
 
-    private void RunTurnWork()
+    /// <summary>The first of the attached work of a kind.</summary>
+    internal T? Find<T>() where T : TurnWork
     {
-        _turnWorkDue = false;
-        foreach (TurnWork work in _turnWork) _turnWorkDone += work.Run();
+        CheckThread();
+        return _turnWork.OfType<T>().FirstOrDefault();
+    }
+
+    /// <summary>Runs what is due; what is due again after that waits for the descriptors.</summary>
+    /// <returns>Whether anything was done.</returns>
+    private bool RunTurnWork()
+    {
+        long before = _turnWorkDone;
+        long startMs = Environment.TickCount64;
+        for (int round = 0; round < TurnWorkRoundsMax && _turnWorkDue && !_stopRequested; round++)
+        {
+            _turnWorkDue = false;
+            foreach (TurnWork work in _turnWork) _turnWorkDone += work.Run();
+            // Rounds of large reads take long: the bound is a few milliseconds too.
+            if (Environment.TickCount64 != startMs) break;
+        }
+        return _turnWorkDone != before;
     }
 
     private void DisposeTurnWork()

@@ -253,7 +253,8 @@ public sealed partial class Reactor : IReactor, IDisposable
         ObjectDisposedException.ThrowIf(_disposed, this);
     }
 
-    private void CheckThread()
+    /// <summary>Throws if the calling thread does not own the reactor.</summary>
+    internal void CheckThread()
     {
         int owner = Volatile.Read(ref _ownerThreadId);
         if (owner == Environment.CurrentManagedThreadId) return;

@@ -1,0 +1,34 @@
+using System.Runtime.InteropServices;
+
+namespace Vmm.Events.Native;
+
+/// <summary>struct io_uring_rsrc_register: a table of files or buffers.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct IoUringTableRegistration
+{
+    internal uint Count;
+    internal uint Flags;
+    internal ulong Reserved;
+    internal ulong Data;
+    internal ulong Tags;
+}
+
+/// <summary>struct io_uring_rsrc_update2: slots of such a table.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct IoUringTaggedUpdate
+{
+    internal uint Offset;
+    internal uint Reserved;
+    internal ulong Data;
+    internal ulong Tags;
+    internal uint Count;
+    internal uint Reserved2;
+}
+
+/// <summary>struct iovec, as the address and length of a registered buffer.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct IoUringBuffer
+{
+    internal nint Address;
+    internal nint Length;
+}

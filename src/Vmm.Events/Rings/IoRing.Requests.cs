@@ -1,0 +1,71 @@
+using Vmm.Events.Buffers;
+using Vmm.Events.Native;
+
+namespace Vmm.Events.Rings;
+
+/// <summary>Operations in their raw form: on requests and memory that the caller owns.</summary>
+public sealed partial class IoRing
+{
+    /// <summary>Reads into pieces of memory (preadv(2)). The list and the memory stay as they are until the request completes.</summary>
+    /// <param name="request">Completes with the bytes read; fewer than asked for at the end of the file, and now and then before it.</param>
+    /// <param name="file">Where from.</param>
+    /// <param name="offset">Byte position in the file.</param>
+    /// <param name="vectors">Where to, 1 piece or more.</param>
+    /// <exception cref="InvalidOperationException">The request is in flight, or this is not the reactor's thread.</exception>
+    /// <exception cref="ObjectDisposedException">The file or the ring is disposed.</exception>
+    public void ReadV(RingRequest request, RingFile file, ulong offset, IoVectors vectors) =>
+        BeginVectored(request, file, offset, vectors, IoUringOp.ReadV);
+
+    /// <summary>Writes pieces of memory (pwritev(2)). The list and the memory stay as they are until the request completes.</summary>
+    /// <param name="request">Completes with the bytes written; fewer than asked for when the disk is full.</param>
+    /// <param name="file">Where to.</param>
+    /// <param name="offset">Byte position in the file.</param>
+    /// <param name="vectors">Where from, 1 piece or more.</param>
+    /// <inheritdoc cref="ReadV" path="/exception"/>
+    public void WriteV(RingRequest request, RingFile file, ulong offset, IoVectors vectors) =>
+        BeginVectored(request, file, offset, vectors, IoUringOp.WriteV);
+
+    /// <summary>Has what was written reach the disk (fsync(2), fdatasync(2)). Only writes that completed before are covered.</summary>
+    /// <param name="request">Completes with 0.</param>
+    /// <param name="file">Which file.</param>
+    /// <param name="dataOnly">Leave out metadata that no later read needs.</param>
+    /// <inheritdoc cref="ReadV" path="/exception"/>
+    public void Fsync(RingRequest request, RingFile file, bool dataOnly)
+    {
+        const uint FsyncDataSync = 1;
+        CheckBeginnable(request);
+        ArgumentNullException.ThrowIfNull(file);
+        request.Entry = new IoUringEntry { Op = IoUringOp.Fsync, OpFlags = dataOnly ? FsyncDataSync : 0 };
+        Begin(request, file);
+    }
+
+    /// <summary>Allocates, punches or zeroes a range of a file (fallocate(2)).</summary>
+    /// <param name="request">Completes with 0.</param>
+    /// <param name="file">Which file.</param>
+    /// <param name="mode">What to do with the range.</param>
+    /// <param name="offset">First byte.</param>
+    /// <param name="length">Bytes, 1 or more.</param>
+    /// <inheritdoc cref="ReadV" path="/exception"/>
+    public void Fallocate(RingRequest request, RingFile file, FallocateMode mode, ulong offset, ulong length)
+    {
+        CheckBeginnable(request);
+        ArgumentNullException.ThrowIfNull(file);
+        request.Entry = new IoUringEntry { Op = IoUringOp.Fallocate, Offset = offset, Address = length, Length = (uint)mode };
+        Begin(request, file);
+    }
+
+    private void BeginVectored(RingRequest request, RingFile file, ulong offset, IoVectors vectors, IoUringOp operation)
+    {
+        CheckBeginnable(request);
+        ArgumentNullException.ThrowIfNull(file);
+        ArgumentNullException.ThrowIfNull(vectors);
+        ArgumentOutOfRangeException.ThrowIfZero(vectors.Count, nameof(vectors));
+        ref IoUringEntry entry = ref request.Entry;
+        entry = default;
+        entry.Op = operation;
+        entry.Offset = offset;
+        entry.Address = (ulong)vectors.Address;
+        entry.Length = (uint)vectors.Count;
+        Begin(request, file);
+    }
+}

@@ -1,0 +1,136 @@
+using Vmm.Events.Native;
+
+namespace Vmm.Events.Rings;
+
+/// <summary>
+/// Completion-based input and output on a reactor: operations are begun here, go to the kernel together at the end of the reactor's turn, and complete
+/// on the reactor's thread. Where io_uring is missing or forbidden, threads carry them out behind the same interface. Every member is for
+/// the reactor's thread.
+/// </summary>
+public sealed partial class IoRing : IDisposable
+{
+    private readonly Reactor _reactor;
+    private readonly RingOptions _options;
+    private readonly IRingEngine _engine;
+    private readonly Turn _turn;
+    private readonly WakeUp _wakeUp;
+    private readonly Stack<int> _freeFileSlots;
+    private bool _disposed;
+
+    /// <summary>Makes a ring for a reactor.</summary>
+    /// <param name="reactor">The reactor its completions arrive on. Disposing that disposes the ring.</param>
+    /// <param name="options">How it behaves; null for the defaults.</param>
+    /// <exception cref="ArgumentException">The reactor is a stand-in: a ring needs a real one.</exception>
+    /// <exception cref="KernelException">The kernel's ring was asked for and refused.</exception>
+    public IoRing(IReactor reactor, RingOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(reactor);
+        _reactor = reactor as Reactor ?? throw new ArgumentException("a ring needs a real reactor", nameof(reactor));
+        _options = options ?? new RingOptions();
+        _options.Validate();
+        _engine = CreateEngine(_options);
+        _freeFileSlots = new Stack<int>(Enumerable.Range(0, _options.FilesMax).Reverse());
+        _turn = new Turn(this);
+        _wakeUp = new WakeUp(this, _engine.Wakeful);
+        _reactor.Add(_wakeUp);
+        _reactor.Attach(_turn);
+    }
+
+    /// <summary>The reactor's ring, made with the default options when it is first asked for.</summary>
+    /// <inheritdoc cref="IoRing(IReactor, RingOptions)" path="/exception"/>
+    public static IoRing Of(IReactor reactor)
+    {
+        ArgumentNullException.ThrowIfNull(reactor);
+        return (reactor as Reactor)?.Find<Turn>()?.Ring ?? new IoRing(reactor);
+    }
+
+    /// <summary>What carries out the operations: <c>io_uring</c> or <c>threads</c>.</summary>
+    public string EngineName => _engine.Name;
+
+    /// <summary>Whether threads stand in for the kernel's ring.</summary>
+    public bool IsOnThreads => _engine is ThreadEngine;
+
+    /// <summary>Operations begun and not completed.</summary>
+    public int InFlight { get; private set; }
+
+    /// <summary>What the ring did so far.</summary>
+    public RingStatistics Statistics =>
+        new(_operations, _completions, _engine.Counts.Submissions, _heldCount, _engine.Counts.Overflows);
+
+    /// <summary>Makes a file known to the ring, and in the kernel's table if that has room.</summary>
+    /// <exception cref="ObjectDisposedException">The file or the ring is closed.</exception>
+    public RingFile Register(OwnedFd file)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        CheckUsable();
+        int slot = RingFile.NotRegistered;
+        if (_freeFileSlots.TryPop(out int free))
+        {
+            if (_engine.TryRegisterFile(free, file.Number)) slot = free; else _freeFileSlots.Push(free);
+        }
+        return new RingFile(this, file, slot);
+    }
+
+    /// <summary>
+    /// Cancels what is in flight and waits until the kernel is done with it: each operation completes once, as it ended or as cancelled.
+    /// </summary>
+    public void Dispose()
+    {
+        if (_disposed) return;
+        _reactor.CheckThread();
+        Drain();
+        _disposed = true;
+        _reactor.Detach(_turn);
+        ReleaseBuffers();
+        _engine.Dispose();
+        _reactor.Remove(_wakeUp);
+    }
+
+    internal void Forget(RingFile file)
+    {
+        if (_disposed || !file.IsRegistered) return;
+        _engine.TryRegisterFile(file.Slot, RingFile.NotRegistered);
+        _freeFileSlots.Push(file.Slot);
+    }
+
+    private void CheckUsable()
+    {
+        ObjectDisposedException.ThrowIf(_disposed || _draining, this);
+        _reactor.CheckThread();
+    }
+
+    private static IRingEngine CreateEngine(RingOptions options)
+    {
+        if (options.Engine == RingEngine.Threads) return new ThreadEngine(options);
+        Errno errno = IoUringEngine.TryCreate(options, out IoUringEngine? engine);
+        if (engine is not null) return engine;
+        string reason = errno switch
+        {
+            Errno.NotPermitted => "kernel.io_uring_disabled or a seccomp filter forbids io_uring",
+            Errno.NotImplemented or Errno.Invalid => "this kernel has no io_uring that is new enough",
+            Errno.NoMemory => "there is too little locked memory for io_uring, raise RLIMIT_MEMLOCK",
+            _ => $"io_uring_setup gave {errno}",
+        };
+        if (options.Engine == RingEngine.Kernel) throw new KernelException("cannot make a completion ring", errno, reason);
+        options.OnFallBack($"{reason}: completions run on {options.Threads} threads");
+        return new ThreadEngine(options);
+    }
+
+    /// <summary>The engine has completions while the reactor waits.</summary>
+    private sealed class WakeUp(IoRing ring, EventFd fd) : Subscription<EventFd>(fd, Interest.Doorbell)
+    {
+        public override string Name => "completion ring";
+
+        protected internal override void Dispatch(Readiness ready, IReactor reactor) => ring._turn.Request();
+    }
+
+    /// <summary>The ring's part of the end of a turn.</summary>
+    private sealed class Turn(IoRing ring) : TurnWork(RingsOrder)
+    {
+        internal IoRing Ring => ring;
+
+        internal override int Run() => ring.RunTurn();
+
+        internal override void ReactorDisposing() => ring.Dispose();
+    }
+}

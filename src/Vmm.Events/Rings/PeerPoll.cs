@@ -1,0 +1,204 @@
+using Vmm.Events.Buffers;
+using Vmm.Events.Native;
+
+namespace Vmm.Events.Rings;
+
+/// <summary>
+/// One thread for calls that wait for a peer or for time: it polls their descriptors and makes the call, without waiting, when one is ready. Any
+/// number of operations, each of which can be cancelled at any time.
+/// </summary>
+internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
+{
+    private const int TimedOut = -62;
+
+    private readonly List<Wait> _waits = [];
+    private readonly List<ThreadJob> _added = [];
+    private readonly List<ulong> _cancelled = [];
+    private readonly EventFd _wake = new();
+    private readonly IoVectors _single = new(1);
+    private PollEntry[] _entries = new PollEntry[16];
+    private Thread? _thread;
+    private bool _stopping;
+
+    internal void Add(ThreadJob job)
+    {
+        lock (_added)
+        {
+            _added.Add(job);
+            if (_thread is null)
+            {
+                _thread = new Thread(Loop) { IsBackground = true, Name = "ring peer poll" };
+                _thread.Start();
+            }
+        }
+        _wake.Signal();
+    }
+
+    /// <summary>Ends an operation before its peer is ready. One that is not here is over.</summary>
+    internal bool TryCancel(ulong userData)
+    {
+        lock (_added)
+        {
+            if (_thread is null) return false;
+            _cancelled.Add(userData);
+        }
+        _wake.Signal();
+        return true;
+    }
+
+    public void Dispose()
+    {
+        lock (_added) _stopping = true;
+        _wake.Signal();
+        _thread?.Join();
+        _wake.Dispose();
+    }
+
+    private void Loop()
+    {
+        while (Admit())
+        {
+            int timeoutMs = FillEntries();
+            Libc.Poll(_entries.AsSpan(0, _waits.Count + 1), timeoutMs);
+            _wake.TryRead(out _);
+            long nowMs = Environment.TickCount64;
+            // Backwards: what ends is taken out.
+            for (int i = _waits.Count - 1; i >= 0; i--)
+            {
+                int? result = _waits[i].Look(_entries[i].Ready, nowMs, _single);
+                if (result is { } value) End(i, value);
+            }
+        }
+    }
+
+    /// <summary>Takes in what is new and ends what was cancelled; what was cancelled and is not here is over.</summary>
+    private bool Admit()
+    {
+        ulong[] cancelled;
+        lock (_added)
+        {
+            if (_stopping) return false;
+            foreach (ThreadJob job in _added) _waits.Add(new Wait(job));
+            _added.Clear();
+            cancelled = [.. _cancelled];
+            _cancelled.Clear();
+        }
+        foreach (ulong userData in cancelled)
+        {
+            int index = _waits.FindIndex(wait => wait.Job.Entry.UserData == userData);
+            if (index >= 0) End(index, -(int)Errno.Canceled);
+        }
+        return true;
+    }
+
+    private int FillEntries()
+    {
+        if (_entries.Length <= _waits.Count) Array.Resize(ref _entries, _waits.Count * 2);
+        long nowMs = Environment.TickCount64;
+        long nextMs = long.MaxValue;
+        for (int i = 0; i < _waits.Count; i++)
+        {
+            _entries[i] = _waits[i].PollEntry;
+            nextMs = Math.Min(nextMs, _waits[i].DueMs);
+        }
+        _entries[_waits.Count] = new PollEntry { Fd = _wake.Number, Events = Libc.POLLIN };
+        return nextMs == long.MaxValue ? -1 : (int)Math.Clamp(nextMs - nowMs, 0, int.MaxValue);
+    }
+
+    private void End(int index, int result)
+    {
+        Wait over = _waits[index];
+        _waits.RemoveAt(index);
+        over.Restore();
+        ended(over.Job, result);
+    }
+
+    /// <summary>One operation and what it waits for.</summary>
+    private sealed class Wait
+    {
+        private readonly bool _isNonBlocking;
+        private bool _waitsForOutput;
+        private bool _connecting;
+        private bool _madeNonBlocking;
+
+        internal Wait(ThreadJob job)
+        {
+            Job = job;
+            if (job.Entry.Op == IoUringOp.Timeout)
+            {
+                long seconds = System.Runtime.InteropServices.Marshal.ReadInt64((nint)job.Entry.Address);
+                long nanoseconds = System.Runtime.InteropServices.Marshal.ReadInt64((nint)job.Entry.Address, sizeof(long));
+                DueMs = Environment.TickCount64 + seconds * 1000 + (nanoseconds + 999_999) / 1_000_000;
+                return;
+            }
+            _isNonBlocking = (Libc.Fcntl(job.Entry.Fd, Libc.F_GETFL, 0) & Libc.O_NONBLOCK) != 0 && job.Entry.Op != IoUringOp.PollAdd;
+            _waitsForOutput = job.Entry.Op is IoUringOp.Write or IoUringOp.WriteV or IoUringOp.Send or IoUringOp.SendMsg or IoUringOp.Connect;
+        }
+
+        internal ThreadJob Job { get; }
+
+        internal long DueMs { get; } = long.MaxValue;
+
+        internal PollEntry PollEntry
+        {
+            get
+            {
+                ref IoUringEntry entry = ref Job.Entry;
+                return entry.Op switch
+                {
+                    IoUringOp.Timeout => new PollEntry { Fd = -1 },
+                    IoUringOp.PollAdd => new PollEntry { Fd = entry.Fd, Events = (short)entry.OpFlags },
+                    IoUringOp.Splice when !_waitsForOutput => new PollEntry { Fd = entry.FileIndex, Events = Libc.POLLIN },
+                    _ => new PollEntry { Fd = entry.Fd, Events = _waitsForOutput || entry.Op == IoUringOp.Splice ? Libc.POLLOUT : Libc.POLLIN },
+                };
+            }
+        }
+
+        /// <summary>Makes the call if its descriptor is ready.</summary>
+        /// <returns>Its result; null if it goes on waiting.</returns>
+        internal int? Look(short ready, long nowMs, IoVectors single)
+        {
+            switch (Job.Entry.Op)
+            {
+                case IoUringOp.Timeout:
+                    return nowMs >= DueMs ? TimedOut : null;
+                case IoUringOp.PollAdd:
+                    return ready != 0 ? ready : null;
+                case IoUringOp.Connect:
+                    return Connect(ready);
+                case IoUringOp.Splice when ready != 0 && !_waitsForOutput:
+                    _waitsForOutput = true;
+                    return null;
+            }
+            if (ready == 0 && !_isNonBlocking) return null;
+            int result = Job.Call(single, waits: false);
+            // A file that knows no call without waiting: poll says that this one will not wait.
+            if (result == -(int)Errno.NotSupported && ready != 0) result = Job.Call(single, waits: true);
+            if (result == -(int)Errno.Interrupted) return null;
+            if (result != -(int)Errno.Again || _isNonBlocking) return result;
+            if (Job.Entry.Op == IoUringOp.Splice) _waitsForOutput = false;
+            return null;
+        }
+
+        /// <summary>Gives the socket back its mode.</summary>
+        internal void Restore()
+        {
+            if (_madeNonBlocking) _ = Libc.Fcntl(Job.Entry.Fd, Libc.F_SETFL, Libc.Fcntl(Job.Entry.Fd, Libc.F_GETFL, 0) & ~Libc.O_NONBLOCK);
+        }
+
+        /// <summary>A blocking connect cannot be ended early, so it is made without blocking and polled.</summary>
+        private int? Connect(short ready)
+        {
+            int fd = Job.Entry.Fd;
+            if (_connecting) return ready == 0 ? null : -(int)Libc.SocketError(fd);
+            int flags = Libc.Fcntl(fd, Libc.F_GETFL, 0);
+            if (flags >= 0 && (flags & Libc.O_NONBLOCK) == 0) _madeNonBlocking = Libc.Fcntl(fd, Libc.F_SETFL, flags | Libc.O_NONBLOCK) == 0;
+            if (Libc.Connect(fd, (nint)Job.Entry.Address, (uint)Job.Entry.Offset) == 0) return 0;
+            int error = (int)Libc.LastError;
+            if (error == (int)Errno.Again && !_isNonBlocking) return null;
+            if (error != Libc.EINPROGRESS || _isNonBlocking) return -error;
+            _connecting = true;
+            return null;
+        }
+    }
+}

@@ -1,0 +1,64 @@
+using Vmm.Events.Native;
+
+namespace Vmm.Events.Rings;
+
+/// <summary>
+/// A file as a ring knows it: registered with the kernel where that is possible, so that operations on it skip the look-up of the descriptor. It
+/// holds the descriptor open until it is disposed and the last operation on it is over. Used on the reactor's thread.
+/// </summary>
+public sealed class RingFile : IDisposable
+{
+    internal const int NotRegistered = -1;
+
+    private readonly IoRing _ring;
+    private readonly int _slot;
+    private int _inFlight;
+    private bool _disposed;
+
+    internal RingFile(IoRing ring, OwnedFd fd, int slot)
+    {
+        bool held = false;
+        fd.DangerousAddRef(ref held);
+        _ring = ring;
+        _slot = slot;
+        Fd = fd;
+        Number = (int)fd.DangerousGetHandle();
+    }
+
+    /// <summary>The descriptor.</summary>
+    public OwnedFd Fd { get; }
+
+    /// <summary>Whether the kernel has it in the ring's table of files.</summary>
+    public bool IsRegistered => _slot != NotRegistered;
+
+    internal int Number { get; }
+
+    internal int Slot => _slot;
+
+    /// <summary>Lets go of the descriptor, now or with the end of the last operation on it. Does not close it for others.</summary>
+    public void Dispose()
+    {
+        if (_disposed) return;
+        _disposed = true;
+        if (_inFlight == 0) Release();
+    }
+
+    internal void Begin(ref IoUringEntry entry)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        _inFlight++;
+        entry.Fd = IsRegistered ? _slot : Number;
+        if (IsRegistered) entry.Flags |= IoUringEntryFlags.FixedFile;
+    }
+
+    internal void End()
+    {
+        if (--_inFlight == 0 && _disposed) Release();
+    }
+
+    private void Release()
+    {
+        _ring.Forget(this);
+        Fd.DangerousRelease();
+    }
+}

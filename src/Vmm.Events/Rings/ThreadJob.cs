@@ -1,0 +1,94 @@
+using System.Runtime.InteropServices;
+using Vmm.Events.Buffers;
+using Vmm.Events.Native;
+
+namespace Vmm.Events.Rings;
+
+/// <summary>One submission entry on its way through the thread engine.</summary>
+internal sealed class ThreadJob(IoUringEntry entry)
+{
+    private const int Failed = -1;
+
+    internal IoUringEntry Entry = entry;
+
+    /// <summary>The operation that starts when this one succeeded.</summary>
+    internal ThreadJob? NextLinked { get; set; }
+
+    internal bool IsLinked => (Entry.Flags & (IoUringEntryFlags.Link | IoUringEntryFlags.HardLink)) != 0;
+
+    /// <summary>Whether it may wait for ever, for a peer: such an operation must not hold a thread.</summary>
+    internal bool WaitsForPeer => Entry.Op switch
+    {
+        IoUringOp.PollAdd or IoUringOp.Timeout or IoUringOp.Accept or IoUringOp.Connect => true,
+        IoUringOp.Send or IoUringOp.Recv or IoUringOp.SendMsg or IoUringOp.RecvMsg or IoUringOp.Splice => true,
+        IoUringOp.Read or IoUringOp.Write or IoUringOp.ReadV or IoUringOp.WriteV => !IsOnDisk(Entry.Fd),
+        _ => false,
+    };
+
+    /// <summary>Whether this result ends the chain, as a short transfer does too (io_uring_enter(2), IOSQE_IO_LINK).</summary>
+    internal bool BreaksLink(int result)
+    {
+        if ((Entry.Flags & IoUringEntryFlags.HardLink) != 0) return false;
+        return result < 0 || Entry.Op switch
+        {
+            IoUringOp.Read or IoUringOp.Write => result < Entry.Length,
+            IoUringOp.ReadV or IoUringOp.WriteV => result < VectorBytes(),
+            _ => false,
+        };
+    }
+
+    /// <summary>Makes the call.</summary>
+    /// <param name="single">A list for operations on one piece of memory.</param>
+    /// <param name="waits">Whether the call may wait; else it gives <see cref="Errno.Again"/>.</param>
+    /// <returns>What io_uring would give.</returns>
+    internal int Call(IoVectors single, bool waits)
+    {
+        int flags = waits ? 0 : Libc.RWF_NOWAIT;
+        int socketFlags = (int)Entry.OpFlags | (waits ? 0 : Libc.MSG_DONTWAIT);
+        nint address = (nint)Entry.Address;
+        nint done = Entry.Op switch
+        {
+            IoUringOp.Read => Libc.ReadVectors(Entry.Fd, One(single), 1, (long)Entry.Offset, flags),
+            IoUringOp.Write => Libc.WriteVectors(Entry.Fd, One(single), 1, (long)Entry.Offset, flags),
+            IoUringOp.ReadV => Libc.ReadVectors(Entry.Fd, address, (int)Entry.Length, (long)Entry.Offset, flags),
+            IoUringOp.WriteV => Libc.WriteVectors(Entry.Fd, address, (int)Entry.Length, (long)Entry.Offset, flags),
+            IoUringOp.Fsync => Entry.OpFlags != 0 ? Libc.FdataSync(Entry.Fd) : Libc.Fsync(Entry.Fd),
+            IoUringOp.Fallocate => Libc.Fallocate(Entry.Fd, (int)Entry.Length, (long)Entry.Offset, (long)Entry.Address),
+            IoUringOp.OpenAt => Libc.OpenAt(Entry.Fd, address, (int)Entry.OpFlags, Entry.Length),
+            IoUringOp.Close => Libc.Close(Entry.Fd),
+            IoUringOp.Statx => Libc.Statx(Entry.Fd, address, (int)Entry.OpFlags, Entry.Length, (nint)Entry.Offset),
+            IoUringOp.Accept => Libc.Accept(Entry.Fd, address, (nint)Entry.Offset, (int)Entry.OpFlags),
+            IoUringOp.Send => Libc.Send(Entry.Fd, address, Entry.Length, socketFlags),
+            IoUringOp.Recv => Libc.Receive(Entry.Fd, address, Entry.Length, socketFlags),
+            IoUringOp.SendMsg => Libc.SendMessage(Entry.Fd, address, socketFlags),
+            IoUringOp.RecvMsg => Libc.ReceiveMessage(Entry.Fd, address, socketFlags),
+            IoUringOp.Shutdown => Libc.Shutdown(Entry.Fd, (int)Entry.Length),
+            IoUringOp.Splice => Splice(waits),
+            _ => -(nint)Errno.Invalid,
+        };
+        return done == Failed ? -(int)Libc.LastError : (int)done;
+    }
+
+    private nint Splice(bool waits)
+    {
+        const uint SpliceNonBlocking = 2;
+        uint flags = Entry.OpFlags | (waits ? 0 : SpliceNonBlocking);
+        return Libc.Splice(Entry.FileIndex, (long)Entry.Address, Entry.Fd, (long)Entry.Offset, Entry.Length, flags);
+    }
+
+    private nint One(IoVectors single)
+    {
+        single.Clear();
+        single.Add((nint)Entry.Address, (int)Entry.Length);
+        return single.Address;
+    }
+
+    private long VectorBytes()
+    {
+        long bytes = 0;
+        for (int i = 0; i < Entry.Length; i++) bytes += Marshal.ReadIntPtr((nint)Entry.Address, i * 2 * nint.Size + nint.Size);
+        return bytes;
+    }
+
+    internal static bool IsOnDisk(int fd) => Libc.FileKind(fd) is Libc.S_IFREG or Libc.S_IFBLK or Libc.S_IFDIR or 0;
+}

@@ -1,0 +1,100 @@
+using System.Diagnostics;
+using System.IO.Pipes;
+using Microsoft.Win32.SafeHandles;
+using Vmm.Events.Buffers;
+using Vmm.Events.Rings;
+
+namespace Vmm.Events.Tests.Rings;
+
+/// <summary>A reactor with a ring, on one of the engines, for one test.</summary>
+internal sealed class RingTable : IDisposable
+{
+    private static readonly TimeSpan Watchdog = TimeSpan.FromSeconds(30);
+    private readonly List<string> _files = [];
+
+    internal RingTable(RingEngine engine, Func<RingOptions, RingOptions>? shape = null)
+    {
+        Reactor = new Reactor(new ReactorOptions { OnHandlerFailure = Failures.Add });
+        RingOptions options = new() { Engine = engine };
+        Ring = new IoRing(Reactor, shape?.Invoke(options) ?? options);
+    }
+
+    /// <summary>Both engines: every test of rings runs on each.</summary>
+    public static TheoryData<RingEngine> Engines => [RingEngine.Kernel, RingEngine.Threads];
+
+    internal Reactor Reactor { get; }
+
+    internal IoRing Ring { get; }
+
+    internal SlabPool Pool { get; } = new();
+
+    internal List<HandlerFailure> Failures { get; } = [];
+
+    internal string NewFile(ReadOnlySpan<byte> content = default)
+    {
+        string path = Path.Combine(Path.GetTempPath(), $"vmm-ring-{Guid.NewGuid():N}");
+        File.WriteAllBytes(path, content.ToArray());
+        _files.Add(path);
+        return path;
+    }
+
+    internal static OwnedFd Open(string path)
+    {
+        using FileStream stream = new(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, 0);
+        return new OwnedFd(Dup((int)stream.SafeFileHandle.DangerousGetHandle()));
+    }
+
+    /// <summary>A pipe; its reading end for the ring, its writing end for the test, which blocks.</summary>
+    internal static (OwnedFd ReadEnd, FileStream WriteEnd) Pipe()
+    {
+        AnonymousPipeServerStream server = new(PipeDirection.Out);
+        OwnedFd readEnd = new(Dup((int)server.ClientSafePipeHandle.DangerousGetHandle()));
+        server.DisposeLocalCopyOfClientHandle();
+        SafeFileHandle writeEnd = new(Dup((int)server.SafePipeHandle.DangerousGetHandle()), ownsHandle: true);
+        server.Dispose();
+        return (readEnd, new FileStream(writeEnd, FileAccess.Write, 0));
+    }
+
+    internal static int Dup(int number)
+    {
+        using OwnedFd borrowed = new(number);
+        OwnedFd copy = borrowed.Duplicate();
+        borrowed.SetHandleAsInvalid();
+        int fresh = copy.Number;
+        copy.SetHandleAsInvalid();
+        return fresh;
+    }
+
+    /// <summary>Runs the reactor until something is true.</summary>
+    internal void RunUntil(Func<bool> isDone, string what = "the operation")
+    {
+        Stopwatch watch = Stopwatch.StartNew();
+        while (!isDone())
+        {
+            Assert.True(watch.Elapsed < Watchdog, $"{what} did not end");
+            Reactor.RunOnce(TimeSpan.FromMilliseconds(100));
+        }
+    }
+
+    public void Dispose()
+    {
+        Reactor.Dispose();
+        Assert.Equal(0, Ring.InFlight);
+        Assert.Empty(Pool.ReportLeaks());
+        Pool.Dispose();
+        foreach (string file in _files) File.Delete(file);
+        Assert.Empty(Failures);
+    }
+}
+
+/// <summary>A raw request that remembers its results.</summary>
+internal sealed class RecordingRequest(Action<RecordingRequest>? then = null) : RingRequest
+{
+    internal List<int> Results { get; } = [];
+
+    protected internal override void Complete(int result)
+    {
+        Results.Add(result);
+        then?.Invoke(this);
+    }
+}
