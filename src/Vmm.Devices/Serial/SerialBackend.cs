@@ -29,7 +29,9 @@ public sealed class SerialBackend : Subscriber
     private readonly Doorbell _inputBell;
     private readonly Subscription<OwnedFd>? _input;
     private Subscription<OwnedFd>? _writable;
+    private ReadOnlyMemory<byte> _script;
     private bool _inputOpen;
+    private bool _inputEnded;
     private bool _outputBroken;
     private long _bytesIn;
     private long _bytesOut;
@@ -37,15 +39,18 @@ public sealed class SerialBackend : Subscriber
     /// <summary>Connects a port. <see cref="RegisterInto"/> then lets bytes flow.</summary>
     /// <param name="port">The port; it has one host side.</param>
     /// <param name="remote">The reactor that is to carry the bytes.</param>
-    /// <param name="input">What to read; null if there is never any input. It is taken over.</param>
+    /// <param name="input">What to read; null if there is nothing to read. It is taken over.</param>
     /// <param name="output">Where the guest's bytes go; null drops them.</param>
     /// <param name="logger">Told of the first failure of each direction.</param>
-    public SerialBackend(Uart16550 port, RemoteEndpoint remote, OwnedFd? input, ISerialOutput? output, ILogger? logger = null)
+    /// <param name="script">Input that is there already, before anything is read. With no <paramref name="input"/> the line hangs up behind it.</param>
+    public SerialBackend(Uart16550 port, RemoteEndpoint remote, OwnedFd? input, ISerialOutput? output, ILogger? logger = null,
+        ReadOnlyMemory<byte> script = default)
         : base(port is null ? throw new ArgumentNullException(nameof(port)) : port.Name)
     {
         ArgumentNullException.ThrowIfNull(remote);
         _port = port;
         _output = output;
+        _script = script;
         _logger = logger ?? NullLogger.Instance;
         _outputBell = remote.CreateDoorbell(DrainOutput);
         _inputBell = remote.CreateDoorbell(ResumeInput);
@@ -67,19 +72,7 @@ public sealed class SerialBackend : Subscriber
     public void RegisterInto(IReactor reactor)
     {
         ArgumentNullException.ThrowIfNull(reactor);
-        if (_input is not null)
-        {
-            _inputOpen = true;
-            try
-            {
-                reactor.Add(_input);
-            }
-            catch (KernelException refused) when (refused.Errno == Errno.NotPermitted)
-            {
-                // A file can't be polled because it never makes anyone wait.
-                ReadInput(_input.Fd, reactor);
-            }
-        }
+        ResumeInput(reactor);
         DrainOutput(reactor);
     }
 
@@ -147,11 +140,40 @@ public sealed class SerialBackend : Subscriber
         _logger.LogError("{Port}: cannot write output: {Errno}; what the guest prints from now on is dropped", Name, errno);
     }
 
+    /// <summary>There is room for input: the script first, then what can be read.</summary>
     private void ResumeInput(IReactor reactor)
     {
-        if (!_inputOpen) return;
-        if (_input!.IsRegistered) reactor.Modify(_input, Interest.Readable.OneShot);
-        else ReadInput(_input.Fd, reactor);
+        if (!GiveScript()) return;
+        if (_input is null) _port.EndInput();
+        else if (!_inputOpen) OpenInput(reactor);
+        else if (_input.IsRegistered) reactor.Modify(_input, Interest.Readable.OneShot);
+        else if (!_inputEnded) ReadInput(_input.Fd, reactor);
+    }
+
+    private bool GiveScript()
+    {
+        bool hasRoom = true;
+        while (hasRoom && _script.Length > 0)
+        {
+            hasRoom = _port.TryGiveInput(_script.Span, out int taken);
+            _script = _script[taken..];
+            Volatile.Write(ref _bytesIn, _bytesIn + taken);
+        }
+        return hasRoom;
+    }
+
+    private void OpenInput(IReactor reactor)
+    {
+        _inputOpen = true;
+        try
+        {
+            reactor.Add(_input!);
+        }
+        catch (KernelException refused) when (refused.Errno == Errno.NotPermitted)
+        {
+            // A file can't be polled because it never makes anyone wait.
+            ReadInput(_input!.Fd, reactor);
+        }
     }
 
     /// <summary>Reads what the port has room for, once for a descriptor that says when it has more, else until the port is full.</summary>
@@ -176,7 +198,7 @@ public sealed class SerialBackend : Subscriber
 
     private void EndInput(Errno errno, IReactor reactor)
     {
-        _inputOpen = false;
+        _inputEnded = true;
         // A terminal whose far end is gone says EIO where a pipe says end of file.
         if (errno is not (Errno.None or Errno.InputOutput))
             _logger.LogError("{Port}: cannot read input: {Errno}; the guest sees the line hung up", Name, errno);

@@ -119,11 +119,20 @@ public sealed partial class Uart16550
         }
     }
 
+    /// <summary>
+    /// Whether the guest is there to hear the far side: it raised a modem line or waits for the interrupt. Until then the far side holds its
+    /// bytes back, or a driver that sets the chip up would throw away what was sent to it before.
+    /// </summary>
+    private bool IsListening =>
+        (_modemControl & (UartModemControl.DataTerminalReady | UartModemControl.RequestToSend)) != 0
+        || (_enabled & UartInterrupts.ReceivedData) != 0;
+
     /// <summary>Moves waiting input into the chip. In loopback the wire is cut: it waits.</summary>
     private void Refill()
     {
         if (IsLoopback) return;
-        while (_receive.Count < FifoDepth && _input.TryTake(out byte value)) _receive.Enqueue(new Received(value, UartLineStatus.None));
+        while (IsListening && _receive.Count < FifoDepth && _input.TryTake(out byte value))
+            _receive.Enqueue(new Received(value, UartLineStatus.None));
         if (!_inputEnded || _input.Count > 0 || _carrierLost) return;
         _carrierLost = true;
         SetModemLines(ModemLines());

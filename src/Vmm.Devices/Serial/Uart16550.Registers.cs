@@ -74,6 +74,7 @@ public sealed partial class Uart16550
         // does not say so, chips do it, and drivers test for it.
         if ((enabled & ~_enabled & UartInterrupts.TransmitterEmpty) != 0 && _transmit.Count == 0) _transmitterEmptyPending = true;
         _enabled = enabled;
+        Refill();
         UpdateInterrupt();
     }
 

@@ -77,9 +77,7 @@ public abstract class DriverQueue : IDisposable
     {
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(allocator);
-        return (features & VirtioFeatures.PackedRing) != 0
-            ? new PackedDriverQueue(memory, allocator, size, features)
-            : new SplitDriverQueue(memory, allocator, size, features);
+        return new SplitDriverQueue(memory, allocator, size, features);
     }
 
     /// <summary>What the driver tells the device about this queue.</summary>

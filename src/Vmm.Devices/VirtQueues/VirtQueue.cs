@@ -21,10 +21,7 @@ public abstract class VirtQueue : IDisposable
     private readonly IVirtioInterrupt _interrupt;
     private readonly Action<GuestFault>? _onFault;
     private readonly bool _measureLatency;
-    /// <summary>Chains that are not in flight; the one used last goes out first. Never more than <see cref="Size"/> in all.</summary>
-    private readonly Stack<DescriptorChain> _pool = new();
-    /// <summary>By head or buffer id.</summary>
-    private bool[] _idsInFlight;
+    private DescriptorChain?[] _chains;
     private MemoryHold _hold;
     private Action? _onQuiet;
     private bool _disposed;
@@ -39,7 +36,7 @@ public abstract class VirtQueue : IDisposable
         _interrupt = interrupt;
         _onFault = configuration.OnFault;
         _measureLatency = configuration.MeasureLatency;
-        _idsInFlight = new bool[Size];
+        _chains = new DescriptorChain?[Size];
         _hold = memory.Hold();
     }
 
@@ -92,9 +89,7 @@ public abstract class VirtQueue : IDisposable
         queue = null;
         fault = RingLayout.Check(configuration);
         if (fault.Kind != GuestFaultKind.None) return false;
-        VirtQueue candidate = configuration.Has(VirtioFeatures.PackedRing)
-            ? new PackedQueue(configuration, memory, interrupt)
-            : new SplitQueue(configuration, memory, interrupt);
+        VirtQueue candidate = new SplitQueue(configuration, memory, interrupt);
         fault = candidate.ResolveRings(candidate._hold.Map);
         if (fault.Kind != GuestFaultKind.None)
         {
@@ -118,6 +113,7 @@ public abstract class VirtQueue : IDisposable
         chain = TakeAvailable();
         if (chain is null) return false;
         TurnBudget--;
+        Claim(chain);
         return true;
     }
 
@@ -134,9 +130,7 @@ public abstract class VirtQueue : IDisposable
         if (_measureLatency) Statistics.Latency.Record(Stopwatch.GetElapsedTime(chain.PoppedAt).Ticks * TimeSpan.NanosecondsPerTick);
         Statistics.CountRequest(chain.ReadableLength + written);
         WriteUsed(chain, written);
-        _idsInFlight[chain.Id] = false;
         chain.Hold = null;
-        Return(chain);
         hold.Chains--;
         InFlight--;
         if (hold != _hold && hold.Chains == 0) hold.Dispose();
@@ -228,41 +222,27 @@ public abstract class VirtQueue : IDisposable
     /// <returns>Whether the driver wants an interrupt for them.</returns>
     private protected abstract bool PublishUsed();
 
-    /// <summary>A chain to be filled: to be claimed or returned.</summary>
-    private protected DescriptorChain Rent() => _pool.TryPop(out DescriptorChain? chain) ? chain : new DescriptorChain(this);
-
-    private protected void Return(DescriptorChain chain)
-    {
-        chain.Clear();
-        _pool.Push(chain);
-    }
-
-    /// <summary>Puts a filled chain in flight.</summary>
-    /// <returns>False, and a fault, if another with that id is; the chain was returned.</returns>
-    private protected bool TryClaim(DescriptorChain chain, ushort id)
+    /// <summary>The pooled chain of a head or buffer id, emptied; null, and a fault, if it is in flight.</summary>
+    private protected DescriptorChain? Rent(ushort id)
     {
         // A packed ring's driver may number its buffers as it likes: then there is room for all numbers, once.
-        if (id >= _idsInFlight.Length) Array.Resize(ref _idsInFlight, ushort.MaxValue + 1);
-        if (_idsInFlight[id])
+        if (id >= _chains.Length) Array.Resize(ref _chains, ushort.MaxValue + 1);
+        DescriptorChain chain = _chains[id] ??= new DescriptorChain(this, id);
+        if (chain.Hold is not null)
         {
-            Return(chain);
-            return Refuse(QueueFaults.InFlight);
+            Fault(QueueFaults.InFlight);
+            return null;
         }
-        _idsInFlight[id] = true;
-        chain.Id = id;
+        chain.Clear();
+        return chain;
+    }
+
+    private void Claim(DescriptorChain chain)
+    {
         chain.Hold = _hold;
         chain.PoppedAt = _measureLatency ? Stopwatch.GetTimestamp() : 0;
         _hold.Chains++;
         InFlight++;
-        return true;
-    }
-
-    /// <summary>Reports a fault.</summary>
-    /// <returns>False.</returns>
-    private protected bool Refuse(in GuestFault fault)
-    {
-        Fault(fault);
-        return false;
     }
 
     private bool TryRefreshMemory()

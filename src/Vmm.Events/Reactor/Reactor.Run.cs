@@ -105,7 +105,6 @@ public sealed partial class Reactor
     {
         _stopRequested = true;
         CountAllocated();
-        _poller.OwnerLeaves();
         _remote.Stop();
         Volatile.Write(ref _ownerThreadId, NoThread);
     }

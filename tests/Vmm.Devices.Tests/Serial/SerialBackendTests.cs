@@ -182,6 +182,7 @@ public sealed class SerialBackendTests : IDisposable
 
     private SerialBackend Connect(OwnedFd? input, ISerialOutput? output)
     {
+        _uart.Write(UartRegister.ModemControl, [(byte)UartModemControl.DataTerminalReady]);
         SerialBackend backend = new(_uart, _reactor.Remote, input, output);
         backend.RegisterInto(_reactor);
         return backend;

@@ -7,17 +7,18 @@ public sealed class Uart16550Tests
     private readonly CountingLine _line = new();
     private readonly Uart16550 _uart;
 
-    public Uart16550Tests() => _uart = new Uart16550(_line);
+    public Uart16550Tests()
+    {
+        _uart = new Uart16550(_line);
+        Write(UartRegister.ModemControl, (byte)UartModemControl.DataTerminalReady);
+    }
 
     [Fact]
     public void After_power_on_the_registers_hold_what_the_data_sheet_says()
     {
-        Assert.Equal(0x00, Read(UartRegister.InterruptEnable));
-        Assert.Equal(UartInterruptId.None, Read(UartRegister.InterruptId));
-        Assert.Equal(0x00, Read(UartRegister.LineControl));
-        Assert.Equal(0x00, Read(UartRegister.ModemControl));
-        Assert.Equal(0x60, Read(UartRegister.LineStatus));
-        Assert.Equal(0xb0, Read(UartRegister.ModemStatus));
+        byte[] registers = new byte[Uart16550.RegisterCount];
+        new Uart16550(_line).Read(0, registers);
+        Assert.Equal([0, 0, UartInterruptId.None, 0, 0, 0x60, 0xb0, 0], registers);
         Assert.False(_line.IsUp);
     }
 
@@ -230,7 +231,22 @@ public sealed class Uart16550Tests
         Write(UartRegister.ModemControl, (byte)UartModemControl.Loopback);
         Give("x");
         Assert.Equal(0x60, Read(UartRegister.LineStatus));
+        Write(UartRegister.ModemControl, (byte)UartModemControl.RequestToSend);
+        Assert.Equal((byte)'x', Read(UartRegister.Data));
+    }
+
+    [Theory]
+    [InlineData(UartRegister.ModemControl, (byte)UartModemControl.DataTerminalReady)]
+    [InlineData(UartRegister.ModemControl, (byte)UartModemControl.RequestToSend)]
+    [InlineData(UartRegister.InterruptEnable, (byte)UartInterrupts.ReceivedData)]
+    public void Host_input_waits_until_the_guest_listens(int register, byte value)
+    {
         Write(UartRegister.ModemControl, 0);
+        Give("x");
+        Write(UartRegister.FifoControl, (byte)(UartFifoControl.Enable | UartFifoControl.ClearReceive));
+        Assert.Equal(0x60, Read(UartRegister.LineStatus));
+        Write(register, value);
+        Assert.Equal(0x61, Read(UartRegister.LineStatus));
         Assert.Equal((byte)'x', Read(UartRegister.Data));
     }
 

@@ -124,8 +124,3 @@ public abstract class HandlerFailureTests : ReactorSuite
 }
 
 public sealed class HandlerFailureOnEpollTests : HandlerFailureTests;
-
-public sealed class HandlerFailureOnIoRingTests : HandlerFailureTests
-{
-    protected override PollerKind Poller => PollerKind.IoRing;
-}

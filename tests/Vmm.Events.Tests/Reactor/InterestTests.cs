@@ -3,7 +3,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>Each flag of an interest, with and without, against what epoll really does.</summary>
-public abstract class InterestTests : ReactorSuite
+public sealed class InterestTests : ReactorSuite
 {
     private readonly SocketPair _sockets = new();
     private readonly List<Readiness> _seen = [];
@@ -199,7 +199,6 @@ public abstract class InterestTests : ReactorSuite
     public override void Dispose()
     {
         base.Dispose();
-        GC.SuppressFinalize(this);
         _sockets.Dispose();
     }
 
@@ -213,11 +212,4 @@ public abstract class InterestTests : ReactorSuite
         Turn();
         return [.. _seen];
     }
-}
-
-public sealed class InterestOnEpollTests : InterestTests;
-
-public sealed class InterestOnIoRingTests : InterestTests
-{
-    protected override PollerKind Poller => PollerKind.IoRing;
 }

@@ -3,7 +3,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>Exactly one later dispatch, never zero (design: the remote endpoint).</summary>
-public abstract class DoorbellTests : ReactorSuite
+public sealed class DoorbellTests : ReactorSuite
 {
     private int _calls;
 
@@ -130,11 +130,4 @@ public abstract class DoorbellTests : ReactorSuite
         Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
         Assert.Equal(10_001, _calls);
     }
-}
-
-public sealed class DoorbellOnEpollTests : DoorbellTests;
-
-public sealed class DoorbellOnIoRingTests : DoorbellTests
-{
-    protected override PollerKind Poller => PollerKind.IoRing;
 }

@@ -17,9 +17,7 @@ public abstract class ReactorSuite : IDisposable
     protected Reactor Reactor => _reactor ??= NewReactor();
 
     /// <summary>How a reactor of this suite waits.</summary>
-    protected virtual PollerKind Poller => PollerKind.Epoll;
-
-    protected virtual ReactorOptions Options => new() { Name = "test", OnHandlerFailure = Failures.Add, Poller = Poller };
+    protected virtual ReactorOptions Options => new() { Name = "test", OnHandlerFailure = Failures.Add };
 
     protected Reactor NewReactor(Func<ReactorOptions, ReactorOptions>? change = null) => new(change is null ? Options : change(Options));
 

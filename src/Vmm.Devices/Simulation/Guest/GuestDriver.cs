@@ -1,0 +1,56 @@
+using System.Runtime.CompilerServices;
+
+namespace Vmm.Devices.Simulation;
+
+/// <summary>A driver of the guest's kernel for one virtio device.</summary>
+internal abstract class GuestDriver(GuestTransport transport, string name)
+{
+    private const uint UsedBuffers = 1;
+    private const uint ConfigChange = 2;
+
+    /// <summary>What the shell calls the device.</summary>
+    internal string Name => name;
+
+    internal GuestTransport Transport => transport;
+
+    /// <summary>Interrupts of the device. On CPU 0.</summary>
+    internal long Interrupts { get; private set; }
+
+    /// <summary>Whether the device said that it can't go on.</summary>
+    internal bool IsBroken { get; private set; }
+
+    /// <summary>What <c>lsdev</c> says of it after its name.</summary>
+    internal abstract string Description { get; }
+
+    /// <summary>What <c>stats</c> says of it after its name.</summary>
+    internal abstract string Statistics { get; }
+
+    /// <summary>The driver for a device; null if this guest has none.</summary>
+    internal static GuestDriver? For(GuestTransport transport, IReadOnlyList<GuestDriver> others) => transport.Type switch
+    {
+        VirtioDeviceType.Block => new GuestDisk(transport, $"vd{(char)('a' + others.Count(other => other is GuestDisk))}"),
+        _ => null,
+    };
+
+    /// <summary>Brings the device up. On CPU 0.</summary>
+    /// <returns>Null if it is up; else a sentence.</returns>
+    internal abstract ValueTask<string?> Start(KernelCpu kernel);
+
+    /// <summary>Takes the device down: it touches no memory after this. On CPU 0.</summary>
+    internal ValueTask Stop(KernelCpu kernel) => transport.Reset();
+
+    /// <summary>The device's interrupt. On CPU 0.</summary>
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
+    internal async ValueTask OnInterrupt(KernelCpu kernel)
+    {
+        Interrupts++;
+        uint reasons = await transport.TakeInterruptReasons();
+        if ((reasons & UsedBuffers) != 0) OnUsedBuffers(kernel);
+        if ((reasons & ConfigChange) == 0 || !await transport.NeedsReset()) return;
+        IsBroken = true;
+        OnUsedBuffers(kernel);
+    }
+
+    /// <summary>Some queue has used buffers, or the device broke: wakes whoever waits for that.</summary>
+    protected abstract void OnUsedBuffers(KernelCpu kernel);
+}
