@@ -122,9 +122,11 @@ internal sealed unsafe class IoUringQueue : IDisposable
     }
 
     /// <summary>Whether <see cref="Prepare"/> has an entry to give; if not, submit first.</summary>
+    // SAFETY: the ring's head lies in the mapping until Dispose.
     internal bool HasRoom => _prepared - Volatile.Read(ref *_sqHead) <= _sqMask;
 
     /// <summary>Entries prepared and not yet taken by the kernel.</summary>
+    // SAFETY: the ring's head lies in the mapping until Dispose.
     internal uint Unsubmitted => _prepared - Volatile.Read(ref *_sqHead);
 
     /// <summary>The next submission entry, to be overwritten as a whole; needs <see cref="HasRoom"/>.</summary>
@@ -136,12 +138,15 @@ internal sealed unsafe class IoUringQueue : IDisposable
     }
 
     /// <summary>Completions that can be taken now.</summary>
+    // SAFETY: the ring's head and tail lie in the mapping until Dispose.
     internal uint Available => Volatile.Read(ref *_cqTail) - *_cqHead;
 
     /// <summary>Whether the kernel keeps completions that found no room, until the next wait (IORING_SQ_CQ_OVERFLOW).</summary>
+    // SAFETY: the ring's flags lie in the mapping until Dispose.
     internal bool HasOverflown => (Volatile.Read(ref *_sqFlags) & FlagOverflow) != 0;
 
     /// <summary>With <see cref="IoUringSetup.TaskRunFlag"/>: whether work of the kernel waits for the next call.</summary>
+    // SAFETY: the ring's flags lie in the mapping until Dispose.
     internal bool HasTaskWork => (Volatile.Read(ref *_sqFlags) & FlagTaskRun) != 0;
 
     /// <summary>

@@ -1,0 +1,70 @@
+using Microsoft.CodeAnalysis;
+using Microsoft.CodeAnalysis.CSharp;
+using Microsoft.CodeAnalysis.CSharp.Syntax;
+
+namespace Vmm.Tests.House;
+
+/// <summary>
+/// What the design says of source text: where a P/Invoke and where unsafe code may stand, and that each place of it says why it is sound.
+/// Read from the syntax tree, so a comment or a string that speaks of it is none.
+/// </summary>
+internal static class SourceRules
+{
+    private const string Safety = "SAFETY:";
+
+    /// <summary>Each P/Invoke outside a folder named Native, and each that is not a LibraryImport.</summary>
+    internal static IEnumerable<string> MisplacedImports(string project) => InFilesOf(project, MisplacedImports);
+
+    /// <summary>Each use of unsafe code, or of <c>Unsafe</c>, outside the folders that may.</summary>
+    internal static IEnumerable<string> MisplacedUnsafe(string project, params string[] folders) =>
+        InFilesOf(project, (file, root) => MisplacedUnsafe(file, root, folders));
+
+    /// <summary>Each member with unsafe code that has no comment to say why it is sound.</summary>
+    internal static IEnumerable<string> Unexplained(string project) => InFilesOf(project, Unexplained);
+
+    internal static IEnumerable<string> MisplacedImports(string file, SyntaxNode root) =>
+        from attribute in root.DescendantNodes().OfType<AttributeSyntax>()
+        let name = attribute.Name.ToString().Split('.')[^1]
+        where name is "DllImport" || (name is "LibraryImport" && !IsIn(file, "Native"))
+        select At(file, attribute, $"{name}: a P/Invoke is a LibraryImport in Native/");
+
+    internal static IEnumerable<string> MisplacedUnsafe(string file, SyntaxNode root, params string[] folders) =>
+        IsIn(file, folders) ? [] : root.DescendantTokens().Where(token => token.IsKind(SyntaxKind.UnsafeKeyword)).Select(token => token.Parent!)
+            .Concat(UnsafeIn(root)).Select(node => At(file, node, $"unsafe code stands in {string.Join(", ", folders)} only"));
+
+    internal static IEnumerable<string> Unexplained(string file, SyntaxNode root) =>
+        from node in UnsafeIn(root)
+        let member = node.FirstAncestorOrSelf<MemberDeclarationSyntax>(each => each is not BaseTypeDeclarationSyntax)
+        where member is not null && !member.ToFullString().Contains(Safety, StringComparison.Ordinal)
+        group node by member into unexplained
+        select At(file, unexplained.First(), $"unsafe code without a '// {Safety}' comment");
+
+    /// <summary>What follows a pointer or makes one. A pointer that is only kept or passed on is judged where it is followed.</summary>
+    private static IEnumerable<SyntaxNode> UnsafeIn(SyntaxNode root) => root.DescendantNodes().Where(IsUnsafe);
+
+    private static bool IsUnsafe(SyntaxNode node) => node switch
+    {
+        UnsafeStatementSyntax or FixedStatementSyntax => true,
+        PrefixUnaryExpressionSyntax unary => unary.IsKind(SyntaxKind.AddressOfExpression) || unary.IsKind(SyntaxKind.PointerIndirectionExpression),
+        MemberAccessExpressionSyntax access => access.IsKind(SyntaxKind.PointerMemberAccessExpression)
+            || access.Expression.ToString() is "Unsafe" && access.Name.Identifier.Text is not "SizeOf" || IsRawSpan(access),
+        _ => false,
+    };
+
+    /// <summary>The members of MemoryMarshal that trust their caller with a length or a lifetime.</summary>
+    private static bool IsRawSpan(MemberAccessExpressionSyntax access) =>
+        access.Expression.ToString() is "MemoryMarshal" && access.Name.Identifier.Text is "CreateSpan" or "CreateReadOnlySpan" or "GetReference";
+
+    private static bool IsIn(string file, params string[] folders) =>
+        folders.Any(folder => file.StartsWith(folder + "/", StringComparison.Ordinal));
+
+    private static IEnumerable<string> InFilesOf(string project, Func<string, SyntaxNode, IEnumerable<string>> rule)
+    {
+        CSharpParseOptions options = CSharpParseOptions.Default.WithLanguageVersion(LanguageVersion.Preview);
+        return from source in RepositoryTree.SourcesBelow(RepositoryTree.PathOf("src", project))
+               from violation in rule(source.Relative, CSharpSyntaxTree.ParseText(source.Text, options).GetRoot())
+               select $"{project}/{violation}";
+    }
+
+    private static string At(string file, SyntaxNode node, string what) => $"{file}:{node.GetLocation().GetLineSpan().StartLinePosition.Line + 1}: {what}";
+}

@@ -1,0 +1,39 @@
+using System.Reflection;
+using Vmm.Tests.House;
+
+namespace Vmm.Events.Tests.House;
+
+/// <summary>The rules of the house, held on the source and on what came of it.</summary>
+public sealed class HouseTests
+{
+    private const string Project = "Vmm.Events";
+    private static readonly Assembly Library = typeof(Reactor).Assembly;
+
+    [Fact]
+    public void Events_knows_nothing_of_devices()
+    {
+        Assert.DoesNotContain(Library.GetReferencedAssemblies(), reference => reference.Name!.StartsWith("Vmm.", StringComparison.Ordinal));
+        Assert.DoesNotContain(RepositoryTree.SourcesBelow(RepositoryTree.PathOf("src", Project)),
+            source => source.Text.Contains("Vmm.Devices", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Events_shows_its_insides_to_tests_and_benchmarks_only() =>
+        Assert.Equal(["DynamicProxyGenAssembly2", "Vmm.Benchmarks", "Vmm.Events.Tests"],
+            Library.GetCustomAttributes<System.Runtime.CompilerServices.InternalsVisibleToAttribute>().Select(each => each.AssemblyName).Order());
+
+    [Fact]
+    public void A_kernel_call_is_a_library_import_in_native() => AssertNone(SourceRules.MisplacedImports(Project));
+
+    [Fact]
+    public void Unsafe_code_stands_in_native_and_buffers_only() => AssertNone(SourceRules.MisplacedUnsafe(Project, "Native", "Buffers"));
+
+    [Fact]
+    public void Unsafe_code_says_why_it_is_sound() => AssertNone(SourceRules.Unexplained(Project));
+
+    [Fact]
+    public void The_public_api_is_the_one_that_was_accepted() =>
+        ApiSnapshot.Check(Library, "tests", "Vmm.Events.Tests", "House", "PublicApi.Vmm.Events.txt");
+
+    private static void AssertNone(IEnumerable<string> violations) => Assert.True(!violations.Any(), string.Join("\n", violations));
+}

@@ -1,0 +1,38 @@
+using Microsoft.CodeAnalysis.CSharp;
+using Vmm.Tests.House;
+
+namespace Vmm.Events.Tests.House;
+
+/// <summary>The rules themselves: what they catch, and what they must let pass.</summary>
+public sealed class SourceRulesTests
+{
+    [Theory]
+    [InlineData("class C { [DllImport(\"libc\")] static extern int getpid(); }", "Native/C.cs", 1)]
+    [InlineData("class C { [LibraryImport(\"libc\")] static partial int getpid(); }", "Native/C.cs", 0)]
+    [InlineData("class C { [System.Runtime.InteropServices.LibraryImport(\"libc\")] static partial int getpid(); }", "Reactor/C.cs", 1)]
+    [InlineData("class C { string S = \"[DllImport]\"; /* [DllImport] */ }", "Reactor/C.cs", 0)]
+    public void A_misplaced_import_is_seen(string text, string file, int violations) =>
+        Assert.Equal(violations, SourceRules.MisplacedImports(file, Parse(text)).Count());
+
+    [Theory]
+    [InlineData("unsafe class C { }", 1)]
+    [InlineData("class C { int M(ref int x) => Unsafe.Add(ref x, 1); }", 1)]
+    [InlineData("class C { Span<int> M(ref int x) => MemoryMarshal.CreateSpan(ref x, 1); }", 1)]
+    [InlineData("class C { int M() => Unsafe.SizeOf<int>(); string S = \"unsafe\"; /* unsafe */ }", 0)]
+    public void Misplaced_unsafe_code_is_seen(string text, int violations) =>
+        Assert.Equal(violations, SourceRules.MisplacedUnsafe("Reactor/C.cs", Parse(text), "Native").Count());
+
+    [Theory]
+    [InlineData("unsafe class C { int M(int* p) => *p; }", 1)]
+    [InlineData("unsafe class C { int M(int* p) { return p->X; } int N(int* p) { return *p; } }", 2)]
+    [InlineData("unsafe class C { void M() { fixed (int* p = X) { } } }", 1)]
+    [InlineData("unsafe class C { /* SAFETY: it is not ours. */ int X; int M(int* p) => *p; }", 1)]
+    [InlineData("unsafe class C { int M(int* p) { // SAFETY: it is ours.\n return *p; } }", 0)]
+    [InlineData("unsafe class C {\n // SAFETY: it is ours.\n int P => *_p; }", 0)]
+    [InlineData("unsafe class C { static partial int M(int* p); int* _p; C(nint a) => _p = (int*)a; }", 0)]
+    public void Unsafe_code_without_a_reason_is_seen(string text, int violations) =>
+        Assert.Equal(violations, SourceRules.Unexplained("Native/C.cs", Parse(text)).Count());
+
+    private static Microsoft.CodeAnalysis.SyntaxNode Parse(string text) =>
+        CSharpSyntaxTree.ParseText(text, cancellationToken: TestContext.Current.CancellationToken).GetRoot(TestContext.Current.CancellationToken);
+}
