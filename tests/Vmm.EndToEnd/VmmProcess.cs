@@ -18,16 +18,21 @@ internal sealed class VmmProcess : IDisposable
     private readonly StringBuilder _output = new();
     private readonly StringBuilder _error = new();
 
-    internal VmmProcess(params string[] arguments)
+    internal VmmProcess(params string[] arguments) : this([], arguments)
     {
-        ProcessStartInfo start = new("dotnet")
+    }
+
+    /// <param name="wrapper">A command to run the tool under, such as <c>setpriv …</c>.</param>
+    /// <param name="arguments">The tool's own arguments.</param>
+    internal VmmProcess(string[] wrapper, string[] arguments)
+    {
+        string[] command = [.. wrapper, "dotnet", ToolPath, .. arguments];
+        ProcessStartInfo start = new(command[0], command[1..])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };
-        start.ArgumentList.Add(ToolPath);
-        foreach (string argument in arguments) start.ArgumentList.Add(argument);
         _process = new Process { StartInfo = start };
         _process.OutputDataReceived += (_, line) => Append(_output, line.Data);
         _process.ErrorDataReceived += (_, line) => Append(_error, line.Data);
@@ -44,6 +49,14 @@ internal sealed class VmmProcess : IDisposable
     internal StreamWriter Input => _process.StandardInput;
 
     internal static VmmResult Run(params string[] arguments) => RunWithInput("", arguments);
+
+    /// <summary>Runs the tool as root is not: file permissions count, whoever runs the tests.</summary>
+    internal static VmmResult RunWithoutCapabilities(params string[] arguments)
+    {
+        using VmmProcess vmm = new(Environment.IsPrivilegedProcess ? ["setpriv", "--bounding-set=-all"] : [], arguments);
+        vmm.Input.Close();
+        return vmm.WaitForExit();
+    }
 
     internal static VmmResult RunWithInput(string input, params string[] arguments)
     {

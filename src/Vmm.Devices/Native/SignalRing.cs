@@ -19,7 +19,6 @@ internal sealed unsafe partial class SignalRing : IDisposable
     private const int EntryBytes = 64;
     private const int ReadWrite = 3;
     private const int Shared = 1;
-    private const short PollOut = 4;
     private const byte NoOperation = 0;
 
     private readonly OwnedFd _fd;
@@ -88,10 +87,10 @@ internal sealed unsafe partial class SignalRing : IDisposable
     /// </summary>
     internal static void WriteIfRoom(int eventFd)
     {
-        PollEntry poll = new() { Fd = eventFd, Events = PollOut };
+        PollEntry poll = new() { Fd = eventFd, Events = SocketCalls.POLLOUT };
         ulong one = 1;
         // SAFETY: both calls read and write locals of the sizes they expect.
-        if (Poll(&poll, 1, 0) == 1 && (poll.Returned & PollOut) != 0) _ = Write(eventFd, &one, sizeof(ulong));
+        if (SocketCalls.Poll(&poll, 1, 0) == 1 && (poll.Returned & SocketCalls.POLLOUT) != 0) _ = Write(eventFd, &one, sizeof(ulong));
     }
 
     public void Dispose()
@@ -111,20 +110,8 @@ internal sealed unsafe partial class SignalRing : IDisposable
     [LibraryImport("libc", EntryPoint = "munmap")]
     private static partial int Unmap(void* address, nuint length);
 
-    [LibraryImport("libc", EntryPoint = "poll")]
-    private static partial int Poll(PollEntry* entries, nuint count, int timeoutMs);
-
     [LibraryImport("libc", EntryPoint = "write")]
     private static partial nint Write(int fd, void* buffer, nuint count);
-}
-
-/// <summary>struct pollfd (poll(2)).</summary>
-[StructLayout(LayoutKind.Sequential)]
-internal struct PollEntry
-{
-    internal int Fd;
-    internal short Events;
-    internal short Returned;
 }
 
 /// <summary>struct io_uring_params (io_uring_setup(2)), as far as it is looked at.</summary>

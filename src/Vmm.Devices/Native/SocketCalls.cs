@@ -15,6 +15,8 @@ internal static unsafe partial class SocketCalls
     internal const int SO_TYPE = 3;
     internal const int SO_DOMAIN = 39;
     internal const int SCM_RIGHTS = 1;
+    internal const short POLLIN = 1;
+    internal const short POLLOUT = 4;
     internal const int MSG_CTRUNC = 0x8;
     internal const int MSG_DONTWAIT = 0x40;
     internal const int MSG_NOSIGNAL = 0x4000;
@@ -50,6 +52,9 @@ internal static unsafe partial class SocketCalls
     [LibraryImport(Name, EntryPoint = "recvmsg", SetLastError = true)]
     internal static partial nint ReceiveMessage(int fd, MessageHeader* message, int flags);
 
+    [LibraryImport(Name, EntryPoint = "poll", SetLastError = true)]
+    internal static partial int Poll(PollEntry* entries, nuint count, int timeoutMs);
+
     [LibraryImport(Name, EntryPoint = "close")]
     internal static partial int Close(int fd);
 }
@@ -82,6 +87,15 @@ internal struct ControlHeader
     internal nuint Length;
     internal int Level;
     internal int Type;
+}
+
+/// <summary>struct pollfd (poll(2)).</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct PollEntry
+{
+    internal int Fd;
+    internal short Events;
+    internal short Returned;
 }
 
 /// <summary>struct sockaddr_un (unix(7)).</summary>

@@ -152,6 +152,26 @@ internal sealed unsafe class UnixSocket : OwnedFd
         }
     }
 
+    /// <summary>Blocks until there is something to read or the peer is gone.</summary>
+    /// <param name="timeoutMs">Longest wait; -1 for ever.</param>
+    /// <returns>False if the time was up.</returns>
+    internal bool WaitReadable(int timeoutMs) => Wait(SocketCalls.POLLIN, timeoutMs);
+
+    /// <summary>As <see cref="WaitReadable"/>, until there is room to write.</summary>
+    internal bool WaitWritable(int timeoutMs) => Wait(SocketCalls.POLLOUT, timeoutMs);
+
+    private bool Wait(short events, int timeoutMs)
+    {
+        PollEntry entry = new() { Fd = Number, Events = events };
+        // SAFETY: poll reads and writes one entry, a local. An interrupted call counts as nothing ready yet.
+        while (true)
+        {
+            int ready = SocketCalls.Poll(&entry, 1, timeoutMs);
+            if (ready >= 0) return ready > 0;
+            if (LastError != Errno.Interrupted) throw new KernelException($"cannot wait for {this}", LastError);
+        }
+    }
+
     /// <summary>Takes the descriptors out of the control data of a receive.</summary>
     private static void Collect(in MessageHeader message, ReceivedFds fds)
     {

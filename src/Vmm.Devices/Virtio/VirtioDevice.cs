@@ -223,8 +223,17 @@ public abstract partial class VirtioDevice : IDisposable
         internal void Start(IReactor reactor)
         {
             Subscriber both = new(Name);
-            _again = Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => ServeOrGiveUp()).OwnedBy(both).RegisterInto(reactor);
-            OwnedBy(both).RegisterInto(reactor);
+            try
+            {
+                OwnedBy(both).RegisterInto(reactor);
+                _again = Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => ServeOrGiveUp()).OwnedBy(both).RegisterInto(reactor);
+            }
+            catch
+            {
+                both.RemoveFrom(reactor);
+                Fd.Dispose();
+                throw;
+            }
         }
 
         /// <summary>Serves the queue until it is empty or its turn is over, with kicks switched off meanwhile.</summary>

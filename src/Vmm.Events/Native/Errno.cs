@@ -45,6 +45,10 @@ public enum Errno
     NotImplemented = 38,
     /// <summary>EOPNOTSUPP: the operation is not supported by this file.</summary>
     NotSupported = 95,
+    /// <summary>EADDRINUSE: somebody else has that address.</summary>
+    AddressInUse = 98,
+    /// <summary>ECONNREFUSED: nobody listens there.</summary>
+    ConnectionRefused = 111,
     /// <summary>ECANCELED: the operation was cancelled.</summary>
     Canceled = 125,
 }
