@@ -77,7 +77,9 @@ public abstract class DriverQueue : IDisposable
     {
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(allocator);
-        return new SplitDriverQueue(memory, allocator, size, features);
+        return (features & VirtioFeatures.PackedRing) != 0
+            ? new PackedDriverQueue(memory, allocator, size, features)
+            : new SplitDriverQueue(memory, allocator, size, features);
     }
 
     /// <summary>What the driver tells the device about this queue.</summary>

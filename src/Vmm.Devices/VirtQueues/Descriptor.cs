@@ -24,6 +24,8 @@ internal readonly record struct Descriptor(ulong Address, ulong Tail)
     internal static Descriptor Load(in GuestWindow table, uint index)
     {
         ulong offset = (ulong)index * RingLayout.DescriptorLength;
-        return new Descriptor(table.Load64(offset), table.Load64(offset + 8));
+        // The half with a packed ring's flags first: they say whether the address is valid.
+        ulong tail = table.Load64(offset + 8);
+        return new Descriptor(table.Load64(offset), tail);
     }
 }

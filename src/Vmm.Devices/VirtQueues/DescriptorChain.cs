@@ -14,17 +14,13 @@ public sealed class DescriptorChain
     private int _count;
     private int _readableCount;
 
-    internal DescriptorChain(VirtQueue queue, ushort id)
-    {
-        Queue = queue;
-        Id = id;
-    }
+    internal DescriptorChain(VirtQueue queue) => Queue = queue;
 
     /// <summary>The queue it came from.</summary>
     public VirtQueue Queue { get; }
 
     /// <summary>What names it in its ring while it is in flight: the head descriptor (split) or the buffer id (packed).</summary>
-    public ushort Id { get; }
+    public ushort Id { get; internal set; }
 
     /// <summary>Bytes the device may read. At most 2^32 together with the writable ones.</summary>
     public ulong ReadableLength { get; private set; }

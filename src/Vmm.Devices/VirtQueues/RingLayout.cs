@@ -14,8 +14,9 @@ internal static class RingLayout
     internal const ushort NoNotify = 1;
     internal const uint AvailableEntryLength = 2, UsedEntryLength = 8;
 
-    /// <summary>A packed ring's event suppression structures: position and wrap counter, flags.</summary>
-    internal const ulong EventPositionOffset = 0, EventFlagsOffset = 2, EventLength = 4;
+    /// <summary>A packed ring's event suppression structures: position and wrap counter, then flags. Read and written as one.</summary>
+    internal const ulong EventLength = 4;
+    internal const ushort EventDisable = 1, EventAtPosition = 2;
 
     internal static ulong TableLength(ushort size) => (ulong)size * DescriptorLength;
 

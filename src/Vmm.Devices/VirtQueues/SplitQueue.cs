@@ -70,8 +70,13 @@ internal sealed class SplitQueue : VirtQueue
             Fault(QueueFaults.Head);
             return null;
         }
-        DescriptorChain? chain = Rent(head);
-        if (chain is null || !TryWalk(chain, head)) return null;
+        DescriptorChain chain = Rent();
+        if (!TryWalk(chain, head))
+        {
+            Return(chain);
+            return null;
+        }
+        if (!TryClaim(chain, head)) return null;
         _nextAvailable++;
         return chain;
     }
@@ -131,7 +136,9 @@ internal sealed class SplitQueue : VirtQueue
             Descriptor descriptor = Descriptor.Load(table, index);
             if ((descriptor.SplitFlags & RingLayout.FlagIndirect) != 0)
             {
-                GuestFault fault = Enter(descriptor, nested, out table, out entries);
+                GuestFault fault = nested
+                    ? QueueFaults.Nested
+                    : IndirectTable.Find(Held.Map, descriptor, descriptor.SplitFlags, _indirect, out table, out entries);
                 if (fault.Kind != GuestFaultKind.None) return Refuse(fault);
                 nested = true;
                 index = 0;
@@ -144,23 +151,5 @@ internal sealed class SplitQueue : VirtQueue
             if (index >= entries) return Refuse(QueueFaults.Next);
         }
         return Refuse(QueueFaults.Length);
-    }
-
-    /// <summary>Goes into an indirect table. A WRITE flag on the descriptor that names it means nothing (§ 2.7.5.3.2).</summary>
-    private GuestFault Enter(in Descriptor descriptor, bool nested, out GuestWindow table, out uint entries)
-    {
-        table = default;
-        entries = descriptor.Length / RingLayout.DescriptorLength;
-        if (nested) return QueueFaults.Nested;
-        if (!_indirect) return QueueFaults.NotNegotiated;
-        if ((descriptor.SplitFlags & RingLayout.FlagNext) != 0) return QueueFaults.IndirectNext;
-        if (descriptor.Length % RingLayout.DescriptorLength != 0 || entries is 0 or > ushort.MaxValue + 1) return QueueFaults.TableLength;
-        return GuestWindow.TryResolve(Held.Map, descriptor.Address, descriptor.Length, 1, out table) ? default : QueueFaults.TableAddress;
-    }
-
-    private bool Refuse(in GuestFault fault)
-    {
-        Fault(fault);
-        return false;
     }
 }

@@ -21,7 +21,10 @@ public abstract class VirtQueue : IDisposable
     private readonly IVirtioInterrupt _interrupt;
     private readonly Action<GuestFault>? _onFault;
     private readonly bool _measureLatency;
-    private DescriptorChain?[] _chains;
+    /// <summary>Chains that are not in flight; the one used last goes out first. Never more than <see cref="Size"/> in all.</summary>
+    private readonly Stack<DescriptorChain> _pool = new();
+    /// <summary>By head or buffer id.</summary>
+    private bool[] _idsInFlight;
     private MemoryHold _hold;
     private Action? _onQuiet;
     private bool _disposed;
@@ -36,7 +39,7 @@ public abstract class VirtQueue : IDisposable
         _interrupt = interrupt;
         _onFault = configuration.OnFault;
         _measureLatency = configuration.MeasureLatency;
-        _chains = new DescriptorChain?[Size];
+        _idsInFlight = new bool[Size];
         _hold = memory.Hold();
     }
 
@@ -89,7 +92,9 @@ public abstract class VirtQueue : IDisposable
         queue = null;
         fault = RingLayout.Check(configuration);
         if (fault.Kind != GuestFaultKind.None) return false;
-        VirtQueue candidate = new SplitQueue(configuration, memory, interrupt);
+        VirtQueue candidate = configuration.Has(VirtioFeatures.PackedRing)
+            ? new PackedQueue(configuration, memory, interrupt)
+            : new SplitQueue(configuration, memory, interrupt);
         fault = candidate.ResolveRings(candidate._hold.Map);
         if (fault.Kind != GuestFaultKind.None)
         {
@@ -113,7 +118,6 @@ public abstract class VirtQueue : IDisposable
         chain = TakeAvailable();
         if (chain is null) return false;
         TurnBudget--;
-        Claim(chain);
         return true;
     }
 
@@ -130,7 +134,9 @@ public abstract class VirtQueue : IDisposable
         if (_measureLatency) Statistics.Latency.Record(Stopwatch.GetElapsedTime(chain.PoppedAt).Ticks * TimeSpan.NanosecondsPerTick);
         Statistics.CountRequest(chain.ReadableLength + written);
         WriteUsed(chain, written);
+        _idsInFlight[chain.Id] = false;
         chain.Hold = null;
+        Return(chain);
         hold.Chains--;
         InFlight--;
         if (hold != _hold && hold.Chains == 0) hold.Dispose();
@@ -222,27 +228,41 @@ public abstract class VirtQueue : IDisposable
     /// <returns>Whether the driver wants an interrupt for them.</returns>
     private protected abstract bool PublishUsed();
 
-    /// <summary>The pooled chain of a head or buffer id, emptied; null, and a fault, if it is in flight.</summary>
-    private protected DescriptorChain? Rent(ushort id)
+    /// <summary>A chain to be filled: to be claimed or returned.</summary>
+    private protected DescriptorChain Rent() => _pool.TryPop(out DescriptorChain? chain) ? chain : new DescriptorChain(this);
+
+    private protected void Return(DescriptorChain chain)
     {
-        // A packed ring's driver may number its buffers as it likes: then there is room for all numbers, once.
-        if (id >= _chains.Length) Array.Resize(ref _chains, ushort.MaxValue + 1);
-        DescriptorChain chain = _chains[id] ??= new DescriptorChain(this, id);
-        if (chain.Hold is not null)
-        {
-            Fault(QueueFaults.InFlight);
-            return null;
-        }
         chain.Clear();
-        return chain;
+        _pool.Push(chain);
     }
 
-    private void Claim(DescriptorChain chain)
+    /// <summary>Puts a filled chain in flight.</summary>
+    /// <returns>False, and a fault, if another with that id is; the chain was returned.</returns>
+    private protected bool TryClaim(DescriptorChain chain, ushort id)
     {
+        // A packed ring's driver may number its buffers as it likes: then there is room for all numbers, once.
+        if (id >= _idsInFlight.Length) Array.Resize(ref _idsInFlight, ushort.MaxValue + 1);
+        if (_idsInFlight[id])
+        {
+            Return(chain);
+            return Refuse(QueueFaults.InFlight);
+        }
+        _idsInFlight[id] = true;
+        chain.Id = id;
         chain.Hold = _hold;
         chain.PoppedAt = _measureLatency ? Stopwatch.GetTimestamp() : 0;
         _hold.Chains++;
         InFlight++;
+        return true;
+    }
+
+    /// <summary>Reports a fault.</summary>
+    /// <returns>False.</returns>
+    private protected bool Refuse(in GuestFault fault)
+    {
+        Fault(fault);
+        return false;
     }
 
     private bool TryRefreshMemory()

@@ -17,6 +17,8 @@ internal sealed unsafe class EpollPoller : IPoller
         _events = (ReadyEvent*)NativeMemory.AlignedAlloc((nuint)(eventsPerWaitMax * sizeof(ReadyEvent)), 64);
     }
 
+    public PollerKind Kind => PollerKind.Epoll;
+
     public Errno Add(int fd, uint bits, ulong data) => Control(Libc.EPOLL_CTL_ADD, fd, bits, data);
 
     public Errno Modify(int fd, uint bits, ulong data)
@@ -44,6 +46,11 @@ internal sealed unsafe class EpollPoller : IPoller
         int fresh = Create();
         _ = Libc.Close(_set);
         _set = fresh;
+    }
+
+    public void OwnerLeaves()
+    {
+        // A set belongs to no thread.
     }
 
     public void Dispose()

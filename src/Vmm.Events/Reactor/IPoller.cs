@@ -7,6 +7,9 @@ namespace Vmm.Events;
 /// </summary>
 internal interface IPoller : IDisposable
 {
+    /// <summary>What it waits with.</summary>
+    PollerKind Kind { get; }
+
     /// <summary>Starts to watch a descriptor.</summary>
     /// <returns>What the kernel said.</returns>
     Errno Add(int fd, uint bits, ulong data);
@@ -24,4 +27,9 @@ internal interface IPoller : IDisposable
 
     /// <summary>Forgets every watch, in the kernel too; the reactor adds the live ones again.</summary>
     void Rebuild();
+
+    /// <summary>
+    /// The thread that waited will not wait any more, nor will another: what is bound to it can be let go. Watches may still be removed.
+    /// </summary>
+    void OwnerLeaves();
 }

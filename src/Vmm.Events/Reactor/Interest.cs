@@ -22,6 +22,16 @@ public readonly record struct Interest
     internal uint Bits { get; }
 
     internal const uint OneShotMask = OneShotBit;
+    internal const uint EdgeMask = EdgeBit;
+    internal const uint PriorityMask = Pri;
+    /// <summary>Reported whether asked for or not: error and hang-up.</summary>
+    internal const uint AlwaysMask = 0x018;
+    /// <summary>What poll(2) and io_uring's poll request know of an interest.</summary>
+    internal const uint PollMask = In | Pri | Out | RdHup;
+
+    /// <summary>What epoll_ctl(2) allows beside EPOLLEXCLUSIVE.</summary>
+    internal static bool IsExclusiveAllowed(uint bits) =>
+        (bits & ExclusiveBit) == 0 || (bits & ~(ExclusiveBit | In | Out | AlwaysMask | WakeUpBit | EdgeBit)) == 0;
 
     /// <summary>Nothing but errors and hang-ups.</summary>
     public static Interest None => default;

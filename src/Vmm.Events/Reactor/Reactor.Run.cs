@@ -105,6 +105,7 @@ public sealed partial class Reactor
     {
         _stopRequested = true;
         CountAllocated();
+        _poller.OwnerLeaves();
         _remote.Stop();
         Volatile.Write(ref _ownerThreadId, NoThread);
     }

@@ -14,7 +14,7 @@ namespace Vmm.Events;
 public sealed partial class Reactor : IReactor, IDisposable
 {
     /// <summary>In place of a slot's bits: a one-shot interest that fired and was not modified since. No EPOLL… bit has this value.</summary>
-    private const uint DisarmedBit = 1u << 26;
+    internal const uint DisarmedBit = 1u << 26;
 
     private readonly ReactorOptions _options;
     private readonly IPoller _poller;
@@ -32,7 +32,7 @@ public sealed partial class Reactor : IReactor, IDisposable
     {
         _options = options ?? new ReactorOptions();
         _options.Validate();
-        _poller = new EpollPoller(_options.EventsPerWaitMax);
+        _poller = Pollers.Create(_options, _slots);
         try
         {
             _remote = new RemoteEndpoint(this);
@@ -47,6 +47,9 @@ public sealed partial class Reactor : IReactor, IDisposable
 
     /// <summary>For messages and measurements.</summary>
     public string Name => _options.Name;
+
+    /// <summary>How it waits: what was asked for, or epoll where the kernel refuses a ring.</summary>
+    public PollerKind Poller => _poller.Kind;
 
     /// <summary>How other threads reach this reactor. Thread-safe; may be asked for on any thread.</summary>
     public RemoteEndpoint Remote => _remote;

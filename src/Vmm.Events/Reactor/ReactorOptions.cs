@@ -30,6 +30,14 @@ public sealed record ReactorOptions
     public Action<HandlerFailure> OnHandlerFailure { get; init; } =
         failure => Console.Error.WriteLine($"handler of {failure.Source} failed: {failure.Exception}");
 
+    /// <summary>What to wait with.</summary>
+    public PollerKind Poller { get; init; } = PollerKind.Epoll;
+
+    /// <summary>
+    /// Told once, when the reactor is made, if it has to do with less than was asked for and why. By default a line on standard error.
+    /// </summary>
+    public Action<string> OnFallBack { get; init; } = reason => Console.Error.WriteLine(reason);
+
     /// <summary>Most remote calls run between two waits (invariant I7).</summary>
     public int RemoteCallsPerTurnMax { get; init; } = 64;
 
@@ -40,6 +48,8 @@ public sealed record ReactorOptions
     {
         ArgumentException.ThrowIfNullOrEmpty(Name);
         ArgumentNullException.ThrowIfNull(OnHandlerFailure);
+        ArgumentNullException.ThrowIfNull(OnFallBack);
+        if (!Enum.IsDefined(Poller)) throw new ArgumentOutOfRangeException(nameof(Poller), Poller, "there is no such poller");
         ArgumentOutOfRangeException.ThrowIfLessThan(RemoteCallsPerTurnMax, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(EventsPerWaitMax, 1);
     }

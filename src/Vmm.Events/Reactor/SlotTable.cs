@@ -10,6 +10,8 @@ internal struct Slot
     internal uint Bits;
     /// <summary>Odd while the slot is rented, even while it is free: an event never matches a slot that nobody holds.</summary>
     internal ushort Generation;
+    /// <summary>Kept by <see cref="IoRingPoller"/>.</summary>
+    internal PollState Poll;
     /// <summary>The reactor's turn in which it was last modified, which re-arms a one-shot interest.</summary>
     internal long ArmedInTurn;
     /// <summary>The reactor's turn in which it was last retired.</summary>
@@ -59,6 +61,7 @@ internal sealed class SlotTable
         slot.Target = null;
         slot.Fd = Retired;
         slot.Bits = 0;
+        slot.Poll = PollState.Idle;
         slot.Generation++;
         slot.RetiredInTurn = turn;
         Append(index);

@@ -11,7 +11,7 @@ public sealed record RingShape(bool Packed, bool EventIndex, bool Indirect)
     public static TheoryData<RingShape> All()
     {
         TheoryData<RingShape> all = [];
-        for (int bits = 0; bits < 8; bits += 2) all.Add(new RingShape((bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0));
+        for (int bits = 0; bits < 8; bits++) all.Add(new RingShape((bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0));
         return all;
     }
 
@@ -59,6 +59,8 @@ internal sealed class RingRig : IDisposable
     internal DriverQueue Driver { get; }
 
     internal SplitDriverQueue Split => (SplitDriverQueue)Driver;
+
+    internal PackedDriverQueue Packed => (PackedDriverQueue)Driver;
 
     internal VirtQueue Device { get; }
 

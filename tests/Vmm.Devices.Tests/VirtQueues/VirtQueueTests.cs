@@ -48,7 +48,7 @@ public sealed class VirtQueueTests
     {
         using RingRig rig = new(shape, size: 8);
         int done = 0;
-        while (done < 200_000)
+        while (done < 140_000)
         {
             int added = 0;
             while (rig.Driver.TryAdd([Readable], [Writable], out _)) added++;

@@ -2,7 +2,7 @@ using Vmm.Events.Tests.Support;
 
 namespace Vmm.Events.Tests;
 
-public sealed class TimerFdTests : ReactorSuite
+public abstract class TimerFdTests : ReactorSuite
 {
     [Fact]
     public void A_timer_expires_once()
@@ -56,4 +56,11 @@ public sealed class TimerFdTests : ReactorSuite
         using TimerFd timer = new();
         Assert.Throws<ArgumentOutOfRangeException>(() => timer.Arm(TimeSpan.Zero, TimeSpan.FromSeconds(-1)));
     }
+}
+
+public sealed class TimerFdOnEpollTests : TimerFdTests;
+
+public sealed class TimerFdOnIoRingTests : TimerFdTests
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
 }

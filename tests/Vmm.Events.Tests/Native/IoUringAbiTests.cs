@@ -38,6 +38,10 @@ public class IoUringAbiTests
             ["sizeof(struct io_uring_rsrc_update)"] = Unsafe.SizeOf<IoUringResourceUpdate>(),
             ["offsetof(struct io_uring_rsrc_update, data)"] = Offset<IoUringResourceUpdate>(nameof(IoUringResourceUpdate.Data)),
             ["sizeof(struct __kernel_timespec)"] = Unsafe.SizeOf<KernelTimeSpec>(),
+            ["sizeof(struct pollfd)"] = Unsafe.SizeOf<PollFd>(),
+            ["offsetof(struct pollfd, events)"] = Offset<PollFd>(nameof(PollFd.Events)),
+            ["offsetof(struct pollfd, revents)"] = Offset<PollFd>(nameof(PollFd.Ready)),
+            ["POLLNVAL"] = PollFd.Invalid,
             ["IORING_SETUP_CQSIZE"] = (long)IoUringSetup.CqSize,
             ["IORING_SETUP_CLAMP"] = (long)IoUringSetup.Clamp,
             ["IORING_SETUP_R_DISABLED"] = (long)IoUringSetup.Disabled,
@@ -60,7 +64,7 @@ public class IoUringAbiTests
             ["IORING_OP_SHUTDOWN"] = (long)IoUringOp.Shutdown,
         };
 
-        IReadOnlyDictionary<string, long> theirs = KernelHeaders.Evaluate(["linux/io_uring.h"], [.. ours.Keys]);
+        IReadOnlyDictionary<string, long> theirs = KernelHeaders.Evaluate(["linux/io_uring.h", "poll.h"], [.. ours.Keys]);
 
         Assert.Equal(theirs.OrderBy(pair => pair.Key), ours.OrderBy(pair => pair.Key));
     }

@@ -124,3 +124,8 @@ public abstract class HandlerFailureTests : ReactorSuite
 }
 
 public sealed class HandlerFailureOnEpollTests : HandlerFailureTests;
+
+public sealed class HandlerFailureOnIoRingTests : HandlerFailureTests
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
+}

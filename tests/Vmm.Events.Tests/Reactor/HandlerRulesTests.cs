@@ -250,3 +250,8 @@ public abstract class HandlerRulesTests : ReactorSuite
 }
 
 public sealed class HandlerRulesOnEpollTests : HandlerRulesTests;
+
+public sealed class HandlerRulesOnIoRingTests : HandlerRulesTests
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
+}

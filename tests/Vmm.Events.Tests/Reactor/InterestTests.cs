@@ -3,7 +3,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>Each flag of an interest, with and without, against what epoll really does.</summary>
-public sealed class InterestTests : ReactorSuite
+public abstract class InterestTests : ReactorSuite
 {
     private readonly SocketPair _sockets = new();
     private readonly List<Readiness> _seen = [];
@@ -199,6 +199,7 @@ public sealed class InterestTests : ReactorSuite
     public override void Dispose()
     {
         base.Dispose();
+        GC.SuppressFinalize(this);
         _sockets.Dispose();
     }
 
@@ -212,4 +213,11 @@ public sealed class InterestTests : ReactorSuite
         Turn();
         return [.. _seen];
     }
+}
+
+public sealed class InterestOnEpollTests : InterestTests;
+
+public sealed class InterestOnIoRingTests : InterestTests
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
 }

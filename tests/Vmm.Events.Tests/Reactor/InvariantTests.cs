@@ -3,7 +3,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>The reactor's invariants that no other suite names: I1, I3, I6, I7 (I2: slots and ghosts, I4: builder, I5: refusals).</summary>
-public sealed class InvariantTests : ReactorSuite
+public abstract class InvariantTests : ReactorSuite
 {
     [Fact]
     public void I1_a_hundred_thousand_events_allocate_nothing_on_the_reactor_s_thread()
@@ -172,4 +172,11 @@ public sealed class InvariantTests : ReactorSuite
             endpoint.Post(this);
         }
     }
+}
+
+public sealed class InvariantOnEpollTests : InvariantTests;
+
+public sealed class InvariantOnIoRingTests : InvariantTests
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
 }

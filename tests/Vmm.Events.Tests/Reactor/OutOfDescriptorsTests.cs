@@ -4,7 +4,7 @@ namespace Vmm.Events.Tests;
 
 /// <summary>No descriptor left: everything that opens one says so, and leaks none.</summary>
 [Collection(DescriptorNumbers.Name)]
-public sealed class OutOfDescriptorsTests : ReactorSuite
+public abstract class OutOfDescriptorsTests : ReactorSuite
 {
     [Fact]
     public void Everything_that_opens_a_descriptor_says_that_there_is_none_left()
@@ -28,26 +28,8 @@ public sealed class OutOfDescriptorsTests : ReactorSuite
         Assert.Null(WithDescriptorsLeft(1, () => new EventFd().Dispose()));
     }
 
-    [Fact]
-    public void A_reactor_without_descriptors_goes_on_serving_and_reports_that_it_cannot_heal()
-    {
-        EventFd original = new();
-        using EventFd duplicate = original.Duplicate();
-        Subscription<EventFd> haunting = Interest.Readable.WithFd(original).WithHandler(_ => { }).RegisterInto(Reactor);
-        Assert.Equal(0, Posix.Close(original.Number));
-        Reactor.Remove(haunting);
-        int calls = 0;
-        WatchRaised((_, _) => calls++);
-        duplicate.Signal();
-        Assert.Null(WithDescriptorsLeft(0, () => Turn()));
-        Assert.Equal(1, calls);
-        Assert.IsType<KernelException>(Assert.Single(Failures).Exception);
-        Turn();
-        Assert.Equal(1, Reactor.Statistics.Rebuilds);
-    }
-
     /// <summary>Lowers the limit of open descriptors to what is in use and a few more, for one action.</summary>
-    private static unsafe Exception? WithDescriptorsLeft(int count, Action action)
+    protected static unsafe Exception? WithDescriptorsLeft(int count, Action action)
     {
         const int openFiles = 7;
         Posix.Limit before;
@@ -66,4 +48,33 @@ public sealed class OutOfDescriptorsTests : ReactorSuite
             Assert.Equal(0, Posix.SetLimit(openFiles, &before));
         }
     }
+}
+
+[Collection(DescriptorNumbers.Name)]
+public sealed class OutOfDescriptorsOnEpollTests : OutOfDescriptorsTests
+{
+    // A ring has no ghosts to heal.
+    [Fact]
+    public void A_reactor_without_descriptors_goes_on_serving_and_reports_that_it_cannot_heal()
+    {
+        EventFd original = new();
+        using EventFd duplicate = original.Duplicate();
+        Subscription<EventFd> haunting = Interest.Readable.WithFd(original).WithHandler(_ => { }).RegisterInto(Reactor);
+        Assert.Equal(0, Posix.Close(original.Number));
+        Reactor.Remove(haunting);
+        int calls = 0;
+        WatchRaised((_, _) => calls++);
+        duplicate.Signal();
+        Assert.Null(WithDescriptorsLeft(0, () => Turn()));
+        Assert.Equal(1, calls);
+        Assert.IsType<KernelException>(Assert.Single(Failures).Exception);
+        Turn();
+        Assert.Equal(1, Reactor.Statistics.Rebuilds);
+    }
+}
+
+[Collection(DescriptorNumbers.Name)]
+public sealed class OutOfDescriptorsOnIoRingTests : OutOfDescriptorsTests
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
 }

@@ -3,7 +3,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>Bad input and bad days: each a typed error that says what to do, and a reactor that goes on.</summary>
-public sealed class RefusalTests : ReactorSuite
+public abstract class RefusalTests : ReactorSuite
 {
     [Fact]
     public void A_regular_file_cannot_be_polled()
@@ -159,4 +159,11 @@ public sealed class RefusalTests : ReactorSuite
         Assert.True(thread.Join(Patience));
         Assert.Null(failure);
     }
+}
+
+public sealed class RefusalOnEpollTests : RefusalTests;
+
+public sealed class RefusalOnIoRingTests : RefusalTests
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
 }

@@ -4,7 +4,7 @@ namespace Vmm.Events.Tests;
 
 /// <summary>The row of the table that needs one certain number.</summary>
 [Collection(DescriptorNumbers.Name)]
-public sealed class SameNumberTests : ReactorSuite
+public abstract class SameNumberTests : ReactorSuite
 {
     [Fact]
     public void Remove_other_then_add_the_same_fd_number_works()
@@ -38,4 +38,13 @@ public sealed class SameNumberTests : ReactorSuite
             replacement = Interest.Doorbell.WithFd(fresh).WithHandler(_ => young++).RegisterInto(reactor);
         }
     }
+}
+
+[Collection(DescriptorNumbers.Name)]
+public sealed class SameNumberOnEpollTests : SameNumberTests;
+
+[Collection(DescriptorNumbers.Name)]
+public sealed class SameNumberOnIoRingTests : SameNumberTests
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
 }

@@ -3,7 +3,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>Several sources under one name, look-up, and taking a reactor apart.</summary>
-public sealed class SubscriberTests : ReactorSuite
+public abstract class SubscriberTests : ReactorSuite
 {
     [Fact]
     public void The_sources_of_a_subscriber_go_together()
@@ -155,4 +155,11 @@ public sealed class SubscriberTests : ReactorSuite
         if (owner is not null) subscription.OwnedBy(owner);
         return subscription.RegisterInto(Reactor);
     }
+}
+
+public sealed class SubscriberOnEpollTests : SubscriberTests;
+
+public sealed class SubscriberOnIoRingTests : SubscriberTests
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
 }

@@ -3,7 +3,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>Exactly one later dispatch, never zero (design: the remote endpoint).</summary>
-public sealed class DoorbellTests : ReactorSuite
+public abstract class DoorbellTests : ReactorSuite
 {
     private int _calls;
 
@@ -130,4 +130,11 @@ public sealed class DoorbellTests : ReactorSuite
         Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
         Assert.Equal(10_001, _calls);
     }
+}
+
+public sealed class DoorbellOnEpollTests : DoorbellTests;
+
+public sealed class DoorbellOnIoRingTests : DoorbellTests
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
 }

@@ -17,7 +17,9 @@ public abstract class ReactorSuite : IDisposable
     protected Reactor Reactor => _reactor ??= NewReactor();
 
     /// <summary>How a reactor of this suite waits.</summary>
-    protected virtual ReactorOptions Options => new() { Name = "test", OnHandlerFailure = Failures.Add };
+    protected virtual PollerKind Poller => PollerKind.Epoll;
+
+    protected virtual ReactorOptions Options => new() { Name = "test", OnHandlerFailure = Failures.Add, Poller = Poller };
 
     protected Reactor NewReactor(Func<ReactorOptions, ReactorOptions>? change = null) => new(change is null ? Options : change(Options));
 

@@ -107,6 +107,8 @@ internal sealed class Interleaver(Pace pace)
             IContender contender = Take();
             long quantum = contender.Quantum;
             _operations = quantum;
+            // What a contender does once, at its first event, is not to be taken for the price of one.
+            contender.Run(quantum);
             while (true)
             {
                 TimeSpan took = Time(contender);

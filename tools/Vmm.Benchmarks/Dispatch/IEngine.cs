@@ -19,5 +19,6 @@ internal static class Engines
         ("dictionary-1", (fds, perSubscriber) => new OneDictionary(fds, perSubscriber)),
         ("vmm-epoll-read", (fds, perSubscriber) => new ReactorEngine(fds, perSubscriber, drain: true, new ReactorOptions())),
         ("vmm-epoll", (fds, perSubscriber) => new ReactorEngine(fds, perSubscriber, drain: false, new ReactorOptions())),
+        ("vmm-ring", (fds, perSubscriber) => new ReactorEngine(fds, perSubscriber, drain: false, new ReactorOptions { Poller = PollerKind.IoRing })),
     ];
 }

@@ -18,6 +18,7 @@ internal sealed class Register : Comparison
         new("c-epoll", n => new CRegistration(n)),
         new("dictionary-3", n => new DictionaryRegistration(n)),
         new("vmm-epoll", n => new ReactorRegistration(n, new ReactorOptions())),
+        new("vmm-ring", n => new ReactorRegistration(n, new ReactorOptions { Poller = PollerKind.IoRing })),
     ];
 
     private sealed class CRegistration(int count) : IContender
@@ -40,6 +41,8 @@ internal sealed class Register : Comparison
             Subscription<EventFd>[] subscriptions =
                 [.. FiringPattern.CreateEventFds(count).Select(fd => Interest.Doorbell.WithFd(fd).WithHandler(_ => { }).RegisterInto(_reactor))];
             _subscription = subscriptions[count / 2];
+            // From its first turn on the reactor works as it will: a ring is enabled by then.
+            _reactor.RunOnce(TimeSpan.Zero);
         }
 
         public void Run(long operations)

@@ -1,0 +1,199 @@
+using System.Diagnostics;
+using Vmm.Events;
+
+namespace Vmm.Devices.Simulation;
+
+/// <summary>
+/// A guest with one device and a driver in C#, to test the device with: no hypervisor, but real guest memory, real rings, real eventfds, the real
+/// transport and a real reactor, which the test steps on its own thread.
+/// </summary>
+/// <example><code>
+/// using var guest = SimulatedGuest.For(new EntropyDevice("rng0"));
+/// DriverRequest request = guest.Queue(0).Add(writable: [16, 4096]);
+/// guest.Kick(0).RunUntilIdle();
+/// </code></example>
+public sealed class SimulatedGuest : IDisposable
+{
+    /// <summary>Longest a test waits for something that completes on another thread or in the kernel.</summary>
+    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+
+    // Low memory is left alone, so that a null address in a ring is never one of ours.
+    private const ulong FirstAddress = 1 << 16;
+    private const int TurnsMax = 100_000;
+
+    private readonly SimulatedGuestOptions _options;
+    private readonly CountingLine _line = new();
+    private readonly SimulatedQueue?[] _queues;
+    private bool _disposed;
+
+    private SimulatedGuest(VirtioDevice device, SimulatedGuestOptions options)
+    {
+        Device = device;
+        _options = options;
+        Memory = GuestMemory.Create(options.MemoryBytes);
+        Allocator = new GuestAllocator(FirstAddress, options.MemoryBytes - FirstAddress);
+        Reactor = new Reactor(new ReactorOptions { Name = device.Name, HandlerFailurePolicy = HandlerFailurePolicy.StopReactor });
+        Transport = new VirtioMmioTransport(device, Memory, _line, Reactor.Remote, options.Transport);
+        Driver = new VirtioMmioDriver(Transport);
+        _queues = new SimulatedQueue?[device.Queues.Count];
+    }
+
+    /// <summary>The device under test. The guest disposes it.</summary>
+    public VirtioDevice Device { get; }
+
+    /// <summary>The guest's memory.</summary>
+    public GuestMemory Memory { get; }
+
+    /// <summary>Hands out guest memory for rings and buffers.</summary>
+    public GuestAllocator Allocator { get; }
+
+    /// <summary>The reactor that owns the device. A handler that throws ends the test with its exception.</summary>
+    public Reactor Reactor { get; }
+
+    /// <summary>The registers in front of the device.</summary>
+    public VirtioMmioTransport Transport { get; }
+
+    /// <summary>The driver's way through the registers.</summary>
+    public VirtioMmioDriver Driver { get; }
+
+    /// <summary>The negotiated features.</summary>
+    public ulong Features { get; private set; }
+
+    /// <summary>Interrupts for used buffers so far.</summary>
+    public int Interrupts => (int)Device.QueueStatistics.Sum(queue => queue.Interrupts);
+
+    /// <summary>Interrupts for the configuration, or a device that needs a reset, so far.</summary>
+    public int ConfigInterrupts => _line.Asserts - Interrupts;
+
+    /// <summary>Whether the interrupt line is up.</summary>
+    public bool IsInterrupted => _line.IsUp;
+
+    /// <summary>A guest around a device, brought up to DRIVER_OK unless the options say otherwise.</summary>
+    /// <exception cref="InvalidOperationException">The device refused the driver.</exception>
+    public static SimulatedGuest For(VirtioDevice device, SimulatedGuestOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        options ??= new SimulatedGuestOptions();
+        SimulatedGuest guest = new(device, options);
+        if (options.Start) guest.Start();
+        return guest;
+    }
+
+    /// <summary>A queue the driver set up.</summary>
+    public SimulatedQueue Queue(int index) => _queues[index] ?? throw new InvalidOperationException($"queue {index} is not set up: start the guest first");
+
+    /// <summary>Brings the device up as a driver does: probe, features, queues, DRIVER_OK. Again after a reset.</summary>
+    /// <exception cref="InvalidOperationException">The device refused the driver.</exception>
+    public SimulatedGuest Start()
+    {
+        if (!Driver.IsPresent) throw new InvalidOperationException("there is no virtio-mmio device of version 2");
+        if (!Driver.TryNegotiate(_options.Features, out ulong features))
+            throw new InvalidOperationException($"{Device.Name} refused the features 0x{features:x}");
+        Features = features;
+        for (int i = 0; i < _queues.Length; i++) SetUpQueue(i);
+        Driver.AddStatus(DeviceStatus.DriverOk);
+        return RunUntilIdle();
+    }
+
+    /// <summary>Gives the device a fresh ring for a queue: at the start, and after the queue's reset.</summary>
+    public SimulatedQueue SetUpQueue(int index)
+    {
+        _queues[index]?.Dispose();
+        ushort size = Math.Min(Driver.QueueSizeMax(index), _options.QueueSizeMax);
+        DriverQueue ring = DriverQueue.Create(Memory, Allocator, size, Features);
+        SimulatedQueue queue = new(index, Memory, Allocator, ring);
+        Driver.SetUpQueue(index, ring.Configuration(index));
+        _queues[index] = queue;
+        return queue;
+    }
+
+    /// <summary>Rings a queue, whether or not the device wants it.</summary>
+    public SimulatedGuest Kick(int queue)
+    {
+        Driver.Kick(queue);
+        return this;
+    }
+
+    /// <summary>
+    /// Steps the reactor until it has nothing to do, as an interrupt handler collecting what was used. Requests a device completes from elsewhere
+    /// may still be in flight: see <see cref="RunUntil"/>.
+    /// </summary>
+    public SimulatedGuest RunUntilIdle()
+    {
+        for (int turns = 0; Step(TimeSpan.Zero) > 0; turns++)
+        {
+            if (turns == TurnsMax) throw new InvalidOperationException($"{Device.Name} is still busy after {TurnsMax} turns: it spins");
+        }
+        return this;
+    }
+
+    /// <summary>Steps the reactor until something is so.</summary>
+    /// <exception cref="TimeoutException">It was not within <see cref="Patience"/>.</exception>
+    public SimulatedGuest RunUntil(Func<bool> condition)
+    {
+        ArgumentNullException.ThrowIfNull(condition);
+        long start = Stopwatch.GetTimestamp();
+        while (!condition())
+        {
+            if (Stopwatch.GetElapsedTime(start) > Patience) throw new TimeoutException($"{Device.Name} did not get there in {Patience}");
+            Step(TimeSpan.FromMilliseconds(20));
+        }
+        return this;
+    }
+
+    /// <summary>Resets the device as a driver does, and waits until it is.</summary>
+    public SimulatedGuest Reset()
+    {
+        Driver.Reset();
+        RunUntil(() => Driver.Status == DeviceStatus.None);
+        for (int i = 0; i < _queues.Length; i++)
+        {
+            _queues[i]?.Dispose();
+            _queues[i] = null;
+        }
+        return this;
+    }
+
+    /// <summary>Lets the device come to rest, and disposes everything.</summary>
+    public void Dispose()
+    {
+        if (_disposed) return;
+        _disposed = true;
+        try
+        {
+            Reset();
+        }
+        catch (ReactorStoppedException)
+        {
+            // The test has its exception already: the handler that threw.
+        }
+        Transport.Dispose();
+        Reactor.Dispose();
+        Device.Dispose();
+        Memory.Dispose();
+    }
+
+    private int Step(TimeSpan wait)
+    {
+        int done = Reactor.RunOnce(wait);
+        if (_line.IsUp) Driver.TakeInterrupts();
+        foreach (SimulatedQueue? queue in _queues) queue?.Collect();
+        return done;
+    }
+
+    /// <summary>The line to a guest that counts.</summary>
+    private sealed class CountingLine : IInterrupt
+    {
+        internal int Asserts { get; private set; }
+
+        internal bool IsUp { get; private set; }
+
+        public void Assert()
+        {
+            Asserts++;
+            IsUp = true;
+        }
+
+        public void Deassert() => IsUp = false;
+    }
+}

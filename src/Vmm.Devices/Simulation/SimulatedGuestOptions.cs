@@ -1,0 +1,20 @@
+namespace Vmm.Devices.Simulation;
+
+/// <summary>What kind of driver a <see cref="SimulatedGuest"/> plays.</summary>
+public sealed record SimulatedGuestOptions
+{
+    /// <summary>Guest memory in bytes, a multiple of 4096.</summary>
+    public ulong MemoryBytes { get; init; } = 16 << 20;
+
+    /// <summary>The features the driver can use; it takes what of them is offered.</summary>
+    public ulong Features { get; init; } = ulong.MaxValue;
+
+    /// <summary>Most entries it gives a queue.</summary>
+    public ushort QueueSizeMax { get; init; } = 256;
+
+    /// <summary>Whether the driver brings the device up at once. Otherwise it waits for <see cref="SimulatedGuest.Start"/>.</summary>
+    public bool Start { get; init; } = true;
+
+    /// <summary>How the transport behaves; null for its defaults.</summary>
+    public VirtioMmioOptions? Transport { get; init; }
+}

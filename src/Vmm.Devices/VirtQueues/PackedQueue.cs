@@ -1,0 +1,146 @@
+namespace Vmm.Devices;
+
+/// <summary>A packed virtqueue (virtio 1.2 § 2.8): one ring of descriptors that both sides write, and two event suppression structures.</summary>
+internal sealed class PackedQueue : VirtQueue
+{
+    private readonly QueueConfiguration _configuration;
+    private readonly bool _eventIndex;
+    private readonly bool _indirect;
+    private GuestWindow _ring, _driverEvent, _deviceEvent;
+    private PackedPosition _nextAvailable;
+    private PackedPosition _nextUsed;
+    /// <summary>Ring descriptors popped and not visibly given back: the driver can't have reused them.</summary>
+    private int _taken;
+    /// <summary>The first used entry since the last publish. Its flags are written last: the driver sees none after it before them.</summary>
+    private PackedPosition _batchStart;
+    private ushort _batchFlags;
+    private int _batchDescriptors;
+
+    internal PackedQueue(QueueConfiguration configuration, GuestMemory memory, IVirtioInterrupt interrupt) : base(configuration, memory, interrupt)
+    {
+        _configuration = configuration;
+        _eventIndex = configuration.Has(VirtioFeatures.EventIndex);
+        _indirect = configuration.Has(VirtioFeatures.IndirectDescriptors);
+        _nextAvailable = PackedPosition.FromBits(configuration.AvailBase ?? PackedPosition.StartBits);
+        _nextUsed = configuration.UsedBase is { } used ? PackedPosition.FromBits(used) : _nextAvailable;
+    }
+
+    public override ushort AvailBase => _nextAvailable.Bits;
+
+    public override ushort UsedBase => _nextUsed.Bits;
+
+    internal override void DisableKicks() => _deviceEvent.Store32(0, (uint)RingLayout.EventDisable << 16);
+
+    internal override bool EnableKicks()
+    {
+        // Position and flags as one store: the driver must not pair the flags with an older position (§ 2.8.14).
+        _deviceEvent.Store32(0, _eventIndex ? _nextAvailable.Bits | ((uint)RingLayout.EventAtPosition << 16) : 0);
+        // The driver makes a descriptor available, then reads what we stored; we the other way round.
+        Interlocked.MemoryBarrier();
+        return _nextAvailable.IsAvailable(_ring.Load16(_nextAvailable.FlagsOffset));
+    }
+
+    private protected override GuestFault ResolveRings(MemoryMap map)
+    {
+        if (!GuestWindow.TryResolve(map, _configuration.DescriptorTable, RingLayout.TableLength(Size), 16, out GuestWindow ring)
+            || !GuestWindow.TryResolve(map, _configuration.DriverRing, RingLayout.EventLength, 4, out GuestWindow driverEvent)
+            || !GuestWindow.TryResolve(map, _configuration.DeviceRing, RingLayout.EventLength, 4, out GuestWindow deviceEvent))
+        {
+            return QueueFaults.Outside;
+        }
+        (_ring, _driverEvent, _deviceEvent) = (ring, driverEvent, deviceEvent);
+        return default;
+    }
+
+    private protected override void ForgetRings() => (_ring, _driverEvent, _deviceEvent) = (default, default, default);
+
+    private protected override DescriptorChain? TakeAvailable()
+    {
+        // Flags, id and length come with one load, and before the address: the driver writes the flags of a chain's head last.
+        Descriptor head = Descriptor.Load(_ring, _nextAvailable.Index);
+        if (!_nextAvailable.IsAvailable(head.PackedFlags)) return null;
+        DescriptorChain chain = Rent();
+        if (!TryWalk(chain, head, out ushort id, out PackedPosition end, out int descriptors))
+        {
+            Return(chain);
+            return null;
+        }
+        if (!TryClaim(chain, id)) return null;
+        chain.RingDescriptors = (ushort)descriptors;
+        _taken += descriptors;
+        _nextAvailable = end;
+        return chain;
+    }
+
+    private protected override void WriteUsed(DescriptorChain chain, uint written)
+    {
+        // The length counts only with the WRITE flag (§ 2.8.6).
+        ushort flags = (ushort)(_nextUsed.UsedFlags | (written > 0 ? RingLayout.FlagWrite : 0));
+        ulong entry = (ulong)_nextUsed.Index * RingLayout.DescriptorLength;
+        if (_batchDescriptors == 0)
+        {
+            _batchStart = _nextUsed;
+            _batchFlags = flags;
+            _ring.Store32(entry + 8, written);
+            _ring.Store16(entry + 12, chain.Id);
+        }
+        else
+        {
+            _ring.Store64(entry + 8, written | ((ulong)chain.Id << 32) | ((ulong)flags << 48));
+        }
+        _batchDescriptors += chain.RingDescriptors;
+        _nextUsed = _nextUsed.Advance(chain.RingDescriptors, Size);
+    }
+
+    private protected override bool PublishUsed()
+    {
+        int descriptors = _batchDescriptors;
+        if (descriptors == 0) return false;
+        _batchDescriptors = 0;
+        _taken -= descriptors;
+        _ring.Store16(_batchStart.FlagsOffset, _batchFlags);
+        if (Memory.DirtyLog is { } log) log.Mark(_configuration.DescriptorTable, _ring.Length);
+        // The driver asks for an interrupt, then looks at the flags; we the other way round.
+        Interlocked.MemoryBarrier();
+        return PackedPosition.WantsEvent(_driverEvent.Load32(0), _eventIndex, _nextUsed, descriptors, Size);
+    }
+
+    /// <summary>Follows a chain along the ring and into at most one indirect table, which it ends with.</summary>
+    private bool TryWalk(DescriptorChain chain, Descriptor descriptor, out ushort id, out PackedPosition end, out int descriptors)
+    {
+        ChainWalk walk = new(chain, Held.Map);
+        end = _nextAvailable;
+        id = 0;
+        int descriptorsMax = Math.Min((int)Size, ChainDescriptorsMax);
+        for (descriptors = 1; descriptors <= descriptorsMax; descriptors++)
+        {
+            ushort flags = descriptor.PackedFlags;
+            end = end.Advance(1, Size);
+            id = descriptor.BufferId;
+            if ((flags & RingLayout.FlagIndirect) != 0)
+                return TryWalkTable(ref walk, descriptor, descriptorsMax - descriptors + 1) && HasTaken(descriptors);
+            if (!walk.TryAdd(descriptor.Address, descriptor.Length, (flags & RingLayout.FlagWrite) != 0)) return Refuse(walk.Fault);
+            if ((flags & RingLayout.FlagNext) == 0) return HasTaken(descriptors);
+            descriptor = Descriptor.Load(_ring, end.Index);
+        }
+        return Refuse(QueueFaults.Length);
+    }
+
+    /// <summary>Every descriptor of a packed ring's indirect table is used, in order; there is no NEXT flag (§ 2.8.7).</summary>
+    private bool TryWalkTable(ref ChainWalk walk, in Descriptor descriptor, int left)
+    {
+        GuestFault fault = IndirectTable.Find(Held.Map, descriptor, descriptor.PackedFlags, _indirect, out GuestWindow table, out uint entries);
+        if (fault.Kind != GuestFaultKind.None) return Refuse(fault);
+        if (entries > left) return Refuse(QueueFaults.Length);
+        for (uint i = 0; i < entries; i++)
+        {
+            Descriptor entry = Descriptor.Load(table, i);
+            if ((entry.PackedFlags & RingLayout.FlagIndirect) != 0) return Refuse(QueueFaults.Nested);
+            if (!walk.TryAdd(entry.Address, entry.Length, (entry.PackedFlags & RingLayout.FlagWrite) != 0)) return Refuse(walk.Fault);
+        }
+        return true;
+    }
+
+    /// <summary>A chain can't take descriptors that the device has not given back yet.</summary>
+    private bool HasTaken(int descriptors) => _taken + descriptors <= Size || Refuse(QueueFaults.Available);
+}

@@ -1,0 +1,350 @@
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+
+namespace Vmm.Events.Native;
+
+/// <summary>
+/// Watches with io_uring instead of epoll. An edge-triggered interest is one multishot poll request, which costs nothing more until it
+/// ends; a level-triggered or one-shot one is a poll request an event, armed together with the next wait. Submitting and waiting are one call.
+/// </summary>
+/// <remarks>
+/// The ring has one issuer: it is made disabled, and enabled by the thread that first waits; what was added until then is armed there. The
+/// completion of a level-triggered request may be older than this wait, and what it says may have been handled since: poll(2) has the last
+/// word, one call for all of a batch.
+/// </remarks>
+internal sealed unsafe class IoRingPoller : IPoller
+{
+    private const IoUringSetup Setup =
+        IoUringSetup.SingleIssuer | IoUringSetup.DeferTaskRun | IoUringSetup.Disabled | IoUringSetup.SubmitAll | IoUringSetup.Clamp;
+    private const uint SubmissionsMax = 512;
+    /// <summary>A completion that finds no room ends its multishot request, which costs a submission to arm it again.</summary>
+    private const uint CompletionsMin = 4096;
+    private const uint AddMultishot = 1;
+    private const uint ReadBand = 0x080;
+    /// <summary>The answer to a cancellation, which is nobody's event.</summary>
+    private const ulong NoData = 0;
+    /// <summary>A wait that is not to block goes round again while all it got led to requests armed anew, which may complete at once.</summary>
+    private const int RoundsMax = 4;
+
+    private readonly SlotTable _slots;
+    private readonly ReadyEvent* _events;
+    private readonly int _eventsMax;
+    private readonly uint _completions;
+    /// <summary>Level-triggered watches that were reported, to be armed again at the next wait.</summary>
+    private readonly ulong[] _fired;
+    private int _firedCount;
+    /// <summary>For the last word of poll(2): the descriptors, and which event of the batch each one is.</summary>
+    private readonly PollFd* _asked;
+    private readonly int[] _askedEvent;
+    private int _askedCount;
+    private readonly int _probe;
+    private IoUringQueue? _queue;
+    private bool _enabled;
+    private bool _disposed;
+
+    private IoRingPoller(SlotTable slots, int eventsPerWaitMax, uint completions, IoUringQueue queue, int probe)
+    {
+        _slots = slots;
+        _eventsMax = eventsPerWaitMax;
+        _completions = completions;
+        _queue = queue;
+        _probe = probe;
+        _fired = new ulong[eventsPerWaitMax];
+        _askedEvent = new int[eventsPerWaitMax];
+        _events = (ReadyEvent*)NativeMemory.AlignedAlloc((nuint)(eventsPerWaitMax * sizeof(ReadyEvent)), 64);
+        _asked = (PollFd*)NativeMemory.AlignedAlloc((nuint)(eventsPerWaitMax * sizeof(PollFd)), 64);
+    }
+
+    /// <summary>Makes the poller of a table's slots.</summary>
+    /// <param name="slots">Where the thin pointers point.</param>
+    /// <param name="eventsPerWaitMax">Most events of one wait.</param>
+    /// <param name="poller">The poller; null when refused.</param>
+    /// <param name="completions">Completion entries; 0 chooses.</param>
+    /// <returns>As <see cref="IoUringQueue.TryCreate"/>.</returns>
+    internal static Errno TryCreate(SlotTable slots, int eventsPerWaitMax, out IoRingPoller? poller, uint completions = 0)
+    {
+        poller = null;
+        if (completions == 0) completions = Math.Max(CompletionsMin, 4 * (uint)eventsPerWaitMax);
+        Errno errno = IoUringQueue.TryCreate(Math.Min(SubmissionsMax, completions), completions, Setup, out IoUringQueue? queue);
+        if (errno != Errno.None) return errno;
+        int probe = Libc.EpollCreate(Libc.EPOLL_CLOEXEC);
+        if (probe < 0)
+        {
+            errno = Libc.LastError;
+            queue!.Dispose();
+            return errno;
+        }
+        poller = new IoRingPoller(slots, eventsPerWaitMax, completions, queue!, probe);
+        return Errno.None;
+    }
+
+    public PollerKind Kind => PollerKind.IoRing;
+
+    public Errno Add(int fd, uint bits, ulong data)
+    {
+        Errno errno = Check(fd, bits);
+        if (errno != Errno.None) return errno;
+        ref Slot slot = ref ThinPointer.Resolve(data);
+        if (slot.Poll != PollState.Idle) return Errno.Exists;
+        return _enabled ? Arm(ref slot, fd, bits, data) : Errno.None;
+    }
+
+    public Errno Modify(int fd, uint bits, ulong data)
+    {
+        Errno errno = Check(fd, bits);
+        if (errno != Errno.None || !_enabled) return errno;
+        ref Slot slot = ref ThinPointer.Resolve(data);
+        if (slot.Poll == PollState.Idle) return Arm(ref slot, fd, bits, data);
+        return slot.Poll == PollState.Armed ? End(ref slot, data) : Errno.None;
+    }
+
+    public Errno Remove(int fd, ulong data)
+    {
+        ref Slot slot = ref ThinPointer.Resolve(data);
+        if (!_enabled || slot.Poll == PollState.Idle) return Errno.None;
+        Errno errno = slot.Poll == PollState.Armed ? End(ref slot, data) : Errno.None;
+        slot.Poll = PollState.Idle;
+        // Now, and not with the next wait: the request holds the open file, and whoever removes may close its descriptor next.
+        return errno == Errno.None ? _queue!.SubmitAndReap() : errno;
+    }
+
+    public ReadOnlySpan<ReadyEvent> Wait(int timeoutMs)
+    {
+        if (!_enabled) Enable();
+        ArmFired();
+        for (int round = 1; ; round++)
+        {
+            const long NanosecondsPerMillisecond = 1_000_000;
+            Errno errno = timeoutMs == 0
+                ? _queue!.SubmitAndReap()
+                : _queue!.SubmitAndWait(completionsMin: 1, timeoutMs < 0 ? IoUringQueue.Forever : timeoutMs * NanosecondsPerMillisecond);
+            // Again, Busy: completions must be taken first, which is what comes next.
+            if (errno is not (Errno.None or Errno.Again or Errno.Busy)) throw new KernelException("io_uring_enter", errno);
+            int count = TakeCompletions();
+            if (_askedCount > 0) count = AskAgain(count);
+            if (count > 0 || timeoutMs != 0 || _queue.Unsubmitted == 0 || round == RoundsMax) return new ReadOnlySpan<ReadyEvent>(_events, count);
+        }
+    }
+
+    public void Rebuild()
+    {
+        Errno errno = IoUringQueue.TryCreate(Math.Min(SubmissionsMax, _completions), _completions, Setup, out IoUringQueue? fresh);
+        if (errno != Errno.None) throw new KernelException("cannot create a ring", errno);
+        Close();
+        _queue = fresh;
+    }
+
+    public void OwnerLeaves() => Close();
+
+    public void Dispose()
+    {
+        if (_disposed) return;
+        _disposed = true;
+        Close();
+        _ = Libc.Close(_probe);
+        // SAFETY: allocated by the constructor, freed once; no wait is running.
+        NativeMemory.AlignedFree(_events);
+        NativeMemory.AlignedFree(_asked);
+    }
+
+    /// <summary>Ends every request, by closing the ring. On the owner's thread, where the registered descriptor can be given back.</summary>
+    private void Close()
+    {
+        if (_queue is null) return;
+        if (_enabled) _queue.UnregisterRingFd();
+        _queue.Dispose();
+        _queue = null;
+        _enabled = false;
+        _firedCount = 0;
+        for (int i = 0; i < _slots.Capacity; i++) _slots[i].Poll = PollState.Idle;
+    }
+
+    /// <summary>
+    /// What epoll_ctl would say. A request would say it too, but only later. A MOD of a set that watches nothing looks at the descriptor
+    /// first, and then finds no entry.
+    /// </summary>
+    private Errno Check(int fd, uint bits)
+    {
+        if (!Interest.IsExclusiveAllowed(bits)) return Errno.Invalid;
+        ReadyEvent nothing = default;
+        // SAFETY: the kernel copies one epoll_event from a local.
+        int result = Libc.EpollCtl(_probe, Libc.EPOLL_CTL_MOD, fd, &nothing);
+        Debug.Assert(result < 0, "the probing set watches something");
+        Errno errno = Libc.LastError;
+        return errno == Errno.NoEntry ? Errno.None : errno;
+    }
+
+    /// <summary>The calling thread becomes the ring's issuer. Arms what was added before.</summary>
+    private void Enable()
+    {
+        if (_queue is null) throw new InvalidOperationException("the ring was closed when its owner left");
+        Errno errno = _queue.Enable();
+        if (errno != Errno.None) throw new KernelException("cannot enable the ring", errno);
+        // Refused when the thread has too many rings: the number serves as well.
+        _ = _queue.RegisterRingFd();
+        _enabled = true;
+        for (int i = 0; i < _slots.Capacity; i++)
+        {
+            ref Slot slot = ref _slots[i];
+            if (slot.Fd != SlotTable.Retired && slot.Bits != Reactor.DisarmedBit) ArmOrThrow(ref slot, ThinPointer.To(ref slot));
+        }
+    }
+
+    private void ArmFired()
+    {
+        for (int i = 0; i < _firedCount; i++)
+        {
+            ref Slot slot = ref ThinPointer.Resolve(_fired[i]);
+            // Removed or modified by its handler: gone, or armed already.
+            if (slot.Generation == ThinPointer.GenerationOf(_fired[i]) && slot.Poll == PollState.Idle) ArmOrThrow(ref slot, _fired[i]);
+        }
+        _firedCount = 0;
+    }
+
+    private void ArmOrThrow(ref Slot slot, ulong data)
+    {
+        Errno errno = Arm(ref slot, slot.Fd, slot.Bits, data);
+        if (errno != Errno.None) throw new KernelException("cannot submit a poll request", errno);
+    }
+
+    private Errno Arm(ref Slot slot, int fd, uint bits, ulong data)
+    {
+        Errno errno = MakeRoom();
+        if (errno != Errno.None) return errno;
+        _queue!.Prepare() = new IoUringEntry
+        {
+            Op = IoUringOp.PollAdd,
+            Fd = fd,
+            OpFlags = RequestBits(bits),
+            Length = IsMultishot(bits) ? AddMultishot : 0,
+            UserData = data,
+        };
+        slot.Poll = PollState.Armed;
+        return Errno.None;
+    }
+
+    /// <summary>Has the kernel end a request, whatever it is doing. Its last completion says so.</summary>
+    private Errno End(ref Slot slot, ulong data)
+    {
+        Errno errno = MakeRoom();
+        if (errno != Errno.None) return errno;
+        _queue!.Prepare() = new IoUringEntry
+        {
+            Op = IoUringOp.AsyncCancel,
+            Fd = -1,
+            Address = data,
+            Flags = IoUringEntryFlags.CqeSkipSuccess,
+            UserData = NoData,
+        };
+        slot.Poll = PollState.Ending;
+        return Errno.None;
+    }
+
+    private Errno MakeRoom()
+    {
+        if (_queue!.HasRoom) return Errno.None;
+        Errno errno = _queue.Submit();
+        return errno != Errno.None || _queue.HasRoom ? errno : Errno.NoMemory;
+    }
+
+    /// <summary>Turns completions into events, until none is left or the batch is full.</summary>
+    private int TakeCompletions()
+    {
+        int count = 0;
+        IoUringQueue queue = _queue!;
+        while (count < _eventsMax && queue.TryTake(out IoUringCompletion done))
+        {
+            ref Slot slot = ref ThinPointer.Resolve(done.UserData);
+            // Removed since; or the answer to a cancellation, whose data resolves to nothing.
+            if (done.UserData == NoData || slot.Generation != ThinPointer.GenerationOf(done.UserData)) continue;
+            uint ready = slot.Poll == PollState.Armed && done.Result > 0 ? (uint)done.Result & (slot.Bits | Interest.AlwaysMask) : 0;
+            bool goesOn = (done.Flags & IoUringCompletionFlags.More) != 0;
+            if (ready != 0)
+            {
+                // SAFETY: count is below the length of the batch.
+                _events[count] = new ReadyEvent { Events = ready, Data = done.UserData };
+                if (NeedsLastWord(slot.Bits)) AskLater(ref slot, count);
+                if (!goesOn) Fired(ref slot, done.UserData);
+                count++;
+            }
+            else if (!goesOn)
+            {
+                Ended(ref slot, done);
+            }
+        }
+        return count;
+    }
+
+    /// <summary>A request ended with an event.</summary>
+    private void Fired(ref Slot slot, ulong data)
+    {
+        slot.Poll = PollState.Idle;
+        // A multishot request ends when its completion finds no room in the ring. Armed again before the handler runs: no edge is lost,
+        // one may come twice.
+        if (IsMultishot(slot.Bits)) ArmOrThrow(ref slot, data);
+    }
+
+    private void AskLater(ref Slot slot, int index)
+    {
+        // SAFETY: at most one for each event of the batch, for which there is room.
+        _asked[_askedCount] = new PollFd { Fd = slot.Fd, Events = (short)(slot.Bits & Interest.PollMask) };
+        _askedEvent[_askedCount++] = index;
+    }
+
+    /// <summary>A request ended with nothing to report: because its interest changed, or its readiness is not of interest any more.</summary>
+    private void Ended(ref Slot slot, in IoUringCompletion done)
+    {
+        slot.Poll = PollState.Idle;
+        // Closed behind the reactor's back before it was armed: silent, as it would be in an epoll set.
+        if ((Errno)(-done.Result) == Errno.BadDescriptor || slot.Bits == Reactor.DisarmedBit) return;
+        ArmOrThrow(ref slot, done.UserData);
+    }
+
+    /// <summary>Drops events that are no longer true, and corrects the others.</summary>
+    private int AskAgain(int count)
+    {
+        // SAFETY: the kernel reads and writes _askedCount entries of an array that has room for a whole batch.
+        while (Libc.Poll(_asked, (nuint)_askedCount, 0) < 0)
+        {
+            if (Libc.LastError != Errno.Interrupted) throw new KernelException("poll", Libc.LastError);
+        }
+        bool anyDropped = false;
+        for (int i = 0; i < _askedCount; i++)
+        {
+            ref ReadyEvent ready = ref _events[_askedEvent[i]];
+            ref Slot slot = ref ThinPointer.Resolve(ready.Data);
+            bool isClosed = (_asked[i].Ready & PollFd.Invalid) != 0;
+            ready.Events = isClosed ? 0u : (ushort)_asked[i].Ready;
+            anyDropped |= ready.Events == 0;
+            if (isClosed || slot.Poll != PollState.Idle) continue;
+            if (ready.Events == 0) ArmOrThrow(ref slot, ready.Data);
+            else if ((slot.Bits & Interest.OneShotMask) == 0) _fired[_firedCount++] = ready.Data;
+        }
+        _askedCount = 0;
+        return anyDropped ? DropEmpty(count) : count;
+    }
+
+    private int DropEmpty(int count)
+    {
+        int kept = 0;
+        for (int i = 0; i < count; i++)
+        {
+            if (_events[i].Events != 0) _events[kept++] = _events[i];
+        }
+        return kept;
+    }
+
+    /// <summary>
+    /// A poll request that asks for priority is not woken by priority alone, but sockets wake for it with the band of it as well, which none of
+    /// them reports as ready.
+    /// </summary>
+    private static uint RequestBits(uint bits) =>
+        (bits & Interest.PollMask) | ((bits & Interest.PriorityMask) != 0 ? ReadBand : 0);
+
+    /// <summary>
+    /// Level-triggered events hold now or not at all. Sockets wake with priority for ordinary data too.
+    /// </summary>
+    private static bool NeedsLastWord(uint bits) => (bits & Interest.EdgeMask) == 0 || (bits & Interest.PriorityMask) != 0;
+
+    private static bool IsMultishot(uint bits) => (bits & (Interest.EdgeMask | Interest.OneShotMask)) == Interest.EdgeMask;
+}

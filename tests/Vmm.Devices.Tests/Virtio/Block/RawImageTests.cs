@@ -1,0 +1,83 @@
+using System.Diagnostics;
+
+namespace Vmm.Devices.Tests;
+
+public sealed class RawImageTests
+{
+    [Fact]
+    public void An_image_knows_its_size_and_is_locked_while_it_is_open()
+    {
+        using ScratchImage scratch = new(1 << 20);
+        using (RawImage image = RawImage.Open(scratch.Path))
+        {
+            Assert.Equal(1u << 20, image.CapacityBytes);
+            Refused(scratch.Path, "is in use by another disk or another process");
+            Refused(scratch.Path, "is in use by another disk or another process", readOnly: true);
+        }
+        using RawImage again = RawImage.Open(scratch.Path);
+    }
+
+    [Fact]
+    public void Readers_share_an_image_and_keep_writers_out()
+    {
+        using ScratchImage scratch = new(512);
+        using RawImage first = RawImage.Open(scratch.Path, readOnly: true);
+        using RawImage second = RawImage.Open(scratch.Path, readOnly: true);
+        Assert.Equal(first.Identity, second.Identity);
+        Refused(scratch.Path, "is in use by another disk or another process");
+    }
+
+    [Fact]
+    public void A_missing_image_is_told_with_what_to_do() =>
+        Refused("/tmp/vmm-no-such-image", "disk image '/tmp/vmm-no-such-image' does not exist: correct the path, or make one with truncate -s 1G");
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_directory_is_told(bool readOnly) => Refused("/tmp", "disk image '/tmp' is a directory: name a file", readOnly);
+
+    [Fact]
+    public void An_empty_image_is_told()
+    {
+        using ScratchImage scratch = new(0);
+        Refused(scratch.Path, "is empty: give it a size");
+    }
+
+    [Fact]
+    public void A_size_that_is_not_whole_sectors_is_told()
+    {
+        using ScratchImage scratch = new(1000);
+        Refused(scratch.Path, $"disk image '{scratch.Path}' is 1000 bytes: not a multiple of the 512-byte sector");
+    }
+
+    [Fact]
+    public void What_is_neither_file_nor_disk_is_told_and_not_waited_for()
+    {
+        Refused("/dev/null", "is neither a regular file nor a block device");
+        string pipe = Path.Combine(Path.GetTempPath(), $"vmm-test-{Guid.NewGuid():n}.pipe");
+        using (Process make = Process.Start("mkfifo", pipe)) make.WaitForExit();
+        try
+        {
+            Refused(pipe, "is neither a regular file nor a block device");
+            Refused(pipe, "is neither a regular file nor a block device", readOnly: true);
+        }
+        finally
+        {
+            File.Delete(pipe);
+        }
+    }
+
+    [Fact]
+    public void A_file_system_that_can_not_be_written_is_told()
+    {
+        // sysfs refuses even root.
+        Refused("/sys/kernel/notes", "cannot be opened for writing: Permission denied: change its permissions, or attach it read-only");
+    }
+
+    private static void Refused(string path, string sentence, bool readOnly = false)
+    {
+        DiskImageException refusal = Assert.Throws<DiskImageException>(() => RawImage.Open(path, readOnly));
+        Assert.Contains(sentence, refusal.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', refusal.Message);
+    }
+}

@@ -1,0 +1,96 @@
+using Vmm.Events;
+
+namespace Vmm.Devices.Tests;
+
+/// <summary>
+/// A device for tests of transports: queue 0 copies what it reads to what it may write at once, queue 1 keeps its chains until it is told to
+/// give them back. Writes down what happens to it.
+/// </summary>
+internal sealed class EchoDevice : VirtioDevice
+{
+    internal const ulong OfferedFeature = 1UL << 3;
+    internal const ulong FeatureThatNeedsOffered = 1UL << 4;
+
+    private readonly List<DescriptorChain> _kept = [];
+    private VirtQueue? _keeping;
+
+    internal EchoDevice() : base(VirtioDeviceType.Console, "echo", configLength: 16)
+    {
+        AddQueue("echo", 64, Echo);
+        AddQueue("keep", 64, Keep);
+        Config.Update(0, [1, 2, 3, 4, 5, 6, 7, 8]);
+        Config.AllowWrites(8, 4);
+    }
+
+    internal List<string> Log { get; } = [];
+
+    internal List<int> Threads { get; } = [];
+
+    internal DeviceActivation? Active => Activation;
+
+    internal int Kept => _kept.Count;
+
+    internal bool KeepsThroughStop { get; set; }
+
+    internal bool ThrowsWhenKicked { get; set; }
+
+    public override ulong Features => OfferedFeature | FeatureThatNeedsOffered;
+
+    public override bool AcceptsFeatures(ulong features) =>
+        (features & (OfferedFeature | FeatureThatNeedsOffered)) != FeatureThatNeedsOffered;
+
+    internal void GiveBack()
+    {
+        foreach (DescriptorChain chain in _kept) chain.Queue.Push(chain, 0);
+        _kept.Clear();
+        _keeping?.Publish();
+    }
+
+    internal void Grow()
+    {
+        Config.Update(0, [9, 9]);
+        Activation?.Interrupt.SignalConfig();
+    }
+
+    protected override void OnActivate(DeviceActivation activation) => Note("activate");
+
+    protected override void OnQueueStarted(VirtQueue queue, IReactor reactor) => Note($"start {queue.Index}");
+
+    protected override void OnQueueStopping(VirtQueue queue)
+    {
+        Note($"stop {queue.Index}");
+        if (queue == _keeping && !KeepsThroughStop) GiveBack();
+    }
+
+    protected override void OnQueueStopped(VirtQueue queue) => Note($"stopped {queue.Index}");
+
+    protected override void OnReset() => Note("reset");
+
+    protected override void OnConfigWritten(int offset, int length) => Note($"config {offset}+{length}");
+
+    private void Echo(VirtQueue queue)
+    {
+        if (ThrowsWhenKicked) throw new InvalidOperationException("a bug of the device");
+        Span<byte> bytes = stackalloc byte[256];
+        while (queue.TryPop(out DescriptorChain? chain))
+        {
+            ChainReader reader = chain.Readable;
+            ChainWriter writer = chain.Writable;
+            uint done = 0;
+            for (int read = reader.CopyTo(bytes); read > 0; read = reader.CopyTo(bytes)) done += (uint)writer.CopyFrom(bytes[..read]);
+            queue.Push(chain, done);
+        }
+    }
+
+    private void Keep(VirtQueue queue)
+    {
+        _keeping = queue;
+        while (queue.TryPop(out DescriptorChain? chain)) _kept.Add(chain);
+    }
+
+    private void Note(string what)
+    {
+        Log.Add(what);
+        Threads.Add(Environment.CurrentManagedThreadId);
+    }
+}
