@@ -9,7 +9,7 @@ internal sealed unsafe partial class KvmRunArea : IDisposable
 {
     private const int PROT_READ_WRITE = 3;
     private const int MAP_SHARED = 1;
-    private const int MmioDataOffset = 40;
+    internal const int MmioDataOffset = 40;
 
     private readonly int _length;
     private KvmRun* _run;

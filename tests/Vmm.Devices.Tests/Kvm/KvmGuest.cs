@@ -14,18 +14,25 @@ internal sealed class KvmGuest : IDisposable
     internal const ulong StackTop = 0x8000;
     /// <summary>Where guests keep what the test looks at: below the code's end of 64 KiB, above page tables.</summary>
     internal const int DataAddress = 0x1_0000;
+    internal const int Vector = 0x40;
+    private const ushort HandlerAddress = 0x3000;
+    private const int GateTable = 0x4000;
+    private const int TableRegister = 0x5000;
+    private const uint IoApic = 0xfec0_0000;
+    private const uint LocalApic = 0xfee0_0000;
+    private const uint EndOfInterrupt = 0xb0;
+    private const uint SpuriousVector = 0xf0;
     internal static readonly TimeSpan Watchdog = TimeSpan.FromSeconds(30);
 
-    private readonly unsafe byte* _memory = (byte*)NativeMemory.AlignedAlloc(MemoryBytes, 4096);
+    private readonly GuestMemory _memory = GuestMemory.Create(MemoryBytes);
     private readonly TaskCompletionSource<VcpuEnd> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private VcpuThread? _thread;
 
-    internal unsafe KvmGuest(Action<KvmVm>? prepare = null)
+    internal KvmGuest(Action<KvmVm>? prepare = null, bool logDirtyPages = false)
     {
-        Memory.Clear();
         System = KvmSystem.Open();
         Vm = System.CreateVm();
-        Vm.SetMemorySlot(0, 0, MemoryBytes, (nuint)_memory);
+        Vm.SetMemory(_memory, logDirtyPages);
         prepare?.Invoke(Vm);
         Vcpu = Vm.CreateVcpu(0);
         Vcpu.SetCpuid(System.GetSupportedCpuid());
@@ -39,20 +46,67 @@ internal sealed class KvmGuest : IDisposable
     internal Bus Mmio { get; } = new("mmio");
     internal Bus Port { get; } = new("port");
     internal VcpuThread Thread => _thread ?? throw new InvalidOperationException("the guest was not started");
-    internal unsafe Span<byte> Memory => new(_memory, MemoryBytes);
+    internal GuestMemory GuestMemory => _memory;
+    internal Span<byte> Memory => _memory.TryGetSpan(0, MemoryBytes, out Span<byte> all) ? all : throw new InvalidOperationException();
 
-    internal unsafe uint DataWord(int index = 0) => Volatile.Read(ref *(uint*)(_memory + DataAddress + index * sizeof(uint)));
+    internal uint DataWord(int index = 0) =>
+        Volatile.Read(ref MemoryMarshal.Cast<byte, uint>(Memory.Slice(DataAddress, 4096))[index]);
 
     /// <summary>Assembles the guest's program and sets the vCPU to its start.</summary>
     internal KvmGuest Load(EntryMode mode, Action<Assembler> write)
     {
+        Assemble(mode, CodeAddress, write);
+        Vcpu.Enter(mode, Memory, new KvmRegs { Rip = CodeAddress, Rsp = StackTop });
+        return this;
+    }
+
+    /// <summary>Assembles code to an address.</summary>
+    internal void Assemble(EntryMode mode, ushort address, Action<Assembler> write)
+    {
         Assembler assembler = new(mode switch { EntryMode.Real => 16, EntryMode.Protected => 32, _ => 64 });
         write(assembler);
         MemoryStream code = new();
-        assembler.Assemble(new StreamCodeWriter(code), CodeAddress);
-        code.ToArray().CopyTo(Memory[CodeAddress..]);
-        Vcpu.Enter(mode, Memory, new KvmRegs { Rip = CodeAddress, Rsp = StackTop });
-        return this;
+        assembler.Assemble(new StreamCodeWriter(code), address);
+        code.ToArray().CopyTo(Memory[address..]);
+    }
+
+    /// <summary>
+    /// Makes a 64-bit program that handles interrupts: the vector's gate, the local APIC and a pin of the I/O APIC are set up before <paramref name="program"/>,
+    /// <paramref name="handler"/> runs for each interrupt and is ended by us.
+    /// </summary>
+    internal KvmGuest LoadWithInterrupt(uint pin, bool level, Action<Assembler> handler, Action<Assembler> program)
+    {
+        Assemble(EntryMode.Long, HandlerAddress, c =>
+        {
+            c.push(rax);
+            c.push(rbx);
+            handler(c);
+            c.mov(eax, LocalApic + EndOfInterrupt);
+            c.mov(__dword_ptr[rax], 0);
+            c.pop(rbx);
+            c.pop(rax);
+            c.iretq();
+        });
+        // A present 64-bit interrupt gate to our code segment.
+        BitConverter.TryWriteBytes(Memory[(GateTable + Vector * 16)..], HandlerAddress | (0x10ul << 16) | (0x8e00ul << 32));
+        BitConverter.TryWriteBytes(Memory[TableRegister..], (ushort)0xfff);
+        BitConverter.TryWriteBytes(Memory[(TableRegister + 2)..], (ulong)GateTable);
+        return Load(EntryMode.Long, c =>
+        {
+            c.lidt(__[TableRegister]);
+            // A line goes to the 8259 as well, which nobody set up: mask it.
+            c.mov(al, 0xff);
+            c.@out(0x21, al);
+            c.@out(0xa1, al);
+            c.mov(eax, LocalApic + SpuriousVector);
+            c.mov(__dword_ptr[rax], 0x1ff);
+            c.mov(eax, IoApic);
+            c.mov(__dword_ptr[rax], 0x10 + 2 * pin);
+            c.mov(__dword_ptr[rax + 0x10], Vector | (level ? 1u << 15 : 0));
+            c.mov(__dword_ptr[rax], 0x11 + 2 * pin);
+            c.mov(__dword_ptr[rax + 0x10], 0);
+            program(c);
+        });
     }
 
     internal void Start()
@@ -73,13 +127,13 @@ internal sealed class KvmGuest : IDisposable
     internal void WaitForData(uint value, int index = 0) =>
         Assert.True(SpinWait.SpinUntil(() => DataWord(index) == value, Watchdog), $"the guest's word {index} is {DataWord(index)}, not {value}");
 
-    public unsafe void Dispose()
+    public void Dispose()
     {
         _thread?.Dispose();
         Vcpu.Dispose();
         Vm.Dispose();
         System.Dispose();
-        NativeMemory.AlignedFree(_memory);
+        _memory.Dispose();
     }
 
     /// <summary>Ends a guest that has no interrupt controller in the kernel.</summary>

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Vmm.Events.Native;
+using Vmm.Tests.Native;
 
 namespace Vmm.Events.Tests;
 

@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using Vmm.Events.Buffers;
 using Vmm.Events.Native;
 using Vmm.Events.Rings;
+using Vmm.Tests.Native;
 
 namespace Vmm.Events.Tests.Rings;
 

@@ -8,7 +8,7 @@ internal sealed class KvmVcpuState
     internal required KvmMpState MpState { get; init; }
     internal required KvmRegs Registers { get; init; }
     internal required KvmSregs SystemRegisters { get; init; }
-    internal required KvmXsave Xsave { get; init; }
+    internal required KvmXsave Xsave { get; set; }
     internal required KvmXcrs Xcrs { get; init; }
     internal required KvmDebugRegs DebugRegisters { get; init; }
     internal required KvmMsrEntry[] Msrs { get; init; }

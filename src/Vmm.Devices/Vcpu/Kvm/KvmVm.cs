@@ -15,6 +15,7 @@ public sealed partial class KvmVm : IDisposable
     private const nuint TaskStateAddress = (nuint)ReservedForHost + 0x1000;
     private readonly KvmSystem _system;
     private readonly OwnedFd _fd;
+    private MemoryHold? _memory;
 
     internal KvmVm(KvmSystem system, OwnedFd fd)
     {
@@ -35,6 +36,23 @@ public sealed partial class KvmVm : IDisposable
     }
 
     internal KvmSystem System => _system;
+
+    /// <summary>Gives the guest its memory, one slot a region, and keeps it mapped until the VM is closed. Once.</summary>
+    /// <param name="memory">Its regions are page-aligned.</param>
+    /// <param name="logDirtyPages">Whether written pages are noted for <see cref="GetDirtyPages"/>.</param>
+    /// <exception cref="KernelException">A region is misaligned, or there are more than KVM has slots.</exception>
+    public void SetMemory(GuestMemory memory, bool logDirtyPages = false)
+    {
+        ArgumentNullException.ThrowIfNull(memory);
+        if (_memory is not null) throw new InvalidOperationException("the VM has its memory already");
+        _memory = memory.Hold();
+        ReadOnlySpan<GuestRegion> regions = _memory.Map.Regions;
+        for (int slot = 0; slot < regions.Length; slot++)
+        {
+            GuestRegion region = regions[slot];
+            SetMemorySlot(slot, region.GuestAddress, region.Length, (nuint)region.HostAddress, logDirtyPages);
+        }
+    }
 
     /// <summary>Gives the guest a range of memory, or changes or takes it away.</summary>
     /// <param name="slot">The slot's number.</param>
@@ -106,8 +124,12 @@ public sealed partial class KvmVm : IDisposable
         SetIoEvent(io, eventFd, KvmIoEventFd.Deassign, "cannot stop watching");
     }
 
-    /// <inheritdoc/>
-    public void Dispose() => _fd.Dispose();
+    /// <summary>Closes the machine. Its vCPUs are disposed before.</summary>
+    public void Dispose()
+    {
+        _fd.Dispose();
+        _memory?.Dispose();
+    }
 
     internal ulong GetClock()
     {

@@ -1,6 +1,6 @@
 using System.Diagnostics;
 
-namespace Vmm.Events.Tests;
+namespace Vmm.Tests.Native;
 
 /// <summary>Asks the C compiler what the kernel's headers say: the values of a list of C integer expressions.</summary>
 internal static class KernelHeaders

@@ -1,0 +1,148 @@
+using Iced.Intel;
+using Vmm.Devices.Kvm;
+using Vmm.Devices.Native;
+using Vmm.Events;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace Vmm.Devices.Tests.Kvm;
+
+public sealed class KvmStateTests
+{
+    [Fact]
+    public void Registers_are_read_back_as_they_were_set()
+    {
+        using KvmGuest guest = new();
+        guest.Vcpu.SetRegisters(new KvmRegs { Rax = 1, R15 = 2, Rip = 0x1234, Rflags = 2 });
+        KvmRegs regs = guest.Vcpu.GetRegisters();
+        Assert.Equal((1ul, 2ul, 0x1234ul, 2ul), (regs.Rax, regs.R15, regs.Rip, regs.Rflags));
+    }
+
+    [Fact]
+    public async Task Pages_the_guest_wrote_are_told_once()
+    {
+        using KvmGuest guest = new(logDirtyPages: true);
+        guest.Load(EntryMode.Real, c =>
+        {
+            c.mov(__byte_ptr[0x7000], 1);
+            c.mov(__byte_ptr[0x5fff], 1);
+            c.hlt();
+        });
+        ulong[] dirty = new ulong[KvmGuest.MemoryBytes / 4096 / 64];
+        guest.Vm.GetDirtyPages(0, dirty);
+        Assert.Equal(VcpuEndReason.Halted, (await guest.RunToEnd()).Reason);
+        guest.Vm.GetDirtyPages(0, dirty);
+        Assert.Equal((1ul << 5) | (1ul << 7), dirty[0]);
+        guest.Vm.GetDirtyPages(0, dirty);
+        Assert.All(dirty, word => Assert.Equal(0ul, word));
+    }
+
+    [Fact]
+    public void Dirty_pages_of_a_slot_that_does_not_log_are_refused()
+    {
+        using KvmGuest guest = new();
+        Assert.Throws<KernelException>(() => guest.Vm.GetDirtyPages(0, new ulong[KvmGuest.MemoryBytes / 4096 / 64]));
+    }
+
+    [Fact]
+    public async Task A_snapshot_goes_on_in_another_machine()
+    {
+        using KvmGuest first = KvmGuest.WithInterrupts();
+        first.Load(EntryMode.Long, c =>
+        {
+            Label loop = c.CreateLabel();
+            c.mov(r15, 0x1234_5678);
+            c.xor(ecx, ecx);
+            c.Label(ref loop);
+            c.inc(ecx);
+            c.mov(__dword_ptr[KvmGuest.DataAddress], ecx);
+            c.mov(__dword_ptr[KvmGuest.DataAddress + 4], r15d);
+            c.jmp(loop);
+        });
+        first.Vcpu.SetMsrs([new KvmMsrEntry { Index = 0xc000_0102, Data = 0xffff_8000_1234_5678 }]);
+        first.Start();
+        Assert.True(SpinWait.SpinUntil(() => first.DataWord() > 100, KvmGuest.Watchdog));
+        first.Thread.RequestStop();
+        await first.End();
+        Assert.True(first.Thread.Join(KvmGuest.Watchdog));
+        KvmVcpuState state = first.Vcpu.Save(first.System.GetMsrIndices());
+        uint reached = first.DataWord();
+
+        using KvmGuest second = KvmGuest.WithInterrupts();
+        first.Memory.CopyTo(second.Memory);
+        second.Memory.Slice(KvmGuest.DataAddress, 16).Clear();
+        second.Vcpu.Restore(state);
+        KvmVcpuState restored = second.Vcpu.Save(second.System.GetMsrIndices());
+        Assert.Equal(state.Registers, restored.Registers);
+        Assert.Contains(restored.Msrs, msr => msr.Index == 0xc000_0102 && msr.Data == 0xffff_8000_1234_5678);
+        second.Start();
+        Assert.True(SpinWait.SpinUntil(() => second.DataWord() > reached + 100, KvmGuest.Watchdog), "it did not go on");
+        second.WaitForData(0x1234_5678, index: 1);
+        second.Thread.RequestStop();
+        Assert.Equal(VcpuEndReason.Stopped, (await second.End()).Reason);
+    }
+
+    [Fact]
+    public void Vector_registers_are_part_of_a_snapshot()
+    {
+        const int Vector3 = 160 + 3 * 16;
+        const int StateBits = 512;
+        using KvmGuest first = KvmGuest.WithInterrupts();
+        KvmXsave xsave = first.Vcpu.Save([]).Xsave;
+        xsave[Vector3] = 0xa5;
+        xsave[StateBits] |= 2;
+        KvmVcpuState state = first.Vcpu.Save([]);
+        state.Xsave = xsave;
+        first.Vcpu.Restore(state);
+        Assert.Equal(0xa5, first.Vcpu.Save([]).Xsave[Vector3]);
+    }
+
+    [Fact]
+    public async Task A_second_vcpu_is_started_by_the_first()
+    {
+        using KvmGuest guest = KvmGuest.WithInterrupts();
+        using KvmVcpu second = guest.Vm.CreateVcpu(1);
+        Assert.Equal(KvmMpState.Uninitialized, second.GetMpState().State);
+        guest.Assemble(EntryMode.Real, 0x2000, c =>
+        {
+            Label loop = c.CreateLabel();
+            c.mov(ax, (ushort)(KvmGuest.DataAddress >> 4));
+            c.mov(ds, ax);
+            c.mov(__dword_ptr[0], 0x1234_5678);
+            c.Label(ref loop);
+            c.hlt();
+            c.jmp(loop);
+        });
+        guest.Load(EntryMode.Long, c =>
+        {
+            Label loop = c.CreateLabel();
+            c.mov(ebx, 0xfee0_0000);
+            c.mov(__dword_ptr[rbx + 0xf0], 0x1ff);
+            c.mov(__dword_ptr[rbx + 0x310], 1 << 24);
+            c.mov(__dword_ptr[rbx + 0x300], 0x4500);
+            c.mov(__dword_ptr[rbx + 0x310], 1 << 24);
+            c.mov(__dword_ptr[rbx + 0x300], 0x4602);
+            c.Label(ref loop);
+            c.hlt();
+            c.jmp(loop);
+        });
+        TaskCompletionSource<VcpuEnd> end = new();
+        using VcpuThread thread = new(second, guest.Mmio, guest.Port, (_, how) => end.SetResult(how));
+        thread.Start();
+        guest.Start();
+        guest.WaitForData(0x1234_5678);
+        thread.RequestStop();
+        Assert.Equal(VcpuEndReason.Stopped, (await end.Task.WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken)).Reason);
+    }
+
+    [Fact]
+    public async Task A_vcpu_that_waits_to_be_started_can_be_stopped()
+    {
+        using KvmGuest guest = KvmGuest.WithInterrupts();
+        using KvmVcpu second = guest.Vm.CreateVcpu(1);
+        TaskCompletionSource<VcpuEnd> end = new();
+        using VcpuThread thread = new(second, guest.Mmio, guest.Port, (_, how) => end.SetResult(how));
+        thread.Start();
+        thread.RequestStop();
+        Assert.Equal(VcpuEndReason.Stopped, (await end.Task.WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken)).Reason);
+    }
+}
