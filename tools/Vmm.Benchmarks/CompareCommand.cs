@@ -17,18 +17,21 @@ internal static class CompareCommand
         Option<bool> quick = new("--quick") { Description = "Fewer and shorter rounds: for a look, not for a claim." };
         Option<FileInfo?> json = new("--json") { HelpName = "FILE", Description = "Write the measurements to a file." };
         Option<DirectoryInfo?> plot = new("--plot") { HelpName = "DIR", Description = "Draw each group as an SVG file in a directory." };
+        Option<string[]> variants = new("--variant") { HelpName = "NAME", Description = "Only this one beside the baseline, for a profiler; may be given several times." };
         Command command = new("compare", "Run all variants of each group interleaved; print medians and the ratio to the baseline.")
         {
-            suite, quick, json, plot,
+            suite, quick, json, plot, variants,
         };
-        command.SetAction(parsed => Run(
-            parsed.GetRequiredValue(suite), parsed.GetValue(quick) ? Pace.Quick : Pace.Thorough, parsed.GetValue(json), parsed.GetValue(plot)));
+        command.SetAction(parsed =>
+        {
+            Interleaver interleaver = new(parsed.GetValue(quick) ? Pace.Quick : Pace.Thorough, parsed.GetValue(variants) ?? []);
+            return Run(parsed.GetRequiredValue(suite), interleaver, parsed.GetValue(json), parsed.GetValue(plot));
+        });
         return command;
     }
 
-    private static int Run(string suite, Pace pace, FileInfo? json, DirectoryInfo? plot)
+    private static int Run(string suite, Interleaver interleaver, FileInfo? json, DirectoryInfo? plot)
     {
-        Interleaver interleaver = new(pace);
         List<Measurement> all = [];
         plot?.Create();
         foreach (Comparison comparison in Comparisons.InSuite(suite))

@@ -66,7 +66,7 @@ internal sealed unsafe class EpollPoller : IPoller
     {
         ReadyEvent interest = new() { Events = bits, Data = data };
         // SAFETY: the kernel copies one epoll_event from a local.
-        return Libc.EpollCtl(_set, operation, fd, &interest) == 0 ? Errno.None : Libc.LastError;
+        return Libc.EpollCtl(_set, operation, fd, &interest);
     }
 
     private static int Create()

@@ -168,9 +168,8 @@ internal sealed unsafe class IoRingPoller : IPoller
         if (!Interest.IsExclusiveAllowed(bits)) return Errno.Invalid;
         ReadyEvent nothing = default;
         // SAFETY: the kernel copies one epoll_event from a local.
-        int result = Libc.EpollCtl(_probe, Libc.EPOLL_CTL_MOD, fd, &nothing);
-        Debug.Assert(result < 0, "the probing set watches something");
-        Errno errno = Libc.LastError;
+        Errno errno = Libc.EpollCtl(_probe, Libc.EPOLL_CTL_MOD, fd, &nothing);
+        Debug.Assert(errno != Errno.None, "the probing set watches something");
         return errno == Errno.NoEntry ? Errno.None : errno;
     }
 

@@ -7,6 +7,7 @@ public sealed partial class Reactor
 {
     private const int NoThread = 0;
     private const int Forever = -1;
+    private const long NotCounting = -1;
 
     private long _waits;
     private long _events;
@@ -14,7 +15,7 @@ public sealed partial class Reactor
     private long _rebuilds;
     private long _failures;
     private long _allocatedBytes;
-    private long _allocatedAtStart;
+    private long _allocatedAtStart = NotCounting;
     private long _turn;
     private ulong _currentData;
     private Subscription? _selfRemoved;
@@ -28,7 +29,8 @@ public sealed partial class Reactor
     /// <summary>Whether another thread, or a failed handler, asked the loop to end.</summary>
     internal bool StopRequested => _stopRequested;
 
-    private long AllocatedInThisRun => _running ? GC.GetAllocatedBytesForCurrentThread() - _allocatedAtStart : 0;
+    private long AllocatedBytes =>
+        _allocatedBytes + (_allocatedAtStart == NotCounting ? 0 : GC.GetAllocatedBytesForCurrentThread() - _allocatedAtStart);
 
     /// <summary>Events handled, remote calls run and turn work done; the wake-up is no event of anybody.</summary>
     private long Handled => _events - _remote.WakeUps + _remote.CallsRun + _turnWorkDone;
@@ -66,24 +68,35 @@ public sealed partial class Reactor
         if (timeout != Timeout.InfiniteTimeSpan) ArgumentOutOfRangeException.ThrowIfLessThan(timeout, TimeSpan.Zero);
         TakeOver();
         long before = Handled;
-        bool isForever = timeout == Timeout.InfiniteTimeSpan;
-        long waitMs = isForever ? Forever : (long)Math.Min(int.MaxValue, Math.Ceiling(timeout.TotalMilliseconds));
-        long deadline = Environment.TickCount64 + waitMs;
         try
         {
-            do
+            if (timeout == Timeout.InfiniteTimeSpan)
             {
-                Turn((int)waitMs);
-                if (!isForever) waitMs = Math.Max(0, deadline - Environment.TickCount64);
+                do Turn(Forever);
+                while (Handled == before && !_stopRequested);
             }
-            while (Handled == before && waitMs != 0 && !_stopRequested);
+            else
+            {
+                TurnsUntil((long)Math.Min(int.MaxValue, Math.Ceiling(timeout.TotalMilliseconds)), before);
+            }
         }
         finally
         {
-            if (_stopRequested) Stopped(); else CountAllocated();
+            if (_stopRequested) Stopped(); else _running = false;
         }
         _fatal?.Throw();
         return (int)(Handled - before);
+    }
+
+    private void TurnsUntil(long waitMs, long before)
+    {
+        long deadline = Environment.TickCount64 + waitMs;
+        do
+        {
+            Turn((int)waitMs);
+            waitMs = Math.Max(0, deadline - Environment.TickCount64);
+        }
+        while (Handled == before && waitMs != 0 && !_stopRequested);
     }
 
     /// <summary>The first thread that runs the reactor owns it until the run has ended.</summary>
@@ -91,12 +104,14 @@ public sealed partial class Reactor
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         int me = Environment.CurrentManagedThreadId;
-        int runner = Interlocked.CompareExchange(ref _runnerThreadId, me, NoThread);
+        int runner = Volatile.Read(ref _runnerThreadId);
+        if (runner == NoThread) runner = Interlocked.CompareExchange(ref _runnerThreadId, me, NoThread);
         if (_stopRequested && !_running) throw new ReactorStoppedException(Name);
-        if (runner != NoThread && runner != me) throw new InvalidOperationException($"reactor '{Name}' is run by another thread");
+        if (runner != me && runner != NoThread) throw new InvalidOperationException($"reactor '{Name}' is run by another thread");
         ThrowIfInTurn("run the reactor that runs it");
-        Volatile.Write(ref _ownerThreadId, me);
         _running = true;
+        if (runner == me) return;
+        Volatile.Write(ref _ownerThreadId, me);
         _allocatedAtStart = GC.GetAllocatedBytesForCurrentThread();
     }
 
@@ -104,16 +119,12 @@ public sealed partial class Reactor
     private void Stopped()
     {
         _stopRequested = true;
-        CountAllocated();
+        _allocatedBytes = AllocatedBytes;
+        _allocatedAtStart = NotCounting;
+        _running = false;
         _poller.OwnerLeaves();
         _remote.Stop();
         Volatile.Write(ref _ownerThreadId, NoThread);
-    }
-
-    private void CountAllocated()
-    {
-        _allocatedBytes += AllocatedInThisRun;
-        _running = false;
     }
 
     private void RequestStop()

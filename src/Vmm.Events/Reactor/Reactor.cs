@@ -61,7 +61,7 @@ public sealed partial class Reactor : IReactor, IDisposable
         {
             CheckThread();
             return new ReactorStatistics(_waits, _events - _remote.WakeUps, _ghosts, _rebuilds, _failures, _remote.CallsRun, _remote.WakeUps,
-                _allocatedBytes + AllocatedInThisRun);
+                AllocatedBytes);
         }
     }
 

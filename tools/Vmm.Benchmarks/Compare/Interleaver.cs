@@ -17,7 +17,9 @@ internal sealed record Pace(int Rounds, TimeSpan Slice)
 /// Measures the variants of a comparison in turns: a round runs a short slice of each, so that whatever else the machine does meets
 /// all of them alike. The figure of a variant is the median of its slices.
 /// </summary>
-internal sealed class Interleaver(Pace pace)
+/// <param name="pace">How long.</param>
+/// <param name="onlyVariants">Names of the variants to measure beside the baseline; empty for all.</param>
+internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVariants)
 {
     /// <summary>The runtime compiles hot methods anew in the background, twice; it is done when it was quiet for this many warm-ups.</summary>
     private const int QuietWarmUps = 4;
@@ -30,11 +32,13 @@ internal sealed class Interleaver(Pace pace)
     /// <summary>Measures every size of a comparison.</summary>
     internal IEnumerable<Measurement> Measure(Comparison comparison)
     {
-        WarmUp(comparison);
+        IReadOnlyList<Variant> variants =
+            [.. comparison.Variants.Where((variant, i) => i == 0 || onlyVariants.Count == 0 || onlyVariants.Contains(variant.Name))];
+        WarmUp(variants, comparison.Sizes.Min());
         foreach (int n in comparison.Sizes)
         {
-            bool allFit = (long)comparison.DescriptorsFor(n) * comparison.Variants.Count + SpareDescriptors < DescriptorLimit();
-            IReadOnlyList<Track> tracks = [.. comparison.Variants.Select(variant => new Track(variant, n, isResident: allFit))];
+            bool allFit = (long)comparison.DescriptorsFor(n) * variants.Count + SpareDescriptors < DescriptorLimit();
+            IReadOnlyList<Track> tracks = [.. variants.Select(variant => new Track(variant, n, isResident: allFit))];
             try
             {
                 foreach (Track track in tracks) track.Calibrate(pace.Slice);
@@ -50,14 +54,13 @@ internal sealed class Interleaver(Pace pace)
         }
     }
 
-    private void WarmUp(Comparison comparison)
+    private void WarmUp(IReadOnlyList<Variant> variants, int smallest)
     {
-        int smallest = comparison.Sizes.Min();
         long compiled = 0;
         int quiet = 0;
         for (int i = 0; i < WarmUpsMax && quiet < QuietWarmUps; i++)
         {
-            foreach (Variant variant in comparison.Variants)
+            foreach (Variant variant in variants)
             {
                 using Track track = new(variant, smallest, isResident: false);
                 track.Calibrate(pace.Slice);
@@ -111,7 +114,8 @@ internal sealed class Interleaver(Pace pace)
             contender.Run(quantum);
             while (true)
             {
-                TimeSpan took = Time(contender);
+                // The best of a few: one that was interrupted would make us believe that so few operations fill a slice.
+                TimeSpan took = Enumerable.Range(0, 3).Min(_ => Time(contender));
                 if (took >= slice / 2) break;
                 double factor = Math.Clamp(slice / (took + TimeSpan.FromTicks(1)), 1.5, 10);
                 _operations = Math.Max(_operations + quantum, (long)(_operations * factor) / quantum * quantum);
