@@ -155,6 +155,7 @@ internal sealed unsafe class IoUringQueue : IDisposable
     /// </summary>
     internal void SetSignalling(bool isOn)
     {
+        // SAFETY: the flags lie in the mapped ring.
         Volatile.Write(ref *_cqFlags, isOn ? 0 : FlagEventFdDisabled);
         if (isOn) Interlocked.MemoryBarrier();
     }
