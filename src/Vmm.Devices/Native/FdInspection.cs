@@ -14,8 +14,8 @@ internal static unsafe partial class FdInspection
     private const int O_ACCMODE = 3;
     private const int O_RDWR = 2;
     private const int O_PATH = 0x200000;
-    private const uint S_IFMT = 0xF000;
-    private const uint S_IFREG = 0x8000;
+    private const uint FileTypeMask = 0xF000;
+    private const uint RegularFile = 0x8000;
     private const int LinkBytesMax = 64;
 
     /// <summary>Whether it is an eventfd: the only thing a write of a counter to which always wakes, and neither blocks for ever nor kills.</summary>
@@ -38,7 +38,7 @@ internal static unsafe partial class FdInspection
         int flags = MemoryCalls.Fcntl(fd, F_GETFL, 0);
         // A descriptor opened with O_PATH names a file without giving access to it; fstat(2) answers for it all the same.
         if (flags < 0 || (flags & O_PATH) != 0 || (flags & O_ACCMODE) != O_RDWR) return false;
-        return MemoryCalls.Stat(fd, out FileStatus status) == Errno.None && (status.Mode & S_IFMT) == S_IFREG;
+        return MemoryCalls.Stat(fd, out FileStatus status) == Errno.None && (status.Mode & FileTypeMask) == RegularFile;
     }
 
     /// <summary>Whether nobody can cut it short any more: a mapping of it never faults within its size.</summary>

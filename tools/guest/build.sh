@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Builds a small Linux guest from Debian's packages: OUTPUT/vmlinuz and OUTPUT/initramfs.gz. Packages are kept in OUTPUT/packages; nothing is
+# built again while this directory is older than the result.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+output=${1:?usage: tools/guest/build.sh OUTPUT}
+mkdir -p "$output/packages"
+output=$(cd "$output" && pwd)
+
+if [ -f "$output/initramfs.gz" ] && [ -z "$(find "$here" -newer "$output/initramfs.gz" -type f)" ]; then exit 0; fi
+
+kernel=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-.*-cloud-amd64\).*/\1/p' | head -n 1)
+[ -n "$kernel" ] || { echo "no linux-image-cloud-amd64 in the package lists: run apt-get update" >&2; exit 1; }
+# mke2fs and the libraries it loads; the rest of user space is busybox and our own programs.
+packages=("$kernel" busybox-static e2fsprogs libext2fs2 libcom-err2 libblkid1 libuuid1 libc6)
+missing=()
+for package in "${packages[@]}"; do
+  compgen -G "$output/packages/${package}_*.deb" >/dev/null || missing+=("$package")
+done
+# apt fetches as a user of its own where it runs as root: let that user write there.
+if [ "${#missing[@]}" -gt 0 ]; then
+  [ "$(id -u)" -ne 0 ] || chmod a+rwx "$output/packages"
+  (cd "$output/packages" && apt-get download -qq "${missing[@]}")
+fi
+
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+for package in "${packages[@]}"; do dpkg-deb -x "$output/packages/${package}"_*.deb "$root/debian"; done
+
+guest=$root/guest
+mkdir -p "$guest"/{bin,sbin,dev,proc,sys,tmp,mnt,modules,etc,lib/x86_64-linux-gnu,lib64,tests}
+cp "$root/debian/bin/busybox" "$guest/bin/"
+cp "$root/debian/sbin/mke2fs" "$guest/sbin/"
+for library in libext2fs.so.2 libcom_err.so.2 libblkid.so.1 libuuid.so.1 libe2p.so.2 libc.so.6; do
+  cp -L "$(find "$root/debian" -name "$library" | head -n 1)" "$guest/lib/x86_64-linux-gnu/"
+done
+cp -L "$(find "$root/debian" -name 'ld-linux-x86-64.so.2' | head -n 1)" "$guest/lib64/"
+printf '[defaults]\n' >"$guest/etc/mke2fs.conf"
+# In the order they need each other; a module that this kernel has built in is not there.
+for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk rng-core virtio-rng failover net_failover virtio_net \
+  vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport; do
+  file=$(find "$root/debian/lib/modules" -name "$module.ko" | head -n 1)
+  [ -z "$file" ] || { cp "$file" "$guest/modules/"; echo "$module" >>"$guest/modules/order"; }
+done
+for program in "$here"/programs/*.c; do
+  cc -O2 -Wall -static -o "$guest/bin/$(basename "$program" .c)" "$program"
+done
+install -m 755 "$here/init" "$guest/init"
+install -m 755 "$here"/tests/*.sh "$guest/tests/"
+
+cp "$root/debian"/boot/vmlinuz-* "$output/vmlinuz"
+(cd "$guest" && find . | cpio --quiet -o -H newc | gzip -1) >"$output/initramfs.gz.new"
+mv "$output/initramfs.gz.new" "$output/initramfs.gz"

@@ -1,0 +1,102 @@
+using System.CommandLine;
+using System.Runtime.InteropServices;
+using Microsoft.Extensions.Logging;
+using Vmm.Devices;
+using Vmm.Devices.VhostUser;
+
+namespace Vmm.Tool;
+
+/// <summary><c>vmm serve</c>: devices for guests that run elsewhere, over vhost-user.</summary>
+internal static class ServeCommand
+{
+    /// <summary>Entries of a disk's queues: what QEMU asks for by default, and what the longest request is told to fit.</summary>
+    private const ushort DiskQueueSize = 128;
+
+    internal static Command Create()
+    {
+        Option<string[]> disks = new("--blk")
+        {
+            HelpName = "path=F,socket=S[,queues=N][,ro]",
+            Description = "A disk: a raw image, served at a socket. May be given several times.",
+        };
+        Option<int> reactors = Parsing.Number("--reactors", "N", "Threads that serve devices and queues, dealt out in turn", 1, VhostUserServerOptions.ReactorsMax, standard: 1);
+        Option<string?> cpus = new("--cpus") { HelpName = "A[,B…]", Description = "Processors the reactors are kept on, one for each." };
+        Option<bool> requireSealed = new("--require-sealed") { Description = "Refuse guest memory that its owner could cut short, which would end this process." };
+
+        Command command = new("serve", "Serve devices to guests of QEMU, cloud-hypervisor or crosvm, over vhost-user sockets, until SIGTERM.")
+        {
+            disks, reactors, cpus, requireSealed,
+        };
+        command.SetAction((parsed, stop) =>
+        {
+            List<ServedDevice> devices = [.. (parsed.GetValue(disks) ?? []).Select(Disk)];
+            if (devices.Count == 0) throw new UsageException("nothing to serve: give at least one --blk (see 'vmm serve --help')");
+            VhostUserServerOptions options = new()
+            {
+                Reactors = parsed.GetValue(reactors),
+                Cpus = Cpus(parsed.GetValue(cpus), parsed.GetValue(reactors)),
+                RequireSealed = parsed.GetValue(requireSealed),
+                Logger = new StandardErrorLogger("vmm"),
+            };
+            return ServeAsync(devices, options);
+        });
+        return command;
+    }
+
+    private static async Task<int> ServeAsync(List<ServedDevice> devices, VhostUserServerOptions options)
+    {
+        TaskCompletionSource stop = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        void OnSignal(PosixSignalContext context)
+        {
+            context.Cancel = true;
+            stop.TrySetResult();
+        }
+        using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, OnSignal);
+        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal);
+
+        using VhostUserServer server = new(options);
+        foreach (ServedDevice device in devices) server.Add(device.Open(), device.Socket);
+        server.Start();
+        foreach (ServedDevice device in devices) Console.WriteLine($"listening {device.Kind} {device.Socket}");
+        ServiceNotification.Ready();
+        Task ended = await Task.WhenAny(stop.Task, server.Failed);
+        ServiceNotification.Stopping();
+        await ended;
+        return ExitCode.Success;
+    }
+
+    private static ServedDevice Disk(string text, int index)
+    {
+        DeviceArgument argument = DeviceArgument.Parse("--blk", text, ["path", "socket", "queues"], "ro");
+        string path = argument.Required("path");
+        bool readOnly = argument.Has("ro");
+        BlockDeviceOptions options = new() { Queues = argument.Number("queues", 1, BlockDeviceOptions.QueuesMax, standard: 1), QueueSize = DiskQueueSize };
+        return new ServedDevice("blk", argument.Required("socket"), () => new BlockDevice($"blk{index}", RawImage.Open(path, readOnly), options));
+    }
+
+    private static int[] Cpus(string? text, int reactors)
+    {
+        if (text is null) return [];
+        string[] parts = text.Split(',');
+        if (parts.Length > reactors) throw new UsageException($"--cpus '{text}': {parts.Length} processors for {reactors} reactors, give at most one for each");
+        return [.. parts.Select(part => int.TryParse(part, out int cpu) && cpu is >= 0 and < 1024
+            ? cpu
+            : throw new UsageException($"--cpus '{part}': give the number of a processor"))];
+    }
+
+    /// <summary>What one option asked for. Devices are opened after every option was understood.</summary>
+    private sealed record ServedDevice(string Kind, string Socket, Func<VirtioDevice> Open);
+}
+
+/// <summary>Says what happened on standard error, one line each: standard output is for what was asked for.</summary>
+internal sealed class StandardErrorLogger(string prefix) : ILogger
+{
+    public IDisposable? BeginScope<TState>(TState state) where TState : notnull => null;
+
+    public bool IsEnabled(LogLevel logLevel) => logLevel >= LogLevel.Information;
+
+    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+    {
+        if (IsEnabled(logLevel)) Console.Error.WriteLine(exception is null ? $"{prefix}: {formatter(state, exception)}" : $"{prefix}: {formatter(state, exception)}: {exception}");
+    }
+}
