@@ -5,10 +5,13 @@ cd "$(dirname "$0")/.."
 
 need=()
 command -v cc >/dev/null || need+=(gcc libc6-dev)
+# The guest of tests/Vmm.EndToEnd: QEMU, and what tools/guest/build.sh packs an initramfs with.
+command -v qemu-system-x86_64 >/dev/null || need+=(qemu-system-x86)
+command -v cpio >/dev/null || need+=(cpio)
 if [ "${#need[@]}" -gt 0 ]; then
   sudo=""; [ "$(id -u)" -eq 0 ] || sudo=sudo
   $sudo apt-get update -qq
-  $sudo apt-get install -y -qq "${need[@]}" >/dev/null
+  $sudo apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
 fi
 
 dotnet build vmm.sln -c Release -v quiet --nologo

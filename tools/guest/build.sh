@@ -9,7 +9,9 @@ output=$(cd "$output" && pwd)
 
 if [ -f "$output/initramfs.gz" ] && [ -z "$(find "$here" -newer "$output/initramfs.gz" -type f)" ]; then exit 0; fi
 
-kernel=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-.*-cloud-amd64\).*/\1/p' | head -n 1)
+find_kernel() { apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-.*-cloud-amd64\).*/\1/p' | head -n 1; }
+kernel=$(find_kernel)
+if [ -z "$kernel" ] && [ "$(id -u)" -eq 0 ]; then apt-get update -qq && kernel=$(find_kernel); fi
 [ -n "$kernel" ] || { echo "no linux-image-cloud-amd64 in the package lists: run apt-get update" >&2; exit 1; }
 # mke2fs and the libraries it loads; the rest of user space is busybox and our own programs.
 packages=("$kernel" busybox-static e2fsprogs libext2fs2 libcom-err2 libblkid1 libuuid1 libc6)

@@ -1,0 +1,69 @@
+using System.Diagnostics;
+
+namespace Vmm.EndToEnd;
+
+/// <summary>
+/// A stock Debian kernel in QEMU (TCG: it runs wherever these tests do), whose devices are behind our sockets. Built once, by tools/guest/build.sh.
+/// </summary>
+internal sealed class QemuGuest : IDisposable
+{
+    private const string Qemu = "/usr/bin/qemu-system-x86_64";
+    private static readonly TimeSpan Watchdog = TimeSpan.FromMinutes(5);
+    private static readonly Lazy<string> Image = new(Build);
+
+    private readonly Process _process;
+    private readonly Task<string> _console;
+    private readonly Task<string> _error;
+
+    /// <param name="tests">Scripts of tools/guest/tests to run, in order.</param>
+    /// <param name="processors">Virtual CPUs.</param>
+    /// <param name="devices">Arguments for QEMU: a chardev and a device for each socket.</param>
+    internal QemuGuest(string tests, int processors, params string[] devices)
+    {
+        string[] machine =
+        [
+            "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", "-machine", "q35,accel=tcg", "-m", "256", "-smp", $"{processors}",
+            "-object", "memory-backend-memfd,id=memory,size=256M,share=on", "-numa", "node,memdev=memory",
+            "-kernel", Path.Combine(Image.Value, "vmlinuz"), "-initrd", Path.Combine(Image.Value, "initramfs.gz"),
+            "-append", $"console=ttyS0 quiet panic=-1 vmm.tests={tests}",
+        ];
+        _process = Process.Start(new ProcessStartInfo(Qemu, [.. machine, .. devices]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        _console = _process.StandardOutput.ReadToEndAsync();
+        _error = _process.StandardError.ReadToEndAsync();
+    }
+
+    /// <summary>A real guest is part of what the tests show: where QEMU is missing, tools/test.sh installs it.</summary>
+    internal static void SkipIfMissing() => Assert.SkipUnless(File.Exists(Qemu), $"{Qemu} is not there: tools/test.sh installs it");
+
+    /// <summary>A disk behind a socket.</summary>
+    internal static string[] Disk(string socket, int queues) =>
+    [
+        "-chardev", $"socket,id=disk{queues},path={socket}", "-device", $"vhost-user-blk-pci,chardev=disk{queues},num-queues={queues}",
+    ];
+
+    /// <summary>Waits until the guest powered off.</summary>
+    /// <returns>What it said on its console, line by line.</returns>
+    internal string[] WaitForPowerOff()
+    {
+        if (!_process.WaitForExit(Watchdog)) _process.Kill();
+        string console = _console.Result;
+        Assert.True(_process.ExitCode == 0, $"QEMU ended with {_process.ExitCode}.\nconsole: {console}\nstderr: {_error.Result}");
+        return console.Split('\n', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+    }
+
+    public void Dispose()
+    {
+        if (!_process.HasExited) _process.Kill();
+        _process.Dispose();
+    }
+
+    private static string Build()
+    {
+        string output = Repository.PathOf("artifacts/guest");
+        using Process build = Process.Start(new ProcessStartInfo(Repository.PathOf("tools/guest/build.sh"), [output]) { RedirectStandardError = true })!;
+        string error = build.StandardError.ReadToEnd();
+        build.WaitForExit();
+        Assert.True(build.ExitCode == 0, $"tools/guest/build.sh failed: {error}");
+        return output;
+    }
+}

@@ -1,0 +1,86 @@
+namespace Vmm.EndToEnd;
+
+/// <summary><c>vmm serve</c> and a stock Linux guest in QEMU, everything verified from both sides.</summary>
+public sealed class ServeTests
+{
+    private const long MiB = 1 << 20;
+
+    [Theory]
+    [InlineData(1, 1)]
+    [InlineData(4, 2)]
+    public void A_linux_guest_uses_a_disk_and_both_sides_agree(int queues, int reactors)
+    {
+        QemuGuest.SkipIfMissing();
+        using ScratchDirectory scratch = new();
+        string image = scratch.CreateImage("disk.img", 32 * MiB);
+        string socket = scratch.PathOf("disk.sock");
+        string before = ScratchDirectory.Sha256(image);
+        using VmmProcess vmm = new("serve", "--blk", $"path={image},socket={socket},queues={queues}", "--reactors", $"{reactors}");
+        vmm.WaitFor($"listening blk {socket}");
+
+        using QemuGuest guest = new("blk", processors: queues, QemuGuest.Disk(socket, queues));
+        string[] console = guest.WaitForPowerOff();
+        Assert.Contains($"vmm-disk vda sectors {32 * MiB / 512} queues {queues} read-only 0", console);
+        Assert.Contains($"vmm-disk vda sha256 {before}", console);
+        Assert.Contains("vmm-test blk passed", console);
+        Assert.Contains("vmm-log clean", console);
+        Assert.Contains($"vmm-disk vda sha256-after {ScratchDirectory.Sha256(image)}", console);
+
+        Stop(vmm, socket);
+    }
+
+    [Fact]
+    public void A_read_only_disk_stays_as_it_is()
+    {
+        QemuGuest.SkipIfMissing();
+        using ScratchDirectory scratch = new();
+        string image = scratch.CreateImage("disk.img", 8 * MiB);
+        string socket = scratch.PathOf("disk.sock");
+        string before = ScratchDirectory.Sha256(image);
+        using VmmProcess vmm = new("serve", "--blk", $"path={image},socket={socket},ro");
+        vmm.WaitFor($"listening blk {socket}");
+
+        using QemuGuest guest = new("blk", processors: 1, QemuGuest.Disk(socket, queues: 1));
+        string[] console = guest.WaitForPowerOff();
+        Assert.Contains($"vmm-disk vda sectors {8 * MiB / 512} queues 1 read-only 1", console);
+        Assert.Contains("vmm-test blk passed", console);
+        Assert.Equal(before, ScratchDirectory.Sha256(image));
+
+        Stop(vmm, socket);
+    }
+
+    [Fact]
+    public void A_socket_somebody_listens_on_is_refused_in_a_sentence()
+    {
+        using ScratchDirectory scratch = new();
+        string image = scratch.CreateImage("a.img", MiB), other = scratch.CreateImage("b.img", MiB);
+        string socket = scratch.PathOf("s");
+        using VmmProcess first = new("serve", "--blk", $"path={image},socket={socket}");
+        first.WaitFor("listening");
+        VmmResult second = VmmProcess.Run("serve", "--blk", $"path={other},socket={socket}");
+        Assert.Equal(1, second.ExitCode);
+        Assert.Contains("another process listens there", second.Error);
+        Stop(first, socket);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("path=/tmp/x")]
+    [InlineData("path=/tmp/x,socket=/tmp/s,queues=0")]
+    [InlineData("path=/tmp/x,socket=/tmp/s,colour=red")]
+    public void A_disk_that_makes_no_sense_is_a_usage_error(string disk)
+    {
+        VmmResult result = VmmProcess.Run("serve", "--blk", disk);
+        Assert.Equal(2, result.ExitCode);
+        Assert.StartsWith("vmm: ", result.Error);
+    }
+
+    private static void Stop(VmmProcess vmm, string socket)
+    {
+        vmm.Signal("TERM");
+        VmmResult result = vmm.WaitForExit();
+        Assert.Equal(0, result.ExitCode);
+        Assert.False(File.Exists(socket));
+        Assert.DoesNotContain("   at ", result.Error);
+    }
+}
