@@ -41,9 +41,13 @@ public sealed partial class Reactor
     /// </summary>
     /// <exception cref="InvalidOperationException">It runs already, or a handler asked for it.</exception>
     /// <exception cref="ReactorStoppedException">It was run to its end before.</exception>
-    public void Run(CancellationToken stop = default)
+    public void Run(CancellationToken stop = default) => Run(began: null, stop);
+
+    /// <summary>As <see cref="Run(CancellationToken)"/>, and says when the calling thread owns the reactor.</summary>
+    internal void Run(Action? began, CancellationToken stop)
     {
         TakeOver();
+        began?.Invoke();
         try
         {
             using CancellationTokenRegistration registration = stop.UnsafeRegister(static reactor => ((Reactor)reactor!).RequestStop(), this);

@@ -1,3 +1,5 @@
+using Vmm.Events.Native;
+
 namespace Vmm.Events;
 
 /// <summary>What happens when a handler throws.</summary>
@@ -44,6 +46,9 @@ public sealed record ReactorOptions
     /// <summary>Most events taken by one wait. Bounds the batch, and so the memory for it: 12 bytes each.</summary>
     public int EventsPerWaitMax { get; init; } = 1024;
 
+    /// <summary>The CPU, from 0, that the thread of a <see cref="ReactorThread"/> runs on; null leaves it to the scheduler.</summary>
+    public int? Cpu { get; init; }
+
     internal void Validate()
     {
         ArgumentException.ThrowIfNullOrEmpty(Name);
@@ -52,5 +57,8 @@ public sealed record ReactorOptions
         if (!Enum.IsDefined(Poller)) throw new ArgumentOutOfRangeException(nameof(Poller), Poller, "there is no such poller");
         ArgumentOutOfRangeException.ThrowIfLessThan(RemoteCallsPerTurnMax, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(EventsPerWaitMax, 1);
+        if (Cpu is not { } cpu) return;
+        ArgumentOutOfRangeException.ThrowIfNegative(cpu, nameof(Cpu));
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(cpu, Libc.CpusMax, nameof(Cpu));
     }
 }

@@ -114,6 +114,53 @@ public sealed class RemoteEndpoint
         return call.WaitAsync(timeout, cancellation);
     }
 
+    /// <summary>
+    /// Hands every source of a subscriber from this reactor to another. No event is lost: what happens in between is reported by the other
+    /// reactor, and an edge-triggered source may hear of an event once more than it happened. Its handlers run on one of the two threads at a time.
+    /// </summary>
+    /// <param name="subscriber">Registered in this endpoint's reactor.</param>
+    /// <param name="destination">The other reactor.</param>
+    /// <returns>Ends when the other reactor watches them.</returns>
+    /// <exception cref="InvalidOperationException">A source is not registered in this reactor.</exception>
+    /// <exception cref="KernelException">The other reactor could not watch one of them: this one goes on with all.</exception>
+    /// <exception cref="ReactorStoppedException">
+    /// One of the reactors stopped. If it is the other, this one goes on with all; if it is both, the descriptors are closed.
+    /// </exception>
+    public async Task HandOverAsync(Subscriber subscriber, RemoteEndpoint destination)
+    {
+        ArgumentNullException.ThrowIfNull(subscriber);
+        ArgumentNullException.ThrowIfNull(destination);
+        HandedOver parcel = await InvokeAsync(_ => _reactor.GiveAway(subscriber)).ConfigureAwait(false);
+        try
+        {
+            await destination.TakeInAsync(parcel).ConfigureAwait(false);
+        }
+        catch (Exception)
+        {
+            await TakeBackAsync(parcel).ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    private Task TakeInAsync(HandedOver parcel) => InvokeAsync(_ =>
+    {
+        _reactor.TakeIn(parcel);
+        return true;
+    });
+
+    private async Task TakeBackAsync(HandedOver parcel)
+    {
+        try
+        {
+            await TakeInAsync(parcel).ConfigureAwait(false);
+        }
+        catch (Exception)
+        {
+            // Nobody is left to watch them; the reason that the caller gets is the first one.
+            parcel.Close();
+        }
+    }
+
     /// <summary>Runs at most <paramref name="callsMax"/> calls, on the reactor's thread.</summary>
     internal int RunCalls(int callsMax)
     {

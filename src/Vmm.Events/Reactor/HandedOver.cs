@@ -1,0 +1,11 @@
+namespace Vmm.Events;
+
+/// <summary>The sources of a subscriber on their way from one reactor to another.</summary>
+internal sealed record HandedOver(Subscription[] Sources, bool[] IsDisarmed)
+{
+    /// <summary>No reactor is left to take them.</summary>
+    internal void Close()
+    {
+        foreach (Subscription source in Sources) source.Handle.Dispose();
+    }
+}
