@@ -10,23 +10,14 @@ public sealed class SerialBackendTests : IDisposable
 
     private readonly Reactor _reactor = new();
     private readonly Uart16550 _uart = new(new NoInterrupt());
-    private readonly Socket _host;
+    private readonly SocketPair _pair = new();
     private readonly OwnedFd _line;
+    private readonly Socket _host;
 
     public SerialBackendTests()
     {
-        using Socket listener = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        string path = Path.Combine(Path.GetTempPath(), $"serial-{Guid.NewGuid():N}");
-        listener.Bind(new UnixDomainSocketEndPoint(path));
-        listener.Listen();
-        _host = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        _host.Connect(new UnixDomainSocketEndPoint(path));
-        File.Delete(path);
-        using Socket line = listener.Accept();
-        line.Blocking = false;
-        using OwnedFd borrowed = new((int)line.SafeHandle.DangerousGetHandle());
-        _line = borrowed.Duplicate();
-        borrowed.SetHandleAsInvalid();
+        _line = _pair.TakeFd();
+        _host = _pair.Host;
     }
 
     [Fact]
@@ -176,7 +167,7 @@ public sealed class SerialBackendTests : IDisposable
     public void Dispose()
     {
         _reactor.Dispose();
-        _host.Dispose();
+        _pair.Dispose();
         _line.Dispose();
     }
 

@@ -36,5 +36,16 @@ internal sealed class GuestPages
     internal ulong DataOf(int cpu) => _dataStart + (ulong)cpu * DataBytes;
 
     /// <summary>Takes memory for one queue, to be handed out by the queue.</summary>
-    internal GuestAllocator TakeForQueue(uint bytes) => new(_kernel.Allocate(bytes), bytes);
+    /// <returns>Null if there is not enough left.</returns>
+    internal GuestAllocator? TakeForQueue(uint bytes)
+    {
+        try
+        {
+            return new GuestAllocator(_kernel.Allocate(bytes), bytes);
+        }
+        catch (InvalidOperationException)
+        {
+            return null;
+        }
+    }
 }

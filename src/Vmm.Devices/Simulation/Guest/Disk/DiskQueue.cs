@@ -8,11 +8,11 @@ namespace Vmm.Devices.Simulation;
 /// </summary>
 internal sealed class DiskQueue
 {
-    /// <summary>Guest memory for a queue: ring, indirect tables, and the requests of the CPUs that share it.</summary>
-    internal const uint GuestBytes = 128 * 1024;
-
-    /// <summary>Entries of the ring at most; what fits into <see cref="GuestBytes"/>.</summary>
+    /// <summary>Entries of the ring at most.</summary>
     internal const ushort SizeMax = 128;
+
+    /// <summary>Guest memory for the ring, page by page, and an indirect table of four descriptors for each entry.</summary>
+    internal const uint GuestBytes = 3 * 4096 + SizeMax * 4 * 16;
 
     private readonly Lock _lock = new();
     private readonly DriverQueue _ring;

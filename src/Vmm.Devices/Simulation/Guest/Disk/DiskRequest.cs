@@ -3,8 +3,8 @@ namespace Vmm.Devices.Simulation;
 /// <summary>A request of one CPU, made once and used again and again. Its header and status are in guest memory.</summary>
 internal sealed class DiskRequest(int cpu, ulong headerAddress, ulong dataAddress)
 {
-    /// <summary>Guest memory of a request beside its data: header, one discard segment, status.</summary>
-    internal const uint GuestBytes = BlockProtocol.HeaderLength + BlockProtocol.SegmentLength + BlockProtocol.StatusLength;
+    /// <summary>Guest memory of a request beside its data: header, one discard segment, status; rounded up to a power of two.</summary>
+    internal const uint GuestBytes = 64;
 
     private volatile bool _done = true;
 

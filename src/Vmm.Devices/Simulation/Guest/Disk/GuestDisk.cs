@@ -53,7 +53,8 @@ internal sealed partial class GuestDisk(GuestTransport transport, string name) :
         {
             ushort sizeMax = await Transport.QueueSizeMax(i);
             if (sizeMax == 0) return $"the device has no queue {i} of the {offered} it promises";
-            await StartQueue(kernel, i, Math.Min(sizeMax, DiskQueue.SizeMax), SizeMaxOf(config));
+            if (!await StartQueue(kernel, i, Math.Min(sizeMax, DiskQueue.SizeMax), SizeMaxOf(config)))
+                return $"not enough guest memory for its {_queues.Length} queues";
         }
         await Transport.SetStatus(DeviceStatus.DriverOk);
         return null;
@@ -75,10 +76,11 @@ internal sealed partial class GuestDisk(GuestTransport transport, string name) :
         ? BinaryPrimitives.ReadUInt32LittleEndian(config.AsSpan(BlockProtocol.ConfigSizeMax)) & ~(uint)(BlockProtocol.SectorSize - 1)
         : uint.MaxValue;
 
-    private async ValueTask StartQueue(KernelCpu kernel, int index, ushort size, uint bufferBytesMax)
+    private async ValueTask<bool> StartQueue(KernelCpu kernel, int index, ushort size, uint bufferBytesMax)
     {
         GuestPages pages = kernel.Kernel.Pages;
-        GuestAllocator allocator = pages.TakeForQueue(DiskQueue.GuestBytes);
+        uint sharers = (uint)(kernel.Kernel.CpuCount + _queues.Length - 1) / (uint)_queues.Length;
+        if (pages.TakeForQueue(DiskQueue.GuestBytes + sharers * DepthMax * DiskRequest.GuestBytes) is not { } allocator) return false;
         DriverQueue ring = DriverQueue.Create(kernel.Cpu.Memory, allocator, size, Transport.Features);
         DiskQueue queue = new(index, ring, kernel.Kernel.CpuCount);
         _queues[index] = queue;
@@ -95,6 +97,7 @@ internal sealed partial class GuestDisk(GuestTransport transport, string name) :
                 new DiskRequest(cpu, allocator.Allocate(DiskRequest.GuestBytes), data + (ulong)i * piece))];
         }
         await Transport.StartQueue(index, ring);
+        return true;
     }
 
     private DiskQueue QueueOf(KernelCpu kernel) => _queues[kernel.Index % _queues.Length];
