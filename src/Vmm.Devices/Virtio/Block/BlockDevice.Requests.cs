@@ -26,7 +26,7 @@ public sealed partial class BlockDevice
             _device = device;
             _requests = requests;
             _limits = limits;
-            _engine = device._backend.CreateEngine(reactor, requests.Publish);
+            _engine = device.Backend.CreateEngine(reactor, requests.Publish);
         }
 
         public void Dispose() => _engine.Dispose();
@@ -77,5 +77,5 @@ public sealed partial class BlockDevice
         BlockOperationKind.Flush => "cannot flush the disk",
         BlockOperationKind.Discard => "cannot discard blocks of the disk",
         _ => "cannot write zeroes to the disk",
-    }, _backend.Description);
+    }, Backend.Description);
 }

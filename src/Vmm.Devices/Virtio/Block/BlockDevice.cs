@@ -37,7 +37,6 @@ public sealed partial class BlockDevice : VirtioDevice
     private const uint SegmentBytesMax = 1 << 20;
     private const int SegmentsBesideData = 2; // header and status
 
-    private readonly IBlockBackend _backend;
     private readonly byte[] _serial = new byte[BlockProtocol.IdLength];
     private readonly BlockQueue?[] _serving;
     private BlockLimits? _limits;
@@ -53,7 +52,7 @@ public sealed partial class BlockDevice : VirtioDevice
         ArgumentNullException.ThrowIfNull(backend);
         options ??= new BlockDeviceOptions();
         options.Validate(name);
-        _backend = backend;
+        Backend = backend;
         _serving = new BlockQueue?[options.Queues];
         byte[] serial = Encoding.UTF8.GetBytes(options.Serial ?? name);
         serial.AsSpan(0, Math.Min(serial.Length, _serial.Length)).CopyTo(_serial);
@@ -61,11 +60,14 @@ public sealed partial class BlockDevice : VirtioDevice
         Config.Update(0, Configuration(options));
     }
 
+    /// <summary>Where the sectors are.</summary>
+    public IBlockBackend Backend { get; }
+
     /// <inheritdoc/>
     public override ulong Features =>
         BlockProtocol.FeatureSizeMax | BlockProtocol.FeatureSegMax | BlockProtocol.FeatureBlockSize | BlockProtocol.FeatureFlush
         | (_serving.Length > 1 ? BlockProtocol.FeatureMultiQueue : 0)
-        | (_backend.IsReadOnly ? BlockProtocol.FeatureReadOnly : BlockProtocol.FeatureDiscard | BlockProtocol.FeatureWriteZeroes);
+        | (Backend.IsReadOnly ? BlockProtocol.FeatureReadOnly : BlockProtocol.FeatureDiscard | BlockProtocol.FeatureWriteZeroes);
 
     /// <inheritdoc/>
     public override bool QueuesAreIndependent => true;
@@ -76,8 +78,8 @@ public sealed partial class BlockDevice : VirtioDevice
         ArgumentNullException.ThrowIfNull(activation);
         _limits = new BlockLimits
         {
-            CapacitySectors = _backend.CapacityBytes / BlockProtocol.SectorSize,
-            IsReadOnly = _backend.IsReadOnly,
+            CapacitySectors = Backend.CapacityBytes / BlockProtocol.SectorSize,
+            IsReadOnly = Backend.IsReadOnly,
             Features = activation.Features,
             Serial = _serial,
         };
@@ -101,7 +103,7 @@ public sealed partial class BlockDevice : VirtioDevice
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
-        if (disposing) _backend.Dispose();
+        if (disposing) Backend.Dispose();
         base.Dispose(disposing);
     }
 
@@ -110,12 +112,12 @@ public sealed partial class BlockDevice : VirtioDevice
         byte[] config = new byte[BlockProtocol.ConfigLength];
         void Put32(int offset, uint value) => BinaryPrimitives.WriteUInt32LittleEndian(config.AsSpan(offset), value);
 
-        BinaryPrimitives.WriteUInt64LittleEndian(config.AsSpan(BlockProtocol.ConfigCapacity), _backend.CapacityBytes / BlockProtocol.SectorSize);
+        BinaryPrimitives.WriteUInt64LittleEndian(config.AsSpan(BlockProtocol.ConfigCapacity), Backend.CapacityBytes / BlockProtocol.SectorSize);
         Put32(BlockProtocol.ConfigSizeMax, SegmentBytesMax);
         Put32(BlockProtocol.ConfigSegMax, (uint)options.QueueSize - SegmentsBesideData);
         Put32(BlockProtocol.ConfigBlockSize, BlockProtocol.SectorSize);
         BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(BlockProtocol.ConfigQueues), (ushort)options.Queues);
-        if (_backend.IsReadOnly) return config;
+        if (Backend.IsReadOnly) return config;
         Put32(BlockProtocol.ConfigDiscardSectorsMax, BlockRequest.DiscardSectorsMax);
         Put32(BlockProtocol.ConfigDiscardSegmentsMax, BlockRequest.SegmentsMax);
         Put32(BlockProtocol.ConfigDiscardAlignment, 1);

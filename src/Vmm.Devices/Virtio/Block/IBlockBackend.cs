@@ -11,6 +11,9 @@ public interface IBlockBackend : IDisposable
     /// <summary>Bytes it holds, a multiple of 512.</summary>
     ulong CapacityBytes { get; }
 
+    /// <summary>The host's file behind it, so that no two disks share one; null if there is none.</summary>
+    FileIdentity? Identity => null;
+
     /// <summary>Whether it takes no writes.</summary>
     bool IsReadOnly { get; }
 

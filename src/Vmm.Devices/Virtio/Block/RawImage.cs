@@ -33,8 +33,8 @@ public sealed class RawImage : IBlockBackend
     /// <inheritdoc/>
     public bool IsReadOnly { get; }
 
-    /// <summary>Which file it is, whatever the path says.</summary>
-    public FileIdentity Identity { get; }
+    /// <inheritdoc/>
+    public FileIdentity? Identity { get; }
 
     internal int Number => _file.Number;
 
@@ -93,7 +93,7 @@ public sealed class RawImage : IBlockBackend
 
     private static DiskImageException Refused(string path, bool readOnly, Errno error) => new(error switch
     {
-        Errno.NoEntry => $"disk image '{path}' does not exist: correct the path, or make one with truncate -s 1G '{path}'",
+        Errno.NoEntry => $"disk image '{path}': no such file: correct the path, or make one with truncate -s 1G '{path}'",
         Errno.IsDirectory => $"disk image '{path}' is a directory: name a file",
         Errno.AccessDenied or Errno.NotPermitted or Errno.ReadOnlyFileSystem when !readOnly =>
             $"disk image '{path}' cannot be opened for writing: {KernelException.Describe(error)}: change its permissions, or attach it read-only",

@@ -29,7 +29,7 @@ public sealed class RawImageTests
 
     [Fact]
     public void A_missing_image_is_told_with_what_to_do() =>
-        Refused("/tmp/vmm-no-such-image", "disk image '/tmp/vmm-no-such-image' does not exist: correct the path, or make one with truncate -s 1G");
+        Refused("/tmp/vmm-no-such-image", "disk image '/tmp/vmm-no-such-image': no such file: correct the path, or make one with truncate -s 1G");
 
     [Theory]
     [InlineData(false)]

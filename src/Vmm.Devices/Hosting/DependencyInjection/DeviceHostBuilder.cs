@@ -1,0 +1,68 @@
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Options;
+
+namespace Vmm.Devices;
+
+/// <summary>Names the devices of a host that the container makes. They get registers and interrupt lines in the order they are named.</summary>
+public sealed class DeviceHostBuilder
+{
+    private readonly DeviceHostPlan _plan;
+
+    internal DeviceHostBuilder(IServiceCollection services, DeviceHostPlan plan)
+    {
+        Services = services;
+        _plan = plan;
+    }
+
+    /// <summary>The services the host is registered in.</summary>
+    public IServiceCollection Services { get; }
+
+    /// <summary>Adds a disk on a raw image.</summary>
+    /// <param name="name">Names the disk and its options: <c>vda</c>.</param>
+    /// <param name="configure">Says where the image is.</param>
+    public DeviceHostBuilder AddVirtioBlock(string name, Action<VirtioBlockOptions> configure)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        ArgumentNullException.ThrowIfNull(configure);
+        Services.AddOptions<VirtioBlockOptions>(name).Configure(configure);
+        _plan.Disks.Add(name);
+        return AddDevice(provider =>
+        {
+            VirtioBlockOptions disk = provider.GetRequiredService<IOptionsMonitor<VirtioBlockOptions>>().Get(name);
+            return new BlockDevice(name, RawImage.Open(disk.Path, disk.ReadOnly), disk.Device);
+        });
+    }
+
+    /// <summary>Adds a serial port.</summary>
+    /// <param name="name">Names the port and its options: <c>ttyS0</c>.</param>
+    /// <param name="configure">Says what it is connected to; null: COM1, to nothing.</param>
+    public DeviceHostBuilder AddSerial(string name, Action<SerialPortOptions>? configure = null)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        Services.AddOptions<SerialPortOptions>(name).Configure(configure ?? (_ => { }));
+        _plan.SerialPorts.Add(name);
+        _plan.Steps.Add((provider, host) => host.AddSerial(name, provider.GetRequiredService<IOptionsMonitor<SerialPortOptions>>().Get(name)));
+        return this;
+    }
+
+    /// <summary>Adds a device of any kind.</summary>
+    /// <param name="make">Makes it when the host is made; the host disposes it.</param>
+    public DeviceHostBuilder AddDevice(Func<IServiceProvider, VirtioDevice> make)
+    {
+        ArgumentNullException.ThrowIfNull(make);
+        _plan.Steps.Add((provider, host) =>
+        {
+            VirtioDevice device = make(provider);
+            try
+            {
+                host.Add(device);
+            }
+            catch
+            {
+                device.Dispose();
+                throw;
+            }
+        });
+        return this;
+    }
+}

@@ -1,0 +1,75 @@
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Options;
+
+namespace Vmm.Devices.Tests;
+
+public sealed class DeviceHostRegistrationTests : IDisposable
+{
+    private readonly ScratchImage _scratch = new(1 << 20);
+
+    public void Dispose() => _scratch.Dispose();
+
+    [Fact]
+    public async Task An_application_hosts_its_devices_from_its_start_to_its_stop()
+    {
+        IHost application = Application(services => services.AddDeviceHost(host => host.Reactors = 2)
+            .AddVirtioBlock("vda", disk => disk.Path = _scratch.Path)
+            .AddDevice(_ => new EchoDevice())
+            .AddSerial("ttyS0"));
+        await application.StartAsync(TestContext.Current.CancellationToken);
+        DeviceHost devices = application.Services.GetRequiredService<DeviceHost>();
+        Assert.Equal(["vda", "echo"], devices.Devices.Select(hosted => hosted.Device.Name));
+        Assert.Equal("ttyS0", Assert.Single(devices.Serials).Port.Name);
+        Assert.Equal(2, devices.Reactors.Count);
+        await application.StopAsync(TestContext.Current.CancellationToken);
+        await ((IAsyncDisposable)application).DisposeAsync();
+        // Unlocked again.
+        RawImage.Open(_scratch.Path).Dispose();
+    }
+
+    [Theory]
+    [InlineData("/tmp/vmm-no-such-image", "disk image '/tmp/vmm-no-such-image': no such file")]
+    [InlineData("/tmp", "disk image '/tmp' is a directory")]
+    [InlineData("", "disk 'vda' has no path: name its image")]
+    public async Task A_disk_that_can_not_be_used_is_told_at_the_start(string path, string sentence) =>
+        await RefusedAsync(services => services.AddDeviceHost().AddVirtioBlock("vda", disk => disk.Path = path), sentence);
+
+    [Fact]
+    public async Task Everything_that_is_wrong_is_told_at_once() => await RefusedAsync(
+        services => services.AddDeviceHost(host => host.Reactors = 0)
+            .AddVirtioBlock("vda", disk => disk.Path = _scratch.Path)
+            .AddVirtioBlock("vdb", disk => disk.Path = _scratch.Path)
+            .AddVirtioBlock("vdc", disk => { disk.Path = _scratch.Path; disk.QueueSize = 3; })
+            .AddSerial("ttyS0")
+            .AddSerial("ttyS1")
+            .AddSerial("vda"),
+        "a device host with 0 reactors",
+        "disks 'vda' and 'vdb' are the same file",
+        "disk 'vdc' has a queue size of 3",
+        "serial ports 'ttyS0' and 'ttyS1' and 'vda' are both at port 0x3f8",
+        "two devices are called 'vda'");
+
+    [Fact]
+    public void A_second_host_in_one_application_is_refused()
+    {
+        ServiceCollection services = new();
+        services.AddDeviceHost();
+        Assert.Throws<InvalidOperationException>(() => services.AddDeviceHost());
+    }
+
+    private static async Task RefusedAsync(Action<IServiceCollection> register, params string[] sentences)
+    {
+        using IHost application = Application(register);
+        OptionsValidationException refusal = await Assert.ThrowsAsync<OptionsValidationException>(() => application.StartAsync());
+        foreach (string sentence in sentences) Assert.Contains(refusal.Failures, failure => failure.StartsWith(sentence, StringComparison.Ordinal));
+        Assert.Equal(sentences.Length, refusal.Failures.Count());
+    }
+
+    private static IHost Application(Action<IServiceCollection> register)
+    {
+        HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(null);
+        register(builder.Services);
+        return builder.Build();
+    }
+}
