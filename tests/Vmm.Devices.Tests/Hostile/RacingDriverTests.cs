@@ -1,0 +1,181 @@
+using System.Diagnostics;
+using Vmm.Devices.Simulation;
+
+namespace Vmm.Devices.Tests.Hostile;
+
+/// <summary>A driver that rewrites what the device reads, while it reads it. Whatever is checked must be what is used.</summary>
+public sealed class RacingDriverTests
+{
+    private const int Rounds = 30_000;
+    private const int Wanted = 200;
+    private static readonly TimeSpan Watchdog = TimeSpan.FromSeconds(30);
+
+    [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
+    [Trait("Source", "double fetch: descriptors rewritten between check and use")]
+    public void Descriptors_rewritten_by_a_racing_thread_never_lead_out_of_memory(RingShape shape)
+    {
+        using RingRig rig = new(shape, size: 8);
+        nint host = rig.Memory.Regions[0].HostAddress;
+        using CancellationTokenSource stop = new();
+        using DriverQueue racing = DriverQueue.Create(rig.Memory, rig.Allocator, 8, shape.Features);
+        Thread racer = new(() => Rewrite(racing, stop.Token));
+        racer.Start();
+        try
+        {
+            int served = 0, faults = 0;
+            IoVector[] vectors = new IoVector[64];
+            VirtQueue queue = Start();
+            Stopwatch watch = Stopwatch.StartNew();
+            for (int round = 0; round < Rounds || served < Wanted || faults < Wanted; round++)
+            {
+                Assert.True(watch.Elapsed < Watchdog, $"{served} chains and {faults} faults: nothing raced");
+                if (racing is SplitDriverQueue split) split.MakeAvailable((ushort)(round % 8));
+                if (queue.TryPop(out DescriptorChain? chain))
+                {
+                    Assert.InRange(chain.ReadableLength + chain.WritableLength, 0u, 1UL << 32);
+                    CheckVectors(chain.Readable.FillVectors(vectors, 0, ulong.MaxValue, out _), chain.ReadableLength);
+                    CheckVectors(chain.Writable.FillVectors(vectors, 0, ulong.MaxValue, out _), chain.WritableLength);
+                    queue.Push(chain, 0);
+                    served++;
+                }
+                queue.Publish();
+                if (queue.FirstFault.Kind == GuestFaultKind.None) continue;
+                faults++;
+                queue.Dispose();
+                queue = Start();
+            }
+            queue.Dispose();
+
+            void CheckVectors(int count, ulong length)
+            {
+                ulong total = 0;
+                foreach (IoVector vector in vectors.AsSpan(0, count))
+                {
+                    Assert.InRange((ulong)(vector.Address - host), 0u, RingRig.MemoryLength);
+                    Assert.InRange((ulong)(vector.Address - host) + vector.Length, 0u, RingRig.MemoryLength);
+                    total += vector.Length;
+                }
+                Assert.Equal(length, total);
+            }
+        }
+        finally
+        {
+            stop.Cancel();
+            racer.Join();
+        }
+
+        VirtQueue Start()
+        {
+            if (racing is SplitDriverQueue split) split.StartAt(0);
+            Assert.True(VirtQueue.TryCreate(racing.Configuration(), rig.Memory, rig.Signals, out VirtQueue? queue, out _));
+            return queue;
+        }
+    }
+
+    [Fact]
+    [Trait("Source", "double fetch of a request header: what was copied out is what is used")]
+    public void A_header_read_from_a_chain_does_not_change_under_its_checks()
+    {
+        using RingRig rig = new(new RingShape(false, false, false));
+        using CancellationTokenSource stop = new();
+        Thread racer = new(() =>
+        {
+            Span<byte> header = stackalloc byte[16];
+            for (byte value = 0; !stop.IsCancellationRequested; value++)
+            {
+                header.Fill(value);
+                rig.Memory.TryWrite(RingRig.BufferStart, header);
+            }
+        });
+        racer.Start();
+        for (int i = 0; i < Rounds; i++)
+        {
+            rig.Add([new GuestBuffer(RingRig.BufferStart, 16)], []);
+            rig.Driver.Publish();
+            DescriptorChain chain = rig.Pop();
+            Assert.True(chain.Readable.TryRead(out UInt128 header));
+            UInt128 copy = header;
+            Thread.SpinWait(5);
+            Assert.Equal(copy, header);
+            rig.Device.Push(chain, 0);
+            rig.Device.Publish();
+            rig.Collect();
+        }
+        stop.Cancel();
+        racer.Join();
+    }
+
+    [Fact]
+    [Trait("Source", "torn 16-bit index: it is read with one aligned access")]
+    public void An_available_index_is_never_seen_torn()
+    {
+        using RingRig rig = new(new RingShape(false, false, false), size: 256, configure: c => c with { AvailBase = 0x00f0 }, prepare: driver => ((SplitDriverQueue)driver).StartAt(0x00f0));
+        using CancellationTokenSource stop = new();
+        // Read in two halves, these make 0x01ff (too far ahead) or 0x0000 (behind).
+        Thread racer = new(() =>
+        {
+            while (!stop.IsCancellationRequested)
+            {
+                rig.Split.AvailableIndex = 0x00ff;
+                rig.Split.AvailableIndex = 0x0100;
+            }
+        });
+        rig.Split.AvailableIndex = 0x00ff;
+        racer.Start();
+        for (int i = 0; i < 100_000; i++)
+        {
+            Assert.True(VirtQueue.TryCreate(rig.Driver.Configuration() with { AvailBase = 0x00ff }, rig.Memory, rig.Signals, out VirtQueue? queue, out _));
+            if (queue.TryPop(out DescriptorChain? chain)) queue.Push(chain, 0);
+            Assert.Equal(GuestFaultKind.None, queue.FirstFault.Kind);
+            queue.Dispose();
+        }
+        stop.Cancel();
+        racer.Join();
+    }
+
+    [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
+    [Trait("Source", "per-turn weight: a driver that never stops adding does not keep the device for itself")]
+    public void A_turn_ends_while_a_driver_keeps_adding(RingShape shape)
+    {
+        using RingRig rig = new(shape);
+        for (int turn = 0; turn < 50; turn++)
+        {
+            rig.Device.BeginTurn(100);
+            int served = 0;
+            while (served <= 1_000)
+            {
+                while (rig.Driver.TryAdd([new GuestBuffer(RingRig.BufferStart, 8)], [], out _)) { }
+                rig.Driver.Publish();
+                if (!rig.Device.TryPop(out DescriptorChain? chain)) break;
+                rig.Device.Push(chain, 0);
+                served++;
+                rig.Device.Publish();
+                while (rig.Driver.TryCollect(out _)) { }
+            }
+            Assert.Equal(100, served);
+        }
+    }
+
+    private static void Rewrite(DriverQueue driver, CancellationToken stop)
+    {
+        Random random = new(7);
+        // Descriptors that are right and that are wrong in each field, switched under the device's eyes.
+        while (!stop.IsCancellationRequested)
+        {
+            int index = random.Next(8);
+            (ulong address, uint length) = random.Next(8) switch
+            {
+                0 => (RingRig.MemoryLength - 4, 8u),
+                1 => (ulong.MaxValue, 16u),
+                2 => (RingRig.BufferStart, uint.MaxValue),
+                3 => (driver.DescriptorTable, 64u),
+                _ => (RingRig.BufferStart + (ulong)random.Next(4096), (uint)random.Next(256)),
+            };
+            ushort flags = (ushort)(random.Next(4) == 0 ? random.Next(8) : random.Next(2) * 2);
+            if (driver is PackedDriverQueue packed)
+                packed.WriteDescriptor(index, address, length, (ushort)index, (ushort)(flags | (random.Next(2) == 0 ? 0x80 : 0x8000)));
+            else
+                ((SplitDriverQueue)driver).WriteDescriptor(index, address, length, flags, (ushort)random.Next(9));
+        }
+    }
+}
