@@ -42,12 +42,7 @@ public static class SerialOutput
 
         public void Dispose() => _fd.Dispose();
 
-        private static bool IsFile(OwnedFd fd)
-        {
-            string link = $"/proc/self/fd/{fd.Number}";
-            return File.ResolveLinkTarget(link, returnFinalTarget: false) is { Exists: true } target
-                && !target.FullName.StartsWith("/dev/", StringComparison.Ordinal);
-        }
+        private static bool IsFile(OwnedFd fd) => MemoryCalls.Stat(fd.Number, out FileStatus status) == Errno.None && status.IsRegular;
     }
 
     private sealed class StreamOutput(Stream stream) : ISerialOutput

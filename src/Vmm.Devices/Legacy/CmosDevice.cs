@@ -1,0 +1,170 @@
+namespace Vmm.Devices;
+
+/// <summary>
+/// A PC's real-time clock and its battery-backed bytes (Motorola MC146818): an index port and a data port. The clock runs on the host's; the
+/// guest may set it. It raises no interrupt: alarms and the periodic rate can be set, and never come.
+/// </summary>
+public sealed class CmosDevice : IBusDevice
+{
+    /// <summary>Bytes of its range on the bus; a PC has it at port 0x70.</summary>
+    public const ulong RangeLength = 2;
+
+    private const int ByteCount = 128;
+    private const byte IndexMask = 0x7f; // the highest bit of the index masks the NMI
+
+    private const int Seconds = 0x00;
+    private const int Minutes = 0x02;
+    private const int Hours = 0x04;
+    private const int DayOfWeek = 0x06;
+    private const int DayOfMonth = 0x07;
+    private const int Month = 0x08;
+    private const int Year = 0x09;
+    private const int StatusA = 0x0a;
+    private const int StatusB = 0x0b;
+    private const int StatusC = 0x0c;
+    private const int StatusD = 0x0d;
+    private const int Century = 0x32;
+
+    private const byte OscillatorOn32KHz = 0x26;
+    private const byte UpdateInProgress = 0x80;
+    private const byte SetClock = 0x80;
+    private const byte BinaryFormat = 0x04;
+    private const byte Hours24 = 0x02;
+    private const byte RamValid = 0x80;
+    private const byte AfternoonBit = 0x80;
+
+    private readonly Lock _lock = new();
+    private readonly TimeProvider _clock;
+    private readonly byte[] _bytes = new byte[ByteCount];
+    private TimeSpan _ahead;
+    private byte _index;
+
+    /// <summary>Makes a clock that shows the host's time in UTC.</summary>
+    /// <param name="clock">Null for the host's clock.</param>
+    /// <param name="memoryBytes">Guest memory below 4 GiB, which firmware looks for here; 0 if it need not.</param>
+    public CmosDevice(TimeProvider? clock = null, ulong memoryBytes = 0)
+    {
+        _clock = clock ?? TimeProvider.System;
+        _bytes[StatusA] = OscillatorOn32KHz;
+        _bytes[StatusB] = Hours24;
+        _bytes[StatusD] = RamValid;
+        StoreMemorySize(memoryBytes);
+    }
+
+    /// <inheritdoc/>
+    public void Read(ulong offset, Span<byte> data)
+    {
+        data.Clear();
+        lock (_lock) data[0] = offset == 0 ? _index : ReadByte(_index);
+    }
+
+    /// <inheritdoc/>
+    public void Write(ulong offset, ReadOnlySpan<byte> data)
+    {
+        lock (_lock)
+        {
+            if (offset == 0) _index = (byte)(data[0] & IndexMask);
+            else WriteByte(_index, data[0]);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override string ToString() => "CMOS";
+
+    private bool IsSetting => (_bytes[StatusB] & SetClock) != 0;
+
+    private static bool IsTime(int index) => index is Seconds or Minutes or Hours or >= DayOfWeek and <= Year or Century;
+
+    private byte ReadByte(int index)
+    {
+        if (IsTime(index) && !IsSetting) ShowTime();
+        return _bytes[index];
+    }
+
+    private void WriteByte(int index, byte value)
+    {
+        switch (index)
+        {
+            case StatusA:
+                _bytes[index] = (byte)(value & ~UpdateInProgress);
+                return;
+            case StatusB:
+                bool wasSetting = IsSetting;
+                // What is set byte by byte starts from what the clock shows.
+                if (!wasSetting) ShowTime();
+                _bytes[index] = value;
+                if (wasSetting && !IsSetting) TakeTime();
+                return;
+            case StatusC or StatusD:
+                return;
+        }
+        if (!IsTime(index) || IsSetting)
+        {
+            _bytes[index] = value;
+            return;
+        }
+        ShowTime();
+        _bytes[index] = value;
+        TakeTime();
+    }
+
+    private void ShowTime()
+    {
+        DateTime now = (_clock.GetUtcNow() + _ahead).UtcDateTime;
+        _bytes[Seconds] = Encode(now.Second);
+        _bytes[Minutes] = Encode(now.Minute);
+        _bytes[Hours] = EncodeHour(now.Hour);
+        _bytes[DayOfWeek] = Encode((int)now.DayOfWeek + 1);
+        _bytes[DayOfMonth] = Encode(now.Day);
+        _bytes[Month] = Encode(now.Month);
+        _bytes[Year] = Encode(now.Year % 100);
+        _bytes[Century] = Encode(now.Year / 100);
+    }
+
+    /// <summary>The guest set the clock; a date that does not exist changes nothing.</summary>
+    private void TakeTime()
+    {
+        int year = Decode(_bytes[Century]) * 100 + Decode(_bytes[Year]);
+        int month = Decode(_bytes[Month]);
+        int day = Decode(_bytes[DayOfMonth]);
+        int hour = DecodeHour(_bytes[Hours]);
+        int minute = Decode(_bytes[Minutes]);
+        int second = Decode(_bytes[Seconds]);
+        if (year is < 1 or > 9999 || month is < 1 or > 12 || day < 1 || day > DateTime.DaysInMonth(year, month)
+            || hour > 23 || minute > 59 || second > 59) return;
+        _ahead = new DateTimeOffset(year, month, day, hour, minute, second, TimeSpan.Zero) - _clock.GetUtcNow();
+    }
+
+    private byte Encode(int value) => (byte)((_bytes[StatusB] & BinaryFormat) != 0 ? value : value / 10 * 16 + value % 10);
+
+    private int Decode(int value) => (_bytes[StatusB] & BinaryFormat) != 0 ? value : (value >> 4) * 10 + (value & 0xf);
+
+    private byte EncodeHour(int hour)
+    {
+        if ((_bytes[StatusB] & Hours24) != 0) return Encode(hour);
+        return (byte)(Encode((hour + 11) % 12 + 1) | (hour >= 12 ? AfternoonBit : 0));
+    }
+
+    private int DecodeHour(byte value)
+    {
+        if ((_bytes[StatusB] & Hours24) != 0) return Decode(value);
+        return Decode(value & ~AfternoonBit) % 12 + ((value & AfternoonBit) != 0 ? 12 : 0);
+    }
+
+    /// <summary>What firmware reads: kilobytes below 1 MiB and above it, and 64 KiB units above 16 MiB.</summary>
+    private void StoreMemorySize(ulong memoryBytes)
+    {
+        const ulong KiB = 1 << 10, MiB = 1 << 20;
+        Store16(0x15, Math.Min(memoryBytes / KiB, 640));
+        ulong above1M = memoryBytes > MiB ? Math.Min((memoryBytes - MiB) / KiB, ushort.MaxValue) : 0;
+        Store16(0x17, above1M);
+        Store16(0x30, above1M);
+        Store16(0x34, memoryBytes > 16 * MiB ? Math.Min((memoryBytes - 16 * MiB) / (64 * KiB), ushort.MaxValue) : 0);
+    }
+
+    private void Store16(int index, ulong value)
+    {
+        _bytes[index] = (byte)value;
+        _bytes[index + 1] = (byte)(value >> 8);
+    }
+}

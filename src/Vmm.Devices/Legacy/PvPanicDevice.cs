@@ -1,0 +1,27 @@
+namespace Vmm.Devices;
+
+/// <summary>One byte by which a guest tells that it panicked (QEMU, docs/specs/pvpanic). A PC has it at port 0x505.</summary>
+/// <param name="onEvent">Told what happened, on the vCPU's thread; it must not wait for that vCPU.</param>
+/// <param name="supported">What the guest may tell; the rest is ignored.</param>
+public sealed class PvPanicDevice(Action<PanicEvents> onEvent, PanicEvents supported = PanicEvents.Panicked | PanicEvents.CrashLoaded) : IBusDevice
+{
+    /// <summary>Bytes of its range on the bus.</summary>
+    public const ulong RangeLength = 1;
+
+    /// <inheritdoc/>
+    public void Read(ulong offset, Span<byte> data)
+    {
+        data.Clear();
+        data[0] = (byte)supported;
+    }
+
+    /// <inheritdoc/>
+    public void Write(ulong offset, ReadOnlySpan<byte> data)
+    {
+        PanicEvents events = (PanicEvents)data[0] & supported;
+        if (events != PanicEvents.None) onEvent(events);
+    }
+
+    /// <inheritdoc/>
+    public override string ToString() => "pvpanic";
+}

@@ -1,0 +1,88 @@
+namespace Vmm.Devices.Tests;
+
+public sealed class CmosDeviceTests
+{
+    private readonly ManualClock _clock = new(new DateTimeOffset(2031, 12, 24, 23, 58, 59, TimeSpan.Zero));
+    private readonly CmosDevice _device;
+
+    public CmosDeviceTests() => _device = new CmosDevice(_clock, 3UL << 30);
+
+    [Fact]
+    public void The_clock_shows_the_hosts_time_in_decimal_digits()
+    {
+        Assert.Equal([0x59, 0x58, 0x23, 0x04, 0x24, 0x12, 0x31, 0x20], ReadTime());
+        _clock.Advance(TimeSpan.FromSeconds(62));
+        Assert.Equal([0x01, 0x00, 0x00, 0x05, 0x25, 0x12, 0x31, 0x20], ReadTime());
+    }
+
+    [Fact]
+    public void Status_B_chooses_binary_and_twelve_hours()
+    {
+        Write(0x0b, 0x06);
+        Assert.Equal([59, 58, 23, 4, 24, 12, 31, 20], ReadTime());
+        Write(0x0b, 0x00);
+        Assert.Equal(0x91, Read(0x04));
+        _clock.Advance(TimeSpan.FromHours(1));
+        Assert.Equal(0x12, Read(0x04));
+    }
+
+    [Fact]
+    public void The_guest_sets_the_clock_while_it_is_held_and_it_goes_on_from_there()
+    {
+        Write(0x0b, 0x82);
+        foreach ((byte index, byte value) in (ReadOnlySpan<(byte, byte)>)[(0x00, 0x30), (0x02, 0x20), (0x04, 0x10), (0x07, 0x29), (0x08, 0x02), (0x09, 0x28), (0x32, 0x20)])
+            Write(index, value);
+        _clock.Advance(TimeSpan.FromSeconds(10));
+        Write(0x0b, 0x02);
+        _clock.Advance(TimeSpan.FromSeconds(31));
+        Assert.Equal([0x01, 0x21, 0x10, 0x03, 0x29, 0x02, 0x28, 0x20], ReadTime());
+    }
+
+    [Fact]
+    public void A_date_that_does_not_exist_changes_nothing()
+    {
+        Write(0x0b, 0x82);
+        Write(0x08, 0x02);
+        Write(0x07, 0x31);
+        Write(0x0b, 0x02);
+        Assert.Equal([0x59, 0x58, 0x23, 0x04, 0x24, 0x12, 0x31, 0x20], ReadTime());
+    }
+
+    [Fact]
+    public void The_clock_says_that_it_works_and_interrupts_never()
+    {
+        Assert.Equal(0x26, Read(0x0a));
+        Assert.Equal(0x80, Read(0x0d));
+        Write(0x0c, 0xff);
+        Write(0x0d, 0x00);
+        Assert.Equal(0x00, Read(0x0c));
+        Assert.Equal(0x80, Read(0x0d));
+    }
+
+    [Fact]
+    public void Firmware_finds_the_memory_and_the_guest_keeps_bytes()
+    {
+        Assert.Equal(640, Read(0x15) | (Read(0x16) << 8));
+        Assert.Equal(0xffff, Read(0x30) | (Read(0x31) << 8));
+        Assert.Equal((3072 - 16) * 16, Read(0x34) | (Read(0x35) << 8));
+        Write(0x40, 0xa5);
+        Write(0xc0, 0x5a);
+        Assert.Equal(0x5a, Read(0x40));
+    }
+
+    private byte[] ReadTime() => [.. ((byte[])[0x00, 0x02, 0x04, 0x06, 0x07, 0x08, 0x09, 0x32]).Select(Read)];
+
+    private byte Read(byte index)
+    {
+        byte[] data = new byte[1];
+        _device.Write(0, [index]);
+        _device.Read(1, data);
+        return data[0];
+    }
+
+    private void Write(byte index, byte value)
+    {
+        _device.Write(0, [index]);
+        _device.Write(1, [value]);
+    }
+}
