@@ -1,0 +1,105 @@
+namespace Vmm.Events;
+
+/// <summary>What a notified handler wants next.</summary>
+public enum NotifyAction
+{
+    /// <summary>No more calls until <see cref="Notifier.Wait"/> is called again.</summary>
+    Disarm,
+    /// <summary>One more call for the notifications from now on.</summary>
+    Rearm,
+}
+
+/// <summary>What became of a notification.</summary>
+public enum NotifyResult
+{
+    /// <summary>It is there: a handler is called for it, now or after the next wait.</summary>
+    Delivered,
+    /// <summary>The loop is gone: nobody hears it.</summary>
+    Gone,
+}
+
+/// <summary>
+/// Wakes a loop from any thread, with one descriptor that can also be handed to other processes. One call of the handler for any number of notifications before
+/// it; what comes before the first wait is kept. Where both ends are in this process, a <see cref="Doorbell"/> is cheaper.
+/// </summary>
+public sealed class Notifier : IDisposable
+{
+    private readonly EventFd _fd = new();
+    private IReactor? _reactor;
+    private Watch? _watch;
+
+    /// <summary>The descriptor: whoever writes to it notifies.</summary>
+    public EventFd Fd => _fd;
+
+    /// <summary>Whether a wait is armed.</summary>
+    public bool IsArmed => _watch is { IsArmed: true };
+
+    /// <summary>Has a handler called for the notifications before this and for the next one. On the reactor's thread.</summary>
+    /// <param name="reactor">The loop to wake; the same one for every wait of this notifier.</param>
+    /// <param name="handler">Called once for all that was notified; says whether it waits on.</param>
+    /// <exception cref="InvalidOperationException">A wait is armed already, or another reactor was waited on before.</exception>
+    /// <exception cref="ObjectDisposedException">The loop, or the notifier, is gone.</exception>
+    public void Wait(IReactor reactor, Func<IReactor, NotifyAction> handler)
+    {
+        ArgumentNullException.ThrowIfNull(reactor);
+        ArgumentNullException.ThrowIfNull(handler);
+        if (IsArmed) throw new InvalidOperationException("a wait is armed: its handler says when it ends");
+        if (_reactor is not null && _reactor != reactor) throw new InvalidOperationException("the notifier is another loop's");
+        if (_watch is null)
+        {
+            _watch = new Watch(_fd, handler);
+            _reactor = reactor;
+            reactor.Add(_watch);
+            return;
+        }
+        ObjectDisposedException.ThrowIf(_fd.IsClosed, this);
+        _watch.Handler = handler;
+        _watch.Arm(reactor);
+    }
+
+    /// <summary>Notifies. Any thread. A counter that is full is a notification that was not heard yet: that counts as delivered.</summary>
+    public NotifyResult Notify()
+    {
+        try
+        {
+            _fd.Signal();
+            return NotifyResult.Delivered;
+        }
+        catch (ObjectDisposedException)
+        {
+            return NotifyResult.Gone;
+        }
+    }
+
+    /// <summary>Stops listening and closes the descriptor. On the reactor's thread, if it was ever waited on.</summary>
+    public void Dispose()
+    {
+        if (_watch is { IsRegistered: true } watch) _reactor!.Remove(watch);
+        _fd.Dispose();
+    }
+
+    /// <summary>Level-triggered: a notification from before the wait is found by it.</summary>
+    private sealed class Watch(EventFd fd, Func<IReactor, NotifyAction> handler) : Subscription<EventFd>(fd, Interest.Readable)
+    {
+        internal Func<IReactor, NotifyAction> Handler { get; set; } = handler;
+
+        internal bool IsArmed { get; private set; } = true;
+
+        public override string Name => "notifier";
+
+        protected internal override void Dispatch(Readiness ready, IReactor reactor)
+        {
+            // Taken before the handler looks: what comes while it runs is one more notification.
+            if (!Fd.TryRead(out _)) return;
+            if (Handler(reactor) == NotifyAction.Rearm || !IsRegistered) return;
+            IsArmed = false;
+            reactor.Modify(this, Interest.None);
+        }
+
+        internal void Arm(IReactor reactor)
+        {
+            reactor.Modify(this, Interest.Readable);
+            IsArmed = true;
+        }
+    }
+}

@@ -1,0 +1,32 @@
+namespace Vmm.Events.Tasks;
+
+/// <summary>What a task is suspended on, when that can be given up before it ends.</summary>
+internal interface ITaskWait
+{
+    /// <summary>Forgets the task: it is not resumed by this wait any more.</summary>
+    /// <returns>False if the wait is over: the task is on its way, with its result.</returns>
+    bool GiveUp(TaskCell cell);
+}
+
+/// <summary>An awaiter that knows of tasks: it gets the suspended task itself instead of a delegate.</summary>
+internal interface ITaskAwaiter
+{
+    /// <summary>Has <see cref="ReactorTasks.Ready"/> called for the task when there is a result.</summary>
+    void Suspend(TaskCell cell);
+}
+
+/// <summary>A yield: the task is in the queue already, and has no result to lose.</summary>
+internal sealed class YieldWait : ITaskWait
+{
+    internal static readonly YieldWait Instance = new();
+
+    public bool GiveUp(TaskCell cell) => true;
+}
+
+/// <summary>A park: whoever wakes the task later finds it elsewhere.</summary>
+internal sealed class ParkWait : ITaskWait
+{
+    internal static readonly ParkWait Instance = new();
+
+    public bool GiveUp(TaskCell cell) => true;
+}

@@ -1,0 +1,151 @@
+using System.ComponentModel;
+using System.Diagnostics.CodeAnalysis;
+using System.Runtime.CompilerServices;
+
+namespace Vmm.Events.Tasks;
+
+/// <summary>Builds async methods that give a <see cref="ReactorTask{T}"/>. For the compiler.</summary>
+[EditorBrowsable(EditorBrowsableState.Never)]
+[SuppressMessage("Design", "CA1000:Do not declare static members on generic types", Justification = "The compiler asks for this shape.")]
+[SuppressMessage("Performance", "CA1822:Mark members as static", Justification = "The compiler asks for this shape.")]
+[SuppressMessage("Performance", "CA1815:Override equals and operator equals on value types", Justification = "Nobody compares builders.")]
+public struct ReactorTaskMethodBuilder<T>
+{
+    private TaskCell<T>? _cell;
+    private T _result;
+
+    /// <summary>Starts with nothing: a method that never suspends needs no storage.</summary>
+    public static ReactorTaskMethodBuilder<T> Create() => default;
+
+    /// <summary>The task.</summary>
+    public readonly ReactorTask<T> Task => _cell is null ? new ReactorTask<T>(_result) : new ReactorTask<T>(_cell, _cell.Generation);
+
+    /// <summary>Runs the method up to its first suspension.</summary>
+    public readonly void Start<TStateMachine>(ref TStateMachine stateMachine) where TStateMachine : IAsyncStateMachine => stateMachine.MoveNext();
+
+    /// <summary>Not used: state machines are structs.</summary>
+    public readonly void SetStateMachine(IAsyncStateMachine stateMachine)
+    {
+    }
+
+    /// <summary>The method returned.</summary>
+    public void SetResult(T result)
+    {
+        if (_cell is null) _result = result; else _cell.SetResult(result);
+    }
+
+    /// <summary>The method threw.</summary>
+    public void SetException(Exception exception)
+    {
+        _cell ??= StateMachineCell<FailedAtOnce, T>.Rent(ReactorTasks.Current);
+        _cell.Failed(exception);
+    }
+
+    /// <summary>The method suspends.</summary>
+    public void AwaitOnCompleted<TAwaiter, TStateMachine>(ref TAwaiter awaiter, ref TStateMachine stateMachine)
+        where TAwaiter : INotifyCompletion where TStateMachine : IAsyncStateMachine
+    {
+        TaskCell cell = CellOf(ref stateMachine);
+        if (awaiter is ITaskAwaiter) Builders.Suspend(ref awaiter, cell); else awaiter.OnCompleted(cell.Home);
+    }
+
+    /// <summary>The method suspends.</summary>
+    public void AwaitUnsafeOnCompleted<TAwaiter, TStateMachine>(ref TAwaiter awaiter, ref TStateMachine stateMachine)
+        where TAwaiter : ICriticalNotifyCompletion where TStateMachine : IAsyncStateMachine
+    {
+        TaskCell cell = CellOf(ref stateMachine);
+        if (awaiter is ITaskAwaiter) Builders.Suspend(ref awaiter, cell); else awaiter.UnsafeOnCompleted(cell.Home);
+    }
+
+    private TaskCell CellOf<TStateMachine>(ref TStateMachine stateMachine) where TStateMachine : IAsyncStateMachine
+    {
+        if (_cell is not null) return _cell;
+        StateMachineCell<TStateMachine, T> cell = StateMachineCell<TStateMachine, T>.Rent(ReactorTasks.Current);
+        // This builder is part of the state machine: it must know its cell before it is copied there.
+        _cell = cell;
+        cell.StateMachine = stateMachine;
+        return cell;
+    }
+}
+
+/// <summary>Builds async methods that give a <see cref="ReactorTask"/>. For the compiler.</summary>
+[EditorBrowsable(EditorBrowsableState.Never)]
+[SuppressMessage("Design", "CA1000:Do not declare static members on generic types", Justification = "The compiler asks for this shape.")]
+[SuppressMessage("Performance", "CA1822:Mark members as static", Justification = "The compiler asks for this shape.")]
+[SuppressMessage("Performance", "CA1815:Override equals and operator equals on value types", Justification = "Nobody compares builders.")]
+public struct ReactorTaskMethodBuilder
+{
+    private TaskCell<NoResult>? _cell;
+
+    /// <summary>Starts with nothing: a method that never suspends needs no storage.</summary>
+    public static ReactorTaskMethodBuilder Create() => default;
+
+    /// <summary>The task.</summary>
+    public readonly ReactorTask Task => _cell is null ? default : new ReactorTask(_cell, _cell.Generation);
+
+    /// <summary>Runs the method up to its first suspension.</summary>
+    public readonly void Start<TStateMachine>(ref TStateMachine stateMachine) where TStateMachine : IAsyncStateMachine => stateMachine.MoveNext();
+
+    /// <summary>Not used: state machines are structs.</summary>
+    public readonly void SetStateMachine(IAsyncStateMachine stateMachine)
+    {
+    }
+
+    /// <summary>The method returned.</summary>
+    public readonly void SetResult() => _cell?.SetResult(default);
+
+    /// <summary>The method threw.</summary>
+    public void SetException(Exception exception)
+    {
+        _cell ??= StateMachineCell<FailedAtOnce, NoResult>.Rent(ReactorTasks.Current);
+        _cell.Failed(exception);
+    }
+
+    /// <summary>The method suspends.</summary>
+    public void AwaitOnCompleted<TAwaiter, TStateMachine>(ref TAwaiter awaiter, ref TStateMachine stateMachine)
+        where TAwaiter : INotifyCompletion where TStateMachine : IAsyncStateMachine
+    {
+        TaskCell cell = CellOf(ref stateMachine);
+        if (awaiter is ITaskAwaiter) Builders.Suspend(ref awaiter, cell); else awaiter.OnCompleted(cell.Home);
+    }
+
+    /// <summary>The method suspends.</summary>
+    public void AwaitUnsafeOnCompleted<TAwaiter, TStateMachine>(ref TAwaiter awaiter, ref TStateMachine stateMachine)
+        where TAwaiter : ICriticalNotifyCompletion where TStateMachine : IAsyncStateMachine
+    {
+        TaskCell cell = CellOf(ref stateMachine);
+        if (awaiter is ITaskAwaiter) Builders.Suspend(ref awaiter, cell); else awaiter.UnsafeOnCompleted(cell.Home);
+    }
+
+    private TaskCell CellOf<TStateMachine>(ref TStateMachine stateMachine) where TStateMachine : IAsyncStateMachine
+    {
+        if (_cell is not null) return _cell;
+        StateMachineCell<TStateMachine, NoResult> cell = StateMachineCell<TStateMachine, NoResult>.Rent(ReactorTasks.Current);
+        _cell = cell;
+        cell.StateMachine = stateMachine;
+        return cell;
+    }
+}
+
+/// <summary>What both builders do.</summary>
+internal static class Builders
+{
+    /// <summary>Suspends on an awaiter of ours. The test and the call cost no boxing: the awaiter's type is known when this is compiled.</summary>
+    internal static void Suspend<TAwaiter>(ref TAwaiter awaiter, TaskCell cell)
+    {
+        ((ITaskAwaiter)awaiter!).Suspend(cell);
+        if (cell.Is(TaskMarks.AbortWanted)) cell.DeliverAbort();
+    }
+}
+
+/// <summary>The state machine of a method that failed before its first suspension.</summary>
+internal struct FailedAtOnce : IAsyncStateMachine
+{
+    public readonly void MoveNext()
+    {
+    }
+
+    public readonly void SetStateMachine(IAsyncStateMachine stateMachine)
+    {
+    }
+}

@@ -1,0 +1,155 @@
+namespace Vmm.Events.Tests;
+
+public sealed class NotifierTests
+{
+    [Fact]
+    public void One_wait_hears_any_number_of_notifications_once()
+    {
+        using Reactor reactor = new();
+        using Notifier notifier = new();
+        int calls = 0;
+        notifier.Wait(reactor, _ =>
+        {
+            calls++;
+            return NotifyAction.Rearm;
+        });
+        for (int i = 0; i < 1000; i++) Assert.Equal(NotifyResult.Delivered, notifier.Notify());
+        Run(reactor);
+        Assert.Equal(1, calls);
+        notifier.Notify();
+        Run(reactor);
+        Assert.Equal(2, calls);
+    }
+
+    [Fact]
+    public void A_notification_before_the_first_wait_is_delivered()
+    {
+        using Reactor reactor = new();
+        using Notifier notifier = new();
+        Assert.Equal(NotifyResult.Delivered, notifier.Notify());
+        int calls = 0;
+        notifier.Wait(reactor, _ =>
+        {
+            calls++;
+            return NotifyAction.Disarm;
+        });
+        Run(reactor);
+        Assert.Equal(1, calls);
+    }
+
+    [Fact]
+    public void A_disarmed_notifier_keeps_what_comes_for_the_next_wait()
+    {
+        using Reactor reactor = new();
+        using Notifier notifier = new();
+        int calls = 0;
+        NotifyAction Handle(IReactor _)
+        {
+            calls++;
+            return NotifyAction.Disarm;
+        }
+
+        notifier.Wait(reactor, Handle);
+        Assert.True(notifier.IsArmed);
+        Assert.Throws<InvalidOperationException>(() => notifier.Wait(reactor, Handle));
+        notifier.Notify();
+        Run(reactor);
+        Assert.False(notifier.IsArmed);
+        notifier.Notify();
+        Run(reactor);
+        Assert.Equal(1, calls);
+        notifier.Wait(reactor, Handle);
+        Run(reactor);
+        Assert.Equal(2, calls);
+    }
+
+    [Fact]
+    public void A_notification_from_inside_the_handler_is_one_more_call()
+    {
+        using Reactor reactor = new();
+        using Notifier notifier = new();
+        int calls = 0;
+        notifier.Wait(reactor, _ =>
+        {
+            if (++calls == 1) notifier.Notify();
+            return NotifyAction.Rearm;
+        });
+        notifier.Notify();
+        Run(reactor);
+        Run(reactor);
+        Run(reactor);
+        Assert.Equal(2, calls);
+    }
+
+    [Fact]
+    public void A_full_counter_counts_as_delivered()
+    {
+        using Reactor reactor = new();
+        using Notifier notifier = new();
+        notifier.Fd.Signal(ulong.MaxValue - 1);
+        Assert.Equal(NotifyResult.Delivered, notifier.Notify());
+        int calls = 0;
+        notifier.Wait(reactor, _ =>
+        {
+            calls++;
+            return NotifyAction.Rearm;
+        });
+        Run(reactor);
+        Assert.Equal(1, calls);
+    }
+
+    [Fact]
+    public void Notifying_a_loop_that_is_gone_is_a_value_not_a_crash()
+    {
+        Reactor reactor = new();
+        Notifier notifier = new();
+        notifier.Wait(reactor, _ => NotifyAction.Rearm);
+        reactor.Dispose();
+        Assert.Equal(NotifyResult.Gone, notifier.Notify());
+        notifier.Dispose();
+        Assert.Equal(NotifyResult.Gone, notifier.Notify());
+    }
+
+    [Fact]
+    public void A_notifier_serves_one_loop_only()
+    {
+        using Reactor reactor = new();
+        using Reactor other = new();
+        using Notifier notifier = new();
+        notifier.Wait(reactor, _ => NotifyAction.Disarm);
+        notifier.Notify();
+        Run(reactor);
+        Assert.Throws<InvalidOperationException>(() => notifier.Wait(other, _ => NotifyAction.Disarm));
+    }
+
+    [Fact]
+    public async Task No_notification_of_many_threads_is_lost()
+    {
+        const int Threads = 4;
+        const int Each = 20_000;
+        using CancellationTokenSource stop = new(TimeSpan.FromSeconds(30));
+        using Notifier notifier = new();
+        long said = 0;
+        long heard = 0;
+        using Reactor reactor = new();
+        notifier.Wait(reactor, _ =>
+        {
+            heard = Interlocked.Read(ref said);
+            if (heard == Threads * Each) stop.Cancel();
+            return NotifyAction.Rearm;
+        });
+        Task[] notifying = [.. Enumerable.Range(0, Threads).Select(_ => Task.Run(() =>
+        {
+            for (int i = 0; i < Each; i++)
+            {
+                Interlocked.Increment(ref said);
+                notifier.Notify();
+            }
+        }))];
+        reactor.Run(stop.Token);
+        await Task.WhenAll(notifying);
+        Assert.Equal(Threads * Each, heard);
+    }
+
+    private static void Run(Reactor reactor) => reactor.RunOnce(TimeSpan.Zero);
+}

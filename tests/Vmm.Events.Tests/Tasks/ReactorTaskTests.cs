@@ -1,0 +1,336 @@
+using Vmm.Events.Tasks;
+
+namespace Vmm.Events.Tests.Tasks;
+
+public sealed class ReactorTaskTests
+{
+    [Fact]
+    public void A_task_runs_at_once_up_to_its_first_await_and_then_on_the_reactors_thread()
+    {
+        using TaskTable table = new();
+        List<string> steps = [];
+        ReactorTask task = table.Tasks.Spawn(async () =>
+        {
+            steps.Add("start");
+            await ReactorTask.Yield();
+            steps.Add("end");
+        });
+        steps.Add("spawned");
+        Assert.False(task.IsCompleted);
+        table.Turn();
+        Assert.True(task.IsCompleted);
+        task.GetAwaiter().GetResult();
+        Assert.Equal(["start", "spawned", "end"], steps);
+    }
+
+    [Fact]
+    public void Results_come_up_through_nested_tasks()
+    {
+        using TaskTable table = new();
+        Assert.Equal(5050, table.Run(() => Sum(100)));
+
+        static async ReactorTask<int> Sum(int n)
+        {
+            if (n == 0) return 0;
+            if (n % 2 == 0) await ReactorTask.Yield();
+            return n + await Sum(n - 1);
+        }
+    }
+
+    [Fact]
+    public void A_deep_chain_of_tasks_unwinds_without_deepening_the_stack()
+    {
+        using TaskTable table = new();
+        ReactorTask<int> chain = table.Tasks.Spawn(async () =>
+        {
+            await ReactorTask.Yield();
+            return 0;
+        });
+        for (int i = 0; i < 100_000; i++)
+        {
+            ReactorTask<int> inner = chain;
+            chain = table.Tasks.Spawn(async () => await inner + 1);
+        }
+        table.RunUntil(() => chain.IsCompleted);
+        Assert.Equal(100_000, chain.GetAwaiter().GetResult());
+    }
+
+    [Fact]
+    public void What_a_task_throws_reaches_its_joiner()
+    {
+        using TaskTable table = new();
+        Assert.Equal("late", Assert.Throws<InvalidDataException>(() => table.Run(async () =>
+        {
+            await ReactorTask.Yield();
+            await Fail("late", yields: true);
+        })).Message);
+        Assert.Equal("at once", Assert.Throws<InvalidDataException>(() => table.Run(() => Fail("at once", yields: false))).Message);
+        Assert.Empty(table.Failures);
+    }
+
+    [Fact]
+    public void What_a_task_throws_reaches_the_reactors_policy_if_nobody_joins()
+    {
+        TaskTable table = new();
+        table.Tasks.Spawn(() => Fail("detached", yields: true)).Detach();
+        table.Turn();
+        Assert.Equal(["detached"], table.Failures.Select(failure => failure.Exception.Message));
+        Assert.Equal("task Fail", table.Failures[0].Source);
+
+        ReactorTask later = table.Tasks.Spawn(() => Fail("detached when it had failed", yields: false));
+        Assert.Single(table.Failures);
+        later.Detach();
+        Assert.Equal(2, table.Failures.Count);
+
+        _ = table.Tasks.Spawn(() => Fail("forgotten", yields: true));
+        table.Turn();
+        Assert.Equal(2, table.Failures.Count);
+        table.Dispose();
+        Assert.Equal("forgotten", table.Failures[2].Exception.Message);
+        Assert.Equal(3, table.Failures.Count);
+    }
+
+    [Fact]
+    public void A_handle_is_used_up_by_its_join()
+    {
+        using TaskTable table = new();
+        ReactorTask<int> task = table.Tasks.Spawn(async () =>
+        {
+            await ReactorTask.Yield();
+            return 1;
+        });
+        Assert.Throws<InvalidOperationException>(() => task.GetAwaiter().GetResult());
+        table.Turn();
+        Assert.Equal(1, task.GetAwaiter().GetResult());
+        Assert.Throws<InvalidOperationException>(() => task.GetAwaiter().GetResult());
+        Assert.Throws<InvalidOperationException>(() => task.IsCompleted);
+        Assert.Throws<InvalidOperationException>(task.Abort);
+        Assert.Throws<InvalidOperationException>(task.Detach);
+        ReactorTask detached = table.Tasks.Spawn(async () => await ReactorTask.Yield());
+        detached.Detach();
+        Assert.Throws<InvalidOperationException>(detached.Detach);
+        Assert.Throws<InvalidOperationException>(() => detached.IsCompleted);
+    }
+
+    [Fact]
+    public void Two_joiners_of_one_task_are_one_too_many()
+    {
+        using TaskTable table = new();
+        ReactorTask inner = table.Tasks.Spawn(async () => await ReactorTask.Yield());
+        ReactorTask first = table.Tasks.Spawn(async () => await inner);
+        ReactorTask second = table.Tasks.Spawn(async () => await inner);
+        table.RunUntil(() => first.IsCompleted && second.IsCompleted);
+        first.GetAwaiter().GetResult();
+        Assert.Throws<InvalidOperationException>(() => second.GetAwaiter().GetResult());
+    }
+
+    [Fact]
+    public void Delays_end_in_the_order_of_their_time()
+    {
+        using TaskTable table = new();
+        List<int> order = [];
+        int seed = 7;
+        Random random = new(seed);
+        int[] delays = [.. Enumerable.Range(0, 50)];
+        random.Shuffle(delays);
+        foreach (int delay in delays)
+        {
+            table.Tasks.Spawn(async () =>
+            {
+                await ReactorTask.Delay(TimeSpan.FromMilliseconds(delay));
+                order.Add(delay);
+            }).Detach();
+        }
+        table.RunUntil(() => order.Count == delays.Length);
+        Assert.Equal(Enumerable.Range(0, 50), order);
+    }
+
+    [Fact]
+    public void A_timeout_aborts_what_takes_too_long_and_only_that()
+    {
+        using TaskTable table = new();
+        bool cleanedUp = false;
+        Assert.Throws<TimeoutException>(() => table.Run(() => Slow().WithTimeout(TimeSpan.FromMilliseconds(5))));
+        Assert.True(cleanedUp);
+        Assert.Equal(3, table.Run(() => Quick().WithTimeout(TimeSpan.FromSeconds(20))));
+        Assert.Equal(0, table.Tasks.Statistics.Live);
+
+        async ReactorTask Slow()
+        {
+            try
+            {
+                await ReactorTask.Delay(TimeSpan.FromHours(1));
+            }
+            finally
+            {
+                cleanedUp = true;
+            }
+        }
+
+        static async ReactorTask<int> Quick()
+        {
+            await ReactorTask.Delay(TimeSpan.FromMilliseconds(1));
+            return 3;
+        }
+    }
+
+    [Fact]
+    public void An_ordinary_task_comes_home_to_the_reactors_thread()
+    {
+        using TaskTable table = new();
+        int home = Environment.CurrentManagedThreadId;
+        (int bare, int wrapped, int value) = table.Run(async () =>
+        {
+            await Task.Run(() => Thread.Sleep(1));
+            int bare = Environment.CurrentManagedThreadId;
+            int value = await Task.Run(() => 42).ComeHome();
+            return (bare, Environment.CurrentManagedThreadId, value);
+        });
+        Assert.Equal((home, home, 42), (bare, wrapped, value));
+        Assert.Throws<FormatException>(() => table.Run(async () => await Task.Run(() => throw new FormatException())));
+        Assert.Throws<FormatException>(() => table.Run(async () => await Task.Run(() => throw new FormatException()).ComeHome()));
+    }
+
+    [Fact]
+    public async Task Another_thread_can_wait_for_a_task()
+    {
+        TaskTable table = new();
+        Task<int> good = table.Tasks.Spawn(async () =>
+        {
+            await ReactorTask.Yield();
+            return 5;
+        }).AsTask();
+        Task bad = table.Tasks.Spawn(() => Fail("no", yields: true)).AsTask();
+        ReactorTask slow = table.Tasks.Spawn(async () => await ReactorTask.Delay(TimeSpan.FromHours(1)));
+        Task aborted = slow.AsTask();
+        slow.Abort();
+        table.RunUntil(() => good.IsCompleted && bad.IsCompleted && aborted.IsCompleted);
+        table.Dispose();
+        Assert.Equal(5, await good);
+        await Assert.ThrowsAsync<InvalidDataException>(() => bad);
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => aborted);
+    }
+
+    [Fact]
+    public void An_eventfd_and_a_doorbell_wake_the_task_that_waits_for_them()
+    {
+        using TaskTable table = new();
+        EventFd fd = new();
+        using TaskEventFd kick = new(table.Tasks, fd);
+        TaskDoorbell bell = new(table.Tasks);
+        List<string> heard = [];
+        table.Tasks.Spawn(async () =>
+        {
+            for (int i = 0; i < 2; i++)
+            {
+                await kick;
+                heard.Add("kick");
+                await bell;
+                heard.Add("bell");
+            }
+        }).Detach();
+        bell.Ring();
+        bell.Ring();
+        table.Turn();
+        Assert.Empty(heard);
+        fd.Signal();
+        table.RunUntil(() => heard.Count == 2);
+        fd.Signal(3);
+        table.RunUntil(() => heard.Count == 3);
+        Task.Run(bell.Ring).Wait();
+        table.RunUntil(() => heard.Count == 4);
+        Assert.Equal(["kick", "bell", "kick", "bell"], heard);
+    }
+
+    [Fact]
+    public void Outside_of_a_reactor_nothing_starts_and_says_why()
+    {
+        Assert.Contains(nameof(ReactorTasks), Assert.Throws<InvalidOperationException>(() => { _ = Lost(); }).Message, StringComparison.Ordinal);
+
+        static async ReactorTask Lost() => await ReactorTask.Yield();
+    }
+
+    [Fact]
+    public void Spawning_running_and_joining_allocate_nothing_once_warm()
+    {
+        using TaskTable table = new();
+        SteadyState.AllocatesNothing(() => Rounds(table, 1000));
+        Assert.Equal(2, table.Tasks.Statistics.SlabGrowths);
+
+        static void Rounds(TaskTable table, int count)
+        {
+            for (int i = 0; i < count; i++)
+            {
+                ReactorTask<int> task = table.Tasks.Spawn(static n => Twice(n), i);
+                while (!task.IsCompleted) table.Turn();
+                if (task.GetAwaiter().GetResult() != 2 * i) throw new InvalidDataException();
+            }
+        }
+
+        static async ReactorTask<int> Twice(int n)
+        {
+            await ReactorTask.Yield();
+            return n + await Once(n);
+        }
+
+        static async ReactorTask<int> Once(int n)
+        {
+            await ReactorTask.Delay(TimeSpan.Zero);
+            return n;
+        }
+    }
+
+    [Fact]
+    public void Growth_of_the_slab_is_counted()
+    {
+        using TaskTable table = new();
+        ReactorTaskStatistics before = table.Tasks.Statistics;
+        for (int i = 0; i < 100; i++) table.Tasks.Spawn(Waiting).Detach();
+        ReactorTaskStatistics after = table.Tasks.Statistics;
+        Assert.Equal(100, after.Live - before.Live);
+        Assert.True(after.SlabCells - before.SlabCells >= 100);
+        Assert.True(after.SlabGrowths > before.SlabGrowths);
+
+        static async ReactorTask Waiting() => await ReactorTask.Yield();
+    }
+
+    [Fact]
+    public void Disposing_the_reactor_ends_every_task_with_its_clean_up()
+    {
+        TaskTable table = new();
+        int cleanedUp = 0;
+        TaskSignal never = new();
+        for (int i = 0; i < 1000; i++)
+        {
+            int kind = i % 4;
+            table.Tasks.Spawn(async () =>
+            {
+                try
+                {
+                    if (kind == 0) await ReactorTask.Delay(TimeSpan.FromHours(1));
+                    if (kind == 1) await ReactorTask.Park();
+                    if (kind == 2) await ReactorTask.Yield();
+                    if (kind == 3) await Nested();
+                }
+                finally
+                {
+                    await ReactorTask.Yield();
+                    cleanedUp++;
+                }
+            }).Detach();
+        }
+        table.Dispose();
+        Assert.Equal(1000, cleanedUp);
+        Assert.Equal(0, table.Tasks.Statistics.Live);
+        Assert.Empty(table.Failures);
+        Assert.Throws<ObjectDisposedException>(() => table.Tasks.Spawn(Nested));
+
+        static async ReactorTask Nested() => await ReactorTask.Delay(TimeSpan.FromHours(1));
+    }
+
+    private static async ReactorTask Fail(string message, bool yields)
+    {
+        if (yields) await ReactorTask.Yield();
+        throw new InvalidDataException(message);
+    }
+}
