@@ -28,7 +28,9 @@ public sealed class DescriptorChain
     /// <summary>Bytes the device may write.</summary>
     public ulong WritableLength { get; private set; }
 
-    /// <summary>When it was popped, in ticks of <see cref="System.Diagnostics.Stopwatch"/>; 0 if the queue does not measure latency.</summary>
+    /// <summary>
+    /// When the batch it was popped in began, in ticks of <see cref="System.Diagnostics.Stopwatch"/>; 0 if the queue does not measure latency.
+    /// </summary>
     public long PoppedAt { get; internal set; }
 
     /// <summary>A cursor at the start of the device-readable part.</summary>

@@ -60,7 +60,7 @@ internal sealed class PackedQueue : VirtQueue
         Descriptor head = Descriptor.Load(_ring, _nextAvailable.Index);
         if (!_nextAvailable.IsAvailable(head.PackedFlags)) return null;
         DescriptorChain chain = Rent();
-        if (!TryWalk(chain, head, out ushort id, out PackedPosition end, out int descriptors))
+        if (!TryWalk(chain, head, out ushort id, out int descriptors))
         {
             Return(chain);
             return null;
@@ -68,7 +68,7 @@ internal sealed class PackedQueue : VirtQueue
         if (!TryClaim(chain, id)) return null;
         chain.RingDescriptors = (ushort)descriptors;
         _taken += descriptors;
-        _nextAvailable = end;
+        _nextAvailable = _nextAvailable.Advance(descriptors, Size);
         return chain;
     }
 
@@ -106,23 +106,25 @@ internal sealed class PackedQueue : VirtQueue
     }
 
     /// <summary>Follows a chain along the ring and into at most one indirect table, which it ends with.</summary>
-    private bool TryWalk(DescriptorChain chain, Descriptor descriptor, out ushort id, out PackedPosition end, out int descriptors)
+    private bool TryWalk(DescriptorChain chain, Descriptor descriptor, out ushort id, out int descriptors)
     {
         ChainWalk walk = new(chain, Held.Map);
-        end = _nextAvailable;
-        id = 0;
-        int descriptorsMax = Math.Min((int)Size, ChainDescriptorsMax);
+        GuestWindow ring = _ring;
+        uint index = _nextAvailable.Index;
+        uint size = Size;
+        int descriptorsMax = Math.Min((int)size, ChainDescriptorsMax);
         for (descriptors = 1; descriptors <= descriptorsMax; descriptors++)
         {
             ushort flags = descriptor.PackedFlags;
-            end = end.Advance(1, Size);
             id = descriptor.BufferId;
             if ((flags & RingLayout.FlagIndirect) != 0)
                 return TryWalkTable(ref walk, descriptor, descriptorsMax - descriptors + 1) && HasTaken(descriptors);
             if (!walk.TryAdd(descriptor.Address, descriptor.Length, (flags & RingLayout.FlagWrite) != 0)) return Refuse(walk.Fault);
             if ((flags & RingLayout.FlagNext) == 0) return HasTaken(descriptors);
-            descriptor = Descriptor.Load(_ring, end.Index);
+            if (++index == size) index = 0;
+            descriptor = Descriptor.Load(ring, index);
         }
+        id = 0;
         return Refuse(QueueFaults.Length);
     }
 

@@ -36,7 +36,7 @@ public sealed record QueueConfiguration
     /// <summary>Where the queue goes on giving chains back, in the same form; null: nothing is in flight, so where it goes on taking them.</summary>
     public ushort? UsedBase { get; init; }
 
-    /// <summary>Whether the time from pop to push of each chain goes into the latency histogram.</summary>
+    /// <summary>Whether the time from pop to publish of each chain goes into the latency histogram.</summary>
     public bool MeasureLatency { get; init; }
 
     /// <summary>

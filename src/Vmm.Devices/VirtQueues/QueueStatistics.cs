@@ -22,7 +22,7 @@ public sealed class QueueStatistics
     /// <summary>Guest faults.</summary>
     public long Faults => Volatile.Read(ref _faults);
 
-    /// <summary>Nanoseconds from pop to push, of the queues that measure it.</summary>
+    /// <summary>Nanoseconds from pop to publish, of the queues that measure it.</summary>
     public LatencyHistogram Latency { get; } = new();
 
     internal void CountKick() => Volatile.Write(ref _kicks, _kicks + 1);

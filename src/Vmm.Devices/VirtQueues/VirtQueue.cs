@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Diagnostics.CodeAnalysis;
 
 namespace Vmm.Devices;
@@ -20,9 +19,10 @@ public abstract class VirtQueue : IDisposable
 
     private readonly IVirtioInterrupt _interrupt;
     private readonly Action<GuestFault>? _onFault;
-    private readonly bool _measureLatency;
+    private readonly BatchLatency? _latency;
     /// <summary>Chains that are not in flight; the one used last goes out first. Never more than <see cref="Size"/> in all.</summary>
-    private readonly Stack<DescriptorChain> _pool = new();
+    private DescriptorChain[] _pool = [];
+    private int _pooled;
     /// <summary>By head or buffer id.</summary>
     private bool[] _idsInFlight;
     private MemoryHold _hold;
@@ -38,7 +38,7 @@ public abstract class VirtQueue : IDisposable
         Statistics = configuration.Statistics ?? new QueueStatistics();
         _interrupt = interrupt;
         _onFault = configuration.OnFault;
-        _measureLatency = configuration.MeasureLatency;
+        _latency = configuration.MeasureLatency ? new BatchLatency(Statistics.Latency, Size) : null;
         _idsInFlight = new bool[Size];
         _hold = memory.Hold();
     }
@@ -131,7 +131,7 @@ public abstract class VirtQueue : IDisposable
         if (chain.Queue != this || chain.Hold is not { } hold)
             throw new InvalidOperationException($"chain {chain.Id} is not in flight in queue {Index}: it was pushed already, or popped elsewhere");
         if (Memory.DirtyLog is { } log) MarkDirty(log, chain, hold.Map);
-        if (_measureLatency) Statistics.Latency.Record(Stopwatch.GetElapsedTime(chain.PoppedAt).Ticks * TimeSpan.NanosecondsPerTick);
+        _latency?.Pushed(chain.PoppedAt);
         Statistics.CountRequest(chain.ReadableLength + written);
         WriteUsed(chain, written);
         _idsInFlight[chain.Id] = false;
@@ -146,6 +146,7 @@ public abstract class VirtQueue : IDisposable
     /// <summary>Makes pushed chains visible to the driver, and interrupts it if it wants that. Once a batch, not once a request.</summary>
     public void Publish()
     {
+        _latency?.Published();
         if (!_disposed && PublishUsed())
         {
             Statistics.CountInterrupt();
@@ -229,12 +230,13 @@ public abstract class VirtQueue : IDisposable
     private protected abstract bool PublishUsed();
 
     /// <summary>A chain to be filled: to be claimed or returned.</summary>
-    private protected DescriptorChain Rent() => _pool.TryPop(out DescriptorChain? chain) ? chain : new DescriptorChain(this);
+    private protected DescriptorChain Rent() => _pooled > 0 ? _pool[--_pooled] : new DescriptorChain(this);
 
     private protected void Return(DescriptorChain chain)
     {
         chain.Clear();
-        _pool.Push(chain);
+        if (_pooled == _pool.Length) Array.Resize(ref _pool, Math.Max(4, _pooled * 2));
+        _pool[_pooled++] = chain;
     }
 
     /// <summary>Puts a filled chain in flight.</summary>
@@ -251,7 +253,7 @@ public abstract class VirtQueue : IDisposable
         _idsInFlight[id] = true;
         chain.Id = id;
         chain.Hold = _hold;
-        chain.PoppedAt = _measureLatency ? Stopwatch.GetTimestamp() : 0;
+        if (_latency is not null) chain.PoppedAt = _latency.BatchStart;
         _hold.Chains++;
         InFlight++;
         return true;

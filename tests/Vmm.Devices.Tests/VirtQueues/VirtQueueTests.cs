@@ -255,6 +255,26 @@ public sealed class VirtQueueTests
     }
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
+    public void A_chain_that_stays_long_counts_long(RingShape shape)
+    {
+        using RingRig rig = new(shape, configure: configuration => configuration with { MeasureLatency = true });
+        rig.Add([Readable], []);
+        rig.Add([Readable], []);
+        rig.Driver.Publish();
+        DescriptorChain slow = rig.Pop();
+        rig.Device.Publish();
+        Thread.Sleep(20);
+        rig.Device.Push(rig.Pop(), 0);
+        rig.Device.Publish();
+        rig.Device.Push(slow, 0);
+        rig.Device.Publish();
+        Assert.Equal(2, rig.Device.Statistics.Latency.Count);
+        Assert.True(slow.PoppedAt > 0);
+        Assert.InRange(rig.Device.Statistics.Latency.Max, 20_000_000, long.MaxValue);
+        Assert.InRange(rig.Device.Statistics.Latency.Percentile(1), 1, rig.Device.Statistics.Latency.Max);
+    }
+
+    [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
     public void Latency_is_measured_only_on_request(RingShape shape)
     {
         using RingRig rig = new(shape, configure: configuration => configuration with { MeasureLatency = true });
@@ -264,6 +284,9 @@ public sealed class VirtQueueTests
             each.Add([Readable], []);
             each.Driver.Publish();
             each.Device.Push(each.Pop(), 0);
+            Assert.Equal(0, each.Device.Statistics.Latency.Count);
+            each.Device.Publish();
+            each.Device.Publish();
         }
         Assert.Equal(1, rig.Device.Statistics.Latency.Count);
         Assert.Equal(0, without.Device.Statistics.Latency.Count);

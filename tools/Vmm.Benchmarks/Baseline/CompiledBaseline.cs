@@ -1,12 +1,11 @@
-using System.Diagnostics;
 using System.Runtime.InteropServices;
 
 namespace Vmm.Benchmarks;
 
-/// <summary>The C baseline, compiled once a process with <c>cc -O2</c> and loaded into it.</summary>
+/// <summary>The loops of epoll_baseline.c, compiled once a process.</summary>
 internal static unsafe class CompiledBaseline
 {
-    private static readonly Lazy<Functions> Loaded = new(Load);
+    private static readonly Lazy<Functions> Loaded = new(() => new Functions(BaselineLibrary.Load("epoll_baseline.c")));
 
     internal static nint Create(int count)
     {
@@ -26,39 +25,6 @@ internal static unsafe class CompiledBaseline
     private static void Check(long done, long asked)
     {
         if (done != asked) throw new InvalidOperationException($"the C baseline handled {done} of {asked} events");
-    }
-
-    private static Functions Load()
-    {
-        string source = Path.Combine(AppContext.BaseDirectory, "Baseline", "epoll_baseline.c");
-        string directory = Directory.CreateTempSubdirectory("vmm-baseline-").FullName;
-        try
-        {
-            string library = Path.Combine(directory, "libepoll_baseline.so");
-            Compile(source, library);
-            return new Functions(NativeLibrary.Load(library));
-        }
-        finally
-        {
-            // What is mapped stays mapped; the name is not needed any more.
-            Directory.Delete(directory, recursive: true);
-        }
-    }
-
-    private static void Compile(string source, string library)
-    {
-        try
-        {
-            using Process cc = Process.Start(
-                new ProcessStartInfo("cc", ["-O2", "-shared", "-fPIC", "-pthread", "-o", library, source]) { RedirectStandardError = true })!;
-            string errors = cc.StandardError.ReadToEnd();
-            cc.WaitForExit();
-            if (cc.ExitCode != 0) throw new IOException($"cc cannot compile the baseline {source}: {errors}");
-        }
-        catch (System.ComponentModel.Win32Exception missing)
-        {
-            throw new IOException("the baseline needs a C compiler: install gcc and libc6-dev", missing);
-        }
     }
 
     private sealed class Functions(nint library)

@@ -12,6 +12,8 @@ internal static class Comparisons
         new AllReady(),
         new Register(),
         new Remote(),
+        new SplitQueueComparison(),
+        new PackedQueueComparison(),
     ];
 
     internal static IReadOnlyList<string> Suites { get; } = [.. All.Select(comparison => comparison.Suite).Distinct(), EverySuite];

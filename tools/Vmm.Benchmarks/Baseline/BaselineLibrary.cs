@@ -1,0 +1,42 @@
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+
+namespace Vmm.Benchmarks;
+
+/// <summary>Compiles a C baseline of <c>Baseline/</c> with <c>cc -O2</c> and loads it into the process.</summary>
+internal static class BaselineLibrary
+{
+    /// <summary>The library of one source file.</summary>
+    internal static nint Load(string sourceName)
+    {
+        string source = Path.Combine(AppContext.BaseDirectory, "Baseline", sourceName);
+        string directory = Directory.CreateTempSubdirectory("vmm-baseline-").FullName;
+        try
+        {
+            string library = Path.Combine(directory, "libbaseline.so");
+            Compile(source, library);
+            return NativeLibrary.Load(library);
+        }
+        finally
+        {
+            // What is mapped stays mapped; the name is not needed any more.
+            Directory.Delete(directory, recursive: true);
+        }
+    }
+
+    private static void Compile(string source, string library)
+    {
+        try
+        {
+            using Process cc = Process.Start(
+                new ProcessStartInfo("cc", ["-O2", "-shared", "-fPIC", "-pthread", "-o", library, source]) { RedirectStandardError = true })!;
+            string errors = cc.StandardError.ReadToEnd();
+            cc.WaitForExit();
+            if (cc.ExitCode != 0) throw new IOException($"cc cannot compile the baseline {source}: {errors}");
+        }
+        catch (System.ComponentModel.Win32Exception missing)
+        {
+            throw new IOException("the baseline needs a C compiler: install gcc and libc6-dev", missing);
+        }
+    }
+}
