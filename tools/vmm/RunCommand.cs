@@ -1,4 +1,6 @@
 using System.CommandLine;
+using Vmm.Devices;
+using Vmm.Devices.Simulation;
 
 namespace Vmm.Tool;
 
@@ -7,30 +9,42 @@ internal static class RunCommand
 {
     internal static Command Create()
     {
-        Option<string[]> disks = new("--disk") { HelpName = "PATH[,ro]", Description = "A raw image; may be given several times. Without one a 64 MiB scratch image is made." };
-        Option<int> vcpus = Parsing.Number("--vcpus", "N", "Virtual CPUs", 1, 64, standard: 1);
+        Option<string[]> disks = new("--disk")
+        {
+            HelpName = "PATH[,ro]",
+            Description = "A raw image; may be given several times. Without one a 64 MiB scratch image is made.",
+        };
+        Option<int> vcpus = Parsing.Number("--vcpus", "N", "Virtual CPUs", 1, SimulatedMachineOptions.VcpusMax, standard: 1);
         Option<int> memory = Parsing.Number("--memory", "MIB", "Guest memory in MiB", 16, 65536, standard: 256);
-        Option<string?> exec = new("--exec") { HelpName = "COMMANDS", Description = "Guest commands, separated by ';'. Without them the guest's console is yours; try 'help'." };
-        Option<StatsFormat> stats = new("--stats") { HelpName = "table|json", Description = "How the closing statistics are printed.", DefaultValueFactory = _ => StatsFormat.Table };
+        Option<string?> exec = new("--exec")
+        {
+            HelpName = "COMMANDS",
+            Description = "Guest commands, separated by ';'. Without them the guest's console is yours; try 'help'.",
+        };
+        Option<StatsFormat> stats = new("--stats")
+        {
+            HelpName = "table|json",
+            Description = "How the closing statistics are printed.",
+            DefaultValueFactory = _ => StatsFormat.Table,
+        };
 
-        Command command = new("run", "Run a simulated guest on real devices: real eventfds, real guest memory, real disk images. Needs no privilege.")
+        Command command = new("run", "Run a simulated guest on real devices: real eventfds, guest memory and disk images. Needs no privilege.")
         {
             disks, vcpus, memory, exec, stats,
         };
-        command.SetAction((parsed, _) =>
+        command.SetAction(parsed =>
         {
-            DiskArgument[] images = [.. (parsed.GetValue(disks) ?? []).Select(DiskArgument.Parse)];
-            throw new UsageException($"not yet {images.Length}");
+            string? commands = parsed.GetValue(exec);
+            if (commands is not null && ShellSyntax.Check(commands) is { } complaint) throw new UsageException($"--exec: {complaint}");
+            using MachineRun run = new(new SimulatedMachineOptions
+            {
+                Vcpus = parsed.GetValue(vcpus),
+                MemoryBytes = (ulong)parsed.GetValue(memory) << 20,
+                Commands = commands,
+            });
+            run.AttachDisks([.. (parsed.GetValue(disks) ?? []).Select(DiskArgument.Parse)]);
+            return run.Run(parsed.GetValue(stats));
         });
         return command;
     }
-}
-
-/// <summary>How statistics are printed.</summary>
-internal enum StatsFormat
-{
-    /// <summary>A table for people.</summary>
-    Table,
-    /// <summary>One line of JSON, the last of standard output.</summary>
-    Json,
 }

@@ -24,6 +24,9 @@ internal static unsafe partial class FileCalls
     /// <summary>Most vectors of one call (IOV_MAX).</summary>
     internal const int VectorsMax = 1024;
 
+    // A call is bound when it is first made, and that allocates: better now than on a reactor's thread.
+    static FileCalls() => Marshal.PrelinkAll(typeof(FileCalls));
+
     [LibraryImport(Name, EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int Open(string path, int flags);
 

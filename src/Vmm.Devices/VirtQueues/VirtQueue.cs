@@ -20,8 +20,8 @@ public abstract class VirtQueue : IDisposable
     private readonly IVirtioInterrupt _interrupt;
     private readonly Action<GuestFault>? _onFault;
     private readonly BatchLatency? _latency;
-    /// <summary>Chains that are not in flight; the one used last goes out first. Never more than <see cref="Size"/> in all.</summary>
-    private DescriptorChain[] _pool = [];
+    /// <summary>Chains that are not in flight; the one used last goes out first.</summary>
+    private readonly DescriptorChain[] _pool;
     private int _pooled;
     /// <summary>By head or buffer id.</summary>
     private bool[] _idsInFlight;
@@ -41,6 +41,9 @@ public abstract class VirtQueue : IDisposable
         _latency = configuration.MeasureLatency ? new BatchLatency(Statistics.Latency, Size) : null;
         _idsInFlight = new bool[Size];
         _hold = memory.Hold();
+        // All it will ever need: as many as can be in flight, and one that is being filled.
+        _pool = new DescriptorChain[Size + 1];
+        while (_pooled < _pool.Length) _pool[_pooled++] = new DescriptorChain(this);
     }
 
     /// <summary>The queue's number in its device.</summary>
@@ -230,12 +233,11 @@ public abstract class VirtQueue : IDisposable
     private protected abstract bool PublishUsed();
 
     /// <summary>A chain to be filled: to be claimed or returned.</summary>
-    private protected DescriptorChain Rent() => _pooled > 0 ? _pool[--_pooled] : new DescriptorChain(this);
+    private protected DescriptorChain Rent() => _pool[--_pooled];
 
     private protected void Return(DescriptorChain chain)
     {
         chain.Clear();
-        if (_pooled == _pool.Length) Array.Resize(ref _pool, Math.Max(4, _pooled * 2));
         _pool[_pooled++] = chain;
     }
 

@@ -21,6 +21,9 @@ internal sealed record BootInfo
     /// <summary>The port that ends the machine; what is written is its status.</summary>
     internal required ushort PowerPort { get; init; }
 
+    /// <summary>Where the guest says how far it is.</summary>
+    internal required ushort PhasePort { get; init; }
+
     /// <summary>Whether a person types on the console: echo, prompt, line editing.</summary>
     internal bool Interactive { get; init; }
 }

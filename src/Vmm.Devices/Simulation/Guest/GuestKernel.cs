@@ -88,8 +88,10 @@ internal sealed class GuestKernel
         _handlers[_boot.ConsoleVector] = _console.OnInterrupt;
         await _console.Start(kernel.Cpu);
         bool allWell = await Probe(kernel);
+        await kernel.Cpu.Out8(_boot.PhasePort, (byte)GuestPhase.Booted);
         GuestShell shell = new(this, kernel);
         allWell &= await shell.Run();
+        await kernel.Cpu.Out8(_boot.PhasePort, (byte)GuestPhase.Finished);
         foreach (GuestDriver driver in _drivers) await driver.Stop(kernel);
         await PowerOff(kernel, allWell);
     }

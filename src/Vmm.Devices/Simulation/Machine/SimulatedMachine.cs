@@ -17,6 +17,7 @@ public sealed class SimulatedMachine : IDisposable
     private const ushort ConsolePort = 0x3f8;
     private const int ConsoleVector = 4;
     private const ushort PowerPort = 0xf4;
+    private const ushort PhasePortNumber = 0xf8;
 
     /// <summary>The vectors from here on are the devices', in their order.</summary>
     private const int DeviceVectorBase = 8;
@@ -61,6 +62,7 @@ public sealed class SimulatedMachine : IDisposable
         _console = new SerialBackend(uart, remote, options.ConsoleInput, options.ConsoleOutput, options.Logger, Script(options));
         _port.Add(ConsolePort, uart.RangeLength, uart);
         _port.Add(PowerPort, DebugExitDevice.RangeLength, new DebugExitDevice(PowerOff));
+        _port.Add(PhasePortNumber, PhasePort.RangeLength, new PhasePort(options.OnPhase));
         foreach (VirtioDevice device in devices) AddDevice(device);
 
         GuestKernel kernel = new(Describe(), options.Vcpus);
@@ -118,6 +120,7 @@ public sealed class SimulatedMachine : IDisposable
         ConsolePort = ConsolePort,
         ConsoleVector = ConsoleVector,
         PowerPort = PowerPort,
+        PhasePort = PhasePortNumber,
         Interactive = _options.Interactive,
     };
 

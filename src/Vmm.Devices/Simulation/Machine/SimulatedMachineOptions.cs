@@ -31,6 +31,9 @@ public sealed record SimulatedMachineOptions
     /// <summary>Where the guest's console is printed; taken over. Null drops it.</summary>
     public ISerialOutput? ConsoleOutput { get; init; }
 
+    /// <summary>Called on a vCPU's thread when the guest turns to its commands, and when it is done with them.</summary>
+    public Action<GuestPhase> OnPhase { get; init; } = _ => { };
+
     /// <summary>Where host and devices say what went wrong.</summary>
     public ILogger Logger { get; init; } = NullLogger.Instance;
 

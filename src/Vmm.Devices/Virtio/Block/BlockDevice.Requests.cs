@@ -18,8 +18,7 @@ public sealed partial class BlockDevice
         private readonly VirtQueue _requests;
         private readonly BlockLimits _limits;
         private readonly IBlockEngine _engine;
-        // As many as were ever in flight at once: at most the queue's size.
-        private readonly Stack<BlockOperation> _free = new();
+        private readonly Stack<BlockOperation> _free;
 
         internal BlockQueue(BlockDevice device, VirtQueue requests, IReactor reactor, BlockLimits limits)
         {
@@ -27,6 +26,8 @@ public sealed partial class BlockDevice
             _requests = requests;
             _limits = limits;
             _engine = device.Backend.CreateEngine(reactor, requests.Publish);
+            _free = new Stack<BlockOperation>(requests.Size);
+            for (int i = 0; i < requests.Size; i++) _free.Push(new BlockOperation(Complete));
         }
 
         public void Dispose() => _engine.Dispose();
@@ -35,7 +36,7 @@ public sealed partial class BlockDevice
 
         internal void Start(DescriptorChain chain)
         {
-            BlockOperation operation = _free.TryPop(out BlockOperation? used) ? used : new BlockOperation(Complete);
+            BlockOperation operation = _free.Pop();
             BlockVerdict verdict = BlockRequest.Prepare(chain, _limits, operation);
             if (verdict.IsStarted)
             {

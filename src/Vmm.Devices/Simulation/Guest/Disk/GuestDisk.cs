@@ -57,7 +57,8 @@ internal sealed partial class GuestDisk(GuestTransport transport, string name) :
                 return $"not enough guest memory for its {_queues.Length} queues";
         }
         await Transport.SetStatus(DeviceStatus.DriverOk);
-        return null;
+        // As a kernel that looks for partitions; what it finds does not matter here, that it can read does.
+        return await ReadInOrder(kernel, 0, 1, _ => { });
     }
 
     protected override void OnUsedBuffers(KernelCpu kernel)

@@ -1,0 +1,87 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Spectre.Console;
+using Vmm.Devices;
+using Vmm.Events;
+
+namespace Vmm.Tool;
+
+/// <summary>What a run's devices and reactor did, for people and for programs.</summary>
+internal sealed record MachineStatistics(IReadOnlyList<DeviceLine> Devices, ReactorLine Reactor)
+{
+    private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
+
+    internal static MachineStatistics Of(IEnumerable<VirtioDevice> devices, ReactorStatistics booted, ReactorStatistics finished) =>
+        new([.. devices.Select(DeviceLine.Of)], ReactorLine.Of(booted, finished));
+
+    internal void Print(StatsFormat format)
+    {
+        if (format == StatsFormat.Json) Console.Out.WriteLine(JsonSerializer.Serialize(this, Json));
+        else PrintTable();
+    }
+
+    private void PrintTable()
+    {
+        Table devices = new Table().RoundedBorder().AddColumn("device");
+        foreach (string column in (string[])["kicks", "requests", "bytes", "interrupts", "p50 µs", "p99 µs"])
+            devices.AddColumn(new TableColumn(column).RightAligned());
+        foreach (DeviceLine device in Devices)
+        {
+            devices.AddRow(device.Name, Number(device.Kicks), Number(device.Requests), Number(device.Bytes), Number(device.Interrupts),
+                Decimal(device.LatencyP50Us), Decimal(device.LatencyP99Us));
+        }
+        Table reactor = new Table().RoundedBorder();
+        foreach (string column in (string[])["waits", "events", "events/wait", "ghosts", "allocated bytes/event"])
+            reactor.AddColumn(new TableColumn(column).RightAligned());
+        reactor.AddRow(Number(Reactor.Waits), Number(Reactor.Events), Decimal(Reactor.EventsPerWait), Number(Reactor.Ghosts),
+            Decimal(Reactor.AllocatedBytesPerEvent));
+        AnsiConsole.Write(devices);
+        AnsiConsole.Write(reactor);
+    }
+
+    private static string Number(long value) => value.ToString("N0", CultureInfo.InvariantCulture);
+
+    private static string Decimal(double value) => value.ToString("0.##", CultureInfo.InvariantCulture);
+}
+
+/// <summary>One device's line.</summary>
+internal sealed record DeviceLine(
+    string Name, long Kicks, long Requests, long Bytes, long Interrupts,
+    [property: JsonPropertyName("latency_p50_us")] double LatencyP50Us, [property: JsonPropertyName("latency_p99_us")] double LatencyP99Us)
+{
+    internal static DeviceLine Of(VirtioDevice device)
+    {
+        LatencyHistogram latency = new();
+        foreach (QueueStatistics queue in device.QueueStatistics) latency.Merge(queue.Latency);
+        return new DeviceLine(device.Name, device.QueueStatistics.Sum(queue => queue.Kicks), device.QueueStatistics.Sum(queue => queue.Requests),
+            device.QueueStatistics.Sum(queue => queue.Bytes), device.QueueStatistics.Sum(queue => queue.Interrupts),
+            Microseconds(latency.Percentile(50)), Microseconds(latency.Percentile(99)));
+    }
+
+    private static double Microseconds(long nanoseconds) => Math.Round(nanoseconds / 1000.0, 2);
+}
+
+/// <summary>The reactor's line: what it did from the end of the guest's boot to the end of its commands.</summary>
+internal sealed record ReactorLine(long Waits, long Events, double EventsPerWait, long Ghosts, double AllocatedBytesPerEvent)
+{
+    internal static ReactorLine Of(ReactorStatistics booted, ReactorStatistics finished)
+    {
+        long waits = finished.Waits - booted.Waits;
+        long events = finished.Events - booted.Events;
+        // To a tenth of a byte: what the runtime itself allocates when it first binds a call or a lock is no object for each event.
+        return new ReactorLine(waits, events, Ratio(events, waits, 3), finished.Ghosts,
+            Ratio(finished.AllocatedBytes - booted.AllocatedBytes, events, 1));
+    }
+
+    private static double Ratio(long part, long whole, int decimals) => whole == 0 ? 0 : Math.Round((double)part / whole, decimals);
+}
+
+/// <summary>How statistics are printed.</summary>
+internal enum StatsFormat
+{
+    /// <summary>Tables for people.</summary>
+    Table,
+    /// <summary>One line of JSON, the last of standard output.</summary>
+    Json,
+}
