@@ -1,0 +1,174 @@
+using System.Buffers.Binary;
+using System.Text;
+
+namespace Vmm.Devices.Kvm;
+
+/// <summary>A virtio-mmio device as the kernel finds it.</summary>
+/// <param name="Address">Of its registers.</param>
+/// <param name="Gsi">Its interrupt.</param>
+internal readonly record struct VirtioNode(ulong Address, uint Gsi);
+
+/// <summary>
+/// The ACPI tables of a machine without the fixed hardware of a PC (hardware-reduced, ACPI § 4.1): processors, interrupt controllers, serial port, virtio
+/// devices, power-off and reset.
+/// </summary>
+internal static class AcpiTables
+{
+    private const int HeaderBytes = 36;
+    private const int RootPointerBytes = 36;
+    private const int FadtBytes = 276;
+    private const byte FadtRevision = 6;
+    private const byte MadtRevision = 5;
+    private const byte DsdtRevision = 2;
+    private const byte XsdtRevision = 1;
+
+    private const uint FlagResetRegister = 1 << 10;
+    private const uint FlagHardwareReduced = 1 << 20;
+    private const uint FlagWriteBackInvalidates = 1;
+    private const uint FlagNoPowerButton = 1 << 4;
+    private const uint FlagNoSleepButton = 1 << 5;
+    private const ushort BootNoVga = 1 << 2;
+
+    /// <summary>Builds the tables.</summary>
+    /// <param name="address">Where they will be, in the first 4 GiB.</param>
+    /// <param name="vcpus">Processors; their APIC ids are 0 and up.</param>
+    /// <param name="devices">virtio-mmio devices.</param>
+    /// <returns>Bytes that begin with the root pointer.</returns>
+    internal static byte[] Build(ulong address, int vcpus, IReadOnlyList<VirtioNode> devices)
+    {
+        TableWriter tables = new(address, RootPointerBytes);
+        ulong dsdt = tables.Add(Table("DSDT", DsdtRevision, Dsdt(devices)));
+        ulong fadt = tables.Add(Table("FACP", FadtRevision, Fadt(dsdt)));
+        ulong madt = tables.Add(Table("APIC", MadtRevision, Madt(vcpus)));
+        byte[] pointers = new byte[2 * sizeof(ulong)];
+        BinaryPrimitives.WriteUInt64LittleEndian(pointers, fadt);
+        BinaryPrimitives.WriteUInt64LittleEndian(pointers.AsSpan(sizeof(ulong)), madt);
+        ulong xsdt = tables.Add(Table("XSDT", XsdtRevision, pointers));
+        byte[] image = tables.ToArray();
+        WriteRootPointer(image.AsSpan(0, RootPointerBytes), xsdt);
+        return image;
+    }
+
+    private static byte[] Dsdt(IReadOnlyList<VirtioNode> devices)
+    {
+        byte[] serial = Aml.Device("COM1",
+            Aml.Name("_HID", Aml.EisaId("PNP0501")),
+            Aml.Name("_UID", Aml.Integer(0)),
+            Aml.Name("_CRS", Aml.Resources(Aml.Ports(MachinePorts.Serial, 8), Aml.Interrupt(MachinePorts.SerialGsi))));
+        IEnumerable<byte[]> virtio = devices.Select((device, i) => Aml.Device($"V{i:X3}",
+            Aml.Name("_HID", Aml.Text("LNRO0005")),
+            Aml.Name("_UID", Aml.Integer((ulong)i)),
+            Aml.Name("_CCA", Aml.Integer(1)),
+            Aml.Name("_CRS", Aml.Resources(
+                Aml.Memory32((uint)device.Address, (uint)VirtioMmioTransport.Length), Aml.Interrupt(device.Gsi)))));
+        byte[] off = Aml.Integer(AcpiPowerControl.SleepTypeOff);
+        return
+        [
+            .. Aml.Scope("\\_SB", [serial, .. virtio]),
+            .. Aml.Name("\\_S5", Aml.Package(off, off, Aml.Integer(0), Aml.Integer(0))),
+        ];
+    }
+
+    /// <summary>Fixed description: only what hardware-reduced machines use (ACPI § 5.2.9).</summary>
+    private static byte[] Fadt(ulong dsdt)
+    {
+        byte[] body = new byte[FadtBytes - HeaderBytes];
+        Span<byte> table = body;
+        BinaryPrimitives.WriteUInt32LittleEndian(At(table, 40), (uint)dsdt);
+        BinaryPrimitives.WriteUInt16LittleEndian(At(table, 109), BootNoVga);
+        BinaryPrimitives.WriteUInt32LittleEndian(At(table, 112),
+            FlagWriteBackInvalidates | FlagNoPowerButton | FlagNoSleepButton | FlagResetRegister | FlagHardwareReduced);
+        WritePortRegister(At(table, 116), MachinePorts.AcpiPower + AcpiPowerControl.ResetOffset);
+        At(table, 128)[0] = AcpiPowerControl.ResetValue;
+        BinaryPrimitives.WriteUInt64LittleEndian(At(table, 140), dsdt);
+        WritePortRegister(At(table, 244), MachinePorts.AcpiPower + AcpiPowerControl.SleepControlOffset);
+        WritePortRegister(At(table, 256), MachinePorts.AcpiPower + AcpiPowerControl.SleepStatusOffset);
+        return body;
+
+        static Span<byte> At(Span<byte> body, int tableOffset) => body[(tableOffset - HeaderBytes)..];
+    }
+
+    /// <summary>Interrupt controllers (ACPI § 5.2.12).</summary>
+    private static byte[] Madt(int vcpus)
+    {
+        const int fixedBytes = 8;
+        const int localApicBytes = 8;
+        const int ioApicBytes = 12;
+        byte[] body = new byte[fixedBytes + vcpus * localApicBytes + ioApicBytes];
+        BinaryPrimitives.WriteUInt32LittleEndian(body, (uint)BootLayout.LocalApic);
+        Span<byte> rest = body.AsSpan(fixedBytes);
+        for (int i = 0; i < vcpus; i++, rest = rest[localApicBytes..])
+        {
+            rest[1] = localApicBytes;
+            rest[2] = rest[3] = (byte)i;
+            rest[4] = 1; // enabled
+        }
+        rest[0] = 1;
+        rest[1] = ioApicBytes;
+        BinaryPrimitives.WriteUInt32LittleEndian(rest[4..], (uint)BootLayout.IoApic);
+        return body;
+    }
+
+    private static byte[] Table(string signature, byte revision, byte[] body)
+    {
+        byte[] table = new byte[HeaderBytes + body.Length];
+        Encoding.ASCII.GetBytes(signature, table);
+        BinaryPrimitives.WriteUInt32LittleEndian(table.AsSpan(4), (uint)table.Length);
+        table[8] = revision;
+        Encoding.ASCII.GetBytes("VMM   VMMTABLE", table.AsSpan(10));
+        BinaryPrimitives.WriteUInt32LittleEndian(table.AsSpan(24), 1);
+        Encoding.ASCII.GetBytes("VMM ", table.AsSpan(28));
+        BinaryPrimitives.WriteUInt32LittleEndian(table.AsSpan(32), 1);
+        body.CopyTo(table, HeaderBytes);
+        table[9] = Checksum(table);
+        return table;
+    }
+
+    private static void WriteRootPointer(Span<byte> pointer, ulong xsdt)
+    {
+        const int firstPartBytes = 20;
+        "RSD PTR "u8.CopyTo(pointer);
+        "VMM   "u8.CopyTo(pointer[9..]);
+        pointer[15] = 2;
+        BinaryPrimitives.WriteUInt32LittleEndian(pointer[20..], RootPointerBytes);
+        BinaryPrimitives.WriteUInt64LittleEndian(pointer[24..], xsdt);
+        pointer[8] = Checksum(pointer[..firstPartBytes]);
+        pointer[32] = Checksum(pointer);
+    }
+
+    /// <summary>A generic address structure: one byte in port space (ACPI § 5.2.3.2).</summary>
+    private static void WritePortRegister(Span<byte> register, int port)
+    {
+        const byte systemIo = 1;
+        const byte byteAccess = 1;
+        register[0] = systemIo;
+        register[1] = 8;
+        register[3] = byteAccess;
+        BinaryPrimitives.WriteUInt64LittleEndian(register[4..], (ulong)port);
+    }
+
+    /// <summary>What makes the bytes add up to 0.</summary>
+    private static byte Checksum(ReadOnlySpan<byte> bytes)
+    {
+        byte sum = 0;
+        foreach (byte value in bytes) sum += value;
+        return (byte)-sum;
+    }
+
+    /// <summary>Places tables one behind the other.</summary>
+    private sealed class TableWriter(ulong address, int reserved)
+    {
+        private const int Alignment = 16;
+        private readonly List<byte> _bytes = [.. new byte[reserved]];
+
+        internal ulong Add(byte[] table)
+        {
+            while (_bytes.Count % Alignment != 0) _bytes.Add(0);
+            ulong place = address + (ulong)_bytes.Count;
+            _bytes.AddRange(table);
+            return place;
+        }
+
+        internal byte[] ToArray() => [.. _bytes];
+    }
+}

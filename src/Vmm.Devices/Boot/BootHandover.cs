@@ -1,0 +1,7 @@
+namespace Vmm.Devices.Kvm;
+
+/// <summary>What a kernel is told beside its command line, whichever protocol it is entered by.</summary>
+/// <param name="Map">The memory.</param>
+/// <param name="InitrdAddress">Guest-physical address of the initrd.</param>
+/// <param name="InitrdLength">Its bytes; 0 if there is none.</param>
+internal readonly record struct BootHandover(IReadOnlyList<E820Entry> Map, ulong InitrdAddress, ulong InitrdLength);

@@ -1,0 +1,48 @@
+namespace Vmm.Devices.Kvm;
+
+/// <summary>
+/// Where things are in a machine's address space. Low memory holds what the kernel is handed; below 4 GiB a hole leaves room for devices and the interrupt
+/// controllers; memory that does not fit below the hole goes on at 4 GiB.
+/// </summary>
+internal static class BootLayout
+{
+    internal const ulong Page = 4096;
+
+    /// <summary>struct hvm_start_info and what it points to (PVH).</summary>
+    internal const ulong PvhStartInfo = 0x6000;
+
+    /// <summary>struct boot_params, the "zero page".</summary>
+    internal const ulong ZeroPage = 0x7000;
+
+    internal const ulong CommandLine = 0x2_0000;
+
+    /// <summary>Bytes of the command line with its closing zero; Linux takes 2048 on x86.</summary>
+    internal const int CommandLineMax = 2048;
+
+    /// <summary>End of the memory below 640 KiB that a kernel may use.</summary>
+    internal const ulong LowMemoryEnd = 0x9_fc00;
+
+    /// <summary>ACPI tables: where a kernel that was told nothing looks for them (ACPI § 5.2.5.1).</summary>
+    internal const ulong AcpiTables = 0xe_0000;
+    internal const int AcpiTablesMax = 0x2_0000;
+
+    internal const ulong HighMemory = 0x10_0000;
+
+    /// <summary>First byte of the hole, and so the end of memory below 4 GiB.</summary>
+    internal const ulong Hole = 0xc000_0000;
+    internal const ulong Devices = 0xd000_0000;
+    internal const ulong IoApic = 0xfec0_0000;
+    internal const ulong LocalApic = 0xfee0_0000;
+    internal const ulong HoleEnd = 1UL << 32;
+
+    /// <summary>Makes memory for a machine.</summary>
+    /// <param name="bytes">Whole MiB.</param>
+    internal static GuestMemory CreateMemory(ulong bytes)
+    {
+        GuestMemory memory = GuestMemory.Create(Math.Min(bytes, Hole));
+        if (bytes <= Hole) return memory;
+        GuestRegion rest = GuestRegion.Create(HoleEnd, bytes - Hole);
+        if (!memory.TryAdd(rest, out string? refusal)) throw new InvalidOperationException(refusal);
+        return memory;
+    }
+}

@@ -1,0 +1,31 @@
+namespace Vmm.Devices.Kvm;
+
+/// <summary>What a range of the guest's addresses is (ACPI § 15, the same numbers in PVH and in the Linux zero page).</summary>
+internal enum E820Kind : uint
+{
+    Memory = 1,
+    Reserved = 2,
+}
+
+/// <summary>One range.</summary>
+internal readonly record struct E820Entry(ulong Start, ulong Length, E820Kind Kind);
+
+/// <summary>The map of memory that the kernel is handed.</summary>
+internal static class E820Map
+{
+    /// <summary>The map of a machine's memory, by address.</summary>
+    internal static IReadOnlyList<E820Entry> Of(GuestMemory memory)
+    {
+        List<E820Entry> map =
+        [
+            new(0, BootLayout.LowMemoryEnd, E820Kind.Memory),
+            new(BootLayout.LowMemoryEnd, BootLayout.HighMemory - BootLayout.LowMemoryEnd, E820Kind.Reserved),
+        ];
+        foreach (GuestRegion region in memory.Regions)
+        {
+            ulong start = Math.Max(region.GuestAddress, BootLayout.HighMemory);
+            map.Add(new E820Entry(start, region.GuestAddress + region.Length - start, E820Kind.Memory));
+        }
+        return map;
+    }
+}
