@@ -4,6 +4,7 @@ using Vmm.Tool;
 RootCommand root = new("Hosts the devices of a virtual machine: for a simulated guest, for QEMU over vhost-user, or for KVM.")
 {
     RunCommand.Create(),
+    BootCommand.Create(),
     ServeCommand.Create(),
 };
 

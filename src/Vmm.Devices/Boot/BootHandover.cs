@@ -4,4 +4,8 @@ namespace Vmm.Devices.Kvm;
 /// <param name="Map">The memory.</param>
 /// <param name="InitrdAddress">Guest-physical address of the initrd.</param>
 /// <param name="InitrdLength">Its bytes; 0 if there is none.</param>
-internal readonly record struct BootHandover(IReadOnlyList<E820Entry> Map, ulong InitrdAddress, ulong InitrdLength);
+internal readonly record struct BootHandover(IReadOnlyList<E820Entry> Map, ulong InitrdAddress, ulong InitrdLength)
+{
+    /// <summary>Guest-physical address of the ACPI root pointer; 0 if there is none.</summary>
+    internal ulong AcpiRoot { get; init; }
+}

@@ -10,12 +10,14 @@ namespace Vmm.Devices.Kvm;
 public sealed record BootSource(string Kernel, string? Initrd = null, string CommandLine = "console=ttyS0")
 {
     /// <summary>Loads everything into guest memory.</summary>
+    /// <param name="memory">Empty memory.</param>
+    /// <param name="acpi">Whether the kernel is pointed to ACPI tables.</param>
     /// <returns>The mode and the registers that the first vCPU starts with.</returns>
     /// <exception cref="BootException">It does not fit, or is no kernel.</exception>
-    internal (EntryMode Mode, KvmRegs Registers) Load(GuestMemory memory)
+    internal (EntryMode Mode, KvmRegs Registers) Load(GuestMemory memory, bool acpi = true)
     {
         KernelEntry kernel = LinuxKernel.Load(ReadFile(Kernel), Kernel, memory);
-        BootHandover handed = LoadInitrd(memory, kernel) with { Map = E820Map.Of(memory) };
+        BootHandover handed = LoadInitrd(memory, kernel) with { Map = E820Map.Of(memory), AcpiRoot = acpi ? BootLayout.AcpiTables : 0 };
         WriteCommandLine(memory, kernel);
         if (kernel.IsPvh)
         {

@@ -30,7 +30,7 @@ internal static class PvhStartInfo
             BinaryPrimitives.WriteUInt64LittleEndian(page[(ModuleOffset + 8)..], handed.InitrdLength);
         }
         BinaryPrimitives.WriteUInt64LittleEndian(page[24..], BootLayout.CommandLine);
-        BinaryPrimitives.WriteUInt64LittleEndian(page[32..], BootLayout.AcpiTables);
+        BinaryPrimitives.WriteUInt64LittleEndian(page[32..], handed.AcpiRoot);
         BinaryPrimitives.WriteUInt64LittleEndian(page[40..], BootLayout.PvhStartInfo + MapOffset);
 
         int count = Math.Min(handed.Map.Count, MapEntriesMax);

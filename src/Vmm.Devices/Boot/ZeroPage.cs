@@ -42,7 +42,7 @@ internal static class ZeroPage
         BinaryPrimitives.WriteUInt32LittleEndian(page[InitrdAddress..], (uint)handed.InitrdAddress);
         BinaryPrimitives.WriteUInt32LittleEndian(page[InitrdLength..], (uint)handed.InitrdLength);
         BinaryPrimitives.WriteUInt32LittleEndian(page[CommandLineAddress..], (uint)BootLayout.CommandLine);
-        BinaryPrimitives.WriteUInt64LittleEndian(page[AcpiRootPointer..], BootLayout.AcpiTables);
+        BinaryPrimitives.WriteUInt64LittleEndian(page[AcpiRootPointer..], handed.AcpiRoot);
 
         int count = Math.Min(handed.Map.Count, E820EntriesMax);
         page[E820Count] = (byte)count;

@@ -19,6 +19,8 @@ public sealed class VcpuThread : IDisposable
     private readonly Thread _thread;
     private readonly long[] _exits = new long[KindCount];
     private long _unhandled;
+    private readonly ManualResetEventSlim _mayRun = new(initialState: true);
+    private readonly ManualResetEventSlim _paused = new();
     private volatile bool _stopRequested;
     private bool _started;
 
@@ -64,7 +66,26 @@ public sealed class VcpuThread : IDisposable
     {
         // The flag first: whoever comes out because of the request sees it.
         _stopRequested = true;
+        _mayRun.Set();
         _vcpu.RequestExit();
+    }
+
+    /// <summary>Asks the thread to stand still between two guest instructions, before or after its start, and does not wait. Any thread.</summary>
+    public void RequestPause()
+    {
+        _mayRun.Reset();
+        _vcpu.RequestExit();
+    }
+
+    /// <summary>Waits until the thread stands still, or has ended.</summary>
+    /// <returns>False if it still runs when the time is up.</returns>
+    public bool WaitUntilPaused(TimeSpan timeout) => _paused.Wait(timeout);
+
+    /// <summary>Lets the thread run on.</summary>
+    public void Resume()
+    {
+        _paused.Reset();
+        _mayRun.Set();
     }
 
     /// <summary>Waits for the thread's end.</summary>
@@ -76,6 +97,8 @@ public sealed class VcpuThread : IDisposable
     {
         RequestStop();
         Join(Timeout.InfiniteTimeSpan);
+        _mayRun.Dispose();
+        _paused.Dispose();
     }
 
     private void RunToEnd()
@@ -89,6 +112,7 @@ public sealed class VcpuThread : IDisposable
         {
             end = new VcpuEnd(VcpuEndReason.Failed, Failure: exception);
         }
+        _paused.Set();
         _onEnd(this, end);
     }
 
@@ -119,10 +143,18 @@ public sealed class VcpuThread : IDisposable
                 case VcpuExitKind.Failed:
                     return new VcpuEnd(VcpuEndReason.Failed, exit.Address);
                 case VcpuExitKind.Interrupted:
+                    // Here, and not after just any exit: an access that the vCPU asked for is behind it now.
+                    if (!_mayRun.IsSet) StandStill();
                     break;
             }
         }
         return new VcpuEnd(VcpuEndReason.Stopped);
+    }
+
+    private void StandStill()
+    {
+        _paused.Set();
+        _mayRun.Wait();
     }
 
     /// <summary>One port access, or one after the other if the guest asked for a string of them.</summary>

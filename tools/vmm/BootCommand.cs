@@ -1,0 +1,40 @@
+using System.CommandLine;
+using Vmm.Devices.Kvm;
+
+namespace Vmm.Tool;
+
+/// <summary><c>vmm boot</c>: a Linux kernel on KVM, with our devices.</summary>
+internal static class BootCommand
+{
+    private const string StandardCommandLine = "console=ttyS0 panic=-1 reboot=k";
+
+    internal static Command Create()
+    {
+        Option<string> kernel = new("--kernel") { HelpName = "FILE", Description = "A Linux kernel for 64-bit x86: vmlinux or bzImage (vmlinuz).", Required = true };
+        Option<string?> initrd = new("--initrd") { HelpName = "FILE", Description = "Its initial file system." };
+        Option<string> commandLine = new("--cmdline") { HelpName = "TEXT", Description = "The kernel's command line.", DefaultValueFactory = _ => StandardCommandLine };
+        Option<int> vcpus = Parsing.Number("--vcpus", "N", "Virtual CPUs", 1, KvmMachineOptions.VcpusMax, standard: 1);
+        Option<int> memory = Parsing.Number("--memory", "MIB", "Guest memory in MiB", (int)(KvmMachineOptions.MemoryBytesMin >> 20), 65536, standard: 512);
+        Option<string[]> disks = new("--disk") { HelpName = "PATH[,ro]", Description = "A raw image; may be given several times." };
+        Option<bool> noAcpi = new("--no-acpi") { Description = "For a kernel without ACPI: name the devices on its command line." };
+
+        Command command = new("boot", "Boot a Linux kernel on KVM. Its serial console is this terminal: Ctrl-A x leaves, Ctrl-A Ctrl-A is Ctrl-A.")
+        {
+            kernel, initrd, commandLine, vcpus, memory, disks, noAcpi,
+        };
+        command.SetAction((parsed, _) =>
+        {
+            KvmMachineOptions options = new()
+            {
+                Boot = new BootSource(parsed.GetValue(kernel)!, parsed.GetValue(initrd), parsed.GetValue(commandLine)!),
+                Vcpus = parsed.GetValue(vcpus),
+                MemoryBytes = (ulong)parsed.GetValue(memory) << 20,
+                Acpi = !parsed.GetValue(noAcpi),
+            };
+            using BootRun run = new(options);
+            run.AttachDisks([.. (parsed.GetValue(disks) ?? []).Select(DiskArgument.Parse)]);
+            return Task.FromResult(run.Run());
+        });
+        return command;
+    }
+}
