@@ -9,6 +9,8 @@ public enum Errno
     NotPermitted = 1,
     /// <summary>ENOENT: no such file; from epoll_ctl(2): the descriptor is not in the set.</summary>
     NoEntry = 2,
+    /// <summary>ESRCH: no such process.</summary>
+    NoProcess = 3,
     /// <summary>EINTR: a signal interrupted the call.</summary>
     Interrupted = 4,
     /// <summary>EIO: input or output error.</summary>

@@ -23,6 +23,7 @@ public sealed partial class Reactor : IReactor, IDisposable
     private int[] _slotOfFd = new int[64];
     private int _ownerThreadId = Environment.CurrentManagedThreadId;
     private int _runnerThreadId = NoThread;
+    private ReactorTimers? _timers;
     private bool _disposed;
 
     /// <summary>Makes a reactor with nothing to watch.</summary>
@@ -53,6 +54,17 @@ public sealed partial class Reactor : IReactor, IDisposable
 
     /// <summary>How other threads reach this reactor. Thread-safe; may be asked for on any thread.</summary>
     public RemoteEndpoint Remote => _remote;
+
+    /// <summary>The timers that call on this reactor's thread.</summary>
+    /// <exception cref="KernelException">The process has no descriptor left for the first timer.</exception>
+    public ReactorTimers Timers
+    {
+        get
+        {
+            CheckUsable();
+            return _timers ??= new ReactorTimers(this);
+        }
+    }
 
     /// <summary>What the reactor did so far.</summary>
     public ReactorStatistics Statistics
@@ -150,7 +162,7 @@ public sealed partial class Reactor : IReactor, IDisposable
         CheckUsable();
         int index = (uint)fd < (uint)_slotOfFd.Length ? _slotOfFd[fd] - 1 : -1;
         subscription = index < 0 ? null : _slots[index].Target;
-        if (ReferenceEquals(subscription, _remote.Wakeful)) subscription = null;
+        if (subscription is { BelongsToReactor: true }) subscription = null;
         return subscription is not null;
     }
 
@@ -159,7 +171,7 @@ public sealed partial class Reactor : IReactor, IDisposable
     {
         CheckUsable();
         ThrowIfInTurn("take the reactor apart");
-        List<Subscription> subscriptions = LiveSubscriptions();
+        List<Subscription> subscriptions = LiveSubscriptions(ofReactor: false);
         foreach (Subscription subscription in subscriptions) Detach(subscription);
         Dispose();
         return subscriptions;
@@ -173,19 +185,20 @@ public sealed partial class Reactor : IReactor, IDisposable
         CheckThread();
         ThrowIfInTurn("dispose the reactor");
         DisposeTurnWork();
-        foreach (Subscription subscription in LiveSubscriptions()) Remove(subscription);
-        Remove(_remote.Wakeful);
+        foreach (Subscription subscription in LiveSubscriptions(ofReactor: false)) Remove(subscription);
+        _timers?.Dispose();
+        foreach (Subscription subscription in LiveSubscriptions(ofReactor: true)) Remove(subscription);
         _disposed = true;
         _remote.Stop();
         _poller.Dispose();
     }
 
-    private List<Subscription> LiveSubscriptions()
+    private List<Subscription> LiveSubscriptions(bool ofReactor)
     {
         List<Subscription> live = [];
         for (int i = 0; i < _slots.Capacity; i++)
         {
-            if (_slots[i].Target is { } target && target != _remote.Wakeful) live.Add(target);
+            if (_slots[i].Target is { } target && target.BelongsToReactor == ofReactor) live.Add(target);
         }
         return live;
     }
@@ -247,7 +260,8 @@ public sealed partial class Reactor : IReactor, IDisposable
             _ => null,
         });
 
-    private void CheckUsable()
+    /// <summary>Throws if the calling thread does not own the reactor, or the reactor is disposed.</summary>
+    internal void CheckUsable()
     {
         CheckThread();
         ObjectDisposedException.ThrowIf(_disposed, this);

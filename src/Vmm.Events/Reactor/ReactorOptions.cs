@@ -46,6 +46,9 @@ public sealed record ReactorOptions
     /// <summary>Most events taken by one wait. Bounds the batch, and so the memory for it: 12 bytes each.</summary>
     public int EventsPerWaitMax { get; init; } = 1024;
 
+    /// <summary>The clock of the reactor's timers. The system's, by default, is a timer of the kernel; a test may own it (<see cref="ManualClock"/>).</summary>
+    public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
     /// <summary>The CPU, from 0, that the thread of a <see cref="ReactorThread"/> runs on; null leaves it to the scheduler.</summary>
     public int? Cpu { get; init; }
 
@@ -54,6 +57,7 @@ public sealed record ReactorOptions
         ArgumentException.ThrowIfNullOrEmpty(Name);
         ArgumentNullException.ThrowIfNull(OnHandlerFailure);
         ArgumentNullException.ThrowIfNull(OnFallBack);
+        ArgumentNullException.ThrowIfNull(TimeProvider);
         if (!Enum.IsDefined(Poller)) throw new ArgumentOutOfRangeException(nameof(Poller), Poller, "there is no such poller");
         ArgumentOutOfRangeException.ThrowIfLessThan(RemoteCallsPerTurnMax, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(EventsPerWaitMax, 1);

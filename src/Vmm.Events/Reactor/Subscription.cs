@@ -29,6 +29,9 @@ public abstract class Subscription
     /// <summary>Whether a reactor watches it now.</summary>
     public bool IsRegistered => Registrar is not null;
 
+    /// <summary>Whether it is a part of the reactor, of which its users know nothing.</summary>
+    internal bool BelongsToReactor { get; set; }
+
     /// <summary>The reactor that watches it.</summary>
     internal Reactor? Registrar { get; set; }
 

@@ -19,6 +19,7 @@ public sealed class RemoteEndpoint
     {
         _reactor = reactor;
         Wakeful = Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => WakeUps++);
+        Wakeful.BelongsToReactor = true;
     }
 
     /// <summary>The subscription of the wake-up eventfd: edge-triggered, never drained.</summary>

@@ -31,7 +31,7 @@ public sealed partial class IoRing : IDisposable
         _engine = CreateEngine(_options);
         _freeFileSlots = new Stack<int>(Enumerable.Range(0, _options.FilesMax).Reverse());
         _turn = new Turn(this);
-        _wakeUp = new WakeUp(this, _engine.Wakeful);
+        _wakeUp = new WakeUp(this, _engine.Wakeful) { BelongsToReactor = true };
         _reactor.Add(_wakeUp);
         _reactor.Attach(_turn);
     }

@@ -34,6 +34,8 @@ public sealed class EpollAbiTests
             ["F_GETFL"] = Libc.F_GETFL,
             ["F_SETFL"] = Libc.F_SETFL,
             ["O_NONBLOCK"] = Libc.O_NONBLOCK,
+            ["SYS_pidfd_open"] = Libc.SYS_pidfd_open,
+            ["CPU_SETSIZE"] = Libc.CpusMax,
             ["(unsigned)EPOLLIN"] = Interest.Readable.Bits,
             ["(unsigned)EPOLLOUT"] = Interest.Writable.Bits,
             ["(unsigned)EPOLLRDHUP"] = Interest.ReadHangUp.Bits,
@@ -49,7 +51,7 @@ public sealed class EpollAbiTests
         };
 
         IReadOnlyDictionary<string, long> theirs = KernelHeaders.Evaluate(
-            ["sys/epoll.h", "sys/eventfd.h", "sys/timerfd.h", "fcntl.h", "time.h"], [.. ours.Keys]);
+            ["sys/epoll.h", "sys/eventfd.h", "sys/timerfd.h", "fcntl.h", "time.h", "sched.h", "sys/syscall.h"], [.. ours.Keys]);
 
         Assert.Equal(theirs.OrderBy(pair => pair.Key), ours.OrderBy(pair => pair.Key));
     }
@@ -61,6 +63,7 @@ public sealed class EpollAbiTests
         {
             ["EPERM"] = (long)Errno.NotPermitted,
             ["ENOENT"] = (long)Errno.NoEntry,
+            ["ESRCH"] = (long)Errno.NoProcess,
             ["EINTR"] = (long)Errno.Interrupted,
             ["EBADF"] = (long)Errno.BadDescriptor,
             ["EAGAIN"] = (long)Errno.Again,

@@ -1,0 +1,25 @@
+using Vmm.Events.Native;
+
+namespace Vmm.Events;
+
+/// <summary>
+/// A process, as a descriptor that becomes readable when the process has exited, and stays so (pidfd_open(2)): the handler removes its
+/// subscription. Unlike a process number it never comes to mean another process. The exit code is had where the process was started.
+/// </summary>
+/// <example><c>Interest.Readable.WithFd(new PidFd(child.Id)).WithHandler((PidFd fd, IReactor reactor) => …)</c></example>
+public sealed class PidFd : OwnedFd
+{
+    /// <summary>Opens a process.</summary>
+    /// <param name="processId">Its number. If it is a child of this process that nobody has waited for, the number is its own for sure.</param>
+    /// <exception cref="KernelException">There is no such process (<see cref="Errno.NoProcess"/>), or no descriptor left.</exception>
+    public PidFd(int processId) : base(Open(processId)) => ProcessId = processId;
+
+    /// <summary>The number of the process; after its exit it may be another's.</summary>
+    public int ProcessId { get; }
+
+    private static int Open(int processId)
+    {
+        int fd = Libc.OpenPidFd(processId);
+        return fd >= 0 ? fd : throw new KernelException($"cannot open process {processId}", Libc.LastError);
+    }
+}
