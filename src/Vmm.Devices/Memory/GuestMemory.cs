@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using Vmm.Devices.Native;
 using Vmm.Events;
 
 namespace Vmm.Devices;
@@ -62,7 +63,7 @@ public sealed class GuestMemory : IDisposable
         }
     }
 
-    /// <summary>Puts other regions in the place of all there are, as one step, and takes them over.</summary>
+    /// <summary>Puts other regions in the place of all there are, as one step, and takes them over. One may be in both.</summary>
     /// <param name="regions">Stay the caller's if they are refused.</param>
     /// <param name="refusal">A sentence that says why not.</param>
     public bool TryReplace(IReadOnlyCollection<GuestRegion> regions, [NotNullWhen(false)] out string? refusal)
@@ -72,7 +73,7 @@ public sealed class GuestMemory : IDisposable
         {
             GuestRegion[] before = _map.RegionArray;
             if (!TrySwap([.. regions], out refusal)) return false;
-            foreach (GuestRegion gone in before) gone.Release();
+            foreach (GuestRegion gone in before.Except(regions)) gone.Release();
             return true;
         }
     }
@@ -121,6 +122,28 @@ public sealed class GuestMemory : IDisposable
         map.Release();
         if (inside) DirtyLog?.Mark(address, (ulong)source.Length);
         return inside;
+    }
+
+    /// <summary>
+    /// Gives pages back to the host: they read as zeros and take no memory until they are written again (MADV_REMOVE, madvise(2)). Only whole
+    /// pages go; a part of one at either end stays as it is.
+    /// </summary>
+    /// <returns>False if any byte of the range is in no region, or if the host's file can't do it.</returns>
+    public bool TryDiscard(ulong address, ulong length)
+    {
+        MemoryMap map = HoldMap();
+        bool done = map.Contains(address, length);
+        while (done && length > 0)
+        {
+            int hint = 0;
+            nint host = map.Translate(address, ref hint, out ulong available);
+            ulong piece = Math.Min(length, available);
+            done = Discard(host, piece);
+            address += piece;
+            length -= piece;
+        }
+        map.Release();
+        return done;
     }
 
     /// <summary>The guest address of a front-end's own address (vhost-user ring addresses).</summary>
@@ -175,6 +198,13 @@ public sealed class GuestMemory : IDisposable
                 return $"memory regions overlap: 0x{above.GuestAddress:x} lies in the one at 0x{below.GuestAddress:x}";
         }
         return null;
+    }
+
+    private static bool Discard(nint host, ulong length)
+    {
+        nint page = Environment.SystemPageSize;
+        nint start = (host + page - 1) / page * page, end = (host + (nint)length) / page * page;
+        return start >= end || MemoryCalls.Advise(start, (nuint)(end - start), MemoryCalls.MADV_REMOVE) == 0;
     }
 
     private static Span<byte> Piece(MemoryMap map, ulong address, int length)

@@ -3,7 +3,7 @@ using Vmm.Events;
 
 namespace Vmm.Devices.Native;
 
-/// <summary>The system calls behind guest memory: memfd_create(2), mmap(2), fcntl(2) seals, fstat(2).</summary>
+/// <summary>The system calls behind guest memory: memfd_create(2), mmap(2), madvise(2), fcntl(2) seals, fstat(2).</summary>
 internal static unsafe partial class MemoryCalls
 {
     private const string Name = "libc";
@@ -18,6 +18,7 @@ internal static unsafe partial class MemoryCalls
     internal const int F_GET_SEALS = 1034;
     internal const int F_SEAL_SHRINK = 2;
     internal const int F_SEAL_GROW = 4;
+    internal const int MADV_REMOVE = 9;
     internal static readonly nint MapFailed = -1;
 
     [LibraryImport(Name, EntryPoint = "memfd_create", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
@@ -34,6 +35,9 @@ internal static unsafe partial class MemoryCalls
 
     [LibraryImport(Name, EntryPoint = "munmap", SetLastError = true)]
     internal static partial int Unmap(nint address, nuint length);
+
+    [LibraryImport(Name, EntryPoint = "madvise", SetLastError = true)]
+    internal static partial int Advise(nint address, nuint length, int advice);
 
     [LibraryImport(Name, EntryPoint = "fstat", SetLastError = true)]
     private static partial int Stat(int fd, FileStatus* status);

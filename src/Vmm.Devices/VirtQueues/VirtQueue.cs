@@ -133,7 +133,7 @@ public abstract class VirtQueue : IDisposable
         ArgumentNullException.ThrowIfNull(chain);
         if (chain.Queue != this || chain.Hold is not { } hold)
             throw new InvalidOperationException($"chain {chain.Id} is not in flight in queue {Index}: it was pushed already, or popped elsewhere");
-        if (Memory.DirtyLog is { } log) MarkDirty(log, chain, hold.Map);
+        if (Memory.DirtyLog is { } log) MarkDirty(log, chain, written, hold.Map);
         _latency?.Pushed(chain.PoppedAt);
         Statistics.CountRequest(chain.ReadableLength + written);
         WriteUsed(chain, written);
@@ -291,10 +291,20 @@ public abstract class VirtQueue : IDisposable
         _hold.Dispose();
     }
 
-    /// <summary>A device may write all of the writable part, whatever it says it wrote: an I/O status at the end, an abandoned read.</summary>
-    private static void MarkDirty(DirtyLog log, DescriptorChain chain, MemoryMap map)
+    /// <summary>
+    /// Marks what the device says it wrote, and the last byte: a status may stand there after data that was not written. Not all of the writable
+    /// part: a driver may offer 4 GiB for an answer of one byte, in every chain.
+    /// </summary>
+    private static void MarkDirty(DirtyLog log, DescriptorChain chain, uint written, MemoryMap map)
     {
+        ulong left = written;
         foreach (ref readonly IoVector vector in chain.WritableVectors)
-            log.Mark(map.GuestAddressOf(vector.Address), vector.Length);
+        {
+            if (left == 0) break;
+            ulong here = Math.Min(left, vector.Length);
+            log.Mark(map.GuestAddressOf(vector.Address), here);
+            left -= here;
+        }
+        if (chain.WritableVectors is [.., IoVector last]) log.Mark(map.GuestAddressOf(last.Address + (nint)last.Length - 1), 1);
     }
 }

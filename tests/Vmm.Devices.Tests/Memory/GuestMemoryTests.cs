@@ -191,6 +191,45 @@ public sealed class GuestMemoryTests
     }
 
     [Fact]
+    public void A_region_may_stay_through_any_number_of_replacements()
+    {
+        using GuestMemory memory = WithHole();
+        GuestRegion kept = memory.Regions[0];
+        for (int i = 0; i < 4; i++)
+        {
+            Assert.True(memory.TryReplace([kept, GuestRegion.Create(100 * Page, Page)], out _));
+            Assert.True(kept.IsMapped);
+            Assert.True(memory.TryWrite(Page, [1, 2, 3]));
+        }
+        Assert.True(memory.TryReplace([], out _));
+        Assert.False(kept.IsMapped);
+    }
+
+    [Theory]
+    [InlineData(Page, Page, true, 1, 2)]
+    [InlineData(Page, 3 * Page, true, 1, 4)]
+    [InlineData(Page + 1, 2 * Page, true, 2, 3)]
+    [InlineData(Page + 1, Page, true, 0, 0)]
+    [InlineData(Page, 0, true, 0, 0)]
+    [InlineData(2 * Page, 3 * Page, false, 0, 0)]
+    [InlineData(0, Page, false, 0, 0)]
+    [InlineData(ulong.MaxValue, 2, false, 0, 0)]
+    public void Discarded_pages_read_as_zeros_and_their_neighbours_do_not(ulong address, ulong length, bool inside, ulong firstGone, ulong endGone)
+    {
+        using GuestMemory memory = WithHole();
+        byte[] full = new byte[3 * Page];
+        Array.Fill(full, (byte)0xaa);
+        Assert.True(memory.TryWrite(Page, full));
+        Assert.Equal(inside, memory.TryDiscard(address, length));
+        Assert.True(memory.TryRead(Page, full));
+        for (ulong page = 1; page < 4; page++)
+        {
+            byte expected = page >= firstGone && page < endGone ? (byte)0 : (byte)0xaa;
+            Assert.True(full.AsSpan((int)((page - 1) * Page), (int)Page).IndexOfAnyExcept(expected) < 0, $"page {page}");
+        }
+    }
+
+    [Fact]
     public void Reads_and_writes_race_with_removal_without_harm()
     {
         using GuestMemory memory = WithHole();
@@ -238,15 +277,17 @@ public sealed class GuestMemoryTests
         GuestRegion bits = GuestRegion.Create(0, Page);
         rig.Memory.DirtyLog = new DirtyLog(bits);
         rig.Add([new(RingRig.BufferStart, 16)], [new(RingRig.BufferStart + 3 * Page - 8, 16)]);
+        rig.Add([], [new(RingRig.BufferStart + 8 * Page, (uint)(4 * Page)), new(RingRig.BufferStart + 15 * Page, 1)]);
         rig.Driver.Publish();
         rig.Device.Push(rig.Pop(), 16);
+        rig.Device.Push(rig.Pop(), (uint)Page + 1);
         rig.Device.Publish();
         Assert.True(rig.Memory.TryWrite(RingRig.BufferStart + 20 * Page, [1]));
         rig.Memory.DirtyLog = null;
         Assert.True(rig.Memory.TryWrite(RingRig.BufferStart + 21 * Page, [1]));
 
         ulong buffer = RingRig.BufferStart / Page;
-        SortedSet<ulong> expected = [buffer + 2, buffer + 3, buffer + 20, rig.Driver.DeviceRing / Page];
+        SortedSet<ulong> expected = [buffer + 2, buffer + 3, buffer + 8, buffer + 9, buffer + 15, buffer + 20, rig.Driver.DeviceRing / Page];
         using GuestMemory view = new();
         Assert.True(view.TryAdd(bits, out _));
         byte[] seen = new byte[Page];

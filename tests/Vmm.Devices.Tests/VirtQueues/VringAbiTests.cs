@@ -78,6 +78,7 @@ public sealed class VringAbiTests
         ["PROT_WRITE"] = MemoryCalls.PROT_WRITE,
         ["MAP_SHARED"] = MemoryCalls.MAP_SHARED,
         ["MAP_NORESERVE"] = MemoryCalls.MAP_NORESERVE,
+        ["MADV_REMOVE"] = MemoryCalls.MADV_REMOVE,
         ["F_ADD_SEALS"] = MemoryCalls.F_ADD_SEALS,
         ["F_GET_SEALS"] = MemoryCalls.F_GET_SEALS,
         ["F_SEAL_SHRINK"] = MemoryCalls.F_SEAL_SHRINK,
