@@ -125,7 +125,7 @@ public sealed class KvmStateTests
             c.hlt();
             c.jmp(loop);
         });
-        TaskCompletionSource<VcpuEnd> end = new();
+        TaskCompletionSource<VcpuEnd> end = new(TaskCreationOptions.RunContinuationsAsynchronously);
         using VcpuThread thread = new(second, guest.Mmio, guest.Port, (_, how) => end.SetResult(how));
         thread.Start();
         guest.Start();
@@ -139,7 +139,7 @@ public sealed class KvmStateTests
     {
         using KvmGuest guest = KvmGuest.WithInterrupts();
         using KvmVcpu second = guest.Vm.CreateVcpu(1);
-        TaskCompletionSource<VcpuEnd> end = new();
+        TaskCompletionSource<VcpuEnd> end = new(TaskCreationOptions.RunContinuationsAsynchronously);
         using VcpuThread thread = new(second, guest.Mmio, guest.Port, (_, how) => end.SetResult(how));
         thread.Start();
         thread.RequestStop();

@@ -204,7 +204,7 @@ public sealed class SimulatedVcpuTests
     [Fact]
     public async Task A_program_that_awaits_the_host_fails_its_vcpu()
     {
-        TaskCompletionSource<VcpuEnd> end = new();
+        TaskCompletionSource<VcpuEnd> end = new(TaskCreationOptions.RunContinuationsAsynchronously);
         TaskCompletionSource never = new();
         using SimulatedVcpu vcpu = Make(async _ => await never.Task);
         using VcpuThread thread = new(vcpu, new Bus(), new Bus(), (_, how) => end.SetResult(how));

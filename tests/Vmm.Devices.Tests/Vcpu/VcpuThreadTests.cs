@@ -6,7 +6,7 @@ public sealed class VcpuThreadTests
 
     private readonly Bus _mmio = new("mmio");
     private readonly Bus _port = new("port");
-    private readonly TaskCompletionSource<VcpuEnd> _end = new();
+    private readonly TaskCompletionSource<VcpuEnd> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     [Fact]
     public async Task Exits_go_to_the_bus_and_are_counted_by_kind()
