@@ -9,6 +9,7 @@ public sealed partial class DeviceHost
     private readonly Lock _stopLock = new();
     private Task? _stopped;
     private IIoEventFds? _kicks;
+    private volatile List<ReactorStatistics>? _lastReactorStatistics;
     private bool _connected;
     private bool _released;
 
@@ -69,7 +70,8 @@ public sealed partial class DeviceHost
                 serial.Backend.Dispose();
             });
         }
-        foreach (HostReactor reactor in _reactors) reactor.Dispose();
+        _lastReactorStatistics = ReadReactorStatistics();
+        foreach (ReactorThread reactor in _reactors) reactor.Dispose();
     }
 
     private void Release()

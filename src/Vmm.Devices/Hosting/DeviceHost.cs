@@ -12,7 +12,7 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
 {
     private readonly DeviceHostOptions _options;
     private readonly ILogger _logger;
-    private readonly List<HostReactor> _reactors = [];
+    private readonly List<ReactorThread> _reactors = [];
     private readonly List<HostedDevice> _devices = [];
     private readonly List<HostedSerial> _serials = [];
     private readonly bool _ownsMemory;
@@ -40,7 +40,11 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
         int added = 0;
         try
         {
-            for (int i = 0; i < options.Reactors; i++) _reactors.Add(new HostReactor(ReactorOptions(i)));
+            for (int i = 0; i < options.Reactors; i++)
+            {
+                _reactors.Add(new ReactorThread(ReactorOptions(i)));
+                _reactors[i].Start();
+            }
             foreach (VirtioDevice device in devices)
             {
                 Add(device);
@@ -76,7 +80,7 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
     /// <summary>What devices and reactors did so far. Not on a reactor's thread.</summary>
     public DeviceHostStatistics Statistics => new(
         [.. _devices.Select(hosted => DeviceStatistics.Of(hosted.Device))],
-        [.. _reactors.Select(reactor => reactor.Statistics)]);
+        ReactorStatistics);
 
     /// <summary>Puts a virtio device at the next free registers, interrupt line and reactor.</summary>
     /// <param name="device">From now on the host's, which disposes it. Stays the caller's if this throws.</param>
@@ -122,6 +126,26 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
         reactor.Invoke(backend.RegisterInto);
         return added;
     }
+
+    private IReadOnlyList<ReactorStatistics> ReactorStatistics
+    {
+        get
+        {
+            try
+            {
+                return _lastReactorStatistics ?? ReadReactorStatistics();
+            }
+            catch (ReactorStoppedException)
+            {
+                // Stopped meanwhile.
+                StopAsync().GetAwaiter().GetResult();
+                return _lastReactorStatistics!;
+            }
+        }
+    }
+
+    private List<ReactorStatistics> ReadReactorStatistics() =>
+        [.. _reactors.Select(thread => thread.Remote.Invoke(_ => thread.Reactor.Statistics))];
 
     private void ThrowIfDiskIsShared(VirtioDevice device)
     {

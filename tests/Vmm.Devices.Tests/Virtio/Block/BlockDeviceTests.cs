@@ -247,11 +247,16 @@ public sealed class BlockDeviceTests : IDisposable
         GuestBuffer header = guest.Queue(0).Place(new byte[16]);
         GuestBuffer[] readable = [header];
         GuestBuffer[] writable = [guest.Queue(0).Place(new byte[4096]), guest.Queue(0).Place(new byte[1])];
-        // The warm-up fills the pools and lets the runtime compile.
-        Run(5_000);
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        Run(100_000);
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        // The warm-up fills the pools. While the runtime still compiles in the background a run may pay for that: then the next one counts.
+        long allocated = long.MaxValue;
+        for (int run = 0; run < 4 && allocated != 0; run++)
+        {
+            Run(5_000);
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            Run(100_000);
+            allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+        }
+        Assert.Equal(0, allocated);
 
         void Run(int requests)
         {
