@@ -11,8 +11,12 @@ public sealed record VirtioMmioOptions
     /// </summary>
     public IReadOnlyList<RemoteEndpoint> QueueReactors { get; init; } = [];
 
-    /// <summary>The feature bits of rings and transport that are offered beside VERSION_1.</summary>
-    public ulong CommonFeatures { get; init; } = VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex | VirtioFeatures.RingReset;
+    /// <summary>
+    /// The feature bits of rings and transport that are offered beside VERSION_1. NOTIFICATION_DATA is understood but not offered by default: a kick
+    /// that carries data matches no ioeventfd, so that each would be an exit.
+    /// </summary>
+    public ulong CommonFeatures { get; init; } =
+        VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex | VirtioFeatures.PackedRing | VirtioFeatures.RingReset;
 
     /// <summary>
     /// Longest time a vCPU that writes 0 to the status waits for the device to be quiet. Zero does not wait: a driver then has to read the

@@ -153,6 +153,7 @@ public sealed partial class VirtioMmioTransport
         _deviceFeaturesSel = _driverFeaturesSel = _queueSel = 0;
         _driverFeatures = 0;
         _driverFeaturesBeyond64 = false;
+        Volatile.Write(ref _kickMask, WholeKick);
         foreach (MmioQueue queue in _queues) queue.Clear();
     }
 

@@ -36,6 +36,8 @@ public sealed partial class VirtioMmioTransport
             else Refuse($"status {bit} before its time (virtio 1.2 § 3.1.1)");
         }
         _status |= accepted;
+        if ((accepted & ~had & DeviceStatus.FeaturesOk) != 0)
+            Volatile.Write(ref _kickMask, (_driverFeatures & VirtioFeatures.NotificationData) != 0 ? KickWithData : WholeKick);
         if ((accepted & ~had & DeviceStatus.DriverOk) != 0) PostActivation();
     }
 

@@ -17,6 +17,9 @@ public sealed partial class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, 
     /// <summary>Bytes of address space to map it at; the configuration space ends with it.</summary>
     public const ulong Length = 0x1000;
 
+    private const uint WholeKick = uint.MaxValue;
+    private const uint KickWithData = ushort.MaxValue;
+
     private readonly Lock _lock = new();
     private readonly VirtioDevice _device;
     private readonly GuestMemory _memory;
@@ -25,6 +28,7 @@ public sealed partial class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, 
     private readonly VirtioMmioOptions _options;
     private readonly MmioQueue[] _queues;
     private readonly ulong _offered;
+    private uint _kickMask = WholeKick;
     private long _refused;
 
     /// <summary>Puts a device behind registers.</summary>
@@ -111,7 +115,9 @@ public sealed partial class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, 
     // Not under the lock: a kick is the one access that is hot, and it touches nothing but the eventfd.
     private void Kick(uint value)
     {
-        if (value < (uint)_queues.Length) _queues[value].Kick.Signal();
+        // With NOTIFICATION_DATA the high half says how far the driver got (virtio 1.2 § 2.9): the ring says so too, and is what counts.
+        uint queue = value & Volatile.Read(ref _kickMask);
+        if (queue < (uint)_queues.Length) _queues[queue].Kick.Signal();
         else Refuse("a kick of a queue that does not exist");
     }
 

@@ -292,6 +292,23 @@ public sealed class MmioStatusTests : IDisposable
         Assert.False(_guest.IsInterrupted);
     }
 
+    [Fact]
+    public void A_kick_may_carry_how_far_the_driver_got_2_9()
+    {
+        using SimulatedGuest guest = SimulatedGuest.For(new EchoDevice(), new SimulatedGuestOptions
+        {
+            Transport = new VirtioMmioOptions { CommonFeatures = VirtioFeatures.NotificationData },
+        });
+        DriverRequest request = guest.Queue(0).Add([[5]], [1]);
+        guest.Driver.Write(MmioRegister.QueueNotify, 0x0001_0000);
+        guest.RunUntilIdle();
+        Assert.Equal([5], request.Written);
+
+        guest.Reset();
+        guest.Driver.Write(MmioRegister.QueueNotify, 0x0001_0000);
+        Assert.Equal(1, guest.Transport.RefusedAccesses);
+    }
+
     private void Negotiate(ulong features)
     {
         _guest.Driver.AddStatus(DeviceStatus.Acknowledge);
