@@ -21,6 +21,9 @@ internal sealed unsafe class UnixSocket : OwnedFd
     /// <summary>CMSG_SPACE of <see cref="ReceivedFds.CountMax"/> descriptors: a header of 16 bytes, then 4 bytes each.</summary>
     private const int ControlBytes = 16 + (ReceivedFds.CountMax * sizeof(int));
 
+    /// <summary>Most descriptors sent at once: more than any receiver of this kind has room for, so that a test can send too many.</summary>
+    internal const int SentFdsMax = 16;
+
     /// <summary>Takes over a connected or listening stream socket.</summary>
     internal UnixSocket(int fd) : base(fd)
     {
@@ -118,21 +121,21 @@ internal sealed unsafe class UnixSocket : OwnedFd
 
     /// <summary>Sends bytes; the descriptors go with the first of them and stay open here.</summary>
     /// <param name="bytes">At least one byte.</param>
-    /// <param name="fds">At most <see cref="ReceivedFds.CountMax"/>.</param>
+    /// <param name="fds">At most <see cref="SentFdsMax"/>.</param>
     /// <param name="errno"><see cref="Errno.Again"/> if the peer does not read, <see cref="Errno.BrokenPipe"/> if it is gone.</param>
     /// <returns>Bytes sent, perhaps fewer than given.</returns>
     internal int Send(ReadOnlySpan<byte> bytes, ReadOnlySpan<int> fds, out Errno errno)
     {
-        byte* control = stackalloc byte[ControlBytes];
+        byte* control = stackalloc byte[sizeof(ControlHeader) + (SentFdsMax * sizeof(int))];
         // SAFETY: both buffers are pinned or on the stack during the call and the kernel only reads them; control has room for the header and
-        // CountMax descriptors, which the check above the copy holds.
+        // SentFdsMax descriptors, which the check above the copy holds.
         fixed (byte* data = bytes)
         {
             SocketVector vector = new() { Base = data, Length = (nuint)bytes.Length };
             MessageHeader message = new() { Vectors = &vector, VectorCount = 1 };
             if (!fds.IsEmpty)
             {
-                ArgumentOutOfRangeException.ThrowIfGreaterThan(fds.Length, ReceivedFds.CountMax);
+                ArgumentOutOfRangeException.ThrowIfGreaterThan(fds.Length, SentFdsMax);
                 ControlHeader* header = (ControlHeader*)control;
                 header->Length = (nuint)(sizeof(ControlHeader) + (fds.Length * sizeof(int)));
                 header->Level = SocketCalls.SOL_SOCKET;

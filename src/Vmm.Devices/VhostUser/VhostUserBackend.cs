@@ -15,13 +15,16 @@ public sealed class VhostUserBackend : IDisposable
     /// <summary>How long a connection waits when this process can open no more descriptors.</summary>
     private static readonly TimeSpan AcceptRetry = TimeSpan.FromMilliseconds(100);
 
+    /// <summary>Most different complaints that are logged. There are fewer, but some name a number.</summary>
+    private const int SentencesMax = 100;
+
     private readonly Reactor _reactor;
     private readonly Subscriber _sources;
     private readonly Subscription<UnixSocket> _listener;
     private readonly TimerFd _retry = new();
     private VhostUserSession? _session;
     private Action? _onStopped;
-    private bool _warnedOfSeals;
+    private readonly HashSet<string> _said = [];
     private bool _stopping;
 
     /// <summary>Listens. The socket has mode 0600; one that a process that is gone left behind is replaced.</summary>
@@ -94,12 +97,12 @@ public sealed class VhostUserBackend : IDisposable
     /// <summary>As <see cref="Stop"/>, without waiting for rings to come to rest.</summary>
     public void Dispose() => Stop(() => { });
 
-    /// <summary>Says once that a front-end's memory could be cut short.</summary>
-    internal void WarnOfSeals()
+    /// <summary>
+    /// Says what a front-end did wrong, the first time it happens: one that comes back and does it again, for days, fills no log.
+    /// </summary>
+    internal void WarnOnce(string sentence)
     {
-        if (_warnedOfSeals) return;
-        _warnedOfSeals = true;
-        Options.Logger.LogWarning("{Device}: guest memory is not sealed against shrinking: whoever owns it can end this process by cutting it short", Device.Name);
+        if (_said.Count < SentencesMax && _said.Add(sentence)) Options.Logger.LogWarning("{Device}: {Sentence}", Device.Name, sentence);
     }
 
     private void AcceptNext()

@@ -102,7 +102,7 @@ internal sealed partial class VhostUserSession
         if (!FdInspection.IsSealedAgainstShrinking(_reader.Fds.Peek(fdIndex)))
         {
             if (_options.RequireSealed) return "memory that is not sealed against shrinking (F_SEAL_SHRINK), and such was asked for";
-            _backend.WarnOfSeals();
+            _backend.WarnOnce("guest memory is not sealed against shrinking: whoever owns it can end this process by cutting it short");
         }
         OwnedFd file = new(_reader.Fds.Take(fdIndex));
         if (GuestRegion.TryMap(file, layout, out region, out string? refusal)) return null;

@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using Microsoft.Extensions.Logging;
 using Vmm.Devices.Native;
 using Vmm.Events;
 
@@ -71,7 +70,7 @@ internal sealed partial class VhostUserSession : Subscriber
         {
             if (!_writer.Flush(_socket.Fd))
             {
-                End("the front-end is gone");
+                End(null);
                 return;
             }
             // Nothing more is read while a reply is not out or a ring is not quiet: at most one request and one reply take memory.
@@ -84,7 +83,7 @@ internal sealed partial class VhostUserSession : Subscriber
             switch (_reader.Read(_socket.Fd))
             {
                 case ReadProgress.Incomplete: return;
-                case ReadProgress.Closed: End("the front-end is gone"); return;
+                case ReadProgress.Closed: End(null); return;
                 case ReadProgress.Broken: End(_reader.Complaint); return;
                 case ReadProgress.Message: Serve(); break;
             }
@@ -181,8 +180,7 @@ internal sealed partial class VhostUserSession : Subscriber
             End($"{(VhostUserRequest)header.Request} refused: {refusal}");
             return;
         }
-        if (refusal is not null)
-            _options.Logger.LogWarning("{Device}: {Request} refused: {Refusal}", _device.Name, (VhostUserRequest)header.Request, refusal);
+        if (refusal is not null) _backend.WarnOnce($"{(VhostUserRequest)header.Request} refused: {refusal}");
         if (acknowledges) Reply(refusal is null ? 0UL : 1UL);
     }
 
@@ -196,11 +194,12 @@ internal sealed partial class VhostUserSession : Subscriber
         _writer.Begin(VhostUserHeader.ForReply(_reader.Header.Request, payloadBytes), fd);
 
     /// <summary>Lets go of everything, in order: the connection, the rings once they are quiet, the device, the memory.</summary>
+    /// <param name="why">What the front-end did; null if it just went.</param>
     private void End(string? why)
     {
         if (_hasEnded) return;
         _hasEnded = true;
-        if (why is not null) _options.Logger.LogInformation("{Device}: connection ended: {Reason}", _device.Name, why);
+        if (why is not null) _backend.WarnOnce($"connection ended: {why}");
         RemoveFrom(_reactor);
         _reader.Dispose();
         _writer.Dispose();

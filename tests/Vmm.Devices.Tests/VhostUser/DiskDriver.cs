@@ -69,7 +69,29 @@ internal sealed class DiskDriver : IDisposable
         Memory.Dispose();
     }
 
+    /// <summary>Publishes a write of 512 bytes and does not wait for it.</summary>
+    internal void SubmitWrite(ulong sector)
+    {
+        Submit(Write, sector, [new GuestBuffer(_data, 512)], []);
+    }
+
+    /// <summary>Waits, without the call, until the device has used a chain.</summary>
+    internal void WaitUsed()
+    {
+        Assert.True(SpinWait.SpinUntil(() => Queue.HasUsed, TimeSpan.FromSeconds(30)), "the request is not done");
+        Assert.True(Queue.TryCollect(out _));
+    }
+
     private byte Request(uint type, ulong sector, GuestBuffer[] readable, GuestBuffer[] writable)
+    {
+        Submit(type, sector, readable, writable);
+        WaitForCall();
+        byte[] status = new byte[1];
+        Assert.True(Memory.TryRead(_status, status));
+        return status[0];
+    }
+
+    private void Submit(uint type, ulong sector, GuestBuffer[] readable, GuestBuffer[] writable)
     {
         byte[] header = new byte[HeaderBytes];
         BinaryPrimitives.WriteUInt32LittleEndian(header, type);
@@ -78,10 +100,6 @@ internal sealed class DiskDriver : IDisposable
         Assert.True(Memory.TryWrite(_status, [0xff]));
         Assert.True(Queue.TryAdd([new GuestBuffer(_header, HeaderBytes), .. readable], [.. writable, new GuestBuffer(_status, 1)], out _));
         Ring.PublishAndKick();
-        WaitForCall();
-        byte[] status = new byte[1];
-        Assert.True(Memory.TryRead(_status, status));
-        return status[0];
     }
 
     private void WaitForCall()

@@ -1,0 +1,353 @@
+using System.Buffers.Binary;
+using Microsoft.Win32.SafeHandles;
+using Vmm.Devices.Native;
+using Vmm.Devices.Simulation;
+using Vmm.Devices.VhostUser;
+using Vmm.Events;
+
+namespace Vmm.Devices.Tests.VhostUser;
+
+/// <summary>
+/// What a front-end may get wrong, by mistake or to do harm: each time the request is refused, no descriptor stays behind, and whoever comes next is
+/// served.
+/// </summary>
+public sealed class HostileFrontEndTests
+{
+    private const ulong Page = 4096;
+
+    public static TheoryData<string> Requests => [.. Enum.GetNames<VhostUserRequest>().Where(name => name != nameof(VhostUserRequest.None))];
+
+    [Theory]
+    [MemberData(nameof(Requests))]
+    public void A_request_of_a_wrong_size_or_with_wrong_descriptors_is_refused(string name)
+    {
+        VhostUserRequest request = Enum.Parse<VhostUserRequest>(name);
+        Assert.True(MessageShape.TryGet(request, out MessageShape shape));
+        using TemporaryImage image = new(sectors: 8);
+        using ServedDevice served = new(image.OpenDevice());
+        using EventFd fd = new();
+
+        List<(int Bytes, int Fds)> wrong = [(shape.PayloadMax + 1, shape.FdsMin), (shape.PayloadMin, shape.FdsMax + 1)];
+        if (shape.PayloadMin > 0) wrong.AddRange([(shape.PayloadMin - 1, shape.FdsMin), (0, shape.FdsMin)]);
+        if (shape.FdsMin > 0) wrong.Add((shape.PayloadMin, 0));
+        wrong.Add((shape.PayloadMin, ReceivedFds.CountMax + 1));
+        foreach ((int bytes, int fds) in wrong)
+        {
+            using VhostUserFrontend frontend = NegotiatedWith(served);
+            AssertRefused(frontend, request, new byte[bytes], [.. Enumerable.Repeat(fd.Number, fds)]);
+        }
+        AssertNextIsServed(served);
+        Assert.Equal(1, OpenFds.Of(fd));
+    }
+
+    [Fact]
+    public void Requests_nobody_knows_and_replies_nobody_asked_for_are_refused()
+    {
+        using TemporaryImage image = new(sectors: 8);
+        using ServedDevice served = new(image.OpenDevice());
+        foreach (uint request in new uint[] { 0, 19, 22, 26, 35, 41, 1000, uint.MaxValue })
+        {
+            using VhostUserFrontend frontend = NegotiatedWith(served);
+            AssertRefused(frontend, (VhostUserRequest)request, [], []);
+        }
+        using (VhostUserFrontend frontend = NegotiatedWith(served))
+        {
+            byte[] reply = new byte[VhostUserHeader.Bytes];
+            VhostUserHeader.ForReply((uint)VhostUserRequest.GetFeatures, 0).Write(reply);
+            frontend.Socket.Send(reply, [], out _);
+            Assert.Throws<VhostUserException>(() => frontend.Ask(VhostUserRequest.GetFeatures));
+        }
+        AssertNextIsServed(served);
+    }
+
+    [Fact]
+    public void A_request_of_a_protocol_feature_that_was_not_negotiated_is_refused()
+    {
+        using TemporaryImage image = new(sectors: 8);
+        using ServedDevice served = new(image.OpenDevice());
+        foreach (VhostUserRequest request in Enum.GetValues<VhostUserRequest>())
+        {
+            if (!MessageShape.TryGet(request, out MessageShape shape) || shape.Needs == ProtocolFeatures.None) continue;
+            using EventFd fd = new();
+            using VhostUserFrontend frontend = served.Connect();
+            AssertRefused(frontend, request, new byte[shape.PayloadMin], [.. Enumerable.Repeat(fd.Number, shape.FdsMin)]);
+        }
+        AssertNextIsServed(served);
+    }
+
+    [Fact]
+    public void Memory_that_is_not_what_it_claims_is_refused()
+    {
+        using TemporaryImage image = new(sectors: 8);
+        using ServedDevice served = new(image.OpenDevice());
+        using GuestRegion good = GuestRegion.Create(0, 16 * Page);
+        string path = Path.GetTempFileName();
+        File.WriteAllBytes(path, new byte[16 * Page]);
+        using SafeFileHandle readOnly = File.OpenHandle(path, FileMode.Open, FileAccess.Read);
+        using OwnedFd byPath = FileFlags.OpenPath(path);
+        using OwnedFd directory = FileFlags.OpenPath(Path.GetTempPath());
+        using EventFd eventFd = new();
+        int file = good.File.Number;
+
+        (RegionLayout Layout, int Fd)[] wrong =
+        [
+            (new(0, 17 * Page, 0, Page), file),
+            (new(0, 16 * Page, Page, Page), file),
+            (new(0, Page, ulong.MaxValue, Page), file),
+            (new(0, Page, 1UL << 63, Page), file),
+            (new(0, 0, 0, Page), file),
+            (new(0, ulong.MaxValue, 0, Page), file),
+            (new(0, 1UL << 50, 0, Page), file),
+            (new(ulong.MaxValue - 10, Page, 0, Page), file),
+            (new(0, Page, 0, ulong.MaxValue - 10), file),
+            (new(0, Page, 0, Page), (int)readOnly.DangerousGetHandle()),
+            (new(0, Page, 0, Page), byPath.Number),
+            (new(0, Page, 0, Page), directory.Number),
+            (new(0, Page, 0, Page), eventFd.Number),
+            (new(0, Page, 0, Page), 0),
+        ];
+        foreach ((RegionLayout layout, int fd) in wrong)
+        {
+            foreach (bool asTable in new[] { false, true })
+            {
+                using VhostUserFrontend frontend = NegotiatedWith(served);
+                AssertRefused(frontend, asTable ? VhostUserRequest.SetMemoryTable : VhostUserRequest.AddMemoryRegion, asTable ? Table(layout) : Slot(layout), [fd]);
+            }
+        }
+        File.Delete(path);
+        AssertNextIsServed(served);
+        Assert.Equal(1, OpenFds.Of(eventFd));
+    }
+
+    [Fact]
+    public void Memory_regions_that_overlap_are_refused()
+    {
+        using TemporaryImage image = new(sectors: 8);
+        using ServedDevice served = new(image.OpenDevice());
+        using GuestRegion region = GuestRegion.Create(0, 16 * Page);
+        RegionLayout first = new(0x10000, 4 * Page, 0, 0x7f00_0000_0000);
+        foreach (RegionLayout second in new RegionLayout[]
+        {
+            first,
+            first with { UserAddress = 0x7e00_0000_0000 },
+            first with { GuestAddress = 0x10000 + (3 * Page), UserAddress = 0x7e00_0000_0000 },
+            first with { GuestAddress = 0x80000 },
+            first with { GuestAddress = 0x80000, UserAddress = first.UserAddress - Page },
+            first with { GuestAddress = 0x80000, UserAddress = first.UserAddress + (3 * Page) },
+        })
+        {
+            using VhostUserFrontend slots = NegotiatedWith(served);
+            slots.Do(VhostUserRequest.AddMemoryRegion, Slot(first), [region.File.Number]);
+            AssertRefused(slots, VhostUserRequest.AddMemoryRegion, Slot(second), [region.File.Number]);
+            slots.Dispose();
+            using VhostUserFrontend table = NegotiatedWith(served);
+            AssertRefused(table, VhostUserRequest.SetMemoryTable, Table(first, second), [region.File.Number, region.File.Number]);
+        }
+        AssertNextIsServed(served);
+    }
+
+    [Fact]
+    public void A_memory_table_whose_count_is_not_what_it_carries_is_refused()
+    {
+        using TemporaryImage image = new(sectors: 8);
+        using ServedDevice served = new(image.OpenDevice());
+        using GuestRegion region = GuestRegion.Create(0, 16 * Page);
+        foreach (uint count in new uint[] { 0, 2, 9, uint.MaxValue })
+        {
+            using VhostUserFrontend frontend = NegotiatedWith(served);
+            byte[] table = Table(new RegionLayout(0, Page, 0, Page));
+            BinaryPrimitives.WriteUInt32LittleEndian(table, count);
+            AssertRefused(frontend, VhostUserRequest.SetMemoryTable, table, [region.File.Number]);
+        }
+        AssertNextIsServed(served);
+    }
+
+    [Theory]
+    [InlineData(VhostUserRequest.SetVringNum, 0u, 0u)]
+    [InlineData(VhostUserRequest.SetVringNum, 0u, 257u)]
+    [InlineData(VhostUserRequest.SetVringNum, 0u, uint.MaxValue)]
+    [InlineData(VhostUserRequest.SetVringNum, 1u, 16u)]
+    [InlineData(VhostUserRequest.SetVringBase, 0u, 65536u)]
+    [InlineData(VhostUserRequest.SetVringBase, uint.MaxValue, 0u)]
+    [InlineData(VhostUserRequest.SetVringEnable, 0u, 2u)]
+    [InlineData(VhostUserRequest.SetVringEnable, 1u, 1u)]
+    [InlineData(VhostUserRequest.GetVringBase, 1u, 0u)]
+    [InlineData(VhostUserRequest.GetVringBase, 0x80000000u, 0u)]
+    internal void A_ring_number_or_value_out_of_range_is_refused(VhostUserRequest request, uint index, uint value)
+    {
+        using TemporaryImage image = new(sectors: 8);
+        using ServedDevice served = new(image.OpenDevice());
+        using VhostUserFrontend frontend = NegotiatedWith(served);
+        AssertRefused(frontend, request, VhostUserFrontend.StatePayload((int)index, value), []);
+        frontend.Dispose();
+        AssertNextIsServed(served);
+    }
+
+    [Fact]
+    public void Ring_addresses_outside_of_memory_or_askew_are_refused()
+    {
+        using TemporaryImage image = new(sectors: 8);
+        using ServedDevice served = new(image.OpenDevice());
+        foreach (int part in new[] { 0, 1, 2 })
+        {
+            foreach (Func<ulong, ulong> bend in new Func<ulong, ulong>[] { a => a + DiskDriver.MemoryBytes, _ => 0, _ => ulong.MaxValue - 8, a => a + 1 })
+            {
+                using VhostUserFrontend frontend = NegotiatedWith(served);
+                using GuestMemory memory = GuestMemory.Create(DiskDriver.MemoryBytes);
+                using DriverQueue queue = DriverQueue.Create(memory, new GuestAllocator(0, DiskDriver.MemoryBytes), 16, frontend.Features);
+                using EventFd kick = new();
+                frontend.ShareMemory(memory);
+                byte[] addresses = VhostUserFrontend.AddressPayload(0, queue);
+                Span<byte> bent = addresses.AsSpan(8 + (part * sizeof(ulong)));
+                BinaryPrimitives.WriteUInt64LittleEndian(bent, bend(BinaryPrimitives.ReadUInt64LittleEndian(bent)));
+                AssertSomeStepIsRefused(frontend,
+                    (VhostUserRequest.SetVringNum, VhostUserFrontend.StatePayload(0, 16), []),
+                    (VhostUserRequest.SetVringAddress, addresses, []),
+                    (VhostUserRequest.SetVringKick, VhostUserFrontend.RingWord(0), [kick.Number]),
+                    (VhostUserRequest.SetVringEnable, VhostUserFrontend.StatePayload(0, 1), []));
+            }
+        }
+        AssertNextIsServed(served);
+    }
+
+    [Fact]
+    public void Kick_call_and_error_descriptors_that_are_no_eventfds_are_refused()
+    {
+        using TemporaryImage image = new(sectors: 8);
+        using ServedDevice served = new(image.OpenDevice());
+        using FileStream file = File.OpenWrite(image.Path);
+        (UnixSocket a, UnixSocket b) = UnixSocket.Pair();
+        foreach (int fd in new[] { (int)file.SafeFileHandle.DangerousGetHandle(), a.Number, 0 })
+        {
+            foreach (VhostUserRequest request in new[] { VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall, VhostUserRequest.SetVringError })
+            {
+                using VhostUserFrontend frontend = NegotiatedWith(served);
+                AssertRefused(frontend, request, VhostUserFrontend.RingWord(0), [fd]);
+            }
+        }
+        using (VhostUserFrontend frontend = NegotiatedWith(served))
+        using (EventFd noSocket = new())
+        {
+            AssertRefused(frontend, VhostUserRequest.SetBackendRequestFd, [], [noSocket.Number]);
+        }
+        a.Dispose();
+        b.Dispose();
+        AssertNextIsServed(served);
+    }
+
+    [Fact]
+    public void A_descriptor_flag_that_is_not_true_and_flags_without_meaning_are_refused()
+    {
+        using TemporaryImage image = new(sectors: 8);
+        using ServedDevice served = new(image.OpenDevice());
+        using EventFd fd = new();
+        (ulong Word, bool WithFd)[] wrong = [(0x100, true), (0, false), (0x200, true), (1UL << 63, true), (0xff, true)];
+        foreach ((ulong word, bool withFd) in wrong)
+        {
+            using VhostUserFrontend frontend = NegotiatedWith(served);
+            AssertRefused(frontend, VhostUserRequest.SetVringCall, BitConverter.GetBytes(word), withFd ? [fd.Number] : []);
+        }
+        AssertNextIsServed(served);
+        Assert.Equal(1, OpenFds.Of(fd));
+    }
+
+    [Fact]
+    public void Rings_asked_for_before_there_is_anything_are_answered()
+    {
+        using TemporaryImage image = new(sectors: 8);
+        using ServedDevice served = new(image.OpenDevice());
+        using VhostUserFrontend frontend = served.Connect();
+        frontend.Enable(0, true);
+        frontend.Enable(0, true);
+        Assert.Equal(0, frontend.StopRing(0));
+        frontend.Negotiate(0);
+        frontend.Enable(0, false);
+        frontend.Do(VhostUserRequest.SetVringBase, VhostUserFrontend.StatePayload(0, 77), []);
+        Assert.Equal(77, frontend.StopRing(0));
+    }
+
+    [Fact]
+    public void A_feature_bit_that_was_never_offered_is_passed_over()
+    {
+        using TemporaryImage image = new(sectors: 8);
+        using ServedDevice served = new(image.OpenDevice());
+        using VhostUserFrontend frontend = NegotiatedWith(served);
+        frontend.Do(VhostUserRequest.SetFeatures, BitConverter.GetBytes(frontend.Features | 1UL << 40), []);
+        using DiskDriver disk = new(frontend);
+        disk.WriteSector(0, 1);
+    }
+
+    [Fact]
+    public void Unsealed_memory_is_taken_with_one_warning_and_refused_if_that_was_asked_for()
+    {
+        using TemporaryImage image = new(sectors: 8), other = new(sectors: 8);
+        string path = Path.GetTempFileName();
+        File.WriteAllBytes(path, new byte[16 * Page]);
+        using SafeFileHandle unsealed = File.OpenHandle(path, FileMode.Open, FileAccess.ReadWrite);
+        File.Delete(path);
+        int fd = (int)unsealed.DangerousGetHandle();
+        using ServedDevice lenient = new(image.OpenDevice());
+        for (int i = 0; i < 2; i++)
+        {
+            using VhostUserFrontend frontend = NegotiatedWith(lenient);
+            frontend.Do(VhostUserRequest.AddMemoryRegion, Slot(new RegionLayout(0, Page, 0, Page)), [fd]);
+            frontend.Do(VhostUserRequest.AddMemoryRegion, Slot(new RegionLayout(Page, Page, Page, 2 * Page)), [fd]);
+        }
+        Assert.Single(lenient.Log.Lines, line => line.Contains("not sealed", StringComparison.Ordinal));
+        using ServedDevice strict = new(other.OpenDevice(), requireSealed: true);
+        using (VhostUserFrontend frontend = NegotiatedWith(strict))
+        {
+            AssertRefused(frontend, VhostUserRequest.AddMemoryRegion, Slot(new RegionLayout(0, Page, 0, Page)), [fd]);
+        }
+        AssertNextIsServed(strict);
+    }
+
+    internal static VhostUserFrontend NegotiatedWith(ServedDevice served)
+    {
+        VhostUserFrontend frontend = served.Connect();
+        frontend.Negotiate(VirtioFeatures.EventIndex);
+        // Everything there is, so that nothing is refused for want of a feature.
+        frontend.Do(VhostUserRequest.SetProtocolFeatures, BitConverter.GetBytes(frontend.Ask(VhostUserRequest.GetProtocolFeatures)), []);
+        return frontend;
+    }
+
+    internal static void AssertNextIsServed(ServedDevice served)
+    {
+        using DiskDriver disk = new(served.Connect());
+        disk.WriteSector(1, 0x5a);
+        Assert.All(disk.ReadSector(1), value => Assert.Equal(0x5a, value));
+    }
+
+    /// <summary>A refusal is an acknowledgement other than 0, or the end of the connection.</summary>
+    private static void AssertRefused(VhostUserFrontend frontend, VhostUserRequest request, byte[] payload, int[] fds)
+    {
+        try
+        {
+            frontend.Send(request, payload, fds, needsReply: true);
+            ReadOnlySpan<byte> reply = frontend.Receive(request);
+            Assert.Equal(sizeof(ulong), reply.Length);
+            Assert.NotEqual(0UL, BinaryPrimitives.ReadUInt64LittleEndian(reply));
+        }
+        catch (VhostUserException gone)
+        {
+            Assert.DoesNotContain("does not answer", gone.Message, StringComparison.Ordinal);
+        }
+    }
+
+    private static void AssertSomeStepIsRefused(VhostUserFrontend frontend, params (VhostUserRequest Request, byte[] Payload, int[] Fds)[] steps) =>
+        Assert.Throws<VhostUserException>(() =>
+        {
+            foreach ((VhostUserRequest request, byte[] payload, int[] fds) in steps) frontend.Do(request, payload, fds);
+        });
+
+    private static byte[] Slot(in RegionLayout layout) => [.. new byte[8], .. Region(layout)];
+
+    private static byte[] Table(params RegionLayout[] layouts) =>
+        [.. BitConverter.GetBytes((ulong)layouts.Length), .. layouts.SelectMany(layout => Region(layout))];
+
+    private static byte[] Region(in RegionLayout layout) =>
+    [
+        .. BitConverter.GetBytes(layout.GuestAddress), .. BitConverter.GetBytes(layout.Length),
+        .. BitConverter.GetBytes(layout.UserAddress), .. BitConverter.GetBytes(layout.FileOffset),
+    ];
+}
