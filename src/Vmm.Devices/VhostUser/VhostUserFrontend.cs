@@ -122,13 +122,47 @@ public sealed class VhostUserFrontend : IDisposable
     {
         ArgumentNullException.ThrowIfNull(queue);
         VhostUserRing ring = new(index, queue);
+        StartRing(ring, baseIndex);
+        return ring;
+    }
+
+    /// <summary>Hands over a ring that another back-end served before.</summary>
+    /// <param name="ring">Goes on with its eventfds.</param>
+    /// <param name="baseIndex">Where the device goes on: what <see cref="StopRing"/> said, or, after a crash, the used index.</param>
+    public void StartRing(VhostUserRing ring, ushort baseIndex)
+    {
+        ArgumentNullException.ThrowIfNull(ring);
+        (int index, DriverQueue queue) = (ring.Index, ring.Queue);
         TellRing(VhostUserRequest.SetVringNum, index, queue.Size);
         TellRing(VhostUserRequest.SetVringBase, index, baseIndex);
         Do(VhostUserRequest.SetVringAddress, AddressPayload(index, queue), []);
         Do(VhostUserRequest.SetVringCall, RingWord((uint)index), [ring.Call.Number]);
         Do(VhostUserRequest.SetVringKick, RingWord((uint)index), [ring.Kick.Number]);
         TellRing(VhostUserRequest.SetVringEnable, index, 1);
-        return ring;
+    }
+
+    /// <summary>
+    /// Asks the back-end for memory in which it notes what it has taken, so that one that is restarted loses nothing. Hand it in with
+    /// <see cref="ShareInflight"/>, before rings start, to this back-end and to each that comes after it.
+    /// </summary>
+    /// <exception cref="VhostUserException">The back-end does not offer that.</exception>
+    public VhostUserInflight GetInflight(int queues, ushort queueSize)
+    {
+        byte[] payload = new byte[VhostUserInflight.PayloadBytes];
+        new InflightGeometry(0, 0, (ushort)queues, queueSize).Write(payload);
+        Send(VhostUserRequest.GetInflightFd, payload, []);
+        ReadOnlySpan<byte> reply = Receive(VhostUserRequest.GetInflightFd);
+        if (reply.Length != payload.Length || _reader.Fds.Count != 1) throw new VhostUserException("the back-end gave no memory for in-flight logs");
+        return new VhostUserInflight(new OwnedFd(_reader.Fds.Take(0)), InflightGeometry.Read(reply));
+    }
+
+    /// <summary>Hands the in-flight logs in.</summary>
+    public void ShareInflight(VhostUserInflight inflight)
+    {
+        ArgumentNullException.ThrowIfNull(inflight);
+        byte[] payload = new byte[VhostUserInflight.PayloadBytes];
+        inflight.Geometry.Write(payload);
+        Do(VhostUserRequest.SetInflightFd, payload, [inflight.File.Number]);
     }
 
     /// <summary>Enables or disables a ring that was handed over.</summary>

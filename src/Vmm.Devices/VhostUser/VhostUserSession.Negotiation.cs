@@ -13,8 +13,8 @@ internal sealed partial class VhostUserSession
     private const ulong HasProtocolFeatures = 1UL << 30;
 
     private const ProtocolFeatures OfferedAlways = ProtocolFeatures.MultipleQueues | ProtocolFeatures.LogSharedMemory | ProtocolFeatures.ReplyAck
-        | ProtocolFeatures.BackendRequests | ProtocolFeatures.Config | ProtocolFeatures.ResetDevice | ProtocolFeatures.ConfigureMemorySlots
-        | ProtocolFeatures.Status;
+        | ProtocolFeatures.BackendRequests | ProtocolFeatures.Config | ProtocolFeatures.InflightSharedMemory | ProtocolFeatures.ResetDevice
+        | ProtocolFeatures.ConfigureMemorySlots | ProtocolFeatures.Status;
 
     /// <summary>Where a network device's configuration has its MTU (virtio 1.2 § 5.1.4), and what can be one (§ 5.1.4.1, RFC 791).</summary>
     private const int MtuOffset = 10, MtuMin = 68;

@@ -153,6 +153,7 @@ internal sealed partial class VhostUserSession
         bool enabled = ring.IsEnabled || (_features & HasProtocolFeatures) == 0;
         if (_hasEnded || ring.Queue is not null || _features is null || !enabled || ring.Size == 0 || ring.Kick is null) return null;
         if (ring.Addresses is not { } addresses || !TryTranslate(addresses, out VringAddresses guest)) return null;
+        if (Recover(ring, guest.Used, out InflightLog? inflight, out ushort[] retaken) is { } refusal) return refusal;
         QueueConfiguration configuration = new()
         {
             Index = ring.Index,
@@ -168,6 +169,8 @@ internal sealed partial class VhostUserSession
             MeasureLatency = _options.MeasureLatency,
             OnFault = _device.ReportGuestFault,
             Statistics = ring.Statistics,
+            Inflight = inflight,
+            Retaken = retaken,
         };
         if (!VirtQueue.TryCreate(configuration, _memory, _interrupt, out VirtQueue? queue, out GuestFault fault)) return fault.Text;
         EventFd kick = ring.Kick.Duplicate();
@@ -184,6 +187,8 @@ internal sealed partial class VhostUserSession
                 _remote.Post(_ => End(exception.Message));
             }
         });
+        // Whoever served the ring before may have gone between the last used entry and its call.
+        if (ring.AvailBase != 0) ring.Call?.Signal();
         return null;
     }
 
@@ -228,7 +233,7 @@ internal sealed partial class VhostUserSession
     private void Stopped(Vring ring)
     {
         ring.AvailBase = ring.StoppedAt = ring.Queue!.AvailBase;
-        if (IsPacked) ring.UsedBase = ring.Queue.UsedBase;
+        ring.UsedBase = IsPacked ? ring.Queue.UsedBase : null;
         ring.Queue.Dispose();
         ring.Queue = null;
         Action then = ring.OnStopped!;

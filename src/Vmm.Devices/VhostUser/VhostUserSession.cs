@@ -159,6 +159,8 @@ internal sealed partial class VhostUserSession : Subscriber
         VhostUserRequest.GetMemorySlotsMax => Reply(GuestMemory.RegionsMax),
         VhostUserRequest.AddMemoryRegion => AddMemoryRegion(payload),
         VhostUserRequest.RemoveMemoryRegion => RemoveMemoryRegion(payload),
+        VhostUserRequest.GetInflightFd => GetInflightFd(payload),
+        VhostUserRequest.SetInflightFd => SetInflightFd(payload),
         VhostUserRequest.SetLogBase => SetLogBase(payload),
         // An eventfd that may tell the front-end of changes to the log. It polls all the same: nothing is kept.
         VhostUserRequest.SetLogFd => null,
@@ -212,6 +214,7 @@ internal sealed partial class VhostUserSession : Subscriber
         _memory.DirtyLog = null;
         _dirtyLog?.Dispose();
         _memory.Dispose();
+        _inflight?.Dispose();
         foreach (Vring ring in _rings) ring.Dispose();
         _onEnded();
     }

@@ -48,5 +48,11 @@ public sealed record QueueConfiguration
     /// <summary>Where the queue counts; null for counters of its own. Given so that the counts of a device survive its resets.</summary>
     public QueueStatistics? Statistics { get; init; }
 
+    /// <summary>Where a split queue notes what it has taken; null: nowhere.</summary>
+    internal InflightLog? Inflight { get; init; }
+
+    /// <summary>Heads that whoever served the ring before had taken, in order: this queue gives them first, and counts them into <see cref="AvailBase"/>.</summary>
+    internal IReadOnlyCollection<ushort> Retaken { get; init; } = [];
+
     internal bool Has(ulong feature) => (Features & feature) != 0;
 }

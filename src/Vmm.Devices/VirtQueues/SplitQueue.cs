@@ -7,6 +7,8 @@ internal sealed class SplitQueue : VirtQueue
     private readonly uint _mask;
     private readonly bool _eventIndex;
     private readonly bool _indirect;
+    private readonly InflightLog? _inflight;
+    private readonly Queue<ushort> _retaken;
     private GuestWindow _table, _available, _used;
     /// <summary>The available index as last read: entries before it may be taken without reading it again.</summary>
     private ushort _availableEnd;
@@ -20,6 +22,8 @@ internal sealed class SplitQueue : VirtQueue
         _mask = (uint)configuration.Size - 1;
         _eventIndex = configuration.Has(VirtioFeatures.EventIndex);
         _indirect = configuration.Has(VirtioFeatures.IndirectDescriptors);
+        _inflight = configuration.Inflight;
+        _retaken = new Queue<ushort>(configuration.Retaken);
         _nextAvailable = _availableEnd = configuration.AvailBase ?? 0;
         _nextUsed = _published = configuration.UsedBase ?? _nextAvailable;
     }
@@ -63,6 +67,7 @@ internal sealed class SplitQueue : VirtQueue
 
     private protected override DescriptorChain? TakeAvailable()
     {
+        if (_retaken.TryDequeue(out ushort retaken)) return Take(retaken);
         if (_nextAvailable == _availableEnd && !SeesMore()) return null;
         ushort head = _available.Load16(RingLayout.EntriesOffset + (_nextAvailable & _mask) * RingLayout.AvailableEntryLength);
         if (head >= Size)
@@ -70,14 +75,8 @@ internal sealed class SplitQueue : VirtQueue
             Fault(QueueFaults.Head);
             return null;
         }
-        DescriptorChain chain = Rent();
-        if (!TryWalk(chain, head))
-        {
-            Return(chain);
-            return null;
-        }
-        if (!TryClaim(chain, head)) return null;
-        _nextAvailable++;
+        DescriptorChain? chain = Take(head);
+        if (chain is not null) _nextAvailable++;
         return chain;
     }
 
@@ -87,6 +86,7 @@ internal sealed class SplitQueue : VirtQueue
         _used.Store32(entry, chain.Id);
         _used.Store32(entry + 4, written);
         _nextUsed++;
+        _inflight?.GivenBack(chain.Id);
     }
 
     private protected override bool PublishUsed()
@@ -95,6 +95,7 @@ internal sealed class SplitQueue : VirtQueue
         if (before == after) return false;
         _published = after;
         _used.Store16(RingLayout.IndexOffset, after);
+        _inflight?.Published(after);
         if (Memory.DirtyLog is { } log) log.Mark(_configuration.DeviceRing, _used.Length);
         // The driver asks for an interrupt, then looks at the index; we the other way round (§ 2.7.7.2).
         Interlocked.MemoryBarrier();
@@ -106,6 +107,19 @@ internal sealed class SplitQueue : VirtQueue
     /// <summary>Whether an index moved past an event index (§ 2.7.10: vring_need_event).</summary>
     internal static bool Passed(ushort eventIndex, ushort before, ushort after) =>
         (ushort)(after - eventIndex - 1) < (ushort)(after - before);
+
+    private DescriptorChain? Take(ushort head)
+    {
+        DescriptorChain chain = Rent();
+        if (!TryWalk(chain, head))
+        {
+            Return(chain);
+            return null;
+        }
+        if (!TryClaim(chain, head)) return null;
+        _inflight?.Taken(head);
+        return chain;
+    }
 
     /// <summary>Reads the available index again.</summary>
     private bool SeesMore()

@@ -112,6 +112,10 @@ public sealed class ReplayTests
                 case VhostUserRequest.AddMemoryRegion:
                     _userBase = numbers[0];
                     return ([.. new byte[8], .. Words(0, MemoryBytes, _userBase, 0)], [_memory.File.Number]);
+                case VhostUserRequest.GetInflightFd or VhostUserRequest.SetInflightFd:
+                    byte[] inflight = new byte[24];
+                    new InflightGeometry(numbers[0], numbers[1], (ushort)numbers[2], (ushort)numbers[3]).Write(inflight);
+                    return (inflight, request == VhostUserRequest.SetInflightFd ? [_memory.File.Number] : []);
                 case VhostUserRequest.GetConfig:
                     byte[] config = new byte[MessageShape.ConfigHeaderBytes + (int)numbers[1]];
                     BinaryPrimitives.WriteUInt32LittleEndian(config, (uint)numbers[0]);

@@ -1,0 +1,91 @@
+using System.Buffers.Binary;
+using System.Diagnostics.CodeAnalysis;
+using Vmm.Events;
+
+namespace Vmm.Devices.VhostUser;
+
+/// <summary>What a front-end says of a region of in-flight logs (vhost-user protocol, "Inflight description").</summary>
+/// <param name="Bytes">Of the region.</param>
+/// <param name="Offset">Of its start in the file.</param>
+/// <param name="Queues">Logs in it.</param>
+/// <param name="QueueSize">Entries of each.</param>
+internal readonly record struct InflightGeometry(ulong Bytes, ulong Offset, ushort Queues, ushort QueueSize)
+{
+    private const ulong OffsetAlignment = 8;
+
+    /// <summary>Bytes the logs take.</summary>
+    internal ulong BytesNeeded => Queues * InflightLog.BytesFor(QueueSize);
+
+    internal static InflightGeometry Read(ReadOnlySpan<byte> payload) => new(
+        BinaryPrimitives.ReadUInt64LittleEndian(payload), BinaryPrimitives.ReadUInt64LittleEndian(payload[8..]),
+        BinaryPrimitives.ReadUInt16LittleEndian(payload[16..]), BinaryPrimitives.ReadUInt16LittleEndian(payload[18..]));
+
+    internal void Write(Span<byte> payload)
+    {
+        BinaryPrimitives.WriteUInt64LittleEndian(payload, Bytes);
+        BinaryPrimitives.WriteUInt64LittleEndian(payload[8..], Offset);
+        BinaryPrimitives.WriteUInt16LittleEndian(payload[16..], Queues);
+        BinaryPrimitives.WriteUInt16LittleEndian(payload[18..], QueueSize);
+    }
+
+    /// <summary>Why a device with some queues can't have this; null if it can.</summary>
+    internal string? Check(int queuesMax, ushort sizeMax)
+    {
+        if (Queues == 0 || Queues > queuesMax) return "in-flight logs for a number of queues the device does not have";
+        return QueueSize == 0 || QueueSize > sizeMax ? "in-flight logs for a queue size the device does not have" : null;
+    }
+
+    /// <summary>Why the logs can't lie in a region the front-end brought; null if they can.</summary>
+    internal string? CheckPlace() =>
+        Bytes < BytesNeeded || Offset % OffsetAlignment != 0 ? "a region of in-flight logs that is too small, or not aligned" : null;
+}
+
+/// <summary>The in-flight logs of a device's queues in one piece of shared memory.</summary>
+internal sealed class InflightRegion : IDisposable
+{
+    private const ulong PageBytes = 4096;
+
+    private readonly GuestMemory _memory = new();
+    private readonly MemoryHold _hold;
+
+    private InflightRegion(GuestRegion region, InflightGeometry geometry)
+    {
+        Geometry = geometry;
+        File = region.File;
+        _memory.TryAdd(region, out _);
+        _hold = _memory.Hold();
+    }
+
+    internal InflightGeometry Geometry { get; }
+
+    /// <summary>What is handed to the front-end, for it to keep. Owned by this.</summary>
+    internal OwnedFd File { get; }
+
+    /// <summary>Makes empty logs in memory of our own, which nobody can cut short.</summary>
+    /// <exception cref="KernelException">The host has not enough memory or descriptors.</exception>
+    internal static InflightRegion Create(ushort queues, ushort queueSize)
+    {
+        InflightGeometry geometry = new(0, 0, queues, queueSize);
+        geometry = geometry with { Bytes = geometry.BytesNeeded };
+        return new InflightRegion(GuestRegion.Create(0, (geometry.Bytes + PageBytes - 1) / PageBytes * PageBytes), geometry);
+    }
+
+    /// <summary>Takes over logs that a front-end kept. Its geometry was checked.</summary>
+    internal static InflightRegion Adopt(GuestRegion region, InflightGeometry geometry) => new(region, geometry);
+
+    /// <summary>A queue's log.</summary>
+    internal bool TryGetLog(int queue, [NotNullWhen(true)] out InflightLog? log)
+    {
+        ulong bytes = InflightLog.BytesFor(Geometry.QueueSize);
+        log = queue < Geometry.Queues && GuestWindow.TryResolve(_hold.Map, (ulong)queue * bytes, bytes, sizeof(ulong), out GuestWindow window)
+            ? new InflightLog(window, Geometry.QueueSize)
+            : null;
+        return log is not null;
+    }
+
+    public void Dispose()
+    {
+        _hold.Dispose();
+        _memory.Dispose();
+    }
+}
