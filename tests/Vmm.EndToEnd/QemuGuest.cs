@@ -12,10 +12,10 @@ internal sealed class QemuGuest : IDisposable
     private static readonly Lazy<string> Image = new(Build);
 
     private readonly Process _process;
-    private readonly Task<string> _console;
+    private readonly List<string> _console = [];
     private readonly Task<string> _error;
 
-    /// <param name="tests">Scripts of tools/guest/tests to run, in order.</param>
+    /// <param name="tests">Scripts of tools/guest/tests to run, in order, and after a blank what they look for on the kernel's command line.</param>
     /// <param name="processors">Virtual CPUs.</param>
     /// <param name="devices">Arguments for QEMU: a chardev and a device for each socket.</param>
     internal QemuGuest(string tests, int processors, params string[] devices)
@@ -28,27 +28,46 @@ internal sealed class QemuGuest : IDisposable
             "-append", $"console=ttyS0 quiet panic=-1 vmm.tests={tests}",
         ];
         _process = Process.Start(new ProcessStartInfo(Qemu, [.. machine, .. devices]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
-        _console = _process.StandardOutput.ReadToEndAsync();
+        _process.OutputDataReceived += (_, line) =>
+        {
+            lock (_console) _console.Add(line.Data?.Trim() ?? "");
+        };
+        _process.BeginOutputReadLine();
         _error = _process.StandardError.ReadToEndAsync();
     }
 
     /// <summary>A real guest is part of what the tests show: where QEMU is missing, tools/test.sh installs it.</summary>
     internal static void SkipIfMissing() => Assert.SkipUnless(File.Exists(Qemu), $"{Qemu} is not there: tools/test.sh installs it");
 
-    /// <summary>A disk behind a socket.</summary>
+    /// <summary>A disk behind a socket. QEMU connects again, every second, when the other side goes.</summary>
     internal static string[] Disk(string socket, int queues) =>
     [
-        "-chardev", $"socket,id=disk{queues},path={socket}", "-device", $"vhost-user-blk-pci,chardev=disk{queues},num-queues={queues}",
+        "-chardev", $"socket,id=disk,path={socket},reconnect=1", "-device", $"vhost-user-blk-pci,chardev=disk,num-queues={queues}",
     ];
+
+    internal bool HasEnded => _process.HasExited;
+
+    /// <summary>What the guest said so far, line by line.</summary>
+    internal string[] Console
+    {
+        get { lock (_console) return [.. _console]; }
+    }
+
+    /// <summary>Waits until the guest has said something.</summary>
+    internal void WaitFor(string line)
+    {
+        bool said = SpinWait.SpinUntil(() => Console.Contains(line) || HasEnded, Watchdog);
+        Assert.True(said && Console.Contains(line), $"the guest never said '{line}'.\nconsole: {string.Join('\n', Console)}");
+    }
 
     /// <summary>Waits until the guest powered off.</summary>
     /// <returns>What it said on its console, line by line.</returns>
     internal string[] WaitForPowerOff()
     {
         if (!_process.WaitForExit(Watchdog)) _process.Kill();
-        string console = _console.Result;
-        Assert.True(_process.ExitCode == 0, $"QEMU ended with {_process.ExitCode}.\nconsole: {console}\nstderr: {_error.Result}");
-        return console.Split('\n', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+        _process.WaitForExit();
+        Assert.True(_process.ExitCode == 0, $"QEMU ended with {_process.ExitCode}.\nconsole: {string.Join('\n', Console)}\nstderr: {_error.Result}");
+        return Console;
     }
 
     public void Dispose()

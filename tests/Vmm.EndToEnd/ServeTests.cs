@@ -50,6 +50,42 @@ public sealed class ServeTests
     }
 
     [Fact]
+    public void A_killed_server_that_comes_back_is_a_pause_for_the_guest()
+    {
+        QemuGuest.SkipIfMissing();
+        int kills = int.TryParse(Environment.GetEnvironmentVariable("VMM_KILLS"), out int wanted) ? wanted : 4;
+        // About as many as a guest under TCG writes between two kills.
+        int rounds = kills * 2500;
+        int seed = Environment.TickCount;
+        Random random = new(seed);
+        using ScratchDirectory scratch = new();
+        string image = scratch.CreateImage("disk.img", 16 * MiB);
+        string socket = scratch.PathOf("disk.sock");
+        string[] serve = ["serve", "--blk", $"path={image},socket={socket},queues=2"];
+        VmmProcess vmm = new(serve);
+        vmm.WaitFor($"listening blk {socket}");
+        using QemuGuest guest = new($"crash vmm.rounds={rounds}", processors: 2, QemuGuest.Disk(socket, queues: 2));
+        guest.WaitFor("vmm-writing");
+
+        int killed = 0;
+        for (; killed < kills && !guest.HasEnded; killed++)
+        {
+            Thread.Sleep(random.Next(500, 2500));
+            vmm.Signal("KILL");
+            vmm.WaitForExit();
+            vmm.Dispose();
+            vmm = new VmmProcess(serve);
+            vmm.WaitFor($"listening blk {socket}");
+        }
+        string[] console = guest.WaitForPowerOff();
+        Assert.True(console.Contains("vmm-test crash passed"), $"seed {seed}, after {killed} kills:\n{string.Join('\n', console)}");
+        Assert.Contains("vmm-log clean", console);
+        Assert.True(killed > 0, "the guest was done before anything was killed");
+        Stop(vmm, socket);
+        vmm.Dispose();
+    }
+
+    [Fact]
     public void A_socket_somebody_listens_on_is_refused_in_a_sentence()
     {
         using ScratchDirectory scratch = new();

@@ -1,5 +1,5 @@
-// Writes and reads a whole disk at random places past the page cache, from one process for each processor, and verifies every byte; then has the
-// disk flush, discard and write zeroes, and verifies that too. Exits with 0 if all was as it should be.
+// disktest DISK [ROUNDS]: writes and reads a whole disk at random places past the page cache, from one process for each processor, and verifies
+// every byte; then has the disk flush, discard and write zeroes, and verifies that too. Exits with 0 if all was as it should be.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SECTOR = 512, TRANSFER_MAX = 64 * 1024, WRITES = 300 };
+enum { SECTOR = 512, TRANSFER_MAX = 64 * 1024, ROUNDS = 300 };
 
 static void fail(const char *what, uint64_t offset)
 {
@@ -42,7 +42,7 @@ static void verify_zero(int disk, uint64_t *buffer, uint64_t offset, uint64_t by
 }
 
 // Works on a part of the disk that is its own, so that it knows what must be there.
-static void work(const char *path, uint64_t start, uint64_t bytes, unsigned seed)
+static void work(const char *path, uint64_t start, uint64_t bytes, uint64_t rounds, unsigned seed)
 {
     int disk = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
     if (disk < 0) fail("open", 0);
@@ -50,7 +50,7 @@ static void work(const char *path, uint64_t start, uint64_t bytes, unsigned seed
     if (posix_memalign((void **)&buffer, 4096, TRANSFER_MAX)) fail("memory", 0);
     srandom(seed);
     uint64_t slots = bytes / TRANSFER_MAX;
-    for (uint64_t round = 1; round <= WRITES; round++) {
+    for (uint64_t round = 1; round <= rounds; round++) {
         uint64_t slot = start + (uint64_t)random() % slots * TRANSFER_MAX;
         size_t sectors = 1 + random() % (TRANSFER_MAX / SECTOR);
         uint64_t offset = slot + (uint64_t)(random() % (TRANSFER_MAX / SECTOR - sectors + 1)) * SECTOR;
@@ -78,7 +78,8 @@ static void work(const char *path, uint64_t start, uint64_t bytes, unsigned seed
 
 int main(int count, char **arguments)
 {
-    if (count != 2) return 2;
+    if (count < 2) return 2;
+    uint64_t rounds = count > 2 ? strtoull(arguments[2], NULL, 10) : ROUNDS;
     int disk = open(arguments[1], O_RDONLY);
     uint64_t bytes;
     if (disk < 0 || ioctl(disk, BLKGETSIZE64, &bytes)) fail("open", 0);
@@ -87,7 +88,7 @@ int main(int count, char **arguments)
     for (long i = 0; i < workers; i++) {
         pid_t child = fork();
         if (child < 0) fail("fork", 0);
-        if (child == 0) work(arguments[1], share * i, share, 1 + i);
+        if (child == 0) work(arguments[1], share * i, share, rounds, 1 + i);
     }
     int status, worst = 0;
     while (wait(&status) > 0) if (status) worst = 1;
