@@ -1,46 +1,49 @@
 using System.Runtime.InteropServices;
+using System.Text;
 using Vmm.Devices;
 using Vmm.Devices.Simulation;
 using Vmm.Events;
 
 namespace Vmm.Tool;
 
-/// <summary>One run of a simulated machine: its reactor's thread, its disks, its console, its end.</summary>
+/// <summary>What the command line says of a machine beside its devices.</summary>
+/// <param name="Vcpus">Virtual CPUs.</param>
+/// <param name="MemoryBytes">Guest memory.</param>
+/// <param name="Commands">What the guest is to do; null gives its console to whoever called.</param>
+internal sealed record MachineArguments(int Vcpus, ulong MemoryBytes, string? Commands);
+
+/// <summary>One run of a simulated machine: its disks, its console, its end.</summary>
 internal sealed class MachineRun : IDisposable
 {
     private const long ScratchBytes = 64 << 20;
+    private const int StandardInput = 0;
+    private const int StandardOutput = 1;
 
-    private readonly SimulatedMachineOptions _options;
-    private readonly List<VirtioDevice> _devices = [];
-    private readonly Reactor _reactor = new(new ReactorOptions { Name = "devices" });
-    private readonly CancellationTokenSource _reactorStop = new();
-    private readonly Thread _thread;
+    private readonly MachineArguments _machine;
+    private readonly List<BlockDevice> _disks = [];
     private ReactorStatistics _booted;
     private ReactorStatistics _finished;
     private string? _scratch;
 
-    internal MachineRun(SimulatedMachineOptions options)
+    internal MachineRun(MachineArguments machine)
     {
-        if (options.MemoryBytes < SimulatedMachineOptions.MemoryBytesMin(options.Vcpus))
-        {
-            ulong least = (SimulatedMachineOptions.MemoryBytesMin(options.Vcpus) >> 20) + 1;
-            throw new UsageException($"--memory {options.MemoryBytes >> 20}: {options.Vcpus} vCPUs need at least {least} MiB");
-        }
-        _options = options;
-        _thread = new Thread(() => _reactor.Run(_reactorStop.Token)) { Name = _reactor.Name, IsBackground = true };
+        ulong least = SimulatedMachineOptions.MemoryBytesMin(machine.Vcpus);
+        if (machine.MemoryBytes < least)
+            throw new UsageException($"--memory {machine.MemoryBytes >> 20}: {machine.Vcpus} vCPUs need at least {least >> 20} MiB");
+        _machine = machine;
     }
 
     /// <summary>Opens the images, or makes a scratch one if there are none.</summary>
     internal void AttachDisks(IReadOnlyList<DiskArgument> disks)
     {
         if (disks.Count == 0) disks = [CreateScratch()];
-        if (disks.Count > SimulatedMachine.DevicesMax)
-            throw new UsageException($"--disk was given {disks.Count} times: a machine has room for {SimulatedMachine.DevicesMax}");
+        int room = new DeviceHostOptions().DevicesMax;
+        if (disks.Count > room) throw new UsageException($"--disk was given {disks.Count} times: a machine has room for {room}");
         foreach (DiskArgument disk in disks)
         {
-            string name = $"vd{(char)('a' + _devices.Count)}";
+            string name = $"vd{(char)('a' + _disks.Count)}";
             RawImage image = RawImage.Open(disk.Path, disk.IsReadOnly);
-            _devices.Add(new BlockDevice(name, image, new BlockDeviceOptions { Queues = _options.Vcpus }) { MeasureLatency = true });
+            _disks.Add(new BlockDevice(name, image, new BlockDeviceOptions { Queues = _machine.Vcpus }));
         }
     }
 
@@ -48,7 +51,7 @@ internal sealed class MachineRun : IDisposable
     /// <returns>The process's exit code.</returns>
     internal int Run(StatsFormat format)
     {
-        using RawTerminal? terminal = _options.Commands is null ? RawTerminal.TryEnter(0) : null;
+        using RawTerminal? terminal = _machine.Commands is null ? RawTerminal.TryEnter(StandardInput) : null;
         using CancellationTokenSource stop = new();
         string? signal = null;
         void OnSignal(PosixSignalContext context)
@@ -62,43 +65,56 @@ internal sealed class MachineRun : IDisposable
         using PosixSignalRegistration hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, OnSignal);
         using PosixSignalRegistration quit = PosixSignalRegistration.Create(PosixSignal.SIGQUIT, OnSignal);
 
-        _thread.Start();
-        using OwnedFd standardInput = new(0);
-        using OwnedFd standardOutput = new(1);
-        SimulatedMachineOptions options = _options with
+        using DeviceHost host = new(new DeviceHostOptions { MemoryBytes = _machine.MemoryBytes }, [.. _disks]);
+        host.AddSerial("ttyS0", GuestConsole());
+        SimulatedMachineOptions options = new()
         {
-            ConsoleInput = _options.Commands is null ? standardInput.Duplicate() : null,
-            ConsoleOutput = SerialOutput.To(standardOutput.Duplicate()),
+            Vcpus = _machine.Vcpus,
             Interactive = terminal is not null,
-            OnPhase = phase => _reactor.Remote.Post(_ => Sample(phase)),
+            OnPhase = phase => Sample(phase, host),
         };
         MachineResult result;
-        MachineStatistics statistics;
-        using (SimulatedMachine machine = new(options, _devices, _reactor.Remote))
-        {
-            result = machine.Run(stop.Token);
-            if (_finished == default) _finished = _reactor.Remote.Invoke(_ => _reactor.Statistics);
-            statistics = MachineStatistics.Of(_devices, _booted, _finished);
-        }
+        using (SimulatedMachine machine = new(host, options)) result = machine.Run(stop.Token);
+        if (_finished == default) _finished = host.Statistics.Reactors[0];
         terminal?.Dispose();
-        statistics.Print(format);
+        MachineStatistics.Of(host.Statistics.Devices, _booted, _finished).Print(format);
         return Report(result, signal);
     }
 
     public void Dispose()
     {
-        _reactorStop.Cancel();
-        if (_thread.IsAlive) _thread.Join();
-        _reactor.Dispose();
-        foreach (VirtioDevice device in _devices) device.Dispose();
-        _reactorStop.Dispose();
+        // Those of a machine that never ran; a host disposes its own.
+        foreach (BlockDevice disk in _disks) disk.Dispose();
         if (_scratch is not null) File.Delete(_scratch);
     }
 
-    /// <summary>What devices and reactor allocate once, while they come up and go, is no part of what an event costs.</summary>
-    private void Sample(GuestPhase phase)
+    /// <summary>The guest's console: the commands that were given, or else standard input.</summary>
+    private SerialPortOptions GuestConsole() => new()
     {
-        if (phase == GuestPhase.Booted) _booted = _reactor.Statistics; else _finished = _reactor.Statistics;
+        Input = _machine.Commands is null ? DuplicateOf(StandardInput) : null,
+        Script = _machine.Commands is null ? default : Encoding.UTF8.GetBytes(_machine.Commands + "\n"),
+        Output = SerialOutput.To(DuplicateOf(StandardOutput)),
+    };
+
+    private static OwnedFd DuplicateOf(int standard)
+    {
+        OwnedFd borrowed = new(standard);
+        try
+        {
+            return borrowed.Duplicate();
+        }
+        finally
+        {
+            // The process's own, which it goes on to use.
+            borrowed.SetHandleAsInvalid();
+        }
+    }
+
+    /// <summary>What devices and reactor allocate once, while they come up and go, is no part of what an event costs.</summary>
+    private void Sample(GuestPhase phase, DeviceHost host)
+    {
+        ReactorStatistics now = host.Statistics.Reactors[0];
+        if (phase == GuestPhase.Booted) _booted = now; else _finished = now;
     }
 
     private static int Report(MachineResult result, string? signal)

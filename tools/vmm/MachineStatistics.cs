@@ -12,7 +12,7 @@ internal sealed record MachineStatistics(IReadOnlyList<DeviceLine> Devices, Reac
 {
     private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
 
-    internal static MachineStatistics Of(IEnumerable<VirtioDevice> devices, ReactorStatistics booted, ReactorStatistics finished) =>
+    internal static MachineStatistics Of(IEnumerable<DeviceStatistics> devices, ReactorStatistics booted, ReactorStatistics finished) =>
         new([.. devices.Select(DeviceLine.Of)], ReactorLine.Of(booted, finished));
 
     internal void Print(StatsFormat format)
@@ -50,16 +50,8 @@ internal sealed record DeviceLine(
     string Name, long Kicks, long Requests, long Bytes, long Interrupts,
     [property: JsonPropertyName("latency_p50_us")] double LatencyP50Us, [property: JsonPropertyName("latency_p99_us")] double LatencyP99Us)
 {
-    internal static DeviceLine Of(VirtioDevice device)
-    {
-        LatencyHistogram latency = new();
-        foreach (QueueStatistics queue in device.QueueStatistics) latency.Merge(queue.Latency);
-        return new DeviceLine(device.Name, device.QueueStatistics.Sum(queue => queue.Kicks), device.QueueStatistics.Sum(queue => queue.Requests),
-            device.QueueStatistics.Sum(queue => queue.Bytes), device.QueueStatistics.Sum(queue => queue.Interrupts),
-            Microseconds(latency.Percentile(50)), Microseconds(latency.Percentile(99)));
-    }
-
-    private static double Microseconds(long nanoseconds) => Math.Round(nanoseconds / 1000.0, 2);
+    internal static DeviceLine Of(DeviceStatistics device) => new(device.Name, device.Kicks, device.Requests, device.Bytes, device.Interrupts,
+        Math.Round(device.LatencyP50Us, 2), Math.Round(device.LatencyP99Us, 2));
 }
 
 /// <summary>The reactor's line: what it did from the end of the guest's boot to the end of its commands.</summary>

@@ -36,12 +36,7 @@ internal static class RunCommand
         {
             string? commands = parsed.GetValue(exec);
             if (commands is not null && ShellSyntax.Check(commands) is { } complaint) throw new UsageException($"--exec: {complaint}");
-            using MachineRun run = new(new SimulatedMachineOptions
-            {
-                Vcpus = parsed.GetValue(vcpus),
-                MemoryBytes = (ulong)parsed.GetValue(memory) << 20,
-                Commands = commands,
-            });
+            using MachineRun run = new(new MachineArguments(parsed.GetValue(vcpus), (ulong)parsed.GetValue(memory) << 20, commands));
             run.AttachDisks([.. (parsed.GetValue(disks) ?? []).Select(DiskArgument.Parse)]);
             return run.Run(parsed.GetValue(stats));
         });

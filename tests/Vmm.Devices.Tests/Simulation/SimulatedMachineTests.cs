@@ -118,7 +118,7 @@ public sealed class SimulatedMachineTests : IDisposable
         Assert.Equal("error: vda: 1 bytes at 1048576 are beyond the disk's 1048576", lines[2]);
         Assert.Equal("error: read: something is missing, use 'read DISK OFFSET LENGTH'", lines[3]);
         Assert.StartsWith("vda: disk, 1048576 bytes, 1 queue, registers at 0x", lines[4]);
-        Assert.StartsWith("vda: 0 requests, 0 bytes", lines[5]);
+        Assert.StartsWith("vda: 1 requests, 512 bytes", lines[5]);
         Assert.StartsWith("help", lines[6]);
         Assert.StartsWith("poweroff", lines[^2]);
     }
@@ -126,22 +126,23 @@ public sealed class SimulatedMachineTests : IDisposable
     [Fact]
     public void A_host_that_fails_is_an_error_in_the_guest_and_the_machine_goes_on()
     {
-        using BlockDevice disk = new("vda", new TestBackend { Failure = Errno.NoSpace });
+        BlockDevice disk = new("vda", new TestBackend { Failure = Errno.NoSpace });
         MachineResult result = Run("fill vda 1; flush vda; read vda 0 512; lsdev", out string output, [disk]);
         Assert.Equal((MachineEnd.PoweredOff, 1u), (result.End, result.Status));
         string[] lines = output.Split('\n');
-        Assert.Matches("^error: vda: cannot write 65536 bytes at sector [0-9]+: I/O error$", lines[0]);
-        Assert.Equal("error: vda: cannot flush: I/O error", lines[1]);
-        Assert.Equal("error: vda: cannot read 512 bytes at sector 0: I/O error", lines[2]);
-        Assert.StartsWith("vda: disk", lines[3]);
+        Assert.Equal("error: vda: cannot read 512 bytes at sector 0: I/O error", lines[0]);
+        Assert.Matches("^error: vda: cannot write 65536 bytes at sector [0-9]+: I/O error$", lines[1]);
+        Assert.Equal("error: vda: cannot flush: I/O error", lines[2]);
+        Assert.Equal("error: vda: cannot read 512 bytes at sector 0: I/O error", lines[3]);
+        Assert.StartsWith("vda: disk", lines[4]);
     }
 
     [Fact]
     public void Several_disks_have_names_of_their_own()
     {
         using ScratchImage other = new(2 * MiB);
-        using BlockDevice vda = new("vda", RawImage.Open(_image.Path));
-        using BlockDevice vdb = new("vdb", RawImage.Open(other.Path));
+        BlockDevice vda = new("vda", RawImage.Open(_image.Path));
+        BlockDevice vdb = new("vdb", RawImage.Open(other.Path));
         Assert.True(Run("fill vdb 3; write vda 0 aa", out string output, [vda, vdb]).Succeeded, output);
         byte[] expected = new byte[2 * MiB];
         DiskPattern.Fill(3, 0, expected);
@@ -154,9 +155,9 @@ public sealed class SimulatedMachineTests : IDisposable
     {
         _image.Bytes = new byte[64 * MiB];
         using CancellationTokenSource stop = new();
-        using ReactorThread reactor = new();
-        using BlockDevice disk = new("vda", RawImage.Open(_image.Path), new BlockDeviceOptions { Queues = 2 });
-        using SimulatedMachine machine = new(new SimulatedMachineOptions { Vcpus = 2, Commands = EndlessFill }, [disk], reactor.Remote);
+        using DeviceHost host = new(new BlockDevice("vda", RawImage.Open(_image.Path), new BlockDeviceOptions { Queues = 2 }));
+        host.AddSerial("ttyS0", new SerialPortOptions { Script = Encoding.UTF8.GetBytes(EndlessFill + "\n") });
+        using SimulatedMachine machine = new(host, new SimulatedMachineOptions { Vcpus = 2 });
         Task<MachineResult> run = Task.Run(() => machine.Run(stop.Token), CancellationToken.None);
         SpinWait.SpinUntil(() => machine.DirectKicks > 50, Watchdog);
         stop.Cancel();
@@ -197,7 +198,7 @@ public sealed class SimulatedMachineTests : IDisposable
     public async Task Control_C_aborts_the_command_that_runs()
     {
         _image.Bytes = new byte[4 * MiB];
-        using BlockDevice disk = new("vda", RawImage.Open(_image.Path), new BlockDeviceOptions { Queues = 2 });
+        BlockDevice disk = new("vda", RawImage.Open(_image.Path), new BlockDeviceOptions { Queues = 2 });
         using Terminal terminal = new(disk);
         Task<MachineResult> run = terminal.Start(TestContext.Current.CancellationToken);
         terminal.ReadUntil("vmm> ");
@@ -218,10 +219,18 @@ public sealed class SimulatedMachineTests : IDisposable
     [InlineData(64, 15, "at least 16 MiB")]
     public void A_machine_that_can_not_be_is_refused_with_a_sentence(int vcpus, ulong mebibytes, string expected)
     {
-        using ReactorThread reactor = new();
-        ArgumentException refused = Assert.Throws<ArgumentException>(() => new SimulatedMachine(
-            new SimulatedMachineOptions { Vcpus = vcpus, MemoryBytes = mebibytes << 20 }, [], reactor.Remote));
+        using DeviceHost host = new(new DeviceHostOptions { MemoryBytes = mebibytes << 20 });
+        host.AddSerial("ttyS0");
+        ArgumentException refused = Assert.Throws<ArgumentException>(
+            () => new SimulatedMachine(host, new SimulatedMachineOptions { Vcpus = vcpus }));
         Assert.Contains(expected, refused.Message);
+    }
+
+    [Fact]
+    public void A_machine_without_a_console_is_refused()
+    {
+        using DeviceHost host = new();
+        Assert.Contains("console", Assert.Throws<ArgumentException>(() => new SimulatedMachine(host)).Message);
     }
 
     [Theory]
@@ -229,8 +238,8 @@ public sealed class SimulatedMachineTests : IDisposable
     [InlineData(64)]
     public void The_smallest_memory_is_enough(int vcpus)
     {
-        ulong memory = (SimulatedMachineOptions.MemoryBytesMin(vcpus) + MiB - 1) / MiB * MiB;
-        using BlockDevice disk = new("vda", RawImage.Open(_image.Path), new BlockDeviceOptions { Queues = vcpus });
+        ulong memory = SimulatedMachineOptions.MemoryBytesMin(vcpus);
+        BlockDevice disk = new("vda", RawImage.Open(_image.Path), new BlockDeviceOptions { Queues = vcpus });
         Assert.True(Run("fill vda 1; verify vda 1", out string output, [disk], vcpus, memory: memory).Succeeded, output);
     }
 
@@ -258,23 +267,17 @@ public sealed class SimulatedMachineTests : IDisposable
 
     private MachineResult Run(string commands, out string output, int vcpus = 1, int? queues = null, bool readOnly = false)
     {
-        using BlockDevice disk = new("vda", RawImage.Open(_image.Path, readOnly), new BlockDeviceOptions { Queues = queues ?? vcpus });
+        BlockDevice disk = new("vda", RawImage.Open(_image.Path, readOnly), new BlockDeviceOptions { Queues = queues ?? vcpus });
         return Run(commands, out output, [disk], vcpus);
     }
 
     private static MachineResult Run(string commands, out string output, VirtioDevice[] devices, int vcpus = 1, ulong memory = 64 * MiB)
     {
-        using ReactorThread reactor = new();
         using MemoryStream console = new();
         using CancellationTokenSource watchdog = new(Watchdog);
-        SimulatedMachineOptions options = new()
-        {
-            Vcpus = vcpus,
-            MemoryBytes = memory,
-            Commands = commands,
-            ConsoleOutput = SerialOutput.To(console),
-        };
-        using SimulatedMachine machine = new(options, devices, reactor.Remote);
+        using DeviceHost host = new(new DeviceHostOptions { MemoryBytes = memory }, devices);
+        host.AddSerial("ttyS0", new SerialPortOptions { Script = Encoding.UTF8.GetBytes(commands + "\n"), Output = SerialOutput.To(console) });
+        using SimulatedMachine machine = new(host, new SimulatedMachineOptions { Vcpus = vcpus });
         MachineResult result = machine.Run(watchdog.Token);
         output = Encoding.UTF8.GetString(console.ToArray());
         return result;
@@ -283,20 +286,15 @@ public sealed class SimulatedMachineTests : IDisposable
     /// <summary>A person at the console of a machine: a socket in the place of a terminal.</summary>
     private sealed class Terminal : IDisposable
     {
-        private readonly ReactorThread _reactor = new();
         private readonly SocketPair _line = new();
+        private readonly DeviceHost _host;
         private readonly SimulatedMachine _machine;
 
         internal Terminal(params VirtioDevice[] devices)
         {
-            SimulatedMachineOptions options = new()
-            {
-                Vcpus = 2,
-                Interactive = true,
-                ConsoleInput = _line.TakeFd(),
-                ConsoleOutput = SerialOutput.To(_line.TakeFd()),
-            };
-            _machine = new SimulatedMachine(options, devices, _reactor.Remote);
+            _host = new DeviceHost(devices);
+            _host.AddSerial("ttyS0", new SerialPortOptions { Input = _line.TakeFd(), Output = SerialOutput.To(_line.TakeFd()) });
+            _machine = new SimulatedMachine(_host, new SimulatedMachineOptions { Vcpus = 2, Interactive = true });
         }
 
         internal Task<MachineResult> Start(CancellationToken stop) => Task.Run(() => _machine.Run(stop), CancellationToken.None);
@@ -319,35 +317,8 @@ public sealed class SimulatedMachineTests : IDisposable
         public void Dispose()
         {
             _machine.Dispose();
-            _reactor.Dispose();
+            _host.Dispose();
             _line.Dispose();
-        }
-    }
-
-    /// <summary>A reactor on a thread of its own, until it is disposed.</summary>
-    private sealed class ReactorThread : IDisposable
-    {
-        private readonly Reactor _reactor = new();
-        private readonly CancellationTokenSource _stop = new();
-        private readonly Thread _thread;
-
-        internal ReactorThread()
-        {
-            _thread = new Thread(() =>
-            {
-                _reactor.Run(_stop.Token);
-                _reactor.Dispose();
-            });
-            _thread.Start();
-        }
-
-        internal RemoteEndpoint Remote => _reactor.Remote;
-
-        public void Dispose()
-        {
-            _stop.Cancel();
-            _thread.Join();
-            _stop.Dispose();
         }
     }
 }
