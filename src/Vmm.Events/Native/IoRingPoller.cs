@@ -27,6 +27,7 @@ internal sealed unsafe class IoRingPoller : IPoller
     private const int RoundsMax = 4;
 
     private readonly SlotTable _slots;
+    private readonly IoUringSetup _setup;
     private readonly ReadyEvent* _events;
     private readonly int _eventsMax;
     private readonly uint _completions;
@@ -42,9 +43,10 @@ internal sealed unsafe class IoRingPoller : IPoller
     private bool _enabled;
     private bool _disposed;
 
-    private IoRingPoller(SlotTable slots, int eventsPerWaitMax, uint completions, IoUringQueue queue, int probe)
+    private IoRingPoller(SlotTable slots, int eventsPerWaitMax, uint completions, IoUringSetup setup, IoUringQueue queue, int probe)
     {
         _slots = slots;
+        _setup = setup;
         _eventsMax = eventsPerWaitMax;
         _completions = completions;
         _queue = queue;
@@ -60,12 +62,18 @@ internal sealed unsafe class IoRingPoller : IPoller
     /// <param name="eventsPerWaitMax">Most events of one wait.</param>
     /// <param name="poller">The poller; null when refused.</param>
     /// <param name="completions">Completion entries; 0 chooses.</param>
+    /// <param name="isLookedAt">
+    /// Whether waits that do not block are frequent: then the kernel shows in the ring that it has work for us, which spares the call while it
+    /// has none.
+    /// </param>
     /// <returns>As <see cref="IoUringQueue.TryCreate"/>.</returns>
-    internal static Errno TryCreate(SlotTable slots, int eventsPerWaitMax, out IoRingPoller? poller, uint completions = 0)
+    internal static Errno TryCreate(
+        SlotTable slots, int eventsPerWaitMax, out IoRingPoller? poller, uint completions = 0, bool isLookedAt = false)
     {
         poller = null;
+        IoUringSetup setup = isLookedAt ? Setup | IoUringSetup.TaskRunFlag : Setup;
         if (completions == 0) completions = Math.Max(CompletionsMin, 4 * (uint)eventsPerWaitMax);
-        Errno errno = IoUringQueue.TryCreate(Math.Min(SubmissionsMax, completions), completions, Setup, out IoUringQueue? queue);
+        Errno errno = IoUringQueue.TryCreate(Math.Min(SubmissionsMax, completions), completions, setup, out IoUringQueue? queue);
         if (errno != Errno.None) return errno;
         int probe = Libc.EpollCreate(Libc.EPOLL_CLOEXEC);
         if (probe < 0)
@@ -74,7 +82,7 @@ internal sealed unsafe class IoRingPoller : IPoller
             queue!.Dispose();
             return errno;
         }
-        poller = new IoRingPoller(slots, eventsPerWaitMax, completions, queue!, probe);
+        poller = new IoRingPoller(slots, eventsPerWaitMax, completions, setup, queue!, probe);
         return Errno.None;
     }
 
@@ -112,6 +120,7 @@ internal sealed unsafe class IoRingPoller : IPoller
     {
         if (!_enabled) Enable();
         ArmFired();
+        if (timeoutMs == 0 && !HasWork()) return default;
         for (int round = 1; ; round++)
         {
             const long NanosecondsPerMillisecond = 1_000_000;
@@ -126,9 +135,14 @@ internal sealed unsafe class IoRingPoller : IPoller
         }
     }
 
+    /// <summary>Whether a call could bring anything; not known, and so true, where the kernel does not show it.</summary>
+    private bool HasWork() =>
+        (_setup & IoUringSetup.TaskRunFlag) == 0 || _queue!.HasTaskWork || _queue.Unsubmitted != 0 || _queue.Available != 0
+        || _queue.HasOverflown;
+
     public void Rebuild()
     {
-        Errno errno = IoUringQueue.TryCreate(Math.Min(SubmissionsMax, _completions), _completions, Setup, out IoUringQueue? fresh);
+        Errno errno = IoUringQueue.TryCreate(Math.Min(SubmissionsMax, _completions), _completions, _setup, out IoUringQueue? fresh);
         if (errno != Errno.None) throw new KernelException("cannot create a ring", errno);
         Close();
         _queue = fresh;

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.ExceptionServices;
 using Vmm.Events.Native;
 
@@ -8,6 +9,8 @@ public sealed partial class Reactor
     private const int NoThread = 0;
     private const int Forever = -1;
     private const long NotCounting = -1;
+    /// <summary>Between two looks, for the sake of the other thread on the core.</summary>
+    private const int LookPause = 4;
 
     private long _waits;
     private long _events;
@@ -81,7 +84,7 @@ public sealed partial class Reactor
             }
             else
             {
-                TurnsUntil((long)Math.Min(int.MaxValue, Math.Ceiling(timeout.TotalMilliseconds)), before);
+                TurnsUntil(timeout, before);
             }
         }
         finally
@@ -92,8 +95,9 @@ public sealed partial class Reactor
         return (int)(Handled - before);
     }
 
-    private void TurnsUntil(long waitMs, long before)
+    private void TurnsUntil(TimeSpan timeout, long before)
     {
+        long waitMs = (long)Math.Min(int.MaxValue, Math.Ceiling(timeout.TotalMilliseconds));
         long deadline = Environment.TickCount64 + waitMs;
         do
         {
@@ -144,18 +148,40 @@ public sealed partial class Reactor
         {
             // Begun outside of a turn, or left over from the last one.
             if (_turnWorkDue && RunTurnWork()) timeoutMs = 0;
-            if (timeoutMs != 0 && (_turnWorkDue || !_remote.TryAnnounceSleep())) timeoutMs = 0;
-            ReadOnlySpan<ReadyEvent> batch = _poller.Wait(timeoutMs);
-            _remote.Awake();
+            ReadOnlySpan<ReadyEvent> batch = timeoutMs != 0 && _polling is not null ? LookThenWait(timeoutMs, _polling) : Wait(timeoutMs);
             _waits++;
             Dispatch(batch);
-            _remote.RunCalls(_options.RemoteCallsPerTurnMax);
+            if (_remote.HasCalls) _remote.RunCalls(_options.RemoteCallsPerTurnMax);
             if (_turnWorkDue) RunTurnWork();
         }
         finally
         {
             _inTurn = false;
         }
+    }
+
+    private ReadOnlySpan<ReadyEvent> Wait(int timeoutMs)
+    {
+        if (timeoutMs != 0 && (_turnWorkDue || !_remote.TryAnnounceSleep())) timeoutMs = 0;
+        ReadOnlySpan<ReadyEvent> batch = _poller.Wait(timeoutMs);
+        _remote.Awake();
+        return batch;
+    }
+
+    /// <summary>Looks for events and calls for a while, awake, so that other threads reach it without a system call; then blocks.</summary>
+    private ReadOnlySpan<ReadyEvent> LookThenWait(int timeoutMs, AdaptivePolling polling)
+    {
+        long start = Stopwatch.GetTimestamp();
+        long end = start + Math.Min(polling.Window, timeoutMs < 0 ? long.MaxValue : timeoutMs * (Stopwatch.Frequency / 1000));
+        for (long now = start; now < end; now = Stopwatch.GetTimestamp())
+        {
+            ReadOnlySpan<ReadyEvent> seen = _poller.Wait(0);
+            if (seen.Length > 0 || _remote.HasCalls || _turnWorkDue || _stopRequested) return seen;
+            Thread.SpinWait(LookPause);
+        }
+        ReadOnlySpan<ReadyEvent> batch = Wait(timeoutMs);
+        polling.Blocked(Stopwatch.GetTimestamp() - start);
+        return batch;
     }
 
     // The hot path: from the kernel's answer to the handler. One load, one compare, one virtual call.

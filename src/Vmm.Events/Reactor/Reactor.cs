@@ -18,6 +18,7 @@ public sealed partial class Reactor : IReactor, IDisposable
 
     private readonly ReactorOptions _options;
     private readonly IPoller _poller;
+    private readonly AdaptivePolling? _polling;
     private readonly SlotTable _slots = new();
     private readonly RemoteEndpoint _remote;
     private int[] _slotOfFd = new int[64];
@@ -34,6 +35,7 @@ public sealed partial class Reactor : IReactor, IDisposable
         _options = options ?? new ReactorOptions();
         _options.Validate();
         _poller = Pollers.Create(_options, _slots);
+        if (_options.PollMax > TimeSpan.Zero) _polling = new AdaptivePolling(_options.PollMax);
         try
         {
             _remote = new RemoteEndpoint(this);
@@ -76,6 +78,9 @@ public sealed partial class Reactor : IReactor, IDisposable
                 AllocatedBytes);
         }
     }
+
+    /// <summary>How long it looks before it blocks; null if it blocks at once.</summary>
+    internal AdaptivePolling? Polling => _polling;
 
     internal ReactorOptions Options => _options;
 

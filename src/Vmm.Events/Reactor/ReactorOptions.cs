@@ -36,6 +36,12 @@ public sealed record ReactorOptions
     public PollerKind Poller { get; init; } = PollerKind.Epoll;
 
     /// <summary>
+    /// Longest time to look for events before blocking; zero blocks at once. Buys the latency of a wake-up with a busy processor. The time
+    /// really spent adapts: it grows while events come soon after a wait began and shrinks when they do not.
+    /// </summary>
+    public TimeSpan PollMax { get; init; } = TimeSpan.Zero;
+
+    /// <summary>
     /// Told once, when the reactor is made, if it has to do with less than was asked for and why. By default a line on standard error.
     /// </summary>
     public Action<string> OnFallBack { get; init; } = reason => Console.Error.WriteLine(reason);
@@ -58,6 +64,7 @@ public sealed record ReactorOptions
         ArgumentNullException.ThrowIfNull(OnHandlerFailure);
         ArgumentNullException.ThrowIfNull(OnFallBack);
         ArgumentNullException.ThrowIfNull(TimeProvider);
+        ArgumentOutOfRangeException.ThrowIfLessThan(PollMax, TimeSpan.Zero);
         if (!Enum.IsDefined(Poller)) throw new ArgumentOutOfRangeException(nameof(Poller), Poller, "there is no such poller");
         ArgumentOutOfRangeException.ThrowIfLessThan(RemoteCallsPerTurnMax, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(EventsPerWaitMax, 1);

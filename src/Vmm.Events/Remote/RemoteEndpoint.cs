@@ -162,6 +162,9 @@ public sealed class RemoteEndpoint
         }
     }
 
+    /// <summary>Whether <see cref="RunCalls"/> would find one.</summary>
+    internal bool HasCalls => _queue.HasEntry;
+
     /// <summary>Runs at most <paramref name="callsMax"/> calls, on the reactor's thread.</summary>
     internal int RunCalls(int callsMax)
     {

@@ -26,8 +26,10 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
     private const int WarmUpsMax = 60;
     private static readonly TimeSpan CompilerPause = TimeSpan.FromMilliseconds(120);
     private const int SpareDescriptors = 1000;
-    /// <summary>A variant that is set up anew for each slice is measured less often.</summary>
-    private const int TransientRoundsDivisor = 4;
+    /// <summary>A variant that is set up anew runs this many slices then, and has fewer rounds.</summary>
+    private const int SlicesPerSetUp = 8;
+    /// <summary>The kernel frees what the variant before us closed in the background, on our time.</summary>
+    private static readonly TimeSpan Settling = TimeSpan.FromMilliseconds(20);
 
     /// <summary>Measures every size of a comparison.</summary>
     internal IEnumerable<Measurement> Measure(Comparison comparison)
@@ -42,7 +44,7 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
             try
             {
                 foreach (Track track in tracks) track.Calibrate(pace.Slice);
-                Race(tracks, allFit ? pace.Rounds : Math.Max(5, pace.Rounds / TransientRoundsDivisor) | 1);
+                Race(tracks, allFit ? pace.Rounds : Math.Max(3, pace.Rounds / SlicesPerSetUp));
             }
             finally
             {
@@ -77,7 +79,7 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
         for (int round = 0; round < rounds; round++)
         {
             // Each round starts with another variant: nobody always runs in the shadow of the same neighbour.
-            for (int i = 0; i < tracks.Count; i++) tracks[(round + i) % tracks.Count].RunSlice();
+            for (int i = 0; i < tracks.Count; i++) tracks[(round + i) % tracks.Count].RunRound();
         }
     }
 
@@ -123,17 +125,26 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
             Release(contender);
         }
 
-        internal void RunSlice()
+        internal void RunRound()
         {
             IContender contender = Take();
-            // A fresh set-up has cold caches: that is not what is compared.
-            if (!isResident) contender.Run(_operations);
+            if (!isResident)
+            {
+                Thread.Sleep(Settling);
+                // A fresh set-up has cold caches: that is not what is compared.
+                contender.Run(_operations);
+            }
+            for (int slice = 0; slice < (isResident ? 1 : SlicesPerSetUp); slice++) RunSlice(contender);
+            Release(contender);
+        }
+
+        private void RunSlice(IContender contender)
+        {
             long allocated = GC.GetTotalAllocatedBytes(precise: true);
             TimeSpan took = Time(contender);
             _bytes += GC.GetTotalAllocatedBytes(precise: true) - allocated;
             _measured += _operations;
             _nsPerOperation.Add(took.TotalNanoseconds / _operations);
-            Release(contender);
         }
 
         public void Dispose()
