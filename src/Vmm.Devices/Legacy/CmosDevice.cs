@@ -2,7 +2,7 @@ namespace Vmm.Devices;
 
 /// <summary>
 /// A PC's real-time clock and its battery-backed bytes (Motorola MC146818): an index port and a data port. The clock runs on the host's; the
-/// guest may set it. It raises no interrupt: alarms and the periodic rate can be set, and never come.
+/// guest may set it. It raises no interrupt: alarms and the periodic rate can be set, and never come. An access of two bytes is one to each port.
 /// </summary>
 public sealed class CmosDevice : IBusDevice
 {
@@ -54,8 +54,10 @@ public sealed class CmosDevice : IBusDevice
     /// <inheritdoc/>
     public void Read(ulong offset, Span<byte> data)
     {
-        data.Clear();
-        lock (_lock) data[0] = offset == 0 ? _index : ReadByte(_index);
+        lock (_lock)
+        {
+            for (int i = 0; i < data.Length; i++) data[i] = (offset + (ulong)i) switch { 0 => _index, 1 => ReadByte(_index), _ => byte.MaxValue };
+        }
     }
 
     /// <inheritdoc/>
@@ -63,8 +65,12 @@ public sealed class CmosDevice : IBusDevice
     {
         lock (_lock)
         {
-            if (offset == 0) _index = (byte)(data[0] & IndexMask);
-            else WriteByte(_index, data[0]);
+            for (int i = 0; i < data.Length; i++)
+            {
+                ulong port = offset + (ulong)i;
+                if (port == 0) _index = (byte)(data[i] & IndexMask);
+                else if (port == 1) WriteByte(_index, data[i]);
+            }
         }
     }
 

@@ -2,7 +2,8 @@ namespace Vmm.Devices;
 
 /// <summary>
 /// A PC's keyboard controller with no keyboard: what a kernel needs to find it, and its line to the processor's reset, which is how most of
-/// them reboot. Mapped at port 0x60 for <see cref="RangeLength"/>: data at offset 0, command and status at offset 4.
+/// them reboot. Mapped at port 0x60 for <see cref="RangeLength"/>: data at offset 0, command and status at offset 4. An access of several bytes is
+/// one to each byte's port.
 /// </summary>
 /// <param name="onReset">Told that the guest pulled the reset line, on the vCPU's thread; it must not wait for that vCPU.</param>
 public sealed class I8042Device(Action onReset) : IBusDevice
@@ -42,18 +43,9 @@ public sealed class I8042Device(Action onReset) : IBusDevice
     /// <inheritdoc/>
     public void Read(ulong offset, Span<byte> data)
     {
-        data.Clear();
         lock (_lock)
         {
-            if (offset == CommandPort)
-            {
-                data[0] = (byte)(StatusSelfTested | (_hasAnswer ? StatusOutputFull : 0));
-            }
-            else if (offset == DataPort)
-            {
-                data[0] = _answer;
-                _hasAnswer = false;
-            }
+            for (int i = 0; i < data.Length; i++) data[i] = ReadPort(offset + (ulong)i);
         }
     }
 
@@ -63,14 +55,35 @@ public sealed class I8042Device(Action onReset) : IBusDevice
         bool reset = false;
         lock (_lock)
         {
-            if (offset == CommandPort) reset = Command(data[0]);
-            else if (offset == DataPort) reset = TakeData(data[0]);
+            for (int i = 0; i < data.Length; i++) reset |= WritePort(offset + (ulong)i, data[i]);
         }
         if (reset) onReset();
     }
 
     /// <inheritdoc/>
     public override string ToString() => "i8042";
+
+    private byte ReadPort(ulong port)
+    {
+        switch (port)
+        {
+            case CommandPort:
+                return (byte)(StatusSelfTested | (_hasAnswer ? StatusOutputFull : 0));
+            case DataPort:
+                _hasAnswer = false;
+                return _answer;
+            default:
+                return 0;
+        }
+    }
+
+    /// <returns>Whether the machine is to be reset.</returns>
+    private bool WritePort(ulong port, byte value) => port switch
+    {
+        CommandPort => Command(value),
+        DataPort => TakeData(value),
+        _ => false,
+    };
 
     private bool Command(byte command)
     {

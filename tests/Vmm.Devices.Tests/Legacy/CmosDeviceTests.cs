@@ -70,6 +70,15 @@ public sealed class CmosDeviceTests
         Assert.Equal(0x5a, Read(0x40));
     }
 
+    [Fact]
+    public void A_wide_write_sets_index_and_data_at_once()
+    {
+        _device.Write(0, [0x41, 0x77]);
+        byte[] data = new byte[2];
+        _device.Read(0, data);
+        Assert.Equal([0x41, 0x77], data);
+    }
+
     private byte[] ReadTime() => [.. ((byte[])[0x00, 0x02, 0x04, 0x06, 0x07, 0x08, 0x09, 0x32]).Select(Read)];
 
     private byte Read(byte index)

@@ -101,8 +101,8 @@ public sealed partial class KvmMachine : IDisposable
     {
         Uart16550 uart = new(Own(new KvmEdgeInterrupt(_vm, MachinePorts.SerialGsi)));
         _port.Add(MachinePorts.Serial, uart.RangeLength, uart);
-        _port.Add(MachinePorts.KeyboardController, KeyboardController.RangeLength, new KeyboardController(Reset));
-        _port.Add(MachinePorts.Clock, CmosClock.RangeLength, new CmosClock(TimeProvider.System));
+        _port.Add(MachinePorts.KeyboardController, I8042Device.RangeLength, new I8042Device(Reset));
+        _port.Add(MachinePorts.Clock, CmosDevice.RangeLength, new CmosDevice());
         _port.Add(MachinePorts.AcpiPower, AcpiPowerControl.RangeLength, new AcpiPowerControl(PowerOff, Reset));
         return new SerialBackend(uart, _remote, _options.ConsoleInput, _options.ConsoleOutput, _options.Logger);
     }
