@@ -13,6 +13,9 @@ internal static unsafe partial class StreamCalls
     private const int O_NONBLOCK = 0x800;
     private const int O_CLOEXEC = 0x80000;
 
+    // A call is bound when it is first made, and that allocates: better now than on a reactor's thread.
+    static StreamCalls() => Marshal.PrelinkAll(typeof(StreamCalls));
+
     /// <summary>read(2).</summary>
     /// <returns>What the kernel said; with <see cref="Errno.None"/> and a length of 0 the stream is at its end.</returns>
     internal static Errno Read(int fd, Span<byte> bytes, out int length)
