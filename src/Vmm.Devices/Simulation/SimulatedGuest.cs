@@ -83,16 +83,31 @@ public sealed class SimulatedGuest : IDisposable
     public SimulatedQueue Queue(int index) => _queues[index] ?? throw new InvalidOperationException($"queue {index} is not set up: start the guest first");
 
     /// <summary>Brings the device up as a driver does: probe, features, queues, DRIVER_OK. Again after a reset.</summary>
+    /// <param name="features">Those the driver can use; null for those of the options.</param>
     /// <exception cref="InvalidOperationException">The device refused the driver.</exception>
-    public SimulatedGuest Start()
+    public SimulatedGuest Start(ulong? features = null)
     {
-        if (!Driver.IsPresent) throw new InvalidOperationException("there is no virtio-mmio device of version 2");
-        if (!Driver.TryNegotiate(_options.Features, out ulong features))
-            throw new InvalidOperationException($"{Device.Name} refused the features 0x{features:x}");
-        Features = features;
-        for (int i = 0; i < _queues.Length; i++) SetUpQueue(i);
+        Negotiate(features).SetUpQueues();
         Driver.AddStatus(DeviceStatus.DriverOk);
         return RunUntilIdle();
+    }
+
+    /// <summary>The first part of <see cref="Start"/>: up to FEATURES_OK.</summary>
+    /// <exception cref="InvalidOperationException">The device refused the driver.</exception>
+    public SimulatedGuest Negotiate(ulong? features = null)
+    {
+        if (!Driver.IsPresent) throw new InvalidOperationException("there is no virtio-mmio device of version 2");
+        if (!Driver.TryNegotiate(features ?? _options.Features, out ulong accepted))
+            throw new InvalidOperationException($"{Device.Name} refused the features 0x{accepted:x}");
+        Features = accepted;
+        return this;
+    }
+
+    /// <summary>The second part of <see cref="Start"/>: a fresh ring for every queue.</summary>
+    public SimulatedGuest SetUpQueues()
+    {
+        for (int i = 0; i < _queues.Length; i++) SetUpQueue(i);
+        return this;
     }
 
     /// <summary>Gives the device a fresh ring for a queue: at the start, and after the queue's reset.</summary>

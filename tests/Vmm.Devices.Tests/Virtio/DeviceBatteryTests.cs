@@ -1,0 +1,67 @@
+using Vmm.Devices.Simulation;
+
+namespace Vmm.Devices.Tests;
+
+/// <summary>Every device passes the same battery, on every kind of ring.</summary>
+public sealed class DeviceBatteryTests
+{
+    private static readonly Dictionary<string, Func<DeviceBattery>> Devices = new()
+    {
+        ["block"] = () => new DeviceBattery(
+            () => new BlockDevice("vda", new TestBackend(), new BlockDeviceOptions { Queues = 2 }),
+            Block(0, type: 0, data: 0, writable: 1025),
+            Block(1, type: 1, data: 1024, writable: 1),
+            Block(1, type: 4, data: 0, writable: 1)),
+        ["entropy"] = () => new DeviceBattery(
+            () => new EntropyDevice("rng0"),
+            new BatteryRequest(0, [], 100) { Complaint = (_, used) => used == 100 ? null : $"{used} of 100 bytes" }),
+    };
+
+    public static TheoryData<string, string, ulong> Cases
+    {
+        get
+        {
+            TheoryData<string, string, ulong> cases = [];
+            foreach (string device in Devices.Keys)
+            {
+                foreach ((string check, ulong ring) in DeviceBattery.Cases) cases.Add(device, check, ring);
+            }
+            return cases;
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void It(string device, string check, ulong ring) => Devices[device]().Run(check, ring);
+
+    [Fact]
+    public void A_battery_finds_a_device_that_spins()
+    {
+        DeviceBattery battery = new(() => new BrokenDevice(spins: true), new BatteryRequest(0, [1], 1));
+        Assert.Throws<BatteryFailedException>(() => battery.Run("rests when there is nothing to do", 0));
+    }
+
+    [Fact]
+    public void A_battery_finds_a_device_that_says_it_wrote_more_than_it_could()
+    {
+        DeviceBattery battery = new(() => new BrokenDevice(spins: false), new BatteryRequest(0, [1], 1));
+        BatteryFailedException failure = Assert.Throws<BatteryFailedException>(() => battery.Run("answers", VirtioFeatures.PackedRing));
+        Assert.Contains("'answers' on a packed ring: once: 100 bytes used of 1", failure.Message, StringComparison.Ordinal);
+    }
+
+    private static BatteryRequest Block(int queue, byte type, int data, int writable) =>
+        new(queue, [type, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, .. new byte[data]], writable)
+        {
+            Complaint = (content, used) => content[^1] == 0 && used == content.Length ? null : $"status {content[^1]}, {used} bytes used",
+        };
+
+    /// <summary>A device with a bug.</summary>
+    private sealed class BrokenDevice : VirtioDevice
+    {
+        internal BrokenDevice(bool spins) : base(VirtioDeviceType.Entropy, "broken") => AddQueue("requests", 16, queue =>
+        {
+            while (queue.TryPop(out DescriptorChain? chain)) queue.Push(chain, spins ? 0u : 100);
+            if (spins) Activation!.Remote.Post(_ => ServeQueue(0));
+        });
+    }
+}
