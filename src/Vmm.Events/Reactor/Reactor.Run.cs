@@ -50,6 +50,7 @@ public sealed partial class Reactor
     internal void Run(Action? began, CancellationToken stop)
     {
         TakeOver();
+        ReactorEventSource.Log.RunStarted(Name);
         began?.Invoke();
         try
         {
@@ -59,6 +60,7 @@ public sealed partial class Reactor
         finally
         {
             Stopped();
+            ReactorEventSource.Log.RunStopped(Name);
         }
         _fatal?.Throw();
     }
@@ -151,8 +153,9 @@ public sealed partial class Reactor
             ReadOnlySpan<ReadyEvent> batch = timeoutMs != 0 && _polling is not null ? LookThenWait(timeoutMs, _polling) : Wait(timeoutMs);
             _waits++;
             Dispatch(batch);
-            if (_remote.HasCalls) _remote.RunCalls(_options.RemoteCallsPerTurnMax);
+            int calls = _remote.HasCalls ? _remote.RunCalls(_options.RemoteCallsPerTurnMax) : 0;
             if (_turnWorkDue) RunTurnWork();
+            if (ReactorMeter.BatchSize.Enabled || ReactorEventSource.Log.IsEnabled()) TellOfTurn(batch.Length, calls);
         }
         finally
         {
@@ -196,7 +199,7 @@ public sealed partial class Reactor
             {
                 try
                 {
-                    DispatchUntilFailure(batch, ref next);
+                    if (Watching is { } watch) DispatchWatched(watch, batch, ref next); else DispatchUntilFailure(batch, ref next);
                 }
                 catch (Exception exception)
                 {
@@ -267,6 +270,7 @@ public sealed partial class Reactor
             return;
         }
         _rebuilds++;
+        ReactorEventSource.Log.SetRebuilt(Name);
         for (int i = 0; i < _slots.Capacity; i++)
         {
             ref Slot slot = ref _slots[i];
@@ -310,6 +314,7 @@ public sealed partial class Reactor
 
     internal void Report(HandlerFailure failure)
     {
+        ReactorEventSource.Log.HandlerFailed(Name, failure.Source, failure.Exception.Message);
         try
         {
             _options.OnHandlerFailure(failure);

@@ -50,7 +50,12 @@ public sealed partial class Reactor
         for (int round = 0; round < TurnWorkRoundsMax && _turnWorkDue && !_stopRequested; round++)
         {
             _turnWorkDue = false;
-            foreach (TurnWork work in _turnWork) _turnWorkDone += work.Run();
+            foreach (TurnWork work in _turnWork)
+            {
+                Watching?.Switch(work);
+                _turnWorkDone += work.Run();
+            }
+            Watching?.Switch(null);
             // Rounds of large reads take long: the bound is a few milliseconds too.
             if (Environment.TickCount64 != startMs) break;
         }

@@ -46,6 +46,8 @@ public sealed partial class Reactor : IReactor, IDisposable
             _poller.Dispose();
             throw;
         }
+        Watching = HandlerWatch.For(this);
+        ReactorMeter.Add(this);
     }
 
     /// <summary>For messages and measurements.</summary>
@@ -194,6 +196,8 @@ public sealed partial class Reactor : IReactor, IDisposable
         _timers?.Dispose();
         foreach (Subscription subscription in LiveSubscriptions(ofReactor: true)) Remove(subscription);
         _disposed = true;
+        ReactorMeter.Remove(this);
+        Watching?.Dispose();
         _remote.Stop();
         _poller.Dispose();
     }

@@ -55,6 +55,21 @@ public sealed record ReactorOptions
     /// <summary>The clock of the reactor's timers. The system's, by default, is a timer of the kernel; a test may own it (<see cref="ManualClock"/>).</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
 
+    /// <summary>
+    /// Reports each handler, remote call and timer that holds the thread for so long, by name, while it still does and again when it ends; null
+    /// for no such report. The resolution is this time.
+    /// </summary>
+    public TimeSpan? SlowHandlerAfter { get; init; }
+
+    /// <summary>
+    /// Told of a slow handler, on the reactor's thread when it has ended, on another while it runs. By default a line on standard error.
+    /// </summary>
+    public Action<SlowHandler> OnSlowHandler { get; init; } = slow => Console.Error.WriteLine(
+        $"{slow.Source} {(slow.IsStillRunning ? "has been holding" : "held")} the reactor's thread for {slow.Held.TotalMilliseconds:F0} ms");
+
+    /// <summary>Whether the time of each handler is measured, for the histogram <c>vmm.events.handler_time</c> of the meter <c>Vmm.Events</c>.</summary>
+    public bool MeasureHandlers { get; init; }
+
     /// <summary>The CPU, from 0, that the thread of a <see cref="ReactorThread"/> runs on; null leaves it to the scheduler.</summary>
     public int? Cpu { get; init; }
 
@@ -64,6 +79,12 @@ public sealed record ReactorOptions
         ArgumentNullException.ThrowIfNull(OnHandlerFailure);
         ArgumentNullException.ThrowIfNull(OnFallBack);
         ArgumentNullException.ThrowIfNull(TimeProvider);
+        ArgumentNullException.ThrowIfNull(OnSlowHandler);
+        if (SlowHandlerAfter is { } slow)
+        {
+            ArgumentOutOfRangeException.ThrowIfLessThan(slow, TimeSpan.FromMilliseconds(1), nameof(SlowHandlerAfter));
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(slow, TimeSpan.FromDays(1), nameof(SlowHandlerAfter));
+        }
         ArgumentOutOfRangeException.ThrowIfLessThan(PollMax, TimeSpan.Zero);
         if (!Enum.IsDefined(Poller)) throw new ArgumentOutOfRangeException(nameof(Poller), Poller, "there is no such poller");
         ArgumentOutOfRangeException.ThrowIfLessThan(RemoteCallsPerTurnMax, 1);

@@ -12,6 +12,9 @@ namespace Vmm.Events;
 public readonly record struct ReactorStatistics(
     long Waits, long Events, long Ghosts, long Rebuilds, long HandlerFailures, long RemoteCalls, long WakeUps, long AllocatedBytes)
 {
+    /// <summary>Remote calls that found the reactor awake, or shared a wake-up with another.</summary>
+    public long CoalescedWakeUps => Math.Max(0, RemoteCalls - WakeUps);
+
     /// <summary>Mean size of a batch.</summary>
     public double EventsPerWait => Waits == 0 ? 0 : (double)Events / Waits;
 }

@@ -174,6 +174,7 @@ public sealed class RemoteEndpoint
             run++;
             // Cleared before the work starts, with a full fence: a post from now on is heard by a later run.
             Interlocked.Exchange(ref call.Queued, 0);
+            _reactor.Watching?.Switch(call);
             try
             {
                 call.Run(_reactor);
@@ -182,6 +183,7 @@ public sealed class RemoteEndpoint
             {
                 _reactor.FailCall(call, exception);
             }
+            _reactor.Watching?.Switch(null);
         }
         CallsRun += run;
         return run;

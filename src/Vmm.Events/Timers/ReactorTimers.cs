@@ -98,6 +98,7 @@ public sealed class ReactorTimers
 
     private void Call(ReactorTimer timer)
     {
+        _reactor.Watching?.Switch(timer);
         try
         {
             timer.Expired(_reactor);

@@ -1,0 +1,69 @@
+using System.Collections.Concurrent;
+using Vmm.Events.Tests.Support;
+
+namespace Vmm.Events.Tests;
+
+public sealed class SlowHandlerTests : ReactorSuite
+{
+    private readonly BlockingCollection<SlowHandler> _slow = [];
+
+    protected override ReactorOptions Options => base.Options with { SlowHandlerAfter = TimeSpan.FromMilliseconds(5), OnSlowHandler = _slow.Add };
+
+    [Fact]
+    public void A_handler_that_never_seems_to_return_is_reported_by_name_while_it_runs_and_when_it_ends()
+    {
+        SlowHandler during = default;
+        Interest.Doorbell.WithFd(new EventFd(initial: 1))
+            .WithHandler(_ => Assert.True(_slow.TryTake(out during, Patience))).OwnedBy(new Subscriber("vda")).RegisterInto(Reactor);
+        Turn();
+        Assert.True(during.IsStillRunning);
+        Assert.StartsWith("vda/EventFd", during.Source, StringComparison.Ordinal);
+        SlowHandler after = TakeEnded();
+        Assert.Equal(during.Source, after.Source);
+        Assert.True(after.Held >= during.Held);
+        Assert.True(during.Held >= TimeSpan.FromMilliseconds(5));
+        Assert.Empty(Failures);
+    }
+
+    [Fact]
+    public void A_slow_remote_call_and_a_slow_timer_are_reported_under_their_own_names()
+    {
+        Reactor.Remote.CreateDoorbell(_ => Thread.Sleep(10), "the bell").Ring();
+        Reactor.RunOnce(Patience);
+        Assert.Equal("the bell", TakeEnded().Source);
+        Reactor.Timers.Create((_, _) => Thread.Sleep(10), "the timer").Arm(TimeSpan.Zero);
+        Reactor.RunOnce(Patience);
+        Assert.Equal("the timer", TakeEnded().Source);
+    }
+
+    [Fact]
+    public void A_report_that_throws_is_a_failure_and_no_end()
+    {
+        Configure(options => options with { OnSlowHandler = _ => throw new InvalidDataException() });
+        WatchRaised((fd, _) => Thread.Sleep(fd.TryRead(out ulong _) ? 10 : 0));
+        Turn();
+        Assert.Contains(Failures, failure => failure.Source.StartsWith("the report of slow EventFd", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void A_time_that_makes_no_sense_is_refused() =>
+        Assert.Throws<ArgumentOutOfRangeException>(() => new Reactor(new ReactorOptions { SlowHandlerAfter = TimeSpan.Zero }));
+
+    public override void Dispose()
+    {
+        base.Dispose();
+        _slow.Dispose();
+    }
+
+    /// <summary>The next report of a handler that has ended; one of a handler that still runs may come before it.</summary>
+    private SlowHandler TakeEnded()
+    {
+        SlowHandler slow;
+        do
+        {
+            Assert.True(_slow.TryTake(out slow, Patience));
+        }
+        while (slow.IsStillRunning);
+        return slow;
+    }
+}
