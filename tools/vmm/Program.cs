@@ -6,6 +6,7 @@ RootCommand root = new("Hosts the devices of a virtual machine: for a simulated 
     RunCommand.Create(),
     BootCommand.Create(),
     ServeCommand.Create(),
+    BenchCommand.Create(),
 };
 
 ParseResult parsed = root.Parse(args);

@@ -31,10 +31,12 @@ internal static class ServeCommand
         {
             List<ServedDevice> devices = [.. (parsed.GetValue(disks) ?? []).Select(Disk)];
             if (devices.Count == 0) throw new UsageException("nothing to serve: give at least one --blk (see 'vmm serve --help')");
+            if (Parsing.Cpus("--cpus", parsed.GetValue(cpus)).Length > parsed.GetValue(reactors))
+                throw new UsageException($"--cpus '{parsed.GetValue(cpus)}': give at most one processor for each of the {parsed.GetValue(reactors)} reactors");
             VhostUserServerOptions options = new()
             {
                 Reactors = parsed.GetValue(reactors),
-                Cpus = Cpus(parsed.GetValue(cpus), parsed.GetValue(reactors)),
+                Cpus = Parsing.Cpus("--cpus", parsed.GetValue(cpus)),
                 RequireSealed = parsed.GetValue(requireSealed),
                 Logger = new StandardErrorLogger("vmm"),
             };
@@ -72,16 +74,6 @@ internal static class ServeCommand
         bool readOnly = argument.Has("ro");
         BlockDeviceOptions options = new() { Queues = argument.Number("queues", 1, BlockDeviceOptions.QueuesMax, standard: 1), QueueSize = DiskQueueSize };
         return new ServedDevice("blk", argument.Required("socket"), () => new BlockDevice($"blk{index}", RawImage.Open(path, readOnly), options));
-    }
-
-    private static int[] Cpus(string? text, int reactors)
-    {
-        if (text is null) return [];
-        string[] parts = text.Split(',');
-        if (parts.Length > reactors) throw new UsageException($"--cpus '{text}': {parts.Length} processors for {reactors} reactors, give at most one for each");
-        return [.. parts.Select(part => int.TryParse(part, out int cpu) && cpu is >= 0 and < 1024
-            ? cpu
-            : throw new UsageException($"--cpus '{part}': give the number of a processor"))];
     }
 
     /// <summary>What one option asked for. Devices are opened after every option was understood.</summary>

@@ -13,6 +13,7 @@ internal static unsafe partial class SocketCalls
     internal const int SOCK_CLOEXEC = 0x80000;
     internal const int SOL_SOCKET = 1;
     internal const int SO_TYPE = 3;
+    internal const int SO_PEERCRED = 17;
     internal const int SO_DOMAIN = 39;
     internal const int SCM_RIGHTS = 1;
     internal const short POLLIN = 1;
@@ -41,7 +42,7 @@ internal static unsafe partial class SocketCalls
     internal static partial int Accept(int fd, void* address, uint* length, int flags);
 
     [LibraryImport(Name, EntryPoint = "getsockopt", SetLastError = true)]
-    internal static partial int GetOption(int fd, int level, int option, int* value, uint* length);
+    internal static partial int GetOption(int fd, int level, int option, void* value, uint* length);
 
     [LibraryImport(Name, EntryPoint = "fchmod", SetLastError = true)]
     internal static partial int ChangeMode(int fd, uint mode);
@@ -87,6 +88,15 @@ internal struct ControlHeader
     internal nuint Length;
     internal int Level;
     internal int Type;
+}
+
+/// <summary>struct ucred (unix(7)).</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct PeerCredentials
+{
+    internal int ProcessId;
+    internal uint UserId;
+    internal uint GroupId;
 }
 
 /// <summary>struct pollfd (poll(2)).</summary>

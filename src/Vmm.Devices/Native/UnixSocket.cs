@@ -155,6 +155,15 @@ internal sealed unsafe class UnixSocket : OwnedFd
         }
     }
 
+    /// <summary>The process that made the other end, as the kernel noted it; 0 if it is not visible from here.</summary>
+    internal int PeerProcessId()
+    {
+        PeerCredentials credentials = default;
+        uint length = (uint)sizeof(PeerCredentials);
+        // SAFETY: getsockopt writes at most length bytes into a local of that size.
+        return SocketCalls.GetOption(Number, SocketCalls.SOL_SOCKET, SocketCalls.SO_PEERCRED, &credentials, &length) == 0 ? credentials.ProcessId : 0;
+    }
+
     /// <summary>Blocks until there is something to read or the peer is gone.</summary>
     /// <param name="timeoutMs">Longest wait; -1 for ever.</param>
     /// <returns>False if the time was up.</returns>

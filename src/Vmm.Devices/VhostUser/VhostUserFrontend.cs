@@ -34,6 +34,9 @@ public sealed class VhostUserFrontend : IDisposable
     /// <summary>Rings the back-end has; 1 if it does not say.</summary>
     public int QueuesMax { get; private set; } = 1;
 
+    /// <summary>The back-end's process; 0 if it is not visible from here.</summary>
+    public int BackendProcessId => _socket.PeerProcessId();
+
     /// <summary>What the protocol was extended by.</summary>
     internal ProtocolFeatures Protocol => _protocol;
 

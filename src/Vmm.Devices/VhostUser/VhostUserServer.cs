@@ -1,5 +1,4 @@
 using Microsoft.Extensions.Logging;
-using Vmm.Devices.Native;
 using Vmm.Events;
 
 namespace Vmm.Devices.VhostUser;
@@ -13,11 +12,9 @@ public sealed class VhostUserServer : IDisposable
     private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(10);
 
     private readonly VhostUserServerOptions _options;
-    private readonly Reactor[] _reactors;
-    private readonly List<Thread> _threads = [];
+    private readonly ReactorThread[] _reactors;
     private readonly List<VhostUserBackend> _backends = [];
-    private readonly CancellationTokenSource _stop = new();
-    private readonly TaskCompletionSource _failed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private bool _started;
     private bool _disposed;
 
     /// <summary>Makes a server without devices.</summary>
@@ -26,9 +23,10 @@ public sealed class VhostUserServer : IDisposable
     {
         _options = options ?? new VhostUserServerOptions();
         _options.Validate();
-        _reactors = [.. Enumerable.Range(0, _options.Reactors).Select(i => new Reactor(new ReactorOptions
+        _reactors = [.. Enumerable.Range(0, _options.Reactors).Select(i => new ReactorThread(new ReactorOptions
         {
             Name = $"reactor{i}",
+            Cpu = i < _options.Cpus.Count ? _options.Cpus[i] : null,
             OnHandlerFailure = failure => _options.Logger.LogError(failure.Exception, "handler of {Source} failed", failure.Source),
         }))];
     }
@@ -37,7 +35,7 @@ public sealed class VhostUserServer : IDisposable
     public IReadOnlyList<VhostUserBackend> Backends => _backends;
 
     /// <summary>Completes, with what happened, if a reactor's thread ends before the server is stopped.</summary>
-    public Task Failed => _failed.Task;
+    public Task Failed => Task.WhenAny(_reactors.Select(reactor => reactor.Completion)).Unwrap();
 
     /// <summary>Listens for front-ends of a device. Before <see cref="Start"/>.</summary>
     /// <param name="device">Taken over: disposed with the server.</param>
@@ -46,11 +44,11 @@ public sealed class VhostUserServer : IDisposable
     public VhostUserBackend Add(VirtioDevice device, string socketPath)
     {
         ArgumentNullException.ThrowIfNull(device);
-        if (_threads.Count > 0) throw new InvalidOperationException("the server runs: add devices before it is started");
+        if (_started) throw new InvalidOperationException("the server runs: add devices before it is started");
         device.Logger = _options.Logger;
         int first = _backends.Count % _reactors.Length;
         bool spread = device.QueuesAreIndependent && device.Queues.Count > 1 && _reactors.Length > 1;
-        VhostUserBackend backend = new(device, socketPath, _reactors[first], new VhostUserBackendOptions
+        VhostUserBackend backend = new(device, socketPath, _reactors[first].Reactor, new VhostUserBackendOptions
         {
             Logger = _options.Logger,
             RequireSealed = _options.RequireSealed,
@@ -62,14 +60,22 @@ public sealed class VhostUserServer : IDisposable
     }
 
     /// <summary>Starts the reactors' threads.</summary>
+    /// <exception cref="KernelException">A processor that was named is not there, or not for this process.</exception>
     public void Start()
     {
-        for (int i = 0; i < _reactors.Length; i++)
+        try
         {
-            int number = i;
-            Thread thread = new(() => RunReactor(number)) { Name = _reactors[i].Name };
-            _threads.Add(thread);
-            thread.Start();
+            foreach (ReactorThread reactor in _reactors) reactor.Start();
+            _started = true;
+        }
+        catch
+        {
+            // Without their reactors the listeners go too; only the paths are left.
+            foreach (ReactorThread reactor in _reactors) reactor.Dispose();
+            foreach (VhostUserBackend backend in _backends) File.Delete(backend.SocketPath);
+            _backends.ForEach(backend => backend.Device.Dispose());
+            _disposed = true;
+            throw;
         }
     }
 
@@ -78,17 +84,10 @@ public sealed class VhostUserServer : IDisposable
     {
         if (_disposed) return;
         _disposed = true;
-        if (_threads.Count == 0)
-        {
-            foreach (VhostUserBackend backend in _backends) backend.Dispose();
-            foreach (Reactor reactor in _reactors) reactor.Dispose();
-        }
-        else
-        {
-            StopRunning();
-        }
+        if (_started) StopRunning();
+        else foreach (VhostUserBackend backend in _backends) backend.Dispose();
+        foreach (ReactorThread reactor in _reactors) reactor.Dispose();
         foreach (VhostUserBackend backend in _backends) backend.Device.Dispose();
-        _stop.Dispose();
     }
 
     private void StopRunning()
@@ -96,8 +95,6 @@ public sealed class VhostUserServer : IDisposable
         Task[] stops = [.. _backends.Select(StopAsync)];
         if (!Task.WaitAll(stops, StopPatience))
             _options.Logger.LogError("{Count} devices still have requests in flight: stopping without them", stops.Count(stop => !stop.IsCompleted));
-        _stop.Cancel();
-        foreach (Thread thread in _threads) thread.Join();
     }
 
     private static Task StopAsync(VhostUserBackend backend)
@@ -112,22 +109,5 @@ public sealed class VhostUserServer : IDisposable
             stopped.SetResult();
         }
         return stopped.Task;
-    }
-
-    private void RunReactor(int number)
-    {
-        try
-        {
-            if (number < _options.Cpus.Count) ThreadAffinity.PinCallingThread(_options.Cpus[number]);
-            _reactors[number].Run(_stop.Token);
-        }
-        catch (Exception exception)
-        {
-            _failed.TrySetException(exception);
-        }
-        finally
-        {
-            _reactors[number].Dispose();
-        }
     }
 }

@@ -1,0 +1,83 @@
+using System.CommandLine;
+
+namespace Vmm.Tool;
+
+/// <summary><c>vmm bench</c>: loads on devices, each beside a baseline.</summary>
+internal static class BenchCommand
+{
+    private static readonly TimeSpan Slice = TimeSpan.FromSeconds(1);
+
+    internal static Command Create() => new("bench", "Measure devices.") { CreateVhostUserBlock() };
+
+    private static Command CreateVhostUserBlock()
+    {
+        Option<string> socket = new("--socket") { HelpName = "A", Description = "The back-end's socket.", Required = true };
+        Option<string?> versus = new("--vs") { HelpName = "B", Description = "Another back-end's socket: both are loaded in alternation, a second each." };
+        Option<int> queues = Parsing.Number("--queues", "N", "Rings, each with a thread of its own", 1, 64, standard: 1);
+        Option<int> depth = Parsing.Number("--depth", "N", "Requests in flight on each ring", 1, 1024, standard: 32);
+        Option<string> size = new("--size") { HelpName = "BYTES", Description = "Of each request: 512 to 1M.", DefaultValueFactory = _ => "4k" };
+        Option<string> access = new("--rw") { HelpName = "randread|randwrite|read|write|randrw", Description = "What is done.", DefaultValueFactory = _ => "randread" };
+        Option<int> seconds = Parsing.Number("--seconds", "S", "Of load, for each back-end", 1, 86400, standard: 5);
+        Option<bool> verify = new("--verify") { Description = "Compare every byte that is read with what was written." };
+        Option<bool> poll = new("--poll") { Description = "Look for answers without end instead of waiting for calls." };
+        Option<string?> cpus = new("--cpus") { HelpName = "A[,B…]", Description = "Processors the rings' threads are kept on." };
+        Option<string?> json = new("--json") { HelpName = "FILE", Description = "Write the figures there too." };
+
+        Command command = new("vhost-user-blk", "Load one vhost-user disk, or two in alternation. Writing loads destroy what is on the disk.")
+        {
+            socket, versus, queues, depth, size, access, seconds, verify, poll, cpus, json,
+        };
+        command.SetAction((parsed, stop) =>
+        {
+            BlockLoadOptions options = new(parsed.GetValue(queues), parsed.GetValue(depth), ParseSize(parsed.GetValue(size)!), ParseAccess(parsed.GetValue(access)!),
+                parsed.GetValue(verify), parsed.GetValue(poll), Parsing.Cpus("--cpus", parsed.GetValue(cpus)));
+            string[] sockets = parsed.GetValue(versus) is { } other ? [parsed.GetValue(socket)!, other] : [parsed.GetValue(socket)!];
+            return RunAsync(sockets, options, parsed.GetValue(seconds), parsed.GetValue(json), stop);
+        });
+        return command;
+    }
+
+    private static async Task<int> RunAsync(string[] sockets, BlockLoadOptions options, int seconds, string? json, CancellationToken stop)
+    {
+        List<BlockTarget> targets = [];
+        try
+        {
+            foreach (string socket in sockets) targets.Add(new BlockTarget(socket, options));
+            for (int second = 0; second < seconds && !stop.IsCancellationRequested; second++)
+            {
+                // Which one starts changes, so that neither always comes after the other's mess.
+                IEnumerable<BlockTarget> order = second % 2 == 0 ? targets : Enumerable.Reverse(targets);
+                foreach (BlockTarget target in order) await target.RunSliceAsync(Slice);
+            }
+            BlockFigures a = BlockFigures.Of(targets[0]);
+            BlockFigures? b = targets.Count > 1 ? BlockFigures.Of(targets[1]) : null;
+            BlockComparison comparison = new(a, b, b is null ? null : a.OperationsPerSecond / b.OperationsPerSecond);
+            BlockReport.Print(comparison, targets);
+            if (json is not null) BlockReport.Write(comparison, json);
+            return targets.Any(target => target.Errors > 0) ? ExitCode.World : ExitCode.Success;
+        }
+        finally
+        {
+            foreach (BlockTarget target in targets) target.Dispose();
+        }
+    }
+
+    private static BlockAccess ParseAccess(string text) => text switch
+    {
+        "randread" => BlockAccess.RandomRead,
+        "randwrite" => BlockAccess.RandomWrite,
+        "read" => BlockAccess.Read,
+        "write" => BlockAccess.Write,
+        "randrw" => BlockAccess.RandomReadWrite,
+        _ => throw new UsageException($"--rw '{text}': give randread, randwrite, read, write or randrw"),
+    };
+
+    private static int ParseSize(string text)
+    {
+        int shift = text.Length == 0 ? 0 : text[^1] switch { 'k' or 'K' => 10, 'm' or 'M' => 20, _ => 0 };
+        string digits = shift == 0 ? text : text[..^1];
+        return int.TryParse(digits, out int number) && number is > 0 and <= 1 << 20 && (long)number << shift is >= 512 and <= 1 << 20 && (number << shift) % 512 == 0
+            ? number << shift
+            : throw new UsageException($"--size '{text}': give a multiple of 512 from 512 to 1M");
+    }
+}
