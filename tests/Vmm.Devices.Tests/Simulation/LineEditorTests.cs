@@ -5,63 +5,162 @@ namespace Vmm.Devices.Tests;
 
 public sealed class LineEditorTests
 {
+    private const string Up = "\u001b[A";
+    private const string Down = "\u001b[B";
+    private const string Right = "\u001b[C";
+    private const string Left = "\u001b[D";
+
+    private readonly LineEditor _editor = new("> ", ["read", "reset", "write"]);
     private readonly List<byte> _echo = [];
 
     [Theory]
-    [InlineData("help\r", "help", "help\n")]
-    [InlineData("halp\u007f\u007f\u007f\belp\n", "elp", "halp\b \b\b \b\b \b\b \belp\n")]
-    [InlineData("\u007fx\r", "x", "x\n")]
-    [InlineData("abc\u0015x\r", "x", "abc\b \b\b \b\b \bx\n")]
-    [InlineData("read vda\u0017vdb\r", "read vdb", "read vda\b \b\b \b\b \bvdb\n")]
-    [InlineData("é\u007fe\r", "e", "é\b \be\n")]
-    [InlineData("a\u001b\tb\r", "ab", "ab\n")]
-    public void Keys_edit_the_line_and_show_it(string keys, string line, string echo)
+    [InlineData("help\r", "help")]
+    [InlineData("halp\u007f\u007f\u007f\belp\n", "elp")]
+    [InlineData("\u007fx\r", "x")]
+    [InlineData("abc\u0015x\r", "x")]
+    [InlineData("read vda\u0017vdb\r", "read vdb")]
+    [InlineData("read vda  \u0017x\r", "read x")]
+    [InlineData("é\u007fe\r", "e")]
+    [InlineData("hlp" + Left + Left + "e\r", "help")]
+    [InlineData("elp\u0001h\u0005!\r", "help!")]
+    [InlineData("help\u001b[H\u001b[3~\u001b[F.\r", "elp.")]
+    [InlineData("ab" + Left + Left + Left + "x" + Right + Right + Right + "y\r", "xaby")]
+    [InlineData("help me" + Left + Left + Left + "\u000b\r", "help")]
+    [InlineData("abc" + Left + "\u0004d\r", "abd")]
+    [InlineData("a\u001b[15~b\u001bOPc\u001b[1;5Zd\r", "abcd")]
+    public void Keys_edit_the_line_and_the_screen_shows_it(string keys, string line)
     {
-        LineEditor editor = new(interactive: true);
-        Assert.Equal(LineEvent.Line, Type(editor, keys));
-        Assert.Equal(line, editor.Line);
-        Assert.Equal(echo, Encoding.UTF8.GetString([.. _echo]));
+        Assert.Equal(LineEvent.Line, Type(keys));
+        Assert.Equal(line + "\n", Screen());
+        Assert.Equal(line, _editor.TakeLine());
+    }
+
+    [Fact]
+    public void Former_lines_come_back_and_go_again()
+    {
+        Enter("first");
+        Enter("second");
+        Enter("second");
+        Assert.Equal("second", Recalled(Up));
+        Assert.Equal("first", Recalled(Up + Up));
+        Assert.Equal("first", Recalled(Up + Up + Up + Up));
+        Assert.Equal("first!", Recalled(Up + Up + Down + "!"));
+        Assert.Equal("", Recalled(Up + Down + Down));
+    }
+
+    [Theory]
+    [InlineData("w\tx", "write x")]
+    [InlineData("re\tad", "read")]
+    [InlineData("lsdev;w\t", "lsdev;write ")]
+    [InlineData("x\t", "x")]
+    [InlineData("read w\t", "read write ")]
+    public void Tab_completes_as_far_as_it_is_sure(string keys, string line) => Assert.Equal(line, Recalled(keys));
+
+    [Fact]
+    public void A_cleared_screen_shows_prompt_and_line()
+    {
+        Type("ab" + Left + "\u000c");
+        Assert.EndsWith("\u001b[H\u001b[2J> ab\b", Encoding.UTF8.GetString([.. _echo]));
     }
 
     [Fact]
     public void Control_C_gives_the_line_up_and_control_D_ends_an_empty_one()
     {
-        LineEditor editor = new(interactive: true);
-        Assert.Equal(LineEvent.Aborted, Type(editor, "abc\u0003"));
-        editor.Clear();
-        Assert.Equal(LineEvent.None, Type(editor, "x\u0004"));
-        Assert.Equal(LineEvent.None, Type(editor, "\u007f"));
-        Assert.Equal(LineEvent.End, Type(editor, "\u0004"));
-    }
-
-    [Fact]
-    public void Without_a_person_every_byte_is_text_and_nothing_is_shown()
-    {
-        LineEditor editor = new(interactive: false);
-        Assert.Equal(LineEvent.Line, Type(editor, "a\u0003\u007f\r"));
-        Assert.Equal("a\u0003\u007f", editor.Line);
-        editor.Clear();
-        Assert.Equal(LineEvent.None, Type(editor, "\n"));
-        Assert.Equal(LineEvent.Line, Type(editor, "b\n"));
-        Assert.Equal("b", editor.Line);
-        Assert.Empty(_echo);
+        Assert.Equal(LineEvent.Aborted, Type("abc\u0003"));
+        _editor.TakeLine();
+        Assert.Equal(LineEvent.None, Type("x\u0004"));
+        Assert.Equal(LineEvent.None, Type("\u007f"));
+        Assert.Equal(LineEvent.End, Type("\u0004"));
     }
 
     [Fact]
     public void A_line_has_a_bound()
     {
-        LineEditor editor = new(interactive: true);
-        for (int i = 0; i < LineEditor.LineBytesMax; i++) editor.Type((byte)'x', _echo);
+        for (int i = 0; i < ILineSource.LineBytesMax; i++) _editor.Type((byte)'x', _echo);
         _echo.Clear();
-        editor.Type((byte)'y', _echo);
+        _editor.Type((byte)'y', _echo);
         Assert.Equal(7, Assert.Single(_echo));
-        Assert.Equal(LineEditor.LineBytesMax, editor.Line.Length);
+        Assert.Equal(ILineSource.LineBytesMax, _editor.TakeLine().Length);
     }
 
-    private LineEvent Type(LineEditor editor, string keys)
+    [Fact]
+    public void Any_bytes_at_all_leave_the_editor_sound()
+    {
+        const int Seed = 7;
+        Random random = new(Seed);
+        for (int i = 0; i < 200_000; i++)
+        {
+            // Often escapes and cursor keys, now and then anything.
+            byte value = random.Next(3) == 0 ? "\u001b[ABCDHF3~O\t\u007f"u8[random.Next(13)] : (byte)random.Next(256);
+            _echo.Clear();
+            if (_editor.Type(value, _echo) == LineEvent.Line) _editor.TakeLine();
+        }
+    }
+
+    [Fact]
+    public void Lines_of_a_program_are_every_byte_of_them_and_not_shown()
+    {
+        LineAssembler lines = new();
+        Assert.Equal(LineEvent.Line, Type(lines, "a\u0003\u007f\r"));
+        Assert.Equal("a\u0003\u007f", lines.TakeLine());
+        Assert.Equal(LineEvent.None, Type(lines, "\n"));
+        Assert.Equal(LineEvent.Line, Type(lines, "b\n"));
+        Assert.Equal("b", lines.TakeLine());
+        Assert.Empty(_echo);
+    }
+
+    private LineEvent Type(string keys) => Type(_editor, keys);
+
+    private LineEvent Type(ILineSource source, string keys)
     {
         LineEvent last = LineEvent.None;
-        foreach (byte key in Encoding.UTF8.GetBytes(keys)) last = editor.Type(key, _echo);
+        foreach (byte key in Encoding.UTF8.GetBytes(keys)) last = source.Type(key, _echo);
         return last;
+    }
+
+    private void Enter(string line)
+    {
+        Type(line + "\r");
+        _editor.TakeLine();
+    }
+
+    /// <summary>What the keys make of the line, which is then given up.</summary>
+    private string Recalled(string keys)
+    {
+        _echo.Clear();
+        Type(keys);
+        string line = _editor.TakeLine();
+        Assert.Equal(line, Screen());
+        return line;
+    }
+
+    /// <summary>What a terminal shows after the echo: characters go where the cursor is, a backspace moves it.</summary>
+    private string Screen()
+    {
+        List<Rune> screen = [];
+        int cursor = 0;
+        foreach (Rune character in Encoding.UTF8.GetString([.. _echo]).EnumerateRunes())
+        {
+            if (character.Value == '\a') continue;
+            if (character.Value == '\b')
+            {
+                cursor--;
+            }
+            else if (character.Value == '\n')
+            {
+                while (screen.Count > 0 && screen[^1].Value == ' ') screen.RemoveAt(screen.Count - 1);
+                return string.Concat(screen) + "\n";
+            }
+            else if (cursor == screen.Count)
+            {
+                screen.Add(character);
+                cursor++;
+            }
+            else
+            {
+                screen[cursor++] = character;
+            }
+        }
+        return string.Concat(screen.Take(Math.Max(cursor, screen.FindLastIndex(rune => rune.Value != ' ') + 1)));
     }
 }

@@ -3,8 +3,6 @@ namespace Vmm.Devices.Simulation;
 /// <summary>The guest's shell on its serial console.</summary>
 internal sealed class GuestShell(GuestKernel kernel, KernelCpu cpu)
 {
-    private const string Prompt = "vmm> ";
-
     /// <summary>Bytes one <c>read</c> holds at a time.</summary>
     private const int ReadChunkBytes = 64 * 1024;
 
@@ -18,7 +16,7 @@ internal sealed class GuestShell(GuestKernel kernel, KernelCpu cpu)
     {
         bool allWell = true;
         if (_console.IsInteractive) await Say($"{kernel.CpuCount} CPUs, {kernel.Drivers.Count} devices; 'help' lists the commands");
-        while (await _console.ReadLine(cpu, Prompt) is { } line)
+        while (await _console.ReadLine(cpu) is { } line)
         {
             _console.AbortRequested = false;
             foreach (string text in ShellSyntax.Split(line))

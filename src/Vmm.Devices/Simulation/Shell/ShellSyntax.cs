@@ -24,6 +24,9 @@ public static class ShellSyntax
         ("poweroff", ShellVerb.PowerOff, [], "end the machine"),
     ];
 
+    /// <summary>The names of all commands.</summary>
+    internal static IReadOnlyList<string> Names { get; } = [.. Commands.Select(command => command.Name)];
+
     /// <summary>Checks a line of commands for its form.</summary>
     /// <returns>Null if every command is one the shell knows; else a sentence about the first that is not.</returns>
     public static string? Check(string line)

@@ -5,6 +5,9 @@ namespace Vmm.Devices.Simulation;
 /// <summary>The guest's driver of its 16550A console: interrupt-driven both ways. On CPU 0.</summary>
 internal sealed class GuestConsole(ushort port, bool interactive)
 {
+    private const string Prompt = "vmm> ";
+    private const byte CtrlC = 0x03;
+
     /// <summary>Most bytes typed ahead; with that many the receiver's interrupt is off, and the bytes wait in the device.</summary>
     private const int TypedAheadMax = 4096;
 
@@ -13,7 +16,7 @@ internal sealed class GuestConsole(ushort port, bool interactive)
     private const byte TriggerAt8 = 0x80;
 
     private readonly Queue<byte> _typed = new();
-    private readonly LineEditor _editor = new(interactive);
+    private readonly ILineSource _lines = interactive ? new LineEditor(Prompt, ShellSyntax.Names) : new LineAssembler();
     private readonly List<byte> _echo = [];
     private readonly byte[] _scratch = new byte[Uart16550.FifoSize];
     private UartInterrupts _enabled;
@@ -78,29 +81,28 @@ internal sealed class GuestConsole(ushort port, bool interactive)
 
     /// <summary>Reads a line.</summary>
     /// <returns>Null at the end of the input.</returns>
-    internal async ValueTask<string?> ReadLine(KernelCpu kernel, string prompt)
+    internal async ValueTask<string?> ReadLine(KernelCpu kernel)
     {
         _readingLine = true;
-        string? line = await ReadTypedLine(kernel, prompt);
+        string? line = await ReadTypedLine(kernel);
         _readingLine = false;
         return line;
     }
 
-    private async ValueTask<string?> ReadTypedLine(KernelCpu kernel, string prompt)
+    private async ValueTask<string?> ReadTypedLine(KernelCpu kernel)
     {
-        if (interactive) await Print(kernel, prompt);
+        if (interactive) await Print(kernel, Prompt);
         while (true)
         {
             while (_typed.TryDequeue(out byte value))
             {
-                LineEvent happened = _editor.Type(value, _echo);
+                LineEvent happened = _lines.Type(value, _echo);
                 if (happened == LineEvent.None) continue;
                 await FlushEcho(kernel);
-                string line = _editor.Line;
-                _editor.Clear();
+                string line = _lines.TakeLine();
                 if (happened == LineEvent.Line) return line;
                 if (happened == LineEvent.End) return null;
-                await Print(kernel, prompt);
+                await Print(kernel, Prompt);
             }
             await FlushEcho(kernel);
             // There is room again for what waits in the device; its interrupt comes at once if something does.
@@ -113,8 +115,7 @@ internal sealed class GuestConsole(ushort port, bool interactive)
     /// <summary>Text without an end of line before the far side hung up is a line too.</summary>
     private string? TakeLastLine()
     {
-        string line = _editor.Line;
-        _editor.Clear();
+        string line = _lines.TakeLine();
         return line.Length > 0 ? line : null;
     }
 
@@ -139,7 +140,7 @@ internal sealed class GuestConsole(ushort port, bool interactive)
                 return;
             }
             byte value = await In(cpu, UartRegister.Data);
-            if (interactive && value == LineEditor.CtrlC && !_readingLine)
+            if (interactive && value == CtrlC && !_readingLine)
             {
                 // For the command that runs. What was typed ahead of it was for after that, and goes too.
                 AbortRequested = true;

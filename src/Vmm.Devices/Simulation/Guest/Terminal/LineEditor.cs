@@ -1,0 +1,184 @@
+using System.Text;
+
+namespace Vmm.Devices.Simulation;
+
+/// <summary>The line a person types on a terminal: echoed, edited, completed, and remembered.</summary>
+/// <param name="prompt">What stands before the line; printed again when the screen is cleared.</param>
+/// <param name="words">What Tab completes.</param>
+internal sealed class LineEditor(string prompt, IReadOnlyList<string> words) : ILineSource
+{
+    /// <summary>Lines remembered.</summary>
+    private const int HistoryMax = 100;
+
+    private const byte Bell = 0x07;
+    private const byte Back = (byte)'\b';
+    private const byte Blank = (byte)' ';
+
+    private readonly KeyDecoder _keys = new();
+    private readonly List<Rune> _line = [];
+    private readonly List<string> _history = [];
+    private int _cursor;
+    private int _recalled;
+    private bool _afterReturn;
+
+    /// <inheritdoc/>
+    public LineEvent Type(byte value, List<byte> echo)
+    {
+        bool afterReturn = _afterReturn;
+        _afterReturn = value == '\r';
+        // "\r\n" is one end of line.
+        if (value == '\n' && afterReturn) return LineEvent.None;
+        switch (_keys.Feed(value))
+        {
+            case EditKey.Enter:
+                echo.Add((byte)'\n');
+                return LineEvent.Line;
+            case EditKey.Abort:
+                echo.AddRange("^C\n"u8);
+                return LineEvent.Aborted;
+            case EditKey.EndOrDelete when _line.Count == 0:
+                return LineEvent.End;
+            case EditKey key:
+                Edit(key, echo);
+                return LineEvent.None;
+        }
+    }
+
+    /// <inheritdoc/>
+    public string TakeLine()
+    {
+        string line = string.Concat(_line);
+        _line.Clear();
+        _cursor = 0;
+        if (line.Length > 0 && (_history.Count == 0 || _history[^1] != line)) _history.Add(line);
+        if (_history.Count > HistoryMax) _history.RemoveAt(0);
+        _recalled = _history.Count;
+        return line;
+    }
+
+    private void Edit(EditKey key, List<byte> echo)
+    {
+        switch (key)
+        {
+            case EditKey.Text:
+                Insert(_keys.Text, echo);
+                break;
+            case EditKey.Backspace:
+                Erase(_cursor - 1, _cursor, echo);
+                break;
+            case EditKey.Delete or EditKey.EndOrDelete:
+                Erase(_cursor, _cursor + 1, echo);
+                break;
+            case EditKey.EraseLine:
+                Erase(0, _line.Count, echo);
+                break;
+            case EditKey.EraseToEnd:
+                Erase(_cursor, _line.Count, echo);
+                break;
+            case EditKey.EraseWord:
+                Erase(LastWordStart(), _cursor, echo);
+                break;
+            case EditKey.Left or EditKey.Right or EditKey.Home or EditKey.End:
+                MoveTo(key switch { EditKey.Left => _cursor - 1, EditKey.Right => _cursor + 1, EditKey.Home => 0, _ => _line.Count }, echo);
+                break;
+            case EditKey.Older or EditKey.Newer:
+                Recall(_recalled + (key == EditKey.Older ? -1 : 1), echo);
+                break;
+            case EditKey.Complete:
+                Complete(echo);
+                break;
+            case EditKey.ClearScreen:
+                echo.AddRange("\x1b[H\x1b[2J"u8);
+                echo.AddRange(Encoding.UTF8.GetBytes(prompt));
+                Show(0, echo);
+                MoveCursorBack(_line.Count - _cursor, echo);
+                break;
+        }
+    }
+
+    private void Insert(Rune character, List<byte> echo)
+    {
+        if (_line.Count == ILineSource.LineBytesMax)
+        {
+            echo.Add(Bell);
+            return;
+        }
+        _line.Insert(_cursor, character);
+        Show(_cursor++, echo);
+        MoveCursorBack(_line.Count - _cursor, echo);
+    }
+
+    /// <summary>Takes characters out; those outside of the line do not count.</summary>
+    private void Erase(int start, int end, List<byte> echo)
+    {
+        start = Math.Max(start, 0);
+        end = Math.Min(end, _line.Count);
+        if (start >= end) return;
+        MoveTo(start, echo);
+        _line.RemoveRange(start, end - start);
+        Show(start, echo);
+        for (int i = start; i < end; i++) echo.Add(Blank);
+        MoveCursorBack(_line.Count - start + end - start, echo);
+    }
+
+    private void MoveTo(int position, List<byte> echo)
+    {
+        position = Math.Clamp(position, 0, _line.Count);
+        MoveCursorBack(_cursor - position, echo);
+        for (; _cursor < position; _cursor++) Show(_line[_cursor], echo);
+        _cursor = position;
+    }
+
+    private void Recall(int line, List<byte> echo)
+    {
+        if (line < 0 || line > _history.Count) return;
+        _recalled = line;
+        Erase(0, _line.Count, echo);
+        if (line == _history.Count) return;
+        foreach (Rune character in _history[line].EnumerateRunes()) Insert(character, echo);
+    }
+
+    private void Complete(List<byte> echo)
+    {
+        int wordStart = _cursor;
+        while (wordStart > 0 && _line[wordStart - 1].Value is not (' ' or ';')) wordStart--;
+        string start = string.Concat(_line.Take(_cursor).Skip(wordStart));
+        string[] matches = [.. words.Where(word => word.StartsWith(start, StringComparison.Ordinal))];
+        if (matches.Length == 0)
+        {
+            echo.Add(Bell);
+            return;
+        }
+        string common = matches.Aggregate(CommonStart);
+        foreach (Rune character in common.AsSpan(start.Length).EnumerateRunes()) Insert(character, echo);
+        if (matches.Length == 1) Insert(new Rune(' '), echo);
+        else if (common.Length == start.Length) echo.Add(Bell);
+    }
+
+    /// <summary>Where the word before the cursor starts; the blanks behind it are part of it.</summary>
+    private int LastWordStart()
+    {
+        int start = _cursor;
+        while (start > 0 && _line[start - 1].Value == ' ') start--;
+        while (start > 0 && _line[start - 1].Value != ' ') start--;
+        return start;
+    }
+
+    private static string CommonStart(string a, string b) => a[..a.AsSpan().CommonPrefixLength(b)];
+
+    private void Show(int start, List<byte> echo)
+    {
+        for (int i = start; i < _line.Count; i++) Show(_line[i], echo);
+    }
+
+    private static void Show(Rune character, List<byte> echo)
+    {
+        Span<byte> bytes = stackalloc byte[4];
+        echo.AddRange(bytes[..character.EncodeToUtf8(bytes)]);
+    }
+
+    private static void MoveCursorBack(int columns, List<byte> echo)
+    {
+        for (int i = 0; i < columns; i++) echo.Add(Back);
+    }
+}
