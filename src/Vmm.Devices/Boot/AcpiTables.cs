@@ -55,6 +55,9 @@ internal static class AcpiTables
             Aml.Name("_HID", Aml.EisaId("PNP0501")),
             Aml.Name("_UID", Aml.Integer(0)),
             Aml.Name("_CRS", Aml.Resources(Aml.Ports(MachinePorts.Serial, 8), Aml.Interrupt(MachinePorts.SerialGsi))));
+        byte[] panic = Aml.Device("PEVT",
+            Aml.Name("_HID", Aml.Text("QEMU0001")),
+            Aml.Name("_CRS", Aml.Resources(Aml.Ports(MachinePorts.Panic, (byte)PvPanicDevice.RangeLength))));
         IEnumerable<byte[]> virtio = devices.Select((device, i) => Aml.Device($"V{i:X3}",
             Aml.Name("_HID", Aml.Text("LNRO0005")),
             Aml.Name("_UID", Aml.Integer((ulong)i)),
@@ -64,7 +67,7 @@ internal static class AcpiTables
         byte[] off = Aml.Integer(AcpiPowerControl.SleepTypeOff);
         return
         [
-            .. Aml.Scope("\\_SB", [serial, .. virtio]),
+            .. Aml.Scope("\\_SB", [serial, panic, .. virtio]),
             .. Aml.Name("\\_S5", Aml.Package(off, off, Aml.Integer(0), Aml.Integer(0))),
         ];
     }

@@ -136,8 +136,13 @@ internal sealed class KvmGuest : IDisposable
         _memory.Dispose();
     }
 
-    /// <summary>Ends a guest that has no interrupt controller in the kernel.</summary>
-    internal static void Halt(Assembler c) => c.hlt();
+    /// <summary>Ends a guest that is to be stopped from outside.</summary>
+    internal static void Spin(Assembler c)
+    {
+        Label loop = c.CreateLabel();
+        c.Label(ref loop);
+        c.jmp(loop);
+    }
 
     /// <summary>Ends a guest that has one: a triple fault, by an interrupt with no table.</summary>
     internal static void TripleFault(Assembler c)

@@ -104,6 +104,7 @@ public sealed partial class KvmMachine : IDisposable
         _port.Add(MachinePorts.KeyboardController, I8042Device.RangeLength, new I8042Device(Reset));
         _port.Add(MachinePorts.Clock, CmosDevice.RangeLength, new CmosDevice());
         _port.Add(MachinePorts.AcpiPower, AcpiPowerControl.RangeLength, new AcpiPowerControl(PowerOff, Reset));
+        _port.Add(MachinePorts.Panic, PvPanicDevice.RangeLength, new PvPanicDevice(_ => Finish(KvmMachineEnd.Panicked, "the guest's kernel panicked"), PanicEvents.Panicked));
         return new SerialBackend(uart, _remote, _options.ConsoleInput, _options.ConsoleOutput, _options.Logger);
     }
 

@@ -5,8 +5,10 @@ public enum KvmMachineEnd
 {
     /// <summary>The guest powered it off.</summary>
     PoweredOff,
-    /// <summary>The guest reset it: a reboot, or a panic with <c>panic=-1</c> on its command line. The machine does not start again.</summary>
+    /// <summary>The guest reset it: a reboot, or a panic that it had no driver to tell of. The machine does not start again.</summary>
     Reset,
+    /// <summary>The guest's kernel panicked and told so (pvpanic).</summary>
+    Panicked,
     /// <summary>A processor shut down after three faults in a row: the guest's kernel is broken or got no further.</summary>
     TripleFault,
     /// <summary>The host stopped it.</summary>

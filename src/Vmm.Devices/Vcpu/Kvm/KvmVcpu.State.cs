@@ -19,6 +19,9 @@ public sealed partial class KvmVcpu
 
     internal KvmMpState GetMpState() => Get<KvmMpState>(KvmRequest.KVM_GET_MP_STATE, nameof(KvmRequest.KVM_GET_MP_STATE));
 
+    /// <summary>Lets a vCPU that waits to be started run from the registers it has.</summary>
+    internal void SetRunnable() => Set(KvmRequest.KVM_SET_MP_STATE, new KvmMpState { State = KvmMpState.Runnable }, nameof(KvmRequest.KVM_SET_MP_STATE));
+
     internal KvmLapicState GetLapic() => Get<KvmLapicState>(KvmRequest.KVM_GET_LAPIC, nameof(KvmRequest.KVM_GET_LAPIC));
 
     internal void SetLapic(in KvmLapicState value) => Set(KvmRequest.KVM_SET_LAPIC, value, nameof(KvmRequest.KVM_SET_LAPIC));

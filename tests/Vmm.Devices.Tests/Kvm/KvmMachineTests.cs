@@ -1,0 +1,273 @@
+using System.Text;
+using Iced.Intel;
+using Vmm.Devices.Kvm;
+using Vmm.Devices.Tests.Boot;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace Vmm.Devices.Tests.Kvm;
+
+/// <summary>Whole machines on real KVM, with kernels of a few instructions.</summary>
+public sealed class KvmMachineTests : IDisposable
+{
+    private const int Counter = 0x30_0000;
+    private readonly string _directory = Directory.CreateTempSubdirectory("vmm-machine-").FullName;
+    private readonly ReactorThread _reactor = new();
+    private readonly MemoryStream _console = new();
+
+    public void Dispose()
+    {
+        _reactor.Dispose();
+        Directory.Delete(_directory, recursive: true);
+    }
+
+    [Fact]
+    public void A_pvh_kernel_speaks_and_powers_off()
+    {
+        KvmMachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c =>
+        {
+            Say(c, "pvh ");
+            // The magic number of the start info, which rbx points to: x5n3 backwards.
+            c.mov(eax, __dword_ptr[ebx]);
+            c.cmp(eax, 0x336e_c578);
+            SayIfEqual(c, "handed over");
+            PowerOff(c);
+        }), pvh: true));
+        Assert.Equal(KvmMachineEnd.PoweredOff, result.End);
+        Assert.Equal("pvh handed over", Console());
+    }
+
+    [Fact]
+    public void A_64_bit_kernel_finds_its_zero_page()
+    {
+        KvmMachineResult result = Run(ElfFile.Of(ElfFile.Assemble(64, c =>
+        {
+            c.mov(eax, __dword_ptr[rsi + 0x202]);
+            c.cmp(eax, 0x5372_6448);
+            SayIfEqual(c, "zero page");
+            PowerOff(c);
+        }), pvh: false));
+        Assert.Equal(KvmMachineEnd.PoweredOff, result.End);
+        Assert.Equal("zero page", Console());
+    }
+
+    [Fact]
+    public void A_compressed_kernel_is_entered_in_64_bits()
+    {
+        KvmMachineResult result = Run(BzImageFile.Of(ElfFile.Assemble(64, c =>
+        {
+            Say(c, "bzImage");
+            PowerOff(c);
+        }, BzImageFile.Entry)));
+        Assert.Equal(KvmMachineEnd.PoweredOff, result.End);
+        Assert.Equal("bzImage", Console());
+    }
+
+    [Fact]
+    public void The_guest_sees_a_hypervisor_and_its_processors()
+    {
+        KvmMachineResult result = Run(ElfFile.Of(ElfFile.Assemble(64, c =>
+        {
+            c.mov(eax, 1);
+            c.cpuid();
+            c.shr(ecx, 31);
+            c.cmp(ecx, 1);
+            SayIfEqual(c, "hypervisor ");
+            c.mov(eax, 0xb);
+            c.mov(ecx, 1);
+            c.cpuid();
+            c.cmp(ebx, 2);
+            SayIfEqual(c, "two cores");
+            PowerOff(c);
+        }), pvh: false), vcpus: 2);
+        Assert.Equal(KvmMachineEnd.PoweredOff, result.End);
+        Assert.Equal("hypervisor two cores", Console());
+    }
+
+    [Theory]
+    [InlineData(0x64, 0xfe)]
+    [InlineData(0x602, AcpiPowerControl.ResetValue)]
+    public void A_reset_ends_the_machine(int port, int value)
+    {
+        KvmMachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c =>
+        {
+            c.mov(edx, port);
+            c.mov(eax, value);
+            c.@out(dx, al);
+            KvmGuest.Spin(c);
+        }), pvh: true));
+        Assert.Equal(KvmMachineEnd.Reset, result.End);
+    }
+
+    [Fact]
+    public void A_panic_that_is_told_ends_the_machine()
+    {
+        KvmMachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c =>
+        {
+            Say(c, "oh");
+            c.mov(edx, 0x505);
+            c.mov(eax, (int)PanicEvents.Panicked);
+            c.@out(dx, al);
+            KvmGuest.Spin(c);
+        }), pvh: true));
+        Assert.Equal(KvmMachineEnd.Panicked, result.End);
+        Assert.Equal("oh", Console());
+    }
+
+    [Fact]
+    public void A_triple_fault_ends_the_machine_with_a_sentence()
+    {
+        KvmMachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c => c.ud2()), pvh: true));
+        Assert.Equal(KvmMachineEnd.TripleFault, result.End);
+        Assert.StartsWith("vCPU 0 shut down after a triple fault", result.Message);
+    }
+
+    [Fact]
+    public void A_kernel_that_jumps_into_nothing_fails_with_a_sentence()
+    {
+        KvmMachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c =>
+        {
+            c.mov(eax, 0xe000_0000);
+            c.jmp(eax);
+        }), pvh: true));
+        Assert.Equal(KvmMachineEnd.Failed, result.End);
+        Assert.Contains("could not emulate an instruction, at e0000000", result.Message);
+    }
+
+    [Fact]
+    public async Task A_machine_is_stopped_by_its_host()
+    {
+        using CancellationTokenSource stop = new();
+        using KvmMachine machine = Make(ElfFile.Of(ElfFile.Assemble(32, Count), pvh: true));
+        Task<KvmMachineResult> run = Task.Run(() => machine.Run(stop.Token), TestContext.Current.CancellationToken);
+        WaitForCount(machine);
+        await stop.CancelAsync();
+        Assert.Equal(KvmMachineEnd.Stopped, (await run.WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken)).End);
+    }
+
+    [Fact]
+    public async Task A_paused_machine_stands_still_and_goes_on()
+    {
+        using CancellationTokenSource stop = new();
+        using KvmMachine machine = Make(ElfFile.Of(ElfFile.Assemble(32, Count), pvh: true), vcpus: 2);
+        Task<KvmMachineResult> run = Task.Run(() => machine.Run(stop.Token), TestContext.Current.CancellationToken);
+        for (int round = 0; round < 5; round++)
+        {
+            WaitForCount(machine);
+            machine.Pause();
+            uint paused = Read(machine);
+            Thread.Sleep(20);
+            Assert.Equal(paused, Read(machine));
+            machine.Resume();
+        }
+        WaitForCount(machine);
+        await stop.CancelAsync();
+        Assert.Equal(KvmMachineEnd.Stopped, (await run.WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken)).End);
+    }
+
+    [Fact]
+    public async Task A_paused_machine_can_be_stopped()
+    {
+        using CancellationTokenSource stop = new();
+        using KvmMachine machine = Make(ElfFile.Of(ElfFile.Assemble(32, Count), pvh: true));
+        Task<KvmMachineResult> run = Task.Run(() => machine.Run(stop.Token), TestContext.Current.CancellationToken);
+        WaitForCount(machine);
+        machine.Pause();
+        await stop.CancelAsync();
+        Assert.Equal(KvmMachineEnd.Stopped, (await run.WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken)).End);
+    }
+
+    [Fact]
+    public void What_can_not_be_made_is_refused_in_a_sentence()
+    {
+        byte[] kernel = ElfFile.Of([0xf4], pvh: true);
+        Assert.Contains("there is no KVM", Assert.Throws<KvmUnavailableException>(() => Make(kernel, change: options => options with { KvmPath = "/nowhere" })).Message);
+        Assert.Contains("1 to 64", Assert.Throws<ArgumentException>(() => Make(kernel, vcpus: 65)).Message);
+        Assert.Contains("whole MiB", Assert.Throws<ArgumentException>(() => Make(kernel, change: options => options with { MemoryBytes = 1 })).Message);
+        Assert.Contains("is no Linux kernel", Assert.Throws<BootException>(() => Make([1, 2, 3])).Message);
+        Assert.Contains("without ACPI", Assert.Throws<ArgumentException>(() => Make(kernel, vcpus: 2, change: options => options with { Acpi = false })).Message);
+    }
+
+    [Fact]
+    public void Without_acpi_the_devices_are_on_the_command_line()
+    {
+        using CountingDevice device = new();
+        using KvmMachine machine = Make(ElfFile.Of([0xf4], pvh: true), change: options => options with { Acpi = false }, devices: [device]);
+        byte[] line = new byte[64];
+        Assert.True(machine.Memory.TryRead(BootLayout.CommandLine, line));
+        Assert.StartsWith("console=ttyS0 virtio_mmio.device=4K@0xd0000000:5\0", Encoding.ASCII.GetString(line));
+        byte[] tables = new byte[8];
+        Assert.True(machine.Memory.TryRead(BootLayout.AcpiTables, tables));
+        Assert.Equal(new byte[8], tables);
+    }
+
+    private KvmMachine Make(byte[] kernel, int vcpus = 1, Func<KvmMachineOptions, KvmMachineOptions>? change = null, IReadOnlyList<VirtioDevice>? devices = null)
+    {
+        string path = Path.Combine(_directory, "kernel");
+        File.WriteAllBytes(path, kernel);
+        KvmMachineOptions options = new()
+        {
+            Boot = new BootSource(path),
+            Vcpus = vcpus,
+            MemoryBytes = 16 << 20,
+            ConsoleOutput = SerialOutput.To(_console),
+        };
+        return new KvmMachine(change?.Invoke(options) ?? options, devices ?? [], _reactor.Remote);
+    }
+
+    private KvmMachineResult Run(byte[] kernel, int vcpus = 1)
+    {
+        using CancellationTokenSource watchdog = new(KvmGuest.Watchdog);
+        using KvmMachine machine = Make(kernel, vcpus);
+        return machine.Run(watchdog.Token);
+    }
+
+    private string Console() => Encoding.ASCII.GetString(_console.ToArray());
+
+    private static uint Read(KvmMachine machine)
+    {
+        byte[] bytes = new byte[4];
+        Assert.True(machine.Memory.TryRead(Counter, bytes));
+        return BitConverter.ToUInt32(bytes);
+    }
+
+    private static void WaitForCount(KvmMachine machine)
+    {
+        uint before = Read(machine);
+        Assert.True(SpinWait.SpinUntil(() => Read(machine) - before > 1000, KvmGuest.Watchdog), "the guest does not count");
+    }
+
+    private static void Count(Assembler c)
+    {
+        Label loop = c.CreateLabel();
+        c.Label(ref loop);
+        c.inc(__dword_ptr[Counter]);
+        c.jmp(loop);
+    }
+
+    private static void Say(Assembler c, string text)
+    {
+        c.mov(edx, 0x3f8);
+        foreach (char letter in text)
+        {
+            c.mov(eax, letter);
+            c.@out(dx, al);
+        }
+    }
+
+    private static void SayIfEqual(Assembler c, string text)
+    {
+        Label otherwise = c.CreateLabel();
+        c.jne(otherwise);
+        Say(c, text);
+        c.Label(ref otherwise);
+        c.nop();
+    }
+
+    private static void PowerOff(Assembler c)
+    {
+        c.mov(edx, 0x600);
+        c.mov(eax, (AcpiPowerControl.SleepTypeOff << 2) | 0x20);
+        c.@out(dx, al);
+        KvmGuest.Spin(c);
+    }
+}
