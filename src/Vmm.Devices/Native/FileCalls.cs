@@ -20,6 +20,7 @@ internal static unsafe partial class FileCalls
     internal const short F_RDLCK = 0;
     internal const short F_WRLCK = 1;
     internal const int SEEK_END = 2;
+    private const int F_SETFL = 4;
 
     /// <summary>Most vectors of one call (IOV_MAX).</summary>
     internal const int VectorsMax = 1024;
@@ -50,6 +51,9 @@ internal static unsafe partial class FileCalls
 
     [LibraryImport(Name, EntryPoint = "fcntl", SetLastError = true)]
     private static partial int Lock(int fd, int command, FileLock* fileLock);
+
+    [LibraryImport(Name, EntryPoint = "fcntl", SetLastError = true)]
+    private static partial int Control(int fd, int command, int argument);
 
     internal static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
 
@@ -114,6 +118,9 @@ internal static unsafe partial class FileCalls
         while (result < 0 && LastError == Errno.Interrupted);
         return result < 0 ? LastError : Errno.None;
     }
+
+    /// <summary>Has calls on a file that was opened with O_NONBLOCK wait again (fcntl(2), F_SETFL).</summary>
+    internal static Errno MakeBlocking(int fd) => Control(fd, F_SETFL, 0) == 0 ? Errno.None : LastError;
 
     /// <summary>Locks a whole file for this open file description, shared or exclusive; it ends with the description (fcntl(2), F_OFD_SETLK).</summary>
     internal static Errno TryLock(int fd, bool exclusive)

@@ -37,6 +37,9 @@ public sealed class IoVectors
     /// <summary>Where the first piece that is left stands.</summary>
     internal nint Address => Marshal.UnsafeAddrOfPinnedArrayElement(_vectors, _first);
 
+    /// <summary>The first piece that is left.</summary>
+    internal Vector First => _vectors[_first];
+
     /// <summary>Forgets the pieces.</summary>
     public void Clear()
     {
@@ -53,7 +56,8 @@ public sealed class IoVectors
     }
 
     /// <summary>Adds memory by its address, under the same conditions.</summary>
-    internal void Add(nint address, int length)
+    /// <exception cref="InvalidOperationException">The list is full.</exception>
+    public void Add(nint address, nint length)
     {
         if (_end == _vectors.Length) throw new InvalidOperationException($"the list has room for {_vectors.Length} pieces");
         _vectors[_end++] = new Vector { Address = address, Length = length };

@@ -35,10 +35,10 @@ public sealed partial class Reactor
     }
 
     /// <summary>The first of the attached work of a kind.</summary>
-    internal T? Find<T>() where T : TurnWork
+    internal T? Find<T>(Func<T, bool>? isWanted = null) where T : TurnWork
     {
         CheckThread();
-        return _turnWork.OfType<T>().FirstOrDefault();
+        return _turnWork.OfType<T>().FirstOrDefault(isWanted ?? (static _ => true));
     }
 
     /// <summary>Runs what is due; what is due again after that waits for the descriptors.</summary>

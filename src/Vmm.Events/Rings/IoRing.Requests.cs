@@ -6,6 +6,8 @@ namespace Vmm.Events.Rings;
 /// <summary>Operations in their raw form: on requests and memory that the caller owns.</summary>
 public sealed partial class IoRing
 {
+    private const uint WriteDurably = 2; // RWF_DSYNC
+
     /// <summary>Reads into pieces of memory (preadv(2)). The list and the memory stay as they are until the request completes.</summary>
     /// <param name="request">Completes with the bytes read; fewer than asked for at the end of the file, and now and then before it.</param>
     /// <param name="file">Where from.</param>
@@ -14,16 +16,17 @@ public sealed partial class IoRing
     /// <exception cref="InvalidOperationException">The request is in flight, or this is not the reactor's thread.</exception>
     /// <exception cref="ObjectDisposedException">The file or the ring is disposed.</exception>
     public void ReadV(RingRequest request, RingFile file, ulong offset, IoVectors vectors) =>
-        BeginVectored(request, file, offset, vectors, IoUringOp.ReadV);
+        BeginVectored(request, file, offset, vectors, IoUringOp.ReadV, flags: 0);
 
     /// <summary>Writes pieces of memory (pwritev(2)). The list and the memory stay as they are until the request completes.</summary>
     /// <param name="request">Completes with the bytes written; fewer than asked for when the disk is full.</param>
     /// <param name="file">Where to.</param>
     /// <param name="offset">Byte position in the file.</param>
     /// <param name="vectors">Where from, 1 piece or more.</param>
+    /// <param name="durable">Complete only when the data has reached the disk (RWF_DSYNC).</param>
     /// <inheritdoc cref="ReadV" path="/exception"/>
-    public void WriteV(RingRequest request, RingFile file, ulong offset, IoVectors vectors) =>
-        BeginVectored(request, file, offset, vectors, IoUringOp.WriteV);
+    public void WriteV(RingRequest request, RingFile file, ulong offset, IoVectors vectors, bool durable = false) =>
+        BeginVectored(request, file, offset, vectors, IoUringOp.WriteV, durable ? WriteDurably : 0);
 
     /// <summary>Has what was written reach the disk (fsync(2), fdatasync(2)). Only writes that completed before are covered.</summary>
     /// <param name="request">Completes with 0.</param>
@@ -54,18 +57,22 @@ public sealed partial class IoRing
         Begin(request, file);
     }
 
-    private void BeginVectored(RingRequest request, RingFile file, ulong offset, IoVectors vectors, IoUringOp operation)
+    private void BeginVectored(RingRequest request, RingFile file, ulong offset, IoVectors vectors, IoUringOp operation, uint flags)
     {
         CheckBeginnable(request);
         ArgumentNullException.ThrowIfNull(file);
         ArgumentNullException.ThrowIfNull(vectors);
         ArgumentOutOfRangeException.ThrowIfZero(vectors.Count, nameof(vectors));
-        ref IoUringEntry entry = ref request.Entry;
-        entry = default;
-        entry.Op = operation;
-        entry.Offset = offset;
-        entry.Address = (ulong)vectors.Address;
-        entry.Length = (uint)vectors.Count;
+        // One piece needs no list: the kernel is spared the copy of it.
+        bool isOne = vectors.Count == 1;
+        request.Entry = new IoUringEntry
+        {
+            Op = !isOne ? operation : operation == IoUringOp.ReadV ? IoUringOp.Read : IoUringOp.Write,
+            Offset = offset,
+            Address = (ulong)(isOne ? vectors.First.Address : vectors.Address),
+            Length = isOne ? (uint)vectors.First.Length : (uint)vectors.Count,
+            OpFlags = flags,
+        };
         Begin(request, file);
     }
 }

@@ -187,6 +187,7 @@ public sealed partial class IoRing
             Complete(request, completion.Result);
         }
         _completions += delivered;
+        if (delivered > 0) BatchDelivered?.Invoke();
         return delivered;
     }
 

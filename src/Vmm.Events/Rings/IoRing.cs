@@ -15,6 +15,7 @@ public sealed partial class IoRing : IDisposable
     private readonly Turn _turn;
     private readonly WakeUp _wakeUp;
     private readonly Stack<int> _freeFileSlots;
+    private RingEngine? _sharedFor;
     private bool _disposed;
 
     /// <summary>Makes a ring for a reactor.</summary>
@@ -36,13 +37,21 @@ public sealed partial class IoRing : IDisposable
         _reactor.Attach(_turn);
     }
 
-    /// <summary>The reactor's ring, made with the default options when it is first asked for.</summary>
+    /// <summary>The ring that a reactor's devices share, made with the default options when it is first asked for.</summary>
+    /// <param name="reactor">Whose ring.</param>
+    /// <param name="engine">What is to carry out its operations; there is one ring for each answer.</param>
     /// <inheritdoc cref="IoRing(IReactor, RingOptions)" path="/exception"/>
-    public static IoRing Of(IReactor reactor)
+    public static IoRing Of(IReactor reactor, RingEngine engine = RingEngine.Automatic)
     {
         ArgumentNullException.ThrowIfNull(reactor);
-        return (reactor as Reactor)?.Find<Turn>()?.Ring ?? new IoRing(reactor);
+        Turn? shared = (reactor as Reactor)?.Find<Turn>(turn => turn.Ring._sharedFor == engine);
+        return shared?.Ring ?? new IoRing(reactor, new RingOptions { Engine = engine }) { _sharedFor = engine };
     }
+
+    /// <summary>
+    /// Called after a batch of completions was delivered, for what is to be done once a batch and not once an operation.
+    /// </summary>
+    public event Action? BatchDelivered;
 
     /// <summary>What carries out the operations: <c>io_uring</c> or <c>threads</c>.</summary>
     public string EngineName => _engine.Name;

@@ -43,7 +43,7 @@ internal sealed class ThreadJob(IoUringEntry entry)
     /// <returns>What io_uring would give.</returns>
     internal int Call(IoVectors single, bool waits)
     {
-        int flags = waits ? 0 : Libc.RWF_NOWAIT;
+        int flags = (int)Entry.OpFlags | (waits ? 0 : Libc.RWF_NOWAIT);
         int socketFlags = (int)Entry.OpFlags | (waits ? 0 : Libc.MSG_DONTWAIT);
         nint address = (nint)Entry.Address;
         nint done = Entry.Op switch

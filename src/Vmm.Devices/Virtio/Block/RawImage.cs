@@ -1,5 +1,6 @@
 using Vmm.Devices.Native;
 using Vmm.Events;
+using Vmm.Events.Rings;
 
 namespace Vmm.Devices;
 
@@ -10,10 +11,12 @@ namespace Vmm.Devices;
 public sealed class RawImage : IBlockBackend
 {
     private readonly OwnedFd _file;
+    private readonly BlockEngineKind _engine;
     private int _disposed;
 
-    private RawImage(string path, OwnedFd file, bool readOnly, ulong capacity, FileIdentity identity)
+    private RawImage(string path, OwnedFd file, bool readOnly, BlockEngineKind engine, ulong capacity, FileIdentity identity)
     {
+        _engine = engine;
         Path = path;
         _file = file;
         IsReadOnly = readOnly;
@@ -39,8 +42,11 @@ public sealed class RawImage : IBlockBackend
     internal int Number => _file.Number;
 
     /// <summary>Opens and locks an image.</summary>
+    /// <param name="path">The image.</param>
+    /// <param name="readOnly">Whether it takes no writes.</param>
+    /// <param name="engine">What moves its bytes.</param>
     /// <exception cref="DiskImageException">It can't be used as a disk: missing, a directory, not permitted, empty, of odd size, or in use.</exception>
-    public static RawImage Open(string path, bool readOnly = false)
+    public static RawImage Open(string path, bool readOnly = false, BlockEngineKind engine = BlockEngineKind.Ring)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         // Without O_NONBLOCK, opening a pipe would wait for its other end; on files and disks it means nothing.
@@ -49,7 +55,7 @@ public sealed class RawImage : IBlockBackend
         OwnedFd file = new(fd);
         try
         {
-            return Check(path, file, readOnly);
+            return Check(path, file, readOnly, engine);
         }
         catch
         {
@@ -59,7 +65,12 @@ public sealed class RawImage : IBlockBackend
     }
 
     /// <inheritdoc/>
-    public IBlockEngine CreateEngine(IReactor reactor, Action onCompleted) => new SynchronousBlockEngine(this);
+    public IBlockEngine CreateEngine(IReactor reactor, Action onCompleted) => _engine switch
+    {
+        BlockEngineKind.Synchronous => new SynchronousBlockEngine(this),
+        BlockEngineKind.Threads => new RingBlockEngine(this, _file, IoRing.Of(reactor, RingEngine.Threads), onCompleted),
+        _ => new RingBlockEngine(this, _file, IoRing.Of(reactor), onCompleted),
+    };
 
     /// <summary>Makes what was written durable, then closes and unlocks.</summary>
     public void Dispose()
@@ -70,7 +81,7 @@ public sealed class RawImage : IBlockBackend
         _file.Dispose();
     }
 
-    private static RawImage Check(string path, OwnedFd file, bool readOnly)
+    private static RawImage Check(string path, OwnedFd file, bool readOnly, BlockEngineKind engine)
     {
         Errno error = MemoryCalls.Stat(file.Number, out FileStatus status);
         if (error != Errno.None) throw new DiskImageException($"disk image '{path}' cannot be examined: {KernelException.Describe(error)}");
@@ -83,12 +94,14 @@ public sealed class RawImage : IBlockBackend
         if (size % BlockProtocol.SectorSize != 0)
             throw new DiskImageException($"disk image '{path}' is {size} bytes: not a multiple of the {BlockProtocol.SectorSize}-byte sector");
 
+        // Left on, a ring would give up reads and writes of files that know no attempt without waiting.
+        _ = FileCalls.MakeBlocking(file.Number);
         error = FileCalls.TryLock(file.Number, exclusive: !readOnly);
         if (error is Errno.Again or Errno.AccessDenied)
             throw new DiskImageException($"disk image '{path}' is in use by another disk or another process: "
                 + "close that one, or attach both read-only");
         // A file system without locks (some network ones) can't tell us; the operator chose it.
-        return new RawImage(path, file, readOnly, size, new FileIdentity(status.Device, status.Inode));
+        return new RawImage(path, file, readOnly, engine, size, new FileIdentity(status.Device, status.Inode));
     }
 
     private static DiskImageException Refused(string path, bool readOnly, Errno error) => new(error switch
