@@ -34,7 +34,7 @@ internal sealed class MachineRun : IDisposable
     }
 
     /// <summary>Opens the images, or makes a scratch one if there are none.</summary>
-    internal void AttachDisks(IReadOnlyList<DiskArgument> disks)
+    internal void AttachDisks(IReadOnlyList<DiskArgument> disks, BlockEngineKind engine)
     {
         if (disks.Count == 0) disks = [CreateScratch()];
         int room = new DeviceHostOptions().DevicesMax;
@@ -42,7 +42,7 @@ internal sealed class MachineRun : IDisposable
         foreach (DiskArgument disk in disks)
         {
             string name = $"vd{(char)('a' + _disks.Count)}";
-            RawImage image = RawImage.Open(disk.Path, disk.IsReadOnly);
+            RawImage image = RawImage.Open(disk.Path, disk.IsReadOnly, engine);
             _disks.Add(new BlockDevice(name, image, new BlockDeviceOptions { Queues = _machine.Vcpus }));
         }
     }

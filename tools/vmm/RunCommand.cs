@@ -27,17 +27,23 @@ internal static class RunCommand
             Description = "How the closing statistics are printed.",
             DefaultValueFactory = _ => StatsFormat.Table,
         };
+        Option<BlockEngineKind> engine = new("--engine")
+        {
+            HelpName = "ring|threads|synchronous",
+            Description = "What moves the disks' bytes: the kernel's completion ring where there is one, a few threads, or the reactor itself.",
+            DefaultValueFactory = _ => BlockEngineKind.Ring,
+        };
 
         Command command = new("run", "Run a simulated guest on real devices: real eventfds, guest memory and disk images. Needs no privilege.")
         {
-            disks, vcpus, memory, exec, stats,
+            disks, engine, vcpus, memory, exec, stats,
         };
         command.SetAction(parsed =>
         {
             string? commands = parsed.GetValue(exec);
             if (commands is not null && ShellSyntax.Check(commands) is { } complaint) throw new UsageException($"--exec: {complaint}");
             using MachineRun run = new(new MachineArguments(parsed.GetValue(vcpus), (ulong)parsed.GetValue(memory) << 20, commands));
-            run.AttachDisks([.. (parsed.GetValue(disks) ?? []).Select(DiskArgument.Parse)]);
+            run.AttachDisks([.. (parsed.GetValue(disks) ?? []).Select(DiskArgument.Parse)], parsed.GetValue(engine));
             return run.Run(parsed.GetValue(stats));
         });
         return command;

@@ -16,7 +16,7 @@ internal static class ServeCommand
     {
         Option<string[]> disks = new("--blk")
         {
-            HelpName = "path=F,socket=S[,queues=N][,ro]",
+            HelpName = "path=F,socket=S[,queues=N][,engine=ring|threads][,ro]",
             Description = "A disk: a raw image, served at a socket. May be given several times.",
         };
         Option<int> reactors = Parsing.Number("--reactors", "N", "Threads that serve devices and queues, dealt out in turn", 1, VhostUserServerOptions.ReactorsMax, standard: 1);
@@ -69,11 +69,18 @@ internal static class ServeCommand
 
     private static ServedDevice Disk(string text, int index)
     {
-        DeviceArgument argument = DeviceArgument.Parse("--blk", text, ["path", "socket", "queues"], "ro");
+        DeviceArgument argument = DeviceArgument.Parse("--blk", text, ["path", "socket", "queues", "engine"], "ro");
         string path = argument.Required("path");
         bool readOnly = argument.Has("ro");
         BlockDeviceOptions options = new() { Queues = argument.Number("queues", 1, BlockDeviceOptions.QueuesMax, standard: 1), QueueSize = DiskQueueSize };
-        return new ServedDevice("blk", argument.Required("socket"), () => new BlockDevice($"blk{index}", RawImage.Open(path, readOnly), options));
+        BlockEngineKind engine = argument.Optional("engine", "ring") switch
+        {
+            "ring" => BlockEngineKind.Ring,
+            "threads" => BlockEngineKind.Threads,
+            "synchronous" => BlockEngineKind.Synchronous,
+            string other => throw argument.Refused($"unknown engine '{other}', there are ring, threads and synchronous"),
+        };
+        return new ServedDevice("blk", argument.Required("socket"), () => new BlockDevice($"blk{index}", RawImage.Open(path, readOnly, engine), options));
     }
 
     /// <summary>What one option asked for. Devices are opened after every option was understood.</summary>

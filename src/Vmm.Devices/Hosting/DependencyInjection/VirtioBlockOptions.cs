@@ -9,6 +9,9 @@ public sealed class VirtioBlockOptions
     /// <summary>Whether the guest may only read.</summary>
     public bool ReadOnly { get; set; }
 
+    /// <summary>What moves its bytes.</summary>
+    public BlockEngineKind Engine { get; set; }
+
     /// <summary>Request queues.</summary>
     public int Queues { get; set; } = 1;
 
