@@ -35,12 +35,15 @@ public sealed class LatencyHistogram
     public double Mean => Count is var count and > 0 ? (double)Volatile.Read(ref _sum) / count : 0;
 
     /// <summary>Records a value; below 0 counts as 0.</summary>
-    public void Record(long nanoseconds)
+    public void Record(long nanoseconds) => Record(nanoseconds, 1);
+
+    /// <summary>Records a value that occurred several times.</summary>
+    internal void Record(long nanoseconds, int times)
     {
         long value = Math.Clamp(nanoseconds, 0, NanosecondsMax);
         ref long count = ref _counts[BucketOf(value)];
-        Volatile.Write(ref count, count + 1);
-        Volatile.Write(ref _sum, _sum + value);
+        Volatile.Write(ref count, count + times);
+        Volatile.Write(ref _sum, _sum + value * times);
         if (value > _max) Volatile.Write(ref _max, value);
     }
 

@@ -7,13 +7,14 @@ namespace Vmm.Devices;
 /// short chain does. Chains popped since the last publish count from the first of them, chains published together end together.
 /// </summary>
 /// <param name="histogram">Where the latencies go, in nanoseconds.</param>
-/// <param name="capacity">Chains remembered until a publish; one more is counted at once.</param>
-internal sealed class BatchLatency(LatencyHistogram histogram, int capacity)
+/// <param name="batchesMax">Batches of popping whose chains may meet in one publish; one more is counted at once.</param>
+internal sealed class BatchLatency(LatencyHistogram histogram, int batchesMax)
 {
     private static readonly double NanosecondsPerTick = 1e9 / Stopwatch.Frequency;
 
-    private readonly long[] _poppedAt = new long[capacity];
-    private int _pushed;
+    /// <summary>Chains pushed since the last publish, those that were popped together as one.</summary>
+    private readonly (long PoppedAt, int Chains)[] _pushed = new (long, int)[batchesMax];
+    private int _count;
     private long _batchStart;
 
     /// <summary>When the batch began, in ticks of <see cref="Stopwatch"/>; it begins now if it had not.</summary>
@@ -22,17 +23,27 @@ internal sealed class BatchLatency(LatencyHistogram histogram, int capacity)
     /// <summary>A chain was given back.</summary>
     internal void Pushed(long poppedAt)
     {
-        if (_pushed == _poppedAt.Length) Published();
-        _poppedAt[_pushed++] = poppedAt;
+        if (_count > 0 && _pushed[_count - 1].PoppedAt == poppedAt)
+        {
+            _pushed[_count - 1].Chains++;
+            return;
+        }
+        if (_count == _pushed.Length) Record();
+        _pushed[_count++] = (poppedAt, 1);
     }
 
     /// <summary>The batch ends: what was given back is visible now.</summary>
     internal void Published()
     {
         _batchStart = 0;
-        if (_pushed == 0) return;
+        if (_count > 0) Record();
+    }
+
+    private void Record()
+    {
         long now = Stopwatch.GetTimestamp();
-        foreach (long poppedAt in _poppedAt.AsSpan(0, _pushed)) histogram.Record((long)((now - poppedAt) * NanosecondsPerTick));
-        _pushed = 0;
+        foreach ((long poppedAt, int chains) in _pushed.AsSpan(0, _count))
+            histogram.Record((long)((now - poppedAt) * NanosecondsPerTick), chains);
+        _count = 0;
     }
 }
