@@ -45,6 +45,10 @@ internal sealed class QemuGuest : IDisposable
         "-chardev", $"socket,id=disk,path={socket},reconnect=1", "-device", $"vhost-user-blk-pci,chardev=disk,num-queues={queues}",
     ];
 
+    /// <summary>An entropy device behind a socket. QEMU 7.2 can't reconnect this one: it starts to speak before it has connected.</summary>
+    internal static string[] Entropy(string socket) =>
+        ["-chardev", $"socket,id=rng,path={socket}", "-device", "vhost-user-rng-pci,chardev=rng"];
+
     internal bool HasEnded => _process.HasExited;
 
     /// <summary>What the guest said so far, line by line.</summary>

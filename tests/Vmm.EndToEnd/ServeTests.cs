@@ -50,6 +50,26 @@ public sealed class ServeTests
     }
 
     [Fact]
+    public void Several_devices_of_one_process_serve_one_guest()
+    {
+        QemuGuest.SkipIfMissing();
+        using ScratchDirectory scratch = new();
+        string image = scratch.CreateImage("disk.img", 8 * MiB);
+        string disk = scratch.PathOf("disk.sock"), entropy = scratch.PathOf("rng.sock");
+        using VmmProcess vmm = new("serve", "--blk", $"path={image},socket={disk}", "--rng", $"socket={entropy}");
+        vmm.WaitFor($"listening rng {entropy}");
+
+        using QemuGuest guest = new("rng,blk", processors: 1, [.. QemuGuest.Disk(disk, queues: 1), .. QemuGuest.Entropy(entropy)]);
+        string[] console = guest.WaitForPowerOff();
+        Assert.Contains("vmm-test rng passed", console);
+        Assert.Contains("vmm-test blk passed", console);
+        Assert.Contains("vmm-log clean", console);
+
+        Stop(vmm, disk);
+        Assert.False(File.Exists(entropy));
+    }
+
+    [Fact]
     public void A_killed_server_that_comes_back_is_a_pause_for_the_guest()
     {
         QemuGuest.SkipIfMissing();

@@ -19,18 +19,19 @@ internal static class ServeCommand
             HelpName = "path=F,socket=S[,queues=N][,engine=ring|threads][,ro]",
             Description = "A disk: a raw image, served at a socket. May be given several times.",
         };
+        Option<string[]> entropies = new("--rng") { HelpName = "socket=S", Description = "An entropy device. May be given several times." };
         Option<int> reactors = Parsing.Number("--reactors", "N", "Threads that serve devices and queues, dealt out in turn", 1, VhostUserServerOptions.ReactorsMax, standard: 1);
         Option<string?> cpus = new("--cpus") { HelpName = "A[,B…]", Description = "Processors the reactors are kept on, one for each." };
         Option<bool> requireSealed = new("--require-sealed") { Description = "Refuse guest memory that its owner could cut short, which would end this process." };
 
         Command command = new("serve", "Serve devices to guests of QEMU, cloud-hypervisor or crosvm, over vhost-user sockets, until SIGTERM.")
         {
-            disks, reactors, cpus, requireSealed,
+            disks, entropies, reactors, cpus, requireSealed,
         };
         command.SetAction((parsed, stop) =>
         {
-            List<ServedDevice> devices = [.. (parsed.GetValue(disks) ?? []).Select(Disk)];
-            if (devices.Count == 0) throw new UsageException("nothing to serve: give at least one --blk (see 'vmm serve --help')");
+            List<ServedDevice> devices = [.. (parsed.GetValue(disks) ?? []).Select(Disk), .. (parsed.GetValue(entropies) ?? []).Select(Entropy)];
+            if (devices.Count == 0) throw new UsageException("nothing to serve: give at least one device (see 'vmm serve --help')");
             if (Parsing.Cpus("--cpus", parsed.GetValue(cpus)).Length > parsed.GetValue(reactors))
                 throw new UsageException($"--cpus '{parsed.GetValue(cpus)}': give at most one processor for each of the {parsed.GetValue(reactors)} reactors");
             VhostUserServerOptions options = new()
@@ -81,6 +82,12 @@ internal static class ServeCommand
             string other => throw argument.Refused($"unknown engine '{other}', there are ring, threads and synchronous"),
         };
         return new ServedDevice("blk", argument.Required("socket"), () => new BlockDevice($"blk{index}", RawImage.Open(path, readOnly, engine), options));
+    }
+
+    private static ServedDevice Entropy(string text, int index)
+    {
+        DeviceArgument argument = DeviceArgument.Parse("--rng", text, ["socket"]);
+        return new ServedDevice("rng", argument.Required("socket"), () => new EntropyDevice($"rng{index}"));
     }
 
     /// <summary>What one option asked for. Devices are opened after every option was understood.</summary>

@@ -1,0 +1,51 @@
+using System.Text.Json;
+
+namespace Vmm.EndToEnd;
+
+/// <summary><c>vmm bench vhost-user-blk</c>: what it prints and writes. What it measures is not asserted: that is the machine's business.</summary>
+public sealed class BenchTests
+{
+    private const long MiB = 1 << 20;
+
+    [Fact]
+    public void Two_back_ends_are_loaded_verified_and_compared()
+    {
+        using ScratchDirectory scratch = new();
+        string json = scratch.PathOf("figures.json");
+        string a = scratch.PathOf("a.sock"), b = scratch.PathOf("b.sock");
+        using VmmProcess vmm = new("serve", "--reactors", "2",
+            "--blk", $"path={scratch.CreateImage("a.img", 16 * MiB)},socket={a},queues=2", "--blk", $"path={scratch.CreateImage("b.img", 16 * MiB)},socket={b},queues=2");
+        vmm.WaitFor($"listening blk {b}");
+        VmmResult result = VmmProcess.Run("bench", "vhost-user-blk", "--socket", a, "--vs", b, "--queues", "2", "--depth", "8", "--rw", "randrw",
+            "--seconds", "1", "--verify", "--json", json);
+        Assert.True(result.ExitCode == 0, result.Error + result.Output);
+        Assert.Contains("latency of b", result.Output);
+
+        using JsonDocument figures = JsonDocument.Parse(File.ReadAllText(json));
+        foreach (string side in new[] { "a", "b" })
+        {
+            JsonElement one = figures.RootElement.GetProperty(side);
+            Assert.True(one.GetProperty("operationsPerSecond").GetDouble() > 0);
+            Assert.True(one.GetProperty("p99Microseconds").GetDouble() >= one.GetProperty("p50Microseconds").GetDouble());
+            Assert.Equal(0, one.GetProperty("errors").GetInt64());
+            Assert.Equal(2, one.GetProperty("queueShares").GetArrayLength());
+        }
+        Assert.True(figures.RootElement.GetProperty("ratio").GetDouble() > 0);
+    }
+
+    [Fact]
+    public void A_load_the_disk_is_too_small_for_and_a_back_end_that_is_not_there_are_sentences()
+    {
+        using ScratchDirectory scratch = new();
+        string socket = scratch.PathOf("s");
+        VmmResult absent = VmmProcess.Run("bench", "vhost-user-blk", "--socket", socket);
+        Assert.Equal(1, absent.ExitCode);
+        Assert.Contains($"cannot connect to '{socket}'", absent.Error);
+
+        using VmmProcess vmm = new("serve", "--blk", $"path={scratch.CreateImage("tiny.img", 64 * 1024)},socket={socket}");
+        vmm.WaitFor("listening");
+        VmmResult small = VmmProcess.Run("bench", "vhost-user-blk", "--socket", socket);
+        Assert.Equal(1, small.ExitCode);
+        Assert.Contains("too small", small.Error);
+    }
+}
