@@ -37,6 +37,9 @@ internal sealed class DiskDriver : IDisposable
 
     internal VhostUserRing Ring { get; private set; }
 
+    /// <summary>Guest addresses a device writes to when it carries out a read: data, status, used ring.</summary>
+    internal ulong[] WrittenByARead => [_data, _status, Queue.DeviceRing];
+
     /// <summary>Reads 512 bytes.</summary>
     internal byte[] ReadSector(ulong sector)
     {

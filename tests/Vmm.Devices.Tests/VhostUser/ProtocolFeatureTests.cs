@@ -1,0 +1,160 @@
+using System.Buffers.Binary;
+using Vmm.Devices.VhostUser;
+using Vmm.Events;
+
+namespace Vmm.Devices.Tests.VhostUser;
+
+/// <summary>What is offered beside rings and memory works: status, reset, configuration, MTU, the dirty log.</summary>
+public sealed class ProtocolFeatureTests
+{
+    private const ulong LogAll = 1UL << 26;
+    private const int Page = 4096;
+
+    [Fact]
+    public void Only_what_is_implemented_is_offered()
+    {
+        using ServedDevice disk = new(new ScriptedDevice(VirtioDeviceType.Block));
+        using ServedDevice network = new(new ScriptedDevice(VirtioDeviceType.Network));
+        using VhostUserFrontend ofDisk = disk.Connect(), ofNetwork = network.Connect();
+        // MQ, LOG_SHMFD, REPLY_ACK, BACKEND_REQ, CONFIG, INFLIGHT_SHMFD, RESET_DEVICE, CONFIGURE_MEM_SLOTS, STATUS; never in-band notifications (14).
+        const ulong Everywhere = 0x1 | 0x2 | 0x8 | 0x20 | 0x200 | 0x1000 | 0x2000 | 0x8000 | 0x10000;
+        Assert.Equal(Everywhere, ofDisk.Ask(VhostUserRequest.GetProtocolFeatures));
+        Assert.Equal(Everywhere | 0x10, ofNetwork.Ask(VhostUserRequest.GetProtocolFeatures));
+    }
+
+    [Fact]
+    public void A_status_is_kept_until_the_device_is_reset()
+    {
+        ScriptedDevice device = new(VirtioDeviceType.Block);
+        using ServedDevice served = new(device);
+        using VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(served);
+        frontend.Do(VhostUserRequest.SetStatus, BitConverter.GetBytes(15UL), []);
+        Assert.Equal(15UL, frontend.Ask(VhostUserRequest.GetStatus));
+        using DiskDriver driver = new(frontend);
+        Assert.Equal(1, device.Activations);
+        frontend.Do(VhostUserRequest.SetStatus, BitConverter.GetBytes(0UL), []);
+        Assert.Equal(0UL, frontend.Ask(VhostUserRequest.GetStatus));
+        Assert.Equal(1, device.Resets);
+        Assert.Throws<VhostUserException>(() => frontend.Do(VhostUserRequest.SetStatus, BitConverter.GetBytes(256UL), []));
+    }
+
+    [Fact]
+    public void A_reset_stops_every_ring_and_the_device_starts_afresh()
+    {
+        ScriptedDevice device = new(VirtioDeviceType.Block);
+        using ServedDevice served = new(device);
+        using VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(served);
+        using DiskDriver driver = new(frontend);
+        frontend.Do(VhostUserRequest.ResetDevice, [], []);
+        Assert.Equal((1, 1, 0), (device.Activations, device.Resets, device.Running));
+        driver.Restart(0);
+        Assert.Equal((2, 1, 1), (device.Activations, device.Resets, device.Running));
+    }
+
+    [Fact]
+    public void A_guest_that_was_only_paused_keeps_its_device_and_a_new_one_does_not_get_it()
+    {
+        ScriptedDevice device = new(VirtioDeviceType.Block);
+        using ServedDevice served = new(device);
+        using VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(served);
+        using DiskDriver driver = new(frontend);
+        driver.SubmitWrite(0);
+        driver.WaitUsed();
+        driver.Restart(frontend.StopRing(0));
+        Assert.Equal((1, 0), (device.Activations, device.Resets));
+        // Linux after the firmware: a fresh ring, no other message.
+        frontend.StopRing(0);
+        driver.Restart(0);
+        Assert.Equal((2, 1), (device.Activations, device.Resets));
+    }
+
+    [Fact]
+    public void A_base_is_told_only_when_nothing_is_in_flight()
+    {
+        ScriptedDevice device = new(VirtioDeviceType.Block) { HoldsRequests = true };
+        using ServedDevice served = new(device);
+        using VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(served);
+        using DiskDriver driver = new(frontend);
+        driver.SubmitWrite(0);
+        driver.SubmitWrite(1);
+        Assert.True(SpinWait.SpinUntil(() => device.Held == 2, TimeSpan.FromSeconds(30)));
+        frontend.Send(VhostUserRequest.GetVringBase, VhostUserFrontend.StatePayload(0, 0), []);
+        Assert.False(frontend.Socket.WaitReadable(50));
+        served.Remote.Post(_ => device.Release(1));
+        Assert.False(frontend.Socket.WaitReadable(50));
+        Assert.False(driver.Queue.HasUsed && device.Held == 0);
+        served.Remote.Post(_ => device.Release(1));
+        Assert.Equal(2u, BinaryPrimitives.ReadUInt32LittleEndian(frontend.Receive(VhostUserRequest.GetVringBase)[4..]));
+        driver.WaitUsed();
+        driver.WaitUsed();
+    }
+
+    [Fact]
+    public void Configuration_is_written_where_the_driver_may_and_everywhere_in_a_migration()
+    {
+        ScriptedDevice device = new(VirtioDeviceType.Block);
+        using ServedDevice served = new(device);
+        using VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(served);
+        frontend.SetConfig(ScriptedDevice.WritableOffset, [7]);
+        Assert.Equal([7], frontend.GetConfig(ScriptedDevice.WritableOffset, 1));
+        Assert.Equal((ScriptedDevice.WritableOffset, 1), device.LastConfigWrite);
+        Assert.Throws<VhostUserException>(() => frontend.SetConfig(0, [7]));
+        Assert.Throws<VhostUserException>(() => frontend.SetConfig(ScriptedDevice.ConfigBytes - 1, [1, 2]));
+        byte[] migration = [0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 42];
+        frontend.Do(VhostUserRequest.SetConfig, migration, []);
+        Assert.Equal([42], frontend.GetConfig(0, 1));
+        // Beyond its end the space is zero; beyond what a message carries there is nothing.
+        Assert.Equal(new byte[8], frontend.GetConfig(200, 8));
+    }
+
+    [Fact]
+    public void An_mtu_reaches_the_configuration()
+    {
+        using ServedDevice served = new(new ScriptedDevice(VirtioDeviceType.Network));
+        using VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(served);
+        frontend.Do(VhostUserRequest.SetNetMtu, BitConverter.GetBytes(1400UL), []);
+        Assert.Equal(BitConverter.GetBytes((ushort)1400), frontend.GetConfig(10, 2));
+        foreach (ulong wrong in new ulong[] { 0, 67, 65536, ulong.MaxValue })
+            Assert.Throws<VhostUserException>(() => frontend.Do(VhostUserRequest.SetNetMtu, BitConverter.GetBytes(wrong), []));
+    }
+
+    [Fact]
+    public void Writes_are_logged_while_the_front_end_migrates_the_guest()
+    {
+        using TemporaryImage image = new(sectors: 8);
+        using ServedDevice served = new(image.OpenDevice());
+        using VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(served);
+        using DiskDriver disk = new(frontend);
+        using GuestRegion log = GuestRegion.Create(0, Page);
+        byte[] bits = [.. BitConverter.GetBytes((ulong)Page), .. BitConverter.GetBytes(0UL)];
+        Assert.Equal(0, disk.ReadSector(0)[0]);
+        frontend.Send(VhostUserRequest.SetLogBase, bits, [log.File.Number]);
+        frontend.Receive(VhostUserRequest.SetLogBase);
+        Assert.All(ReadAll(log), value => Assert.Equal(0, value));
+
+        // On, while the ring runs.
+        frontend.Do(VhostUserRequest.SetFeatures, BitConverter.GetBytes(frontend.Features | LogAll), []);
+        disk.ReadSector(0);
+        byte[] dirty = ReadAll(log);
+        foreach (ulong address in disk.WrittenByARead)
+            Assert.True((dirty[address / Page / 8] & (1 << (int)(address / Page % 8))) != 0, $"the page of 0x{address:x} is not logged");
+
+        // And off.
+        frontend.Do(VhostUserRequest.SetFeatures, BitConverter.GetBytes(frontend.Features), []);
+        using GuestRegion second = GuestRegion.Create(0, Page);
+        frontend.Send(VhostUserRequest.SetLogBase, bits, [second.File.Number]);
+        frontend.Receive(VhostUserRequest.SetLogBase);
+        disk.ReadSector(0);
+        Assert.All(ReadAll(second), value => Assert.Equal(0, value));
+        // Other features can't change under a ring that runs.
+        Assert.Throws<VhostUserException>(() => frontend.Do(VhostUserRequest.SetFeatures, BitConverter.GetBytes(frontend.Features & ~VirtioFeatures.EventIndex), []));
+    }
+
+    private static byte[] ReadAll(GuestRegion region)
+    {
+        using FileStream file = new($"/proc/self/fd/{region.File.Number}", FileMode.Open, FileAccess.Read);
+        byte[] bytes = new byte[region.Length];
+        file.ReadExactly(bytes);
+        return bytes;
+    }
+}

@@ -1,0 +1,62 @@
+namespace Vmm.Devices.Tests.VhostUser;
+
+/// <summary>A device that counts its lifecycle, and answers requests at once or when it is told to.</summary>
+internal sealed class ScriptedDevice : VirtioDevice
+{
+    internal const int ConfigBytes = 64;
+    internal const int WritableOffset = 32;
+
+    private readonly Queue<DescriptorChain> _held = new();
+    private int _heldCount;
+    private VirtQueue? _queue;
+
+    internal ScriptedDevice(VirtioDeviceType type) : base(type, "scripted", ConfigBytes)
+    {
+        Config.AllowWrites(WritableOffset, 1);
+        AddQueue("requests", 256, Serve);
+    }
+
+    internal bool HoldsRequests { get; init; }
+
+    internal int Activations { get; private set; }
+
+    internal int Resets { get; private set; }
+
+    internal int Running { get; private set; }
+
+    internal (int Offset, int Length) LastConfigWrite { get; private set; }
+
+    /// <summary>Requests taken and not given back. Any thread.</summary>
+    internal int Held => Volatile.Read(ref _heldCount);
+
+    /// <summary>Gives requests back, on the device's thread.</summary>
+    internal void Release(int count)
+    {
+        for (; count > 0; count--) _queue!.Push(_held.Dequeue(), 0);
+        Volatile.Write(ref _heldCount, _held.Count);
+        _queue!.Publish();
+    }
+
+    protected override void OnActivate(DeviceActivation activation) => Activations++;
+
+    protected override void OnQueueStarted(VirtQueue queue, Events.IReactor reactor)
+    {
+        Running++;
+        _queue = queue;
+    }
+
+    protected override void OnQueueStopping(VirtQueue queue) => Running--;
+
+    protected override void OnReset() => Resets++;
+
+    protected override void OnConfigWritten(int offset, int length) => LastConfigWrite = (offset, length);
+
+    private void Serve(VirtQueue queue)
+    {
+        while (queue.TryPop(out DescriptorChain? chain))
+        {
+            if (HoldsRequests) _held.Enqueue(chain); else queue.Push(chain, 0);
+        }
+        Volatile.Write(ref _heldCount, _held.Count);
+    }
+}
