@@ -1,3 +1,4 @@
+using Vmm.Devices.Native;
 using Vmm.Devices.Simulation;
 
 namespace Vmm.Devices.Tests;
@@ -15,6 +16,19 @@ public sealed class DeviceBatteryTests
         ["entropy"] = () => new DeviceBattery(
             () => new EntropyDevice("rng0"),
             new BatteryRequest(0, [], 100) { Complaint = (_, used) => used == 100 ? null : $"{used} of 100 bytes" }),
+        ["console"] = () => new DeviceBattery(
+            () => new ConsoleDevice("console0", new ConsolePort("console", isConsole: true)),
+            new BatteryRequest(1, "hello"u8.ToArray(), 0) { Complaint = (_, used) => used == 0 ? null : $"{used} bytes used" },
+            new BatteryRequest(0, [], 16)
+            {
+                IsStream = true,
+                Provoke = Type,
+                Complaint = (_, used) => used > 0 ? null : "nothing used",
+            }),
+        ["console of two ports"] = () => new DeviceBattery(
+            () => new ConsoleDevice("console0", new ConsolePort("console", isConsole: true), new ConsolePort("agent")),
+            new BatteryRequest(3, [0, 0, 0, 0, (byte)ConsoleEvent.DeviceReady, 0, 1, 0], 0),
+            new BatteryRequest(5, "hello"u8.ToArray(), 0)),
     };
 
     public static TheoryData<string, string, ulong> Cases
@@ -47,6 +61,15 @@ public sealed class DeviceBatteryTests
         DeviceBattery battery = new(() => new BrokenDevice(spins: false), new BatteryRequest(0, [1], 1));
         BatteryFailedException failure = Assert.Throws<BatteryFailedException>(() => battery.Run("answers", VirtioFeatures.PackedRing));
         Assert.Contains("'answers' on a packed ring: once: 100 bytes used of 1", failure.Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>Somebody types on the console.</summary>
+    private static void Type(VirtioDevice console)
+    {
+        (UnixSocket device, UnixSocket host) = UnixSocket.Pair();
+        StreamCalls.Write(host.Number, new byte[16], out _);
+        host.Dispose();
+        ((ConsoleDevice)console).Ports[0].Connect(device, null);
     }
 
     private static BatteryRequest Block(int queue, byte type, int data, int writable) =>

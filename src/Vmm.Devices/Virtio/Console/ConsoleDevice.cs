@@ -1,0 +1,118 @@
+using System.Buffers.Binary;
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <summary>
+/// A console (virtio 1.2 § 5.3): ports of bytes between guest and host. With one port it is a plain console; with more, or if asked for, the
+/// driver learns of them by control messages.
+/// </summary>
+public sealed partial class ConsoleDevice : VirtioDevice
+{
+    /// <summary>Most ports: each costs two queues and an input buffer.</summary>
+    public const int PortsMax = 32;
+
+    private const ushort DataQueueSize = 128;
+    private const ushort ControlQueueSize = 64;
+
+    private readonly ConsoleChannel[] _channels;
+    private readonly bool _offersMultiport;
+    private readonly Lock _sizeLock = new();
+    private ConsoleSize _size;
+    private Doorbell? _resized;
+    private bool _multiport;
+    private bool _hasSize;
+
+    /// <summary>Makes a console.</summary>
+    /// <param name="name">For messages and measurements: <c>console0</c>.</param>
+    /// <param name="ports">Its ports; the device closes their host sides. The first is what a driver without MULTIPORT uses.</param>
+    /// <exception cref="ArgumentException">There is no port, or too many, or two have one name.</exception>
+    public ConsoleDevice(string name, params ConsolePort[] ports) : base(VirtioDeviceType.Console, name, ConsoleProtocol.ConfigLength)
+    {
+        ArgumentNullException.ThrowIfNull(ports);
+        if (ports.Length is 0 or > PortsMax) throw new ArgumentException($"console '{name}' has {ports.Length} ports: give it 1 to {PortsMax}");
+        if (ports.GroupBy(port => port.Name).FirstOrDefault(group => group.Count() > 1) is { } twins)
+            throw new ArgumentException($"console '{name}' has two ports called '{twins.Key}': give each a name of its own");
+        // A console alone needs no control messages; anything else can't be named or told apart without them.
+        _offersMultiport = ports.Length > 1 || !ports[0].IsConsole;
+        _channels = [.. ports.Select((port, i) => new ConsoleChannel(this, port, i))];
+        for (int i = 0; i < ports.Length; i++)
+        {
+            ConsoleChannel channel = _channels[i];
+            AddQueue($"receive{i}", DataQueueSize, channel.ServeReceive);
+            AddQueue($"transmit{i}", DataQueueSize, channel.ServeTransmit);
+            if (i > 0 || !_offersMultiport) continue;
+            AddQueue("control-receive", ControlQueueSize, ServeControlReceive);
+            AddQueue("control-transmit", ControlQueueSize, ServeControlTransmit);
+        }
+        Span<byte> portsMax = stackalloc byte[sizeof(uint)];
+        BinaryPrimitives.WriteInt32LittleEndian(portsMax, ports.Length);
+        Config.Update(ConsoleProtocol.ConfigPortsMax, portsMax);
+    }
+
+    /// <summary>Its ports, by number.</summary>
+    public IReadOnlyList<ConsolePort> Ports => [.. _channels.Select(channel => channel.Port)];
+
+    /// <inheritdoc/>
+    public override ulong Features => ConsoleProtocol.FeatureSize | (_offersMultiport ? ConsoleProtocol.FeatureMultiport : 0);
+
+    /// <summary>Tells the guest the size of the first console's terminal. Any thread.</summary>
+    public void Resize(ushort columns, ushort rows)
+    {
+        Doorbell? resized;
+        lock (_sizeLock)
+        {
+            _size = new ConsoleSize { Columns = columns, Rows = rows };
+            Span<byte> config = stackalloc byte[4];
+            BinaryPrimitives.WriteUInt16LittleEndian(config, columns);
+            BinaryPrimitives.WriteUInt16LittleEndian(config[2..], rows);
+            Config.Update(ConsoleProtocol.ConfigSize, config);
+            resized = _resized;
+        }
+        resized?.TryRing();
+    }
+
+    /// <inheritdoc/>
+    protected override void OnActivate(DeviceActivation activation)
+    {
+        ArgumentNullException.ThrowIfNull(activation);
+        _multiport = (activation.Features & ConsoleProtocol.FeatureMultiport) != 0;
+        _hasSize = (activation.Features & ConsoleProtocol.FeatureSize) != 0;
+        lock (_sizeLock) _resized = activation.Remote.CreateDoorbell(_ => TellSize());
+        foreach (ConsoleChannel channel in _channels)
+        {
+            if (_multiport || channel.Index == 0) channel.Start(activation.Reactor, activation.Remote, guestOpen: !_multiport);
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void OnQueueStopping(VirtQueue queue)
+    {
+        ArgumentNullException.ThrowIfNull(queue);
+        foreach (ConsoleChannel channel in _channels)
+        {
+            if (ConsoleProtocol.TransmitQueueOf(channel.Index) == queue.Index) channel.StopTransmit(queue);
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void OnReset()
+    {
+        lock (_sizeLock) _resized = null;
+        foreach (ConsoleChannel channel in _channels) channel.Stop();
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            foreach (ConsoleChannel channel in _channels) channel.Port.Disconnect();
+        }
+        base.Dispose(disposing);
+    }
+
+    internal void Serve(int queue) => ServeQueue(queue);
+
+    internal void ReportOutputFault(Errno error, ConsolePort port) => ReportHostFault(error, "cannot write what the guest prints", $"port '{port.Name}'");
+}
