@@ -23,7 +23,7 @@ internal sealed unsafe class IoRingPoller : IPoller
     private const uint ReadBand = 0x080;
     /// <summary>The answer to a cancellation, which is nobody's event.</summary>
     private const ulong NoData = 0;
-    /// <summary>A wait that is not to block goes round again while all it got led to requests armed anew, which may complete at once.</summary>
+    /// <summary>A modified request ends first and is armed anew then, and may complete at once: that still belongs to the same wait.</summary>
     private const int RoundsMax = 4;
 
     private readonly SlotTable _slots;
@@ -39,6 +39,7 @@ internal sealed unsafe class IoRingPoller : IPoller
     private readonly int[] _askedEvent;
     private int _askedCount;
     private readonly int _probe;
+    private int _wait;
     private IoUringQueue? _queue;
     private bool _enabled;
     private bool _disposed;
@@ -121,18 +122,25 @@ internal sealed unsafe class IoRingPoller : IPoller
         if (!_enabled) Enable();
         ArmFired();
         if (timeoutMs == 0 && !HasWork()) return default;
-        for (int round = 1; ; round++)
+        _wait++;
+        const long NanosecondsPerMillisecond = 1_000_000;
+        Check(timeoutMs == 0
+            ? _queue!.SubmitAndReap()
+            : _queue!.SubmitAndWait(completionsMin: 1, timeoutMs < 0 ? IoUringQueue.Forever : timeoutMs * NanosecondsPerMillisecond));
+        int count = TakeCompletions(0);
+        for (int round = 0; round < RoundsMax && count < _eventsMax && _queue!.Unsubmitted > 0; round++)
         {
-            const long NanosecondsPerMillisecond = 1_000_000;
-            Errno errno = timeoutMs == 0
-                ? _queue!.SubmitAndReap()
-                : _queue!.SubmitAndWait(completionsMin: 1, timeoutMs < 0 ? IoUringQueue.Forever : timeoutMs * NanosecondsPerMillisecond);
-            // Again, Busy: completions must be taken first, which is what comes next.
-            if (errno is not (Errno.None or Errno.Again or Errno.Busy)) throw new KernelException("io_uring_enter", errno);
-            int count = TakeCompletions();
-            if (_askedCount > 0) count = AskAgain(count);
-            if (count > 0 || timeoutMs != 0 || _queue.Unsubmitted == 0 || round == RoundsMax) return new ReadOnlySpan<ReadyEvent>(_events, count);
+            Check(_queue.SubmitAndReap());
+            count = TakeCompletions(count);
         }
+        if (_askedCount > 0) count = AskAgain(count);
+        return new ReadOnlySpan<ReadyEvent>(_events, count);
+    }
+
+    private static void Check(Errno errno)
+    {
+        // Again, Busy: completions must be taken first, which is what comes next.
+        if (errno is not (Errno.None or Errno.Again or Errno.Busy)) throw new KernelException("io_uring_enter", errno);
     }
 
     /// <summary>Whether a call could bring anything; not known, and so true, where the kernel does not show it.</summary>
@@ -261,9 +269,10 @@ internal sealed unsafe class IoRingPoller : IPoller
     }
 
     /// <summary>Turns completions into events, until none is left or the batch is full.</summary>
-    private int TakeCompletions()
+    /// <param name="count">Events in the batch already.</param>
+    /// <returns>Events in the batch then.</returns>
+    private int TakeCompletions(int count)
     {
-        int count = 0;
         IoUringQueue queue = _queue!;
         while (count < _eventsMax && queue.TryTake(out IoUringCompletion done))
         {
@@ -272,18 +281,26 @@ internal sealed unsafe class IoRingPoller : IPoller
             if (done.UserData == NoData || slot.Generation != ThinPointer.GenerationOf(done.UserData)) continue;
             uint ready = slot.Poll == PollState.Armed && done.Result > 0 ? (uint)done.Result & (slot.Bits | Interest.AlwaysMask) : 0;
             bool goesOn = (done.Flags & IoUringCompletionFlags.More) != 0;
-            if (ready != 0)
+            if (ready == 0)
             {
+                if (!goesOn) Ended(ref slot, done);
+                continue;
+            }
+            if (slot.SeenInWait != _wait)
+            {
+                slot.SeenInWait = _wait;
+                slot.SeenAt = count;
                 // SAFETY: count is below the length of the batch.
                 _events[count] = new ReadyEvent { Events = ready, Data = done.UserData };
                 if (NeedsLastWord(slot.Bits)) AskLater(ref slot, count);
-                if (!goesOn) Fired(ref slot, done.UserData);
                 count++;
             }
-            else if (!goesOn)
+            else
             {
-                Ended(ref slot, done);
+                // A second edge before anybody was told of the first.
+                _events[slot.SeenAt].Events |= ready;
             }
+            if (!goesOn) Fired(ref slot, done.UserData);
         }
         return count;
     }

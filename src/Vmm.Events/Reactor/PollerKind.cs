@@ -1,6 +1,9 @@
 namespace Vmm.Events;
 
-/// <summary>What a reactor waits with. The semantics are the same.</summary>
+/// <summary>
+/// What a reactor waits with. The semantics are the same, but for one thing: an edge that somebody drained before the wait is not reported by
+/// epoll, and may be by a ring. Handlers of edges cope with one event too many in any case.
+/// </summary>
 public enum PollerKind
 {
     /// <summary>An epoll set (epoll(7)).</summary>

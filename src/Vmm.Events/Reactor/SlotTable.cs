@@ -12,6 +12,9 @@ internal struct Slot
     internal ushort Generation;
     /// <summary>Kept by <see cref="IoRingPoller"/>.</summary>
     internal PollState Poll;
+    /// <summary>Kept by <see cref="IoRingPoller"/>: the last wait that has an event of this slot, and where in its batch.</summary>
+    internal int SeenInWait;
+    internal int SeenAt;
     /// <summary>The reactor's turn in which it was last modified, which re-arms a one-shot interest.</summary>
     internal long ArmedInTurn;
     /// <summary>The reactor's turn in which it was last retired.</summary>

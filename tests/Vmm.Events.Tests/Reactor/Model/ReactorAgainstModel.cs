@@ -22,6 +22,9 @@ internal sealed class ReactorAgainstModel : IDisposable
     private int _throws;
     private int _reports;
     private int _ghosts;
+    /// <summary>Events that need not have come, of registrations that went before they could run.</summary>
+    private int _ghostsPossible;
+    private readonly HashSet<Watch> _possible = [];
 
     internal ReactorAgainstModel(ReactorOptions options) => _reactor = new Reactor(options with { OnHandlerFailure = Reported });
 
@@ -108,9 +111,11 @@ internal sealed class ReactorAgainstModel : IDisposable
     private void Turn()
     {
         _due.Clear();
+        _possible.Clear();
         foreach (Watch watch in _watches.OfType<Watch>())
         {
             if (watch.Wait()) _due.Add(watch);
+            else if (watch.MayHearDrainedEdge && _reactor.Poller == PollerKind.IoRing) _possible.Add(watch);
         }
         int before = _dispatches;
         int handled = _reactor.RunOnce(TimeSpan.Zero);
@@ -121,6 +126,7 @@ internal sealed class ReactorAgainstModel : IDisposable
             Assert.True(missed.IsGone, $"{missed.Subscription} was due and was not called");
             _ghosts++;
         }
+        _ghostsPossible += _possible.Count(watch => watch.IsGone);
     }
 
     private void OnEvent(int source, EventFd fd, IReactor reactor)
@@ -147,13 +153,13 @@ internal sealed class ReactorAgainstModel : IDisposable
     {
         Watch watch = _watches[source] ?? throw new InvalidOperationException($"{source} was called after its removal");
         Assert.Same(watch.Fd, fd);
-        Assert.True(_due.Remove(watch), $"{source} was called and not due");
+        Assert.True(_due.Remove(watch) || _possible.Remove(watch), $"{source} was called and not due");
         _dispatches++;
         Step plan = _plans[source];
         switch (plan.Plan)
         {
             case Plan.Drain:
-                Assert.True(fd.TryRead(out _));
+                Assert.Equal(watch.IsRaised, fd.TryRead(out _));
                 watch.Drain();
                 break;
             case Plan.RemoveSelf: Remove(source, reactor); break;
@@ -203,7 +209,7 @@ internal sealed class ReactorAgainstModel : IDisposable
         }
         ReactorStatistics statistics = _reactor.Statistics;
         Assert.Equal(_dispatches, statistics.Events);
-        Assert.Equal(_ghosts, statistics.Ghosts);
+        Assert.InRange(statistics.Ghosts, _ghosts, _ghosts + _ghostsPossible);
         Assert.Equal(_throws, statistics.HandlerFailures);
         Assert.Equal(_throws, _reports);
         Assert.Equal(0, statistics.Rebuilds);

@@ -48,3 +48,8 @@ public abstract class ReactorModelTests(ITestOutputHelper output) : ReactorSuite
 }
 
 public sealed class ReactorModelOnEpollTests(ITestOutputHelper output) : ReactorModelTests(output);
+
+public sealed class ReactorModelOnIoRingTests(ITestOutputHelper output) : ReactorModelTests(output)
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
+}

@@ -16,6 +16,11 @@ internal sealed class Watch(EventFd fd, Subscription<EventFd> subscription, Subs
 
     internal bool IsGone { get; set; }
 
+    internal bool IsRaised => _count > 0;
+
+    /// <summary>The last wait may report an edge that was drained since: a ring does not look at the descriptor again.</summary>
+    internal bool MayHearDrainedEdge { get; private set; }
+
     internal static Interest InterestOf(Flavour flavour) => flavour switch
     {
         Flavour.Level => Interest.Readable,
@@ -50,6 +55,7 @@ internal sealed class Watch(EventFd fd, Subscription<EventFd> subscription, Subs
             Flavour.OneShot => _armed,
             _ => false,
         };
+        MayHearDrainedEdge = _count == 0 && _edge && _flavour == Flavour.Edge;
         _edge = false;
         if (isDue) _armed = false;
         return isDue;
