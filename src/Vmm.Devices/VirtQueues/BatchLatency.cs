@@ -7,13 +7,15 @@ namespace Vmm.Devices;
 /// short chain does. Chains popped since the last publish count from the first of them, chains published together end together.
 /// </summary>
 /// <param name="histogram">Where the latencies go, in nanoseconds.</param>
-/// <param name="batchesMax">Batches of popping whose chains may meet in one publish; one more is counted at once.</param>
-internal sealed class BatchLatency(LatencyHistogram histogram, int batchesMax)
+internal sealed class BatchLatency(LatencyHistogram histogram)
 {
+    /// <summary>Batches of popping whose chains may meet in one publish; with one more, those before are counted at once.</summary>
+    private const int BatchesMax = 64;
+
     private static readonly double NanosecondsPerTick = 1e9 / Stopwatch.Frequency;
 
     /// <summary>Chains pushed since the last publish, those that were popped together as one.</summary>
-    private readonly (long PoppedAt, int Chains)[] _pushed = new (long, int)[batchesMax];
+    private readonly (long PoppedAt, int Chains)[] _pushed = new (long, int)[BatchesMax];
     private int _count;
     private long _batchStart;
 

@@ -38,7 +38,7 @@ public abstract class VirtQueue : IDisposable
         Statistics = configuration.Statistics ?? new QueueStatistics();
         _interrupt = interrupt;
         _onFault = configuration.OnFault;
-        _latency = configuration.MeasureLatency ? new BatchLatency(Statistics.Latency, Size) : null;
+        _latency = configuration.MeasureLatency ? new BatchLatency(Statistics.Latency) : null;
         _idsInFlight = new bool[Size];
         _hold = memory.Hold();
         // All it will ever need: as many as can be in flight, and one that is being filled.

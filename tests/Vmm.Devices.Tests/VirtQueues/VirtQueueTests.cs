@@ -274,6 +274,23 @@ public sealed class VirtQueueTests
         Assert.InRange(rig.Device.Statistics.Latency.Percentile(1), 1, rig.Device.Statistics.Latency.Max);
     }
 
+    [Fact]
+    public void Chains_of_more_batches_than_are_remembered_are_counted_all_the_same()
+    {
+        using RingRig rig = new(new RingShape(false, false, false), size: 256, configure: configuration => configuration with { MeasureLatency = true });
+        for (int i = 0; i < 200; i++) rig.Add([Readable], []);
+        rig.Driver.Publish();
+        DescriptorChain[] chains = new DescriptorChain[200];
+        for (int i = 0; i < chains.Length; i++)
+        {
+            chains[i] = rig.Pop();
+            rig.Device.Publish();
+        }
+        foreach (DescriptorChain chain in chains) rig.Device.Push(chain, 0);
+        rig.Device.Publish();
+        Assert.Equal(200, rig.Device.Statistics.Latency.Count);
+    }
+
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
     public void Latency_is_measured_only_on_request(RingShape shape)
     {
