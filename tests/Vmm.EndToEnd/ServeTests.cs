@@ -70,6 +70,24 @@ public sealed class ServeTests
     }
 
     [Fact]
+    public void An_idle_guest_wakes_nobody()
+    {
+        QemuGuest.SkipIfMissing();
+        using ScratchDirectory scratch = new();
+        string disk = scratch.PathOf("disk.sock"), entropy = scratch.PathOf("rng.sock");
+        // A disk, and entropy on a reactor of its own: that the guest's kernel asks for now and then, idle or not.
+        using VmmProcess vmm = new("serve", "--blk", $"path={scratch.CreateImage("disk.img", MiB)},socket={disk}", "--rng", $"socket={entropy}", "--reactors", "2");
+        vmm.WaitFor($"listening rng {entropy}");
+        using QemuGuest guest = new("idle", processors: 2, [.. QemuGuest.Disk(disk, queues: 1), .. QemuGuest.Entropy(entropy)]);
+        guest.WaitFor("vmm-idle");
+        long before = Sleeps(vmm.Id, "reactor0");
+        Thread.Sleep(TimeSpan.FromSeconds(10));
+        Assert.Equal(before, Sleeps(vmm.Id, "reactor0"));
+        Assert.Contains("vmm-test idle passed", guest.WaitForPowerOff());
+        Stop(vmm, disk);
+    }
+
+    [Fact]
     public void A_killed_server_that_comes_back_is_a_pause_for_the_guest()
     {
         QemuGuest.SkipIfMissing();
@@ -129,6 +147,14 @@ public sealed class ServeTests
         VmmResult result = VmmProcess.Run("serve", "--blk", disk);
         Assert.Equal(2, result.ExitCode);
         Assert.StartsWith("vmm: ", result.Error);
+    }
+
+    /// <summary>How often a thread went to sleep so far (proc(5), status).</summary>
+    private static long Sleeps(int processId, string thread)
+    {
+        string task = Directory.GetDirectories($"/proc/{processId}/task").Single(task => File.ReadAllText(Path.Combine(task, "comm")).Trim() == thread);
+        string line = File.ReadLines(Path.Combine(task, "status")).Single(line => line.StartsWith("voluntary_ctxt_switches:", StringComparison.Ordinal));
+        return long.Parse(line[(line.IndexOf(':') + 1)..]);
     }
 
     private static void Stop(VmmProcess vmm, string socket)

@@ -26,6 +26,7 @@ public sealed class VhostUserServer : IDisposable
         _reactors = [.. Enumerable.Range(0, _options.Reactors).Select(i => new ReactorThread(new ReactorOptions
         {
             Name = $"reactor{i}",
+            PollMax = _options.PollMax,
             Cpu = i < _options.Cpus.Count ? _options.Cpus[i] : null,
             OnHandlerFailure = failure => _options.Logger.LogError(failure.Exception, "handler of {Source} failed", failure.Source),
         }))];

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using Vmm.Events;
 
 namespace Vmm.Devices.VhostUser;
 
@@ -14,6 +15,9 @@ public sealed record VhostUserServerOptions
 
     /// <summary>The processors the reactors' threads are kept on, by reactor number; empty: the scheduler decides.</summary>
     public IReadOnlyList<int> Cpus { get; init; } = [];
+
+    /// <summary>Longest time each reactor looks for events before it blocks. See <see cref="ReactorOptions.PollMax"/>.</summary>
+    public TimeSpan PollMax { get; init; }
 
     /// <summary>Refuses guest memory that its owner could still cut short. See <see cref="VhostUserBackendOptions.RequireSealed"/>.</summary>
     public bool RequireSealed { get; init; }
