@@ -9,9 +9,6 @@ namespace Vmm.Tool;
 /// <summary><c>vmm serve</c>: devices for guests that run elsewhere, over vhost-user.</summary>
 internal static class ServeCommand
 {
-    /// <summary>Entries of a disk's queues: what QEMU asks for by default, and what the longest request is told to fit.</summary>
-    private const ushort DiskQueueSize = 128;
-
     internal static Command Create()
     {
         Option<string[]> disks = new("--blk")
@@ -20,6 +17,7 @@ internal static class ServeCommand
             Description = "A disk: a raw image, served at a socket. May be given several times.",
         };
         Option<string[]> entropies = new("--rng") { HelpName = "socket=S", Description = "An entropy device. May be given several times." };
+        Option<string[]> consoles = new("--console") { HelpName = "socket=S,pty|uds=PATH", Description = "A console, reached at a terminal or a Unix socket of this host." };
         Option<int> reactors = Parsing.Number("--reactors", "N", "Threads that serve devices and queues, dealt out in turn", 1, VhostUserServerOptions.ReactorsMax, standard: 1);
         Option<string?> cpus = new("--cpus") { HelpName = "A[,B…]", Description = "Processors the reactors are kept on, one for each." };
         Option<int> poll = Parsing.Number("--poll-max-us", "N", "Microseconds a reactor looks for work before it sleeps; shortens each wake-up, costs processor time", 0, 1_000_000, standard: 0);
@@ -27,11 +25,16 @@ internal static class ServeCommand
 
         Command command = new("serve", "Serve devices to guests of QEMU, cloud-hypervisor or crosvm, over vhost-user sockets, until SIGTERM.")
         {
-            disks, entropies, reactors, cpus, poll, requireSealed,
+            disks, entropies, consoles, reactors, cpus, poll, requireSealed,
         };
         command.SetAction((parsed, stop) =>
         {
-            List<ServedDevice> devices = [.. (parsed.GetValue(disks) ?? []).Select(Disk), .. (parsed.GetValue(entropies) ?? []).Select(Entropy)];
+            List<ServedDevice> devices =
+            [
+                .. (parsed.GetValue(disks) ?? []).Select(ServedDevice.Disk),
+                .. (parsed.GetValue(entropies) ?? []).Select(ServedDevice.Entropy),
+                .. (parsed.GetValue(consoles) ?? []).Select(ServedDevice.Console),
+            ];
             if (devices.Count == 0) throw new UsageException("nothing to serve: give at least one device (see 'vmm serve --help')");
             if (Parsing.Cpus("--cpus", parsed.GetValue(cpus)).Length > parsed.GetValue(reactors))
                 throw new UsageException($"--cpus '{parsed.GetValue(cpus)}': give at most one processor for each of the {parsed.GetValue(reactors)} reactors");
@@ -60,40 +63,27 @@ internal static class ServeCommand
         using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal);
 
         using VhostUserServer server = new(options);
-        foreach (ServedDevice device in devices) server.Add(device.Open(), device.Socket);
+        VhostUserBackend[] backends = [.. devices.Select(device => server.Add(device.Open(), device.Socket))];
         server.Start();
-        foreach (ServedDevice device in devices) Console.WriteLine($"listening {device.Kind} {device.Socket}");
-        ServiceNotification.Ready();
-        Task ended = await Task.WhenAny(stop.Task, server.Failed);
-        ServiceNotification.Stopping();
-        await ended;
-        return ExitCode.Success;
-    }
-
-    private static ServedDevice Disk(string text, int index)
-    {
-        DeviceArgument argument = DeviceArgument.Parse("--blk", text, ["path", "socket", "queues", "engine"], "ro");
-        string path = argument.Required("path");
-        bool readOnly = argument.Has("ro");
-        BlockDeviceOptions options = new() { Queues = argument.Number("queues", 1, BlockDeviceOptions.QueuesMax, standard: 1), QueueSize = DiskQueueSize };
-        BlockEngineKind engine = argument.Optional("engine", "ring") switch
+        List<IDisposable> attachments = [];
+        try
         {
-            "ring" => BlockEngineKind.Ring,
-            "threads" => BlockEngineKind.Threads,
-            "synchronous" => BlockEngineKind.Synchronous,
-            string other => throw argument.Refused($"unknown engine '{other}', there are ring, threads and synchronous"),
-        };
-        return new ServedDevice("blk", argument.Required("socket"), () => new BlockDevice($"blk{index}", RawImage.Open(path, readOnly, engine), options));
+            foreach ((ServedDevice device, VhostUserBackend backend) in devices.Zip(backends))
+            {
+                if (device.Attach is { } attach) attachments.Add(attach(backend));
+                Console.WriteLine($"listening {device.Kind} {device.Socket}");
+            }
+            ServiceNotification.Ready();
+            Task ended = await Task.WhenAny(stop.Task, server.Failed);
+            ServiceNotification.Stopping();
+            await ended;
+            return ExitCode.Success;
+        }
+        finally
+        {
+            attachments.ForEach(attachment => attachment.Dispose());
+        }
     }
-
-    private static ServedDevice Entropy(string text, int index)
-    {
-        DeviceArgument argument = DeviceArgument.Parse("--rng", text, ["socket"]);
-        return new ServedDevice("rng", argument.Required("socket"), () => new EntropyDevice($"rng{index}"));
-    }
-
-    /// <summary>What one option asked for. Devices are opened after every option was understood.</summary>
-    private sealed record ServedDevice(string Kind, string Socket, Func<VirtioDevice> Open);
 }
 
 /// <summary>Says what happened on standard error, one line each: standard output is for what was asked for.</summary>

@@ -67,8 +67,8 @@ public sealed class VhostUserBackend : IDisposable
 
     internal VhostUserBackendOptions Options { get; }
 
-    /// <summary>The device's own reactor. Any thread.</summary>
-    internal RemoteEndpoint Remote => _reactor.Remote;
+    /// <summary>How other threads reach the device's own reactor. Any thread.</summary>
+    public RemoteEndpoint Remote => _reactor.Remote;
 
     /// <summary>Who serves a queue.</summary>
     internal RemoteEndpoint QueueRemote(int index) =>
