@@ -90,7 +90,7 @@ public sealed class RawRequestTests
         using RingTable table = new(engine);
         using OwnedFd fd = RingTable.Open(table.NewFile(new byte[700]));
         RingFile file = table.Ring.Register(fd);
-        using OwnedFd readOnlyFd = new(File.OpenHandle(table.NewFile()).DangerousGetHandle().ToInt32());
+        using OwnedFd readOnlyFd = RingTable.Open(table.NewFile(), FileAccess.Read);
         RingFile readOnly = table.Ring.Register(readOnlyFd);
         LentBuffer buffer = Lent(table.Pool, 0xEE);
         RecordingRequest request = new();

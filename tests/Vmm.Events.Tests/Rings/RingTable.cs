@@ -38,9 +38,9 @@ internal sealed class RingTable : IDisposable
         return path;
     }
 
-    internal static OwnedFd Open(string path)
+    internal static OwnedFd Open(string path, FileAccess access = FileAccess.ReadWrite)
     {
-        using FileStream stream = new(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, 0);
+        using FileStream stream = new(path, FileMode.Open, access, FileShare.ReadWrite, 0);
         return new OwnedFd(Dup((int)stream.SafeFileHandle.DangerousGetHandle()));
     }
 
