@@ -10,6 +10,9 @@ internal interface IPoller : IDisposable
     /// <summary>What it waits with.</summary>
     PollerKind Kind { get; }
 
+    /// <summary>The time its waits take, in milliseconds from some start.</summary>
+    long NowMs => Environment.TickCount64;
+
     /// <summary>Starts to watch a descriptor.</summary>
     /// <returns>What the kernel said.</returns>
     Errno Add(int fd, uint bits, ulong data);

@@ -8,6 +8,12 @@ internal static class Pollers
 {
     internal static IPoller Create(ReactorOptions options, SlotTable slots)
     {
+        IPoller poller = CreateReal(options, slots);
+        return options.Simulation is null ? poller : new SimulationPoller(poller, options.Simulation, options.TimeProvider as ManualClock);
+    }
+
+    private static IPoller CreateReal(ReactorOptions options, SlotTable slots)
+    {
         if (options.Poller == PollerKind.Epoll) return new EpollPoller(options.EventsPerWaitMax);
         Errno errno = IoRingPoller.TryCreate(slots, options.EventsPerWaitMax, out IoRingPoller? ring, isLookedAt: options.PollMax > TimeSpan.Zero);
         if (ring is not null) return ring;

@@ -100,11 +100,11 @@ public sealed partial class Reactor
     private void TurnsUntil(TimeSpan timeout, long before)
     {
         long waitMs = (long)Math.Min(int.MaxValue, Math.Ceiling(timeout.TotalMilliseconds));
-        long deadline = Environment.TickCount64 + waitMs;
+        long deadline = _poller.NowMs + waitMs;
         do
         {
             Turn((int)waitMs);
-            waitMs = Math.Max(0, deadline - Environment.TickCount64);
+            waitMs = Math.Max(0, deadline - _poller.NowMs);
         }
         while (Handled == before && waitMs != 0 && !_stopRequested);
     }

@@ -84,6 +84,9 @@ public sealed partial class Reactor : IReactor, IDisposable
     /// <summary>How long it looks before it blocks; null if it blocks at once.</summary>
     internal AdaptivePolling? Polling => _polling;
 
+    /// <summary>What the simulation did; nothing without one.</summary>
+    internal SimulationCounts SimulationCounts => (_poller as SimulationPoller)?.Counts ?? default;
+
     internal ReactorOptions Options => _options;
 
     /// <summary>Whether the calling thread runs the reactor, or ran it last.</summary>

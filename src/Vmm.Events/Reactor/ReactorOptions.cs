@@ -41,6 +41,9 @@ public sealed record ReactorOptions
     /// </summary>
     public TimeSpan PollMax { get; init; } = TimeSpan.Zero;
 
+    /// <summary>What is done to the events on their way, for tests; null for nothing.</summary>
+    public EventSimulation? Simulation { get; init; }
+
     /// <summary>
     /// Told once, when the reactor is made, if it has to do with less than was asked for and why. By default a line on standard error.
     /// </summary>
@@ -86,6 +89,7 @@ public sealed record ReactorOptions
             ArgumentOutOfRangeException.ThrowIfGreaterThan(slow, TimeSpan.FromDays(1), nameof(SlowHandlerAfter));
         }
         ArgumentOutOfRangeException.ThrowIfLessThan(PollMax, TimeSpan.Zero);
+        Simulation?.Validate();
         if (!Enum.IsDefined(Poller)) throw new ArgumentOutOfRangeException(nameof(Poller), Poller, "there is no such poller");
         ArgumentOutOfRangeException.ThrowIfLessThan(RemoteCallsPerTurnMax, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(EventsPerWaitMax, 1);
