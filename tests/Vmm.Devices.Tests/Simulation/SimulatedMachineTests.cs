@@ -15,7 +15,7 @@ public sealed class SimulatedMachineTests : IDisposable
     [Theory]
     [InlineData(1, 1)]
     [InlineData(1, 4)]
-    [InlineData(64, 4)]
+    [InlineData(16, 4)]
     public void The_guest_computes_the_checksum_the_host_computes(int mebibytes, int vcpus)
     {
         WriteRandomImage(mebibytes * MiB);
@@ -135,6 +135,53 @@ public sealed class SimulatedMachineTests : IDisposable
         Assert.Equal("error: vda: cannot flush: I/O error", lines[2]);
         Assert.Equal("error: vda: cannot read 512 bytes at sector 0: I/O error", lines[3]);
         Assert.StartsWith("vda: disk", lines[4]);
+    }
+
+    [Fact]
+    public void Random_bytes_come_from_the_device_as_many_as_asked_for()
+    {
+        Assert.True(Run("rng 0; rng 5; rng 10000; lsdev", out string output, [new EntropyDevice("rng0", new Counting())]).Succeeded, output);
+        string[] lines = output.Split('\n');
+        byte[] expected = [.. Enumerable.Range(0, 10_005).Select(i => (byte)i)];
+        Assert.Equal("", lines[0]);
+        Assert.Equal(Convert.ToHexStringLower(expected, 0, 5), lines[1]);
+        Assert.Equal(Convert.ToHexStringLower(expected, 5, 10_000), lines[2]);
+        Assert.StartsWith("rng0: random bytes", lines[3]);
+        Assert.Equal(1u, Run("rng 1", out output, []).Status);
+        Assert.Equal("error: no device gives random bytes\n", output);
+    }
+
+    [Fact]
+    public void Packed_rings_carry_the_same()
+    {
+        _image.Bytes = new byte[4 * MiB];
+        BlockDevice disk = new("vda", RawImage.Open(_image.Path), new BlockDeviceOptions { Queues = 2 });
+        using DeviceHost host = new(new DeviceHostOptions
+        {
+            MemoryBytes = 64 * MiB,
+            CommonFeatures = VirtioFeatures.PackedRing | VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors,
+        }, disk, new EntropyDevice("rng0"));
+        using MemoryStream console = new();
+        host.AddSerial("ttyS0", new SerialPortOptions { Script = "fill vda 9; verify vda 9; rng 16\n"u8.ToArray(), Output = SerialOutput.To(console) });
+        using SimulatedMachine machine = new(host, new SimulatedMachineOptions { Vcpus = 4 });
+        Assert.True(machine.Run(TestContext.Current.CancellationToken).Succeeded, Encoding.UTF8.GetString(console.ToArray()));
+        byte[] expected = new byte[4 * MiB];
+        DiskPattern.Fill(9, 0, expected);
+        Assert.Equal(expected, _image.Bytes);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(VirtioFeatures.EventIndex)]
+    [InlineData(VirtioFeatures.IndirectDescriptors)]
+    public void Whatever_the_rings_offer_is_enough(ulong features)
+    {
+        _image.Bytes = new byte[2 * MiB];
+        BlockDevice disk = new("vda", RawImage.Open(_image.Path), new BlockDeviceOptions { Queues = 1 });
+        using DeviceHost host = new(new DeviceHostOptions { MemoryBytes = 64 * MiB, CommonFeatures = features, Reactors = 2 }, disk);
+        host.AddSerial("ttyS0", new SerialPortOptions { Script = "fill vda 9; verify vda 9\n"u8.ToArray() });
+        using SimulatedMachine machine = new(host, new SimulatedMachineOptions { Vcpus = 3 });
+        Assert.True(machine.Run(TestContext.Current.CancellationToken).Succeeded);
     }
 
     [Fact]
@@ -281,6 +328,17 @@ public sealed class SimulatedMachineTests : IDisposable
         MachineResult result = machine.Run(watchdog.Token);
         output = Encoding.UTF8.GetString(console.ToArray());
         return result;
+    }
+
+    private sealed class Counting : IEntropySource
+    {
+        private byte _next;
+
+        public Errno Fill(Span<byte> span)
+        {
+            foreach (ref byte value in span) value = _next++;
+            return Errno.None;
+        }
     }
 
     /// <summary>A person at the console of a machine: a socket in the place of a terminal.</summary>

@@ -29,6 +29,7 @@ internal abstract class GuestDriver(GuestTransport transport, string name)
     internal static GuestDriver? For(GuestTransport transport, IReadOnlyList<GuestDriver> others) => transport.Type switch
     {
         VirtioDeviceType.Block => new GuestDisk(transport, $"vd{(char)('a' + others.Count(other => other is GuestDisk))}"),
+        VirtioDeviceType.Entropy => new GuestEntropy(transport, $"rng{others.Count(other => other is GuestEntropy)}"),
         _ => null,
     };
 

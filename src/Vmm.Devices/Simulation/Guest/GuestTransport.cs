@@ -11,7 +11,8 @@ internal sealed class GuestTransport(GuestCpu boot, DeviceNode node)
     private const int FeatureWords = 2;
 
     /// <summary>Features of rings and transport this guest can do.</summary>
-    private const ulong RingFeatures = VirtioFeatures.Version1 | VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors;
+    private const ulong RingFeatures =
+        VirtioFeatures.Version1 | VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors | VirtioFeatures.PackedRing;
 
     private DeviceStatus _status;
 

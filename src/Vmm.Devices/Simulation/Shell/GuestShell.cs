@@ -30,7 +30,10 @@ internal sealed class GuestShell(GuestKernel kernel, KernelCpu cpu)
                 if (command.Verb == ShellVerb.PowerOff) return allWell;
                 bool well = await Execute(command);
                 allWell = well && (allWell || _console.IsInteractive);
-                if (_console.AbortRequested) break;
+                if (!_console.AbortRequested) continue;
+                // The command was done already: what is interrupted is the rest of the line.
+                if (well) await Say("error: interrupted");
+                break;
             }
         }
         return allWell;
@@ -43,6 +46,7 @@ internal sealed class GuestShell(GuestKernel kernel, KernelCpu cpu)
             ShellVerb.Help => await Help(),
             ShellVerb.ListDevices => await ListDevices(),
             ShellVerb.Statistics => await Statistics(),
+            ShellVerb.Random => await Random(command.Length),
             _ => await OnDisk(command),
         };
         if (failure is null) return true;
@@ -67,6 +71,23 @@ internal sealed class GuestShell(GuestKernel kernel, KernelCpu cpu)
     private async ValueTask<string?> Statistics()
     {
         foreach (GuestDriver driver in kernel.Drivers) await Say($"{driver.Name}: {driver.Statistics}");
+        return null;
+    }
+
+    private async ValueTask<string?> Random(ulong length)
+    {
+        if (kernel.Drivers.OfType<GuestEntropy>().FirstOrDefault() is not { } source) return "no device gives random bytes";
+        byte[] chunk = new byte[GuestEntropy.RequestBytesMax];
+        while (length > 0)
+        {
+            int got = await source.Read(cpu, chunk.AsMemory(0, (int)Math.Min(length, (ulong)chunk.Length)));
+            if (got == 0) return $"{source.Name} gives no bytes";
+            await _console.Print(cpu, Convert.ToHexStringLower(chunk, 0, got));
+            length -= (ulong)got;
+            await cpu.Yield();
+            if (_console.AbortRequested) return "interrupted";
+        }
+        await Say("");
         return null;
     }
 

@@ -20,6 +20,7 @@ public static class ShellSyntax
         ("verify", ShellVerb.Verify, ["DISK", "SEED"], "check what fill wrote, in another order"),
         ("flush", ShellVerb.Flush, ["DISK"], "make what was written durable"),
         ("trim", ShellVerb.Trim, ["DISK", "OFFSET", "LENGTH"], "give sectors back to the host"),
+        ("rng", ShellVerb.Random, ["LENGTH"], "print random bytes of the device in hexadecimal"),
         ("stats", ShellVerb.Statistics, [], "what the drivers did so far"),
         ("poweroff", ShellVerb.PowerOff, [], "end the machine"),
     ];

@@ -12,6 +12,7 @@ internal enum ShellVerb
     Verify,
     Flush,
     Trim,
+    Random,
     Statistics,
     PowerOff,
 }

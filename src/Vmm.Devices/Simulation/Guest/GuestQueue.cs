@@ -1,0 +1,65 @@
+namespace Vmm.Devices.Simulation;
+
+/// <summary>A queue that CPU 0 alone uses, one request after the other. For devices that are not asked for much at a time.</summary>
+internal sealed class GuestQueue
+{
+    private const ushort SizeMax = 16;
+
+    /// <summary>Guest memory for the ring, page by page, with indirect tables.</summary>
+    private const uint RingBytes = 3 * 4096 + SizeMax * 4 * 16;
+
+    private readonly GuestDriver _driver;
+    private readonly int _index;
+    private readonly DriverQueue _ring;
+
+    private GuestQueue(GuestDriver driver, int index, DriverQueue ring, ulong data)
+    {
+        _driver = driver;
+        _index = index;
+        _ring = ring;
+        Data = data;
+    }
+
+    /// <summary>Guest address of the memory that was asked for.</summary>
+    internal ulong Data { get; }
+
+    /// <summary>Times the device was kicked.</summary>
+    internal long Kicks { get; private set; }
+
+    /// <summary>Lays the queue out and starts it. Its features are negotiated.</summary>
+    /// <param name="kernel">The kernel on CPU 0.</param>
+    /// <param name="driver">Whose queue it is.</param>
+    /// <param name="index">Its number.</param>
+    /// <param name="dataBytes">Guest memory to have beside the ring, for buffers.</param>
+    /// <returns>Null if the device has no such queue, or the guest not enough memory.</returns>
+    internal static async ValueTask<GuestQueue?> Start(KernelCpu kernel, GuestDriver driver, int index, uint dataBytes)
+    {
+        ushort size = Math.Min(await driver.Transport.QueueSizeMax(index), SizeMax);
+        if (size == 0 || kernel.Kernel.Pages.TakeForQueue(RingBytes + dataBytes) is not { } allocator) return null;
+        DriverQueue ring = DriverQueue.Create(kernel.Cpu.Memory, allocator, size, driver.Transport.Features);
+        GuestQueue queue = new(driver, index, ring, allocator.Allocate(dataBytes));
+        await driver.Transport.StartQueue(index, ring);
+        return queue;
+    }
+
+    /// <summary>Has the device do a request, and waits for it.</summary>
+    /// <returns>Bytes the device wrote; null if it can't go on.</returns>
+    internal async ValueTask<uint?> Execute(KernelCpu kernel, GuestBuffer? readable, GuestBuffer? writable)
+    {
+        GuestBuffer[] toRead = readable is { } read ? [read] : [];
+        GuestBuffer[] toWrite = writable is { } write ? [write] : [];
+        if (!_ring.TryAdd(toRead, toWrite, out _)) throw new InvalidOperationException("the ring is empty and yet full");
+        if (_ring.Publish())
+        {
+            Kicks++;
+            await _driver.Transport.Kick(kernel.Cpu, _index);
+        }
+        UsedChain used;
+        while (!_ring.TryCollect(out used))
+        {
+            if (_driver.IsBroken) return null;
+            if (!_ring.EnableInterrupts()) await kernel.WaitForInterrupt();
+        }
+        return used.Written;
+    }
+}
