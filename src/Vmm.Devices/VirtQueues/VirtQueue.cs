@@ -119,7 +119,11 @@ public abstract class VirtQueue : IDisposable
         if (TurnBudget <= 0 || IsBroken || _disposed) return false;
         if (Memory.Map != _hold.Map && !TryRefreshMemory()) return false;
         chain = TakeAvailable();
-        if (chain is null) return false;
+        if (chain is null)
+        {
+            HasRunDry = true;
+            return false;
+        }
         TurnBudget--;
         return true;
     }
@@ -202,6 +206,9 @@ public abstract class VirtQueue : IDisposable
 
     /// <summary>Counts a kick for the statistics.</summary>
     internal void CountKick() => Statistics.CountKick();
+
+    /// <summary>Whether a pop found nothing available: the device would have taken more. Set back by whoever asks.</summary>
+    internal bool HasRunDry { get; set; }
 
     /// <summary>Gives the queue a number of chains for this turn; <see cref="TryPop"/> then stops.</summary>
     internal void BeginTurn(int chainsMax) => TurnBudget = chainsMax;

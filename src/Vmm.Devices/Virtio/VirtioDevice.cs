@@ -246,10 +246,12 @@ public abstract partial class VirtioDevice : IDisposable
             {
                 queue.DisableKicks();
                 int left = queue.TurnBudget;
+                queue.HasRunDry = false;
                 onKick(queue);
                 queue.Publish();
-                // A handler that took nothing waits for its host side; asking it again at once would spin.
-                more = queue.EnableKicks() && queue.TurnBudget != left;
+                // A handler that took nothing although there was something waits for its host side; asking it again at once would spin. One
+                // that found nothing has not seen what came meanwhile, and for that no kick will come.
+                more = queue.EnableKicks() && (queue.TurnBudget != left || queue.HasRunDry);
             }
             while (more && queue.TurnBudget > 0);
             queue.EndTurn();
