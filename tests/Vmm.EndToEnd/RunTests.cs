@@ -112,6 +112,25 @@ public sealed class RunTests
     }
 
     [Fact]
+    public void Random_bytes_of_the_guest_look_random()
+    {
+        const int Length = 1 << 16;
+        VmmResult result = VmmProcess.Run("run", "--exec", $"rng {Length}; poweroff");
+        Assert.Equal(0, result.ExitCode);
+        byte[] bytes = Convert.FromHexString(result.Lines.Single(line => line.Length == Length * 2));
+        // Ones among the bits: 5 standard deviations around half of them. Bytes: chi-square of 255 degrees of freedom, beyond one in 10^9.
+        int ones = bytes.Sum(value => int.PopCount(value));
+        Assert.InRange(ones, Length * 4 - 5 * 362, Length * 4 + 5 * 362);
+        double expected = Length / 256.0;
+        double spread = bytes.CountBy(value => value).Sum(count => (count.Value - expected) * (count.Value - expected) / expected);
+        Assert.InRange(spread, 140, 410);
+    }
+
+    [Fact]
+    public void A_machine_can_do_without_entropy() =>
+        Assert.NotEqual(0, VmmProcess.Run("run", "--rng", "false", "--exec", "rng 1; poweroff").ExitCode);
+
+    [Fact]
     public void Without_a_disk_a_scratch_image_is_made_and_said()
     {
         VmmResult result = VmmProcess.Run("run", "--exec", "lsdev; poweroff");

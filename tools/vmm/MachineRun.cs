@@ -10,12 +10,15 @@ namespace Vmm.Tool;
 /// <param name="Vcpus">Virtual CPUs.</param>
 /// <param name="MemoryBytes">Guest memory.</param>
 /// <param name="Commands">What the guest is to do; null gives its console to whoever called.</param>
-internal sealed record MachineArguments(int Vcpus, ulong MemoryBytes, string? Commands);
+/// <param name="HasEntropy">Whether there is an entropy device.</param>
+internal sealed record MachineArguments(int Vcpus, ulong MemoryBytes, string? Commands, bool HasEntropy);
 
 /// <summary>One run of a simulated machine: its disks, its console, its end.</summary>
 internal sealed class MachineRun : IDisposable
 {
     private const long ScratchBytes = 64 << 20;
+    /// <summary>Devices that are no disks.</summary>
+    private const int Others = 1;
     private const int StandardInput = 0;
     private const int StandardOutput = 1;
 
@@ -37,7 +40,7 @@ internal sealed class MachineRun : IDisposable
     internal void AttachDisks(IReadOnlyList<DiskArgument> disks, BlockEngineKind engine)
     {
         if (disks.Count == 0) disks = [CreateScratch()];
-        int room = new DeviceHostOptions().DevicesMax;
+        int room = new DeviceHostOptions().DevicesMax - Others;
         if (disks.Count > room) throw new UsageException($"--disk was given {disks.Count} times: a machine has room for {room}");
         foreach (DiskArgument disk in disks)
         {
@@ -66,6 +69,7 @@ internal sealed class MachineRun : IDisposable
         using PosixSignalRegistration quit = PosixSignalRegistration.Create(PosixSignal.SIGQUIT, OnSignal);
 
         using DeviceHost host = new(new DeviceHostOptions { MemoryBytes = _machine.MemoryBytes }, [.. _disks]);
+        if (_machine.HasEntropy) host.Add(new EntropyDevice("rng0"));
         host.AddSerial("ttyS0", GuestConsole());
         SimulatedMachineOptions options = new()
         {

@@ -21,6 +21,12 @@ internal static class RunCommand
             HelpName = "COMMANDS",
             Description = "Guest commands, separated by ';'. Without them the guest's console is yours; try 'help'.",
         };
+        Option<bool> entropy = new("--rng")
+        {
+            HelpName = "true|false",
+            Description = "An entropy device.",
+            DefaultValueFactory = _ => true,
+        };
         Option<StatsFormat> stats = new("--stats")
         {
             HelpName = "table|json",
@@ -36,13 +42,14 @@ internal static class RunCommand
 
         Command command = new("run", "Run a simulated guest on real devices: real eventfds, guest memory and disk images. Needs no privilege.")
         {
-            disks, engine, vcpus, memory, exec, stats,
+            disks, engine, vcpus, memory, entropy, exec, stats,
         };
         command.SetAction(parsed =>
         {
             string? commands = parsed.GetValue(exec);
             if (commands is not null && ShellSyntax.Check(commands) is { } complaint) throw new UsageException($"--exec: {complaint}");
-            using MachineRun run = new(new MachineArguments(parsed.GetValue(vcpus), (ulong)parsed.GetValue(memory) << 20, commands));
+            using MachineRun run = new(new MachineArguments(
+                parsed.GetValue(vcpus), (ulong)parsed.GetValue(memory) << 20, commands, parsed.GetValue(entropy)));
             run.AttachDisks([.. (parsed.GetValue(disks) ?? []).Select(DiskArgument.Parse)], parsed.GetValue(engine));
             return run.Run(parsed.GetValue(stats));
         });
