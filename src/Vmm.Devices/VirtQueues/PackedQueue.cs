@@ -74,7 +74,7 @@ internal sealed class PackedQueue : VirtQueue
 
     private protected override void WriteUsed(DescriptorChain chain, uint written)
     {
-        // The length counts only with the WRITE flag (§ 2.8.6).
+        // The length counts only with the WRITE flag (§ 2.8.3).
         ushort flags = (ushort)(_nextUsed.UsedFlags | (written > 0 ? RingLayout.FlagWrite : 0));
         ulong entry = (ulong)_nextUsed.Index * RingLayout.DescriptorLength;
         if (_batchDescriptors == 0)

@@ -14,7 +14,7 @@ internal static class QueueFaults
     internal static readonly GuestFault Next = new(GuestFaultKind.DescriptorIndex, "the next descriptor is beyond its table (§ 2.7.5)");
     internal static readonly GuestFault InFlight = new(GuestFaultKind.DescriptorIndex, "a chain was made available again while it is in flight (§ 2.7.13)");
     internal static readonly GuestFault Length = new(GuestFaultKind.ChainLength, "a chain is longer than the queue size, or loops (§ 2.7.5.3.1)");
-    internal static readonly GuestFault Bytes = new(GuestFaultKind.ChainLength, "a chain holds more than 2^32 bytes (§ 2.7.5)");
+    internal static readonly GuestFault Bytes = new(GuestFaultKind.ChainLength, "a chain holds more than 2^32 bytes (§ 2.7.5.2)");
     internal static readonly GuestFault Address = new(GuestFaultKind.BufferAddress, "a buffer is not in guest memory (§ 2.7.5)");
     internal static readonly GuestFault Order = new(GuestFaultKind.BufferOrder, "a device-readable buffer follows a device-writable one (§ 2.7.4.2)");
     internal static readonly GuestFault NotNegotiated = new(GuestFaultKind.IndirectTable, "an indirect descriptor without VIRTIO_F_INDIRECT_DESC (§ 2.7.5.3.1)");

@@ -60,7 +60,7 @@ public sealed class HostileChainTests
     }
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
-    [Trait("Source", "virtio 1.2 § 2.7.5.3.1: a chain holds at most 2^32 bytes; one page named over and over claims gigabytes")]
+    [Trait("Source", "virtio 1.2 § 2.7.5.2: a chain holds at most 2^32 bytes; one page named over and over claims gigabytes")]
     public void A_chain_of_more_than_4_GiB_is_refused_however_little_memory_it_names(RingShape shape)
     {
         using GuestMemory memory = GuestMemory.Create(2UL << 30);

@@ -1,0 +1,69 @@
+using System.Reflection;
+using System.Text;
+using Vmm.Tests.House;
+
+namespace Vmm.Devices.Tests.Hostile;
+
+/// <summary>
+/// The page <c>docs/hostile-guest.md</c>: every test below this namespace that says where its attack comes from, as a row. It is made from the
+/// tests; VMM_ACCEPT_HOSTILE=1 writes it anew.
+/// </summary>
+public sealed class HostilePage
+{
+    private const string Accept = "VMM_ACCEPT_HOSTILE";
+
+    [Fact]
+    public void The_page_of_hostile_entries_is_what_the_tests_say()
+    {
+        string path = RepositoryTree.PathOf("docs", "hostile-guest.md");
+        string page = Write();
+        if (Environment.GetEnvironmentVariable(Accept) == "1") File.WriteAllText(path, page);
+        string accepted = File.Exists(path) ? File.ReadAllText(path) : "";
+        Assert.True(page == accepted, $"docs/hostile-guest.md does not list the tests as they are: run this test with {Accept}=1");
+    }
+
+    private static string Write()
+    {
+        StringBuilder page = new();
+        page.Append("""
+            # The hostile guest
+
+            Each row is a test that passes: what a guest tries, on which rings, and where that comes from. The expected outcome is in the test's
+            name; where it says *refused*, the fault is counted, told once, and the queue gives nothing more until it is set up again.
+            This page is made from the tests in `tests/Vmm.Devices.Tests/Hostile` and held by one of them.
+
+            """);
+        foreach (Type suite in Suites())
+        {
+            page.Append($"\n## {Sentence(suite.Name)}\n\n| entry | rings | source |\n|---|---|---|\n");
+            foreach (MethodInfo test in Entries(suite)) page.Append($"| {Sentence(test.Name)} | {Rings(test)} | {Source(test)} |\n");
+        }
+        return page.ToString();
+    }
+
+    private static IEnumerable<Type> Suites() =>
+        from type in typeof(HostilePage).Assembly.GetTypes()
+        where type.IsPublic && Entries(type).Any()
+        orderby type.Name
+        select type;
+
+    private static IEnumerable<MethodInfo> Entries(Type suite) =>
+        suite.GetMethods().Where(method => Source(method) is not null).OrderBy(method => method.Name, StringComparer.Ordinal);
+
+    private static string? Source(MethodInfo test) => test.GetCustomAttributes<TraitAttribute>().FirstOrDefault(trait => trait.Name == "Source")?.Value;
+
+    /// <summary>A test that takes a ring's shape runs on all of them; else its name tells, and a split ring is the rule.</summary>
+    private static string Rings(MethodInfo test)
+    {
+        ParameterInfo[] parameters = test.GetParameters();
+        if (parameters.Any(parameter => parameter.ParameterType == typeof(RingShape) || parameter.Name == "packed")) return "split, packed";
+        return test.Name.Contains("packed", StringComparison.OrdinalIgnoreCase) ? "packed" : "split";
+    }
+
+    private static string Sentence(string name)
+    {
+        if (name.Contains('_')) return name.Replace('_', ' ');
+        string words = string.Concat(name.Select((letter, i) => i > 0 && char.IsUpper(letter) ? $" {char.ToLowerInvariant(letter)}" : $"{letter}"));
+        return words.EndsWith(" tests", StringComparison.Ordinal) ? words[..^" tests".Length] : words;
+    }
+}
