@@ -133,6 +133,17 @@ public abstract partial class VirtioDevice : IDisposable
         if ((uint)index < (uint)_running.Length) _running[index]?.Serve();
     }
 
+    /// <summary>
+    /// Ends a queue's turn from within its handler, which has more to do than others should wait for: it is called again in a later turn of the
+    /// reactor, even if the driver has nothing new.
+    /// </summary>
+    protected void ContinueLater(VirtQueue queue)
+    {
+        ArgumentNullException.ThrowIfNull(queue);
+        queue.BeginTurn(0);
+        _running[queue.Index]?.ServeLater();
+    }
+
     /// <summary>Transport: the driver is ready.</summary>
     public void Activate(DeviceActivation activation)
     {

@@ -29,6 +29,16 @@ public sealed class DeviceBatteryTests
             () => new ConsoleDevice("console0", new ConsolePort("console", isConsole: true), new ConsolePort("agent")),
             new BatteryRequest(3, [0, 0, 0, 0, (byte)ConsoleEvent.DeviceReady, 0, 1, 0], 0),
             new BatteryRequest(5, "hello"u8.ToArray(), 0)),
+        ["balloon"] = () => new DeviceBattery(
+            () => new BalloonDevice("balloon0"),
+            new BatteryRequest(0, [0xff, 0x3f, 0, 0], 0),
+            new BatteryRequest(1, [0xff, 0x3f, 0, 0], 0),
+            new BatteryRequest(2, [4, 0, 1, 0, 0, 0, 0, 0, 0, 0], 0)
+            {
+                IsStream = true,
+                Provoke = device => _ = ((BalloonDevice)device).ReadStatisticsAsync(CancellationToken.None),
+            },
+            new BatteryRequest(3, [], 64)),
     };
 
     public static TheoryData<string, string, ulong> Cases

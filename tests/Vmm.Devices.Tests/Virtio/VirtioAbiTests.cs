@@ -11,7 +11,7 @@ public sealed class VirtioAbiTests
     private static readonly string[] Headers =
     [
         "fcntl.h", "unistd.h", "sys/uio.h", "limits.h", "linux/falloc.h", "linux/virtio_ids.h", "linux/virtio_config.h", "linux/virtio_ring.h",
-        "linux/virtio_mmio.h", "linux/virtio_blk.h",
+        "linux/virtio_mmio.h", "linux/virtio_blk.h", "linux/virtio_console.h", "linux/virtio_balloon.h",
     ];
 
     private static readonly (string C, long Ours)[] Registers =
@@ -76,6 +76,32 @@ public sealed class VirtioAbiTests
         ("VIRTIO_BLK_S_IOERR", (long)BlockStatus.IoError), ("VIRTIO_BLK_S_UNSUPP", (long)BlockStatus.Unsupported),
     ];
 
+    private static readonly (string C, long Ours)[] ConsoleAndBalloon =
+    [
+        ("1L << VIRTIO_CONSOLE_F_SIZE", (long)ConsoleProtocol.FeatureSize), ("1L << VIRTIO_CONSOLE_F_MULTIPORT", (long)ConsoleProtocol.FeatureMultiport),
+        ("sizeof(struct virtio_console_config)", ConsoleProtocol.ConfigLength), ("offsetof(struct virtio_console_config, cols)", ConsoleProtocol.ConfigSize),
+        ("offsetof(struct virtio_console_config, max_nr_ports)", ConsoleProtocol.ConfigPortsMax),
+        ("sizeof(struct virtio_console_control)", Unsafe.SizeOf<ConsoleControl>()),
+        ("offsetof(struct virtio_console_control, event)", Marshal.OffsetOf<ConsoleControl>(nameof(ConsoleControl.Event))),
+        ("offsetof(struct virtio_console_control, value)", Marshal.OffsetOf<ConsoleControl>(nameof(ConsoleControl.Value))),
+        ("VIRTIO_CONSOLE_DEVICE_READY", (long)ConsoleEvent.DeviceReady), ("VIRTIO_CONSOLE_PORT_ADD", (long)ConsoleEvent.DeviceAdd),
+        ("VIRTIO_CONSOLE_PORT_REMOVE", (long)ConsoleEvent.DeviceRemove), ("VIRTIO_CONSOLE_PORT_READY", (long)ConsoleEvent.PortReady),
+        ("VIRTIO_CONSOLE_CONSOLE_PORT", (long)ConsoleEvent.ConsolePort), ("VIRTIO_CONSOLE_RESIZE", (long)ConsoleEvent.Resize),
+        ("VIRTIO_CONSOLE_PORT_OPEN", (long)ConsoleEvent.PortOpen), ("VIRTIO_CONSOLE_PORT_NAME", (long)ConsoleEvent.PortName),
+        ("1L << VIRTIO_BALLOON_F_STATS_VQ", (long)BalloonProtocol.FeatureStatistics),
+        ("1L << VIRTIO_BALLOON_F_DEFLATE_ON_OOM", (long)BalloonProtocol.FeatureDeflateOnOom),
+        ("1L << VIRTIO_BALLOON_F_REPORTING", (long)BalloonProtocol.FeatureReporting), ("1L << VIRTIO_BALLOON_PFN_SHIFT", (long)BalloonProtocol.PageBytes),
+        ("sizeof(struct virtio_balloon_config)", BalloonProtocol.ConfigLength), ("offsetof(struct virtio_balloon_config, num_pages)", BalloonProtocol.ConfigTarget),
+        ("offsetof(struct virtio_balloon_config, actual)", BalloonProtocol.ConfigActual),
+        ("sizeof(struct virtio_balloon_stat)", Unsafe.SizeOf<BalloonStatisticEntry>()),
+        ("offsetof(struct virtio_balloon_stat, val)", Marshal.OffsetOf<BalloonStatisticEntry>(nameof(BalloonStatisticEntry.Value))),
+        ("VIRTIO_BALLOON_S_SWAP_IN", (long)BalloonStatistic.SwapInBytes), ("VIRTIO_BALLOON_S_SWAP_OUT", (long)BalloonStatistic.SwapOutBytes),
+        ("VIRTIO_BALLOON_S_MAJFLT", (long)BalloonStatistic.MajorFaults), ("VIRTIO_BALLOON_S_MINFLT", (long)BalloonStatistic.MinorFaults),
+        ("VIRTIO_BALLOON_S_MEMFREE", (long)BalloonStatistic.FreeBytes), ("VIRTIO_BALLOON_S_MEMTOT", (long)BalloonStatistic.TotalBytes),
+        ("VIRTIO_BALLOON_S_AVAIL", (long)BalloonStatistic.AvailableBytes), ("VIRTIO_BALLOON_S_CACHES", (long)BalloonStatistic.DiskCacheBytes),
+        ("VIRTIO_BALLOON_S_HTLB_PGALLOC", (long)BalloonStatistic.HugePageAllocations), ("VIRTIO_BALLOON_S_HTLB_PGFAIL", (long)BalloonStatistic.HugePageFailures),
+    ];
+
     private static readonly (string C, long Ours)[] Files =
     [
         ("O_RDWR", FileCalls.O_RDWR), ("O_RDONLY", FileCalls.O_RDONLY), ("O_CLOEXEC", FileCalls.O_CLOEXEC), ("O_NONBLOCK", FileCalls.O_NONBLOCK),
@@ -90,7 +116,7 @@ public sealed class VirtioAbiTests
     [Fact]
     public void Numbers_are_those_of_the_headers()
     {
-        (string C, long Ours)[] all = [.. Registers, .. Virtio, .. Block, .. Files];
+        (string C, long Ours)[] all = [.. Registers, .. Virtio, .. Block, .. ConsoleAndBalloon, .. Files];
         IReadOnlyDictionary<string, long> theirs = KernelHeaders.Evaluate(Headers, [.. all.Select(value => value.C).Distinct()]);
         Assert.All(all, value => Assert.True(theirs[value.C] == value.Ours, $"{value.C} is {theirs[value.C]} in C, {value.Ours} here"));
     }

@@ -27,14 +27,12 @@ internal sealed class ConsoleChannel(ConsoleDevice device, ConsolePort port, int
     private Subscription<OwnedFd>? _writable;
     private IReactor? _reactor;
     private Doorbell? _hostChanged;
-    private Doorbell? _moreOutput;
     private bool _inputReady;
     private bool _inputIsFile;
     private bool _inputArmed;
     private bool _inputEnded;
     private bool _outputBlocked;
     private bool _outputBroken;
-    private bool _turnIsOver;
 
     internal ConsolePort Port => port;
 
@@ -58,12 +56,6 @@ internal sealed class ConsoleChannel(ConsoleDevice device, ConsolePort port, int
         Owed = 0;
         IsAnnounced = false;
         _hostChanged = remote.CreateDoorbell(_ => ServeHost());
-        _moreOutput = remote.CreateDoorbell(_ =>
-        {
-            _turnIsOver = false;
-            device.Serve(ConsoleProtocol.TransmitQueueOf(index));
-        });
-        _turnIsOver = false;
         ServeHost();
     }
 
@@ -94,7 +86,7 @@ internal sealed class ConsoleChannel(ConsoleDevice device, ConsolePort port, int
     internal void ServeTransmit(VirtQueue queue)
     {
         uint budget = OutputBytesPerTurnMax;
-        while (!_outputBlocked && !_turnIsOver && (_chain is not null || queue.TryPop(out _chain)))
+        while (!_outputBlocked && (_chain is not null || queue.TryPop(out _chain)))
         {
             if (!TrySend(_chain, ref budget)) break;
             queue.Push(_chain, 0);
@@ -140,8 +132,7 @@ internal sealed class ConsoleChannel(ConsoleDevice device, ConsolePort port, int
             }
         }
         if (budget > 0) return true;
-        _turnIsOver = true;
-        _moreOutput!.TryRing();
+        device.ServeLater(chain.Queue);
         return false;
     }
 

@@ -114,5 +114,7 @@ public sealed partial class ConsoleDevice : VirtioDevice
 
     internal void Serve(int queue) => ServeQueue(queue);
 
+    internal void ServeLater(VirtQueue queue) => ContinueLater(queue);
+
     internal void ReportOutputFault(Errno error, ConsolePort port) => ReportHostFault(error, "cannot write what the guest prints", $"port '{port.Name}'");
 }
