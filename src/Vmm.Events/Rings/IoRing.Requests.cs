@@ -7,6 +7,8 @@ namespace Vmm.Events.Rings;
 public sealed partial class IoRing
 {
     private const uint WriteDurably = 2; // RWF_DSYNC
+    private const uint FsyncDataOnly = 1; // IORING_FSYNC_DATASYNC
+    private const uint PollBits = 0x2007; // POLLIN, POLLPRI, POLLOUT, POLLRDHUP
 
     /// <summary>Reads into pieces of memory (preadv(2)). The list and the memory stay as they are until the request completes.</summary>
     /// <param name="request">Completes with the bytes read; fewer than asked for at the end of the file, and now and then before it.</param>
@@ -24,7 +26,7 @@ public sealed partial class IoRing
     /// <param name="offset">Byte position in the file.</param>
     /// <param name="vectors">Where from, 1 piece or more.</param>
     /// <param name="durable">Complete only when the data has reached the disk (RWF_DSYNC).</param>
-    /// <inheritdoc cref="ReadV" path="/exception"/>
+    /// <inheritdoc cref="ReadV(RingRequest, RingFile, ulong, IoVectors)" path="/exception"/>
     public void WriteV(RingRequest request, RingFile file, ulong offset, IoVectors vectors, bool durable = false) =>
         BeginVectored(request, file, offset, vectors, IoUringOp.WriteV, durable ? WriteDurably : 0);
 
@@ -32,13 +34,12 @@ public sealed partial class IoRing
     /// <param name="request">Completes with 0.</param>
     /// <param name="file">Which file.</param>
     /// <param name="dataOnly">Leave out metadata that no later read needs.</param>
-    /// <inheritdoc cref="ReadV" path="/exception"/>
+    /// <inheritdoc cref="ReadV(RingRequest, RingFile, ulong, IoVectors)" path="/exception"/>
     public void Fsync(RingRequest request, RingFile file, bool dataOnly)
     {
-        const uint FsyncDataSync = 1;
         CheckBeginnable(request);
         ArgumentNullException.ThrowIfNull(file);
-        request.Entry = new IoUringEntry { Op = IoUringOp.Fsync, OpFlags = dataOnly ? FsyncDataSync : 0 };
+        request.Entry = new IoUringEntry { Op = IoUringOp.Fsync, OpFlags = dataOnly ? FsyncDataOnly : 0 };
         Begin(request, file);
     }
 
@@ -48,7 +49,7 @@ public sealed partial class IoRing
     /// <param name="mode">What to do with the range.</param>
     /// <param name="offset">First byte.</param>
     /// <param name="length">Bytes, 1 or more.</param>
-    /// <inheritdoc cref="ReadV" path="/exception"/>
+    /// <inheritdoc cref="ReadV(RingRequest, RingFile, ulong, IoVectors)" path="/exception"/>
     public void Fallocate(RingRequest request, RingFile file, FallocateMode mode, ulong offset, ulong length)
     {
         CheckBeginnable(request);

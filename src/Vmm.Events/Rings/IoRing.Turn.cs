@@ -8,6 +8,8 @@ public sealed partial class IoRing
     /// <summary>User data of a cancellation: nobody waits for its own result.</summary>
     private const ulong CancellationTag = ulong.MaxValue;
 
+    private const int NoChain = -1;
+
     /// <summary>Most completions delivered before tasks and descriptors get their turn.</summary>
     private const int CompletionsPerRoundMax = 1024;
 
@@ -24,15 +26,32 @@ public sealed partial class IoRing
     private long _completions;
     private long _heldCount;
     private readonly List<RingRequest> _cancelling = [];
+    private int _chainLength = NoChain;
     private bool _draining;
 
     /// <summary>Hands over now what was begun, instead of at the end of the turn.</summary>
     public void Flush()
     {
         CheckUsable();
-        HandOver();
+        if (_chainLength < 0) HandOver();
         _engine.Submit();
         _turn.Request();
+    }
+
+    /// <summary>Opens a chain: what is begun until it is disposed runs one after the other.</summary>
+    /// <exception cref="InvalidOperationException">A chain is open.</exception>
+    public RingChain Chain()
+    {
+        CheckUsable();
+        if (_chainLength >= 0) throw new InvalidOperationException("a chain is open: dispose it first");
+        _chainLength = 0;
+        return new RingChain(this);
+    }
+
+    internal void EndChain()
+    {
+        if (_chainLength > 0) _lastHeld!.Entry.Flags &= ~IoUringEntryFlags.Link;
+        _chainLength = NoChain;
     }
 
     /// <summary>
@@ -56,6 +75,11 @@ public sealed partial class IoRing
     private void Begin(RingRequest request, RingFile? file)
     {
         CheckBeginnable(request);
+        if (_chainLength >= 0)
+        {
+            _chainLength++;
+            request.Entry.Flags |= IoUringEntryFlags.Link;
+        }
         file?.Begin(ref request.Entry);
         request.File = file;
         Enqueue(request);

@@ -91,6 +91,7 @@ public sealed partial class IoRing : IDisposable
         _disposed = true;
         _reactor.Detach(_turn);
         ReleaseBuffers();
+        Scratch.Dispose();
         _engine.Dispose();
         _reactor.Remove(_wakeUp);
     }
@@ -106,6 +107,8 @@ public sealed partial class IoRing : IDisposable
     {
         ObjectDisposedException.ThrowIf(_disposed || _draining, this);
         _reactor.CheckThread();
+        if (_chainLength == _engine.EntriesMax)
+            throw new InvalidOperationException($"a chain has at most {_engine.EntriesMax} operations: raise {nameof(RingOptions.SubmissionEntries)}");
     }
 
     private static IRingEngine CreateEngine(RingOptions options)

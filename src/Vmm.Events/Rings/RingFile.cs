@@ -43,9 +43,11 @@ public sealed class RingFile : IDisposable
         if (_inFlight == 0) Release();
     }
 
+    internal void ThrowIfDisposed() => ObjectDisposedException.ThrowIf(_disposed, this);
+
     internal void Begin(ref IoUringEntry entry)
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
+        ThrowIfDisposed();
         _inFlight++;
         entry.Fd = IsRegistered ? _slot : Number;
         if (IsRegistered) entry.Flags |= IoUringEntryFlags.FixedFile;

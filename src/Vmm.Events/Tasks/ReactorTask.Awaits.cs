@@ -65,7 +65,14 @@ public readonly record struct DelayAwaitable : ICriticalNotifyCompletion, ITaskA
 
     void ITaskAwaiter.Suspend(TaskCell cell)
     {
-        if (_delay <= TimeSpan.Zero) cell.Tasks.Yield(cell); else cell.Wait = cell.Tasks.Delays.Add(cell, _delay);
+        if (_delay <= TimeSpan.Zero)
+        {
+            cell.Tasks.Yield(cell);
+            return;
+        }
+        DelayEntry entry = cell.Delay ??= new DelayEntry(cell.Tasks.Timers, cell);
+        entry.Arm(_delay);
+        cell.Wait = entry;
     }
 }
 

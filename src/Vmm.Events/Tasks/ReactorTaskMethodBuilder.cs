@@ -46,7 +46,7 @@ public struct ReactorTaskMethodBuilder<T>
         where TAwaiter : INotifyCompletion where TStateMachine : IAsyncStateMachine
     {
         TaskCell cell = CellOf(ref stateMachine);
-        if (awaiter is ITaskAwaiter) Builders.Suspend(ref awaiter, cell); else awaiter.OnCompleted(cell.Home);
+        if (!Builders.TrySuspend(ref awaiter, cell)) awaiter.OnCompleted(cell.Home);
     }
 
     /// <summary>The method suspends.</summary>
@@ -54,7 +54,7 @@ public struct ReactorTaskMethodBuilder<T>
         where TAwaiter : ICriticalNotifyCompletion where TStateMachine : IAsyncStateMachine
     {
         TaskCell cell = CellOf(ref stateMachine);
-        if (awaiter is ITaskAwaiter) Builders.Suspend(ref awaiter, cell); else awaiter.UnsafeOnCompleted(cell.Home);
+        if (!Builders.TrySuspend(ref awaiter, cell)) awaiter.UnsafeOnCompleted(cell.Home);
     }
 
     private TaskCell CellOf<TStateMachine>(ref TStateMachine stateMachine) where TStateMachine : IAsyncStateMachine
@@ -106,7 +106,7 @@ public struct ReactorTaskMethodBuilder
         where TAwaiter : INotifyCompletion where TStateMachine : IAsyncStateMachine
     {
         TaskCell cell = CellOf(ref stateMachine);
-        if (awaiter is ITaskAwaiter) Builders.Suspend(ref awaiter, cell); else awaiter.OnCompleted(cell.Home);
+        if (!Builders.TrySuspend(ref awaiter, cell)) awaiter.OnCompleted(cell.Home);
     }
 
     /// <summary>The method suspends.</summary>
@@ -114,7 +114,7 @@ public struct ReactorTaskMethodBuilder
         where TAwaiter : ICriticalNotifyCompletion where TStateMachine : IAsyncStateMachine
     {
         TaskCell cell = CellOf(ref stateMachine);
-        if (awaiter is ITaskAwaiter) Builders.Suspend(ref awaiter, cell); else awaiter.UnsafeOnCompleted(cell.Home);
+        if (!Builders.TrySuspend(ref awaiter, cell)) awaiter.UnsafeOnCompleted(cell.Home);
     }
 
     private TaskCell CellOf<TStateMachine>(ref TStateMachine stateMachine) where TStateMachine : IAsyncStateMachine
@@ -130,11 +130,18 @@ public struct ReactorTaskMethodBuilder
 /// <summary>What both builders do.</summary>
 internal static class Builders
 {
-    /// <summary>Suspends on an awaiter of ours. The test and the call cost no boxing: the awaiter's type is known when this is compiled.</summary>
-    internal static void Suspend<TAwaiter>(ref TAwaiter awaiter, TaskCell cell)
+    /// <summary>
+    /// Suspends on an awaiter of ours. Optimized from its first call on: then the awaiter's type is known, and neither the test nor the call
+    /// boxes it.
+    /// </summary>
+    /// <returns>False if the awaiter knows nothing of tasks.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal static bool TrySuspend<TAwaiter>(ref TAwaiter awaiter, TaskCell cell)
     {
-        ((ITaskAwaiter)awaiter!).Suspend(cell);
+        if (awaiter is not ITaskAwaiter) return false;
+        ((ITaskAwaiter)awaiter).Suspend(cell);
         if (cell.Is(TaskMarks.AbortWanted)) cell.DeliverAbort();
+        return true;
     }
 }
 

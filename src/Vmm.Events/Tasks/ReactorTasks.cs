@@ -48,7 +48,6 @@ public sealed class ReactorTasks
     {
         _reactor = reactor;
         _turn = new Turn(this);
-        Delays = new DelayQueue(this, reactor);
         reactor.Attach(_turn);
     }
 
@@ -142,7 +141,7 @@ public sealed class ReactorTasks
     /// <summary>For the result of an await of ours: throws if the wait was given up.</summary>
     internal static void ThrowIfAborted() => s_current?._running?.ThrowIfAborted();
 
-    internal DelayQueue Delays { get; }
+    internal ReactorTimers Timers => _reactor.Timers;
 
     /// <summary>Whether the reactor is gone.</summary>
     internal bool IsDisposed => _disposed;

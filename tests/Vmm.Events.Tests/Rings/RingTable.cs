@@ -1,8 +1,10 @@
 using System.Diagnostics;
 using System.IO.Pipes;
+using System.Net.Sockets;
 using Microsoft.Win32.SafeHandles;
 using Vmm.Events.Buffers;
 using Vmm.Events.Rings;
+using Vmm.Events.Tasks;
 
 namespace Vmm.Events.Tests.Rings;
 
@@ -65,6 +67,38 @@ internal sealed class RingTable : IDisposable
         return fresh;
     }
 
+    internal static OwnedFd DuplicateOf(Socket socket) => new(Dup((int)socket.SafeHandle.DangerousGetHandle()));
+
+    /// <summary>Two connected Unix sockets.</summary>
+    internal static (OwnedFd A, OwnedFd B) SocketPair()
+    {
+        string path = Path.Combine(Path.GetTempPath(), $"vmm-{Guid.NewGuid():N}.sock");
+        using Socket listener = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        listener.Bind(new UnixDomainSocketEndPoint(path));
+        listener.Listen(1);
+        using Socket client = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        client.Connect(new UnixDomainSocketEndPoint(path));
+        using Socket server = listener.Accept();
+        File.Delete(path);
+        return (DuplicateOf(client), DuplicateOf(server));
+    }
+
+    /// <summary>A frozen buffer with content.</summary>
+    internal FrozenBuffer Frozen(ReadOnlySpan<byte> content)
+    {
+        SlabBuffer buffer = Pool.Rent(Math.Max(1, content.Length));
+        buffer.Append(content);
+        return buffer.Freeze(content.Length);
+    }
+
+    /// <summary>Runs a task to its end.</summary>
+    internal void Run(Func<IoRing, ReactorTask> body)
+    {
+        ReactorTask task = ReactorTasks.Of(Reactor).Spawn(() => body(Ring));
+        RunUntil(() => task.IsCompleted, "the task");
+        task.GetAwaiter().GetResult();
+    }
+
     /// <summary>Runs the reactor until something is true.</summary>
     internal void RunUntil(Func<bool> isDone, string what = "the operation")
     {
@@ -96,5 +130,16 @@ internal sealed class RecordingRequest(Action<RecordingRequest>? then = null) : 
     {
         Results.Add(result);
         then?.Invoke(this);
+    }
+}
+
+internal static class OwnedFdExtensions
+{
+    /// <summary>The number, which is the caller's from now on.</summary>
+    internal static int Detached(this OwnedFd fd)
+    {
+        int number = fd.Number;
+        fd.SetHandleAsInvalid();
+        return number;
     }
 }

@@ -1,0 +1,115 @@
+using Vmm.Events.Buffers;
+using Vmm.Events.Native;
+
+namespace Vmm.Events.Rings;
+
+/// <summary>read(2), pread(2) or recv(2) behind the written bytes of a buffer.</summary>
+internal readonly struct FillEvent(IoUringOp operation, LentBuffer buffer, int count, ulong offset, uint flags, int bufferIndex) : IRingEvent<BufferResult>
+{
+    public bool IsEager => false;
+
+    public void Prepare(ref IoUringEntry entry)
+    {
+        entry.Op = operation;
+        entry.Address = (ulong)buffer.RoomAddress;
+        entry.Length = (uint)count;
+        entry.Offset = offset;
+        entry.OpFlags = flags;
+        if (bufferIndex < 0) return;
+        entry.Op = IoUringOp.ReadFixed;
+        entry.BufferIndex = (ushort)bufferIndex;
+    }
+
+    public BufferResult Complete(int result) => new(new RingResult(result), buffer.Return(Math.Max(0, result)), count);
+
+    public RingCancellation Cancel() => new() { Buffer = buffer };
+}
+
+/// <summary>write(2), pwrite(2) or send(2) of the written bytes of a buffer that stays mutable.</summary>
+internal readonly struct DrainEvent(IoUringOp operation, LentBuffer buffer, ulong offset, uint flags, int bufferIndex) : IRingEvent<BufferResult>
+{
+    public bool IsEager => false;
+
+    private readonly int _count = buffer.Written;
+
+    public void Prepare(ref IoUringEntry entry)
+    {
+        entry.Op = bufferIndex < 0 ? operation : IoUringOp.WriteFixed;
+        entry.Address = (ulong)buffer.Address;
+        entry.Length = (uint)_count;
+        entry.Offset = offset;
+        entry.OpFlags = flags;
+        entry.BufferIndex = (ushort)Math.Max(0, bufferIndex);
+    }
+
+    public BufferResult Complete(int result) => new(new RingResult(result), buffer.Return(0), _count);
+
+    public RingCancellation Cancel() => new() { Buffer = buffer };
+}
+
+/// <summary>write(2), pwrite(2) or send(2) of frozen bytes.</summary>
+internal readonly struct FrozenEvent(IoUringOp operation, FrozenBuffer frozen, ulong offset, uint flags, int bufferIndex) : IRingEvent<FrozenResult>
+{
+    public bool IsEager => false;
+
+    public void Prepare(ref IoUringEntry entry)
+    {
+        entry.Op = bufferIndex < 0 ? operation : IoUringOp.WriteFixed;
+        entry.Address = (ulong)frozen.Address;
+        entry.Length = (uint)frozen.Length;
+        entry.Offset = offset;
+        entry.OpFlags = flags;
+        entry.BufferIndex = (ushort)Math.Max(0, bufferIndex);
+    }
+
+    public FrozenResult Complete(int result) => new(new RingResult(result), frozen);
+
+    public RingCancellation Cancel() => new() { Frozen = frozen };
+}
+
+/// <summary>readv(2) or preadv(2) behind the written bytes of several buffers.</summary>
+internal readonly struct FillVectorEvent(LentBuffer[] buffers, IoVectors vectors, ulong offset) : IRingEvent<BuffersResult>
+{
+    public bool IsEager => false;
+
+    public void Prepare(ref IoUringEntry entry)
+    {
+        entry.Op = IoUringOp.ReadV;
+        entry.Address = (ulong)vectors.Address;
+        entry.Length = (uint)vectors.Count;
+        entry.Offset = offset;
+    }
+
+    public BuffersResult Complete(int result)
+    {
+        SlabBuffer[] back = new SlabBuffer[buffers.Length];
+        int left = Math.Max(0, result);
+        for (int i = 0; i < back.Length; i++)
+        {
+            int here = Math.Min(left, buffers[i].RoomBytes);
+            left -= here;
+            back[i] = buffers[i].Return(here);
+        }
+        return new BuffersResult(new RingResult(result), back, vectors.Bytes);
+    }
+
+    public RingCancellation Cancel() => new() { Buffers = buffers };
+}
+
+/// <summary>writev(2) or pwritev(2) of several frozen buffers, from where the vectors stand.</summary>
+internal readonly struct FrozenVectorEvent(FrozenBuffer[] frozen, IoVectors vectors, ulong offset) : IRingEvent<FrozenBuffersResult>
+{
+    public bool IsEager => false;
+
+    public void Prepare(ref IoUringEntry entry)
+    {
+        entry.Op = IoUringOp.WriteV;
+        entry.Address = (ulong)vectors.Address;
+        entry.Length = (uint)vectors.Count;
+        entry.Offset = offset;
+    }
+
+    public FrozenBuffersResult Complete(int result) => new(new RingResult(result), frozen, Math.Max(0, result), vectors.Bytes);
+
+    public RingCancellation Cancel() => new() { FrozenBuffers = frozen };
+}

@@ -1,0 +1,22 @@
+using Vmm.Events.Native;
+
+namespace Vmm.Events.Rings;
+
+/// <summary>
+/// One operation as a value, with everything the kernel may touch for it. Its duties: to fill a submission entry, to make a result that gives back what was
+/// handed in, and, when nobody waits for that any more, to hand all of it to the ring, which keeps it until the completion has arrived.
+/// </summary>
+internal interface IRingEvent<TResult>
+{
+    /// <summary>Fills the entry. The file is added by the ring.</summary>
+    void Prepare(ref IoUringEntry entry);
+
+    /// <summary>The kernel is done: what was handed in goes back to the caller, also on error and on cancellation.</summary>
+    TResult Complete(int result);
+
+    /// <summary>Nobody waits any more: what the kernel may still touch goes to the ring.</summary>
+    RingCancellation Cancel();
+
+    /// <summary>Whether it is worth a call of its own now, instead of waiting for the end of the turn. (No default: that would box the value.)</summary>
+    bool IsEager { get; }
+}

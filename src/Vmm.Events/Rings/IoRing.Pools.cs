@@ -1,0 +1,26 @@
+using Vmm.Events.Buffers;
+
+namespace Vmm.Events.Rings;
+
+public sealed partial class IoRing
+{
+    private static int s_poolKeys;
+
+    private RingRequest?[] _operationPools = new RingRequest?[16];
+
+    internal ReactorTimers Timers => _reactor.Timers;
+
+    internal RemoteEndpoint Remote => _reactor.Remote;
+
+    /// <summary>For arguments that the kernel reads from memory: paths, addresses, message heads.</summary>
+    private SlabPool Scratch { get; } = new();
+
+    internal static int NextPoolKey() => Interlocked.Increment(ref s_poolKeys) - 1;
+
+    /// <summary>The free cells of one kind of operation.</summary>
+    internal ref RingRequest? Pool(int key)
+    {
+        if (key >= _operationPools.Length) Array.Resize(ref _operationPools, Math.Max(key + 1, _operationPools.Length * 2));
+        return ref _operationPools[key];
+    }
+}

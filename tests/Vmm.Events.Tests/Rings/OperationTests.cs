@@ -1,0 +1,290 @@
+using System.Net;
+using System.Net.Sockets;
+using Vmm.Events.Buffers;
+using Vmm.Events.Rings;
+using Vmm.Events.Tasks;
+
+namespace Vmm.Events.Tests.Rings;
+
+public sealed class OperationTests
+{
+    private const int ReadWrite = 2;
+    private const int Create = 0x40;
+
+    public static TheoryData<RingEngine> Engines => RingTable.Engines;
+
+    [Theory, MemberData(nameof(Engines))]
+    public void A_file_is_opened_written_synced_read_examined_and_closed(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        string path = table.NewFile();
+        table.Run(async ring =>
+        {
+            DescriptorResult opened = await ring.Open(path, ReadWrite);
+            using RingFile file = ring.Register(opened.Descriptor!);
+            FrozenResult written = await ring.Write(file, table.Frozen("hello, disk"u8), 0);
+            Assert.True(written.IsComplete);
+            written.Buffer.Release();
+            SlabBuffer more = table.Pool.Rent(512);
+            more.Append("!!"u8);
+            BufferResult appended = await ring.Write(file, more, 11);
+            Assert.Equal((2, true), (appended.Result.Count, appended.IsComplete));
+            appended.Buffer.Clear();
+            (await ring.Fsync(file, dataOnly: true)).ThrowIfFailed("fsync");
+            BufferResult read = await ring.Read(file, appended.Buffer, 7, count: 100);
+            Assert.Equal((6, true, false), (read.Result.Count, read.IsShort, read.IsComplete));
+            Assert.Equal("disk!!"u8.ToArray(), read.Buffer.Bytes.ToArray());
+            read.Buffer.Release();
+            StatxResult stat = await ring.Stat(path);
+            Assert.Equal((13L, 1u), (stat.Size, stat.Links));
+            Assert.Equal(0x8000, stat.Mode & 0xF000);
+            file.Dispose();
+            Assert.Equal(0, (await ring.Close(opened.Descriptor!)).Value);
+            Assert.True(opened.Descriptor!.IsClosed);
+        });
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void What_the_kernel_refuses_comes_with_the_buffer(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        table.Run(async ring =>
+        {
+            DescriptorResult missing = await ring.Open("/nowhere/at/all", 0);
+            Assert.Equal(Errno.NoEntry, missing.Result.Error);
+            Assert.Null(missing.Descriptor);
+            Assert.Throws<KernelException>(() => missing.Result.ThrowIfFailed("cannot open '/nowhere/at/all'"));
+            Assert.Equal(Errno.NoEntry, (await ring.Stat("/nowhere/at/all")).Result.Error);
+            using OwnedFd directory = (await ring.Open("/tmp", 0)).Descriptor!;
+            using RingFile file = ring.Register(directory);
+            BufferResult read = await ring.Read(file, table.Pool.Rent(512), 0);
+            Assert.Equal((Errno.IsDirectory, 0), (read.Result.Error, read.Buffer.Written));
+            read.Buffer.Release();
+        });
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void Several_buffers_are_read_and_written_at_once(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        using OwnedFd fd = RingTable.Open(table.NewFile());
+        table.Run(async ring =>
+        {
+            using RingFile file = ring.Register(fd);
+            FrozenBuffer[] parts = [table.Frozen(new byte[300]), table.Frozen("abc"u8), table.Frozen(new byte[500])];
+            FrozenBuffersResult written = await ring.WriteV(file, parts, 0);
+            Assert.Equal((803L, true), (written.Written, written.IsComplete));
+            foreach (FrozenBuffer part in written.Buffers) part.Release();
+            BuffersResult read = await ring.ReadV(file, [table.Pool.Rent(512), table.Pool.Rent(512)], 0);
+            Assert.Equal((803, false), (read.Result.Count, read.IsComplete));
+            Assert.Equal((512, 291), (read.Buffers[0].Written, read.Buffers[1].Written));
+            Assert.Equal("abc"u8.ToArray(), read.Buffers[0].Bytes[300..303].ToArray());
+            foreach (SlabBuffer buffer in read.Buffers) buffer.Release();
+        });
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void Registered_buffers_read_and_write_like_others(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        using OwnedFd fd = RingTable.Open(table.NewFile());
+        table.Ring.RegisterBuffers(table.Pool);
+        table.Run(async ring =>
+        {
+            using RingFile file = ring.Register(fd);
+            for (int i = 0; i < 20; i++)
+            {
+                FrozenResult written = await ring.Write(file, table.Frozen([(byte)i, 2, 3]), 0);
+                Assert.True(written.IsComplete);
+                Assert.Equal(engine == RingEngine.Kernel, written.Buffer.Block.Page.RegisteredIndex >= 0);
+                written.Buffer.Release();
+                BufferResult read = await ring.Read(file, table.Pool.Rent(4096), 0);
+                Assert.Equal([(byte)i, 2, 3], read.Buffer.Bytes.ToArray());
+                read.Buffer.Release();
+            }
+            // A huge buffer has a page of its own, whose registration goes with it.
+            BufferResult huge = await ring.Read(file, table.Pool.Rent(1 << 20), 0);
+            Assert.Equal(3, huge.Result.Count);
+            huge.Buffer.Release();
+            huge = await ring.Read(file, table.Pool.Rent(1 << 21), 0);
+            Assert.Equal(3, huge.Result.Count);
+            huge.Buffer.Release();
+        });
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void A_connection_is_made_and_carries_bytes_both_ways(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        using Socket listener = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        listener.Listen(4);
+        table.Run(async ring =>
+        {
+            using OwnedFd listening = RingTable.DuplicateOf(listener);
+            using RingFile listeningFile = ring.Register(listening);
+            using Socket client = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+            using OwnedFd clientFd = RingTable.DuplicateOf(client);
+            using RingFile clientFile = ring.Register(clientFd);
+            RingOperation<DescriptorResult> accepting = ring.Accept(listeningFile);
+            (await ring.Connect(clientFile, listener.LocalEndPoint!)).ThrowIfFailed("connect");
+            using OwnedFd serverFd = (await accepting).Descriptor!;
+            using RingFile server = ring.Register(serverFd);
+
+            RingOperation<RingResult> readable = ring.Poll(server, Interest.Readable);
+            (await ring.Send(clientFile, table.Frozen("ping"u8))).Buffer.Release();
+            Assert.True(IoRing.ReadinessOf(await readable).IsReadable);
+            BufferResult got = await ring.Receive(server, table.Pool.Rent(512));
+            Assert.Equal("ping"u8.ToArray(), got.Buffer.Bytes.ToArray());
+            got.Buffer.Release();
+            (await ring.Shutdown(server, SocketShutdown.Both)).ThrowIfFailed("shutdown");
+            BufferResult end = await ring.Receive(clientFile, table.Pool.Rent(512));
+            Assert.Equal((0, true), (end.Result.Value, end.IsShort));
+            end.Buffer.Release();
+        });
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void Descriptors_travel_with_a_message(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        (OwnedFd a, OwnedFd b) = RingTable.SocketPair();
+        using EventFd sent = new();
+        table.Run(async ring =>
+        {
+            using RingFile left = ring.Register(a);
+            using RingFile right = ring.Register(b);
+            RingOperation<MessageResult> receiving = ring.ReceiveMessage(right, table.Pool.Rent(512), descriptorsMax: 4);
+            SentMessageResult done = await ring.SendMessage(left, table.Frozen("fds"u8), sent, sent);
+            Assert.Equal(3, done.Result.Value);
+            done.Buffer.Release();
+            MessageResult got = await receiving;
+            Assert.Equal((3, 2, false), (got.Result.Value, got.Descriptors.Length, got.IsCut));
+            got.Buffer.Release();
+            using EventFd arrived = EventFd.Adopt(got.Descriptors[1].Duplicate().Detached());
+            arrived.Signal(5);
+            Assert.True(sent.TryRead(out ulong count));
+            Assert.Equal(5u, count);
+            foreach (OwnedFd descriptor in got.Descriptors) descriptor.Dispose();
+        });
+        a.Dispose();
+        b.Dispose();
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void Timeouts_end_and_are_cancelled(RingEngine engine)
+    {
+        const int TimeIsUp = -62;
+        using RingTable table = new(engine);
+        table.Run(async ring =>
+        {
+            Assert.Equal(TimeIsUp, (await ring.After(TimeSpan.FromMilliseconds(5))).Value);
+            RingOperation<RingResult> late = ring.After(TimeSpan.FromHours(1));
+            await ReactorTask.Yield();
+            Assert.True(late.Cancel());
+            Assert.True((await late).IsCanceled);
+        });
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void Bytes_are_spliced_from_a_file_into_a_pipe(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        using OwnedFd fd = RingTable.Open(table.NewFile("spliced"u8));
+        (OwnedFd readEnd, FileStream writeEnd) = RingTable.Pipe();
+        table.Run(async ring =>
+        {
+            using RingFile file = ring.Register(fd);
+            using OwnedFd into = new(RingTable.Dup((int)writeEnd.SafeFileHandle.DangerousGetHandle()));
+            using RingFile pipe = ring.Register(into);
+            using RingFile from = ring.Register(readEnd);
+            Assert.Equal(7, (await ring.Splice(file, 0, pipe, IoRing.CurrentPosition, 100)).Value);
+            BufferResult read = await ring.Read(from, table.Pool.Rent(512));
+            Assert.Equal("spliced"u8.ToArray(), read.Buffer.Bytes.ToArray());
+            read.Buffer.Release();
+        });
+        writeEnd.Dispose();
+        readEnd.Dispose();
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void A_chain_runs_in_order_and_ends_with_its_first_failure(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        string path = table.NewFile();
+        using OwnedFd fd = RingTable.Open(path);
+        using OwnedFd readOnlyFd = new(RingTable.Dup((int)File.OpenHandle(table.NewFile()).DangerousGetHandle()));
+        table.Run(async ring =>
+        {
+            using RingFile file = ring.Register(fd);
+            using RingFile readOnly = ring.Register(readOnlyFd);
+            List<RingOperation<FrozenResult>> writes = [];
+            RingOperation<BufferResult> reading;
+            using (ring.Chain())
+            {
+                Assert.Throws<InvalidOperationException>(() => { ring.Chain(); });
+                for (int i = 0; i < 20; i++) writes.Add(ring.Write(file, table.Frozen([(byte)i]), 0));
+                reading = ring.Read(file, table.Pool.Rent(512), 0, count: 1);
+            }
+            foreach (RingOperation<FrozenResult> write in writes) (await write).Buffer.Release();
+            BufferResult read = await reading;
+            Assert.Equal(19, read.Buffer.Bytes[0]);
+            read.Buffer.Release();
+
+            RingOperation<FrozenResult> refused;
+            RingOperation<FrozenResult> cancelled;
+            using (ring.Chain())
+            {
+                refused = ring.Write(readOnly, table.Frozen([77]), 0);
+                cancelled = ring.Write(file, table.Frozen([77]), 0);
+            }
+            FrozenResult first = await refused;
+            FrozenResult second = await cancelled;
+            Assert.Equal((Errno.BadDescriptor, Errno.Canceled), (first.Result.Error, second.Result.Error));
+            first.Buffer.Release();
+            second.Buffer.Release();
+        });
+        Assert.Equal([19], File.ReadAllBytes(path));
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void A_handle_is_used_once(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        RingOperation<RingResult> operation = table.Ring.After(TimeSpan.FromMilliseconds(1));
+        Assert.Throws<InvalidOperationException>(() => operation.GetAwaiter().GetResult());
+        table.RunUntil(() => operation.IsCompleted);
+        operation.GetAwaiter().GetResult();
+        Assert.Throws<InvalidOperationException>(() => operation.IsCompleted);
+        Assert.Throws<InvalidOperationException>(() => operation.Cancel());
+        Assert.Throws<InvalidOperationException>(operation.Abandon);
+    }
+
+    [Fact]
+    public void Awaiting_an_operation_allocates_nothing_once_warm()
+    {
+        using RingTable table = new(RingEngine.Kernel);
+        using OwnedFd fd = RingTable.Open(table.NewFile(new byte[4096]));
+        using RingFile file = table.Ring.Register(fd);
+        ReactorTasks tasks = ReactorTasks.Of(table.Reactor);
+        SteadyState.AllocatesNothing(() =>
+        {
+            ReactorTask<int> task = tasks.Spawn(static table => ReadOften(table.Table, table.File), (Table: table, File: file));
+            while (!task.IsCompleted) table.Reactor.RunOnce(TimeSpan.Zero);
+            if (task.GetAwaiter().GetResult() != 500 * 4096) throw new InvalidDataException();
+        });
+
+        static async ReactorTask<int> ReadOften(RingTable table, RingFile file)
+        {
+            int sum = 0;
+            for (int i = 0; i < 500; i++)
+            {
+                BufferResult read = await table.Ring.Read(file, table.Pool.Rent(4096), 0);
+                FrozenBuffer frozen = read.Buffer.Freeze(read.Result.Count);
+                sum += frozen.Length;
+                frozen.Release();
+            }
+            return sum;
+        }
+    }
+}
