@@ -27,13 +27,19 @@ internal sealed partial class VhostUserSession
             refusal = Map(layout, i, regions, out GuestRegion? region);
             if (region is not null) regions.Add(region);
         }
-        if (refusal is null && _memory.TryReplace(regions, out refusal))
+        if (refusal is not null)
         {
-            MemoryChanged();
-            return null;
+            regions.ForEach(region => region.Dispose());
+            return refusal;
         }
-        foreach (GuestRegion region in regions) region.Dispose();
-        return refusal;
+        // Rings may lie elsewhere in another table: they come to rest in this one and start again in that.
+        WhenStopped(_rings, () =>
+        {
+            if (!_memory.TryReplace(regions, out string? refused)) regions.ForEach(region => region.Dispose());
+            Refuse(refused);
+            MemoryChanged();
+        });
+        return null;
     }
 
     private string? AddMemoryRegion(ReadOnlySpan<byte> payload)

@@ -95,6 +95,21 @@ public sealed class NeighbourTests : IDisposable
     }
 
     [Fact]
+    public void A_table_that_is_replaced_while_a_ring_runs_loses_nothing()
+    {
+        using DiskDriver disk = new(Connect());
+        for (int i = 0; i < 20; i++)
+        {
+            disk.SubmitWrite((ulong)i % 8);
+            disk.Frontend.ShareMemory(disk.Memory);
+            disk.WaitUsed();
+        }
+        disk.WriteSector(1, 7);
+        Assert.Equal(7, _badImage.ReadByte(512));
+        AssertNeighbourIsServed();
+    }
+
+    [Fact]
     public void A_back_end_channel_that_nobody_reads_holds_nobody_up()
     {
         using VhostUserFrontend bad = Connect();
