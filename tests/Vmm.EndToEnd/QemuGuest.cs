@@ -40,9 +40,9 @@ internal sealed class QemuGuest : IDisposable
     internal static void SkipIfMissing() => Assert.SkipUnless(File.Exists(Qemu), $"{Qemu} is not there: tools/test.sh installs it");
 
     /// <summary>A disk behind a socket. QEMU connects again, every second, when the other side goes.</summary>
-    internal static string[] Disk(string socket, int queues) =>
+    internal static string[] Disk(string socket, int queues, int queueSize = 128) =>
     [
-        "-chardev", $"socket,id=disk,path={socket},reconnect=1", "-device", $"vhost-user-blk-pci,chardev=disk,num-queues={queues}",
+        "-chardev", $"socket,id=disk,path={socket},reconnect=1", "-device", $"vhost-user-blk-pci,chardev=disk,num-queues={queues},queue-size={queueSize}",
     ];
 
     /// <summary>An entropy device behind a socket. QEMU 7.2 can't reconnect this one: it starts to speak before it has connected.</summary>

@@ -6,9 +6,10 @@ public sealed class ServeTests
     private const long MiB = 1 << 20;
 
     [Theory]
-    [InlineData(1, 1)]
-    [InlineData(4, 2)]
-    public void A_linux_guest_uses_a_disk_and_both_sides_agree(int queues, int reactors)
+    [InlineData(1, 1, 128)]
+    [InlineData(1, 1, 32)]
+    [InlineData(4, 2, 1024)]
+    public void A_linux_guest_uses_a_disk_and_both_sides_agree(int queues, int reactors, int queueSize)
     {
         QemuGuest.SkipIfMissing();
         using ScratchDirectory scratch = new();
@@ -18,7 +19,7 @@ public sealed class ServeTests
         using VmmProcess vmm = new("serve", "--blk", $"path={image},socket={socket},queues={queues}", "--reactors", $"{reactors}");
         vmm.WaitFor($"listening blk {socket}");
 
-        using QemuGuest guest = new("blk", processors: queues, QemuGuest.Disk(socket, queues));
+        using QemuGuest guest = new("blk", processors: queues, QemuGuest.Disk(socket, queues, queueSize));
         string[] console = guest.WaitForPowerOff();
         Assert.Contains($"vmm-disk vda sectors {32 * MiB / 512} queues {queues} read-only 0", console);
         Assert.Contains($"vmm-disk vda sha256 {before}", console);

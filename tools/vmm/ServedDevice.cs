@@ -10,15 +10,23 @@ namespace Vmm.Tool;
 /// <param name="Attach">Leads the device to its people on the host; what it returns is let go before the server stops. Null for nothing.</param>
 internal sealed record ServedDevice(string Kind, string Socket, Func<VirtioDevice> Open, Func<VhostUserBackend, IDisposable>? Attach = null)
 {
-    /// <summary>Entries of a disk's queues: what QEMU asks for by default, and what the longest request is told to fit.</summary>
-    private const ushort DiskQueueSize = 128;
+    /// <summary>Most entries of a disk's queues: front-ends ask for 128 (QEMU) to 1024.</summary>
+    private const ushort DiskQueueSize = 1024;
+
+    /// <summary>Data buffers of a request that fit, with header and status, into the shortest queue that front-ends ask for by default.</summary>
+    private const int DiskSegmentsMax = 126;
 
     internal static ServedDevice Disk(string text, int index)
     {
         DeviceArgument argument = DeviceArgument.Parse("--blk", text, ["path", "socket", "queues", "engine"], "ro");
         string path = argument.Required("path");
         bool readOnly = argument.Has("ro");
-        BlockDeviceOptions options = new() { Queues = argument.Number("queues", 1, BlockDeviceOptions.QueuesMax, standard: 1), QueueSize = DiskQueueSize };
+        BlockDeviceOptions options = new()
+        {
+            Queues = argument.Number("queues", 1, BlockDeviceOptions.QueuesMax, standard: 1),
+            QueueSize = DiskQueueSize,
+            SegmentsMax = DiskSegmentsMax,
+        };
         BlockEngineKind engine = argument.Optional("engine", "ring") switch
         {
             "ring" => BlockEngineKind.Ring,

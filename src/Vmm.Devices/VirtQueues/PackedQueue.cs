@@ -118,7 +118,7 @@ internal sealed class PackedQueue : VirtQueue
             ushort flags = descriptor.PackedFlags;
             id = descriptor.BufferId;
             if ((flags & RingLayout.FlagIndirect) != 0)
-                return TryWalkTable(ref walk, descriptor, descriptorsMax - descriptors + 1) && HasTaken(descriptors);
+                return TryWalkTable(ref walk, descriptor) && HasTaken(descriptors);
             if (!walk.TryAdd(descriptor.Address, descriptor.Length, (flags & RingLayout.FlagWrite) != 0)) return Refuse(walk.Fault);
             if ((flags & RingLayout.FlagNext) == 0) return HasTaken(descriptors);
             if (++index == size) index = 0;
@@ -129,11 +129,12 @@ internal sealed class PackedQueue : VirtQueue
     }
 
     /// <summary>Every descriptor of a packed ring's indirect table is used, in order; there is no NEXT flag (§ 2.8.7).</summary>
-    private bool TryWalkTable(ref ChainWalk walk, in Descriptor descriptor, int left)
+    private bool TryWalkTable(ref ChainWalk walk, in Descriptor descriptor)
     {
         GuestFault fault = IndirectTable.Find(Held.Map, descriptor, descriptor.PackedFlags, _indirect, out GuestWindow table, out uint entries);
         if (fault.Kind != GuestFaultKind.None) return Refuse(fault);
-        if (entries > left) return Refuse(QueueFaults.Length);
+        // Linux fills a table up to the segments a device allows, however short the ring is.
+        if (entries > ChainDescriptorsMax) return Refuse(QueueFaults.Length);
         for (uint i = 0; i < entries; i++)
         {
             Descriptor entry = Descriptor.Load(table, i);

@@ -156,7 +156,8 @@ internal sealed class SplitQueue : VirtQueue
                 if (fault.Kind != GuestFaultKind.None) return Refuse(fault);
                 nested = true;
                 index = 0;
-                left++;
+                // Linux fills a table up to the segments a device allows, however short the ring is (QEMU's queue-size=64).
+                left = ChainDescriptorsMax + 1;
                 continue;
             }
             if (!walk.TryAdd(descriptor.Address, descriptor.Length, (descriptor.SplitFlags & RingLayout.FlagWrite) != 0)) return Refuse(walk.Fault);

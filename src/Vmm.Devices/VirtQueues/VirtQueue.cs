@@ -12,7 +12,7 @@ public abstract class VirtQueue : IDisposable
     public const ushort SizeLimit = 32768;
 
     /// <summary>
-    /// Most descriptors of one chain, also in a longer ring: what known drivers stay far below, and what bounds the memory a driver can make a
+    /// Most descriptors of one chain, in a longer ring and in an indirect table: what known drivers stay far below, and what bounds the memory a driver can make a
     /// queue keep (16 bytes for each descriptor of each chain in flight).
     /// </summary>
     internal const int ChainDescriptorsMax = 1024;

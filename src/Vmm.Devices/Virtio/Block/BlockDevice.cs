@@ -17,6 +17,12 @@ public sealed record BlockDeviceOptions
     /// <summary>Most entries of each queue, a power of two.</summary>
     public ushort QueueSize { get; init; } = 256;
 
+    /// <summary>
+    /// Most data buffers of a request, as the driver is told. Null: as many as a queue of <see cref="QueueSize"/> entries holds, which is too many
+    /// where the front-end makes the queue shorter.
+    /// </summary>
+    public int? SegmentsMax { get; init; }
+
     /// <summary>What the driver reads as the serial number: at most 20 bytes of UTF-8. Null: the device's name.</summary>
     public string? Serial { get; init; }
 
@@ -26,6 +32,8 @@ public sealed record BlockDeviceOptions
             throw new ArgumentException($"disk '{name}' has {Queues} queues: give it 1 to {QueuesMax}");
         if (QueueSize < 4 || !BitOperations.IsPow2(QueueSize))
             throw new ArgumentException($"disk '{name}' has a queue size of {QueueSize}: give it a power of two from 4 to 32768");
+        if (SegmentsMax is { } segments && (segments < 1 || segments > QueueSize - BlockProtocol.SegmentsBesideData))
+            throw new ArgumentException($"disk '{name}' has at most {segments} segments a request: give it 1 to {QueueSize - BlockProtocol.SegmentsBesideData}");
         if (Encoding.UTF8.GetByteCount(Serial ?? "") > BlockProtocol.IdLength)
             throw new ArgumentException($"disk '{name}' has the serial number '{Serial}': it is longer than {BlockProtocol.IdLength} bytes");
     }
@@ -35,7 +43,6 @@ public sealed record BlockDeviceOptions
 public sealed partial class BlockDevice : VirtioDevice
 {
     private const uint SegmentBytesMax = 1 << 20;
-    private const int SegmentsBesideData = 2; // header and status
 
     private readonly byte[] _serial = new byte[BlockProtocol.IdLength];
     private readonly BlockQueue?[] _serving;
@@ -114,7 +121,7 @@ public sealed partial class BlockDevice : VirtioDevice
 
         BinaryPrimitives.WriteUInt64LittleEndian(config.AsSpan(BlockProtocol.ConfigCapacity), Backend.CapacityBytes / BlockProtocol.SectorSize);
         Put32(BlockProtocol.ConfigSizeMax, SegmentBytesMax);
-        Put32(BlockProtocol.ConfigSegMax, (uint)options.QueueSize - SegmentsBesideData);
+        Put32(BlockProtocol.ConfigSegMax, (uint)(options.SegmentsMax ?? options.QueueSize - BlockProtocol.SegmentsBesideData));
         Put32(BlockProtocol.ConfigBlockSize, BlockProtocol.SectorSize);
         BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(BlockProtocol.ConfigQueues), (ushort)options.Queues);
         if (Backend.IsReadOnly) return config;

@@ -36,6 +36,10 @@ internal static class BlockProtocol
     internal const int IdLength = 20;
     internal const int StatusLength = 1;
     internal const int SegmentLength = 16;
+
+    /// <summary>Buffers of a request that hold no data: header and status.</summary>
+    internal const int SegmentsBesideData = 2;
+
     internal const uint SegmentUnmapFlag = 1;
 
     internal const ulong FeatureSizeMax = 1UL << 1;
