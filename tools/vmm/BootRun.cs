@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Microsoft.Extensions.Logging;
 using Vmm.Devices;
 using Vmm.Devices.Kvm;
 using Vmm.Events;
@@ -8,6 +9,9 @@ namespace Vmm.Tool;
 /// <summary>One run of a KVM machine on this terminal: its reactor's thread, its devices, its end.</summary>
 internal sealed class BootRun : IDisposable
 {
+    private const int StandardInput = 0;
+    private const int StandardOutput = 1;
+
     private readonly KvmMachineOptions _options;
     private readonly List<VirtioDevice> _devices = [];
     private readonly Reactor _reactor = new(new ReactorOptions { Name = "devices" });
@@ -26,10 +30,15 @@ internal sealed class BootRun : IDisposable
         foreach (DiskArgument disk in disks)
         {
             string name = $"vd{(char)('a' + _devices.Count)}";
-            _devices.Add(new BlockDevice(name, RawImage.Open(disk.Path, disk.IsReadOnly), new BlockDeviceOptions { Queues = _options.Vcpus }));
+            Attach(new BlockDevice(name, RawImage.Open(disk.Path, disk.IsReadOnly), new BlockDeviceOptions { Queues = _options.Vcpus }));
         }
-        if (_devices.Count > KvmMachine.DevicesMax)
-            throw new UsageException($"{_devices.Count} devices are asked for: a machine has room for {KvmMachine.DevicesMax}");
+    }
+
+    /// <summary>Adds a device to the machine, and owns it.</summary>
+    internal void Attach(VirtioDevice device)
+    {
+        _devices.Add(device);
+        if (_devices.Count > KvmMachine.DevicesMax) throw new UsageException($"more than {KvmMachine.DevicesMax} devices are asked for: a machine has no room for them");
     }
 
     /// <summary>Runs the machine until it ends.</summary>
@@ -37,23 +46,22 @@ internal sealed class BootRun : IDisposable
     internal int Run()
     {
         using CancellationTokenSource stop = new();
-        void OnSignal(PosixSignalContext context)
-        {
-            context.Cancel = true;
-            stop.Cancel();
-        }
-        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal);
-        using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, OnSignal);
-        using PosixSignalRegistration hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, OnSignal);
-
         _thread.Start();
-        using ConsoleKeys keys = new(stop.Cancel);
-        using OwnedFd standardOutput = new(1);
-        KvmMachineOptions options = _options with { ConsoleInput = keys.Input, ConsoleOutput = SerialOutput.To(standardOutput.Duplicate()) };
         KvmMachineResult result;
-        using (KvmMachine machine = new(options, _devices, _reactor.Remote)) result = machine.Run(stop.Token);
+        using (RawTerminal? terminal = RawTerminal.TryEnter(StandardInput))
+        {
+            ConsoleKeys? keys = terminal is null ? null : new ConsoleKeys(stop.Cancel);
+            KvmMachineOptions options = _options with
+            {
+                ConsoleInput = keys?.Input ?? DuplicateOf(StandardInput),
+                ConsoleOutput = SerialOutput.To(DuplicateOf(StandardOutput)),
+                Logger = new StandardErrorLogger("vmm"),
+            };
+            using KvmMachine machine = new(options, _devices, _reactor.Remote);
+            using SignalHandlers signals = new(machine, stop);
+            result = machine.Run(stop.Token);
+        }
         if (result.End == KvmMachineEnd.PoweredOff) return ExitCode.Success;
-        keys.Dispose();
         Console.Error.WriteLine($"vmm: {result.Message}");
         return ExitCode.World;
     }
@@ -65,5 +73,47 @@ internal sealed class BootRun : IDisposable
         _reactor.Dispose();
         foreach (VirtioDevice device in _devices) device.Dispose();
         _reactorStop.Dispose();
+    }
+
+    private static OwnedFd DuplicateOf(int standard)
+    {
+        OwnedFd borrowed = new(standard);
+        try
+        {
+            return borrowed.Duplicate();
+        }
+        finally
+        {
+            // The process's own, which it goes on to use.
+            borrowed.SetHandleAsInvalid();
+        }
+    }
+
+    /// <summary>What other processes may ask of the machine: to end (INT, TERM, HUP), to stand still (TSTP) and to go on (CONT).</summary>
+    private sealed class SignalHandlers : IDisposable
+    {
+        private readonly List<PosixSignalRegistration> _registrations = [];
+
+        internal SignalHandlers(KvmMachine machine, CancellationTokenSource stop)
+        {
+            foreach (PosixSignal signal in (PosixSignal[])[PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP]) Handle(signal, stop.Cancel);
+            Handle(PosixSignal.SIGTSTP, () =>
+            {
+                machine.Pause();
+                Console.Error.WriteLine("vmm: the machine stands still, until SIGCONT");
+            });
+            Handle(PosixSignal.SIGCONT, machine.Resume);
+        }
+
+        public void Dispose()
+        {
+            foreach (PosixSignalRegistration registration in _registrations) registration.Dispose();
+        }
+
+        private void Handle(PosixSignal signal, Action action) => _registrations.Add(PosixSignalRegistration.Create(signal, context =>
+        {
+            context.Cancel = true;
+            action();
+        }));
     }
 }

@@ -4,32 +4,23 @@ using Vmm.Events;
 namespace Vmm.Tool;
 
 /// <summary>
-/// Standard input as the keys of a guest's console. On a terminal each key goes to the guest at once, and Ctrl-A is ours: Ctrl-A x leaves,
-/// Ctrl-A Ctrl-A is the guest's Ctrl-A. Anything else than a terminal goes to the guest as it is.
+/// The keys of a terminal in raw mode on their way to a guest's console. Ctrl-A is ours: Ctrl-A x leaves, Ctrl-A Ctrl-A is the guest's Ctrl-A.
 /// </summary>
-internal sealed class ConsoleKeys : IDisposable
+internal sealed class ConsoleKeys
 {
     private const byte Escape = 0x01;
+    private const int KeysPerRead = 256;
 
     private readonly Action _leave;
-    private readonly AnonymousPipeServerStream? _pipe;
+    private readonly AnonymousPipeServerStream _pipe = new(PipeDirection.Out);
     private bool _escaped;
 
-    /// <summary>Switches the terminal over, if it is one.</summary>
+    /// <summary>Starts to carry keys.</summary>
     /// <param name="leave">Ctrl-A x was typed. On a thread of its own.</param>
     internal ConsoleKeys(Action leave)
     {
         _leave = leave;
-        using OwnedFd standardInput = new(0);
-        if (Console.IsInputRedirected)
-        {
-            Input = standardInput.Duplicate();
-            standardInput.SetHandleAsInvalid();
-            return;
-        }
-        standardInput.SetHandleAsInvalid();
-        _pipe = new AnonymousPipeServerStream(PipeDirection.Out);
-        using OwnedFd reading = new((int)_pipe.ClientSafePipeHandle.DangerousGetHandle());
+        OwnedFd reading = new((int)_pipe.ClientSafePipeHandle.DangerousGetHandle());
         Input = reading.Duplicate();
         reading.SetHandleAsInvalid();
         _pipe.DisposeLocalCopyOfClientHandle();
@@ -39,33 +30,30 @@ internal sealed class ConsoleKeys : IDisposable
     /// <summary>What the guest's console reads. Whoever takes it disposes it.</summary>
     internal OwnedFd Input { get; }
 
-    public void Dispose()
-    {
-    }
-
     /// <summary>What of some keys is the guest's.</summary>
     /// <param name="keys">As typed.</param>
     /// <param name="toGuest">Room for one more than that.</param>
+    /// <param name="escaped">Whether the key before was Ctrl-A; kept from call to call.</param>
     /// <param name="leave">Whether Ctrl-A x is among them; nothing counts after it.</param>
     /// <returns>Bytes for the guest.</returns>
-    internal int Filter(ReadOnlySpan<byte> keys, Span<byte> toGuest, out bool leave)
+    internal static int Filter(ReadOnlySpan<byte> keys, Span<byte> toGuest, ref bool escaped, out bool leave)
     {
         int length = 0;
         leave = false;
         foreach (byte key in keys)
         {
-            if (!_escaped && key == Escape)
+            if (!escaped && key == Escape)
             {
-                _escaped = true;
+                escaped = true;
                 continue;
             }
-            if (_escaped && key == (byte)'x')
+            if (escaped && key == (byte)'x')
             {
                 leave = true;
                 break;
             }
-            if (_escaped && key != Escape) toGuest[length++] = Escape;
-            _escaped = false;
+            if (escaped && key != Escape) toGuest[length++] = Escape;
+            escaped = false;
             toGuest[length++] = key;
         }
         return length;
@@ -74,15 +62,15 @@ internal sealed class ConsoleKeys : IDisposable
     private void CarryKeys()
     {
         using Stream input = Console.OpenStandardInput();
-        byte[] keys = new byte[256];
-        byte[] toGuest = new byte[keys.Length + 1];
+        byte[] keys = new byte[KeysPerRead];
+        byte[] toGuest = new byte[KeysPerRead + 1];
         int count;
         while ((count = input.Read(keys)) > 0)
         {
-            int length = Filter(keys.AsSpan(0, count), toGuest, out bool leave);
+            int length = Filter(keys.AsSpan(0, count), toGuest, ref _escaped, out bool leave);
             try
             {
-                _pipe!.Write(toGuest, 0, length);
+                _pipe.Write(toGuest, 0, length);
             }
             catch (IOException)
             {

@@ -10,6 +10,16 @@ internal static class MachinePorts
     internal const ushort Panic = 0x505;
     internal const ushort AcpiPower = 0x600;
 
+    /// <summary>Where Linux looks for what this machine does not have.</summary>
+    internal static readonly (ushort Port, ulong Length, string What)[] Absent =
+    [
+        (0x80, 1, "diagnostic port"),
+        (0x2e8, 8, "serial port ttyS3"),
+        (0x2f8, 8, "serial port ttyS1"),
+        (0x3e8, 8, "serial port ttyS2"),
+        (0xcf8, 8, "PCI configuration space"),
+    ];
+
     /// <summary>Interrupts from here up to the last pin belong to virtio devices.</summary>
     internal const uint FirstDeviceGsi = 5;
 }

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -19,8 +20,11 @@ public sealed class VcpuThread : IDisposable
     private readonly Thread _thread;
     private readonly long[] _exits = new long[KindCount];
     private long _unhandled;
-    private readonly ManualResetEventSlim _mayRun = new(initialState: true);
-    private readonly ManualResetEventSlim _paused = new();
+    /// <summary>Guards the three below, and is waited on for their changes.</summary>
+    private readonly object _standing = new();
+    private bool _pauseRequested;
+    private bool _standsStill;
+    private bool _ended;
     private volatile bool _stopRequested;
     private bool _started;
 
@@ -66,26 +70,41 @@ public sealed class VcpuThread : IDisposable
     {
         // The flag first: whoever comes out because of the request sees it.
         _stopRequested = true;
-        _mayRun.Set();
+        Resume();
         _vcpu.RequestExit();
     }
 
     /// <summary>Asks the thread to stand still between two guest instructions, before or after its start, and does not wait. Any thread.</summary>
     public void RequestPause()
     {
-        _mayRun.Reset();
+        lock (_standing) _pauseRequested = true;
         _vcpu.RequestExit();
     }
 
     /// <summary>Waits until the thread stands still, or has ended.</summary>
     /// <returns>False if it still runs when the time is up.</returns>
-    public bool WaitUntilPaused(TimeSpan timeout) => _paused.Wait(timeout);
+    public bool WaitUntilPaused(TimeSpan timeout)
+    {
+        long start = Stopwatch.GetTimestamp();
+        lock (_standing)
+        {
+            while (!_standsStill && !_ended)
+            {
+                TimeSpan left = timeout - Stopwatch.GetElapsedTime(start);
+                if (left <= TimeSpan.Zero || !Monitor.Wait(_standing, left)) return _standsStill || _ended;
+            }
+            return true;
+        }
+    }
 
     /// <summary>Lets the thread run on.</summary>
     public void Resume()
     {
-        _paused.Reset();
-        _mayRun.Set();
+        lock (_standing)
+        {
+            _pauseRequested = false;
+            Monitor.PulseAll(_standing);
+        }
     }
 
     /// <summary>Waits for the thread's end.</summary>
@@ -97,8 +116,6 @@ public sealed class VcpuThread : IDisposable
     {
         RequestStop();
         Join(Timeout.InfiniteTimeSpan);
-        _mayRun.Dispose();
-        _paused.Dispose();
     }
 
     private void RunToEnd()
@@ -112,7 +129,11 @@ public sealed class VcpuThread : IDisposable
         {
             end = new VcpuEnd(VcpuEndReason.Failed, Failure: exception);
         }
-        _paused.Set();
+        lock (_standing)
+        {
+            _ended = true;
+            Monitor.PulseAll(_standing);
+        }
         _onEnd(this, end);
     }
 
@@ -120,41 +141,55 @@ public sealed class VcpuThread : IDisposable
     {
         while (!_stopRequested)
         {
-            VcpuExit exit = _vcpu.Run();
-            Volatile.Write(ref _exits[(int)exit.Kind], _exits[(int)exit.Kind] + 1);
-            switch (exit.Kind)
-            {
-                case VcpuExitKind.MmioRead:
-                    CountUnlessHandled(_mmio.Read(exit.Address, exit.Data), exit);
-                    break;
-                case VcpuExitKind.MmioWrite:
-                    CountUnlessHandled(_mmio.Write(exit.Address, exit.Data), exit);
-                    break;
-                case VcpuExitKind.PortRead:
-                case VcpuExitKind.PortWrite:
-                    AccessPort(exit);
-                    break;
-                case VcpuExitKind.Halt:
-                    return new VcpuEnd(VcpuEndReason.Halted);
-                case VcpuExitKind.Shutdown:
-                    return new VcpuEnd(VcpuEndReason.Shutdown);
-                case VcpuExitKind.SystemEvent:
-                    return new VcpuEnd(VcpuEndReason.SystemEvent, exit.Address);
-                case VcpuExitKind.Failed:
-                    return new VcpuEnd(VcpuEndReason.Failed, exit.Address);
-                case VcpuExitKind.Interrupted:
-                    // Here, and not after just any exit: an access that the vCPU asked for is behind it now.
-                    if (!_mayRun.IsSet) StandStill();
-                    break;
-            }
+            if (!TryRunOnce(out VcpuEnd end)) return end;
         }
         return new VcpuEnd(VcpuEndReason.Stopped);
     }
 
-    private void StandStill()
+    /// <summary>Runs the guest up to its next exit, and serves that. On the vCPU's own thread.</summary>
+    /// <returns>False if it was the last.</returns>
+    internal bool TryRunOnce(out VcpuEnd end)
     {
-        _paused.Set();
-        _mayRun.Wait();
+        end = default;
+        VcpuExit exit = _vcpu.Run();
+        Volatile.Write(ref _exits[(int)exit.Kind], _exits[(int)exit.Kind] + 1);
+        switch (exit.Kind)
+        {
+            case VcpuExitKind.MmioRead:
+                CountUnlessHandled(_mmio.Read(exit.Address, exit.Data), exit);
+                return true;
+            case VcpuExitKind.MmioWrite:
+                CountUnlessHandled(_mmio.Write(exit.Address, exit.Data), exit);
+                return true;
+            case VcpuExitKind.PortRead:
+            case VcpuExitKind.PortWrite:
+                AccessPort(exit);
+                return true;
+            case VcpuExitKind.Interrupted:
+                // Here, and not after just any exit: an access that the vCPU asked for is behind it now.
+                StandStillIfAsked();
+                return true;
+            default:
+                end = exit.Kind switch
+                {
+                    VcpuExitKind.Halt => new VcpuEnd(VcpuEndReason.Halted),
+                    VcpuExitKind.Shutdown => new VcpuEnd(VcpuEndReason.Shutdown),
+                    VcpuExitKind.SystemEvent => new VcpuEnd(VcpuEndReason.SystemEvent, exit.Address),
+                    _ => new VcpuEnd(VcpuEndReason.Failed, exit.Address),
+                };
+                return false;
+        }
+    }
+
+    private void StandStillIfAsked()
+    {
+        lock (_standing)
+        {
+            _standsStill = _pauseRequested;
+            if (_standsStill) Monitor.PulseAll(_standing);
+            while (_pauseRequested) Monitor.Wait(_standing);
+            _standsStill = false;
+        }
     }
 
     /// <summary>One port access, or one after the other if the guest asked for a string of them.</summary>

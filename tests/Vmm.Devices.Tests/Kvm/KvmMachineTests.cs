@@ -159,6 +159,12 @@ public sealed class KvmMachineTests : IDisposable
             Assert.Equal(paused, Read(machine));
             machine.Resume();
         }
+        // Closely after one another: no thread may take a resume for the one before.
+        for (int round = 0; round < 100; round++)
+        {
+            machine.Pause();
+            machine.Resume();
+        }
         WaitForCount(machine);
         await stop.CancelAsync();
         Assert.Equal(KvmMachineEnd.Stopped, (await run.WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken)).End);

@@ -176,7 +176,8 @@ public sealed class KvmWireTests
             Assert.True(reactor.RunOnce(KvmGuest.Watchdog) > 0, "the guest's end of interrupt was not heard");
         guest.Thread.RequestStop();
         Assert.True(guest.Thread.Join(KvmGuest.Watchdog));
-        Assert.Equal((uint)Rounds, guest.DataWord());
+        // A line that was raised anew just before the device lowered it gives one interrupt too many, as on hardware; it does not go on.
+        Assert.InRange(guest.DataWord(), (uint)Rounds, (uint)Rounds + 1);
     }
 
     [Fact]

@@ -14,6 +14,7 @@ internal static class Comparisons
         new Remote(),
         new SplitQueueComparison(),
         new PackedQueueComparison(),
+        new ExitComparison(),
     ];
 
     internal static IReadOnlyList<string> Suites { get; } = [.. All.Select(comparison => comparison.Suite).Distinct(), EverySuite];

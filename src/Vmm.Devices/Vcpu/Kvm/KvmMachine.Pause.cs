@@ -1,4 +1,4 @@
-using Vmm.Events;
+using Microsoft.Extensions.Logging;
 
 namespace Vmm.Devices.Kvm;
 
@@ -34,6 +34,8 @@ public sealed partial class KvmMachine
                 foreach (VcpuThread other in _threads) other.Resume();
                 throw new TimeoutException($"vCPU {thread.Index} does not come out of the guest within {PauseTimeout.TotalSeconds} s");
             }
+            if (!Task.WaitAll([.. _transports.Select(transport => transport.PauseAsync())], PauseTimeout))
+                _options.Logger.LogError("some device still has requests in flight {Seconds} s after the vCPUs stand still", PauseTimeout.TotalSeconds);
             _pausedClock = _vm.GetClock();
             _paused = true;
         }
@@ -45,6 +47,7 @@ public sealed partial class KvmMachine
         lock (_pauseLock)
         {
             if (!_paused) return;
+            Task.WaitAll([.. _transports.Select(transport => transport.ResumeAsync())]);
             _vm.SetClock(_pausedClock);
             foreach (KvmVcpu vcpu in _vcpus) vcpu.TellPaused();
             _paused = false;

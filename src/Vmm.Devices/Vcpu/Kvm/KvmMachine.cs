@@ -105,6 +105,7 @@ public sealed partial class KvmMachine : IDisposable
         _port.Add(MachinePorts.Clock, CmosDevice.RangeLength, new CmosDevice());
         _port.Add(MachinePorts.AcpiPower, AcpiPowerControl.RangeLength, new AcpiPowerControl(PowerOff, Reset));
         _port.Add(MachinePorts.Panic, PvPanicDevice.RangeLength, new PvPanicDevice(_ => Finish(KvmMachineEnd.Panicked, "the guest's kernel panicked"), PanicEvents.Panicked));
+        foreach ((ushort port, ulong length, string what) in MachinePorts.Absent) _port.Add(port, length, new AbsentDevice(what));
         return new SerialBackend(uart, _remote, _options.ConsoleInput, _options.ConsoleOutput, _options.Logger);
     }
 

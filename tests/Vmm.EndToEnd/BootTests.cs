@@ -1,0 +1,86 @@
+namespace Vmm.EndToEnd;
+
+/// <summary><c>vmm boot</c> and a stock Debian kernel on true KVM, nested in QEMU.</summary>
+public sealed class BootTests
+{
+    private const string Boot = $"vmm boot --kernel {NestedGuest.Kernel} --initrd {NestedGuest.Initrd} --memory 256";
+
+    [Fact]
+    public void A_stock_kernel_finds_its_devices_uses_them_and_powers_off()
+    {
+        NestedGuest.SkipIfMissing();
+        string[] console = NestedGuest.Run($"""
+            dd if=/dev/urandom of=/tmp/disk bs=1M count=16 2>/dev/null
+            echo "vmm-host before $(sha256sum /tmp/disk | cut -d ' ' -f 1)"
+            {Boot} --vcpus 2 --disk /tmp/disk --rng --cmdline "console=ttyS0 quiet panic=-1 vmm.tests=machine,blk" </dev/null
+            echo "vmm-host exit $?"
+            echo "vmm-host after $(sha256sum /tmp/disk | cut -d ' ' -f 1)"
+            """);
+        Assert.Contains("vmm-machine cpus 2", console);
+        Assert.Contains("vmm-machine driver virtio_blk", console);
+        Assert.Contains("vmm-machine driver virtio_rng", console);
+        Assert.Contains("vmm-machine console 4-edge", console);
+        Assert.Contains("vmm-disk vda sectors 32768 queues 2 read-only 0", console);
+        Assert.Equal(Word(console, "vmm-host before"), Word(console, "vmm-disk vda sha256"));
+        Assert.Contains("vmm-test machine passed", console);
+        Assert.Contains("vmm-test blk passed", console);
+        Assert.Contains("vmm-log clean", console);
+        Assert.Contains("vmm-host exit 0", console);
+        Assert.Equal(Word(console, "vmm-disk vda sha256-after"), Word(console, "vmm-host after"));
+        Assert.Contains("vmm-nest passed", console);
+    }
+
+    [Fact]
+    public void A_machine_that_is_paused_again_and_again_under_load_loses_nothing()
+    {
+        NestedGuest.SkipIfMissing();
+        string[] console = NestedGuest.Run($"""
+            dd if=/dev/urandom of=/tmp/disk bs=1M count=16 2>/dev/null
+            {Boot} --vcpus 2 --disk /tmp/disk --cmdline "console=ttyS0 quiet panic=-1 vmm.tests=blk" </dev/null >/tmp/console &
+            vmm=$!
+            until grep -q vmm-guest /tmp/console; do sleep 1; done
+            pauses=0
+            while kill -TSTP $vmm 2>/dev/null; do
+              sleep 1
+              kill -CONT $vmm || break
+              pauses=$((pauses + 1))
+              sleep 1
+            done
+            status=0
+            wait $vmm || status=$?
+            cat /tmp/console
+            echo "vmm-host exit $status"
+            [ $pauses -ge 2 ] && echo "vmm-host paused"
+            echo "vmm-host after $(sha256sum /tmp/disk | cut -d ' ' -f 1)"
+            """);
+        Assert.Contains("vmm-host exit 0", console);
+        Assert.Contains("vmm-host paused", console);
+        Assert.Contains("vmm: the machine stands still, until SIGCONT", console);
+        Assert.Contains("vmm-test blk passed", console);
+        Assert.Contains("vmm-log clean", console);
+        Assert.Equal(Word(console, "vmm-disk vda sha256-after"), Word(console, "vmm-host after"));
+    }
+
+    [Fact]
+    public void A_panic_a_reset_and_a_signal_end_the_machine_with_a_sentence_and_a_code()
+    {
+        NestedGuest.SkipIfMissing();
+        string[] console = NestedGuest.Run($"""
+            {Boot} --cmdline "console=ttyS0 quiet vmm.tests=panic" </dev/null || echo "vmm-host panic $?"
+            {Boot} --cmdline "console=ttyS0 quiet vmm.tests=reboot" </dev/null || echo "vmm-host reset $?"
+            {Boot} --cmdline "console=ttyS0 quiet rdinit=/none" </dev/null >/tmp/console & vmm=$!
+            until grep -q . /tmp/console; do sleep 1; done
+            kill -TERM $vmm
+            wait $vmm || echo "vmm-host stopped $?"
+            """);
+        Assert.Contains("vmm: the guest's kernel panicked", console);
+        Assert.Contains("vmm-host panic 1", console);
+        Assert.Contains(console, line => line.StartsWith("vmm: the guest reset the machine", StringComparison.Ordinal));
+        Assert.Contains("vmm-host reset 1", console);
+        Assert.Contains("vmm-host stopped 1", console);
+    }
+
+    /// <summary>The word behind a text that begins a line.</summary>
+    private static string Word(string[] console, string text) =>
+        Assert.Single(console, line => line.StartsWith(text + " ", StringComparison.Ordinal))[(text.Length + 1)..];
+}

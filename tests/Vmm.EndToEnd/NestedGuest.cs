@@ -1,0 +1,67 @@
+using System.Diagnostics;
+
+namespace Vmm.EndToEnd;
+
+/// <summary>
+/// A Linux guest in QEMU whose emulated processor can virtualize, with our tool inside: a true KVM wherever these tests run, if a slow one.
+/// </summary>
+internal static class NestedGuest
+{
+    private const string Qemu = "/usr/bin/qemu-system-x86_64";
+    private static readonly TimeSpan Watchdog = TimeSpan.FromMinutes(8);
+    private static readonly Lazy<string> Image = new(Build);
+
+    /// <summary>Where scripts find the inner guest.</summary>
+    internal const string Kernel = "/boot/vmlinuz";
+    internal const string Initrd = "/boot/initramfs.gz";
+
+    /// <summary>A real guest is part of what the tests show: where QEMU is missing, tools/test.sh installs it.</summary>
+    internal static void SkipIfMissing() => Assert.SkipUnless(File.Exists(Qemu), $"{Qemu} is not there: tools/test.sh installs it");
+
+    /// <summary>Runs a shell script in the guest, then powers it off.</summary>
+    /// <param name="script">Commands of busybox, and <c>vmm</c>. The first that fails ends it.</param>
+    /// <returns>What was said on the console, line by line: of the script, and of the guest that it boots.</returns>
+    internal static string[] Run(string script)
+    {
+        using ScratchDirectory scratch = new();
+        string initrd = Pack(scratch, script);
+        string[] machine =
+        [
+            "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", "-machine", "q35,accel=tcg", "-cpu", "EPYC,+svm,+npt", "-m", "1200",
+            "-kernel", Path.Combine(Image.Value, "vmlinuz"), "-initrd", initrd, "-append", "console=ttyS0 quiet panic=-1",
+        ];
+        using Process qemu = Process.Start(new ProcessStartInfo(Qemu, machine) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        Task<string> console = qemu.StandardOutput.ReadToEndAsync();
+        Task<string> error = qemu.StandardError.ReadToEndAsync();
+        bool ended = qemu.WaitForExit(Watchdog);
+        if (!ended) qemu.Kill();
+        string said = console.Result;
+        Assert.True(ended && qemu.ExitCode == 0, $"QEMU {(ended ? $"ended with {qemu.ExitCode}" : "did not end")}.\nconsole: {said}\nstderr: {error.Result}");
+        return said.Split('\n', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+    }
+
+    /// <summary>The guest's initramfs with the script in an archive behind it.</summary>
+    private static string Pack(ScratchDirectory scratch, string script)
+    {
+        File.WriteAllText(scratch.PathOf("run.sh"), script);
+        string initrd = scratch.PathOf("nest.gz");
+        Shell($"cd '{Path.GetDirectoryName(initrd)}' && (cat '{Image.Value}/nest.gz'; echo run.sh | cpio --quiet -o -H newc | gzip -1) > nest.gz");
+        return initrd;
+    }
+
+    private static string Build()
+    {
+        string output = Repository.PathOf("artifacts/guest");
+        Shell($"'{Repository.PathOf("tools/guest/nest.sh")}' '{output}'");
+        return output;
+    }
+
+    private static void Shell(string command)
+    {
+        using Process process = Process.Start(new ProcessStartInfo("sh", ["-c", command]) { RedirectStandardError = true, RedirectStandardOutput = true })!;
+        Task<string> output = process.StandardOutput.ReadToEndAsync();
+        string error = process.StandardError.ReadToEnd();
+        process.WaitForExit();
+        Assert.True(process.ExitCode == 0, $"{command} failed: {output.Result}{error}");
+    }
+}

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Builds a guest for QEMU that has KVM and our tool inside, for machines whose own /dev/kvm can't boot Linux: OUTPUT/nest.gz, an initramfs with the
+# tool, KVM's modules, and the guest of build.sh as what it boots. Its first process runs /run.sh, which comes in an archive of its own behind it:
+#   qemu-system-x86_64 -machine q35 -accel tcg -cpu EPYC,+svm,+npt -m 1200 -kernel OUTPUT/vmlinuz -initrd NEST_AND_RUN …
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+repository=$(cd "$here/../.." && pwd)
+output=${1:?usage: tools/guest/nest.sh OUTPUT}
+"$here/build.sh" "$output"
+output=$(cd "$output" && pwd)
+
+sources=("$repository/src" "$repository/tools/vmm" "$here" "$repository/Directory.Build.props" "$repository/Directory.Packages.props")
+if [ -f "$output/nest.gz" ] && [ -z "$(find "${sources[@]}" -newer "$output/nest.gz" -type f)" ]; then exit 0; fi
+
+# The runtime comes along, what the tool does not use of it does not.
+dotnet publish "$repository/tools/vmm" -c Release -r linux-x64 -p:Standalone=true \
+  --artifacts-path "$output/tool" -v quiet --nologo
+
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+mkdir -p "$root"/{bin,dev,proc,sys,tmp,modules,boot,vmm}
+for package in linux-image busybox-static; do dpkg-deb -x "$output/packages/${package}"*.deb "$root/debian"; done
+cp "$root/debian/bin/busybox" "$root/bin/"
+# In the order they need each other; a kernel that has one built in, or does without, has no file of it.
+for module in irqbypass ccp kvm kvm-amd tun; do
+  file=$(find "$root/debian/lib/modules" -name "$module.ko" | head -n 1)
+  [ -z "$file" ] || { cp "$file" "$root/modules/"; echo "$module" >>"$root/modules/order"; }
+done
+rm -rf "$root/debian"
+cp "$output/vmlinuz" "$output/initramfs.gz" "$root/boot/"
+cp -r "$output"/tool/publish/vmm/*/. "$root/vmm/"
+# The host's own C and C++ libraries: what the runtime is linked against.
+find "$root/vmm" -type f \( -name '*.so' -o -name vmm \) -exec ldd {} + | grep -o '/[^ :)]*\.so[^ :)]*' | sort -u | grep -v "^$root" |
+  while read -r library; do mkdir -p "$root$(dirname "$library")" && cp -L "$library" "$root$library"; done
+install -m 755 "$here/nest-init" "$root/init"
+(cd "$root" && find . | cpio --quiet -o -H newc | gzip -1) >"$output/nest.gz.new"
+mv "$output/nest.gz.new" "$output/nest.gz"

@@ -1,0 +1,2 @@
+# Ends the guest's kernel.
+echo c >/proc/sysrq-trigger

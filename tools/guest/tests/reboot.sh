@@ -1,0 +1,2 @@
+# Asks for a reset.
+reboot -f
