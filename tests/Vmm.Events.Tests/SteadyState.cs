@@ -3,7 +3,8 @@ namespace Vmm.Events.Tests;
 /// <summary>Asks what code allocates once it is warm: slabs are filled, and the compiler has made its final code.</summary>
 internal static class SteadyState
 {
-    private const int TriesMax = 100;
+    // Each waits a little: a busy machine may take half a minute until its compiler comes to this code.
+    private const int TriesMax = 1500;
 
     /// <summary>Runs it until one run allocates nothing on this thread, with time in between for the compiler's own thread.</summary>
     internal static void AllocatesNothing(Action run)
