@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using System.Runtime.ExceptionServices;
 using Vmm.Events.Native;
 
@@ -109,13 +110,20 @@ public sealed partial class Reactor
         while (Handled == before && waitMs != 0 && !_stopRequested);
     }
 
-    /// <summary>The first thread that runs the reactor owns it until the run has ended.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void TakeOver()
+    {
+        // Nearly always it is the same thread again, and none of the reasons to refuse holds.
+        if (_runnerThreadId == Environment.CurrentManagedThreadId && !(_disposed | _inTurn | _stopRequested)) _running = true;
+        else TakeOverOrThrow();
+    }
+
+    /// <summary>The first thread that runs the reactor owns it until the run has ended.</summary>
+    private void TakeOverOrThrow()
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         int me = Environment.CurrentManagedThreadId;
-        int runner = Volatile.Read(ref _runnerThreadId);
-        if (runner == NoThread) runner = Interlocked.CompareExchange(ref _runnerThreadId, me, NoThread);
+        int runner = Interlocked.CompareExchange(ref _runnerThreadId, me, NoThread);
         if (_stopRequested && !_running) throw new ReactorStoppedException(Name);
         if (runner != me && runner != NoThread) throw new InvalidOperationException($"reactor '{Name}' is run by another thread");
         ThrowIfInTurn("run the reactor that runs it");
@@ -218,9 +226,12 @@ public sealed partial class Reactor
 
     private void DispatchUntilFailure(ReadOnlySpan<ReadyEvent> batch, ref int next)
     {
-        while (next < batch.Length)
+        // Compared as a local of the loop, so that no bound is checked twice; stored before the handler, which may throw.
+        int at = next;
+        while ((uint)at < (uint)batch.Length)
         {
-            ReadyEvent ready = batch[next++];
+            ReadyEvent ready = batch[at];
+            next = ++at;
             ref Slot slot = ref ThinPointer.Resolve(ready.Data);
             if (slot.Generation != ThinPointer.GenerationOf(ready.Data))
             {

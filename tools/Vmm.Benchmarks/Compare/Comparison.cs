@@ -21,6 +21,9 @@ internal abstract class Comparison
     /// <summary>The ways; the first is the baseline of the ratios.</summary>
     internal abstract IReadOnlyList<Variant> Variants { get; }
 
+    /// <summary>How much longer than usual a slice is: for work whose start and end take time.</summary>
+    internal virtual int SliceFactor => 1;
+
     /// <summary>Descriptors one variant holds at a size: when not all fit in the process, they are set up one at a time.</summary>
     internal virtual int DescriptorsFor(int n) => n;
 }

@@ -8,9 +8,13 @@ namespace Vmm.Benchmarks;
 /// <param name="Slice">Length of a slice.</param>
 internal sealed record Pace(int Rounds, TimeSpan Slice)
 {
-    internal static Pace Thorough { get; } = new(Rounds: 101, TimeSpan.FromMilliseconds(3));
+    /// <summary>Slices are shorter than what the scheduler gives a thread: on a busy machine most of them still run undisturbed.</summary>
+    internal static Pace Thorough { get; } = new(Rounds: 401, TimeSpan.FromMicroseconds(500));
 
-    internal static Pace Quick { get; } = new(Rounds: 21, TimeSpan.FromMilliseconds(2));
+    internal static Pace Quick { get; } = new(Rounds: 101, TimeSpan.FromMicroseconds(500));
+
+    /// <summary>The same time in fewer, longer slices.</summary>
+    internal Pace Coarser(int factor) => new(Math.Max(3, Rounds / factor) | 1, Slice * factor);
 }
 
 /// <summary>
@@ -27,13 +31,15 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
     private static readonly TimeSpan CompilerPause = TimeSpan.FromMilliseconds(120);
     private const int SpareDescriptors = 1000;
     /// <summary>A variant that is set up anew runs this many slices then, and has fewer rounds.</summary>
-    private const int SlicesPerSetUp = 8;
+    private const int SlicesPerSetUp = 16;
+    private const int SetUpsSpared = 4;
     /// <summary>The kernel frees what the variant before us closed in the background, on our time.</summary>
     private static readonly TimeSpan Settling = TimeSpan.FromMilliseconds(20);
 
     /// <summary>Measures every size of a comparison.</summary>
     internal IEnumerable<Measurement> Measure(Comparison comparison)
     {
+        Pace own = pace.Coarser(comparison.SliceFactor);
         IReadOnlyList<Variant> variants =
             [.. comparison.Variants.Where((variant, i) => i == 0 || onlyVariants.Count == 0 || onlyVariants.Contains(variant.Name))];
         WarmUp(variants, comparison.Sizes.Min());
@@ -43,8 +49,8 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
             IReadOnlyList<Track> tracks = [.. variants.Select(variant => new Track(variant, n, isResident: allFit))];
             try
             {
-                foreach (Track track in tracks) track.Calibrate(pace.Slice);
-                Race(tracks, allFit ? pace.Rounds : Math.Max(3, pace.Rounds / SlicesPerSetUp));
+                foreach (Track track in tracks) track.Calibrate(own.Slice);
+                Race(tracks, allFit ? own.Rounds : Math.Max(3, own.Rounds / SlicesPerSetUp / SetUpsSpared));
             }
             finally
             {

@@ -21,5 +21,7 @@ internal sealed class Remote : Comparison
         new("vmm-invoke", n => new Invoked(n)),
     ];
 
+    internal override int SliceFactor => 10;
+
     internal override int DescriptorsFor(int n) => 8;
 }
