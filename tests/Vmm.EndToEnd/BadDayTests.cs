@@ -8,7 +8,7 @@ public sealed class BadDayTests
     private const long MiB = 1 << 20;
 
     [Fact]
-    public void No_such_image() => AssertRefused("/no/such/disk.img", "does not exist");
+    public void No_such_image() => AssertRefused("/no/such/disk.img", "no such file");
 
     [Fact]
     public void A_directory_is_no_image() => AssertRefused(Path.GetTempPath(), "directory");

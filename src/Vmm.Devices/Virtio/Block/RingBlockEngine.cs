@@ -11,6 +11,9 @@ namespace Vmm.Devices;
 /// </summary>
 internal sealed class RingBlockEngine : IBlockEngine
 {
+    /// <summary>Made at the start, so that a driver that goes no deeper makes nobody allocate later; more are made when they are first needed.</summary>
+    private const int TransfersAtStart = 64;
+
     private readonly IoRing _ring;
     private readonly RingFile _file;
     private readonly Action _onCompleted;
@@ -25,6 +28,7 @@ internal sealed class RingBlockEngine : IBlockEngine
         _file = ring.Register(file);
         _fallBack = new SynchronousBlockEngine(image);
         _onCompleted = onCompleted;
+        for (int i = 0; i < TransfersAtStart; i++) _free.Push(new Transfer(this));
         ring.BatchDelivered += TellOfBatch;
     }
 
