@@ -8,11 +8,13 @@ namespace Vmm.Events.Tests.Model;
 /// <summary>Random sequences of add, modify, remove, fire and turn, with handlers that do the same and throw. VMM_SEED replays.</summary>
 public abstract class ReactorModelTests(ITestOutputHelper output) : ReactorSuite
 {
-    private const int Sequences = 10_000;
     private const int Steps = 40;
 
+    /// <summary>How many, each with a reactor of its own.</summary>
+    protected virtual int Sequences => 10_000;
+
     [Fact]
-    public void Ten_thousand_random_sequences_agree_with_the_model()
+    public void Random_sequences_agree_with_the_model()
     {
         ulong seed = ulong.TryParse(Environment.GetEnvironmentVariable("VMM_SEED"), out ulong given) ? given : (ulong)Random.Shared.NextInt64();
         output.WriteLine($"VMM_SEED={seed}");
@@ -52,4 +54,7 @@ public sealed class ReactorModelOnEpollTests(ITestOutputHelper output) : Reactor
 public sealed class ReactorModelOnIoRingTests(ITestOutputHelper output) : ReactorModelTests(output)
 {
     protected override PollerKind Poller => PollerKind.IoRing;
+
+    // The kernel takes far longer to make a ring, and to end it, than an epoll set.
+    protected override int Sequences => 1_000;
 }
