@@ -134,12 +134,9 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
         internal void RunRound()
         {
             IContender contender = Take();
-            if (!isResident)
-            {
-                Thread.Sleep(Settling);
-                // A fresh set-up has cold caches: that is not what is compared.
-                contender.Run(_operations);
-            }
+            if (!isResident) Thread.Sleep(Settling);
+            // A fresh set-up, or one that waited for all the others, has cold caches: that is not what is compared.
+            contender.Run(isResident ? contender.Quantum : _operations);
             for (int slice = 0; slice < (isResident ? 1 : SlicesPerSetUp); slice++) RunSlice(contender);
             Release(contender);
         }

@@ -46,4 +46,7 @@ internal sealed class AllReady() : DispatchComparison(FiringPattern.AllAtOnce, f
     internal override string Description => "all n eventfds fire, then all are handled";
 
     internal override IReadOnlyList<int> Sizes => [16, 64, 256, 1_024];
+
+    // A slice is to hold several passes of the largest size.
+    internal override int SliceFactor => 4;
 }
