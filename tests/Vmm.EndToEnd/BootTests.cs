@@ -38,6 +38,7 @@ public sealed class BootTests
             dd if=/dev/urandom of=/tmp/disk bs=1M count=16 2>/dev/null
             {Boot} --vcpus 2 --disk /tmp/disk --cmdline "console=ttyS0 quiet panic=-1 vmm.tests=blk" </dev/null >/tmp/console &
             vmm=$!
+            touch /tmp/console
             until grep -q vmm-guest /tmp/console; do sleep 1; done
             pauses=0
             while kill -TSTP $vmm 2>/dev/null; do
@@ -69,6 +70,7 @@ public sealed class BootTests
             {Boot} --cmdline "console=ttyS0 quiet vmm.tests=panic" </dev/null || echo "vmm-host panic $?"
             {Boot} --cmdline "console=ttyS0 quiet vmm.tests=reboot" </dev/null || echo "vmm-host reset $?"
             {Boot} --cmdline "console=ttyS0 quiet rdinit=/none" </dev/null >/tmp/console & vmm=$!
+            touch /tmp/console
             until grep -q . /tmp/console; do sleep 1; done
             kill -TERM $vmm
             wait $vmm || echo "vmm-host stopped $?"

@@ -56,8 +56,9 @@ public sealed partial class KvmMachine : IDisposable
             Memory = Own(BootLayout.CreateMemory(options.MemoryBytes));
             _vm = Own(system.CreateVm());
             _vm.SetMemory(Memory);
-            _vm.CreateInterruptControllers();
-            _vm.CreateTimer();
+            // A hardware-reduced ACPI machine has neither 8259 nor 8254 (ACPI § 5.2.9, § 4.1): its kernel uses the timers of the local APICs.
+            _vm.CreateInterruptControllers(legacy: !options.Acpi);
+            if (!options.Acpi) _vm.CreateTimer();
             _kicks = new KvmIoEventFds(_vm);
             _console = AddLegacyDevices();
             foreach (VirtioDevice device in devices) AddDevice(device);

@@ -19,8 +19,12 @@ public sealed partial class KvmVm
     private uint _nextMessageGsi = IoApicPins;
 
     /// <summary>Puts the interrupt controllers into the kernel: the two 8259, the I/O APIC and a local APIC for each vCPU made after.</summary>
+    /// <param name="legacy">
+    /// Whether the lower 16 pins go to the 8259 too, as on a PC. Not for a guest that is told that there is none: it never masks it, and what it latched
+    /// comes at the worst moment.
+    /// </param>
     /// <exception cref="KvmUnavailableException">The kernel can't.</exception>
-    public void CreateInterruptControllers()
+    public void CreateInterruptControllers(bool legacy = true)
     {
         _system.Require(KvmCapability.IrqChip);
         _system.Require(KvmCapability.IrqFd);
@@ -28,12 +32,12 @@ public sealed partial class KvmVm
         Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_CREATE_IRQCHIP), "KVM_CREATE_IRQCHIP");
         lock (_routing)
         {
-            // The table KVM starts with: it must be given again, whole, with the first message that is added.
             for (uint gsi = 0; gsi < IoApicPins; gsi++)
             {
-                if (gsi < LegacyPins) _routes.Add(PinRoute(gsi, gsi < 8 ? PrimaryPic : SecondaryPic, gsi % 8));
+                if (legacy && gsi < LegacyPins) _routes.Add(PinRoute(gsi, gsi < 8 ? PrimaryPic : SecondaryPic, gsi % 8));
                 _routes.Add(PinRoute(gsi, IoApic, gsi));
             }
+            SetRoutes();
         }
     }
 
@@ -75,8 +79,7 @@ public sealed partial class KvmVm
                 MsiAddressHigh = (uint)(address >> 32),
                 MsiData = data,
             });
-            KvmIrqRoutingHead head = new() { Count = (uint)_routes.Count };
-            Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_SET_GSI_ROUTING, ref head, _routes.ToArray().AsSpan()), "KVM_SET_GSI_ROUTING");
+            SetRoutes();
             return gsi;
         }
     }
@@ -118,6 +121,13 @@ public sealed partial class KvmVm
         int result = KvmCall.Control(_fd.Number, KvmRequest.KVM_SIGNAL_MSI, ref message);
         Check(result, "KVM_SIGNAL_MSI");
         return result > 0;
+    }
+
+    /// <summary>Gives KVM the whole table. Under the lock.</summary>
+    private void SetRoutes()
+    {
+        KvmIrqRoutingHead head = new() { Count = (uint)_routes.Count };
+        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_SET_GSI_ROUTING, ref head, _routes.ToArray().AsSpan()), "KVM_SET_GSI_ROUTING");
     }
 
     private void SetInterruptEvent(uint gsi, EventFd call, EventFd? resample, uint flags)
