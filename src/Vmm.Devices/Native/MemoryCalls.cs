@@ -64,6 +64,8 @@ internal struct FileStatus
     [FieldOffset(24)] internal uint Mode;
     [FieldOffset(48)] internal long Size;
     [FieldOffset(56)] internal long BlockSize;
+    /// <summary>In units of 512 bytes, whatever the file system's own.</summary>
+    [FieldOffset(64)] internal long Blocks;
 
     internal readonly bool IsDirectory => (Mode & TypeMask) == 0x4000;
     internal readonly bool IsRegular => (Mode & TypeMask) == 0x8000;

@@ -168,7 +168,17 @@ public abstract partial class VirtioDevice : IDisposable
         KickSource source = new(this, queue, kick);
         source.Start(reactor);
         _running[queue.Index] = source;
-        OnQueueStarted(queue, reactor);
+        try
+        {
+            OnQueueStarted(queue, reactor);
+        }
+        catch
+        {
+            // The host has nothing left for it, or a bug: the driver must not wait for this queue in silence.
+            Activation?.Interrupt.SignalNeedsReset();
+            source.HasFailed = true;
+            throw;
+        }
         // What the driver made available before the kick was watched must not wait for the next one.
         source.ServeLater();
     }
@@ -189,6 +199,13 @@ public abstract partial class VirtioDevice : IDisposable
         _running[index] = null;
         source.Owner!.RemoveFrom(reactor);
         OnQueueStopping(source.Queue);
+        if (source.HasFailed)
+        {
+            // What its handler had taken when it threw nobody gives back any more. The chains keep their memory mapped.
+            OnQueueStopped(source.Queue);
+            onQuiet();
+            return;
+        }
         source.Queue.WhenQuiet(() =>
         {
             OnQueueStopped(source.Queue);
@@ -227,6 +244,9 @@ public abstract partial class VirtioDevice : IDisposable
         private Subscription<EventFd>? _again;
 
         internal VirtQueue Queue => queue;
+
+        /// <summary>A handler of it threw.</summary>
+        internal bool HasFailed { get; set; }
 
         public override string Name => $"{device.Name}/{device._queues[queue.Index].Name}";
 
@@ -287,6 +307,7 @@ public abstract partial class VirtioDevice : IDisposable
             catch
             {
                 // A bug of the device. The reactor reports it and drops this queue; the driver must not wait for it in silence.
+                HasFailed = true;
                 device.Activation?.Interrupt.SignalNeedsReset();
                 throw;
             }

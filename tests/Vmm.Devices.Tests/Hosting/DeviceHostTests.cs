@@ -93,6 +93,28 @@ public sealed class DeviceHostTests : IDisposable
     }
 
     [Fact]
+    public void A_device_with_a_bug_needs_a_reset_and_comes_back_from_it()
+    {
+        EchoDevice echo = new();
+        using DeviceHost host = new(new DeviceHostOptions { MemoryBytes = 64 << 20 }, echo);
+        using HostedGuest guest = new(host);
+        VirtioMmioDriver driver = guest.Driver(0);
+        SimulatedQueue queue = guest.Start(0)[0];
+        echo.ThrowsWhenKicked = true;
+        queue.Add([[1]], [1]);
+        driver.Kick(0);
+        HostedGuest.WaitFor(() => driver.Status.HasFlag(DeviceStatus.NeedsReset), "the device to ask for a reset");
+        echo.ThrowsWhenKicked = false;
+        driver.Reset();
+        HostedGuest.WaitFor(() => driver.Status == DeviceStatus.None, "the reset");
+        queue = guest.Start(0)[0];
+        DriverRequest request = queue.Add([[1]], [1]);
+        driver.Kick(0);
+        HostedGuest.WaitFor(queue);
+        Assert.Equal([1], request.Written);
+    }
+
+    [Fact]
     public async Task A_stop_waits_for_what_is_in_flight_and_closes_everything()
     {
         TestBackend backend = new() { Waits = true };

@@ -260,6 +260,7 @@ public sealed class MmioStatusTests : IDisposable
     {
         _guest.Start();
         _device.ThrowsWhenKicked = true;
+        _guest.Queue(0).Add([[1]], [1]);
         _guest.Kick(0);
         Assert.Throws<InvalidOperationException>(() => _guest.RunUntilIdle());
         Assert.True(_guest.Driver.Status.HasFlag(DeviceStatus.NeedsReset));

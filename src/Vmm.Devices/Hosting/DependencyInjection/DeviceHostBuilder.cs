@@ -45,6 +45,19 @@ public sealed class DeviceHostBuilder
         return this;
     }
 
+    /// <summary>Adds a source of random bytes.</summary>
+    /// <param name="name">Names the device: <c>rng0</c>.</param>
+    public DeviceHostBuilder AddVirtioEntropy(string name) => AddDevice(_ => new EntropyDevice(name));
+
+    /// <summary>Adds a memory balloon.</summary>
+    /// <param name="name">Names the device: <c>balloon0</c>.</param>
+    public DeviceHostBuilder AddVirtioBalloon(string name) => AddDevice(_ => new BalloonDevice(name));
+
+    /// <summary>Adds a console.</summary>
+    /// <param name="name">Names the device: <c>console0</c>.</param>
+    /// <param name="ports">Its ports, connected before or later.</param>
+    public DeviceHostBuilder AddVirtioConsole(string name, params ConsolePort[] ports) => AddDevice(_ => new ConsoleDevice(name, ports));
+
     /// <summary>Adds a device of any kind.</summary>
     /// <param name="make">Makes it when the host is made; the host disposes it.</param>
     public DeviceHostBuilder AddDevice(Func<IServiceProvider, VirtioDevice> make)

@@ -16,15 +16,13 @@ public sealed partial class BlockDevice
     {
         private readonly BlockDevice _device;
         private readonly VirtQueue _requests;
-        private readonly BlockLimits _limits;
         private readonly IBlockEngine _engine;
         private readonly Stack<BlockOperation> _free;
 
-        internal BlockQueue(BlockDevice device, VirtQueue requests, IReactor reactor, BlockLimits limits)
+        internal BlockQueue(BlockDevice device, VirtQueue requests, IReactor reactor)
         {
             _device = device;
             _requests = requests;
-            _limits = limits;
             _engine = device.Backend.CreateEngine(reactor, requests.Publish);
             _free = new Stack<BlockOperation>(requests.Size);
             for (int i = 0; i < requests.Size; i++) _free.Push(new BlockOperation(Complete));
@@ -37,7 +35,7 @@ public sealed partial class BlockDevice
         internal void Start(DescriptorChain chain)
         {
             BlockOperation operation = _free.Pop();
-            BlockVerdict verdict = BlockRequest.Prepare(chain, _limits, operation);
+            BlockVerdict verdict = BlockRequest.Prepare(chain, _device._limits!, operation);
             if (verdict.IsStarted)
             {
                 operation.Chain = chain;

@@ -46,7 +46,7 @@ public sealed partial class BlockDevice : VirtioDevice
 
     private readonly byte[] _serial = new byte[BlockProtocol.IdLength];
     private readonly BlockQueue?[] _serving;
-    private BlockLimits? _limits;
+    private volatile BlockLimits? _limits;
 
     /// <summary>Makes a disk.</summary>
     /// <param name="name">For messages and measurements: <c>vda</c>.</param>
@@ -65,6 +65,7 @@ public sealed partial class BlockDevice : VirtioDevice
         serial.AsSpan(0, Math.Min(serial.Length, _serial.Length)).CopyTo(_serial);
         for (int i = 0; i < options.Queues; i++) AddQueue(options.Queues == 1 ? "requests" : $"requests{i}", options.QueueSize, ServeRequests);
         Config.Update(0, Configuration(options));
+        if (!backend.IsReadOnly) Config.AllowWrites(BlockProtocol.ConfigWriteback, 1);
     }
 
     /// <summary>Where the sectors are.</summary>
@@ -72,9 +73,11 @@ public sealed partial class BlockDevice : VirtioDevice
 
     /// <inheritdoc/>
     public override ulong Features =>
-        BlockProtocol.FeatureSizeMax | BlockProtocol.FeatureSegMax | BlockProtocol.FeatureBlockSize | BlockProtocol.FeatureFlush
+        BlockProtocol.FeatureSizeMax | BlockProtocol.FeatureSegMax | BlockProtocol.FeatureBlockSize | BlockProtocol.FeatureFlush | BlockProtocol.FeatureTopology
         | (_serving.Length > 1 ? BlockProtocol.FeatureMultiQueue : 0)
-        | (Backend.IsReadOnly ? BlockProtocol.FeatureReadOnly : BlockProtocol.FeatureDiscard | BlockProtocol.FeatureWriteZeroes);
+        | (Backend.IsReadOnly
+            ? BlockProtocol.FeatureReadOnly
+            : BlockProtocol.FeatureDiscard | BlockProtocol.FeatureWriteZeroes | BlockProtocol.FeatureConfigWriteback);
 
     /// <inheritdoc/>
     public override bool QueuesAreIndependent => true;
@@ -89,14 +92,28 @@ public sealed partial class BlockDevice : VirtioDevice
             IsReadOnly = Backend.IsReadOnly,
             Features = activation.Features,
             Serial = _serial,
+            IsWriteThrough = IsWriteThrough(activation.Features),
         };
+    }
+
+    /// <summary>The driver switches its write cache on or off (virtio 1.2 § 5.2.5): for all requests taken from now on.</summary>
+    protected override void OnConfigWritten(int offset, int length)
+    {
+        if (_limits is { } limits) _limits = limits with { IsWriteThrough = IsWriteThrough(limits.Features) };
+    }
+
+    /// <inheritdoc/>
+    protected override void OnReset()
+    {
+        _limits = null;
+        if (!Backend.IsReadOnly) Config.Update(BlockProtocol.ConfigWriteback, [1]);
     }
 
     /// <inheritdoc/>
     protected override void OnQueueStarted(VirtQueue queue, IReactor reactor)
     {
         ArgumentNullException.ThrowIfNull(queue);
-        _serving[queue.Index] = new BlockQueue(this, queue, reactor, _limits!);
+        _serving[queue.Index] = new BlockQueue(this, queue, reactor);
     }
 
     /// <inheritdoc/>
@@ -114,6 +131,15 @@ public sealed partial class BlockDevice : VirtioDevice
         base.Dispose(disposing);
     }
 
+    /// <summary>Writes are durable when they complete if the driver asked for that, or if it can't flush (virtio 1.2 § 5.2.6.2).</summary>
+    private bool IsWriteThrough(ulong features)
+    {
+        if ((features & BlockProtocol.FeatureConfigWriteback) == 0) return (features & BlockProtocol.FeatureFlush) == 0;
+        Span<byte> writeback = stackalloc byte[1];
+        Config.Read(BlockProtocol.ConfigWriteback, writeback);
+        return writeback[0] == 0;
+    }
+
     private byte[] Configuration(BlockDeviceOptions options)
     {
         byte[] config = new byte[BlockProtocol.ConfigLength];
@@ -124,7 +150,11 @@ public sealed partial class BlockDevice : VirtioDevice
         Put32(BlockProtocol.ConfigSegMax, (uint)(options.SegmentsMax ?? options.QueueSize - BlockProtocol.SegmentsBesideData));
         Put32(BlockProtocol.ConfigBlockSize, BlockProtocol.SectorSize);
         BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(BlockProtocol.ConfigQueues), (ushort)options.Queues);
+        uint physical = Backend.PhysicalBlockBytes;
+        config[BlockProtocol.ConfigPhysicalBlockExponent] = (byte)BitOperations.Log2(physical / BlockProtocol.SectorSize);
+        BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(BlockProtocol.ConfigMinIoSize), (ushort)(physical / BlockProtocol.SectorSize));
         if (Backend.IsReadOnly) return config;
+        config[BlockProtocol.ConfigWriteback] = 1;
         Put32(BlockProtocol.ConfigDiscardSectorsMax, BlockRequest.DiscardSectorsMax);
         Put32(BlockProtocol.ConfigDiscardSegmentsMax, BlockRequest.SegmentsMax);
         Put32(BlockProtocol.ConfigDiscardAlignment, 1);

@@ -9,6 +9,8 @@ internal sealed record BlockLimits
     internal required bool IsReadOnly { get; init; }
     /// <summary>The negotiated features.</summary>
     internal required ulong Features { get; init; }
+    /// <summary>Whether a write completes only when it is durable.</summary>
+    internal required bool IsWriteThrough { get; init; }
     /// <summary>20 bytes, padded with zeros.</summary>
     internal required byte[] Serial { get; init; }
 
@@ -81,8 +83,7 @@ internal static class BlockRequest
 
             case BlockRequestType.Out:
                 if (limits.IsReadOnly || !IsOnDisk(header.Sector, readable.Remaining, limits)) return BlockVerdict.Error;
-                bool durable = !limits.Has(BlockProtocol.FeatureFlush);
-                operation.PrepareWrite(header.Sector * BlockProtocol.SectorSize, readable.Remaining, durable, readable);
+                operation.PrepareWrite(header.Sector * BlockProtocol.SectorSize, readable.Remaining, limits.IsWriteThrough, readable);
                 return BlockVerdict.Start;
 
             case BlockRequestType.Flush when limits.Has(BlockProtocol.FeatureFlush):

@@ -14,6 +14,9 @@ public interface IBlockBackend : IDisposable
     /// <summary>The host's file behind it, so that no two disks share one; null if there is none.</summary>
     FileIdentity? Identity => null;
 
+    /// <summary>Bytes the host reads or writes at the least: a power of two from 512. Smaller requests cost it more.</summary>
+    uint PhysicalBlockBytes => 512;
+
     /// <summary>Whether it takes no writes.</summary>
     bool IsReadOnly { get; }
 

@@ -1,3 +1,4 @@
+using System.Numerics;
 using Vmm.Devices.Native;
 using Vmm.Events;
 using Vmm.Events.Rings;
@@ -10,17 +11,20 @@ namespace Vmm.Devices;
 /// </summary>
 public sealed class RawImage : IBlockBackend
 {
+    private const int PhysicalBlockBytesMax = 64 * 1024;
+
     private readonly OwnedFd _file;
     private readonly BlockEngineKind _engine;
     private int _disposed;
 
-    private RawImage(string path, OwnedFd file, bool readOnly, BlockEngineKind engine, ulong capacity, FileIdentity identity)
+    private RawImage(string path, OwnedFd file, bool readOnly, BlockEngineKind engine, ulong capacity, uint physicalBlock, FileIdentity identity)
     {
         _engine = engine;
         Path = path;
         _file = file;
         IsReadOnly = readOnly;
         CapacityBytes = capacity;
+        PhysicalBlockBytes = physicalBlock;
         Identity = identity;
     }
 
@@ -35,6 +39,9 @@ public sealed class RawImage : IBlockBackend
 
     /// <inheritdoc/>
     public bool IsReadOnly { get; }
+
+    /// <inheritdoc/>
+    public uint PhysicalBlockBytes { get; }
 
     /// <inheritdoc/>
     public FileIdentity? Identity { get; }
@@ -101,8 +108,12 @@ public sealed class RawImage : IBlockBackend
             throw new DiskImageException($"disk image '{path}' is in use by another disk or another process: "
                 + "close that one, or attach both read-only");
         // A file system without locks (some network ones) can't tell us; the operator chose it.
-        return new RawImage(path, file, readOnly, engine, size, new FileIdentity(status.Device, status.Inode));
+        return new RawImage(path, file, readOnly, engine, size, PhysicalBlock(status.BlockSize), new FileIdentity(status.Device, status.Inode));
     }
+
+    /// <summary>What the file system says it likes best (stat(2), st_blksize), within what the configuration space can say.</summary>
+    private static uint PhysicalBlock(long preferred) =>
+        BitOperations.RoundUpToPowerOf2((uint)Math.Clamp(preferred, BlockProtocol.SectorSize, PhysicalBlockBytesMax));
 
     private static DiskImageException Refused(string path, bool readOnly, Errno error) => new(error switch
     {

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using Vmm.Devices.Native;
 using Vmm.Devices.Simulation;
 using Vmm.Events;
 
@@ -9,8 +10,13 @@ public sealed class BlockDeviceTests : IDisposable
     private const int ImageBytes = 1 << 20;
 
     private readonly ScratchImage _scratch = new(ImageBytes);
+    private readonly ScratchImage _other = new(ImageBytes);
 
-    public void Dispose() => _scratch.Dispose();
+    public void Dispose()
+    {
+        _scratch.Dispose();
+        _other.Dispose();
+    }
 
     [Fact]
     public void The_configuration_space_describes_the_disk_5_2_4()
@@ -25,7 +31,8 @@ public sealed class BlockDeviceTests : IDisposable
         Assert.Equal(1, guest.Driver.ReadConfig<byte>(56));
         Assert.Equal(128, guest.Driver.QueueSizeMax(2));
         ulong expected = BlockProtocol.FeatureSegMax | BlockProtocol.FeatureSizeMax | BlockProtocol.FeatureBlockSize | BlockProtocol.FeatureFlush
-            | BlockProtocol.FeatureMultiQueue | BlockProtocol.FeatureDiscard | BlockProtocol.FeatureWriteZeroes;
+            | BlockProtocol.FeatureMultiQueue | BlockProtocol.FeatureDiscard | BlockProtocol.FeatureWriteZeroes | BlockProtocol.FeatureTopology
+            | BlockProtocol.FeatureConfigWriteback;
         Assert.Equal(expected, guest.Driver.OfferedFeatures & ((1 << VirtioFeatures.FirstCommonBit) - 1));
     }
 
@@ -217,6 +224,69 @@ public sealed class BlockDeviceTests : IDisposable
         DriverRequest fresh = guest.SetUpQueue(0).Read(0);
         guest.Kick(0).RunUntilIdle();
         Assert.Equal((BlockStatus.Ok, BlockStatus.Ok), (fresh.Status(), other.Status()));
+    }
+
+    [Fact]
+    public void The_driver_switches_the_write_cache_5_2_5()
+    {
+        TestBackend backend = new();
+        using SimulatedGuest guest = SimulatedGuest.For(new BlockDevice("vda", backend));
+        Assert.Equal(1, guest.Driver.ReadConfig<byte>(32));
+        Assert.False(WritesThrough());
+        guest.Driver.WriteConfig<byte>(32, 0);
+        guest.RunUntilIdle();
+        Assert.True(WritesThrough());
+        guest.Reset().Start();
+        Assert.False(WritesThrough());
+
+        bool WritesThrough()
+        {
+            guest.Queue(0).Write(0, new byte[512]);
+            guest.Kick(0).RunUntilIdle();
+            return backend.Last!.IsDurable;
+        }
+    }
+
+    [Theory]
+    [InlineData(~(BlockProtocol.FeatureFlush | BlockProtocol.FeatureConfigWriteback), true)]
+    [InlineData(~BlockProtocol.FeatureConfigWriteback, false)]
+    public void A_driver_that_can_not_flush_gets_no_cache_5_2_6_2(ulong features, bool writesThrough)
+    {
+        TestBackend backend = new();
+        using SimulatedGuest guest = SimulatedGuest.For(new BlockDevice("vda", backend), new SimulatedGuestOptions { Features = features });
+        guest.Queue(0).Write(0, new byte[512]);
+        guest.Kick(0).RunUntilIdle();
+        Assert.Equal(writesThrough, backend.Last!.IsDurable);
+    }
+
+    [Fact]
+    public void The_topology_is_that_of_the_file_system_5_2_4()
+    {
+        using RawImage image = RawImage.Open(_other.Path);
+        using SimulatedGuest guest = Guest();
+        Assert.Equal(image.PhysicalBlockBytes, 512u << guest.Driver.ReadConfig<byte>(24));
+        Assert.Equal(image.PhysicalBlockBytes, 512u * guest.Driver.ReadConfig<ushort>(26));
+    }
+
+    [Fact]
+    public void A_discard_frees_blocks_of_the_host()
+    {
+        _scratch.Bytes = BlockGuest.Pattern(ImageBytes);
+        using SimulatedGuest guest = Guest();
+        DriverRequest flush = guest.Queue(0).Ask(BlockRequestType.Flush);
+        guest.Kick(0).RunUntil(() => flush.IsUsed);
+        long before = Blocks();
+        DriverRequest discard = guest.Queue(0).Segment(BlockRequestType.Discard, 0, ImageBytes / 512);
+        guest.Kick(0).RunUntil(() => discard.IsUsed);
+        Assert.Equal(BlockStatus.Ok, discard.Status());
+        Assert.True(Blocks() <= before - (ImageBytes / 512 / 2), $"{before} blocks before, {Blocks()} after");
+
+        long Blocks()
+        {
+            using OwnedFd file = new(FileCalls.Open(_scratch.Path, FileCalls.O_RDONLY | FileCalls.O_CLOEXEC));
+            Assert.Equal(Errno.None, MemoryCalls.Stat(file.Number, out FileStatus status));
+            return status.Blocks;
+        }
     }
 
     [Fact]

@@ -19,6 +19,7 @@ public sealed class BlockRequestTests : IDisposable
     {
         CapacitySectors = Sectors,
         IsReadOnly = false,
+        IsWriteThrough = false,
         Features = AllFeatures,
         Serial = [.. "serial"u8, .. new byte[14]],
     };
@@ -115,14 +116,14 @@ public sealed class BlockRequestTests : IDisposable
             Assert.Equal(BlockVerdict.Unsupported, Prepare([Header(type, 0), Segment(0, 1)], [1]));
     }
 
-    [Fact]
-    public void A_disk_that_can_not_be_flushed_writes_through_5_2_6_2()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_write_is_durable_where_the_cache_is_off_5_2_6_2(bool writeThrough)
     {
+        _limits = _limits with { IsWriteThrough = writeThrough };
         Prepare([Header(BlockRequestType.Out, 0), new byte[512]], [1]);
-        Assert.False(_operation.IsDurable);
-        _limits = _limits with { Features = 0 };
-        Prepare([Header(BlockRequestType.Out, 0), new byte[512]], [1]);
-        Assert.True(_operation.IsDurable);
+        Assert.Equal(writeThrough, _operation.IsDurable);
     }
 
     [Fact]

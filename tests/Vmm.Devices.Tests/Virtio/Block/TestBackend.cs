@@ -18,6 +18,8 @@ internal sealed class TestBackend : IBlockBackend
 
     internal bool Waits { get; set; }
 
+    internal BlockOperation? Last { get; private set; }
+
     internal int Waiting => _waiting.Count;
 
     internal int Submits { get; private set; }
@@ -57,6 +59,7 @@ internal sealed class TestBackend : IBlockBackend
     {
         public void Start(BlockOperation operation)
         {
+            backend.Last = operation;
             if (backend.Waits) backend._waiting.Add(operation);
             else backend.Finish(operation);
         }
