@@ -11,6 +11,7 @@ public abstract class SoakTests(ITestOutputHelper output) : ReactorSuite
 {
     private const int WatchedMax = 300;
     private const long EventsByDefault = 300_000;
+    private const int RuntimeDescriptorsMax = 10;
     private const long MemoryGrowthMax = 4 << 20;
     private const long ResidentGrowthMax = 64 << 20;
 
@@ -25,6 +26,7 @@ public abstract class SoakTests(ITestOutputHelper output) : ReactorSuite
         output.WriteLine($"VMM_SEED={seed}");
         Random random = new(seed);
         Turn();
+        Memory();
         int descriptors = OpenDescriptors();
 
         // A quarter to settle in, then three to stay.
@@ -37,7 +39,8 @@ public abstract class SoakTests(ITestOutputHelper output) : ReactorSuite
         Assert.InRange(end.managed, 0, settled.managed + MemoryGrowthMax);
         Assert.InRange(end.resident, 0, settled.resident + ResidentGrowthMax);
         while (_sources.Count > 0) Remove(_sources.Count - 1);
-        Assert.Equal(descriptors, OpenDescriptors());
+        // The runtime opens and closes some of its own; what leaks here leaks by the thousand.
+        Assert.InRange(OpenDescriptors() - descriptors, -RuntimeDescriptorsMax, RuntimeDescriptorsMax);
         output.WriteLine($"{Reactor.Statistics.Events} events of {_sent} signals, {settled.managed >> 10} then {end.managed >> 10} KiB managed");
     }
 
