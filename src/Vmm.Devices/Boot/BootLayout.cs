@@ -24,7 +24,7 @@ internal static class BootLayout
 
     /// <summary>ACPI tables: where a kernel that was told nothing looks for them (ACPI § 5.2.5.1).</summary>
     internal const ulong AcpiTables = 0xe_0000;
-    internal const int AcpiTablesMax = 0x2_0000;
+    internal const int AcpiTablesMax = 0x1_0000;
 
     internal const ulong HighMemory = 0x10_0000;
 

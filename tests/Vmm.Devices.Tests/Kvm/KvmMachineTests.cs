@@ -99,6 +99,20 @@ public sealed class KvmMachineTests : IDisposable
     }
 
     [Fact]
+    public void A_jump_to_the_reset_vector_resets_the_machine()
+    {
+        using KvmGuest guest = new();
+        bool reset = false;
+        guest.Port.Add(0x600, AcpiPowerControl.RangeLength, new AcpiPowerControl(() => { }, () => reset = true));
+        ResetVector.Code.CopyTo(guest.Memory[(int)ResetVector.Address..]);
+        // jmp F000:FFF0
+        guest.Load(EntryMode.Real, c => c.db(0xea, 0xf0, 0xff, 0x00, 0xf0));
+        guest.Start();
+        Assert.True(guest.Thread.Join(KvmGuest.Watchdog));
+        Assert.True(reset);
+    }
+
+    [Fact]
     public void A_panic_that_is_told_ends_the_machine()
     {
         KvmMachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c =>

@@ -126,6 +126,7 @@ public sealed partial class KvmMachine : IDisposable
     private (EntryMode Mode, KvmRegs Registers) LoadKernel()
     {
         BootSource boot = _options.Boot;
+        Memory.TryWrite(ResetVector.Address, ResetVector.Code);
         if (_options.Acpi)
         {
             byte[] tables = AcpiTables.Build(BootLayout.AcpiTables, _options.Vcpus, _nodes);
