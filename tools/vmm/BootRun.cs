@@ -50,7 +50,7 @@ internal sealed class BootRun : IDisposable
         KvmMachineResult result;
         using (RawTerminal? terminal = RawTerminal.TryEnter(StandardInput))
         {
-            ConsoleKeys? keys = terminal is null ? null : new ConsoleKeys(stop.Cancel);
+            using ConsoleKeys? keys = terminal is null ? null : new ConsoleKeys(stop.Cancel);
             KvmMachineOptions options = _options with
             {
                 ConsoleInput = keys?.Input ?? DuplicateOf(StandardInput),

@@ -6,7 +6,7 @@ namespace Vmm.Tool;
 /// <summary>
 /// The keys of a terminal in raw mode on their way to a guest's console. Ctrl-A is ours: Ctrl-A x leaves, Ctrl-A Ctrl-A is the guest's Ctrl-A.
 /// </summary>
-internal sealed class ConsoleKeys
+internal sealed class ConsoleKeys : IDisposable
 {
     private const byte Escape = 0x01;
     private const int KeysPerRead = 256;
@@ -59,6 +59,9 @@ internal sealed class ConsoleKeys
         return length;
     }
 
+    /// <summary>Hangs up: the console reads the end of its input.</summary>
+    public void Dispose() => _pipe.Dispose();
+
     private void CarryKeys()
     {
         using Stream input = Console.OpenStandardInput();
@@ -72,9 +75,9 @@ internal sealed class ConsoleKeys
             {
                 _pipe.Write(toGuest, 0, length);
             }
-            catch (IOException)
+            catch (Exception gone) when (gone is IOException or ObjectDisposedException)
             {
-                // The machine is gone, and its end of the pipe with it.
+                // The machine is gone, and the pipe with it.
                 return;
             }
             if (!leave) continue;
