@@ -12,10 +12,10 @@ internal static unsafe partial class Libc
     internal const short POLLIN = 1;
     internal const short POLLOUT = 4;
     internal const int SOCK_NONBLOCK = 0x800;
-    internal const int S_IFMT = 0xF000;
-    internal const int S_IFREG = 0x8000;
-    internal const int S_IFBLK = 0x6000;
-    internal const int S_IFDIR = 0x4000;
+    internal const int KindMask = 0xF000;
+    internal const int KindRegular = 0x8000;
+    internal const int KindBlock = 0x6000;
+    internal const int KindDirectory = 0x4000;
     internal const int SOL_SOCKET = 1;
     internal const int SO_ERROR = 4;
     internal const int EINPROGRESS = 115;
@@ -104,7 +104,7 @@ internal static unsafe partial class Libc
         const int ModeOffset = 24;
         byte* status = stackalloc byte[StatBytes];
         // SAFETY: struct stat of x86-64 is 144 bytes, st_mode a uint at 24.
-        return FileStatus(fd, status) == 0 ? (int)(*(uint*)(status + ModeOffset) & S_IFMT) : 0;
+        return FileStatus(fd, status) == 0 ? (int)(*(uint*)(status + ModeOffset) & KindMask) : 0;
     }
 }
 

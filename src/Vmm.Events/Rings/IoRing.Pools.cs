@@ -4,7 +4,7 @@ namespace Vmm.Events.Rings;
 
 public sealed partial class IoRing
 {
-    private static int s_poolKeys;
+    private static int _poolKeys;
 
     private RingRequest?[] _operationPools = new RingRequest?[16];
 
@@ -15,7 +15,7 @@ public sealed partial class IoRing
     /// <summary>For arguments that the kernel reads from memory: paths, addresses, message heads.</summary>
     private SlabPool Scratch { get; } = new();
 
-    internal static int NextPoolKey() => Interlocked.Increment(ref s_poolKeys) - 1;
+    internal static int NextPoolKey() => Interlocked.Increment(ref _poolKeys) - 1;
 
     /// <summary>The free cells of one kind of operation.</summary>
     internal ref RingRequest? Pool(int key)

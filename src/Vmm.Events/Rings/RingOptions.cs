@@ -38,7 +38,7 @@ public sealed record RingOptions
     /// <summary>Told, once a ring, why it runs on threads although the kernel's ring was wanted. By default a line on standard error, once a process.</summary>
     public Action<string> OnFallBack { get; init; } = SayOnce;
 
-    private static int s_said;
+    private static int _said;
 
     internal void Validate()
     {
@@ -59,7 +59,7 @@ public sealed record RingOptions
 
     private static void SayOnce(string reason)
     {
-        if (Interlocked.Exchange(ref s_said, 1) == 0) Console.Error.WriteLine(reason);
+        if (Interlocked.Exchange(ref _said, 1) == 0) Console.Error.WriteLine(reason);
     }
 }
 

@@ -90,5 +90,5 @@ internal sealed class ThreadJob(IoUringEntry entry)
         return bytes;
     }
 
-    internal static bool IsOnDisk(int fd) => Libc.FileKind(fd) is Libc.S_IFREG or Libc.S_IFBLK or Libc.S_IFDIR or 0;
+    internal static bool IsOnDisk(int fd) => Libc.FileKind(fd) is Libc.KindRegular or Libc.KindBlock or Libc.KindDirectory or 0;
 }

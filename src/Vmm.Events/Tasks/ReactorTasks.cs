@@ -24,8 +24,8 @@ public sealed class ReactorTasks
     private const int LastRoundsMax = 10_000;
 
     [ThreadStatic]
-    private static ReactorTasks? s_current;
-    private static int s_slabKeys;
+    private static ReactorTasks? _current;
+    private static int _slabKeys;
 
     private readonly Reactor _reactor;
     private readonly Turn _turn;
@@ -81,7 +81,7 @@ public sealed class ReactorTasks
         }
         finally
         {
-            s_current = before;
+            _current = before;
         }
     }
 
@@ -97,7 +97,7 @@ public sealed class ReactorTasks
         }
         finally
         {
-            s_current = before;
+            _current = before;
         }
     }
 
@@ -112,7 +112,7 @@ public sealed class ReactorTasks
         }
         finally
         {
-            s_current = before;
+            _current = before;
         }
     }
 
@@ -127,19 +127,19 @@ public sealed class ReactorTasks
         }
         finally
         {
-            s_current = before;
+            _current = before;
         }
     }
 
     /// <summary>The tasks whose reactor is running something on this thread.</summary>
-    internal static ReactorTasks Current => s_current ?? throw new InvalidOperationException(
+    internal static ReactorTasks Current => _current ?? throw new InvalidOperationException(
         $"no reactor runs tasks on this thread: start the method with {nameof(ReactorTasks)}.{nameof(Spawn)}");
 
     /// <summary>The task that is being resumed on this thread.</summary>
     internal static TaskCell Running => Current._running ?? throw new InvalidOperationException("no task is running");
 
     /// <summary>For the result of an await of ours: throws if the wait was given up.</summary>
-    internal static void ThrowIfAborted() => s_current?._running?.ThrowIfAborted();
+    internal static void ThrowIfAborted() => _current?._running?.ThrowIfAborted();
 
     internal ReactorTimers Timers => _reactor.Timers;
 
@@ -149,7 +149,7 @@ public sealed class ReactorTasks
     /// <summary>Whether the calling thread is the one that runs the reactor now.</summary>
     internal bool IsLocal => _reactor.IsRunByThisThread;
 
-    internal static int NextSlabKey() => Interlocked.Increment(ref s_slabKeys) - 1;
+    internal static int NextSlabKey() => Interlocked.Increment(ref _slabKeys) - 1;
 
     /// <summary>The free cells of one async method.</summary>
     internal ref TaskCell? Slab(int key)
@@ -237,8 +237,8 @@ public sealed class ReactorTasks
     {
         _reactor.CheckThread();
         ObjectDisposedException.ThrowIf(_disposed, this);
-        ReactorTasks? before = s_current;
-        s_current = this;
+        ReactorTasks? before = _current;
+        _current = this;
         return before;
     }
 
@@ -262,8 +262,8 @@ public sealed class ReactorTasks
     /// <summary>Resumes the tasks that are ready now; those that become ready meanwhile have the next round.</summary>
     private int RunReady()
     {
-        ReactorTasks? before = s_current;
-        s_current = this;
+        ReactorTasks? before = _current;
+        _current = this;
         int count = _readyCount;
         for (int i = 0; i < count; i++)
         {
@@ -280,7 +280,7 @@ public sealed class ReactorTasks
             }
         }
         _resumes += count;
-        s_current = before;
+        _current = before;
         if (_readyCount > 0) _turn.Request();
         return count;
     }
