@@ -69,7 +69,7 @@ public sealed class InflightTests : IDisposable
     [Fact]
     public void A_random_life_with_deaths_answers_every_request_at_least_once_and_shows_each_once()
     {
-        int seed = Environment.TickCount;
+        int seed = SocketFuzzTests.FromEnvironment("VMM_SEED", Environment.TickCount);
         Random random = new(seed);
         HashSet<ushort> outstanding = [];
         VirtQueue device = Serve(0);
@@ -79,7 +79,7 @@ public sealed class InflightTests : IDisposable
         {
             switch (random.Next(6))
             {
-                case 0 when _driver.Free > 0: Assert.True(outstanding.Add(Add()), $"seed {seed}: an id twice"); break;
+                case 0 when _driver.Free > 0: Assert.True(outstanding.Add(Add()), $"VMM_SEED={seed}: an id twice"); break;
                 case 1 when device.TryPop(out DescriptorChain? chain): taken.Add(chain); break;
                 case 2 when taken.Count > 0:
                     int which = random.Next(taken.Count);
@@ -90,7 +90,7 @@ public sealed class InflightTests : IDisposable
                 case 4:
                     foreach (ushort id in Collect())
                     {
-                        Assert.True(outstanding.Remove(id), $"seed {seed}: shown twice");
+                        Assert.True(outstanding.Remove(id), $"VMM_SEED={seed}: shown twice");
                         answered++;
                     }
                     break;
@@ -109,9 +109,9 @@ public sealed class InflightTests : IDisposable
         while (device.TryPop(out DescriptorChain? chain)) taken.Add(chain);
         foreach (DescriptorChain chain in taken) device.Push(chain, 0);
         device.Publish();
-        foreach (ushort id in Collect()) Assert.True(outstanding.Remove(id), $"seed {seed}: shown twice");
-        Assert.True(outstanding.Count == 0, $"seed {seed}: {outstanding.Count} requests lost");
-        Assert.True(answered > 100, $"seed {seed}: only {answered} requests, nothing was tested");
+        foreach (ushort id in Collect()) Assert.True(outstanding.Remove(id), $"VMM_SEED={seed}: shown twice");
+        Assert.True(outstanding.Count == 0, $"VMM_SEED={seed}: {outstanding.Count} requests lost");
+        Assert.True(answered > 100, $"VMM_SEED={seed}: only {answered} requests, nothing was tested");
     }
 
     [Fact]

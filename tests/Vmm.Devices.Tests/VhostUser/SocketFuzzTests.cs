@@ -21,7 +21,7 @@ public sealed class SocketFuzzTests
     public void Random_front_ends_leave_nothing_behind_and_the_next_is_served()
     {
         int sessions = FromEnvironment("VMM_FUZZ_SESSIONS", 400);
-        int seed = FromEnvironment("VMM_FUZZ_SEED", Environment.TickCount);
+        int seed = FromEnvironment("VMM_SEED", Environment.TickCount);
         using TemporaryImage image = new(sectors: 64);
         using ServedDevice served = new(image.OpenDevice(queues: 2));
         using EventFd witness = new();
@@ -35,7 +35,7 @@ public sealed class SocketFuzzTests
         }
         catch (Exception exception) when (exception is not OutOfMemoryException)
         {
-            throw new InvalidOperationException($"failed with VMM_FUZZ_SEED={seed}", exception);
+            throw new InvalidOperationException($"failed with VMM_SEED={seed}", exception);
         }
     }
 
@@ -58,7 +58,7 @@ public sealed class SocketFuzzTests
         Assert.True(served.Backend.Connections >= connections);
     }
 
-    private static int FromEnvironment(string name, int standard) =>
+    internal static int FromEnvironment(string name, int standard) =>
         int.TryParse(Environment.GetEnvironmentVariable(name), CultureInfo.InvariantCulture, out int value) ? value : standard;
 
     /// <summary>What there is once everything so far is gone: the next front-end in turn has been served.</summary>
