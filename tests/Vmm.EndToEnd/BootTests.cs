@@ -24,7 +24,7 @@ public sealed class BootTests
         Assert.Equal(Word(console, "vmm-host before"), Word(console, "vmm-disk vda sha256"));
         Assert.Contains("vmm-test machine passed", console);
         Assert.Contains("vmm-test blk passed", console);
-        Assert.Contains("vmm-log clean", console);
+        AssertNoComplaints(console);
         Assert.Contains("vmm-host exit 0", console);
         Assert.Equal(Word(console, "vmm-disk vda sha256-after"), Word(console, "vmm-host after"));
         Assert.Contains("vmm-nest passed", console);
@@ -58,7 +58,7 @@ public sealed class BootTests
         Assert.Contains("vmm-host paused", console);
         Assert.Contains("vmm: the machine stands still, until SIGCONT", console);
         Assert.Contains("vmm-test blk passed", console);
-        Assert.Contains("vmm-log clean", console);
+        AssertNoComplaints(console);
         Assert.Equal(Word(console, "vmm-disk vda sha256-after"), Word(console, "vmm-host after"));
     }
 
@@ -80,6 +80,15 @@ public sealed class BootTests
         Assert.Contains(console, line => line.StartsWith("vmm: the guest reset the machine", StringComparison.Ordinal));
         Assert.Contains("vmm-host reset 1", console);
         Assert.Contains("vmm-host stopped 1", console);
+    }
+
+    /// <summary>The inner kernel complains of the processor that QEMU emulates, and of nothing else.</summary>
+    private static void AssertNoComplaints(string[] console)
+    {
+        Assert.Contains(console, line => line.StartsWith("vmm-log ", StringComparison.Ordinal));
+        Assert.DoesNotContain(console, line => line.StartsWith('<')
+            && !line.Contains("Speculative Return Stack Overflow", StringComparison.Ordinal)
+            && !line.Contains("fpu__init_system_xstate", StringComparison.Ordinal));
     }
 
     /// <summary>The word behind a text that begins a line.</summary>

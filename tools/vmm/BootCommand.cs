@@ -18,11 +18,12 @@ internal static class BootCommand
         Option<int> memory = Parsing.Number("--memory", "MIB", "Guest memory in MiB", (int)(KvmMachineOptions.MemoryBytesMin >> 20), 65536, standard: 512);
         Option<string[]> disks = new("--disk") { HelpName = "PATH[,ro]", Description = "A raw image; may be given several times." };
         Option<bool> entropy = new("--rng") { Description = "An entropy device." };
+        Option<bool> balloon = new("--balloon") { Description = "A memory balloon." };
         Option<bool> noAcpi = new("--no-acpi") { Description = "For a kernel without ACPI: name the devices on its command line." };
 
         Command command = new("boot", "Boot a Linux kernel on KVM. Its serial console is this terminal: Ctrl-A x leaves, Ctrl-A Ctrl-A is Ctrl-A.")
         {
-            kernel, initrd, commandLine, vcpus, memory, disks, entropy, noAcpi,
+            kernel, initrd, commandLine, vcpus, memory, disks, entropy, balloon, noAcpi,
         };
         command.SetAction((parsed, _) =>
         {
@@ -36,6 +37,7 @@ internal static class BootCommand
             using BootRun run = new(options);
             run.AttachDisks([.. (parsed.GetValue(disks) ?? []).Select(DiskArgument.Parse)]);
             if (parsed.GetValue(entropy)) run.Attach(new EntropyDevice("rng0"));
+            if (parsed.GetValue(balloon)) run.Attach(new BalloonDevice("balloon0"));
             return Task.FromResult(run.Run());
         });
         return command;
