@@ -89,6 +89,9 @@ public sealed partial class Reactor : IReactor, IDisposable
 
     internal ReactorOptions Options => _options;
 
+    /// <summary>The managed number of the thread that owns the reactor; 0 if nobody does.</summary>
+    internal int OwnerThreadId => Volatile.Read(ref _ownerThreadId);
+
     /// <summary>Whether the calling thread runs the reactor, or ran it last.</summary>
     internal bool IsRunByThisThread => Environment.CurrentManagedThreadId == Volatile.Read(ref _runnerThreadId);
 

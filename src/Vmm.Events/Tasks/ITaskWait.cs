@@ -14,19 +14,3 @@ internal interface ITaskAwaiter
     /// <summary>Has <see cref="ReactorTasks.Ready"/> called for the task when there is a result.</summary>
     void Suspend(TaskCell cell);
 }
-
-/// <summary>A yield: the task is in the queue already, and has no result to lose.</summary>
-internal sealed class YieldWait : ITaskWait
-{
-    internal static readonly YieldWait Instance = new();
-
-    public bool GiveUp(TaskCell cell) => true;
-}
-
-/// <summary>A park: whoever wakes the task later finds it elsewhere.</summary>
-internal sealed class ParkWait : ITaskWait
-{
-    internal static readonly ParkWait Instance = new();
-
-    public bool GiveUp(TaskCell cell) => true;
-}

@@ -23,9 +23,8 @@ public sealed class ReactorTasks
     /// <summary>Rounds that aborted tasks get for their clean-up when the reactor is disposed.</summary>
     private const int LastRoundsMax = 10_000;
 
-    [ThreadStatic]
-    private static ReactorTasks? _current;
     private static int _slabKeys;
+    private static int _abortsDue;
 
     private readonly Reactor _reactor;
     private readonly Turn _turn;
@@ -74,14 +73,14 @@ public sealed class ReactorTasks
     public ReactorTask Spawn(Func<ReactorTask> body)
     {
         ArgumentNullException.ThrowIfNull(body);
-        ReactorTasks? before = Enter();
+        TaskThread thread = Enter(out ReactorTasks? before);
         try
         {
             return body();
         }
         finally
         {
-            _current = before;
+            thread.Current = before;
         }
     }
 
@@ -90,14 +89,14 @@ public sealed class ReactorTasks
     public ReactorTask Spawn<TState>(Func<TState, ReactorTask> body, TState state)
     {
         ArgumentNullException.ThrowIfNull(body);
-        ReactorTasks? before = Enter();
+        TaskThread thread = Enter(out ReactorTasks? before);
         try
         {
             return body(state);
         }
         finally
         {
-            _current = before;
+            thread.Current = before;
         }
     }
 
@@ -105,14 +104,14 @@ public sealed class ReactorTasks
     public ReactorTask<T> Spawn<T>(Func<ReactorTask<T>> body)
     {
         ArgumentNullException.ThrowIfNull(body);
-        ReactorTasks? before = Enter();
+        TaskThread thread = Enter(out ReactorTasks? before);
         try
         {
             return body();
         }
         finally
         {
-            _current = before;
+            thread.Current = before;
         }
     }
 
@@ -120,26 +119,32 @@ public sealed class ReactorTasks
     public ReactorTask<T> Spawn<TState, T>(Func<TState, ReactorTask<T>> body, TState state)
     {
         ArgumentNullException.ThrowIfNull(body);
-        ReactorTasks? before = Enter();
+        TaskThread thread = Enter(out ReactorTasks? before);
         try
         {
             return body(state);
         }
         finally
         {
-            _current = before;
+            thread.Current = before;
         }
     }
 
     /// <summary>The tasks whose reactor is running something on this thread.</summary>
-    internal static ReactorTasks Current => _current ?? throw new InvalidOperationException(
+    internal static ReactorTasks Current => TaskThread.Mine.Current ?? throw new InvalidOperationException(
         $"no reactor runs tasks on this thread: start the method with {nameof(ReactorTasks)}.{nameof(Spawn)}");
 
     /// <summary>The task that is being resumed on this thread.</summary>
     internal static TaskCell Running => Current._running ?? throw new InvalidOperationException("no task is running");
 
-    /// <summary>For the result of an await of ours: throws if the wait was given up.</summary>
-    internal static void ThrowIfAborted() => _current?._running?.ThrowIfAborted();
+    /// <summary>For the result of an await of ours: throws if the wait was given up. Mostly no wait of any thread was.</summary>
+    internal static void ThrowIfAborted()
+    {
+        if (Volatile.Read(ref _abortsDue) != 0) TaskThread.Mine.Current?._running?.ThrowIfAborted();
+    }
+
+    /// <summary>Counts the waits that were given up and whose await has not thrown yet.</summary>
+    internal static void CountAborts(int change) => Interlocked.Add(ref _abortsDue, change);
 
     internal ReactorTimers Timers => _reactor.Timers;
 
@@ -205,8 +210,8 @@ public sealed class ReactorTasks
     /// <summary>Queues a task behind all others, with nothing to wait for.</summary>
     internal void Yield(TaskCell cell)
     {
+        cell.Marks |= TaskMarks.Yielded;
         Enqueue(cell);
-        cell.Wait = YieldWait.Instance;
     }
 
     internal void AddUnjoined(TaskCell cell)
@@ -233,13 +238,14 @@ public sealed class ReactorTasks
         if (failure is not TaskAbortedException) _reactor.FailWork(cell.Name, failure);
     }
 
-    private ReactorTasks? Enter()
+    private TaskThread Enter(out ReactorTasks? before)
     {
-        _reactor.CheckThread();
+        TaskThread thread = TaskThread.Mine;
+        if (thread.Id != _reactor.OwnerThreadId) _reactor.CheckThread();
         ObjectDisposedException.ThrowIf(_disposed, this);
-        ReactorTasks? before = _current;
-        _current = this;
-        return before;
+        before = thread.Current;
+        thread.Current = this;
+        return thread;
     }
 
     private void Enqueue(TaskCell cell)
@@ -260,10 +266,11 @@ public sealed class ReactorTasks
     }
 
     /// <summary>Resumes the tasks that are ready now; those that become ready meanwhile have the next round.</summary>
-    private int RunReady()
+    internal int RunReady()
     {
-        ReactorTasks? before = _current;
-        _current = this;
+        TaskThread thread = TaskThread.Mine;
+        ReactorTasks? before = thread.Current;
+        thread.Current = this;
         int count = _readyCount;
         for (int i = 0; i < count; i++)
         {
@@ -280,15 +287,14 @@ public sealed class ReactorTasks
             }
         }
         _resumes += count;
-        _current = before;
+        thread.Current = before;
         if (_readyCount > 0) _turn.Request();
         return count;
     }
 
     private void Resume(TaskCell cell)
     {
-        cell.Marks &= ~(TaskMarks.Queued | TaskMarks.Woken);
-        cell.Wait = null;
+        cell.Marks &= ~(TaskMarks.Queued | TaskMarks.Woken | TaskMarks.Yielded);
         _running = cell;
         cell.Resume();
         _running = null;

@@ -25,6 +25,8 @@ internal enum TaskMarks
     Unjoined = 1 << 8,
     /// <summary>Queued by a waker: more wakes before it runs change nothing.</summary>
     Woken = 1 << 9,
+    /// <summary>Queued by itself: it has no result to lose.</summary>
+    Yielded = 1 << 10,
 }
 
 /// <summary>
@@ -45,6 +47,7 @@ internal abstract class TaskCell : RemoteCall
     private int _remote;
     private int _wakers;
     private int _holds;
+    private bool _hadWakers;
     private Action? _home;
     private Exception? _failure;
 
@@ -105,6 +108,7 @@ internal abstract class TaskCell : RemoteCall
     /// <summary>One more waker of this life.</summary>
     internal void AddWaker()
     {
+        _hadWakers = true;
         if (Interlocked.Increment(ref _wakers) <= WakersMax) return;
         Interlocked.Decrement(ref _wakers);
         throw new InvalidOperationException($"a task has at most {WakersMax} wakers: dispose those that are done");
@@ -126,8 +130,7 @@ internal abstract class TaskCell : RemoteCall
     internal bool Notify()
     {
         if (!Tasks.IsLocal) return PostHome(RemoteNotify);
-        NotifyHere();
-        return !Tasks.IsDisposed;
+        return Is(TaskMarks.Woken) || NotifyHere();
     }
 
     internal void Succeeded()
@@ -173,9 +176,11 @@ internal abstract class TaskCell : RemoteCall
     /// <summary>Gives up the wait, if it is one that can be given up.</summary>
     internal void DeliverAbort()
     {
-        if (Wait is not { } wait || !wait.GiveUp(this)) return;
+        bool isGivenUp = Is(TaskMarks.Parked | TaskMarks.Yielded) || (Wait is { } wait && wait.GiveUp(this));
+        if (!isGivenUp) return;
         Wait = null;
-        Marks = (Marks & ~(TaskMarks.AbortWanted | TaskMarks.Parked)) | TaskMarks.AbortNow;
+        Marks = (Marks & ~(TaskMarks.AbortWanted | TaskMarks.Parked | TaskMarks.Yielded)) | TaskMarks.AbortNow;
+        ReactorTasks.CountAborts(1);
         Tasks.Ready(this);
     }
 
@@ -183,6 +188,7 @@ internal abstract class TaskCell : RemoteCall
     {
         if (!Is(TaskMarks.AbortNow)) return;
         Marks &= ~TaskMarks.AbortNow;
+        ReactorTasks.CountAborts(-1);
         throw new TaskAbortedException();
     }
 
@@ -196,7 +202,6 @@ internal abstract class TaskCell : RemoteCall
             return;
         }
         Marks |= TaskMarks.Parked;
-        Wait = ParkWait.Instance;
     }
 
     protected internal override void Run(IReactor reactor)
@@ -212,7 +217,7 @@ internal abstract class TaskCell : RemoteCall
 
     private void Mark(TaskMarks mark) => Marks |= mark;
 
-    private void NotifyHere()
+    private bool NotifyHere()
     {
         if (Is(TaskMarks.Parked))
         {
@@ -223,6 +228,7 @@ internal abstract class TaskCell : RemoteCall
         {
             Marks |= TaskMarks.Notified;
         }
+        return !Tasks.IsDisposed;
     }
 
     private void ComeHome()
@@ -264,8 +270,14 @@ internal abstract class TaskCell : RemoteCall
 
     private void TryRecycle()
     {
-        Interlocked.MemoryBarrier();
-        if (_holds > 0 || Volatile.Read(ref _wakers) > 0 || Is(TaskMarks.Free)) return;
+        if (_holds > 0 || Is(TaskMarks.Free)) return;
+        if (_hadWakers)
+        {
+            // The last waker may go on another thread: of the two of us at least one sees that all is over.
+            Interlocked.MemoryBarrier();
+            if (Volatile.Read(ref _wakers) > 0) return;
+            _hadWakers = false;
+        }
         Marks = TaskMarks.Free;
         Wait = null;
         _failure = null;

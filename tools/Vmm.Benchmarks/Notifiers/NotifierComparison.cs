@@ -1,0 +1,90 @@
+using Vmm.Events;
+
+namespace Vmm.Benchmarks;
+
+/// <summary>A loop is woken n times before it looks.</summary>
+internal sealed class NotifierCycle : Comparison
+{
+    internal override string Suite => "notifier";
+
+    internal override string Group => "notifier";
+
+    internal override string Description =>
+        "a loop is notified n times, then runs one turn that hears of it once; one operation is one notification. The baseline is an eventfd, written and read";
+
+    internal override IReadOnlyList<int> Sizes => [1, 64];
+
+    internal override IReadOnlyList<Variant> Variants { get; } =
+    [
+        new("eventfd-read", n => new CountingEventFd(n)),
+        new("vmm-notifier", n => new Notified(n)),
+        new("vmm-doorbell", n => new Rung(n)),
+    ];
+
+    internal override int DescriptorsFor(int n) => 8;
+
+    /// <summary>Between two looks at the clock, at least.</summary>
+    private const int Turns = 100;
+
+    private abstract class Loop(int burst) : IContender
+    {
+        public int Quantum => burst * Turns;
+
+        protected Reactor Reactor { get; } = new();
+
+        protected long Heard { get; set; }
+
+        public void Run(long operations)
+        {
+            Heard = 0;
+            for (long sent = 0; sent < operations; sent += burst)
+            {
+                for (int i = 0; i < burst; i++) Notify();
+                Reactor.RunOnce(TimeSpan.Zero);
+            }
+            if (Heard != operations / burst) throw new InvalidOperationException($"heard {Heard} of {operations / burst} bursts");
+        }
+
+        public virtual void Dispose() => Reactor.Dispose();
+
+        protected abstract void Notify();
+    }
+
+    private sealed class CountingEventFd : Loop
+    {
+        private readonly EventFd _fd = new();
+
+        internal CountingEventFd(int burst) : base(burst) =>
+            Interest.Readable.WithFd(_fd).WithCountingHandler((_, _, _) => Heard++).RegisterInto(Reactor);
+
+        protected override void Notify() => _fd.Signal();
+    }
+
+    private sealed class Notified : Loop
+    {
+        private readonly Notifier _notifier = new();
+
+        internal Notified(int burst) : base(burst) => _notifier.Wait(Reactor, _ =>
+        {
+            Heard++;
+            return NotifyAction.Rearm;
+        });
+
+        public override void Dispose()
+        {
+            _notifier.Dispose();
+            base.Dispose();
+        }
+
+        protected override void Notify() => _notifier.Notify();
+    }
+
+    private sealed class Rung : Loop
+    {
+        private readonly Doorbell _bell;
+
+        internal Rung(int burst) : base(burst) => _bell = Reactor.Remote.CreateDoorbell(_ => Heard++);
+
+        protected override void Notify() => _bell.Ring();
+    }
+}
