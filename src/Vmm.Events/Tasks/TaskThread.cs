@@ -4,10 +4,10 @@ namespace Vmm.Events.Tasks;
 internal sealed class TaskThread
 {
     [ThreadStatic]
-    private static TaskThread? s_mine;
+    private static TaskThread? _mine;
 
     /// <summary>The calling thread's.</summary>
-    internal static TaskThread Mine => s_mine ??= new TaskThread();
+    internal static TaskThread Mine => _mine ??= new TaskThread();
 
     /// <summary>The thread's managed number.</summary>
     internal int Id { get; } = Environment.CurrentManagedThreadId;
