@@ -75,9 +75,10 @@ public sealed class BootTests
             kill -TERM $vmm
             wait $vmm || echo "vmm-host stopped $?"
             """);
-        Assert.Contains("vmm: the guest's kernel panicked", console);
+        // The panicking kernel may not have ended its last line.
+        Assert.Contains(console, line => line.EndsWith("vmm: the guest's kernel panicked", StringComparison.Ordinal));
         Assert.Contains("vmm-host panic 1", console);
-        Assert.Contains(console, line => line.StartsWith("vmm: the guest reset the machine", StringComparison.Ordinal));
+        Assert.Contains(console, line => line.Contains("vmm: the guest reset the machine", StringComparison.Ordinal));
         Assert.Contains("vmm-host reset 1", console);
         Assert.Contains("vmm-host stopped 1", console);
     }
