@@ -32,7 +32,7 @@ internal sealed unsafe class IoUringEngine : IRingEngine
         // SAFETY: the kernel reads one int, a local.
         Errno errno = queue.Register(IoUringRegister.EventFd, &fd, 1);
         if (errno != Errno.None) throw new KernelException("cannot register an eventfd with io_uring", errno);
-        _operations = Probe();
+        _operations = options.Lacking.Aggregate(Probe(), (operations, lacking) => operations & ~(1UL << (int)lacking));
         _hasFiles = RegisterSparse(IoUringRegister.Files2, options.FilesMax);
         _hasBuffers = RegisterSparse(IoUringRegister.Buffers2, options.BuffersMax);
     }

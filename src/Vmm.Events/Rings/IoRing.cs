@@ -9,6 +9,14 @@ namespace Vmm.Events.Rings;
 /// </summary>
 public sealed partial class IoRing : IDisposable
 {
+    /// <summary>What a ring carries out.</summary>
+    private static readonly IoUringOp[] Operations =
+    [
+        IoUringOp.ReadV, IoUringOp.WriteV, IoUringOp.Fsync, IoUringOp.ReadFixed, IoUringOp.WriteFixed, IoUringOp.PollAdd, IoUringOp.SendMsg,
+        IoUringOp.RecvMsg, IoUringOp.Timeout, IoUringOp.Accept, IoUringOp.AsyncCancel, IoUringOp.Connect, IoUringOp.Fallocate, IoUringOp.OpenAt,
+        IoUringOp.Close, IoUringOp.Statx, IoUringOp.Read, IoUringOp.Write, IoUringOp.Send, IoUringOp.Recv, IoUringOp.Splice, IoUringOp.Shutdown,
+    ];
+
     private readonly Reactor _reactor;
     private readonly RingOptions _options;
     private readonly IRingEngine _engine;
@@ -115,7 +123,7 @@ public sealed partial class IoRing : IDisposable
     {
         if (options.Engine == RingEngine.Threads) return new ThreadEngine(options);
         Errno errno = IoUringEngine.TryCreate(options, out IoUringEngine? engine);
-        if (engine is not null) return engine;
+        if (engine is not null) return Complete(engine, options);
         string reason = errno switch
         {
             Errno.NotPermitted => "kernel.io_uring_disabled or a seccomp filter forbids io_uring",
@@ -126,6 +134,22 @@ public sealed partial class IoRing : IDisposable
         if (options.Engine == RingEngine.Kernel) throw new KernelException("cannot make a completion ring", errno, reason);
         options.OnFallBack($"{reason}: completions run on {options.Threads} threads");
         return new ThreadEngine(options);
+    }
+
+    /// <summary>Adds threads for the operations that the kernel's ring lacks.</summary>
+    private static IRingEngine Complete(IoUringEngine engine, RingOptions options)
+    {
+        IoUringOp[] lacking = [.. Operations.Where(operation => !engine.Supports(operation))];
+        if (lacking.Length == 0) return engine;
+        string reason = $"the io_uring of this kernel lacks {string.Join(", ", lacking)}";
+        if (options.Engine == RingEngine.Kernel)
+        {
+            engine.Wakeful.Dispose();
+            engine.Dispose();
+            throw new KernelException("cannot make a completion ring", Errno.NotImplemented, reason);
+        }
+        options.OnFallBack($"{reason}: these run on {options.Threads} threads");
+        return new SplitEngine(engine, options);
     }
 
     /// <summary>The engine has completions while the reactor waits.</summary>

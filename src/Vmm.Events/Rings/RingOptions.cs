@@ -38,6 +38,9 @@ public sealed record RingOptions
     /// <summary>Told, once a ring, why it runs on threads although the kernel's ring was wanted. By default a line on standard error, once a process.</summary>
     public Action<string> OnFallBack { get; init; } = SayOnce;
 
+    /// <summary>For tests: operations that the kernel's ring is to lack.</summary>
+    internal IReadOnlyCollection<Native.IoUringOp> Lacking { get; init; } = [];
+
     private static int _said;
 
     internal void Validate()

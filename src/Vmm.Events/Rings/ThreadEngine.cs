@@ -16,8 +16,11 @@ internal sealed class ThreadEngine : IRingEngine
     private volatile int _doneCount;
     private long _submissions;
 
-    internal ThreadEngine(RingOptions options)
+    /// <param name="options">How many entries and threads.</param>
+    /// <param name="wakeful">The eventfd to signal, if it is another engine's too.</param>
+    internal ThreadEngine(RingOptions options, EventFd? wakeful = null)
     {
+        Wakeful = wakeful ?? new EventFd();
         EntriesMax = options.SubmissionEntries;
         _workers = new FileWorkers(options.Threads, Ended);
         _poll = new PeerPoll(Ended);
@@ -25,7 +28,7 @@ internal sealed class ThreadEngine : IRingEngine
 
     public string Name => "threads";
 
-    public EventFd Wakeful { get; } = new();
+    public EventFd Wakeful { get; }
 
     public int EntriesMax { get; }
 
