@@ -75,7 +75,7 @@ public sealed class BootTests
             kill -TERM $vmm
             wait $vmm || echo "vmm-host stopped $?"
             """);
-        // The panicking kernel may not have ended its last line.
+        // The guest was cut off in the middle of a line.
         Assert.Contains(console, line => line.EndsWith("vmm: the guest's kernel panicked", StringComparison.Ordinal));
         Assert.Contains("vmm-host panic 1", console);
         Assert.Contains(console, line => line.Contains("vmm: the guest reset the machine", StringComparison.Ordinal));
