@@ -22,7 +22,8 @@ dotnet format vmm.sln --no-restore --verify-no-changes
 passed=0 failed=0 skipped=0 status=0
 for project in tests/*/*.csproj; do
   log=$(mktemp)
-  dotnet test "$project" -c Release --no-build --nologo 2>&1 | tee "$log" || status=1
+  dotnet test "$project" -c Release --no-build --nologo \
+    --blame-hang-timeout 10m --blame-hang-dump-type none --results-directory artifacts/test-results 2>&1 | tee "$log" || status=1
   count() { { grep -oE "$1: +[0-9]+" "$log" || true; } | tail -n 1 | grep -oE '[0-9]+' || echo 0; }
   passed=$((passed + $(count Passed)))
   failed=$((failed + $(count Failed)))

@@ -16,6 +16,7 @@ public sealed class WholeProcess;
 public sealed class SocketFuzzTests
 {
     private const long GrowthBytesMax = 4 << 20;
+    private const int RuntimeFdsMax = 16;
 
     [Fact]
     public void Random_front_ends_leave_nothing_behind_and_the_next_is_served()
@@ -53,7 +54,8 @@ public sealed class SocketFuzzTests
             Connect(served, i);
         }
         (int fdsAfter, long bytesAfter) = Measure(served);
-        Assert.Equal(fds, fdsAfter);
+        // The runtime opens some of its own now and then; a leak of ours would be one for each of thousands of connections.
+        Assert.InRange(fdsAfter - fds, int.MinValue, RuntimeFdsMax);
         Assert.InRange(bytesAfter - bytes, long.MinValue, GrowthBytesMax);
         Assert.True(served.Backend.Connections >= connections);
     }
