@@ -6,6 +6,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 output=${1:?usage: tools/guest/build.sh OUTPUT}
 mkdir -p "$output/packages"
 output=$(cd "$output" && pwd)
+# One at a time: tests that run side by side both ask for it.
+exec 9>"$output/lock"
+flock 9
 
 if [ -f "$output/initramfs.gz" ] && [ -z "$(find "$here" -newer "$output/initramfs.gz" -type f)" ]; then exit 0; fi
 
