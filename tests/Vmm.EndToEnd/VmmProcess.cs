@@ -26,7 +26,8 @@ internal sealed class VmmProcess : IDisposable
     /// <param name="arguments">The tool's own arguments.</param>
     internal VmmProcess(string[] wrapper, string[] arguments)
     {
-        string[] command = [.. wrapper, "dotnet", ToolPath, .. arguments];
+        // Signals as a terminal's programs have them: tests run in a shell's background, or under nohup, hand on some that are ignored.
+        string[] command = [.. wrapper, "env", "--default-signal", "dotnet", ToolPath, .. arguments];
         ProcessStartInfo start = new(command[0], command[1..])
         {
             RedirectStandardInput = true,

@@ -10,7 +10,8 @@ namespace Vmm.Events;
 /// </summary>
 /// <remarks>
 /// It takes the signals from the runtime and is an eventfd to the kernel. signalfd(2) sees a signal only if every thread of the process
-/// blocks it, and a program can't have the runtime's own threads, which run before it, do that.
+/// blocks it, and a program can't have the runtime's own threads, which run before it, do that. A signal that the process was started to
+/// ignore, as SIGHUP under nohup(1), stays ignored.
 /// </remarks>
 /// <example><c>Interest.Readable.WithFd(new SignalFd(PosixSignal.SIGTERM)).WithHandler((SignalFd fd, IReactor reactor) => …)</c></example>
 public sealed class SignalFd : OwnedFd
