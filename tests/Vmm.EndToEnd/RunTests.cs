@@ -69,14 +69,14 @@ public sealed class RunTests
     }
 
     [Fact]
-    public void A_trimmed_range_reads_as_zeros()
+    public void A_trimmed_range_reads_as_zeros_and_the_rest_stays()
     {
         using ScratchDirectory scratch = new();
         string image = scratch.CreateImage("disk.img", MiB);
+        byte[] expected = File.ReadAllBytes(image);
+        expected.AsSpan(65536, 131072).Clear();
         Run(image, "trim vda 65536 131072; flush vda; poweroff");
-        byte[] bytes = File.ReadAllBytes(image);
-        Assert.True(bytes.AsSpan(65536, 131072).IndexOfAnyExcept((byte)0) < 0);
-        Assert.NotEqual(0, bytes.AsSpan(0, 65536).IndexOfAnyExcept((byte)0) + bytes.AsSpan(196608).IndexOfAnyExcept((byte)0) + 1);
+        Assert.Equal(expected, File.ReadAllBytes(image));
     }
 
     [Fact]
