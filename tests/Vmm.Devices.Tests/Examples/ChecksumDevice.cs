@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.InteropServices;
 using Vmm.Devices;
 using Vmm.Devices.Simulation;
 
@@ -17,7 +18,8 @@ public sealed class ChecksumDevice : VirtioDevice
         {
             ChainWriter answer = chain.Writable;
             requests.Push(chain, written: answer.TryWrite(Checksum(chain.Readable)) ? 4u : 0u);
-            Config.Update(0, BitConverter.GetBytes(++_answered));
+            _answered++;
+            Config.Update(0, MemoryMarshal.AsBytes(new ReadOnlySpan<uint>(in _answered)));
         }
     }
 
