@@ -16,15 +16,15 @@ internal static class BootCommand
         Option<string> commandLine = new("--cmdline") { HelpName = "TEXT", Description = "The kernel's command line.", DefaultValueFactory = _ => StandardCommandLine };
         Option<int> vcpus = Parsing.Number("--vcpus", "N", "Virtual CPUs", 1, KvmMachineOptions.VcpusMax, standard: 1);
         Option<int> memory = Parsing.Number("--memory", "MIB", "Guest memory in MiB", (int)(KvmMachineOptions.MemoryBytesMin >> 20), 65536, standard: 512);
-        Option<string[]> disks = new("--disk") { HelpName = "PATH[,ro]", Description = "A raw image; may be given several times." };
-        Option<bool> entropy = new("--rng") { Description = "An entropy device." };
-        Option<bool> balloon = new("--balloon") { Description = "A memory balloon." };
+        DeviceOptions devices = new(attachAll: false);
+        Option<StatsFormat?> stats = new("--stats") { HelpName = "table|json", Description = "Print statistics at the end, and how." };
         Option<bool> noAcpi = new("--no-acpi") { Description = "For a kernel without ACPI: name the devices on its command line." };
 
         Command command = new("boot", "Boot a Linux kernel on KVM. Its serial console is this terminal: Ctrl-A x leaves, Ctrl-A Ctrl-A is Ctrl-A.")
         {
-            kernel, initrd, commandLine, vcpus, memory, disks, entropy, balloon, noAcpi,
+            kernel, initrd, commandLine, vcpus, memory, noAcpi, stats,
         };
+        devices.AddTo(command);
         command.SetAction((parsed, _) =>
         {
             KvmMachineOptions options = new()
@@ -34,11 +34,9 @@ internal static class BootCommand
                 MemoryBytes = (ulong)parsed.GetValue(memory) << 20,
                 Acpi = !parsed.GetValue(noAcpi),
             };
+            using MachineDevices opened = devices.Open(parsed, options.Vcpus, KvmMachine.DevicesMax);
             using BootRun run = new(options);
-            run.AttachDisks([.. (parsed.GetValue(disks) ?? []).Select(DiskArgument.Parse)]);
-            if (parsed.GetValue(entropy)) run.Attach(new EntropyDevice("rng0"));
-            if (parsed.GetValue(balloon)) run.Attach(new BalloonDevice("balloon0"));
-            return Task.FromResult(run.Run());
+            return Task.FromResult(run.Run(opened, parsed.GetValue(stats)));
         });
         return command;
     }

@@ -9,13 +9,10 @@ namespace Vmm.Tool;
 /// <summary>One run of a KVM machine on this terminal: its reactor's thread, its devices, its end.</summary>
 internal sealed class BootRun : IDisposable
 {
-    private const int StandardInput = 0;
-    private const int StandardOutput = 1;
-
     private readonly KvmMachineOptions _options;
-    private readonly List<VirtioDevice> _devices = [];
     private readonly Reactor _reactor = new(new ReactorOptions { Name = "devices" });
     private readonly CancellationTokenSource _reactorStop = new();
+    private readonly StandardErrorLogger _logger = new("vmm");
     private readonly Thread _thread;
 
     internal BootRun(KvmMachineOptions options)
@@ -24,43 +21,31 @@ internal sealed class BootRun : IDisposable
         _thread = new Thread(() => _reactor.Run(_reactorStop.Token)) { Name = _reactor.Name, IsBackground = true };
     }
 
-    /// <summary>Opens the images.</summary>
-    internal void AttachDisks(IReadOnlyList<DiskArgument> disks)
-    {
-        foreach (DiskArgument disk in disks)
-        {
-            string name = $"vd{(char)('a' + _devices.Count)}";
-            Attach(new BlockDevice(name, RawImage.Open(disk.Path, disk.IsReadOnly), new BlockDeviceOptions { Queues = _options.Vcpus }));
-        }
-    }
-
-    /// <summary>Adds a device to the machine, and owns it.</summary>
-    internal void Attach(VirtioDevice device)
-    {
-        _devices.Add(device);
-        if (_devices.Count > KvmMachine.DevicesMax) throw new UsageException($"more than {KvmMachine.DevicesMax} devices are asked for: a machine has no room for them");
-    }
-
     /// <summary>Runs the machine until it ends.</summary>
+    /// <param name="devices">Its devices. They stay the caller's, who disposes them after this.</param>
+    /// <param name="format">How statistics are printed at the end; null for none.</param>
     /// <returns>The process's exit code.</returns>
-    internal int Run()
+    internal int Run(MachineDevices devices, StatsFormat? format)
     {
         using CancellationTokenSource stop = new();
+        foreach (VirtioDevice device in devices.Devices) (device.Logger, device.MeasureLatency) = (_logger, format is not null);
         _thread.Start();
         KvmMachineResult result;
-        using (RawTerminal? terminal = RawTerminal.TryEnter(StandardInput))
+        using (RawTerminal? terminal = RawTerminal.TryEnter(StandardStreams.Input))
         {
             using ConsoleKeys? keys = terminal is null ? null : new ConsoleKeys(stop.Cancel);
             KvmMachineOptions options = _options with
             {
-                ConsoleInput = keys?.Input ?? DuplicateOf(StandardInput),
-                ConsoleOutput = SerialOutput.To(DuplicateOf(StandardOutput)),
-                Logger = new StandardErrorLogger("vmm"),
+                ConsoleInput = keys?.Input ?? StandardStreams.DuplicateInput(),
+                ConsoleOutput = SerialOutput.To(StandardStreams.DuplicateOutput()),
+                Logger = _logger,
             };
-            using KvmMachine machine = new(options, _devices, _reactor.Remote);
+            using KvmMachine machine = new(options, devices.Devices, _reactor.Remote);
+            using IDisposable ways = devices.Lead(_reactor.Remote);
             using SignalHandlers signals = new(machine, stop);
             result = machine.Run(stop.Token);
         }
+        if (format is { } wanted) PrintStatistics(devices, wanted);
         if (result.End == KvmMachineEnd.PoweredOff) return ExitCode.Success;
         Console.Error.WriteLine($"vmm: {result.Message}");
         return ExitCode.World;
@@ -71,22 +56,13 @@ internal sealed class BootRun : IDisposable
         _reactorStop.Cancel();
         if (_thread.IsAlive) _thread.Join();
         _reactor.Dispose();
-        foreach (VirtioDevice device in _devices) device.Dispose();
         _reactorStop.Dispose();
     }
 
-    private static OwnedFd DuplicateOf(int standard)
+    private void PrintStatistics(MachineDevices devices, StatsFormat format)
     {
-        OwnedFd borrowed = new(standard);
-        try
-        {
-            return borrowed.Duplicate();
-        }
-        finally
-        {
-            // The process's own, which it goes on to use.
-            borrowed.SetHandleAsInvalid();
-        }
+        ReactorStatistics finished = _reactor.Remote.Invoke(_ => _reactor.Statistics);
+        MachineStatistics.Of(devices.Devices.Select(DeviceStatistics.Of), booted: default, finished).Print(format);
     }
 
     /// <summary>What other processes may ask of the machine: to end (INT, TERM, HUP), to stand still (TSTP) and to go on (CONT).</summary>

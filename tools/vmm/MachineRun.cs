@@ -10,23 +10,14 @@ namespace Vmm.Tool;
 /// <param name="Vcpus">Virtual CPUs.</param>
 /// <param name="MemoryBytes">Guest memory.</param>
 /// <param name="Commands">What the guest is to do; null gives its console to whoever called.</param>
-/// <param name="HasEntropy">Whether there is an entropy device.</param>
-internal sealed record MachineArguments(int Vcpus, ulong MemoryBytes, string? Commands, bool HasEntropy);
+internal sealed record MachineArguments(int Vcpus, ulong MemoryBytes, string? Commands);
 
-/// <summary>One run of a simulated machine: its disks, its console, its end.</summary>
-internal sealed class MachineRun : IDisposable
+/// <summary>One run of a simulated machine: its devices, its console, its end.</summary>
+internal sealed class MachineRun
 {
-    private const long ScratchBytes = 64 << 20;
-    /// <summary>Devices that are no disks.</summary>
-    private const int Others = 1;
-    private const int StandardInput = 0;
-    private const int StandardOutput = 1;
-
     private readonly MachineArguments _machine;
-    private readonly List<BlockDevice> _disks = [];
     private ReactorStatistics _booted;
     private ReactorStatistics _finished;
-    private string? _scratch;
 
     internal MachineRun(MachineArguments machine)
     {
@@ -36,25 +27,13 @@ internal sealed class MachineRun : IDisposable
         _machine = machine;
     }
 
-    /// <summary>Opens the images, or makes a scratch one if there are none.</summary>
-    internal void AttachDisks(IReadOnlyList<DiskArgument> disks, BlockEngineKind engine)
-    {
-        if (disks.Count == 0) disks = [CreateScratch()];
-        int room = new DeviceHostOptions().DevicesMax - Others;
-        if (disks.Count > room) throw new UsageException($"--disk was given {disks.Count} times: a machine has room for {room}");
-        foreach (DiskArgument disk in disks)
-        {
-            string name = $"vd{(char)('a' + _disks.Count)}";
-            RawImage image = RawImage.Open(disk.Path, disk.IsReadOnly, engine);
-            _disks.Add(new BlockDevice(name, image, new BlockDeviceOptions { Queues = _machine.Vcpus }));
-        }
-    }
-
     /// <summary>Runs the machine on the terminal until it ends, and prints the statistics.</summary>
+    /// <param name="devices">Its devices; they are at rest, and disposed, when this returns.</param>
+    /// <param name="format">How the statistics are printed.</param>
     /// <returns>The process's exit code.</returns>
-    internal int Run(StatsFormat format)
+    internal int Run(MachineDevices devices, StatsFormat format)
     {
-        using RawTerminal? terminal = _machine.Commands is null ? RawTerminal.TryEnter(StandardInput) : null;
+        using RawTerminal? terminal = _machine.Commands is null ? RawTerminal.TryEnter(StandardStreams.Input) : null;
         using CancellationTokenSource stop = new();
         string? signal = null;
         void OnSignal(PosixSignalContext context)
@@ -68,9 +47,9 @@ internal sealed class MachineRun : IDisposable
         using PosixSignalRegistration hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, OnSignal);
         using PosixSignalRegistration quit = PosixSignalRegistration.Create(PosixSignal.SIGQUIT, OnSignal);
 
-        using DeviceHost host = new(new DeviceHostOptions { MemoryBytes = _machine.MemoryBytes }, [.. _disks]);
-        if (_machine.HasEntropy) host.Add(new EntropyDevice("rng0"));
+        using DeviceHost host = new(new DeviceHostOptions { MemoryBytes = _machine.MemoryBytes }, [.. devices.Devices]);
         host.AddSerial("ttyS0", GuestConsole());
+        using IDisposable ways = devices.Lead(host.Reactors[0]);
         SimulatedMachineOptions options = new()
         {
             Vcpus = _machine.Vcpus,
@@ -85,34 +64,13 @@ internal sealed class MachineRun : IDisposable
         return Report(result, signal);
     }
 
-    public void Dispose()
-    {
-        // Those of a machine that never ran; a host disposes its own.
-        foreach (BlockDevice disk in _disks) disk.Dispose();
-        if (_scratch is not null) File.Delete(_scratch);
-    }
-
     /// <summary>The guest's console: the commands that were given, or else standard input.</summary>
     private SerialPortOptions GuestConsole() => new()
     {
-        Input = _machine.Commands is null ? DuplicateOf(StandardInput) : null,
+        Input = _machine.Commands is null ? StandardStreams.DuplicateInput() : null,
         Script = _machine.Commands is null ? default : Encoding.UTF8.GetBytes(_machine.Commands + "\n"),
-        Output = SerialOutput.To(DuplicateOf(StandardOutput)),
+        Output = SerialOutput.To(StandardStreams.DuplicateOutput()),
     };
-
-    private static OwnedFd DuplicateOf(int standard)
-    {
-        OwnedFd borrowed = new(standard);
-        try
-        {
-            return borrowed.Duplicate();
-        }
-        finally
-        {
-            // The process's own, which it goes on to use.
-            borrowed.SetHandleAsInvalid();
-        }
-    }
 
     /// <summary>What devices and reactor allocate once, while they come up and go, is no part of what an event costs.</summary>
     private void Sample(GuestPhase phase, DeviceHost host)
@@ -131,13 +89,5 @@ internal sealed class MachineRun : IDisposable
             _ => $"a vCPU failed: {result.Failure?.Message}",
         });
         return ExitCode.World;
-    }
-
-    private DiskArgument CreateScratch()
-    {
-        _scratch = Path.Combine(Path.GetTempPath(), $"vmm-scratch-{Environment.ProcessId}.img");
-        using (FileStream file = new(_scratch, FileMode.CreateNew)) file.SetLength(ScratchBytes);
-        Console.Error.WriteLine($"vmm: no --disk given: made a {ScratchBytes >> 20} MiB scratch image, {_scratch}; it is deleted at the end");
-        return new DiskArgument(_scratch, IsReadOnly: false);
     }
 }

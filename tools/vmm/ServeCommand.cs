@@ -63,14 +63,14 @@ internal static class ServeCommand
         using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal);
 
         using VhostUserServer server = new(options);
-        VhostUserBackend[] backends = [.. devices.Select(device => server.Add(device.Open(), device.Socket))];
+        VhostUserBackend[] backends = [.. devices.Select(device => server.Add(device.Request.Open(), device.Socket))];
         server.Start();
-        List<IDisposable> attachments = [];
+        List<IDisposable> ways = [];
         try
         {
             foreach ((ServedDevice device, VhostUserBackend backend) in devices.Zip(backends))
             {
-                if (device.Attach is { } attach) attachments.Add(attach(backend));
+                if (device.Request.Lead is { } lead) ways.Add(lead(backend.Remote));
                 Console.WriteLine($"listening {device.Kind} {device.Socket}");
             }
             ServiceNotification.Ready();
@@ -81,7 +81,7 @@ internal static class ServeCommand
         }
         finally
         {
-            attachments.ForEach(attachment => attachment.Dispose());
+            ways.ForEach(way => way.Dispose());
         }
     }
 }

@@ -17,8 +17,10 @@ public sealed record DeviceStatistics(
 {
     private const double NanosecondsPerMicrosecond = 1000;
 
-    internal static DeviceStatistics Of(VirtioDevice device)
+    /// <summary>Of a device, so far. Any thread.</summary>
+    public static DeviceStatistics Of(VirtioDevice device)
     {
+        ArgumentNullException.ThrowIfNull(device);
         LatencyHistogram latency = new();
         foreach (QueueStatistics queue in device.QueueStatistics) latency.Merge(queue.Latency);
         return new DeviceStatistics(

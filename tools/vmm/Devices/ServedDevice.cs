@@ -1,14 +1,12 @@
 using Vmm.Devices;
-using Vmm.Devices.VhostUser;
 
 namespace Vmm.Tool;
 
-/// <summary>What one option of <c>vmm serve</c> asked for. Devices are opened after every option was understood.</summary>
+/// <summary>What one option of <c>vmm serve</c> asked for.</summary>
 /// <param name="Kind">The option's name, as it is printed.</param>
 /// <param name="Socket">Where it is served.</param>
-/// <param name="Open">Opens the device.</param>
-/// <param name="Attach">Leads the device to its people on the host; what it returns is let go before the server stops. Null for nothing.</param>
-internal sealed record ServedDevice(string Kind, string Socket, Func<VirtioDevice> Open, Func<VhostUserBackend, IDisposable>? Attach = null)
+/// <param name="Request">The device.</param>
+internal sealed record ServedDevice(string Kind, string Socket, DeviceRequest Request)
 {
     /// <summary>Most entries of a disk's queues: front-ends ask for 128 (QEMU) to 1024.</summary>
     private const ushort DiskQueueSize = 1024;
@@ -34,28 +32,18 @@ internal sealed record ServedDevice(string Kind, string Socket, Func<VirtioDevic
             "synchronous" => BlockEngineKind.Synchronous,
             string other => throw argument.Refused($"unknown engine '{other}', there are ring, threads and synchronous"),
         };
-        return new ServedDevice("blk", argument.Required("socket"), () => new BlockDevice($"blk{index}", RawImage.Open(path, readOnly, engine), options));
+        return new ServedDevice("blk", argument.Required("socket"), new DeviceRequest(() => new BlockDevice($"blk{index}", RawImage.Open(path, readOnly, engine), options)));
     }
 
     internal static ServedDevice Entropy(string text, int index)
     {
         DeviceArgument argument = DeviceArgument.Parse("--rng", text, ["socket"]);
-        return new ServedDevice("rng", argument.Required("socket"), () => new EntropyDevice($"rng{index}"));
+        return new ServedDevice("rng", argument.Required("socket"), new DeviceRequest(() => new EntropyDevice($"rng{index}")));
     }
 
     internal static ServedDevice Console(string text, int index)
     {
         DeviceArgument argument = DeviceArgument.Parse("--console", text, ["socket", "uds"], "pty");
-        string uds = argument.Optional("uds", "");
-        if (argument.Has("pty") == (uds.Length > 0)) throw argument.Refused("give either 'pty' or 'uds=…', where the guest's console can be reached");
-        ConsolePort port = new("console", isConsole: true);
-        return new ServedDevice("console", argument.Required("socket"), () => new ConsoleDevice($"console{index}", port), backend =>
-        {
-            if (uds.Length > 0) return new ConsoleListener(port, uds, backend.Remote);
-            PseudoTerminal terminal = new();
-            terminal.Connect(port);
-            System.Console.WriteLine($"terminal console {terminal.Path}");
-            return terminal;
-        });
+        return new ServedDevice("console", argument.Required("socket"), ConsoleOption.Request($"console{index}", argument));
     }
 }

@@ -1,0 +1,53 @@
+using System.CommandLine;
+using Vmm.Devices;
+
+namespace Vmm.Tool;
+
+/// <summary><c>--disk</c>: raw images, with a queue for each vCPU.</summary>
+/// <param name="scratch">Whether a machine without one gets a disk that is gone with it.</param>
+internal sealed class DiskOption(bool scratch) : DeviceOption
+{
+    private const long ScratchBytes = 64 << 20;
+
+    private readonly Option<string[]> _disks = new("--disk")
+    {
+        HelpName = "PATH[,ro]",
+        Description = "A raw image; may be given several times." + (scratch ? $" Without one a {ScratchBytes >> 20} MiB scratch image is made." : ""),
+    };
+
+    private readonly Option<BlockEngineKind> _engine = new("--engine")
+    {
+        HelpName = "ring|threads|synchronous",
+        Description = "What moves the disks' bytes: the kernel's completion ring where there is one, a few threads, or the reactor itself.",
+        DefaultValueFactory = _ => BlockEngineKind.Ring,
+    };
+
+    internal override IReadOnlyList<Option> Options => [_disks, _engine];
+
+    internal override IEnumerable<DeviceRequest> Read(ParseResult parsed, int vcpus)
+    {
+        DiskArgument[] disks = [.. (parsed.GetValue(_disks) ?? []).Select(DiskArgument.Parse)];
+        BlockEngineKind engine = parsed.GetValue(_engine);
+        BlockDeviceOptions options = new() { Queues = vcpus };
+        if (disks.Length == 0 && scratch) return [new DeviceRequest(() => new BlockDevice(NameOf(0), OpenScratch(engine), options))];
+        return disks.Select((disk, i) => new DeviceRequest(() => new BlockDevice(NameOf(i), RawImage.Open(disk.Path, disk.IsReadOnly, engine), options)));
+    }
+
+    private static string NameOf(int index) => $"vd{(char)('a' + index)}";
+
+    private static RawImage OpenScratch(BlockEngineKind engine)
+    {
+        string path = Path.Combine(Path.GetTempPath(), $"vmm-scratch-{Environment.ProcessId}.img");
+        using (FileStream file = new(path, FileMode.CreateNew)) file.SetLength(ScratchBytes);
+        try
+        {
+            Console.Error.WriteLine($"vmm: no --disk given: made a {ScratchBytes >> 20} MiB scratch image, which is gone at the end");
+            return RawImage.Open(path, readOnly: false, engine);
+        }
+        finally
+        {
+            // Who has it open keeps it: even a process that is killed leaves nothing behind.
+            File.Delete(path);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+using Vmm.Devices;
+using Vmm.Events;
+
+namespace Vmm.Tool;
+
+/// <summary>The devices of a machine, opened, and what leads them to the host.</summary>
+internal sealed class MachineDevices : IDisposable
+{
+    private readonly List<DeviceRequest> _requests = [];
+    private readonly List<VirtioDevice> _opened = [];
+
+    private MachineDevices()
+    {
+    }
+
+    /// <summary>In the order they were asked for. Whoever runs the machine may dispose them earlier than this.</summary>
+    internal IReadOnlyList<VirtioDevice> Devices => _opened;
+
+    /// <summary>Opens every device, or none.</summary>
+    internal static MachineDevices Open(IEnumerable<DeviceRequest> requests)
+    {
+        MachineDevices devices = new();
+        try
+        {
+            foreach (DeviceRequest request in requests)
+            {
+                devices._opened.Add(request.Open());
+                devices._requests.Add(request);
+            }
+            return devices;
+        }
+        catch
+        {
+            devices.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Leads every device that needs it to its people on the host.</summary>
+    /// <param name="reactor">The reactor that serves the devices; it runs.</param>
+    /// <returns>Dispose it before that reactor is disposed.</returns>
+    internal IDisposable Lead(RemoteEndpoint reactor)
+    {
+        Ways ways = new();
+        try
+        {
+            foreach (DeviceRequest request in _requests)
+            {
+                if (request.Lead is { } lead) ways.Push(lead(reactor));
+            }
+            return ways;
+        }
+        catch
+        {
+            ways.Dispose();
+            throw;
+        }
+    }
+
+    public void Dispose()
+    {
+        foreach (VirtioDevice device in _opened) device.Dispose();
+    }
+
+    private sealed class Ways : Stack<IDisposable>, IDisposable
+    {
+        public void Dispose()
+        {
+            while (TryPop(out IDisposable? way)) way.Dispose();
+        }
+    }
+}
