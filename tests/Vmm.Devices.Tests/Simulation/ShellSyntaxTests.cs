@@ -10,15 +10,15 @@ public sealed class ShellSyntaxTests
     [InlineData("trim vda 2G 512", 2L << 30, 512)]
     public void Numbers_are_decimal_or_hexadecimal_or_have_a_unit(string text, ulong offset, ulong length)
     {
-        Assert.True(ShellSyntax.TryParse(text, out ShellCommand? command, out _));
-        Assert.Equal(("vda", offset, length), (command.Device, command.Offset, command.Length));
+        Assert.True(ShellSyntax.TryParse(text, out ShellInvocation? typed, out _));
+        Assert.Equal(("vda", offset, length), (typed.Arguments.Text("DISK"), typed.Arguments.Number("OFFSET"), typed.Arguments.Number("LENGTH")));
     }
 
     [Fact]
     public void A_write_takes_hexadecimal_digits_in_pairs()
     {
-        Assert.True(ShellSyntax.TryParse("write vdb 1 00Ff", out ShellCommand? command, out _));
-        Assert.Equal([0x00, 0xff], command.Data.ToArray());
+        Assert.True(ShellSyntax.TryParse("write vdb 1 00Ff", out ShellInvocation? typed, out _));
+        Assert.Equal([0x00, 0xff], typed.Arguments.Bytes("HEX"));
         Assert.False(ShellSyntax.TryParse("write vdb 1 0f0", out _, out _));
         Assert.False(ShellSyntax.TryParse("write vdb 1 0x", out _, out _));
     }
@@ -45,6 +45,6 @@ public sealed class ShellSyntaxTests
     public void Every_command_of_the_help_is_known()
     {
         Assert.Null(ShellSyntax.Check("help; lsdev; sha256 vda; read vda 0 1; write vda 0 00; fill vda 1; verify vda 1; flush vda; trim vda 0 512; rng 1; stats; poweroff"));
-        Assert.Equal(Enum.GetValues<ShellVerb>().Length, ShellSyntax.Commands.Select(command => command.Verb).Distinct().Count());
+        Assert.Equal(ShellSyntax.Commands.Count, ShellSyntax.Commands.Select(command => command.Name).Distinct().Count());
     }
 }

@@ -37,6 +37,12 @@ internal abstract class GuestDriver(GuestTransport transport, string name)
     /// <returns>Null if it is up; else a sentence.</returns>
     internal abstract ValueTask<string?> Start(KernelCpu kernel);
 
+    /// <summary>Whether an interrupt found something that takes longer than an interrupt should. On CPU 0.</summary>
+    internal bool HasWork { get; private protected set; }
+
+    /// <summary>Does what <see cref="HasWork"/> tells of. On CPU 0, outside of interrupts, when the shell waits for its next line.</summary>
+    internal virtual ValueTask Work(KernelCpu kernel) => default;
+
     /// <summary>Takes the device down: it touches no memory after this. On CPU 0.</summary>
     internal ValueTask Stop(KernelCpu kernel) => transport.Reset();
 
@@ -47,11 +53,20 @@ internal abstract class GuestDriver(GuestTransport transport, string name)
         Interrupts++;
         uint reasons = await transport.TakeInterruptReasons();
         if ((reasons & UsedBuffers) != 0) OnUsedBuffers(kernel);
-        if ((reasons & ConfigChange) == 0 || !await transport.NeedsReset()) return;
-        IsBroken = true;
-        OnUsedBuffers(kernel);
+        if ((reasons & ConfigChange) == 0) return;
+        if (await transport.NeedsReset())
+        {
+            IsBroken = true;
+            OnUsedBuffers(kernel);
+        }
+        else OnConfigChanged();
     }
 
     /// <summary>Some queue has used buffers, or the device broke: wakes whoever waits for that.</summary>
     protected abstract void OnUsedBuffers(KernelCpu kernel);
+
+    /// <summary>The device's configuration space changed.</summary>
+    protected virtual void OnConfigChanged()
+    {
+    }
 }

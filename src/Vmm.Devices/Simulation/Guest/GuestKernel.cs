@@ -53,6 +53,20 @@ internal sealed class GuestKernel
     /// <summary>Interrupts a CPU for nothing but to have it look.</summary>
     internal static void Wake(KernelCpu from, int cpu) => from.Cpu.SendInterrupt(cpu, WakeVector);
 
+    /// <summary>Does what interrupts left to be done. On CPU 0.</summary>
+    /// <returns>Whether there was anything.</returns>
+    internal async ValueTask<bool> DoDeferredWork(KernelCpu kernel)
+    {
+        bool any = false;
+        foreach (GuestDriver driver in _drivers)
+        {
+            if (!driver.HasWork) continue;
+            any = true;
+            await driver.Work(kernel);
+        }
+        return any;
+    }
+
     /// <summary>Has every CPU do something, and waits until all are done. On CPU 0.</summary>
     internal async ValueTask RunOnAllCpus(KernelCpu kernel, Func<KernelCpu, ValueTask> job)
     {

@@ -108,7 +108,8 @@ internal sealed class GuestConsole(ushort port, bool interactive)
             // There is room again for what waits in the device; its interrupt comes at once if something does.
             await Enable(kernel.Cpu, _enabled | UartInterrupts.ReceivedData);
             if (_hungUp && await IsDrained(kernel.Cpu)) return TakeLastLine();
-            await kernel.WaitForInterrupt();
+            // The work may have seen interrupts of the console: what they brought comes first.
+            if (!await kernel.Kernel.DoDeferredWork(kernel)) await kernel.WaitForInterrupt();
         }
     }
 
