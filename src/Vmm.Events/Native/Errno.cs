@@ -45,12 +45,16 @@ public enum Errno
     BrokenPipe = 32,
     /// <summary>ENOSYS: the kernel does not know the call.</summary>
     NotImplemented = 38,
+    /// <summary>ETIME: the time is up.</summary>
+    TimerExpired = 62,
     /// <summary>EOPNOTSUPP: the operation is not supported by this file.</summary>
     NotSupported = 95,
     /// <summary>EADDRINUSE: somebody else has that address.</summary>
     AddressInUse = 98,
     /// <summary>ECONNREFUSED: nobody listens there.</summary>
     ConnectionRefused = 111,
+    /// <summary>EALREADY: it is on its way already, and cannot be cancelled any more.</summary>
+    Already = 114,
     /// <summary>ECANCELED: the operation was cancelled.</summary>
     Canceled = 125,
 }

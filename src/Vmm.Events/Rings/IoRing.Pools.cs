@@ -23,4 +23,12 @@ public sealed partial class IoRing
         if (key >= _operationPools.Length) Array.Resize(ref _operationPools, Math.Max(key + 1, _operationPools.Length * 2));
         return ref _operationPools[key];
     }
+
+    /// <summary>Arguments where the kernel can read them.</summary>
+    private LentBuffer LendScratch(ReadOnlySpan<byte> arguments)
+    {
+        SlabBuffer scratch = Scratch.Rent(arguments.Length);
+        scratch.Append(arguments);
+        return scratch.Lend();
+    }
 }

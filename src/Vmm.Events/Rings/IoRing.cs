@@ -13,8 +13,9 @@ public sealed partial class IoRing : IDisposable
     private static readonly IoUringOp[] Operations =
     [
         IoUringOp.ReadV, IoUringOp.WriteV, IoUringOp.Fsync, IoUringOp.ReadFixed, IoUringOp.WriteFixed, IoUringOp.PollAdd, IoUringOp.SendMsg,
-        IoUringOp.RecvMsg, IoUringOp.Timeout, IoUringOp.Accept, IoUringOp.AsyncCancel, IoUringOp.Connect, IoUringOp.Fallocate, IoUringOp.OpenAt,
-        IoUringOp.Close, IoUringOp.Statx, IoUringOp.Read, IoUringOp.Write, IoUringOp.Send, IoUringOp.Recv, IoUringOp.Splice, IoUringOp.Shutdown,
+        IoUringOp.RecvMsg, IoUringOp.Timeout, IoUringOp.Accept, IoUringOp.AsyncCancel, IoUringOp.LinkTimeout, IoUringOp.Connect, IoUringOp.Fallocate,
+        IoUringOp.OpenAt, IoUringOp.Close, IoUringOp.FilesUpdate, IoUringOp.Statx, IoUringOp.Read, IoUringOp.Write, IoUringOp.Send, IoUringOp.Recv,
+        IoUringOp.Splice, IoUringOp.Shutdown,
     ];
 
     private readonly Reactor _reactor;
@@ -22,7 +23,6 @@ public sealed partial class IoRing : IDisposable
     private readonly IRingEngine _engine;
     private readonly Turn _turn;
     private readonly WakeUp _wakeUp;
-    private readonly Stack<int> _freeFileSlots;
     private RingEngine? _sharedFor;
     private bool _disposed;
 
@@ -74,20 +74,6 @@ public sealed partial class IoRing : IDisposable
     public RingStatistics Statistics =>
         new(_operations, _completions, _engine.Counts.Submissions, _heldCount, _engine.Counts.Overflows);
 
-    /// <summary>Makes a file known to the ring, and in the kernel's table if that has room.</summary>
-    /// <exception cref="ObjectDisposedException">The file or the ring is closed.</exception>
-    public RingFile Register(OwnedFd file)
-    {
-        ArgumentNullException.ThrowIfNull(file);
-        CheckUsable();
-        int slot = RingFile.NotRegistered;
-        if (_freeFileSlots.TryPop(out int free))
-        {
-            if (_engine.TryRegisterFile(free, file.Number)) slot = free; else _freeFileSlots.Push(free);
-        }
-        return new RingFile(this, file, slot);
-    }
-
     /// <summary>
     /// Cancels what is in flight and waits until the kernel is done with it: each operation completes once, as it ended or as cancelled.
     /// </summary>
@@ -102,13 +88,6 @@ public sealed partial class IoRing : IDisposable
         Scratch.Dispose();
         _engine.Dispose();
         _reactor.Remove(_wakeUp);
-    }
-
-    internal void Forget(RingFile file)
-    {
-        if (_disposed || !file.IsRegistered) return;
-        _engine.TryRegisterFile(file.Slot, RingFile.NotRegistered);
-        _freeFileSlots.Push(file.Slot);
     }
 
     private void CheckUsable()

@@ -9,11 +9,10 @@ namespace Vmm.Events.Rings;
 /// </summary>
 internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
 {
-    private const int TimedOut = -62;
-
     private readonly List<Wait> _waits = [];
     private readonly List<ThreadJob> _added = [];
     private readonly List<ulong> _cancelled = [];
+    private readonly List<(Wait Wait, int Result)> _over = [];
     private readonly EventFd _wake = new();
     private readonly IoVectors _single = new(1);
     private PollEntry[] _entries = new PollEntry[16];
@@ -46,6 +45,16 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
         return true;
     }
 
+    /// <summary>The same at once, on the polling thread.</summary>
+    /// <returns>Whether it was here.</returns>
+    internal bool TryCancelHere(ulong userData)
+    {
+        int index = IndexOf(userData);
+        if (index < 0) return false;
+        End(index, -(int)Errno.Canceled);
+        return true;
+    }
+
     public void Dispose()
     {
         lock (_added) _stopping = true;
@@ -65,9 +74,14 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
             // Backwards: what ends is taken out.
             for (int i = _waits.Count - 1; i >= 0; i--)
             {
-                int? result = _waits[i].Look(_entries[i].Ready, nowMs, _single);
-                if (result is { } value) End(i, value);
+                Wait wait = _waits[i];
+                if (wait.Look(_entries[i].Ready, nowMs, _single) is not { } result) continue;
+                _waits.RemoveAt(i);
+                _over.Add((wait, result));
             }
+            // Oldest first: an operation before the time limit behind it, if both are over.
+            for (int i = _over.Count - 1; i >= 0; i--) End(_over[i].Wait, _over[i].Result);
+            _over.Clear();
         }
     }
 
@@ -78,15 +92,20 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
         lock (_added)
         {
             if (_stopping) return false;
-            foreach (ThreadJob job in _added) _waits.Add(new Wait(job));
+            foreach (ThreadJob job in _added)
+            {
+                // A time limit whose operation was quicker than its way to here.
+                if (!job.IsClaimed) _waits.Add(new Wait(job));
+            }
             _added.Clear();
             cancelled = [.. _cancelled];
             _cancelled.Clear();
         }
         foreach (ulong userData in cancelled)
         {
-            int index = _waits.FindIndex(wait => wait.Job.Entry.UserData == userData);
-            if (index >= 0) End(index, -(int)Errno.Canceled);
+            int index = IndexOf(userData);
+            // A time limit goes with its operation, not before, as in the kernel's ring.
+            if (index >= 0 && (!_waits[index].Job.IsTimeLimit || _waits[index].Job.IsClaimed)) End(index, -(int)Errno.Canceled);
         }
         return true;
     }
@@ -99,16 +118,23 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
         for (int i = 0; i < _waits.Count; i++)
         {
             _entries[i] = _waits[i].PollEntry;
-            nextMs = Math.Min(nextMs, _waits[i].DueMs);
+            nextMs = Math.Min(nextMs, _waits[i].Job.DueMs);
         }
         _entries[_waits.Count] = new PollEntry { Fd = _wake.Number, Events = Libc.POLLIN };
         return nextMs == long.MaxValue ? -1 : (int)Math.Clamp(nextMs - nowMs, 0, int.MaxValue);
     }
 
+    private int IndexOf(ulong userData) => _waits.FindIndex(wait => wait.Job.Entry.UserData == userData);
+
     private void End(int index, int result)
     {
         Wait over = _waits[index];
         _waits.RemoveAt(index);
+        End(over, result);
+    }
+
+    private void End(Wait over, int result)
+    {
         over.Restore();
         ended(over.Job, result);
     }
@@ -124,11 +150,10 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
         internal Wait(ThreadJob job)
         {
             Job = job;
+            if (job.IsTimeLimit) return;
             if (job.Entry.Op == IoUringOp.Timeout)
             {
-                long seconds = System.Runtime.InteropServices.Marshal.ReadInt64((nint)job.Entry.Address);
-                long nanoseconds = System.Runtime.InteropServices.Marshal.ReadInt64((nint)job.Entry.Address, sizeof(long));
-                DueMs = Environment.TickCount64 + seconds * 1000 + (nanoseconds + 999_999) / 1_000_000;
+                job.Arm();
                 return;
             }
             _isNonBlocking = (Libc.Fcntl(job.Entry.Fd, Libc.F_GETFL, 0) & Libc.O_NONBLOCK) != 0 && job.Entry.Op != IoUringOp.PollAdd;
@@ -137,8 +162,6 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
 
         internal ThreadJob Job { get; }
 
-        internal long DueMs { get; } = long.MaxValue;
-
         internal PollEntry PollEntry
         {
             get
@@ -146,7 +169,7 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
                 ref IoUringEntry entry = ref Job.Entry;
                 return entry.Op switch
                 {
-                    IoUringOp.Timeout => new PollEntry { Fd = -1 },
+                    IoUringOp.Timeout or IoUringOp.LinkTimeout => new PollEntry { Fd = -1 },
                     IoUringOp.PollAdd => new PollEntry { Fd = entry.Fd, Events = (short)entry.OpFlags },
                     IoUringOp.Splice when !_waitsForOutput => new PollEntry { Fd = entry.FileIndex, Events = Libc.POLLIN },
                     _ => new PollEntry { Fd = entry.Fd, Events = _waitsForOutput || entry.Op == IoUringOp.Splice ? Libc.POLLOUT : Libc.POLLIN },
@@ -160,8 +183,8 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
         {
             switch (Job.Entry.Op)
             {
-                case IoUringOp.Timeout:
-                    return nowMs >= DueMs ? TimedOut : null;
+                case IoUringOp.Timeout or IoUringOp.LinkTimeout:
+                    return nowMs >= Job.DueMs ? -(int)Errno.TimerExpired : null;
                 case IoUringOp.PollAdd:
                     return ready != 0 ? ready : null;
                 case IoUringOp.Connect:

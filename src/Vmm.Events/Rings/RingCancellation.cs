@@ -11,6 +11,7 @@ internal struct RingCancellation
     internal LentBuffer[]? Buffers;
     internal FrozenBuffer[]? FrozenBuffers;
     internal OwnedFd[]? Descriptors;
+    internal HeldFile File;
 
     /// <summary>Whether the result, if it is none of an error, is a descriptor that nobody will close.</summary>
     internal bool ResultIsDescriptor;
@@ -26,6 +27,7 @@ internal struct RingCancellation
         foreach (LentBuffer buffer in Buffers ?? []) buffer.Release();
         foreach (FrozenBuffer frozen in FrozenBuffers ?? []) frozen.Release();
         foreach (OwnedFd descriptor in Descriptors ?? []) descriptor.DangerousRelease();
+        File.Release(result);
         if (ResultIsDescriptor && result >= 0) new OwnedFd(result).Dispose();
     }
 

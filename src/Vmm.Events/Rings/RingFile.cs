@@ -12,6 +12,7 @@ public sealed class RingFile : IDisposable
 
     private readonly IoRing _ring;
     private readonly int _slot;
+    private List<OwnedFd>? _replaced;
     private int _inFlight;
     private bool _disposed;
 
@@ -26,12 +27,12 @@ public sealed class RingFile : IDisposable
     }
 
     /// <summary>The descriptor.</summary>
-    public OwnedFd Fd { get; }
+    public OwnedFd Fd { get; private set; }
 
     /// <summary>Whether the kernel has it in the ring's table of files.</summary>
     public bool IsRegistered => _slot != NotRegistered;
 
-    internal int Number { get; }
+    internal int Number { get; private set; }
 
     internal int Slot => _slot;
 
@@ -47,15 +48,38 @@ public sealed class RingFile : IDisposable
 
     internal void Begin(ref IoUringEntry entry)
     {
-        ThrowIfDisposed();
-        _inFlight++;
+        Hold();
         entry.Fd = IsRegistered ? _slot : Number;
         if (IsRegistered) entry.Flags |= IoUringEntryFlags.FixedFile;
     }
 
+    /// <summary>Keeps it open for an operation that is on another file.</summary>
+    internal void Hold()
+    {
+        ThrowIfDisposed();
+        _inFlight++;
+    }
+
     internal void End()
     {
-        if (--_inFlight == 0 && _disposed) Release();
+        if (--_inFlight > 0) return;
+        ReleaseReplaced();
+        if (_disposed) Release();
+    }
+
+    /// <summary>The ring's table has another descriptor in its place. Operations that began before may still be on the old one.</summary>
+    internal void Replace(OwnedFd replacement)
+    {
+        (_replaced ??= []).Add(Fd);
+        Fd = replacement;
+        Number = (int)replacement.DangerousGetHandle();
+    }
+
+    private void ReleaseReplaced()
+    {
+        if (_replaced is null) return;
+        foreach (OwnedFd replaced in _replaced) replaced.DangerousRelease();
+        _replaced = null;
     }
 
     private void Release()

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
@@ -5,19 +6,15 @@ namespace Vmm.Events.Rings;
 /// <summary>The kernel's ring, with threads for the operations that it lacks. A chain is carried out by one of the two, as a whole.</summary>
 internal sealed class SplitEngine : IRingEngine
 {
-    private const int NoFile = -1;
-
     private readonly IRingEngine _kernel;
     private readonly ThreadEngine _threads;
-    private readonly int[] _fileNumbers;
     private readonly List<IoUringEntry> _chain = [];
+    private readonly Dictionary<ulong, (int Slot, int Fd)> _updates = [];
 
     internal SplitEngine(IRingEngine kernel, RingOptions options)
     {
         _kernel = kernel;
         _threads = new ThreadEngine(options with { SubmissionEntries = kernel.EntriesMax }, kernel.Wakeful);
-        _fileNumbers = new int[options.FilesMax];
-        Array.Fill(_fileNumbers, NoFile);
     }
 
     public string Name => $"{_kernel.Name} and {_threads.Name}";
@@ -49,6 +46,7 @@ internal sealed class SplitEngine : IRingEngine
         bool isForKernel = _chain.TrueForAll(each => _kernel.Supports(each.Op));
         foreach (IoUringEntry each in _chain)
         {
+            if (each.Op == IoUringOp.FilesUpdate) _updates[each.UserData] = ((int)each.Offset, Marshal.ReadInt32((nint)each.Address));
             if (isForKernel) _kernel.Prepare(each); else _threads.Prepare(ForThreads(each));
         }
         _chain.Clear();
@@ -60,7 +58,13 @@ internal sealed class SplitEngine : IRingEngine
         _threads.Submit();
     }
 
-    public bool TryTake(out IoUringCompletion completion) => _kernel.TryTake(out completion) || _threads.TryTake(out completion);
+    public bool TryTake(out IoUringCompletion completion)
+    {
+        if (!_kernel.TryTake(out completion) && !_threads.TryTake(out completion)) return false;
+        // One of the two has changed its table: now the other does.
+        if (_updates.Remove(completion.UserData, out (int Slot, int Fd) update) && completion.Result > 0) TryRegisterFile(update.Slot, update.Fd);
+        return true;
+    }
 
     public void Wait(int timeoutMs)
     {
@@ -77,11 +81,7 @@ internal sealed class SplitEngine : IRingEngine
         _threads.SetSignalling(isOn);
     }
 
-    public bool TryRegisterFile(int slot, int fd)
-    {
-        _fileNumbers[slot] = fd;
-        return _kernel.TryRegisterFile(slot, fd);
-    }
+    public bool TryRegisterFile(int slot, int fd) => _kernel.TryRegisterFile(slot, fd) && _threads.TryRegisterFile(slot, fd);
 
     public bool TryRegisterBuffer(int slot, nint address, int length) => _kernel.TryRegisterBuffer(slot, address, length);
 
@@ -91,14 +91,9 @@ internal sealed class SplitEngine : IRingEngine
         _kernel.Dispose();
     }
 
-    /// <summary>Threads know no tables.</summary>
-    private IoUringEntry ForThreads(IoUringEntry entry)
+    /// <summary>Threads know no table of buffers.</summary>
+    private static IoUringEntry ForThreads(IoUringEntry entry)
     {
-        if ((entry.Flags & IoUringEntryFlags.FixedFile) != 0)
-        {
-            entry.Fd = _fileNumbers[entry.Fd];
-            entry.Flags &= ~IoUringEntryFlags.FixedFile;
-        }
         entry.Op = entry.Op switch
         {
             IoUringOp.ReadFixed => IoUringOp.Read,

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
@@ -12,6 +13,7 @@ internal sealed class ThreadEngine : IRingEngine
     private readonly Queue<IoUringCompletion> _done = new();
     private readonly FileWorkers _workers;
     private readonly PeerPoll _poll;
+    private readonly int[] _files;
     private volatile bool _signalling;
     private volatile int _doneCount;
     private long _submissions;
@@ -24,6 +26,8 @@ internal sealed class ThreadEngine : IRingEngine
         EntriesMax = options.SubmissionEntries;
         _workers = new FileWorkers(options.Threads, Ended);
         _poll = new PeerPoll(Ended);
+        _files = new int[options.FilesMax];
+        Array.Fill(_files, RingFile.NotRegistered);
     }
 
     public string Name => "threads";
@@ -38,7 +42,7 @@ internal sealed class ThreadEngine : IRingEngine
 
     public (long Submissions, long Overflows) Counts => (_submissions, 0);
 
-    public bool Supports(IoUringOp operation) => operation is not (IoUringOp.LinkTimeout or IoUringOp.TimeoutRemove or IoUringOp.PollRemove);
+    public bool Supports(IoUringOp operation) => operation is not (IoUringOp.TimeoutRemove or IoUringOp.PollRemove);
 
     public void Prepare(in IoUringEntry entry) => _prepared.Add(entry);
 
@@ -85,7 +89,11 @@ internal sealed class ThreadEngine : IRingEngine
         if (isOn) Interlocked.MemoryBarrier();
     }
 
-    public bool TryRegisterFile(int slot, int fd) => false;
+    public bool TryRegisterFile(int slot, int fd)
+    {
+        Volatile.Write(ref _files[slot], fd);
+        return true;
+    }
 
     public bool TryRegisterBuffer(int slot, nint address, int length) => false;
 
@@ -97,6 +105,21 @@ internal sealed class ThreadEngine : IRingEngine
 
     private void Start(ThreadJob job)
     {
+        ThreadJob? limit = job.NextLinked is { IsTimeLimit: true } next ? next : null;
+        if (limit is not null)
+        {
+            limit.Limits = job;
+            // Now: when the operation has ended, the limit has too, and its timespec is somebody else's memory.
+            limit.Arm();
+        }
+        Carry(job);
+        if (limit is not null) _poll.Add(limit);
+    }
+
+    private void Carry(ThreadJob job)
+    {
+        // Looked up when the operation starts: one before it in the chain may have changed the table.
+        if ((job.Entry.Flags & IoUringEntryFlags.FixedFile) != 0) job.Entry.Fd = Volatile.Read(ref _files[job.Entry.Fd]);
         switch (job.Entry.Op)
         {
             case IoUringOp.Nop:
@@ -107,8 +130,12 @@ internal sealed class ThreadEngine : IRingEngine
                 Ended(job, found ? 0 : -(int)Errno.NoEntry);
                 break;
             case IoUringOp.FilesUpdate:
-                // There is no table: the descriptors are used as they are.
-                Ended(job, -(int)Errno.NotSupported);
+                TryRegisterFile((int)job.Entry.Offset, Marshal.ReadInt32((nint)job.Entry.Address));
+                Ended(job, 1);
+                break;
+            case IoUringOp.LinkTimeout:
+                // Behind nothing that it could limit.
+                Ended(job, -(int)Errno.Invalid);
                 break;
             default:
                 if (job.WaitsForPeer) _poll.Add(job); else _workers.Add(job);
@@ -119,8 +146,22 @@ internal sealed class ThreadEngine : IRingEngine
     /// <summary>On any thread: an operation is over; the ones linked to it follow, or end with it.</summary>
     private void Ended(ThreadJob job, int result)
     {
+        if (job is { IsTimeLimit: true, Limits: not null })
+        {
+            LimitReached(job);
+            return;
+        }
         ThreadJob? next = job.NextLinked;
         bool cancelsLinks = job.BreaksLink(result);
+        if (next is { IsTimeLimit: true } limit)
+        {
+            next = limit.NextLinked;
+            if (limit.TryClaim())
+            {
+                Post(limit, -(int)Errno.Canceled);
+                _poll.TryCancel(limit.Entry.UserData);
+            }
+        }
         Post(job, result);
         while (next is not null && cancelsLinks)
         {
@@ -128,6 +169,15 @@ internal sealed class ThreadEngine : IRingEngine
             next = next.NextLinked;
         }
         if (next is not null) Start(next);
+    }
+
+    /// <summary>On the polling thread: the time of an operation is up.</summary>
+    private void LimitReached(ThreadJob limit)
+    {
+        if (!limit.TryClaim()) return;
+        ulong limited = limit.Limits!.Entry.UserData;
+        bool isCancelled = _workers.TryCancel(limited) || _poll.TryCancelHere(limited);
+        Post(limit, -(int)(isCancelled ? Errno.TimerExpired : Errno.Already));
     }
 
     private void Post(ThreadJob job, int result)

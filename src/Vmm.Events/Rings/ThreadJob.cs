@@ -10,9 +10,31 @@ internal sealed class ThreadJob(IoUringEntry entry)
     private const int Failed = -1;
 
     internal IoUringEntry Entry = entry;
+    private int _claimed;
 
-    /// <summary>The operation that starts when this one succeeded.</summary>
+    /// <summary>The operation that starts when this one succeeded, or, if that is a time limit, the limit of this one.</summary>
     internal ThreadJob? NextLinked { get; set; }
+
+    /// <summary>For a time limit: the operation that it ends.</summary>
+    internal ThreadJob? Limits { get; set; }
+
+    /// <summary>For what ends by time: when, in milliseconds of <see cref="Environment.TickCount64"/>.</summary>
+    internal long DueMs { get; set; } = long.MaxValue;
+
+    internal bool IsTimeLimit => Entry.Op == IoUringOp.LinkTimeout;
+
+    /// <summary>Of the limit and the operation that it limits, the first to end decides how both do.</summary>
+    internal bool TryClaim() => Interlocked.Exchange(ref _claimed, 1) == 0;
+
+    internal bool IsClaimed => Volatile.Read(ref _claimed) != 0;
+
+    /// <summary>When the time is over that the entry's timespec names, beginning now.</summary>
+    internal void Arm()
+    {
+        long seconds = Marshal.ReadInt64((nint)Entry.Address);
+        long nanoseconds = Marshal.ReadInt64((nint)Entry.Address, sizeof(long));
+        DueMs = Environment.TickCount64 + seconds * 1000 + (nanoseconds + 999_999) / 1_000_000;
+    }
 
     internal bool IsLinked => (Entry.Flags & (IoUringEntryFlags.Link | IoUringEntryFlags.HardLink)) != 0;
 

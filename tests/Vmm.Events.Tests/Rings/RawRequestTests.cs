@@ -157,7 +157,7 @@ public sealed class RawRequestTests
             using RingFile first = table.Ring.Register(fd);
             using RingFile second = table.Ring.Register(fd);
             using RingFile third = table.Ring.Register(fd);
-            Assert.Equal(engine == RingEngine.Kernel, first.IsRegistered && second.IsRegistered);
+            Assert.True(first.IsRegistered && second.IsRegistered);
             Assert.False(third.IsRegistered);
             table.Ring.ReadV(request, i % 2 == 0 ? first : third, 0, Over(buffer));
             table.RunUntil(() => request.Results.Count == i);

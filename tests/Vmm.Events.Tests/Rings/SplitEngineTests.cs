@@ -13,6 +13,8 @@ public sealed class SplitEngineTests
         [IoUringOp.Read, IoUringOp.ReadFixed],
         [IoUringOp.OpenAt, IoUringOp.Statx, IoUringOp.Fsync, IoUringOp.Close],
         [IoUringOp.Write, IoUringOp.WriteFixed, IoUringOp.WriteV, IoUringOp.Timeout],
+        [IoUringOp.FilesUpdate],
+        [IoUringOp.LinkTimeout, IoUringOp.Fsync],
     ];
 
     public static TheoryData<int> Cases => [.. Enumerable.Range(0, Lacks.Length)];
@@ -47,11 +49,29 @@ public sealed class SplitEngineTests
             Assert.Equal(4, (await ring.Stat(path)).Size);
             read.Buffer.Clear();
 
+            // Whoever carries out the update, reads, writes and what is behind it in a chain meet the new file.
+            using OwnedFd other = RingTable.Open(table.NewFile("other"u8));
+            RingOperation<RingResult> updating;
+            RingOperation<RingResult> limit;
+            using (ring.Chain())
+            {
+                updating = ring.UpdateFile(file, other);
+                syncing = ring.Fsync(file);
+                limit = ring.LinkTimeout(TimeSpan.FromHours(1));
+            }
+            Assert.Equal(1, (await updating).Value);
+            (await syncing).ThrowIfFailed("fsync");
+            Assert.Equal(Errno.Canceled, (await limit).Error);
+            (await ring.Write(file, table.Frozen("O"u8), 0)).Buffer.Release();
+            read = await ring.Read(file, read.Buffer, 0);
+            Assert.Equal("Other"u8.ToArray(), read.Buffer.Bytes.ToArray());
+            read.Buffer.Clear();
+
             using RingFile pipe = ring.Register(readEnd);
             BufferResult timedOut = await ring.Read(pipe, read.Buffer).WithTimeout(TimeSpan.FromMilliseconds(5));
             Assert.True(timedOut.Result.IsCanceled);
             timedOut.Buffer.Release();
-            Assert.Equal(-62, (await ring.After(TimeSpan.FromMilliseconds(2))).Value);
+            Assert.Equal(Errno.TimerExpired, (await ring.After(TimeSpan.FromMilliseconds(2))).Error);
             ring.Read(pipe, table.Pool.Rent(512)).Abandon();
             ring.Read(pipe, table.Pool.Rent(512)).Abandon();
         });

@@ -4,7 +4,7 @@ using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
 
-/// <summary>An operation that is numbers only and gives a number: fsync(2), fallocate(2), shutdown(2), poll(2), splice(2), close(2).</summary>
+/// <summary>An operation that is numbers only and gives a number: fsync(2), fallocate(2), shutdown(2), poll(2), close(2).</summary>
 internal readonly struct PlainEvent(IoUringEntry filled) : IRingEvent<RingResult>
 {
     public bool IsEager => false;
@@ -30,6 +30,23 @@ internal readonly struct ScratchEvent(IoUringEntry filled, LentBuffer scratch, b
     }
 
     public RingCancellation Cancel() => new() { Scratch = scratch };
+}
+
+/// <summary>An operation that needs a second file: the source of a splice(2), the one whose descriptor is updated.</summary>
+internal readonly struct HeldFileEvent(IoUringEntry filled, HeldFile file, LentBuffer scratch) : IRingEvent<RingResult>
+{
+    public bool IsEager => false;
+
+    public void Prepare(ref IoUringEntry entry) => entry = filled;
+
+    public RingResult Complete(int result)
+    {
+        if (!scratch.IsEmpty) scratch.Release();
+        file.Release(result);
+        return new RingResult(result);
+    }
+
+    public RingCancellation Cancel() => new() { Scratch = scratch, File = file };
 }
 
 /// <summary>openat(2) and accept(2): the result is a descriptor.</summary>

@@ -1,0 +1,91 @@
+using System.Net;
+using System.Net.Sockets;
+using Vmm.Events.Buffers;
+using Vmm.Events.Native;
+
+namespace Vmm.Events.Rings;
+
+/// <summary>Operations on sockets.</summary>
+public sealed partial class IoRing
+{
+    /// <summary>Connects a socket (connect(2)). Handed over at once: a handshake takes its time.</summary>
+    /// <inheritdoc cref="Read" path="/exception"/>
+    public RingOperation<RingResult> Connect(RingFile socket, EndPoint peer)
+    {
+        ArgumentNullException.ThrowIfNull(peer);
+        CheckFile(socket);
+        SocketAddress address = peer.Serialize();
+        LentBuffer lent = LendScratch(address.Buffer.Span[..address.Size]);
+        IoUringEntry entry = new() { Op = IoUringOp.Connect, Address = (ulong)lent.Address, Offset = (ulong)address.Size };
+        return Start<ScratchEvent, RingResult>(new ScratchEvent(entry, lent, isEager: true), socket);
+    }
+
+    /// <summary>Takes the next connection of a listening socket (accept4(2)), close-on-exec.</summary>
+    /// <inheritdoc cref="Read" path="/exception"/>
+    public RingOperation<DescriptorResult> Accept(RingFile socket)
+    {
+        const uint CloseOnExec = 0x80000;
+        CheckFile(socket);
+        return Start<DescriptorEvent, DescriptorResult>(
+            new DescriptorEvent(new IoUringEntry { Op = IoUringOp.Accept, OpFlags = CloseOnExec }, default), socket);
+    }
+
+    /// <summary>Receives behind the written bytes of a buffer (recv(2)).</summary>
+    /// <inheritdoc cref="Read" path="/param"/>
+    /// <inheritdoc cref="Read" path="/exception"/>
+    public RingOperation<BufferResult> Receive(RingFile file, SlabBuffer buffer, int? count = null) =>
+        Fill(IoUringOp.Recv, file, buffer, 0, count, flags: 0);
+
+    /// <summary>Sends frozen bytes (send(2)). A peer that is gone is <see cref="Errno.BrokenPipe"/>, never a signal.</summary>
+    /// <inheritdoc cref="Write(RingFile, FrozenBuffer, ulong)" path="/param"/>
+    /// <inheritdoc cref="Read" path="/exception"/>
+    public RingOperation<FrozenResult> Send(RingFile file, FrozenBuffer frozen)
+    {
+        CheckFile(file);
+        return Start<FrozenEvent, FrozenResult>(new FrozenEvent(IoUringOp.Send, frozen.Take(), 0, Libc.MSG_NOSIGNAL, SlabPage.NotRegistered), file);
+    }
+
+    /// <summary>Ends one or both directions of a connection (shutdown(2)).</summary>
+    /// <param name="file">The socket.</param>
+    /// <param name="how">Which directions.</param>
+    /// <inheritdoc cref="Read" path="/exception"/>
+    public RingOperation<RingResult> Shutdown(RingFile file, SocketShutdown how) =>
+        StartPlain(new IoUringEntry { Op = IoUringOp.Shutdown, Length = (uint)how }, file);
+
+    /// <summary>Sends bytes and descriptors over a Unix socket (sendmsg(2), SCM_RIGHTS). The descriptors stay the caller's.</summary>
+    /// <param name="socket">The socket.</param>
+    /// <param name="data">At least one byte. The share is the operation's until the result.</param>
+    /// <param name="descriptors">At most 64.</param>
+    /// <inheritdoc cref="Read" path="/exception"/>
+    public RingOperation<SentMessageResult> SendMessage(RingFile socket, FrozenBuffer data, params OwnedFd[] descriptors)
+    {
+        ArgumentNullException.ThrowIfNull(descriptors);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(descriptors.Length, MessageLayout.DescriptorsMax, nameof(descriptors));
+        CheckFile(socket);
+        foreach (OwnedFd descriptor in descriptors) ObjectDisposedException.ThrowIf(descriptor.IsClosed, descriptor);
+        FrozenBuffer taken = data.Take();
+        Span<int> numbers = stackalloc int[descriptors.Length];
+        for (int i = 0; i < descriptors.Length; i++)
+        {
+            bool held = false;
+            descriptors[i].DangerousAddRef(ref held);
+            numbers[i] = (int)descriptors[i].DangerousGetHandle();
+        }
+        LentBuffer scratch = MessageLayout.Write(Scratch, taken.Address, taken.Length, numbers, descriptors.Length);
+        return Start<SendMessageEvent, SentMessageResult>(new SendMessageEvent(scratch, taken, descriptors), socket);
+    }
+
+    /// <summary>Receives bytes and descriptors from a Unix socket (recvmsg(2), SCM_RIGHTS), behind the written bytes of a buffer.</summary>
+    /// <param name="socket">The socket.</param>
+    /// <param name="buffer">Where to. It is the operation's until the result.</param>
+    /// <param name="descriptorsMax">Room for descriptors, at most 64.</param>
+    /// <inheritdoc cref="Read" path="/exception"/>
+    public RingOperation<MessageResult> ReceiveMessage(RingFile socket, SlabBuffer buffer, int descriptorsMax = 0)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)descriptorsMax, (uint)MessageLayout.DescriptorsMax, nameof(descriptorsMax));
+        CheckFile(socket);
+        LentBuffer lent = buffer.Lend();
+        LentBuffer scratch = MessageLayout.Write(Scratch, lent.RoomAddress, lent.RoomBytes, [], descriptorsMax);
+        return Start<ReceiveMessageEvent, MessageResult>(new ReceiveMessageEvent(scratch, lent), socket);
+    }
+}
