@@ -1,3 +1,4 @@
+using Vmm.Events.Buffers;
 using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
@@ -37,7 +38,8 @@ public sealed partial class IoRing : IDisposable
         _reactor = reactor as Reactor ?? throw new ArgumentException("a ring needs a real reactor", nameof(reactor));
         _options = options ?? new RingOptions();
         _options.Validate();
-        _engine = CreateEngine(_options);
+        _engine = _options.Decorate(CreateEngine(_options));
+        Scratch = new SlabPool(_options.Scratch);
         _freeFileSlots = new Stack<int>(Enumerable.Range(0, _options.FilesMax).Reverse());
         _turn = new Turn(this);
         _wakeUp = new WakeUp(this, _engine.Wakeful) { BelongsToReactor = true };

@@ -41,6 +41,12 @@ public sealed record RingOptions
     /// <summary>For tests: operations that the kernel's ring is to lack.</summary>
     internal IReadOnlyCollection<Native.IoUringOp> Lacking { get; init; } = [];
 
+    /// <summary>For tests: how the memory behaves that arguments are put into.</summary>
+    internal Buffers.SlabPoolOptions? Scratch { get; init; }
+
+    /// <summary>For tests: what stands between the ring and its engine.</summary>
+    internal Func<IRingEngine, IRingEngine> Decorate { get; init; } = static engine => engine;
+
     private static int _said;
 
     internal void Validate()

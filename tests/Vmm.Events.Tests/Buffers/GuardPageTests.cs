@@ -4,7 +4,7 @@ using Vmm.Events.Native;
 
 namespace Vmm.Events.Tests.Buffers;
 
-/// <summary>A write of the kernel to a page that nobody may touch is answered with EFAULT, so no test needs to crash to see a guard.</summary>
+/// <summary>What the kernel meets at a page that nobody may touch: EFAULT. What we meet there ends the process, see <see cref="GuardedProcessTests"/>.</summary>
 public sealed partial class GuardPageTests
 {
     private static readonly SlabPoolOptions Guarded = new() { GuardPages = true };
@@ -53,27 +53,10 @@ public sealed partial class GuardPageTests
     }
 
     [Fact]
-    public void A_program_that_writes_past_the_end_dies_on_the_spot()
-    {
-        using SlabPool pool = new(Guarded);
-        SlabBuffer buffer = pool.Rent(4096);
-        nint guard = buffer.Block.Address + buffer.Capacity;
-        string line = File.ReadLines("/proc/self/maps").First(map => Covers(map, guard));
-        Assert.Contains(" ---p ", line, StringComparison.Ordinal);
-        buffer.Release();
-    }
-
-    [Fact]
     public void Many_guarded_buffers_do_not_pile_up()
     {
         using SlabPool pool = new(Guarded);
         for (int i = 0; i < 1000; i++) pool.Rent(4096).Release();
         Assert.True(pool.Statistics.MappedBytes <= 300 * 3 * 4096, $"{pool.Statistics.MappedBytes} bytes are mapped");
-    }
-
-    private static bool Covers(string map, nint address)
-    {
-        string[] range = map[..map.IndexOf(' ', StringComparison.Ordinal)].Split('-');
-        return Convert.ToInt64(range[0], 16) <= address && address < Convert.ToInt64(range[1], 16);
     }
 }

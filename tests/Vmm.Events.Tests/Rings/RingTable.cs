@@ -14,8 +14,9 @@ internal sealed class RingTable : IDisposable
     private static readonly TimeSpan Watchdog = TimeSpan.FromSeconds(30);
     private readonly List<string> _files = [];
 
-    internal RingTable(RingEngine engine, Func<RingOptions, RingOptions>? shape = null)
+    internal RingTable(RingEngine engine, Func<RingOptions, RingOptions>? shape = null, SlabPoolOptions? buffers = null)
     {
+        Pool = new SlabPool(buffers);
         Reactor = new Reactor(new ReactorOptions { OnHandlerFailure = Failures.Add });
         RingOptions options = new() { Engine = engine };
         Ring = new IoRing(Reactor, shape?.Invoke(options) ?? options);
@@ -28,7 +29,7 @@ internal sealed class RingTable : IDisposable
 
     internal IoRing Ring { get; }
 
-    internal SlabPool Pool { get; } = new();
+    internal SlabPool Pool { get; }
 
     internal List<HandlerFailure> Failures { get; } = [];
 
