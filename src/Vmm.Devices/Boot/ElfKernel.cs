@@ -35,7 +35,7 @@ internal sealed class ElfKernel(ReadOnlyMemory<byte> file, string name)
         for (int i = 0; i < count; i++)
         {
             Segment segment = Segment.Parse(Slice(table + (ulong)(i * SegmentHeaderBytes), SegmentHeaderBytes));
-            if (segment.Kind == SegmentLoad) end = Math.Max(end, LoadSegment(segment, memory));
+            if (segment is { Kind: SegmentLoad, MemoryLength: > 0 }) end = Math.Max(end, LoadSegment(segment, memory));
             if (segment.Kind == SegmentNote) physicalEntry ??= FindEntryNote(Slice(segment.FileOffset, segment.FileLength));
         }
         if (end == 0) throw new BootException($"'{name}' is an ELF file without segments to load");

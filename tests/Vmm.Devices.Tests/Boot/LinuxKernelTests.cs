@@ -55,6 +55,7 @@ public sealed class LinuxKernelTests : IDisposable
         Refused("without segments", Spoiled(file => file[56] = 0));
         Refused("without segments", Spoiled(file => file[56] = 200));
         Refused("without segments", Spoiled(file => file[64] = 2));
+        Refused("without segments", ElfFile.Of([], pvh: false));
         Refused("is damaged", Spoiled(file => BinaryPrimitives.WriteUInt64LittleEndian(file.AsSpan(32), ulong.MaxValue)));
         Refused("is damaged", Spoiled(file => BinaryPrimitives.WriteUInt64LittleEndian(file.AsSpan(72), ulong.MaxValue - 1)));
         Refused("is damaged", Spoiled(file => BinaryPrimitives.WriteUInt64LittleEndian(file.AsSpan(96), ulong.MaxValue)));

@@ -69,7 +69,7 @@ public sealed class InflightTests : IDisposable
     [Fact]
     public void A_random_life_with_deaths_answers_every_request_at_least_once_and_shows_each_once()
     {
-        int seed = SocketFuzzTests.FromEnvironment("VMM_SEED", Environment.TickCount);
+        int seed = SocketSoakTests.FromEnvironment("VMM_SEED", Environment.TickCount);
         Random random = new(seed);
         HashSet<ushort> outstanding = [];
         VirtQueue device = Serve(0);

@@ -1,0 +1,107 @@
+using System.Globalization;
+using Vmm.Devices.Tests.VhostUser;
+using Vmm.Fuzz;
+
+namespace Vmm.Devices.Tests.Hostile;
+
+/// <summary>
+/// A target of <c>tools/fuzz.sh</c> as a test: every input that is kept for it, then random ones for VMM_FUZZ_SECONDS (default 2) from VMM_SEED (default any).
+/// A class for each, so that they run beside each other.
+/// </summary>
+public abstract class FuzzTests(string name, ITestOutputHelper output)
+{
+    private readonly FuzzTarget _target = FuzzTargets.Find(name) ?? throw new ArgumentException($"there is no target '{name}'");
+
+    /// <summary>What a run that is not blind has met.</summary>
+    protected virtual IEnumerable<string> MustMeet => ["requests", "faults"];
+
+    [Fact]
+    public void Inputs_that_are_kept_break_nothing()
+    {
+        using FuzzRun run = new(_target);
+        run.RunCorpus();
+        Assert.Equal(_target.Corpus.Count(), run.Executions);
+    }
+
+    [Fact]
+    public void Random_inputs_break_nothing()
+    {
+        using FuzzRun run = new(_target);
+        long seed = FromEnvironment("VMM_SEED", Random.Shared.NextInt64());
+        run.RunSeeds(seed, TimeSpan.FromSeconds(FromEnvironment("VMM_FUZZ_SECONDS", 2)));
+        output.WriteLine($"{run.Executions} executions from VMM_SEED={seed}, {run.Rate:N0} a second; "
+            + string.Join(", ", run.Tally.Counts.Select(each => $"{each.Key} {each.Value}")));
+        if (run.Executions > 1_000) Assert.All(MustMeet, what => Assert.True(run.Tally.Counts.ContainsKey(what), $"no {what} at all: the target is blind"));
+    }
+
+    private static long FromEnvironment(string name, long standard) =>
+        long.TryParse(Environment.GetEnvironmentVariable(name), CultureInfo.InvariantCulture, out long value) ? value : standard;
+}
+
+public sealed class RingFuzzTests(ITestOutputHelper output) : FuzzTests("ring", output)
+{
+    /// <summary>Every fault a ring can have.</summary>
+    protected override IEnumerable<string> MustMeet =>
+        Enum.GetValues<GuestFaultKind>().Where(kind => kind is not (GuestFaultKind.None or GuestFaultKind.Request)).Select(kind => kind.ToString());
+}
+
+public sealed class RegisterFuzzTests(ITestOutputHelper output) : FuzzTests("registers", output);
+
+public sealed class BlockFuzzTests(ITestOutputHelper output) : FuzzTests("block", output);
+
+public sealed class BlockRingFuzzTests(ITestOutputHelper output) : FuzzTests("block-ring", output);
+
+public sealed class EntropyFuzzTests(ITestOutputHelper output) : FuzzTests("rng", output);
+
+public sealed class ConsoleFuzzTests(ITestOutputHelper output) : FuzzTests("console", output);
+
+public sealed class BalloonFuzzTests(ITestOutputHelper output) : FuzzTests("balloon", output);
+
+public sealed class SerialFuzzTests(ITestOutputHelper output) : FuzzTests("serial", output)
+{
+    protected override IEnumerable<string> MustMeet => ["steps", "steps over a socket"];
+}
+
+public sealed class BusFuzzTests(ITestOutputHelper output) : FuzzTests("bus", output)
+{
+    protected override IEnumerable<string> MustMeet => ["steps"];
+}
+
+public sealed class KernelFuzzTests(ITestOutputHelper output) : FuzzTests("kernel", output)
+{
+    protected override IEnumerable<string> MustMeet => ["loaded", "refused"];
+}
+
+public sealed class VhostUserFuzzTests(ITestOutputHelper output) : FuzzTests("vhost-user", output)
+{
+    protected override IEnumerable<string> MustMeet => ["messages"];
+}
+
+/// <summary>What the process holds is counted, so these run alone.</summary>
+[Collection(nameof(WholeProcess))]
+public sealed class FuzzLeakTests
+{
+    public static TheoryData<string> Targets => [.. FuzzTargets.All.Select(target => target.Name)];
+
+    [Theory, MemberData(nameof(Targets))]
+    public void A_target_leaves_no_descriptor_and_no_memory_behind(string name)
+    {
+        Execute(name);
+        Leaks leaks = new();
+        Execute(name);
+        Assert.Null(leaks.Find());
+    }
+
+    [Fact]
+    public void Every_target_is_a_test()
+    {
+        IEnumerable<Type> suites = typeof(FuzzTests).Assembly.GetTypes().Where(type => type.IsSubclassOf(typeof(FuzzTests)));
+        Assert.Equal(FuzzTargets.All.Count, suites.Count());
+    }
+
+    private static void Execute(string name)
+    {
+        using FuzzRun run = new(FuzzTargets.Find(name)!);
+        run.RunSeeds(1, TimeSpan.MaxValue, count: FuzzRun.ExecutionsPerTarget + 1);
+    }
+}

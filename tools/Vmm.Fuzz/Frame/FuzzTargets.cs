@@ -1,0 +1,40 @@
+using Vmm.Devices;
+
+namespace Vmm.Fuzz;
+
+/// <summary>A target by name.</summary>
+/// <param name="Name">What the command line and the corpus call it.</param>
+/// <param name="Make">Makes a fresh one, which counts what it meets.</param>
+internal sealed record FuzzTarget(string Name, Func<Tally, IFuzzTarget> Make)
+{
+    /// <summary>The inputs that are kept for it: each once found something, or goes where chance seldom does.</summary>
+    internal IEnumerable<string> Corpus
+    {
+        get
+        {
+            string folder = Path.Combine(AppContext.BaseDirectory, "Corpus", Name);
+            return Directory.Exists(folder) ? Directory.EnumerateFiles(folder).Order(StringComparer.Ordinal) : [];
+        }
+    }
+}
+
+/// <summary>Every target there is.</summary>
+internal static class FuzzTargets
+{
+    internal static IReadOnlyList<FuzzTarget> All { get; } =
+    [
+        new("ring", tally => new RingTarget(tally)),
+        new("registers", tally => new DeviceTarget(new FuzzedEcho(), tally)),
+        new("block", tally => new DeviceTarget(new FuzzedBlock(BlockEngineKind.Synchronous), tally)),
+        new("block-ring", tally => new DeviceTarget(new FuzzedBlock(BlockEngineKind.Ring), tally)),
+        new("rng", tally => new DeviceTarget(new FuzzedEntropy(), tally)),
+        new("console", tally => new DeviceTarget(new FuzzedConsole(), tally)),
+        new("balloon", tally => new DeviceTarget(new FuzzedBalloon(), tally)),
+        new("serial", tally => new SerialTarget(tally)),
+        new("bus", tally => new BusTarget(tally)),
+        new("kernel", tally => new KernelTarget(tally)),
+        new("vhost-user", tally => new VhostUserTarget(tally)),
+    ];
+
+    internal static FuzzTarget? Find(string name) => All.FirstOrDefault(target => target.Name == name);
+}

@@ -1,0 +1,30 @@
+namespace Vmm.Fuzz;
+
+/// <summary>What the whole process holds: descriptors, by what they are, and memory. Looked at where nothing else runs in the process.</summary>
+internal sealed class Leaks
+{
+    private const long GrowthBytesMax = 8 << 20;
+
+    private readonly Dictionary<string, int> _descriptors = Descriptors();
+    private readonly long _bytes = GC.GetTotalMemory(forceFullCollection: true);
+
+    /// <summary>What is there now that was not when this was made; null if nothing.</summary>
+    internal string? Find()
+    {
+        GC.Collect();
+        GC.WaitForPendingFinalizers();
+        long grown = GC.GetTotalMemory(forceFullCollection: true) - _bytes;
+        string[] kept =
+        [
+            .. Descriptors().Where(now => now.Value > _descriptors.GetValueOrDefault(now.Key))
+                .Select(now => $"{now.Value - _descriptors.GetValueOrDefault(now.Key)} × {now.Key}"),
+            .. grown > GrowthBytesMax ? [$"{grown} bytes"] : Array.Empty<string>(),
+        ];
+        return kept.Length == 0 ? null : $"left behind: {string.Join(", ", kept)}";
+    }
+
+    /// <summary>Sockets and pipes are counted by kind: their numbers tell nothing.</summary>
+    private static Dictionary<string, int> Descriptors() =>
+        Directory.GetFiles("/proc/self/fd").Select(path => new FileInfo(path).LinkTarget ?? "gone").Where(each => each != "gone")
+            .GroupBy(each => each.StartsWith('/') ? each : each.Split('[')[0]).ToDictionary(group => group.Key, group => group.Count());
+}
