@@ -9,7 +9,8 @@ internal static class BootCommand
 {
     private const string StandardCommandLine = "console=ttyS0 panic=-1 reboot=k";
 
-    internal static Command Create()
+    /// <param name="started">What was begun before the options are known; null for nothing.</param>
+    internal static Command Create(EarlyStart? started = null)
     {
         Option<string> kernel = new("--kernel") { HelpName = "FILE", Description = "A Linux kernel for 64-bit x86: vmlinux or bzImage (vmlinuz).", Required = true };
         Option<string?> initrd = new("--initrd") { HelpName = "FILE", Description = "Its initial file system." };
@@ -25,7 +26,7 @@ internal static class BootCommand
             kernel, initrd, commandLine, vcpus, memory, noAcpi, stats,
         };
         devices.AddTo(command);
-        command.SetAction((parsed, _) =>
+        command.SetAction(parsed =>
         {
             KvmMachineOptions options = new()
             {
@@ -35,8 +36,8 @@ internal static class BootCommand
                 Acpi = !parsed.GetValue(noAcpi),
             };
             using MachineDevices opened = devices.Open(parsed, options.Vcpus, KvmMachine.DevicesMax);
-            using BootRun run = new(options);
-            return Task.FromResult(run.Run(opened, parsed.GetValue(stats)));
+            using EarlyStart early = started ?? new EarlyStart();
+            return new BootRun(options, early).Run(opened, parsed.GetValue(stats));
         });
         return command;
     }

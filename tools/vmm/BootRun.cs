@@ -7,19 +7,11 @@ using Vmm.Events;
 namespace Vmm.Tool;
 
 /// <summary>One run of a KVM machine on this terminal: its reactor's thread, its devices, its end.</summary>
-internal sealed class BootRun : IDisposable
+/// <param name="machineOptions">The machine.</param>
+/// <param name="early">What serves its devices, and the VM it is built in.</param>
+internal sealed class BootRun(KvmMachineOptions machineOptions, EarlyStart early)
 {
-    private readonly KvmMachineOptions _options;
-    private readonly Reactor _reactor = new(new ReactorOptions { Name = "devices" });
-    private readonly CancellationTokenSource _reactorStop = new();
     private readonly StandardErrorLogger _logger = new("vmm");
-    private readonly Thread _thread;
-
-    internal BootRun(KvmMachineOptions options)
-    {
-        _options = options;
-        _thread = new Thread(() => _reactor.Run(_reactorStop.Token)) { Name = _reactor.Name, IsBackground = true };
-    }
 
     /// <summary>Runs the machine until it ends.</summary>
     /// <param name="devices">Its devices. They stay the caller's, who disposes them after this.</param>
@@ -28,40 +20,33 @@ internal sealed class BootRun : IDisposable
     internal int Run(MachineDevices devices, StatsFormat? format)
     {
         using CancellationTokenSource stop = new();
+        Reactor reactor = early.Reactor;
         foreach (VirtioDevice device in devices.Devices) (device.Logger, device.MeasureLatency) = (_logger, format is not null);
-        _thread.Start();
         KvmMachineResult result;
         using (RawTerminal? terminal = RawTerminal.TryEnter(StandardStreams.Input))
         {
             using ConsoleKeys? keys = terminal is null ? null : new ConsoleKeys(stop.Cancel);
-            KvmMachineOptions options = _options with
+            KvmMachineOptions options = machineOptions with
             {
                 ConsoleInput = keys?.Input ?? StandardStreams.DuplicateInput(),
                 ConsoleOutput = SerialOutput.To(StandardStreams.DuplicateOutput()),
                 Logger = _logger,
+                Vm = machineOptions.Acpi ? early.Vm : null,
             };
-            using KvmMachine machine = new(options, devices.Devices, _reactor.Remote);
-            using IDisposable ways = devices.Lead(_reactor.Remote);
+            using KvmMachine machine = new(options, devices.Devices, reactor.Remote);
+            using IDisposable ways = devices.Lead(reactor.Remote);
             using SignalHandlers signals = new(machine, stop);
             result = machine.Run(stop.Token);
         }
-        if (format is { } wanted) PrintStatistics(devices, wanted);
+        if (format is { } wanted) PrintStatistics(devices, reactor, wanted);
         if (result.End == KvmMachineEnd.PoweredOff) return ExitCode.Success;
         Console.Error.WriteLine($"vmm: {result.Message}");
         return ExitCode.World;
     }
 
-    public void Dispose()
+    private static void PrintStatistics(MachineDevices devices, Reactor reactor, StatsFormat format)
     {
-        _reactorStop.Cancel();
-        if (_thread.IsAlive) _thread.Join();
-        _reactor.Dispose();
-        _reactorStop.Dispose();
-    }
-
-    private void PrintStatistics(MachineDevices devices, StatsFormat format)
-    {
-        ReactorStatistics finished = _reactor.Remote.Invoke(_ => _reactor.Statistics);
+        ReactorStatistics finished = reactor.Remote.Invoke(_ => reactor.Statistics);
         MachineStatistics.Of(devices.Devices.Select(DeviceStatistics.Of), booted: default, finished).Print(format);
     }
 

@@ -1,25 +1,18 @@
 using System.CommandLine;
 using Vmm.Tool;
 
-RootCommand root = new("Hosts the devices of a virtual machine: for a simulated guest, for QEMU over vhost-user, or for KVM.")
-{
-    RunCommand.Create(),
-    BootCommand.Create(),
-    ServeCommand.Create(),
-    BenchCommand.Create(),
-};
-
-ParseResult parsed = root.Parse(args);
+ParseResult parsed = CommandTree.Parse(args);
 if (parsed.Errors.Count > 0)
 {
-    string command = parsed.CommandResult.Command == root ? "vmm" : $"vmm {parsed.CommandResult.Command.Name}";
+    Command named = parsed.CommandResult.Command;
+    string command = named is RootCommand ? "vmm" : $"vmm {named.Name}";
     Console.Error.WriteLine($"vmm: {parsed.Errors[0].Message} (see '{command} --help')");
     return ExitCode.Usage;
 }
 
 try
 {
-    return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
+    return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
 }
 catch (UsageException usage)
 {

@@ -6,7 +6,7 @@ namespace Vmm.Devices.Kvm;
 /// <summary>A virtio-mmio device as the kernel finds it.</summary>
 /// <param name="Address">Of its registers.</param>
 /// <param name="Gsi">Its interrupt.</param>
-internal readonly record struct VirtioNode(ulong Address, uint Gsi);
+internal sealed record VirtioNode(ulong Address, uint Gsi);
 
 /// <summary>
 /// The ACPI tables of a machine without the fixed hardware of a PC (hardware-reduced, ACPI § 4.1): processors, interrupt controllers, serial port, virtio
@@ -58,12 +58,16 @@ internal static class AcpiTables
         byte[] panic = Aml.Device("PEVT",
             Aml.Name("_HID", Aml.Text("QEMU0001")),
             Aml.Name("_CRS", Aml.Resources(Aml.Ports(MachinePorts.Panic, (byte)PvPanicDevice.RangeLength))));
-        IEnumerable<byte[]> virtio = devices.Select((device, i) => Aml.Device($"V{i:X3}",
-            Aml.Name("_HID", Aml.Text("LNRO0005")),
-            Aml.Name("_UID", Aml.Integer((ulong)i)),
-            Aml.Name("_CCA", Aml.Integer(1)),
-            Aml.Name("_CRS", Aml.Resources(
-                Aml.Memory32((uint)device.Address, (uint)VirtioMmioTransport.Length), Aml.Interrupt(device.Gsi)))));
+        byte[][] virtio = new byte[devices.Count][];
+        for (int i = 0; i < virtio.Length; i++)
+        {
+            virtio[i] = Aml.Device($"V{i:X3}",
+                Aml.Name("_HID", Aml.Text("LNRO0005")),
+                Aml.Name("_UID", Aml.Integer((ulong)i)),
+                Aml.Name("_CCA", Aml.Integer(1)),
+                Aml.Name("_CRS", Aml.Resources(
+                    Aml.Memory32((uint)devices[i].Address, (uint)VirtioMmioTransport.Length), Aml.Interrupt(devices[i].Gsi))));
+        }
         byte[] off = Aml.Integer(AcpiPowerControl.SleepTypeOff);
         return
         [
@@ -162,16 +166,16 @@ internal static class AcpiTables
     private sealed class TableWriter(ulong address, int reserved)
     {
         private const int Alignment = 16;
-        private readonly List<byte> _bytes = [.. new byte[reserved]];
+        private byte[] _bytes = new byte[reserved];
 
         internal ulong Add(byte[] table)
         {
-            while (_bytes.Count % Alignment != 0) _bytes.Add(0);
-            ulong place = address + (ulong)_bytes.Count;
-            _bytes.AddRange(table);
-            return place;
+            int place = (_bytes.Length + Alignment - 1) / Alignment * Alignment;
+            Array.Resize(ref _bytes, place + table.Length);
+            table.CopyTo(_bytes, place);
+            return address + (ulong)place;
         }
 
-        internal byte[] ToArray() => [.. _bytes];
+        internal byte[] ToArray() => _bytes;
     }
 }

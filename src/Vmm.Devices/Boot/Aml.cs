@@ -28,10 +28,10 @@ internal static class Aml
     /// <summary>Scope (path) { terms }.</summary>
     /// <param name="path">Absolute, one segment: <c>\_SB</c>.</param>
     /// <param name="terms">What is in it.</param>
-    internal static byte[] Scope(string path, params IEnumerable<byte[]> terms) => Sized([ScopeOp], [NameString(path), .. terms]);
+    internal static byte[] Scope(string path, params byte[][] terms) => Sized([ScopeOp], [NameString(path), .. terms]);
 
     /// <summary>Device (name) { terms }.</summary>
-    internal static byte[] Device(string name, params IEnumerable<byte[]> terms) => Sized([ExtendedPrefix, DeviceOp], [NameString(name), .. terms]);
+    internal static byte[] Device(string name, params byte[][] terms) => Sized([ExtendedPrefix, DeviceOp], [NameString(name), .. terms]);
 
     /// <summary>Name (name, value).</summary>
     internal static byte[] Name(string name, byte[] value) => [NameOp, .. NameString(name), .. value];
@@ -70,7 +70,7 @@ internal static class Aml
     internal static byte[] Resources(params byte[][] descriptors)
     {
         // The end tag, with a checksum of 0: not checked (ACPI § 6.4.2.9).
-        byte[] all = [.. descriptors.SelectMany(descriptor => descriptor), 0x79, 0];
+        byte[] all = [.. Joined(descriptors), 0x79, 0];
         return Sized([BufferOp], [Integer((ulong)all.Length), all]);
     }
 
@@ -97,10 +97,24 @@ internal static class Aml
     }
 
     /// <summary>An opcode, the length of what follows (the length's own bytes counted), and that.</summary>
-    private static byte[] Sized(byte[] opcode, IEnumerable<byte[]> parts)
+    private static byte[] Sized(byte[] opcode, byte[][] parts)
     {
-        byte[] body = [.. parts.SelectMany(part => part)];
+        byte[] body = Joined(parts);
         return [.. opcode, .. PackageLength(body.Length), .. body];
+    }
+
+    private static byte[] Joined(byte[][] parts)
+    {
+        int length = 0;
+        foreach (byte[] part in parts) length += part.Length;
+        byte[] all = new byte[length];
+        int end = 0;
+        foreach (byte[] part in parts)
+        {
+            part.CopyTo(all, end);
+            end += part.Length;
+        }
+        return all;
     }
 
     /// <summary>The length of a term of so many bytes: one byte up to 63, else two to four (ACPI § 20.2.4).</summary>
@@ -122,7 +136,9 @@ internal static class Aml
     /// <summary>A path of one segment, padded to four characters.</summary>
     private static byte[] NameString(string path)
     {
-        string root = path.StartsWith('\\') ? "\\" : "";
-        return Encoding.ASCII.GetBytes(root + path[root.Length..].PadRight(4, '_'));
+        int root = path.StartsWith('\\') ? 1 : 0;
+        byte[] name = root == 1 ? [.. "\\____"u8] : [.. "____"u8];
+        Encoding.ASCII.GetBytes(path, name);
+        return name;
     }
 }

@@ -8,7 +8,7 @@ internal enum E820Kind : uint
 }
 
 /// <summary>One range.</summary>
-internal readonly record struct E820Entry(ulong Start, ulong Length, E820Kind Kind);
+internal sealed record E820Entry(ulong Start, ulong Length, E820Kind Kind);
 
 /// <summary>The map of memory that the kernel is handed.</summary>
 internal static class E820Map

@@ -11,6 +11,9 @@ internal static class GuestCpuid
     private const uint FeatureTscDeadline = 1u << 24;
     private const uint FeatureHypervisor = 1u << 31;
     private const uint FeatureHyperThreading = 1u << 28;
+    private const uint TopologyLeaf = 0xb;
+    private const uint ExtendedTopologyLeaf = 0x1f;
+    private const int TopologyLevels = 3;
     private const uint SmtLevel = 0x100;
     private const uint CoreLevel = 0x201;
 
@@ -21,15 +24,18 @@ internal static class GuestCpuid
     internal static KvmCpuidEntry[] For(KvmSystem system, int index, int count)
     {
         bool hasDeadlineTimer = system.Check(KvmCapability.TscDeadlineTimer) > 0;
-        List<KvmCpuidEntry> entries = [.. system.GetSupportedCpuid().Where(entry => entry.Function is not (0xb or 0x1f))];
-        for (int i = 0; i < entries.Count; i++)
+        KvmCpuidEntry[] supported = system.GetSupportedCpuid();
+        KvmCpuidEntry[] entries = new KvmCpuidEntry[supported.Length + TopologyLevels];
+        int end = 0;
+        foreach (ref KvmCpuidEntry entry in supported.AsSpan())
         {
-            KvmCpuidEntry entry = entries[i];
+            if (entry.Function is TopologyLeaf or ExtendedTopologyLeaf) continue;
             Adapt(ref entry, (uint)index, (uint)count, hasDeadlineTimer);
-            entries[i] = entry;
+            entries[end++] = entry;
         }
-        entries.AddRange(Topology((uint)index, (uint)count));
-        return [.. entries];
+        AddTopology(entries, ref end, (uint)index, (uint)count);
+        Array.Resize(ref entries, end);
+        return entries;
     }
 
     private static void Adapt(ref KvmCpuidEntry entry, uint index, uint count, bool hasDeadlineTimer)
@@ -57,13 +63,16 @@ internal static class GuestCpuid
         }
     }
 
-    /// <summary>Leaf 0xb: one thread a core, all cores in one package.</summary>
-    private static IEnumerable<KvmCpuidEntry> Topology(uint index, uint count) =>
-    [
-        new() { Function = 0xb, Index = 0, Flags = KvmCpuidEntry.SignificantIndex, Eax = 0, Ebx = 1, Ecx = SmtLevel, Edx = index },
-        new() { Function = 0xb, Index = 1, Flags = KvmCpuidEntry.SignificantIndex, Eax = Shift(count), Ebx = count, Ecx = CoreLevel, Edx = index },
-        new() { Function = 0xb, Index = 2, Flags = KvmCpuidEntry.SignificantIndex, Ecx = 2, Edx = index },
-    ];
+    /// <summary>One thread a core, all cores in one package.</summary>
+    private static void AddTopology(KvmCpuidEntry[] entries, ref int end, uint index, uint count)
+    {
+        entries[end++] = Level(0, index) with { Eax = 0, Ebx = 1, Ecx = SmtLevel };
+        entries[end++] = Level(1, index) with { Eax = Shift(count), Ebx = count, Ecx = CoreLevel };
+        entries[end++] = Level(2, index) with { Ecx = 2 };
+    }
+
+    private static KvmCpuidEntry Level(uint level, uint index) =>
+        new() { Function = TopologyLeaf, Index = level, Flags = KvmCpuidEntry.SignificantIndex, Edx = index };
 
     /// <summary>Bits of an APIC id that number the cores.</summary>
     private static uint Shift(uint count) => count <= 1 ? 0 : (uint)(32 - System.Numerics.BitOperations.LeadingZeroCount(count - 1));

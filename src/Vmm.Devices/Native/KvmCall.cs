@@ -47,21 +47,21 @@ internal static unsafe partial class KvmCall
     /// A request whose argument is a head and a number of entries that follow it in memory, read or written by the kernel. The head says how many.
     /// </summary>
     /// <returns>What the kernel returned, or −1 with <see cref="LastError"/>.</returns>
-    internal static int Control<THead, TEntry>(int fd, uint request, ref THead head, Span<TEntry> entries)
+    internal static int Control<THead, TEntry>(int fd, uint request, ref THead head, TEntry[] entries)
         where THead : unmanaged where TEntry : unmanaged
     {
-        byte[] buffer = new byte[sizeof(THead) + entries.Length * sizeof(TEntry)];
-        MemoryMarshal.Write(buffer, in head);
-        MemoryMarshal.AsBytes(entries).CopyTo(buffer.AsSpan(sizeof(THead)));
-        int result;
-        fixed (byte* pointer = buffer)
+        int length = entries.Length * sizeof(TEntry);
+        fixed (byte* buffer = new byte[sizeof(THead) + length])
+        fixed (TEntry* first = entries)
         {
-            // SAFETY: the buffer holds the head and every entry that the head announces; it is pinned for the call.
-            result = Ioctl(fd, request, pointer);
+            // SAFETY: the buffer holds the head and every entry that the head announces; both arrays are pinned while they are copied and for the call.
+            *(THead*)buffer = head;
+            Buffer.MemoryCopy(first, buffer + sizeof(THead), length, length);
+            int result = Ioctl(fd, request, buffer);
+            head = *(THead*)buffer;
+            Buffer.MemoryCopy(buffer + sizeof(THead), first, length, length);
+            return result;
         }
-        head = MemoryMarshal.Read<THead>(buffer);
-        MemoryMarshal.Cast<byte, TEntry>(buffer.AsSpan(sizeof(THead))).CopyTo(entries);
-        return result;
     }
 
     /// <summary>Copies the bits of pages written since the last call, one bit a 4 KiB page (KVM_GET_DIRTY_LOG).</summary>

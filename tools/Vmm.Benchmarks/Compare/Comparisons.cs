@@ -22,6 +22,8 @@ internal static class Comparisons
         new SplitQueueComparison(),
         new PackedQueueComparison(),
         new ExitComparison(),
+        new StopComparison(),
+        new StartComparison(),
     ];
 
     internal static IReadOnlyList<string> Suites { get; } = [.. All.Select(comparison => comparison.Suite).Distinct(), EverySuite];

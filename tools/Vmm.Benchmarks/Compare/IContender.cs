@@ -6,6 +6,11 @@ internal interface IContender : IDisposable
     /// <summary>The operations of a run are a multiple of this.</summary>
     int Quantum => 1;
 
+    /// <summary>Clears away what the last run left; nobody looks at the clock meanwhile.</summary>
+    void Prepare()
+    {
+    }
+
     /// <summary>Does so many operations, to the end of the last one.</summary>
     void Run(long operations);
 }

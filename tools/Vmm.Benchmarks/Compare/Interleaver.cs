@@ -158,6 +158,7 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
 
         private TimeSpan Time(IContender contender)
         {
+            contender.Prepare();
             long start = Stopwatch.GetTimestamp();
             contender.Run(_operations);
             return Stopwatch.GetElapsedTime(start);

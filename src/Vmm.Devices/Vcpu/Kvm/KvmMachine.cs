@@ -50,19 +50,29 @@ public sealed partial class KvmMachine : IDisposable
         _remote = remote;
         try
         {
-            KvmSystem system = Own(KvmSystem.Open(options.KvmPath));
+            KvmSystem system = options.Vm?.System ?? Own(KvmSystem.Open(options.KvmPath));
             if (options.Vcpus > system.VcpusMax)
                 throw new KvmUnavailableException(KvmUnavailableReason.MissingCapability, $"this KVM gives a machine {system.VcpusMax} vCPUs at most, not {options.Vcpus}");
             Memory = Own(BootLayout.CreateMemory(options.MemoryBytes));
-            _vm = Own(system.CreateVm());
-            _vm.SetMemory(Memory);
-            // A hardware-reduced ACPI machine has neither 8259 nor 8254 (ACPI § 5.2.9, § 4.1): its kernel uses the timers of the local APICs.
-            _vm.CreateInterruptControllers(legacy: !options.Acpi);
-            if (!options.Acpi) _vm.CreateTimer();
-            _kicks = new KvmIoEventFds(_vm);
-            _console = AddLegacyDevices();
-            foreach (VirtioDevice device in devices) AddDevice(device);
-            AddVcpus(system, LoadKernel());
+            for (int i = 0; i < devices.Count; i++)
+                _nodes.Add(new VirtioNode(BootLayout.Devices + (ulong)i * VirtioMmioTransport.Length, MachinePorts.FirstDeviceGsi + (uint)i));
+            // The kernel is read while KVM makes the machine.
+            Task<(EntryMode Mode, KvmRegs Registers)> kernel = Task.Run(LoadKernel);
+            try
+            {
+                _vm = options.Vm ?? CreateVm(system);
+                _vm.SetMemory(Memory);
+                _kicks = new KvmIoEventFds(_vm);
+                _console = AddLegacyDevices();
+                for (int i = 0; i < devices.Count; i++) AddDevice(devices[i], _nodes[i]);
+                AddVcpus(system);
+            }
+            finally
+            {
+                // It writes to the memory, which is not given back before.
+                ((Task)kernel).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing).GetAwaiter().GetResult();
+            }
+            EnterKernel(kernel.GetAwaiter().GetResult());
         }
         catch
         {
@@ -81,7 +91,7 @@ public sealed partial class KvmMachine : IDisposable
     /// <param name="stop">Stops it: the vCPUs where they are, then the devices when what they have in flight is done.</param>
     public KvmMachineResult Run(CancellationToken stop = default)
     {
-        _remote.Invoke(_console.RegisterInto, cancellation: CancellationToken.None);
+        _remote.Post(new AddConsole(_console));
         using CancellationTokenRegistration registration = stop.UnsafeRegister(
             static machine => ((KvmMachine)machine!).Finish(KvmMachineEnd.Stopped, "stopped by the host"), this);
         foreach (VcpuThread thread in _threads) thread.Start();
@@ -98,6 +108,15 @@ public sealed partial class KvmMachine : IDisposable
         DisposeOwned();
     }
 
+    private KvmVm CreateVm(KvmSystem system)
+    {
+        KvmVm vm = Own(system.CreateVm());
+        // A hardware-reduced ACPI machine has neither 8259 nor 8254 (ACPI § 5.2.9, § 4.1): its kernel uses the timers of the local APICs.
+        vm.CreateInterruptControllers(legacy: !_options.Acpi);
+        if (!_options.Acpi) vm.CreateTimer();
+        return vm;
+    }
+
     private SerialBackend AddLegacyDevices()
     {
         Uart16550 uart = new(Own(new KvmEdgeInterrupt(_vm, MachinePorts.SerialGsi)));
@@ -110,14 +129,11 @@ public sealed partial class KvmMachine : IDisposable
         return new SerialBackend(uart, _remote, _options.ConsoleInput, _options.ConsoleOutput, _options.Logger);
     }
 
-    private void AddDevice(VirtioDevice device)
+    private void AddDevice(VirtioDevice device, VirtioNode node)
     {
-        int index = _transports.Count;
-        VirtioNode node = new(BootLayout.Devices + (ulong)index * VirtioMmioTransport.Length, MachinePorts.FirstDeviceGsi + (uint)index);
         KvmEdgeInterrupt interrupt = Own(new KvmEdgeInterrupt(_vm, node.Gsi));
         VirtioMmioTransport transport = Own(new VirtioMmioTransport(device, Memory, interrupt, _remote, new VirtioMmioOptions { ResetWait = ResetWait }));
         _transports.Add(transport);
-        _nodes.Add(node);
         _mmio.Add(node.Address, VirtioMmioTransport.Length, transport);
         for (int queue = 0; queue < device.Queues.Count; queue++)
             _kicks.Add(node.Address + MmioRegister.QueueNotify, sizeof(uint), (ulong)queue, transport.KickOf(queue));
@@ -141,7 +157,7 @@ public sealed partial class KvmMachine : IDisposable
         return boot.Load(Memory, _options.Acpi);
     }
 
-    private void AddVcpus(KvmSystem system, (EntryMode Mode, KvmRegs Registers) start)
+    private void AddVcpus(KvmSystem system)
     {
         for (int i = 0; i < _options.Vcpus; i++)
         {
@@ -151,6 +167,10 @@ public sealed partial class KvmMachine : IDisposable
             _vcpus.Add(vcpu);
             _threads.Add(new VcpuThread(vcpu, _mmio, _port, OnVcpuEnd, _options.Logger));
         }
+    }
+
+    private void EnterKernel((EntryMode Mode, KvmRegs Registers) start)
+    {
         Memory.TryGetSpan(0, (uint)BootLayout.HighMemory, out Span<byte> low);
         // The others wait for the first one to start them (INIT and SIPI, by the local APICs in the kernel).
         _vcpus[0].Enter(start.Mode, low, start.Registers);
@@ -199,6 +219,11 @@ public sealed partial class KvmMachine : IDisposable
     {
         for (int i = _owned.Count - 1; i >= 0; i--) _owned[i].Dispose();
         _owned.Clear();
+    }
+
+    private sealed class AddConsole(SerialBackend console) : RemoteCall
+    {
+        protected override void Run(IReactor reactor) => console.RegisterInto(reactor);
     }
 
     private sealed class RemoveConsole(SerialBackend console) : RemoteCall

@@ -37,6 +37,13 @@ public sealed record KvmMachineOptions
     /// <summary>KVM's device file.</summary>
     public string KvmPath { get; init; } = KvmSystem.DefaultPath;
 
+    /// <summary>
+    /// The VM to build the machine in, made ahead of it because the kernel takes its time: it has its interrupt controllers, as a machine with ACPI
+    /// wants them (<see cref="KvmVm.CreateInterruptControllers"/> without the legacy ones), and nothing else. It stays the caller's, who disposes it after
+    /// the machine. Null makes one of <see cref="KvmPath"/>.
+    /// </summary>
+    public KvmVm? Vm { get; init; }
+
     /// <summary>Where host and devices say what went wrong.</summary>
     public ILogger Logger { get; init; } = NullLogger.Instance;
 
@@ -45,6 +52,7 @@ public sealed record KvmMachineOptions
         const ulong MiB = 1 << 20;
         if (Vcpus is < 1 or > VcpusMax) throw new ArgumentException($"a machine of {Vcpus} vCPUs: give it 1 to {VcpusMax}");
         if (!Acpi && Vcpus > 1) throw new ArgumentException($"a machine of {Vcpus} vCPUs without ACPI: its kernel finds only one");
+        if (!Acpi && Vm is not null) throw new ArgumentException("a machine without ACPI has legacy interrupt controllers: let it make its own VM");
         if (MemoryBytes % MiB != 0 || MemoryBytes < MemoryBytesMin)
             throw new ArgumentException($"a machine of {MemoryBytes} bytes of memory: give it whole MiB, {MemoryBytesMin / MiB} or more");
     }

@@ -90,9 +90,10 @@ public sealed class KvmSystem : IDisposable
     {
         KvmCountHead head = new() { Count = CpuidEntriesMax };
         KvmCpuidEntry[] entries = new KvmCpuidEntry[CpuidEntriesMax];
-        if (KvmCall.Control(_fd.Number, KvmRequest.KVM_GET_SUPPORTED_CPUID, ref head, entries.AsSpan()) < 0)
+        if (KvmCall.Control(_fd.Number, KvmRequest.KVM_GET_SUPPORTED_CPUID, ref head, entries) < 0)
             throw new KernelException("KVM_GET_SUPPORTED_CPUID", KvmCall.LastError);
-        return entries[..(int)head.Count];
+        Array.Resize(ref entries, (int)head.Count);
+        return entries;
     }
 
     /// <summary>The model-specific registers that a snapshot must hold.</summary>
@@ -101,9 +102,10 @@ public sealed class KvmSystem : IDisposable
         // struct kvm_msr_list: a count, then 32-bit indices with no padding in between.
         uint head = MsrIndicesMax;
         uint[] indices = new uint[MsrIndicesMax];
-        if (KvmCall.Control(_fd.Number, KvmRequest.KVM_GET_MSR_INDEX_LIST, ref head, indices.AsSpan()) < 0)
+        if (KvmCall.Control(_fd.Number, KvmRequest.KVM_GET_MSR_INDEX_LIST, ref head, indices) < 0)
             throw new KernelException("KVM_GET_MSR_INDEX_LIST", KvmCall.LastError);
-        return indices[..(int)head];
+        Array.Resize(ref indices, (int)head);
+        return indices;
     }
 
     /// <inheritdoc/>

@@ -27,10 +27,10 @@ public sealed partial class KvmVcpu
     internal void SetLapic(in KvmLapicState value) => Set(KvmRequest.KVM_SET_LAPIC, value, nameof(KvmRequest.KVM_SET_LAPIC));
 
     /// <summary>Says what the guest sees when it asks its processor what it is. Before the vCPU first runs.</summary>
-    internal void SetCpuid(ReadOnlySpan<KvmCpuidEntry> entries)
+    internal void SetCpuid(KvmCpuidEntry[] entries)
     {
         KvmCountHead head = new() { Count = (uint)entries.Length };
-        Check(KvmCall.Control(_number, KvmRequest.KVM_SET_CPUID2, ref head, entries.ToArray().AsSpan()), nameof(KvmRequest.KVM_SET_CPUID2));
+        Check(KvmCall.Control(_number, KvmRequest.KVM_SET_CPUID2, ref head, entries), nameof(KvmRequest.KVM_SET_CPUID2));
     }
 
     /// <summary>Sets model-specific registers.</summary>
@@ -91,7 +91,7 @@ public sealed partial class KvmVcpu
             KvmMsrEntry[] some = new KvmMsrEntry[Math.Min(MsrsPerCall, indices.Length - i)];
             for (int j = 0; j < some.Length; j++) some[j].Index = indices[i + j];
             KvmCountHead head = new() { Count = (uint)some.Length };
-            int got = KvmCall.Control(_number, KvmRequest.KVM_GET_MSRS, ref head, some.AsSpan());
+            int got = KvmCall.Control(_number, KvmRequest.KVM_GET_MSRS, ref head, some);
             Check(got, nameof(KvmRequest.KVM_GET_MSRS));
             all.AddRange(some.AsSpan(0, got));
             // The one it stopped at is listed but not given by this guest's processor.
@@ -107,7 +107,7 @@ public sealed partial class KvmVcpu
         {
             KvmMsrEntry[] some = entries.Slice(done, Math.Min(MsrsPerCall, entries.Length - done)).ToArray();
             KvmCountHead head = new() { Count = (uint)some.Length };
-            int set = KvmCall.Control(_number, KvmRequest.KVM_SET_MSRS, ref head, some.AsSpan());
+            int set = KvmCall.Control(_number, KvmRequest.KVM_SET_MSRS, ref head, some);
             Check(set, nameof(KvmRequest.KVM_SET_MSRS));
             done += set;
             if (set < some.Length) break;

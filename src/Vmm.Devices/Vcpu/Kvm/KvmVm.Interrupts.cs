@@ -127,7 +127,7 @@ public sealed partial class KvmVm
     private void SetRoutes()
     {
         KvmIrqRoutingHead head = new() { Count = (uint)_routes.Count };
-        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_SET_GSI_ROUTING, ref head, _routes.ToArray().AsSpan()), "KVM_SET_GSI_ROUTING");
+        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_SET_GSI_ROUTING, ref head, _routes.ToArray()), "KVM_SET_GSI_ROUTING");
     }
 
     private void SetInterruptEvent(uint gsi, EventFd call, EventFd? resample, uint flags)
