@@ -47,7 +47,7 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, EarlyStart early
     private static void PrintStatistics(MachineDevices devices, Reactor reactor, StatsFormat format)
     {
         ReactorStatistics finished = reactor.Remote.Invoke(_ => reactor.Statistics);
-        MachineStatistics.Of(devices.Devices.Select(DeviceStatistics.Of), booted: default, finished).Print(format);
+        MachineStatistics.Of(devices.Devices.Select(DeviceStatistics.Of), BalloonLine.Of(devices.Devices), booted: default, finished).Print(format);
     }
 
     /// <summary>What other processes may ask of the machine: to end (INT, TERM, HUP), to stand still (TSTP) and to go on (CONT).</summary>

@@ -18,6 +18,7 @@ internal sealed class MachineRun
     private readonly MachineArguments _machine;
     private ReactorStatistics _booted;
     private ReactorStatistics _finished;
+    private IReadOnlyList<BalloonLine> _balloons = [];
 
     internal MachineRun(MachineArguments machine)
     {
@@ -54,13 +55,13 @@ internal sealed class MachineRun
         {
             Vcpus = _machine.Vcpus,
             Interactive = terminal is not null,
-            OnPhase = phase => Sample(phase, host),
+            OnPhase = phase => Sample(phase, host, devices),
         };
         MachineResult result;
         using (SimulatedMachine machine = new(host, options)) result = machine.Run(stop.Token);
-        if (_finished == default) _finished = host.Statistics.Reactors[0];
+        if (_finished == default) Sample(GuestPhase.Finished, host, devices);
         terminal?.Dispose();
-        MachineStatistics.Of(host.Statistics.Devices, _booted, _finished).Print(format);
+        MachineStatistics.Of(host.Statistics.Devices, _balloons, _booted, _finished).Print(format);
         return Report(result, signal);
     }
 
@@ -73,10 +74,16 @@ internal sealed class MachineRun
     };
 
     /// <summary>What devices and reactor allocate once, while they come up and go, is no part of what an event costs.</summary>
-    private void Sample(GuestPhase phase, DeviceHost host)
+    private void Sample(GuestPhase phase, DeviceHost host, MachineDevices devices)
     {
         ReactorStatistics now = host.Statistics.Reactors[0];
-        if (phase == GuestPhase.Booted) _booted = now; else _finished = now;
+        if (phase == GuestPhase.Booted)
+        {
+            _booted = now;
+            return;
+        }
+        _finished = now;
+        _balloons = BalloonLine.Of(devices.Devices);
     }
 
     private static int Report(MachineResult result, string? signal)

@@ -8,12 +8,12 @@ using Vmm.Events;
 namespace Vmm.Tool;
 
 /// <summary>What a run's devices and reactor did, for people and for programs.</summary>
-internal sealed record MachineStatistics(IReadOnlyList<DeviceLine> Devices, ReactorLine Reactor)
+internal sealed record MachineStatistics(IReadOnlyList<DeviceLine> Devices, IReadOnlyList<BalloonLine> Balloons, ReactorLine Reactor)
 {
     private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
 
-    internal static MachineStatistics Of(IEnumerable<DeviceStatistics> devices, ReactorStatistics booted, ReactorStatistics finished) =>
-        new([.. devices.Select(DeviceLine.Of)], ReactorLine.Of(booted, finished));
+    internal static MachineStatistics Of(IEnumerable<DeviceStatistics> devices, IReadOnlyList<BalloonLine> balloons, ReactorStatistics booted, ReactorStatistics finished) =>
+        new([.. devices.Select(DeviceLine.Of)], balloons, ReactorLine.Of(booted, finished));
 
     internal void Print(StatsFormat format)
     {
@@ -37,8 +37,24 @@ internal sealed record MachineStatistics(IReadOnlyList<DeviceLine> Devices, Reac
         reactor.AddRow(Number(Reactor.Waits), Number(Reactor.Events), Decimal(Reactor.EventsPerWait), Number(Reactor.Ghosts),
             Decimal(Reactor.AllocatedBytesPerEvent));
         AnsiConsole.Write(devices);
+        if (Balloons.Count > 0) AnsiConsole.Write(BalloonTable());
         AnsiConsole.Write(reactor);
     }
+
+    private Table BalloonTable()
+    {
+        Table table = new Table().RoundedBorder().AddColumn("balloon");
+        foreach (string column in (string[])["target", "given up", "returned", "told: memory", "told: free"])
+            table.AddColumn(new TableColumn(column).RightAligned());
+        foreach (BalloonLine line in Balloons)
+        {
+            table.AddRow(line.Name, Mebibytes(line.TargetBytes), Mebibytes(line.ActualBytes), Mebibytes((ulong)line.ReturnedBytes),
+                Mebibytes(line.TotalBytes), Mebibytes(line.FreeBytes));
+        }
+        return table;
+    }
+
+    private static string Mebibytes(ulong? bytes) => bytes is { } known ? (known >> 20).ToString("N0", CultureInfo.InvariantCulture) + " MiB" : "not told";
 
     private static string Number(long value) => value.ToString("N0", CultureInfo.InvariantCulture);
 
@@ -52,6 +68,19 @@ internal sealed record DeviceLine(
 {
     internal static DeviceLine Of(DeviceStatistics device) => new(device.Name, device.Kicks, device.Requests, device.Bytes, device.Interrupts,
         Math.Round(device.LatencyP50Us, 2), Math.Round(device.LatencyP99Us, 2));
+}
+
+/// <summary>A balloon's line: what was asked for, what the guest says, what went back. All in bytes.</summary>
+internal sealed record BalloonLine(string Name, ulong TargetBytes, ulong ActualBytes, long ReturnedBytes, ulong? TotalBytes, ulong? FreeBytes)
+{
+    /// <summary>Of each balloon among some devices, as it is now: a guest that lets go of its devices lets go of its balloon.</summary>
+    internal static IReadOnlyList<BalloonLine> Of(IEnumerable<VirtioDevice> devices) => [.. devices.OfType<BalloonDevice>().Select(Of)];
+
+    private static BalloonLine Of(BalloonDevice balloon) => new(
+        balloon.Name, balloon.TargetBytes, balloon.ActualBytes, balloon.ReturnedBytes, Told(balloon, BalloonStatistic.TotalBytes), Told(balloon, BalloonStatistic.FreeBytes));
+
+    private static ulong? Told(BalloonDevice balloon, BalloonStatistic statistic) =>
+        balloon.LastStatistics is { } told && told.TryGetValue(statistic, out ulong value) ? value : null;
 }
 
 /// <summary>The reactor's line: what it did from the end of the guest's boot to the end of its commands.</summary>

@@ -22,6 +22,9 @@ public sealed class GuestAllocator
         _end = checked(start + length);
     }
 
+    /// <summary>Guest address from which on nothing was handed out yet.</summary>
+    internal ulong Unused => _next;
+
     /// <summary>Takes a block, aligned to the smaller of its rounded length and a page. Its content is whatever was there.</summary>
     /// <exception cref="InvalidOperationException">There is not enough guest memory left.</exception>
     public ulong Allocate(uint bytes)

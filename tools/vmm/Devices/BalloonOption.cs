@@ -3,19 +3,27 @@ using Vmm.Devices;
 
 namespace Vmm.Tool;
 
-/// <summary><c>--balloon</c>: a memory balloon.</summary>
+/// <summary><c>--balloon</c>: a memory balloon, and what the host wants of it.</summary>
 /// <param name="standard">Whether there is one if nothing is said.</param>
 internal sealed class BalloonOption(bool standard) : DeviceOption
 {
-    private readonly Option<bool> _balloon = new("--balloon")
+    private const int TargetMebibytesMax = 1 << 24;
+
+    private readonly Option<string?> _balloon = new("--balloon")
     {
-        HelpName = "true|false",
-        Description = "A memory balloon.",
-        DefaultValueFactory = _ => standard,
+        HelpName = "true|false|target=MIB",
+        Description = "A memory balloon; the guest is asked to give 'target' MiB of its memory back to the host.",
+        Arity = ArgumentArity.ZeroOrOne,
+        DefaultValueFactory = _ => standard ? "true" : "false",
     };
 
     internal override IReadOnlyList<Option> Options => [_balloon];
 
-    internal override IEnumerable<DeviceRequest> Read(ParseResult parsed, int vcpus) =>
-        parsed.GetValue(_balloon) ? [new DeviceRequest(() => new BalloonDevice("balloon0"))] : [];
+    internal override IEnumerable<DeviceRequest> Read(ParseResult parsed, int vcpus)
+    {
+        DeviceArgument argument = DeviceArgument.Parse("--balloon", parsed.GetValue(_balloon) ?? "true", ["target"], "true", "false");
+        if (argument.Has("false")) return [];
+        ulong target = (ulong)argument.Number("target", 0, TargetMebibytesMax, standard: 0) << 20;
+        return [new DeviceRequest(() => new BalloonDevice("balloon0") { TargetBytes = target })];
+    }
 }

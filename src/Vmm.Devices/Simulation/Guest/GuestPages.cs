@@ -15,15 +15,21 @@ internal sealed class GuestPages
     /// <summary>Address 0 stays unused, so that a pointer that was forgotten shows.</summary>
     private const ulong FirstAddress = 0x10000;
 
+    private const ulong PageBytes = 4096;
+
     private readonly GuestAllocator _kernel;
     private readonly ulong _dataStart;
+    private readonly ulong _dataEnd;
+    private readonly ulong _end;
 
     internal GuestPages(ulong memoryBytes, int cpuCount)
     {
         ulong half = memoryBytes / 2;
         _kernel = new GuestAllocator(FirstAddress, half - FirstAddress);
         _dataStart = half & ~((ulong)DataUnit - 1);
+        _end = memoryBytes;
         DataBytes = (uint)(Math.Min(DataBytesMax, half / (ulong)cpuCount) & ~((ulong)DataUnit - 1));
+        _dataEnd = _dataStart + (ulong)cpuCount * DataBytes;
     }
 
     /// <summary>Bytes of each CPU's piece.</summary>
@@ -34,6 +40,20 @@ internal sealed class GuestPages
 
     /// <summary>Where a CPU's piece is.</summary>
     internal ulong DataOf(int cpu) => _dataStart + (ulong)cpu * DataBytes;
+
+    /// <summary>Pages nobody was given, once every driver is up.</summary>
+    internal uint FreePages => (uint)(LowFreePages + (_end - _dataEnd) / PageBytes);
+
+    /// <summary>Bytes of the machine.</summary>
+    internal ulong MemoryBytes => _end;
+
+    /// <summary>Where a free page is: 0 is the lowest.</summary>
+    internal ulong AddressOfFree(uint page) =>
+        page < LowFreePages ? LowFreeStart + page * PageBytes : _dataEnd + (page - LowFreePages) * PageBytes;
+
+    private ulong LowFreeStart => (_kernel.Unused + PageBytes - 1) & ~(PageBytes - 1);
+
+    private ulong LowFreePages => LowFreeStart < _dataStart ? (_dataStart - LowFreeStart) / PageBytes : 0;
 
     /// <summary>Takes memory for one queue, to be handed out by the queue.</summary>
     /// <returns>Null if there is not enough left.</returns>

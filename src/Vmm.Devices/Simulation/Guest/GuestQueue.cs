@@ -1,6 +1,6 @@
 namespace Vmm.Devices.Simulation;
 
-/// <summary>A queue that CPU 0 alone uses, one request after the other. For devices that are not asked for much at a time.</summary>
+/// <summary>A queue that CPU 0 alone uses, with one request at a time. For devices that are not asked for much at once.</summary>
 internal sealed class GuestQueue
 {
     private const ushort SizeMax = 16;
@@ -42,24 +42,54 @@ internal sealed class GuestQueue
         return queue;
     }
 
+    /// <summary>Whether the device has a request.</summary>
+    internal bool IsBusy { get; private set; }
+
     /// <summary>Has the device do a request, and waits for it.</summary>
     /// <returns>Bytes the device wrote; null if it can't go on.</returns>
     internal async ValueTask<uint?> Execute(KernelCpu kernel, GuestBuffer? readable, GuestBuffer? writable)
     {
+        await Begin(kernel, readable, writable);
+        return await Finish(kernel);
+    }
+
+    /// <summary>Gives the device a request. It must not have one.</summary>
+    internal async ValueTask Begin(KernelCpu kernel, GuestBuffer? readable, GuestBuffer? writable)
+    {
         GuestBuffer[] toRead = readable is { } read ? [read] : [];
         GuestBuffer[] toWrite = writable is { } write ? [write] : [];
         if (!_ring.TryAdd(toRead, toWrite, out _)) throw new InvalidOperationException("the ring is empty and yet full");
-        if (_ring.Publish())
+        IsBusy = true;
+        if (!_ring.Publish()) return;
+        Kicks++;
+        await _driver.Transport.Kick(kernel.Cpu, _index);
+    }
+
+    /// <summary>Waits until the device is done with the request it has.</summary>
+    /// <param name="kernel">The kernel on CPU 0.</param>
+    /// <param name="giveUp">Looked at after each interrupt: whether to wait no longer, and leave the request with the device. Null: never.</param>
+    /// <returns>Bytes the device wrote; null if it is not done.</returns>
+    internal async ValueTask<uint?> Finish(KernelCpu kernel, Func<bool>? giveUp = null)
+    {
+        uint written;
+        while (!TryFinish(out written))
         {
-            Kicks++;
-            await _driver.Transport.Kick(kernel.Cpu, _index);
-        }
-        UsedChain used;
-        while (!_ring.TryCollect(out used))
-        {
-            if (_driver.IsBroken) return null;
+            if (_driver.IsBroken || giveUp?.Invoke() == true) return null;
             if (!_ring.EnableInterrupts()) await kernel.WaitForInterrupt();
         }
-        return used.Written;
+        return written;
     }
+
+    /// <summary>Takes the request back if the device is done with it.</summary>
+    internal bool TryFinish(out uint written)
+    {
+        bool done = _ring.TryCollect(out UsedChain used);
+        written = used.Written;
+        if (done) IsBusy = false;
+        return done;
+    }
+
+    /// <summary>Asks for an interrupt when the device is done.</summary>
+    /// <returns>False if it is done already, and no interrupt will come.</returns>
+    internal bool PrepareToWait() => !_ring.EnableInterrupts();
 }

@@ -124,6 +124,9 @@ internal sealed class GuestTransport(GuestCpu boot, DeviceNode node)
         return config;
     }
 
+    /// <summary>Writes 4 bytes of the configuration space.</summary>
+    internal GuestStore WriteConfig(int offset, uint value) => Write(MmioRegister.Config + (uint)offset, value);
+
     private async ValueTask WriteAddress(uint low, ulong address)
     {
         await Write(low, (uint)address);

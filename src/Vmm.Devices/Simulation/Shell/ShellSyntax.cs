@@ -11,6 +11,7 @@ public static class ShellSyntax
         .. MachineCommands.First,
         .. DiskCommands.All,
         .. EntropyCommands.All,
+        .. BalloonCommands.All,
         .. MachineCommands.Last,
     ];
 
@@ -64,7 +65,7 @@ public static class ShellSyntax
         error = null;
         string first = words.Length == 0 ? "" : words[0];
         string both = words.Length < 2 ? "" : $"{first} {words[1]}";
-        found = Commands.FirstOrDefault(command => command.Name == first || command.Name == both);
+        found = Commands.FirstOrDefault(command => command.Name == both) ?? Commands.FirstOrDefault(command => command.Name == first);
         if (found is not null) return true;
         string[] family = [.. Commands.Where(command => command.Name.StartsWith(first + " ", StringComparison.Ordinal)).Select(command => $"'{command.Usage}'")];
         error = family.Length == 0 ? $"unknown command '{first}': try 'help'" : $"{first}: use {string.Join(" or ", family)}";

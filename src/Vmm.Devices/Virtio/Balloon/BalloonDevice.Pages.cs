@@ -92,11 +92,20 @@ public sealed partial class BalloonDevice
         while (queue.TryPop(out DescriptorChain? chain)) queue.Push(chain, 0);
     }
 
-    /// <summary>The guest reports pages it does not use: their content is lost (virtio 1.2 § 5.5.6.7).</summary>
+    /// <summary>
+    /// The guest reports pages it does not use: their content is lost (virtio 1.2 § 5.5.6.7). One that expects its free pages to be full of a pattern
+    /// keeps them, unless the pattern is zero: that is what they read as when they come back.
+    /// </summary>
     private void TakeReports(VirtQueue queue)
     {
+        bool keep = (Activation!.Features & BalloonProtocol.FeaturePagePoison) != 0 && ReadConfig(BalloonProtocol.ConfigPoison) != 0;
         while (queue.TryPop(out DescriptorChain? chain))
         {
+            if (keep)
+            {
+                queue.Push(chain, 0);
+                continue;
+            }
             foreach (ref readonly IoVector piece in chain.WritableVectors)
                 Return(queue.Memory, chain.Hold!.Map.GuestAddressOf(piece.Address), piece.Length);
             queue.Push(chain, 0);

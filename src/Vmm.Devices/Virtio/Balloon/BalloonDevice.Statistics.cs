@@ -10,8 +10,13 @@ public sealed partial class BalloonDevice
 
     private readonly Lock _askLock = new();
     private readonly List<TaskCompletionSource<IReadOnlyDictionary<BalloonStatistic, ulong>>> _asked = [];
+    private IReadOnlyDictionary<BalloonStatistic, ulong>? _lastTold;
     private DescriptorChain? _kept;
+    private bool _areStale;
     private Doorbell? _ask;
+
+    /// <summary>What the guest told last: it is asked anew whenever the balloon's size changes. Null if it told nothing yet. Any thread.</summary>
+    public IReadOnlyDictionary<BalloonStatistic, ulong>? LastStatistics => Volatile.Read(ref _lastTold);
 
     /// <summary>Asks the guest for its statistics, and waits until it answers. Any thread.</summary>
     /// <param name="cancellation">Gives up; a guest with no driver for the balloon never answers.</param>
@@ -51,8 +56,9 @@ public sealed partial class BalloonDevice
     /// <summary>Gives the kept buffer back: the driver fills it anew.</summary>
     private void AskDriver()
     {
-        if (_kept is not { } chain || !IsAsked) return;
+        if (_kept is not { } chain || !(_areStale || IsAsked)) return;
         _kept = null;
+        _areStale = false;
         chain.Queue.Push(chain, 0);
         chain.Queue.Publish();
     }
@@ -65,19 +71,27 @@ public sealed partial class BalloonDevice
             if (_kept is { } before) queue.Push(before, 0);
             _kept = chain;
             // Whether it is the driver's first or one that was asked for: it was filled just now.
-            if (IsAsked) Answer(chain.Readable);
+            Hear(chain.Readable);
         }
     }
 
-    private void Answer(ChainReader reader)
+    private void Hear(ChainReader reader)
     {
         Dictionary<BalloonStatistic, ulong> statistics = [];
         for (int i = 0; i < StatisticsMax && reader.TryRead(out BalloonStatisticEntry entry); i++) statistics[entry.Tag] = entry.Value;
+        Volatile.Write(ref _lastTold, statistics);
         lock (_askLock)
         {
             foreach (TaskCompletionSource<IReadOnlyDictionary<BalloonStatistic, ulong>> answer in _asked) answer.TrySetResult(statistics);
             _asked.Clear();
         }
+    }
+
+    /// <summary>The driver changed its balloon, and with it all that it told of its memory.</summary>
+    private void RenewStatistics()
+    {
+        _areStale = true;
+        AskDriver();
     }
 
     private void StopStatistics(VirtQueue queue)

@@ -22,6 +22,7 @@ public sealed partial class BalloonDevice : VirtioDevice
     public BalloonDevice(string name) : base(VirtioDeviceType.Balloon, name, BalloonProtocol.ConfigLength)
     {
         Config.AllowWrites(BalloonProtocol.ConfigActual, sizeof(uint));
+        Config.AllowWrites(BalloonProtocol.ConfigPoison, sizeof(uint));
         AddQueue("inflate", QueueSize, Inflate);
         AddQueue("deflate", QueueSize, Deflate);
         // Which of these two a queue is depends on the features the driver takes: see OnActivate.
@@ -30,7 +31,8 @@ public sealed partial class BalloonDevice : VirtioDevice
     }
 
     /// <inheritdoc/>
-    public override ulong Features => BalloonProtocol.FeatureStatistics | BalloonProtocol.FeatureDeflateOnOom | BalloonProtocol.FeatureReporting;
+    public override ulong Features => BalloonProtocol.FeatureStatistics | BalloonProtocol.FeatureDeflateOnOom
+        | BalloonProtocol.FeaturePagePoison | BalloonProtocol.FeatureReporting;
 
     /// <summary>
     /// Bytes the host wants the guest to give up, in whole pages of 4096. Any thread. The guest gets there when it can; see
@@ -83,12 +85,19 @@ public sealed partial class BalloonDevice : VirtioDevice
     }
 
     /// <inheritdoc/>
+    protected override void OnConfigWritten(int offset, int length)
+    {
+        if (offset < BalloonProtocol.ConfigActual + sizeof(uint)) RenewStatistics();
+    }
+
+    /// <inheritdoc/>
     protected override void OnReset()
     {
         lock (_targetLock) _interrupt = null;
         ForgetStatistics();
         // The driver's balloon is gone with the driver: it starts from nothing.
         Config.Update(BalloonProtocol.ConfigActual, [0, 0, 0, 0]);
+        Config.Update(BalloonProtocol.ConfigPoison, [0, 0, 0, 0]);
     }
 
     private void ServeOptional(VirtQueue queue)
@@ -107,7 +116,7 @@ public sealed partial class BalloonDevice : VirtioDevice
         }
     }
 
-    private ulong ReadConfig(int offset)
+    private uint ReadConfig(int offset)
     {
         Span<byte> value = stackalloc byte[sizeof(uint)];
         Config.Read(offset, value);

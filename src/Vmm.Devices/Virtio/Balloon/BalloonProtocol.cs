@@ -7,6 +7,7 @@ internal static class BalloonProtocol
 {
     internal const ulong FeatureStatistics = 1UL << 1;
     internal const ulong FeatureDeflateOnOom = 1UL << 2;
+    internal const ulong FeaturePagePoison = 1UL << 4;
     internal const ulong FeatureReporting = 1UL << 5;
 
     internal const int InflateQueue = 0;
@@ -16,6 +17,7 @@ internal static class BalloonProtocol
     internal const int ConfigLength = 16;
     internal const int ConfigTarget = 0;
     internal const int ConfigActual = 4;
+    internal const int ConfigPoison = 12;
 
     /// <summary>What a page number counts, whatever the guest's own pages are.</summary>
     internal const ulong PageBytes = 4096;

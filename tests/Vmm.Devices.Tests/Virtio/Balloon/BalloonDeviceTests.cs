@@ -107,6 +107,23 @@ public sealed class BalloonDeviceTests
         Assert.Equal(0, free[0]);
     }
 
+    [Theory]
+    [InlineData(0u, true)]
+    [InlineData(0xaaaaaaaau, false)]
+    public void Pages_that_must_keep_a_pattern_stay_unless_it_is_zero_5_5_6_7(uint pattern, bool goesBack)
+    {
+        BalloonDevice balloon = new("balloon0");
+        using SimulatedGuest guest = SimulatedGuest.For(balloon, new SimulatedGuestOptions { MemoryBytes = MemoryBytes });
+        guest.Driver.WriteConfig(BalloonProtocol.ConfigPoison, pattern);
+        Assert.True(guest.Memory.TryGetSpan(32 << 20, 4 << 20, out Span<byte> free));
+        free.Fill((byte)pattern);
+        DriverRequest report = guest.Queue(Reporting).Add([], [new GuestBuffer(32 << 20, 4 << 20)]);
+        guest.Kick(Reporting).RunUntilIdle();
+        Assert.True(report.IsUsed);
+        Assert.Equal(goesBack ? 4 << 20 : 0, balloon.ReturnedBytes);
+        Assert.False(free.ContainsAnyExcept((byte)pattern));
+    }
+
     [Fact]
     public void A_queue_that_was_not_negotiated_takes_no_number_5_5_2()
     {
@@ -147,6 +164,22 @@ public sealed class BalloonDeviceTests
         IReadOnlyDictionary<BalloonStatistic, ulong> statistics = await AskAndFill(TestContext.Current.CancellationToken);
         Assert.Equal(2u, statistics[BalloonStatistic.FreeBytes]);
         Assert.Equal(99u, statistics[BalloonStatistic.TotalBytes]);
+    }
+
+    [Fact]
+    public void Statistics_are_asked_for_anew_when_the_balloon_changed()
+    {
+        BalloonDevice balloon = new("balloon0");
+        using SimulatedGuest guest = SimulatedGuest.For(balloon);
+        Assert.Null(balloon.LastStatistics);
+        DriverRequest first = guest.Queue(Statistics).Add([Filled(free: 1)]);
+        guest.Kick(Statistics).RunUntilIdle();
+        Assert.Equal((false, 1ul), (first.IsUsed, balloon.LastStatistics![BalloonStatistic.FreeBytes]));
+        guest.Driver.WriteConfig(BalloonProtocol.ConfigActual, 300u);
+        guest.RunUntil(() => first.IsUsed);
+        DriverRequest second = guest.Queue(Statistics).Add([Filled(free: 2)]);
+        guest.Kick(Statistics).RunUntilIdle();
+        Assert.Equal((false, 2ul), (second.IsUsed, balloon.LastStatistics![BalloonStatistic.FreeBytes]));
     }
 
     // Not asynchronous itself: the guest stays on its thread.

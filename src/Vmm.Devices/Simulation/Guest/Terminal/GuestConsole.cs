@@ -91,6 +91,8 @@ internal sealed class GuestConsole(ushort port, bool interactive)
 
     private async ValueTask<string?> ReadTypedLine(KernelCpu kernel)
     {
+        // What came up during the last command, or while the machine booted.
+        await kernel.Kernel.DoDeferredWork(kernel);
         if (interactive) await Print(kernel, Prompt);
         while (true)
         {
