@@ -10,6 +10,7 @@ public sealed class ConfigSpace
     private readonly byte[] _bytes;
     private readonly bool[] _writable;
     private uint _generation;
+    private (int Offset, Action<byte> Told)? _register;
 
     /// <summary>A space of zeros that the driver can't write.</summary>
     public ConfigSpace(int length)
@@ -29,6 +30,17 @@ public sealed class ConfigSpace
 
     /// <summary>Lets the driver write some bytes.</summary>
     public void AllowWrites(int offset, int length) => _writable.AsSpan(offset, length).Fill(true);
+
+    /// <summary>
+    /// Makes a byte a register whose every write counts, where for others the last one does: what the driver writes there is told at once, on the thread
+    /// that carries the write, under the space's lock.
+    /// </summary>
+    public void AllowWrites(int offset, Action<byte> told)
+    {
+        ArgumentNullException.ThrowIfNull(told);
+        AllowWrites(offset, 1);
+        _register = (offset, told);
+    }
 
     /// <summary>Reads for the driver; bytes outside of the space are 0.</summary>
     public void Read(int offset, Span<byte> data)
@@ -54,6 +66,7 @@ public sealed class ConfigSpace
                 if (!_writable[offset + i]) continue;
                 _bytes[offset + i] = data[i];
                 any = true;
+                if (_register is { } register && register.Offset == offset + i) register.Told(data[i]);
             }
         }
         return any;

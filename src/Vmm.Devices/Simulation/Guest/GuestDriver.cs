@@ -30,6 +30,7 @@ internal abstract class GuestDriver(GuestTransport transport, string name)
     {
         VirtioDeviceType.Block => new GuestDisk(transport, $"vd{(char)('a' + others.Count(other => other is GuestDisk))}"),
         VirtioDeviceType.Entropy => new GuestEntropy(transport, $"rng{others.Count(other => other is GuestEntropy)}"),
+        VirtioDeviceType.Console => new GuestPorts(transport, $"console{others.Count(other => other is GuestPorts)}"),
         VirtioDeviceType.Balloon => new GuestBalloon(transport, $"balloon{others.Count(other => other is GuestBalloon)}"),
         _ => null,
     };

@@ -5,8 +5,8 @@ internal sealed class GuestQueue
 {
     private const ushort SizeMax = 16;
 
-    /// <summary>Guest memory for the ring, page by page, with indirect tables.</summary>
-    private const uint RingBytes = 3 * 4096 + SizeMax * 4 * 16;
+    private const uint PageBytes = 4096;
+    private const uint IndirectTableBytes = 4 * 16;
 
     private readonly GuestDriver _driver;
     private readonly int _index;
@@ -26,6 +26,9 @@ internal sealed class GuestQueue
     /// <summary>Times the device was kicked.</summary>
     internal long Kicks { get; private set; }
 
+    /// <summary>Guest memory for a ring, page by page, with indirect tables of four descriptors.</summary>
+    internal static uint RingBytes(ushort size) => 3 * PageBytes + size * IndirectTableBytes;
+
     /// <summary>Lays the queue out and starts it. Its features are negotiated.</summary>
     /// <param name="kernel">The kernel on CPU 0.</param>
     /// <param name="driver">Whose queue it is.</param>
@@ -35,7 +38,7 @@ internal sealed class GuestQueue
     internal static async ValueTask<GuestQueue?> Start(KernelCpu kernel, GuestDriver driver, int index, uint dataBytes)
     {
         ushort size = Math.Min(await driver.Transport.QueueSizeMax(index), SizeMax);
-        if (size == 0 || kernel.Kernel.Pages.TakeForQueue(RingBytes + dataBytes) is not { } allocator) return null;
+        if (size == 0 || kernel.Kernel.Pages.TakeForQueue(RingBytes(size) + dataBytes) is not { } allocator) return null;
         DriverQueue ring = DriverQueue.Create(kernel.Cpu.Memory, allocator, size, driver.Transport.Features);
         GuestQueue queue = new(driver, index, ring, allocator.Allocate(dataBytes));
         await driver.Transport.StartQueue(index, ring);

@@ -12,6 +12,7 @@ public static class ShellSyntax
         .. DiskCommands.All,
         .. EntropyCommands.All,
         .. BalloonCommands.All,
+        .. ConsoleCommands.All,
         .. MachineCommands.Last,
     ];
 

@@ -48,13 +48,14 @@ public sealed partial class ConsoleDevice : VirtioDevice
         Span<byte> portsMax = stackalloc byte[sizeof(uint)];
         BinaryPrimitives.WriteInt32LittleEndian(portsMax, ports.Length);
         Config.Update(ConsoleProtocol.ConfigPortsMax, portsMax);
+        Config.AllowWrites(ConsoleProtocol.ConfigEmergencyWrite, TakeEmergency);
     }
 
     /// <summary>Its ports, by number.</summary>
     public IReadOnlyList<ConsolePort> Ports => [.. _channels.Select(channel => channel.Port)];
 
     /// <inheritdoc/>
-    public override ulong Features => ConsoleProtocol.FeatureSize | (_offersMultiport ? ConsoleProtocol.FeatureMultiport : 0);
+    public override ulong Features => ConsoleProtocol.FeatureSize | ConsoleProtocol.FeatureEmergencyWrite | (_offersMultiport ? ConsoleProtocol.FeatureMultiport : 0);
 
     /// <summary>Tells the guest the size of the first console's terminal. Any thread.</summary>
     public void Resize(ushort columns, ushort rows)

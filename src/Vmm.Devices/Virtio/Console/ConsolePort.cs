@@ -68,6 +68,13 @@ public sealed class ConsolePort
         return now;
     }
 
+    /// <summary>Writes to whoever is on the host side, driver or not; what is not taken at once is lost. On the device's reactor.</summary>
+    internal void WriteNow(ReadOnlySpan<byte> bytes)
+    {
+        // Under the lock nobody closes what is wanted.
+        lock (_lock) _wanted?.Output?.Write(bytes, out _);
+    }
+
     /// <summary>The host side hung up: disconnected, if nobody has connected something else meanwhile.</summary>
     internal void HungUp(ConsoleConnection connection)
     {

@@ -45,11 +45,13 @@ internal static class ConsoleProtocol
 {
     internal const ulong FeatureSize = 1UL << 0;
     internal const ulong FeatureMultiport = 1UL << 1;
+    internal const ulong FeatureEmergencyWrite = 1UL << 2;
 
     // struct virtio_console_config.
     internal const int ConfigLength = 12;
     internal const int ConfigSize = 0;
     internal const int ConfigPortsMax = 4;
+    internal const int ConfigEmergencyWrite = 8;
 
     internal const int ControlReceiveQueue = 2;
     internal const int ControlTransmitQueue = 3;

@@ -27,6 +27,22 @@ public sealed class ConsoleDeviceTests
         }
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Emergency_writes_go_out_in_order_without_a_queue_5_3_4(bool beforeTheDriverIsReady)
+    {
+        (ConsolePort port, UnixSocket host) = Connected("console", isConsole: true);
+        using (host)
+        {
+            using SimulatedGuest guest = SimulatedGuest.For(new ConsoleDevice("console0", port));
+            if (beforeTheDriverIsReady) guest.Reset();
+            foreach (char letter in "panic") guest.Driver.WriteConfig(ConsoleProtocol.ConfigEmergencyWrite, (uint)letter);
+            guest.RunUntilIdle();
+            Assert.Equal("panic", Read(host));
+        }
+    }
+
     [Fact]
     public void What_the_host_types_fills_the_guests_buffers_one_after_the_other()
     {
