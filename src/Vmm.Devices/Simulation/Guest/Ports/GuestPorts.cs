@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Text;
 
@@ -119,7 +120,7 @@ internal sealed class GuestPorts(GuestTransport transport, string name) : GuestD
     {
         if (!MemoryMarshal.TryRead(message, out ConsoleControl control)) return;
         if (control.Port >= (uint)_ports.Length) return;
-        byte[] payload = message[Marshal.SizeOf<ConsoleControl>()..];
+        byte[] payload = message[Unsafe.SizeOf<ConsoleControl>()..];
         GuestPort port = _ports[control.Port];
         switch (control.Event)
         {
@@ -147,7 +148,7 @@ internal sealed class GuestPorts(GuestTransport transport, string name) : GuestD
     {
         ConsoleControl message = new() { Port = port, Event = what, Value = 1 };
         kernel.Cpu.Memory.TryWrite(_controlTransmit!.Data, MemoryMarshal.AsBytes(new ReadOnlySpan<ConsoleControl>(in message)));
-        await _controlTransmit.Execute(kernel, new GuestBuffer(_controlTransmit.Data, (uint)Marshal.SizeOf<ConsoleControl>()), null);
+        await _controlTransmit.Execute(kernel, new GuestBuffer(_controlTransmit.Data, (uint)Unsafe.SizeOf<ConsoleControl>()), null);
     }
 
     private bool Has(ulong feature) => (Transport.Features & feature) != 0;
