@@ -70,6 +70,7 @@ internal struct FileStatus
     internal readonly bool IsDirectory => (Mode & TypeMask) == 0x4000;
     internal readonly bool IsRegular => (Mode & TypeMask) == 0x8000;
     internal readonly bool IsBlockDevice => (Mode & TypeMask) == 0x6000;
+    internal readonly bool IsSocket => (Mode & TypeMask) == 0xc000;
 
     private const uint TypeMask = 0xf000; // S_IFMT of inode(7)
 }

@@ -2,22 +2,30 @@ using System.Runtime.InteropServices;
 
 namespace Vmm.Devices.Native;
 
-/// <summary>The socket calls of a Unix stream socket that carries descriptors (unix(7), cmsg(3)). Used by <see cref="UnixSocket"/> only.</summary>
+/// <summary>The socket calls of Unix sockets, with and without descriptors (unix(7), cmsg(3)). Used by <see cref="UnixSocket"/> only.</summary>
 internal static unsafe partial class SocketCalls
 {
     private const string Name = "libc";
 
     internal const int AF_UNIX = 1;
     internal const int SOCK_STREAM = 1;
+    internal const int SOCK_SEQPACKET = 5;
     internal const int SOCK_NONBLOCK = 0x800;
     internal const int SOCK_CLOEXEC = 0x80000;
     internal const int SOL_SOCKET = 1;
     internal const int SO_TYPE = 3;
+    internal const int SO_SNDBUF = 7;
     internal const int SO_PEERCRED = 17;
     internal const int SO_DOMAIN = 39;
     internal const int SCM_RIGHTS = 1;
     internal const short POLLIN = 1;
     internal const short POLLOUT = 4;
+    internal const short POLLHUP = 0x10;
+    internal const short POLLRDHUP = 0x2000;
+    internal const int SHUT_RD = 0;
+    internal const int SHUT_WR = 1;
+    internal const int MSG_PEEK = 0x2;
+    internal const int MSG_TRUNC = 0x20;
     internal const int MSG_CTRUNC = 0x8;
     internal const int MSG_DONTWAIT = 0x40;
     internal const int MSG_NOSIGNAL = 0x4000;
@@ -43,6 +51,12 @@ internal static unsafe partial class SocketCalls
 
     [LibraryImport(Name, EntryPoint = "getsockopt", SetLastError = true)]
     internal static partial int GetOption(int fd, int level, int option, void* value, uint* length);
+
+    [LibraryImport(Name, EntryPoint = "setsockopt", SetLastError = true)]
+    internal static partial int SetOption(int fd, int level, int option, void* value, uint length);
+
+    [LibraryImport(Name, EntryPoint = "shutdown", SetLastError = true)]
+    internal static partial int Shutdown(int fd, int how);
 
     [LibraryImport(Name, EntryPoint = "fchmod", SetLastError = true)]
     internal static partial int ChangeMode(int fd, uint mode);

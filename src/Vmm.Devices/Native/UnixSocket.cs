@@ -14,7 +14,7 @@ internal readonly record struct Reception(int Bytes, Errno Errno, bool Truncated
 /// A Unix stream socket that carries descriptors (unix(7)). Sends and receives never block and never raise SIGPIPE, whatever the peer does to
 /// the flags of a descriptor it shares with us: they ask for it with each call.
 /// </summary>
-internal sealed unsafe class UnixSocket : OwnedFd
+internal sealed unsafe partial class UnixSocket : OwnedFd
 {
     private const int Backlog = 16;
 
@@ -29,11 +29,16 @@ internal sealed unsafe class UnixSocket : OwnedFd
     {
     }
 
+    /// <summary>A second descriptor of the same socket.</summary>
+    /// <exception cref="KernelException">The process has no descriptor left.</exception>
+    internal UnixSocket DuplicateSocket() => new(DuplicateNumber());
+
     /// <summary>Listens on a path that does not exist yet.</summary>
     /// <param name="path">At most 107 bytes.</param>
     /// <param name="mode">The permissions the path has from the moment it appears.</param>
+    /// <param name="backlog">How many may wait to be accepted.</param>
     /// <exception cref="KernelException">The path exists, or its directory can't be written.</exception>
-    internal static UnixSocket Listen(string path, UnixFileMode mode)
+    internal static UnixSocket Listen(string path, UnixFileMode mode, int backlog = Backlog)
     {
         UnixSocket socket = new(Create());
         try
@@ -42,7 +47,7 @@ internal sealed unsafe class UnixSocket : OwnedFd
             // The mode of a socket that is not bound yet is what bind(2) gives the path: there is no moment at which others may connect.
             // SAFETY: bind reads length bytes of a local.
             if (SocketCalls.ChangeMode(socket.Number, (uint)mode) < 0 || SocketCalls.Bind(socket.Number, &address, length) < 0
-                || SocketCalls.Listen(socket.Number, Backlog) < 0)
+                || SocketCalls.Listen(socket.Number, backlog) < 0)
                 throw new KernelException($"cannot listen on '{path}'", LastError);
             return socket;
         }

@@ -45,9 +45,8 @@ public sealed class VhostUserBackend : IDisposable
         Statistics = [.. device.Queues.Select(_ => new QueueStatistics())];
         _reactor = reactor;
         _sources = new Subscriber($"{device.Name}/listener");
-        RemoveStale(socketPath);
         // Edge-triggered: with a front-end connected the next one waits in the backlog, without waking us.
-        _listener = Interest.Readable.EdgeTriggered.WithFd(UnixSocket.Listen(socketPath, SocketMode)).WithHandler(_ => AcceptNext()).OwnedBy(_sources);
+        _listener = Interest.Readable.EdgeTriggered.WithFd(UnixSocket.ListenAnew(socketPath, SocketMode)).WithHandler(_ => AcceptNext()).OwnedBy(_sources);
         _listener.RegisterInto(reactor);
         Interest.Readable.EdgeTriggered.WithFd(_retry).WithHandler(_ => AcceptNext()).OwnedBy(_sources).RegisterInto(reactor);
     }
@@ -132,20 +131,5 @@ public sealed class VhostUserBackend : IDisposable
         }
         // Not from inside of the end of this one: a queue of connections that break at once must not become a stack.
         Remote.Post(_ => AcceptNext());
-    }
-
-    private static void RemoveStale(string path)
-    {
-        if (!File.Exists(path)) return;
-        try
-        {
-            UnixSocket.Connect(path).Dispose();
-        }
-        catch (KernelException refused) when (refused.Errno == Errno.ConnectionRefused)
-        {
-            File.Delete(path);
-            return;
-        }
-        throw new KernelException($"cannot listen on '{path}'", Errno.AddressInUse, "another process listens there");
     }
 }

@@ -22,9 +22,17 @@ public abstract partial class VirtioDevice
     /// </summary>
     public void ReportGuestFault(GuestFault fault)
     {
+        CountGuestFault(fault);
+        Activation?.Interrupt.SignalNeedsReset();
+    }
+
+    /// <summary>
+    /// The driver did something forbidden that the device answers by its own protocol, and goes on: counted, and logged the first time for each kind.
+    /// </summary>
+    protected void CountGuestFault(GuestFault fault)
+    {
         if (Interlocked.Increment(ref _guestFaults[(int)fault.Kind]) == 1)
             Logger.LogWarning("{Device}: guest fault: {Fault}", Name, fault.Text);
-        Activation?.Interrupt.SignalNeedsReset();
     }
 
     /// <summary>

@@ -29,6 +29,15 @@ public sealed class ReactorTimers
     /// <summary>Longest time that a timer can be armed for: a hundred years.</summary>
     public static TimeSpan DueMax { get; } = TimeSpan.FromDays(36_500);
 
+    /// <summary>The timers of the reactor that a handler got.</summary>
+    /// <exception cref="ArgumentException">The reactor is a stand-in: timers need a real one.</exception>
+    /// <exception cref="KernelException">The process has no descriptor left for the first timer.</exception>
+    public static ReactorTimers Of(IReactor reactor)
+    {
+        ArgumentNullException.ThrowIfNull(reactor);
+        return (reactor as Reactor ?? throw new ArgumentException("timers need a real reactor", nameof(reactor))).Timers;
+    }
+
     /// <summary>How many timers are armed.</summary>
     public int Armed => _heap.Count;
 

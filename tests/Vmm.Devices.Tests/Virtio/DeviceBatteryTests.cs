@@ -39,6 +39,11 @@ public sealed class DeviceBatteryTests
                 Provoke = device => _ = ((BalloonDevice)device).ReadStatisticsAsync(CancellationToken.None),
             },
             new BatteryRequest(3, [], 64)),
+        ["vsock"] = () => new DeviceBattery(
+            () => new VsockDevice("vsock0", VsockGuest.Cid, Path.Combine(Path.GetTempPath(), $"vmm-vsock-{Guid.NewGuid():n}")),
+            new BatteryRequest(1, VsockGuest.BytesOf(VsockGuest.Header(VsockOperation.Reset, 1, 2)), 0) { Complaint = (_, used) => used == 0 ? null : $"{used} bytes used" },
+            new BatteryRequest(0, [], 100) { Provoke = Connect, Complaint = (_, used) => used == VsockHeader.Bytes ? null : $"{used} bytes used" },
+            new BatteryRequest(2, [], 4) { Provoke = device => ((VsockDevice)device).ResetTransport(), Complaint = (_, used) => used == 4 ? null : $"{used} bytes used" }),
     };
 
     public static TheoryData<string, string, ulong> Cases
@@ -80,6 +85,13 @@ public sealed class DeviceBatteryTests
         StreamCalls.Write(host.Number, new byte[16], out _);
         host.Dispose();
         ((ConsoleDevice)console).Ports[0].Connect(device, null);
+    }
+
+    /// <summary>A program of the host wants to reach a port of the guest.</summary>
+    private static void Connect(VirtioDevice vsock)
+    {
+        using UnixSocket host = UnixSocket.Connect(((VsockDevice)vsock).Path);
+        StreamCalls.Write(host.Number, "CONNECT 1\n"u8, out _);
     }
 
     private static BatteryRequest Block(int queue, byte type, int data, int writable) =>

@@ -1,0 +1,171 @@
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <content>
+/// From the host to the guest. What the device has to say besides payload is a set of owed packets: whatever either side does, it can't grow. Payload
+/// is read when there are buffers and credit for it, straight into them.
+/// </content>
+internal sealed partial class VsockConnection
+{
+    /// <summary>Most payload of one turn of a connection; then the others have theirs.</summary>
+    private const uint PayloadPerTurnMax = 128 * 1024;
+
+    private Owed _owed;
+    private uint _guestBuffer;
+    private uint _guestForwarded;
+    private uint _sent;
+    private uint _hostShutdown;
+    private bool _hostReadable;
+    private bool _hostEnded;
+
+    [Flags]
+    private enum Owed
+    {
+        None = 0,
+        Request = 1,
+        Response = 2,
+        CreditUpdate = 4,
+        CreditRequest = 8,
+        Shutdown = 16,
+        Reset = 32,
+    }
+
+    /// <summary>Whether there is something for the guest, or might be.</summary>
+    internal bool HasForGuest => _owed != Owed.None || CanRead;
+
+    /// <summary>Payload the guest has room for. A guest that claims to have passed on what it never got has none.</summary>
+    private uint GuestCredit
+    {
+        get
+        {
+            uint onTheWay = _sent - _guestForwarded;
+            return onTheWay < _guestBuffer ? _guestBuffer - onTheWay : 0;
+        }
+    }
+
+    private bool CanRead => State == VsockState.Open && (_hostReadable || _message is not null) && GuestCredit > 0
+        && (_guestShutdown & VsockProtocol.ReceivesNoMore) == 0;
+
+    /// <summary>Every packet of the guest says how much room it has (§ 5.10.6.3).</summary>
+    internal void HearCredit(in VsockHeader header)
+    {
+        (_guestBuffer, _guestForwarded) = (header.BufferBytes, header.ForwardedBytes);
+        if (CanRead) device.Schedule(this);
+    }
+
+    /// <summary>The guest asks for its credit.</summary>
+    internal void OweCredit() => Owe(Owed.CreditUpdate);
+
+    /// <summary>Gives the guest one thing: a packet of control, or some payload. It has a buffer.</summary>
+    /// <returns>Bytes that went, headers included; 0 if there was nothing after all.</returns>
+    internal uint Serve(VsockReceiveBuffers buffers, VirtQueue queue)
+    {
+        if (TrySay(Owed.Reset, VsockOperation.Reset, buffers, queue))
+        {
+            device.Close(this);
+            return VsockHeader.Bytes;
+        }
+        if (TrySay(Owed.Request, VsockOperation.Request, buffers, queue) || TrySay(Owed.Response, VsockOperation.Response, buffers, queue))
+            return VsockHeader.Bytes;
+        uint sent = !CanRead ? 0 : Type == VsockType.SeqPacket ? SendMessage(buffers, queue) : SendPayload(buffers, queue);
+        if (sent > 0 || State != VsockState.Open) return sent;
+        bool said = TrySay(Owed.CreditUpdate, VsockOperation.CreditUpdate, buffers, queue)
+            || TrySay(Owed.CreditRequest, VsockOperation.CreditRequest, buffers, queue)
+            || TrySay(Owed.Shutdown, VsockOperation.Shutdown, buffers, queue, _hostShutdown);
+        return said ? VsockHeader.Bytes : 0;
+    }
+
+    /// <summary>The header of a packet to the guest. Each tells it its credit.</summary>
+    internal VsockHeader Header(VsockOperation operation, uint length, uint flags = 0)
+    {
+        _told = _forwarded;
+        _owed &= ~Owed.CreditUpdate;
+        return new VsockHeader
+        {
+            SourceCid = VsockProtocol.HostCid,
+            DestinationCid = device.GuestCid,
+            SourcePort = HostPort,
+            DestinationPort = GuestPort,
+            Length = length,
+            Type = Type,
+            Operation = operation,
+            Flags = flags,
+            BufferBytes = (uint)Granted,
+            ForwardedBytes = _forwarded,
+        };
+    }
+
+    private void Owe(Owed what)
+    {
+        _owed |= what;
+        device.Schedule(this);
+    }
+
+    private bool TrySay(Owed what, VsockOperation operation, VsockReceiveBuffers buffers, VirtQueue queue, uint flags = 0)
+    {
+        if ((_owed & what) == 0) return false;
+        _owed &= ~what;
+        buffers.Send(queue, Header(operation, 0, flags), 0);
+        return true;
+    }
+
+    private uint SendPayload(VsockReceiveBuffers buffers, VirtQueue queue)
+    {
+        Span<IoVector> vectors = stackalloc IoVector[VectorsMax];
+        int count = buffers.Describe(queue, Math.Min(GuestCredit, PayloadPerTurnMax), vectors);
+        Errno errno = Socket!.Receive(vectors[..count], out uint received);
+        if (!CameFromHost(errno)) return 0;
+        if (received == 0)
+        {
+            HostEnded();
+            return 0;
+        }
+        Sent(received);
+        buffers.Deliver(queue, this, received);
+        return VsockHeader.Bytes + received;
+    }
+
+    private void Sent(uint bytes)
+    {
+        _sent += bytes;
+        // The guest may say by itself how much room it has again; it has to when it is asked.
+        if (GuestCredit == 0) _owed |= Owed.CreditRequest;
+    }
+
+    /// <summary>Looks at the end of a receive.</summary>
+    /// <returns>False if nothing came.</returns>
+    private bool CameFromHost(Errno errno)
+    {
+        if (errno == Errno.None) return true;
+        if (errno == Errno.Again) _hostReadable = false;
+        else Reset();
+        return false;
+    }
+
+    /// <summary>The host sends no more; if it does not receive any more either, its socket is done with.</summary>
+    private void HostEnded()
+    {
+        _hostEnded = true;
+        _hostReadable = false;
+        _hostShutdown |= VsockProtocol.SendsNoMore;
+        if (Socket!.Ends().HungUp) HostLeft();
+        Owe(Owed.Shutdown);
+    }
+
+    private void HostLeft()
+    {
+        _hostShutdown = VsockProtocol.BothWays;
+        DropPending();
+        CloseSocket();
+        if (_guestShutdown == VsockProtocol.BothWays) Reset();
+        else Owe(Owed.Shutdown);
+    }
+
+    private void ClearToGuest()
+    {
+        (_owed, _guestBuffer, _guestForwarded, _sent, _hostShutdown) = (Owed.None, 0, 0, 0, 0);
+        _hostReadable = _hostEnded = false;
+        DropMessage();
+    }
+}

@@ -1,0 +1,194 @@
+using Vmm.Devices.Native;
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <summary>How far a connection is.</summary>
+internal enum VsockState
+{
+    /// <summary>In the pool.</summary>
+    Free,
+    /// <summary>Somebody on the host connected, and has not said to which port.</summary>
+    Greeting,
+    /// <summary>The guest asked for it; the host's socket has no place in its backlog yet.</summary>
+    Connecting,
+    /// <summary>The host asked for it; the guest has not answered.</summary>
+    Requested,
+    /// <summary>Bytes go both ways, until one side after the other ends.</summary>
+    Open,
+    /// <summary>All that is left is the RST that the guest has no buffer for yet.</summary>
+    Dying,
+}
+
+/// <summary>
+/// A stream or message socket between a port of the guest and a Unix socket of the host. Pooled: made once, used for one connection after the
+/// other. On the device's reactor. Payload goes straight between guest memory and the socket; nothing is read that the guest has no buffer and
+/// credit for, and nothing is taken beyond the credit it was given.
+/// </summary>
+internal sealed partial class VsockConnection(VsockDevice device)
+{
+    private ReactorTimer? _timer;
+    private Watch? _watch;
+    private int _tries;
+
+    internal VsockState State { get; private set; }
+
+    internal uint GuestPort { get; private set; }
+
+    internal uint HostPort { get; private set; }
+
+    internal VsockType Type { get; private set; }
+
+    // Links of the ready list.
+    internal bool IsReady { get; set; }
+    internal VsockConnection? Previous { get; set; }
+    internal VsockConnection? Next { get; set; }
+
+    /// <summary>Bytes of credit the guest has for it: what the device may have to keep.</summary>
+    internal int Granted { get; private set; }
+
+    private UnixSocket? Socket => _watch?.Fd;
+
+    /// <summary>The guest asks for a connection. It is in the table already.</summary>
+    internal void OpenForGuest(in VsockHeader request, int granted)
+    {
+        (GuestPort, HostPort, Type, Granted) = (request.SourcePort, request.DestinationPort, request.Type, granted);
+        HearCredit(request);
+        State = VsockState.Connecting;
+        Connect();
+    }
+
+    /// <summary>Somebody on the host connected to the device.</summary>
+    internal void OpenForHost(UnixSocket socket)
+    {
+        (Type, State) = (VsockType.Stream, VsockState.Greeting);
+        Arm(device.Options.ConnectTimeout);
+        if (!TryWatch(socket)) device.Close(this);
+    }
+
+    /// <summary>The guest accepts what the host asked for.</summary>
+    internal void Accepted(in VsockHeader response)
+    {
+        HearCredit(response);
+        _timer?.Cancel();
+        State = VsockState.Open;
+        _hostReadable = true;
+        device.Schedule(this);
+        Answer();
+    }
+
+    /// <summary>Ends the connection for both sides, at once.</summary>
+    internal void Reset()
+    {
+        if (State is VsockState.Free or VsockState.Dying) return;
+        if (State == VsockState.Greeting || (State == VsockState.Requested && (_owed & Owed.Request) != 0))
+        {
+            // The guest knows nothing of it.
+            device.Close(this);
+            return;
+        }
+        LetGoOfHost();
+        State = VsockState.Dying;
+        Owe(Owed.Reset);
+    }
+
+    /// <summary>Forgets everything; the pool's business.</summary>
+    internal void Clear()
+    {
+        LetGoOfHost();
+        State = VsockState.Free;
+        (GuestPort, HostPort, Granted, _tries) = (0, 0, 0, 0);
+        ClearToGuest();
+        ClearFromGuest();
+    }
+
+    private void LetGoOfHost()
+    {
+        _timer?.Cancel();
+        DropPending();
+        CloseSocket();
+    }
+
+    private void CloseSocket()
+    {
+        if (_watch is { } watch) device.Reactor.Remove(watch);
+        _watch = null;
+        _hostReadable = false;
+    }
+
+    /// <summary>Connects to the host's socket for the port the guest named; later again while its backlog is full.</summary>
+    private void Connect()
+    {
+        UnixSocket? socket = UnixSocket.TryConnect(device.PathOf(HostPort), Type == VsockType.SeqPacket, out Errno errno);
+        if (socket is not null)
+        {
+            if (Type == VsockType.SeqPacket) socket.AskForSendRoom(Granted);
+            State = VsockState.Open;
+            _hostReadable = true;
+            if (TryWatch(socket)) Owe(Owed.Response);
+            else Reset();
+            return;
+        }
+        if (errno == Errno.Again && _tries++ < device.ConnectTriesMax)
+        {
+            Arm(VsockDevice.ConnectRetry);
+            return;
+        }
+        device.TellOfConnect(errno, HostPort);
+        Reset();
+    }
+
+    private bool TryWatch(UnixSocket socket)
+    {
+        Watch watch = new(this, socket);
+        try
+        {
+            device.Reactor.Add(watch);
+            _watch = watch;
+            return true;
+        }
+        catch (KernelException refused)
+        {
+            socket.Dispose();
+            device.TellOfHost(refused.Errno, "cannot watch a connection");
+            return false;
+        }
+    }
+
+    private void Arm(TimeSpan due)
+    {
+        _timer ??= device.Timers.Create((_, _) => TimeIsUp(), device.Name);
+        _timer.Arm(due);
+    }
+
+    private void TimeIsUp()
+    {
+        if (State == VsockState.Connecting) Connect();
+        else Reset();
+        device.ServeReceiveSoon();
+    }
+
+    /// <summary>
+    /// The host's socket. Edge-triggered, so that neither a guest without buffers nor a host that does not read makes the reactor spin; room to write is
+    /// asked for only while something waits for it.
+    /// </summary>
+    private sealed class Watch(VsockConnection connection, UnixSocket socket) : Subscription<UnixSocket>(socket, Idle)
+    {
+        private static readonly Interest Idle = Interest.Readable.AndReadHangUp.EdgeTriggered;
+
+        public override string Name => "a vsock connection";
+
+        /// <summary>Asks to be told of room; it may be there already.</summary>
+        internal void AwaitRoom(IReactor reactor)
+        {
+            if (!Interest.IsWritable) reactor.Modify(this, Idle.AndWritable);
+        }
+
+        protected override void Dispatch(Readiness ready, IReactor reactor)
+        {
+            // Room that nobody waited for: the peer keeps up, and each read of its need not wake us.
+            if (ready.IsWritable && !connection.HasPending && Interest.IsWritable) reactor.Modify(this, Idle);
+            connection.HostChanged(ready);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+// Events (virtio 1.2 § 5.10.6.7). There is one: the transport was reset, all connections are gone.
+public sealed partial class VsockDevice
+{
+    private static readonly GuestFault NoEventRoom = new(GuestFaultKind.Request, "an event buffer too short for an event (§ 5.10.6.7)");
+
+    private readonly Lock _resetLock = new();
+    private Doorbell? _reset;
+    private bool _owesReset;
+    private bool _isFresh;
+
+    /// <summary>
+    /// Ends every connection and tells the guest that its transport was reset: for a machine that was restored, or whose peers are no more what
+    /// they were. Any thread; nothing if the guest has no driver.
+    /// </summary>
+    public void ResetTransport()
+    {
+        lock (_resetLock) _reset?.TryRing();
+    }
+
+    private void StartEvents(DeviceActivation activation)
+    {
+        _isFresh = true;
+        lock (_resetLock) _reset = activation.Remote.CreateDoorbell(_ => ResetAll());
+    }
+
+    private void StopEvents()
+    {
+        lock (_resetLock) _reset = null;
+        _owesReset = false;
+    }
+
+    private void ResetAll()
+    {
+        if (_connections is null) return;
+        foreach (VsockConnection connection in _connections.Live.ToArray()) connection.Reset();
+        OweReset();
+    }
+
+    private void OweReset()
+    {
+        _owesReset = true;
+        ServeQueue(VsockProtocol.EventQueue);
+        ServeReceiveSoon();
+    }
+
+    /// <summary>
+    /// A driver whose ring does not begin at its start had another device process before this one, which took its connections with it.
+    /// </summary>
+    private void LookForPredecessor(VirtQueue queue)
+    {
+        const int PositionMask = 0x7fff;
+        if (_isFresh && (queue.AvailBase & PositionMask) != 0) _owesReset = true;
+        _isFresh = false;
+    }
+
+    private void ServeEvents(VirtQueue queue)
+    {
+        if (!_owesReset || !queue.TryPop(out DescriptorChain? chain)) return;
+        _owesReset = false;
+        bool hasRoom = chain.Writable.TryWrite(VsockProtocol.EventTransportReset);
+        queue.Push(chain, hasRoom ? (uint)sizeof(uint) : 0);
+        if (!hasRoom) queue.Fault(NoEventRoom);
+    }
+}

@@ -1,0 +1,131 @@
+namespace Vmm.Devices;
+
+// From the guest: one packet a chain, a header and what it announces.
+public sealed partial class VsockDevice
+{
+    /// <summary>One part in so many of the guest's queue may be kept for hosts that do not read; the others have the rest.</summary>
+    private const int KeptChainsShare = 4;
+
+    internal static readonly GuestFault Overrun = new(GuestFaultKind.Request, "a vsock packet beyond the credit of its connection (§ 5.10.6.3)");
+    private static readonly GuestFault NoHeader = new(GuestFaultKind.Request, "a vsock packet shorter than its header (§ 5.10.6)");
+    private static readonly GuestFault LyingLength = new(GuestFaultKind.Request, "a vsock packet that announces more bytes than it has (§ 5.10.6)");
+    private static readonly GuestFault ForgedSource = new(GuestFaultKind.Request, "a vsock packet from a context id that is not the guest's (§ 5.10.6.2)");
+
+    private int _keptChains;
+    private int _keptChainsMax;
+    private bool _hasGivenBack;
+    private bool _transmitWaits;
+
+    /// <summary>Whether one more chain may be kept for a host that does not read.</summary>
+    internal bool MayKeepChain()
+    {
+        if (_keptChains >= _keptChainsMax) return false;
+        _keptChains++;
+        return true;
+    }
+
+    /// <summary>A chain that was kept is done with.</summary>
+    internal void GiveChainBack(DescriptorChain chain)
+    {
+        _keptChains--;
+        _hasGivenBack = true;
+        chain.Queue.Push(chain, 0);
+        ServeReceiveSoon();
+    }
+
+    private void ServeTransmit(VirtQueue queue)
+    {
+        _hasGivenBack = _transmitWaits = false;
+        long budget = BytesPerTurnMax;
+        while (queue.TryPop(out DescriptorChain? chain))
+        {
+            budget -= (long)chain.ReadableLength;
+            if (!Take(queue, chain)) queue.Push(chain, 0);
+            // No answer is dropped: the guest has to make room for them first. It is looked at before the next pop, for there is no way back.
+            _transmitWaits = _refusals.IsFull;
+            if (_transmitWaits) break;
+            if (budget > 0) continue;
+            ContinueLater(queue);
+            break;
+        }
+        if (!_refusals.IsEmpty || _ready.First is not null) ServeReceiveSoon();
+    }
+
+    /// <summary>Takes one packet.</summary>
+    /// <returns>Whether its chain is kept.</returns>
+    private bool Take(VirtQueue queue, DescriptorChain chain)
+    {
+        ChainReader reader = chain.Readable;
+        if (!reader.TryRead(out VsockHeader header))
+        {
+            queue.Fault(NoHeader);
+            return false;
+        }
+        if (header.SourceCid != GuestCid)
+        {
+            // Whoever this pretends to be must not be answered, and nothing can be said of the guest's own connections.
+            CountGuestFault(ForgedSource);
+            return false;
+        }
+        if (header.DestinationCid == VsockProtocol.HostCid && _connections!.Find(header.SourcePort, header.DestinationPort) is { } connection)
+        {
+            if (header.Type == connection.Type) return Take(connection, header, reader, chain);
+            connection.Reset();
+            return false;
+        }
+        if (header.Operation == VsockOperation.Request && CanOpen(header)) Open(header);
+        else if (header.Operation != VsockOperation.Reset) _refusals.Add(header);
+        return false;
+    }
+
+    /// <summary>Takes a packet of a connection.</summary>
+    /// <returns>Whether its chain is kept.</returns>
+    private bool Take(VsockConnection connection, in VsockHeader header, ChainReader payload, DescriptorChain chain)
+    {
+        if (connection.State == VsockState.Dying)
+        {
+            // It is about to hear RST. Its own RST makes that needless.
+            if (header.Operation == VsockOperation.Reset) Close(connection);
+            return false;
+        }
+        connection.HearCredit(header);
+        switch (header.Operation)
+        {
+            case VsockOperation.Data when header.Length <= payload.Remaining:
+                return connection.TakeData(header, payload, chain);
+            case VsockOperation.Data:
+                CountGuestFault(LyingLength);
+                connection.Reset();
+                return false;
+            case VsockOperation.CreditUpdate:
+                return false;
+            case VsockOperation.CreditRequest:
+                connection.OweCredit();
+                return false;
+            case VsockOperation.Shutdown:
+                connection.TakeShutdown(header.Flags);
+                return false;
+            case VsockOperation.Response when connection.State == VsockState.Requested:
+                connection.Accepted(header);
+                return false;
+            case VsockOperation.Reset:
+                Close(connection);
+                return false;
+            default:
+                // A second REQUEST, a RESPONSE to nothing, or an operation that does not exist.
+                connection.Reset();
+                return false;
+        }
+    }
+
+    private bool CanOpen(in VsockHeader header) => header.DestinationCid == VsockProtocol.HostCid
+        && (header.Type == VsockType.Stream || (header.Type == VsockType.SeqPacket && (Activation!.Features & VsockProtocol.FeatureSeqPacket) != 0));
+
+    private void Open(in VsockHeader request)
+    {
+        if (_connections!.Rent() is { } connection)
+            connection.OpenForGuest(request, _connections.Register(connection, request.SourcePort, request.DestinationPort));
+        else
+            _refusals.Add(request);
+    }
+}
