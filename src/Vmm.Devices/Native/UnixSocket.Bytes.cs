@@ -42,6 +42,7 @@ internal sealed unsafe partial class UnixSocket
         // SAFETY: both spans are pinned for the call, and the kernel only reads them.
         fixed (byte* one = first, two = second)
         {
+            // SAFETY: two vectors in an array of two.
             SocketVector* vectors = stackalloc SocketVector[2];
             vectors[0] = new SocketVector { Base = one, Length = (nuint)first.Length };
             vectors[1] = new SocketVector { Base = two, Length = (nuint)second.Length };
@@ -80,7 +81,9 @@ internal sealed unsafe partial class UnixSocket
     }
 
     /// <summary>Asks for room for messages of a length; the system may grant less.</summary>
-    internal void AskForSendRoom(int bytes) => _ = SocketCalls.SetOption(Number, SocketCalls.SOL_SOCKET, SocketCalls.SO_SNDBUF, &bytes, sizeof(int));
+    internal void AskForSendRoom(int bytes) =>
+        // SAFETY: setsockopt reads one int, a parameter.
+        _ = SocketCalls.SetOption(Number, SocketCalls.SOL_SOCKET, SocketCalls.SO_SNDBUF, &bytes, sizeof(int));
 
     private Errno Receive(Span<byte> bytes, int flags, out uint received)
     {
@@ -94,12 +97,14 @@ internal sealed unsafe partial class UnixSocket
 
     private Errno Send(SocketVector* vectors, int count, out uint sent)
     {
+        // SAFETY: sendmsg reads a local and as many vectors as it says; what they point to is the caller's promise.
         MessageHeader message = new() { Vectors = vectors, VectorCount = (nuint)count };
         return Finish(SocketCalls.SendMessage(Number, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_NOSIGNAL), out sent);
     }
 
     private Errno Receive(SocketVector* vectors, int count, int flags, out uint received)
     {
+        // SAFETY: recvmsg reads as many vectors as the local says, and writes what they point to and the local's flags; no name and no control data.
         MessageHeader message = new() { Vectors = vectors, VectorCount = (nuint)count };
         return Finish(SocketCalls.ReceiveMessage(Number, &message, flags | SocketCalls.MSG_DONTWAIT), out received);
     }

@@ -86,4 +86,21 @@ public sealed class UnixSocketTests
         ArgumentException refused = Assert.Throws<ArgumentException>(() => UnixSocket.Connect("/" + new string('x', 107)));
         Assert.Contains("108 bytes", refused.Message, StringComparison.Ordinal);
     }
+
+    [Fact]
+    public void A_file_that_is_no_socket_is_not_replaced_by_one()
+    {
+        string path = Path.Combine(Path.GetTempPath(), $"vmm-test-{Guid.NewGuid():n}");
+        File.WriteAllText(path, "a disk image, say");
+        try
+        {
+            KernelException refused = Assert.Throws<KernelException>(() => UnixSocket.ListenAnew(path, UnixFileMode.UserRead));
+            Assert.Contains("it is no socket", refused.Message, StringComparison.Ordinal);
+            Assert.Equal("a disk image, say", File.ReadAllText(path));
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
 }

@@ -1,0 +1,186 @@
+using System.Net.Sockets;
+using Vmm.Devices.Simulation;
+
+namespace Vmm.Devices.Tests;
+
+/// <summary>Who waits for whom: credit, buffers, slow hosts and slow guests, limits, turns (virtio 1.2 § 5.10.6.3).</summary>
+public sealed class VsockFlowTests
+{
+    private const uint GuestPort = 40_000;
+    private const uint HostPort = 1234;
+
+    /// <summary>More than a Unix socket's own buffer and the device's credit together.</summary>
+    private const int Much = 1 << 20;
+
+    [Theory]
+    [InlineData(0, 1000)]
+    [InlineData(0, 60_000)]
+    [InlineData(VirtioFeatures.PackedRing, 9000)]
+    public void A_host_that_does_not_read_uses_up_the_guests_credit_and_nothing_is_lost(ulong ring, int packetBytes)
+    {
+        using VsockGuest guest = new(ring | VirtioFeatures.IndirectDescriptors);
+        using Socket listener = guest.Listen(HostPort);
+        guest.Send(VsockOperation.Request, GuestPort, HostPort);
+        VsockSender sender = new(guest, guest.Expect(VsockOperation.Response, GuestPort, HostPort), Much);
+        using Socket host = listener.Accept();
+        while (sender.TrySend(packetBytes)) sender.TakeCredit();
+        Assert.True(sender.Sent < Much, "the guest was never stopped");
+        Assert.True(sender.Credit == 0, $"{sender.Credit} bytes of credit are left, and the host took nothing");
+
+        // Another connection is not held up by it, either way.
+        using Socket other = guest.Open(listener, GuestPort + 1, HostPort);
+        guest.Send(VsockOperation.Data, GuestPort + 1, HostPort, "through"u8.ToArray());
+        Assert.Equal(7, other.Receive(new byte[16]));
+
+        MemoryStream got = new();
+        byte[] buffer = new byte[1 << 16];
+        guest.Guest.RunUntil(() =>
+        {
+            while (host.Poll(0, SelectMode.SelectRead)) got.Write(buffer, 0, host.Receive(buffer));
+            sender.TakeCredit();
+            while (sender.TrySend(packetBytes))
+            {
+            }
+            return got.Length == Much;
+        });
+        Assert.Equal(sender.Content, got.ToArray());
+        guest.Guest.RunUntil(() => guest.Guest.Queue(1).InFlight == 0);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(VirtioFeatures.PackedRing)]
+    public void A_transmit_queue_that_is_reset_while_the_host_does_not_read_loses_nothing(ulong ring)
+    {
+        using VsockGuest guest = new(ring | VirtioFeatures.RingReset);
+        using Socket listener = guest.Listen(HostPort);
+        guest.Send(VsockOperation.Request, GuestPort, HostPort);
+        VsockSender sender = new(guest, guest.Expect(VsockOperation.Response, GuestPort, HostPort), Much);
+        using Socket host = listener.Accept();
+        foreach (int bytes in (int[])[60_000, 60_000, 60_000, 20_000, 60_000, 60_000, 100, 20_000, 10_000]) sender.TrySend(bytes);
+        Assert.NotEqual(0, guest.Guest.Queue(1).InFlight);
+        guest.Guest.Driver.ResetQueue(1);
+        guest.Guest.RunUntil(() => !guest.Guest.Driver.IsQueueReady(1));
+        guest.Guest.SetUpQueue(1);
+        guest.Guest.RunUntilIdle();
+        sender.TrySend(5);
+
+        MemoryStream got = new();
+        byte[] buffer = new byte[1 << 16];
+        guest.Guest.RunUntil(() =>
+        {
+            while (host.Poll(0, SelectMode.SelectRead)) got.Write(buffer, 0, host.Receive(buffer));
+            return got.Length == sender.Sent;
+        });
+        Assert.Equal(sender.Content[..sender.Sent], got.ToArray());
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(VirtioFeatures.PackedRing)]
+    public void A_guest_without_buffers_holds_the_host_and_nothing_spins_or_is_lost(ulong ring)
+    {
+        using VsockGuest guest = new(ring, buffers: 1, bufferBytes: 1000);
+        using Socket listener = guest.Listen(HostPort);
+        guest.Send(VsockOperation.Request, GuestPort, HostPort);
+        Assert.Equal(VsockOperation.Response, guest.Receive(refill: false).Operation);
+        using Socket host = listener.Accept();
+        byte[] content = BlockGuest.Pattern(200_000);
+        host.Blocking = false;
+        int given = host.Send(content);
+        guest.Guest.RunUntilIdle();
+        long events = guest.Guest.Reactor.Statistics.Events;
+        for (int i = 0; i < 10; i++) guest.Guest.Reactor.RunOnce(TimeSpan.FromMilliseconds(2));
+        Assert.Equal(events, guest.Guest.Reactor.Statistics.Events);
+
+        MemoryStream got = new();
+        guest.GiveBuffers(8);
+        uint forwarded = 0;
+        while (got.Length < given)
+        {
+            VsockPacket packet = guest.Receive();
+            if (packet.Operation == VsockOperation.Data) got.Write(packet.Payload);
+            forwarded = (uint)got.Length;
+            guest.Send(VsockOperation.CreditUpdate, GuestPort, HostPort, forwarded: forwarded);
+            if (given < content.Length && host.Poll(0, SelectMode.SelectWrite)) given += host.Send(content.AsSpan(given));
+        }
+        Assert.Equal(content[..given], got.ToArray());
+    }
+
+    [Fact]
+    public void No_more_goes_to_the_guest_than_it_has_credit_for_and_it_is_asked_once_for_more()
+    {
+        using VsockGuest guest = new(buffers: 64);
+        using Socket listener = guest.Listen(HostPort);
+        using Socket host = guest.Open(listener, GuestPort, HostPort);
+        host.Send(new byte[100_000]);
+        List<VsockPacket> packets = guest.ReceiveAll();
+        Assert.Equal(VsockGuest.Buffer, packets.Sum(packet => packet.Header.Length));
+        Assert.Single(packets, packet => packet.Operation == VsockOperation.CreditRequest);
+        guest.Send(VsockOperation.CreditUpdate, GuestPort, HostPort, forwarded: 0);
+        Assert.Empty(guest.ReceiveAll());
+        guest.Send(VsockOperation.CreditUpdate, GuestPort, HostPort, forwarded: 10);
+        Assert.Equal(10, guest.ReceiveAll().Sum(packet => packet.Header.Length));
+    }
+
+    [Fact]
+    public void A_guest_that_asks_is_told_its_credit()
+    {
+        using VsockGuest guest = new();
+        using Socket listener = guest.Listen(HostPort);
+        using Socket host = guest.Open(listener, GuestPort, HostPort);
+        guest.Send(VsockOperation.Data, GuestPort, HostPort, new byte[100]);
+        guest.Send(VsockOperation.CreditRequest, GuestPort, HostPort);
+        Assert.Equal(100u, guest.Expect(VsockOperation.CreditUpdate, GuestPort, HostPort).Header.ForwardedBytes);
+    }
+
+    [Fact]
+    public void One_connection_too_many_is_reset_and_who_comes_from_the_host_is_closed()
+    {
+        using VsockGuest guest = new(options: new VsockDeviceOptions { ConnectionsMax = 3 });
+        using Socket listener = guest.Listen(HostPort);
+        Socket[] sockets = [.. Enumerable.Range(0, 3).Select(i => guest.Open(listener, GuestPort + (uint)i, HostPort))];
+        guest.Send(VsockOperation.Request, GuestPort + 3, HostPort);
+        guest.Expect(VsockOperation.Reset, GuestPort + 3, HostPort);
+        using Socket host = guest.Connect();
+        Assert.Equal(0, host.Receive(new byte[1]));
+        guest.Send(VsockOperation.Reset, GuestPort, HostPort);
+        guest.Open(listener, GuestPort + 3, HostPort).Dispose();
+        foreach (Socket socket in sockets) socket.Dispose();
+    }
+
+    [Fact]
+    public void Connections_with_much_to_say_take_turns()
+    {
+        using VsockGuest guest = new(buffers: 0);
+        guest.GiveBuffers(2);
+        using Socket listener = guest.Listen(HostPort);
+        using Socket one = guest.Open(listener, GuestPort, HostPort);
+        using Socket two = guest.Open(listener, GuestPort + 1, HostPort);
+        one.Send(new byte[30_000]);
+        two.Send(new byte[30_000]);
+        List<uint> turns = [];
+        for (int i = 0; i < 8; i++) turns.Add(guest.Receive().Header.DestinationPort);
+        Assert.InRange(turns.Count(port => port == GuestPort), 2, 6);
+    }
+
+    [Fact]
+    public void A_packet_either_way_allocates_nothing()
+    {
+        using VsockGuest guest = new(buffers: 0);
+        using Socket listener = guest.Listen(HostPort);
+        guest.GiveBuffers(4);
+        using Socket host = guest.Open(listener, GuestPort, HostPort);
+        SteadyDriver driver = new(guest, GuestPort, HostPort);
+        byte[] buffer = new byte[8192];
+        long best = long.MaxValue;
+        // Code is compiled in the background meanwhile, and now and then charged to this thread.
+        for (int run = 0; run < 5 && best > 0; run++)
+        {
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            for (int i = 0; i < 2000; i++) driver.Echo(host, buffer);
+            best = Math.Min(best, GC.GetAllocatedBytesForCurrentThread() - before);
+        }
+        Assert.Equal(0, best);
+    }
+}
