@@ -18,6 +18,11 @@ internal static class ServeCommand
         };
         Option<string[]> entropies = new("--rng") { HelpName = "socket=S", Description = "An entropy device. May be given several times." };
         Option<string[]> consoles = new("--console") { HelpName = "socket=S,pty|uds=PATH", Description = "A console, reached at a terminal or a Unix socket of this host." };
+        Option<string[]> vsocks = new("--vsock")
+        {
+            HelpName = "socket=S,cid=N,uds=BASE",
+            Description = "Sockets of the guest, led to Unix sockets of this host: host port P to BASE_P, and BASE to the guest. May be given several times.",
+        };
         Option<int> reactors = Parsing.Number("--reactors", "N", "Threads that serve devices and queues, dealt out in turn", 1, VhostUserServerOptions.ReactorsMax, standard: 1);
         Option<string?> cpus = new("--cpus") { HelpName = "A[,B…]", Description = "Processors the reactors are kept on, one for each." };
         Option<int> poll = Parsing.Number("--poll-max-us", "N", "Microseconds a reactor looks for work before it sleeps; shortens each wake-up, costs processor time", 0, 1_000_000, standard: 0);
@@ -25,7 +30,7 @@ internal static class ServeCommand
 
         Command command = new("serve", "Serve devices to guests of QEMU, cloud-hypervisor or crosvm, over vhost-user sockets, until SIGTERM.")
         {
-            disks, entropies, consoles, reactors, cpus, poll, requireSealed,
+            disks, entropies, consoles, vsocks, reactors, cpus, poll, requireSealed,
         };
         command.SetAction((parsed, stop) =>
         {
@@ -34,6 +39,7 @@ internal static class ServeCommand
                 .. (parsed.GetValue(disks) ?? []).Select(ServedDevice.Disk),
                 .. (parsed.GetValue(entropies) ?? []).Select(ServedDevice.Entropy),
                 .. (parsed.GetValue(consoles) ?? []).Select(ServedDevice.Console),
+                .. (parsed.GetValue(vsocks) ?? []).Select(ServedDevice.Vsock),
             ];
             if (devices.Count == 0) throw new UsageException("nothing to serve: give at least one device (see 'vmm serve --help')");
             if (Parsing.Cpus("--cpus", parsed.GetValue(cpus)).Length > parsed.GetValue(reactors))

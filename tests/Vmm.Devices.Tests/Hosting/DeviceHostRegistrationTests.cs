@@ -51,6 +51,20 @@ public sealed class DeviceHostRegistrationTests : IDisposable
         "two devices are called 'vda'");
 
     [Fact]
+    public async Task An_application_has_sockets_to_its_guest_while_it_runs()
+    {
+        string uds = $"{_scratch.Path}.vsock";
+        IHost application = Application(services => services.AddDeviceHost().AddVsock(cid: 3, uds: uds).AddSerial("ttyS0"));
+        await application.StartAsync(TestContext.Current.CancellationToken);
+        Assert.True(File.Exists(uds));
+        Assert.Equal("vsock0", Assert.Single(application.Services.GetRequiredService<DeviceHost>().Devices).Device.Name);
+        await application.StopAsync(TestContext.Current.CancellationToken);
+        await ((IAsyncDisposable)application).DisposeAsync();
+        Assert.False(File.Exists(uds));
+        Assert.Throws<ArgumentException>(() => Application(services => services.AddDeviceHost().AddVsock(cid: 2, uds: uds)));
+    }
+
+    [Fact]
     public void A_second_host_in_one_application_is_refused()
     {
         ServiceCollection services = new();

@@ -48,5 +48,12 @@ internal sealed class DeviceArgument
             : throw Refused($"'{key}={text}': give a whole number from {min} to {max}");
     }
 
+    /// <summary>A whole number from a range that must be there.</summary>
+    internal int RequiredNumber(string key, int min, int max)
+    {
+        _ = Required(key);
+        return Number(key, min, max, min);
+    }
+
     internal UsageException Refused(string why) => new($"{_option} '{_text}': {why}");
 }

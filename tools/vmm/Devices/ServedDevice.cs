@@ -46,4 +46,10 @@ internal sealed record ServedDevice(string Kind, string Socket, DeviceRequest Re
         DeviceArgument argument = DeviceArgument.Parse("--console", text, ["socket", "uds"], "pty");
         return new ServedDevice("console", argument.Required("socket"), ConsoleOption.Request($"console{index}", argument));
     }
+
+    internal static ServedDevice Vsock(string text, int index)
+    {
+        DeviceArgument argument = DeviceArgument.Parse("--vsock", text, ["socket", .. VsockOption.Keys]);
+        return new ServedDevice("vsock", argument.Required("socket"), VsockOption.Request($"vsock{index}", argument));
+    }
 }

@@ -58,6 +58,17 @@ public sealed class DeviceHostBuilder
     /// <param name="ports">Its ports, connected before or later.</param>
     public DeviceHostBuilder AddVirtioConsole(string name, params ConsolePort[] ports) => AddDevice(_ => new ConsoleDevice(name, ports));
 
+    /// <summary>Adds sockets between guest and host: see <see cref="VsockDevice"/>.</summary>
+    /// <param name="cid">The guest's context id, <see cref="VsockDevice.CidMin"/> or more.</param>
+    /// <param name="uds">The Unix socket the host connects to; with <c>_</c> and a port, those the guest reaches.</param>
+    /// <param name="options">What it may cost; null for the defaults.</param>
+    public DeviceHostBuilder AddVsock(uint cid, string uds, VsockDeviceOptions? options = null)
+    {
+        string name = $"vsock{_plan.Vsocks++}";
+        VsockDevice.Validate(name, cid, uds);
+        return AddDevice(_ => new VsockDevice(name, cid, uds, options));
+    }
+
     /// <summary>Adds a device of any kind.</summary>
     /// <param name="make">Makes it when the host is made; the host disposes it.</param>
     public DeviceHostBuilder AddDevice(Func<IServiceProvider, VirtioDevice> make)

@@ -11,6 +11,9 @@ internal sealed class DeviceHostPlan
     internal List<string> Disks { get; } = [];
 
     internal List<string> SerialPorts { get; } = [];
+
+    /// <summary>How many socket devices there are: they are named by number.</summary>
+    internal int Vsocks { get; set; }
 }
 
 /// <summary>Finds what is wrong with the host and all its devices at the start of the application, before anything runs.</summary>
