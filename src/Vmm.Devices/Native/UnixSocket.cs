@@ -74,10 +74,23 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
     /// <summary>Two sockets connected to each other.</summary>
     internal static (UnixSocket A, UnixSocket B) Pair()
     {
+        (int a, int b) = MakePair(StreamType);
+        return (new UnixSocket(a), new UnixSocket(b));
+    }
+
+    /// <summary>Two sockets of datagrams connected to each other.</summary>
+    internal static (OwnedFd A, OwnedFd B) DatagramPair()
+    {
+        (int a, int b) = MakePair(SocketCalls.SOCK_DGRAM | SocketCalls.SOCK_NONBLOCK | SocketCalls.SOCK_CLOEXEC);
+        return (new OwnedFd(a), new OwnedFd(b));
+    }
+
+    private static (int A, int B) MakePair(int type)
+    {
         int* pair = stackalloc int[2];
         // SAFETY: socketpair writes two ints into an array of two.
-        int result = SocketCalls.SocketPair(SocketCalls.AF_UNIX, StreamType, 0, pair);
-        return result == 0 ? (new UnixSocket(pair[0]), new UnixSocket(pair[1])) : throw new KernelException("cannot make a pair of sockets", LastError);
+        int result = SocketCalls.SocketPair(SocketCalls.AF_UNIX, type, 0, pair);
+        return result == 0 ? (pair[0], pair[1]) : throw new KernelException("cannot make a pair of sockets", LastError);
     }
 
     /// <summary>Whether a descriptor of unknown origin is a Unix stream socket.</summary>

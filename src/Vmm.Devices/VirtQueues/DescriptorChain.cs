@@ -51,6 +51,9 @@ public sealed class DescriptorChain
     /// <summary>Ring descriptors it took; packed rings skip that many when it is used.</summary>
     internal ushort RingDescriptors { get; set; }
 
+    /// <summary>Whether a process before this one took it from the driver.</summary>
+    internal bool IsRetaken { get; set; }
+
     internal ReadOnlySpan<IoVector> WritableVectors => _segments.AsSpan(_readableCount, _count - _readableCount);
 
     internal void Clear()

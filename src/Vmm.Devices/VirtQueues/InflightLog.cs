@@ -62,6 +62,9 @@ internal sealed class InflightLog
         _window.Store16(Entry(head), 1);
     }
 
+    /// <summary>A chain that was taken was put back.</summary>
+    internal void NotTaken(ushort head) => _window.Store16(Entry(head), 0);
+
     /// <summary>A chain's used entry was written; the driver does not see it yet.</summary>
     internal void GivenBack(ushort head)
     {

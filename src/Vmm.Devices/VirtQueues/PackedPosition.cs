@@ -42,6 +42,13 @@ internal readonly record struct PackedPosition(ushort Index, bool Wrap)
         return index < size ? new PackedPosition((ushort)index, Wrap) : new PackedPosition((ushort)(index - size), !Wrap);
     }
 
+    /// <summary>Goes back by at most the ring's size.</summary>
+    internal PackedPosition Retreat(int descriptors, ushort size)
+    {
+        int index = Index - descriptors;
+        return index >= 0 ? new PackedPosition((ushort)index, Wrap) : new PackedPosition((ushort)(index + size), !Wrap);
+    }
+
     /// <summary>Whether the other side wants to hear that this side moved on (§ 2.8.10).</summary>
     /// <param name="suppression">Its event suppression structure, read as one: position and wrap counter, then flags.</param>
     /// <param name="eventIndex">Whether it may name a position.</param>

@@ -72,6 +72,12 @@ internal sealed class PackedQueue : VirtQueue
         return chain;
     }
 
+    private protected override void UndoTake(DescriptorChain chain)
+    {
+        _taken -= chain.RingDescriptors;
+        _nextAvailable = _nextAvailable.Retreat(chain.RingDescriptors, Size);
+    }
+
     private protected override void WriteUsed(DescriptorChain chain, uint written)
     {
         // The length counts only with the WRITE flag (§ 2.8.3).

@@ -67,7 +67,7 @@ internal sealed class SplitQueue : VirtQueue
 
     private protected override DescriptorChain? TakeAvailable()
     {
-        if (_retaken.TryDequeue(out ushort retaken)) return Take(retaken);
+        if (_retaken.TryDequeue(out ushort retaken)) return Take(retaken, isRetaken: true);
         if (_nextAvailable == _availableEnd && !SeesMore()) return null;
         ushort head = _available.Load16(RingLayout.EntriesOffset + (_nextAvailable & _mask) * RingLayout.AvailableEntryLength);
         if (head >= Size)
@@ -75,9 +75,20 @@ internal sealed class SplitQueue : VirtQueue
             Fault(QueueFaults.Head);
             return null;
         }
-        DescriptorChain? chain = Take(head);
+        DescriptorChain? chain = Take(head, isRetaken: false);
         if (chain is not null) _nextAvailable++;
         return chain;
+    }
+
+    private protected override void UndoTake(DescriptorChain chain)
+    {
+        if (chain.IsRetaken)
+        {
+            _retaken.Enqueue(chain.Id);
+            return;
+        }
+        _nextAvailable--;
+        _inflight?.NotTaken(chain.Id);
     }
 
     private protected override void WriteUsed(DescriptorChain chain, uint written)
@@ -108,9 +119,10 @@ internal sealed class SplitQueue : VirtQueue
     internal static bool Passed(ushort eventIndex, ushort before, ushort after) =>
         (ushort)(after - eventIndex - 1) < (ushort)(after - before);
 
-    private DescriptorChain? Take(ushort head)
+    private DescriptorChain? Take(ushort head, bool isRetaken)
     {
         DescriptorChain chain = Rent();
+        chain.IsRetaken = isRetaken;
         if (!TryWalk(chain, head))
         {
             Return(chain);

@@ -134,20 +134,27 @@ public abstract class VirtQueue : IDisposable
     /// <exception cref="InvalidOperationException">The chain is not in flight in this queue: a bug of the device.</exception>
     public void Push(DescriptorChain chain, uint written)
     {
-        ArgumentNullException.ThrowIfNull(chain);
-        if (chain.Queue != this || chain.Hold is not { } hold)
-            throw new InvalidOperationException($"chain {chain.Id} is not in flight in queue {Index}: it was pushed already, or popped elsewhere");
+        MemoryHold hold = HoldOf(chain);
         if (Memory.DirtyLog is { } log) MarkDirty(log, chain, written, hold.Map);
         _latency?.Pushed(chain.PoppedAt);
         Statistics.CountRequest(chain.ReadableLength + written);
         WriteUsed(chain, written);
-        _idsInFlight[chain.Id] = false;
-        chain.Hold = null;
-        Return(chain);
-        hold.Chains--;
-        InFlight--;
-        if (hold != _hold && hold.Chains == 0) hold.Dispose();
-        if (_disposed && InFlight == 0) LetGo();
+        LandChain(chain, hold);
+    }
+
+    /// <summary>
+    /// Undoes the pop of a chain: the next pop takes it again, and nobody learns that it was taken. For a device that finds its host side not ready.
+    /// </summary>
+    /// <param name="chain">The chain popped last of those in flight that were not pushed; of several, the latest first.</param>
+    /// <exception cref="InvalidOperationException">The chain is not in flight in this queue: a bug of the device.</exception>
+    public void Unpop(DescriptorChain chain)
+    {
+        MemoryHold hold = HoldOf(chain);
+        UndoTake(chain);
+        if (TurnBudget < int.MaxValue) TurnBudget++;
+        // What was put back is there; its device waits for something else.
+        HasRunDry = false;
+        LandChain(chain, hold);
     }
 
     /// <summary>Makes pushed chains visible to the driver, and interrupts it if it wants that. Once a batch, not once a request.</summary>
@@ -235,6 +242,9 @@ public abstract class VirtQueue : IDisposable
     /// <summary>Writes a used entry, not visible to the driver yet.</summary>
     private protected abstract void WriteUsed(DescriptorChain chain, uint written);
 
+    /// <summary>Goes back by the chain that was taken last.</summary>
+    private protected abstract void UndoTake(DescriptorChain chain);
+
     /// <summary>Makes the used entries visible.</summary>
     /// <returns>Whether the driver wants an interrupt for them.</returns>
     private protected abstract bool PublishUsed();
@@ -266,6 +276,26 @@ public abstract class VirtQueue : IDisposable
         _hold.Chains++;
         InFlight++;
         return true;
+    }
+
+    private MemoryHold HoldOf(DescriptorChain chain)
+    {
+        ArgumentNullException.ThrowIfNull(chain);
+        return chain.Queue == this && chain.Hold is { } hold
+            ? hold
+            : throw new InvalidOperationException($"chain {chain.Id} is not in flight in queue {Index}: it was pushed already, or popped elsewhere");
+    }
+
+    /// <summary>A chain is in flight no more.</summary>
+    private void LandChain(DescriptorChain chain, MemoryHold hold)
+    {
+        _idsInFlight[chain.Id] = false;
+        chain.Hold = null;
+        Return(chain);
+        hold.Chains--;
+        InFlight--;
+        if (hold != _hold && hold.Chains == 0) hold.Dispose();
+        if (_disposed && InFlight == 0) LetGo();
     }
 
     /// <summary>Reports a fault.</summary>

@@ -29,6 +29,7 @@ public sealed class DeviceBatteryTests
             () => new ConsoleDevice("console0", new ConsolePort("console", isConsole: true), new ConsolePort("agent")),
             new BatteryRequest(3, [0, 0, 0, 0, (byte)ConsoleEvent.DeviceReady, 0, 1, 0], 0),
             new BatteryRequest(5, "hello"u8.ToArray(), 0)),
+        ["net"] = Net,
         ["balloon"] = () => new DeviceBattery(
             () => new BalloonDevice("balloon0"),
             new BatteryRequest(0, [0xff, 0x3f, 0, 0], 0),
@@ -92,6 +93,26 @@ public sealed class DeviceBatteryTests
     {
         using UnixSocket host = UnixSocket.Connect(((VsockDevice)vsock).Path);
         StreamCalls.Write(host.Number, "CONNECT 1\n"u8, out _);
+    }
+
+    private static DeviceBattery Net()
+    {
+        NetCable? cable = null;
+        byte[] frame = NetCable.Frame(60), last = [];
+        return new DeviceBattery(
+            () =>
+            {
+                cable?.Dispose();
+                cable = new NetCable();
+                return new NetDevice("net0", cable.Device);
+            },
+            new BatteryRequest(1, NetCable.Packet(frame), 0) { Complaint = (_, used) => used == 0 && (last = cable!.ReceiveLast() ?? last).AsSpan().SequenceEqual(frame) ? null : "not the frame" },
+            new BatteryRequest(0, [], 1526)
+            {
+                Provoke = _ => cable!.TrySend(frame),
+                Complaint = (content, used) => used == 72 && content.AsSpan(12, 60).SequenceEqual(frame) ? null : $"{used} bytes used",
+            },
+            new BatteryRequest(2, [0, 0, 1], 1) { Complaint = (content, used) => used == 1 && content[0] == 0 ? null : $"answer {content[0]}" });
     }
 
     private static BatteryRequest Block(int queue, byte type, int data, int writable) =>

@@ -1,0 +1,61 @@
+using System.Runtime.InteropServices;
+using Vmm.Events;
+
+namespace Vmm.Devices.Native;
+
+/// <summary>Transfers between descriptors that never block and vectors that their holder keeps mapped: readv(2), writev(2), sendmsg(2), recvmsg(2).</summary>
+internal static unsafe partial class VectorCalls
+{
+    private const string Name = "libc";
+
+    // A call is bound when it is first made, and that allocates: better now than on a reactor's thread.
+    static VectorCalls() => Marshal.PrelinkAll(typeof(VectorCalls));
+
+    /// <summary>readv(2).</summary>
+    internal static Errno Read(int fd, ReadOnlySpan<IoVector> vectors, out int length)
+    {
+        // SAFETY: the kernel reads the pinned vectors, and writes what they point at: memory that their holder keeps mapped.
+        fixed (IoVector* first = vectors) return Finish(Read(fd, first, vectors.Length), out length);
+    }
+
+    /// <summary>writev(2).</summary>
+    internal static Errno Write(int fd, ReadOnlySpan<IoVector> vectors, out int length)
+    {
+        // SAFETY: as for Read; the kernel only reads the memory.
+        fixed (IoVector* first = vectors) return Finish(Write(fd, first, vectors.Length), out length);
+    }
+
+    /// <summary>Receives one datagram, or bytes of a stream, without waiting.</summary>
+    internal static Errno Receive(int fd, ReadOnlySpan<IoVector> vectors, out int length)
+    {
+        // SAFETY: as for Read. SocketVector and IoVector are both struct iovec.
+        fixed (IoVector* first = vectors)
+        {
+            MessageHeader message = new() { Vectors = (SocketVector*)first, VectorCount = (nuint)vectors.Length };
+            return Finish(SocketCalls.ReceiveMessage(fd, &message, SocketCalls.MSG_DONTWAIT), out length);
+        }
+    }
+
+    /// <summary>Sends one datagram, or bytes of a stream, without waiting and without SIGPIPE.</summary>
+    internal static Errno Send(int fd, ReadOnlySpan<IoVector> vectors, out int length)
+    {
+        // SAFETY: as for Write. SocketVector and IoVector are both struct iovec.
+        fixed (IoVector* first = vectors)
+        {
+            MessageHeader message = new() { Vectors = (SocketVector*)first, VectorCount = (nuint)vectors.Length };
+            return Finish(SocketCalls.SendMessage(fd, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_NOSIGNAL), out length);
+        }
+    }
+
+    private static Errno Finish(nint result, out int length)
+    {
+        length = (int)Math.Max(result, 0);
+        return result >= 0 ? Errno.None : (Errno)Marshal.GetLastPInvokeError();
+    }
+
+    [LibraryImport(Name, EntryPoint = "readv", SetLastError = true)]
+    private static partial nint Read(int fd, IoVector* vectors, int count);
+
+    [LibraryImport(Name, EntryPoint = "writev", SetLastError = true)]
+    private static partial nint Write(int fd, IoVector* vectors, int count);
+}

@@ -1,0 +1,176 @@
+using System.Runtime.InteropServices;
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <summary>
+/// A receive queue at work: frames go from the network straight into the guest's buffers. Chains are taken when there may be a frame, as many as one of
+/// late needed, and put back if there was none. What goes beyond them lands in a buffer of our own. On the queue's thread.
+/// </summary>
+internal sealed class NetReceiver : IDisposable
+{
+    /// <summary>Frames after which the driver is told of them while more come.</summary>
+    private const int FramesPerPublish = 64;
+
+    /// <summary>Most frames of one turn, wanted or not; then the other queues have theirs.</summary>
+    private const int FramesPerTurnMax = 256;
+
+    /// <summary>By this part of itself the expected length falls with each frame that is shorter.</summary>
+    private const int ForgetShare = 8;
+
+    private readonly NetDevice _device;
+    private readonly VirtQueue _queue;
+    private readonly INetSource _source;
+    private readonly NetCounters _counters;
+    private readonly ReceiveChains _chains;
+    private readonly int _headerLength;
+    private readonly bool _carriesHeader;
+    private readonly bool _merges;
+    /// <summary>For a frame that does not fit: each byte at its place in the frame.</summary>
+    private readonly byte[] _overflow = GC.AllocateArray<byte>(NetProtocol.FrameBytesMax, pinned: true);
+    private readonly nint _overflowAddress;
+    private int _expected;
+    /// <summary>Bytes of the frame in <see cref="_overflow"/> that waits for buffers, with those that are there taken; 0 if none does.</summary>
+    private int _waiting;
+
+    internal NetReceiver(NetDevice device, VirtQueue queue, INetSource source, NetCounters counters, ulong features, bool carriesHeader)
+    {
+        _device = device;
+        _queue = queue;
+        _source = source;
+        _counters = counters;
+        _headerLength = NetProtocol.HeaderLength(features);
+        _carriesHeader = carriesHeader;
+        _merges = (features & NetProtocol.FeatureMergeReceive) != 0;
+        _chains = new ReceiveChains(queue, _headerLength);
+        _overflowAddress = Marshal.UnsafeAddrOfPinnedArrayElement(_overflow, 0);
+    }
+
+    /// <summary>Bytes at the start of each frame that the network does not give.</summary>
+    private int Skip => _carriesHeader ? 0 : _headerLength;
+
+    /// <summary>Takes what the network has, as far as the driver has buffers.</summary>
+    internal void Serve()
+    {
+        int frames = 0;
+        while (frames < FramesPerTurnMax && TryDeliverWaiting() && _source.IsReady && _chains.TryGather(_expected))
+        {
+            _chains.Describe(Skip, _overflowAddress, _overflow.Length);
+            Errno errno = _source.Receive(_chains.Vectors, out int received);
+            if (errno != Errno.None)
+            {
+                if (errno != Errno.Again) _device.ReportReceiveFault(errno);
+                break;
+            }
+            Deliver(Skip + received);
+            if (++frames % FramesPerPublish == 0) _queue.Publish();
+        }
+        if (_waiting == 0) _chains.PutBack();
+        if (frames == FramesPerTurnMax) _device.ServeLater(_queue);
+    }
+
+    /// <summary>The queue stops: its driver gets back what it did not get a frame in. A frame that waits is lost.</summary>
+    internal void Stop()
+    {
+        _waiting = 0;
+        _chains.PutBack();
+    }
+
+    public void Dispose() => _source.Dispose();
+
+    /// <summary>A frame is in the chains, and what they had no room for in our own buffer.</summary>
+    /// <param name="length">Its bytes, the header counted.</param>
+    private void Deliver(int length)
+    {
+        if (length < _headerLength + NetProtocol.EthernetHeaderLength)
+        {
+            _counters.CountReceiveDropped();
+            return;
+        }
+        if (!IsWanted(length))
+        {
+            _counters.CountFiltered();
+            return;
+        }
+        if (_merges) _expected = Math.Max(length, _expected - (_expected / ForgetShare));
+        int described = _chains.Described;
+        if (length > described)
+        {
+            if (_merges) _chains.TryGather(length);
+            if (_chains.Room < (ulong)length)
+            {
+                Keep(described, length);
+                return;
+            }
+            _chains.Write(described, _overflow.AsSpan(described, length - described));
+        }
+        Finish(length);
+    }
+
+    /// <summary>The driver has too few buffers for a frame: it waits for more, if there can be more.</summary>
+    /// <param name="described">Bytes of it that are in the chains.</param>
+    /// <param name="length">Its bytes.</param>
+    private void Keep(int described, int length)
+    {
+        if (!_merges || !_chains.CanGrow)
+        {
+            _counters.CountReceiveDropped();
+            return;
+        }
+        _chains.Read(0, _overflow.AsSpan(0, described));
+        _waiting = length;
+    }
+
+    /// <summary>Delivers the frame that waits. The chains it waits with stay taken, so that the driver is asked to kick for those to come.</summary>
+    /// <returns>False if it waits on.</returns>
+    private bool TryDeliverWaiting()
+    {
+        if (_waiting == 0) return true;
+        _chains.TryGather(_waiting);
+        if (_chains.Room < (ulong)_waiting)
+        {
+            if (_chains.CanGrow) return false;
+            _counters.CountReceiveDropped();
+        }
+        else
+        {
+            _chains.Write(0, _overflow.AsSpan(0, _waiting));
+            Finish(_waiting);
+        }
+        _waiting = 0;
+        return true;
+    }
+
+    private bool IsWanted(int length)
+    {
+        NetFilter filter = _device.Filter;
+        if (filter.IsPromiscuous) return true;
+        Span<byte> head = stackalloc byte[NetFilter.HeadLength];
+        head = head[..Math.Min(length - _headerLength, head.Length)];
+        int inChains = Math.Clamp(_chains.Described - _headerLength, 0, head.Length);
+        _chains.Read(_headerLength, head[..inChains]);
+        _overflow.AsSpan(_headerLength + inChains, head.Length - inChains).CopyTo(head[inChains..]);
+        return filter.Accepts(head);
+    }
+
+    /// <summary>Completes the header, and gives the chains that a frame fills to the driver: in this order.</summary>
+    private void Finish(int length)
+    {
+        int count = _chains.CountFor(length);
+        ChainWriter header = _chains.Header;
+        if (!_carriesHeader)
+        {
+            Span<byte> nothingLeftUndone = stackalloc byte[NetProtocol.HeaderBuffersOffset];
+            nothingLeftUndone.Clear();
+            header.TryWrite(nothingLeftUndone);
+        }
+        else
+        {
+            header.TrySkip(NetProtocol.HeaderBuffersOffset);
+        }
+        // How many chains the frame is in (§ 5.1.6.4).
+        if (_headerLength > NetProtocol.HeaderBuffersOffset) header.TryWrite((ushort)count);
+        _chains.Push(count, length);
+        _counters.CountReceived();
+    }
+}

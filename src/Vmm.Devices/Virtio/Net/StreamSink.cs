@@ -1,0 +1,101 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using Vmm.Devices.Native;
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <summary>Frames to a stream, each after its length. What a full stream does not take of a frame is kept: the guest's buffers are free at once.</summary>
+internal sealed class StreamSink(NetSocket socket, IReactor reactor, Action onReady) : INetSink
+{
+    /// <summary>More vectors than a frame has, and one for its length.</summary>
+    private const int VectorsMax = 257;
+
+    private readonly byte[] _prefix = GC.AllocateArray<byte>(StreamSource.PrefixLength, pinned: true);
+    private readonly byte[] _rest = GC.AllocateArray<byte>(StreamSource.PrefixLength + NetProtocol.FrameBytesMax, pinned: true);
+    private readonly IoVector[] _vectors = new IoVector[VectorsMax];
+    private OwnedFd? _known;
+    private OwnedFd? _peer;
+    private WritableWatch? _watch;
+    private int _restStart;
+    private int _restEnd;
+
+    public Errno Send(ReadOnlySpan<IoVector> vectors)
+    {
+        Follow();
+        if (_peer is null) return Errno.None;
+        if (_restStart < _restEnd && !TrySendRest()) return Errno.Again;
+
+        nuint length = 0;
+        foreach (ref readonly IoVector vector in vectors) length += vector.Length;
+        BinaryPrimitives.WriteUInt32BigEndian(_prefix, (uint)length);
+        _vectors[0] = new IoVector(Marshal.UnsafeAddrOfPinnedArrayElement(_prefix, 0), StreamSource.PrefixLength);
+        vectors.CopyTo(_vectors.AsSpan(1));
+        ReadOnlySpan<IoVector> all = _vectors.AsSpan(0, 1 + vectors.Length);
+        Errno errno = VectorCalls.Send(_peer.Number, all, out int sent);
+        if (errno is Errno.Again or Errno.Interrupted)
+        {
+            _watch!.Await();
+            return Errno.Again;
+        }
+        // Nobody at the other end any more: the frame goes nowhere, as on a cable; its source will find out.
+        if (errno != Errno.None) return Errno.None;
+        KeepRest(all, sent);
+        return Errno.None;
+    }
+
+    public void Dispose()
+    {
+        _watch?.Dispose();
+        _peer?.Dispose();
+    }
+
+    private bool TrySendRest()
+    {
+        _vectors[0] = new IoVector(Marshal.UnsafeAddrOfPinnedArrayElement(_rest, _restStart), (nuint)(_restEnd - _restStart));
+        Errno errno = VectorCalls.Send(_peer!.Number, _vectors.AsSpan(0, 1), out int sent);
+        _restStart += sent;
+        if (errno is not (Errno.None or Errno.Again or Errno.Interrupted)) _restStart = _restEnd;
+        if (_restStart == _restEnd) return true;
+        _watch!.Await();
+        return false;
+    }
+
+    private void KeepRest(ReadOnlySpan<IoVector> vectors, int sent)
+    {
+        (_restStart, _restEnd) = (0, 0);
+        foreach (ref readonly IoVector vector in vectors)
+        {
+            if ((nuint)sent >= vector.Length)
+            {
+                sent -= (int)vector.Length;
+                continue;
+            }
+            Span<byte> piece = vector.Slice((nuint)sent, (int)vector.Length - sent);
+            piece.CopyTo(_rest.AsSpan(_restEnd));
+            _restEnd += piece.Length;
+            sent = 0;
+        }
+        // Without the next frame nobody would send it.
+        if (_restEnd > 0) _watch!.Await();
+    }
+
+    /// <summary>Writes to whoever is the peer now.</summary>
+    private void Follow()
+    {
+        OwnedFd? changed = socket.TakeChanged(ref _known);
+        if (changed is null && _known is not null) return;
+        if (changed is null && _peer is null) return;
+        _watch?.Dispose();
+        _peer?.Dispose();
+        (_restStart, _restEnd) = (0, 0);
+        _peer = changed;
+        _watch = changed is null ? null : new WritableWatch(changed, reactor, OnWritable);
+    }
+
+    private void OnWritable()
+    {
+        if (_peer is not null && _restStart < _restEnd && !TrySendRest()) return;
+        onReady();
+    }
+}

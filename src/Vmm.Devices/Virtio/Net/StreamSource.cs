@@ -1,0 +1,127 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using Vmm.Devices.Native;
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <summary>
+/// Frames from a stream, each after its length. Many are read at once, so these are copied. It also takes the peers that connect, one after the other.
+/// </summary>
+internal sealed class StreamSource : INetSource
+{
+    internal const int PrefixLength = sizeof(uint);
+
+    /// <summary>Longest frame a peer may send; who says more speaks something else.</summary>
+    private const int FrameBytesMax = NetProtocol.FrameBytesMax;
+
+    private const int BufferLength = 4 * (PrefixLength + FrameBytesMax);
+
+    private readonly NetSocket _socket;
+    private readonly IReactor _reactor;
+    private readonly Action _onReady;
+    private readonly ReadableWatch? _listening;
+    private readonly byte[] _buffer = GC.AllocateArray<byte>(BufferLength, pinned: true);
+    private readonly IoVector[] _free = new IoVector[1];
+    private OwnedFd? _known;
+    private OwnedFd? _peer;
+    private ReadableWatch? _watch;
+    private int _start;
+    private int _end;
+
+    internal StreamSource(NetSocket socket, IReactor reactor, Action onReady)
+    {
+        _socket = socket;
+        _reactor = reactor;
+        _onReady = onReady;
+        if (socket.Listener is { } listener) _listening = new ReadableWatch(listener, reactor, Accept);
+        Follow();
+    }
+
+    public bool IsReady => HasFrame || (_watch?.IsReady ?? false);
+
+    private bool HasFrame => _end - _start >= PrefixLength && _end - _start - PrefixLength >= LengthOfNext;
+
+    private int LengthOfNext => (int)Math.Min(BinaryPrimitives.ReadUInt32BigEndian(_buffer.AsSpan(_start)), int.MaxValue);
+
+    public Errno Receive(ReadOnlySpan<IoVector> vectors, out int length)
+    {
+        length = 0;
+        while (!HasFrame)
+        {
+            if (!TryRead()) return Errno.Again;
+        }
+        int frame = LengthOfNext;
+        ReadOnlySpan<byte> left = _buffer.AsSpan(_start + PrefixLength, frame);
+        foreach (ref readonly IoVector vector in vectors)
+        {
+            int here = (int)Math.Min((nuint)left.Length, vector.Length);
+            left[..here].CopyTo(vector.Slice(0, here));
+            left = left[here..];
+            length += here;
+        }
+        _start += PrefixLength + frame;
+        return Errno.None;
+    }
+
+    public void Dispose()
+    {
+        _listening?.Dispose();
+        _watch?.Dispose();
+        _peer?.Dispose();
+    }
+
+    /// <summary>Reads as much as there is room for.</summary>
+    /// <returns>False if there is nothing, or nobody any more.</returns>
+    private bool TryRead()
+    {
+        if (_watch is not { IsReady: true }) return false;
+        if (_end - _start >= PrefixLength && LengthOfNext > FrameBytesMax) return HangUp();
+        _buffer.AsSpan(_start, _end - _start).CopyTo(_buffer);
+        (_start, _end) = (0, _end - _start);
+        _free[0] = new IoVector(Marshal.UnsafeAddrOfPinnedArrayElement(_buffer, _end), (nuint)(_buffer.Length - _end));
+        Errno errno = VectorCalls.Receive(_peer!.Number, _free, out int length);
+        if (errno == Errno.Interrupted) return true;
+        if (errno == Errno.Again)
+        {
+            _watch.FoundEmpty();
+            return false;
+        }
+        _end += length;
+        return length > 0 || HangUp();
+    }
+
+    private bool HangUp()
+    {
+        _socket.ChangePeer(null);
+        Follow();
+        Accept();
+        return false;
+    }
+
+    private void Accept()
+    {
+        if (_listening is not { IsReady: true } || _peer is not null) return;
+        UnixSocket? peer = _socket.Listener!.Accept(out _);
+        // Nobody waits any more, or there is no descriptor for it: the next to come may have more luck.
+        if (peer is null)
+        {
+            _listening.FoundEmpty();
+            return;
+        }
+        _socket.ChangePeer(peer);
+        Follow();
+    }
+
+    /// <summary>Reads from whoever is the peer now.</summary>
+    private void Follow()
+    {
+        OwnedFd? changed = _socket.TakeChanged(ref _known);
+        if (changed is null && _known is not null) return;
+        _watch?.Dispose();
+        _peer?.Dispose();
+        (_start, _end) = (0, 0);
+        _peer = changed;
+        _watch = changed is null ? null : new ReadableWatch(changed, _reactor, _onReady);
+    }
+}

@@ -1,0 +1,157 @@
+using System.Buffers.Binary;
+using System.Net.Sockets;
+using Vmm.Devices.Simulation;
+
+namespace Vmm.Devices.Tests;
+
+/// <summary>A cable that is a stream, each frame behind its length in 4 bytes, highest first.</summary>
+public sealed class NetSocketTests : IDisposable
+{
+    private readonly string _directory = Directory.CreateTempSubdirectory("vmm-net-").FullName;
+
+    private string Path => System.IO.Path.Combine(_directory, "cable");
+
+    public void Dispose() => Directory.Delete(_directory, recursive: true);
+
+    [Fact]
+    public void The_first_to_come_listens_and_the_second_connects()
+    {
+        using SimulatedGuest one = SimulatedGuest.For(new NetDevice("net0", NetSocket.Open(Path)));
+        using SimulatedGuest two = SimulatedGuest.For(new NetDevice("net1", NetSocket.Open(Path)));
+        one.RunUntilIdle();
+        foreach ((SimulatedGuest from, SimulatedGuest to) in ((SimulatedGuest, SimulatedGuest)[])[(one, two), (two, one)])
+        {
+            for (int i = 0; i < 300; i++)
+            {
+                byte[] frame = NetCable.Frame(60 + (i * 7), i);
+                DriverRequest received = to.Queue(0).Add(writable: [1000, 8000]);
+                DriverRequest sent = from.Queue(1).Add([NetCable.Packet(frame)]);
+                to.Kick(0).RunUntilIdle();
+                from.Kick(1).RunUntil(() => sent.IsUsed);
+                to.RunUntil(() => received.IsUsed);
+                Assert.Equal(frame, received.Written[12..]);
+                to.Queue(0).Free(received);
+                from.Queue(1).Free(sent);
+            }
+        }
+    }
+
+    [Fact]
+    public void A_stream_cut_anywhere_gives_whole_frames()
+    {
+        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", NetSocket.Open(Path)));
+        using Socket peer = Connect();
+        byte[] stream = [.. Enumerable.Range(0, 6).SelectMany(i => OnStream(NetCable.Frame(20 + i, i)))];
+        for (int cut = 1; cut < stream.Length; cut += 5)
+        {
+            DriverRequest[] requests = [.. Enumerable.Range(0, 6).Select(_ => guest.Queue(0).Add(writable: [100]))];
+            guest.Kick(0).RunUntilIdle();
+            peer.Send(stream.AsSpan(0, cut));
+            guest.RunUntilIdle();
+            peer.Send(stream.AsSpan(cut));
+            guest.RunUntil(() => requests[5].IsUsed);
+            for (int i = 0; i < 6; i++)
+            {
+                Assert.Equal(NetCable.Frame(20 + i, i), requests[i].Written[12..]);
+                guest.Queue(0).Free(requests[i]);
+            }
+        }
+    }
+
+    [Fact]
+    public void A_peer_that_does_not_read_holds_the_guest_and_gets_every_byte()
+    {
+        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", NetSocket.Open(Path)));
+        using Socket peer = Connect();
+        guest.RunUntilIdle();
+        DriverRequest[] requests = [.. Enumerable.Range(0, 100).Select(i => guest.Queue(1).Add([NetCable.Packet(NetCable.Frame(30_001, i))]))];
+        guest.Kick(1).RunUntilIdle();
+        Assert.False(requests[^1].IsUsed);
+        MemoryStream got = new();
+        byte[] buffer = new byte[50_000];
+        peer.Blocking = false;
+        guest.RunUntil(() =>
+        {
+            while (peer.Poll(0, SelectMode.SelectRead)) got.Write(buffer, 0, peer.Receive(buffer));
+            return got.Length == 100 * 30_005;
+        });
+        Assert.Equal(Enumerable.Range(0, 100).SelectMany(i => OnStream(NetCable.Frame(30_001, i))).ToArray(), got.ToArray());
+        guest.RunUntil(() => requests.All(request => request.IsUsed));
+    }
+
+    [Fact]
+    public void The_next_peer_comes_when_the_one_before_has_gone()
+    {
+        NetSocket cable = NetSocket.Open(Path);
+        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", cable));
+        for (int round = 0; round < 3; round++)
+        {
+            using Socket peer = Connect(), next = Connect();
+            guest.RunUntilIdle();
+            Assert.True(cable.IsConnected);
+            foreach (Socket each in (Socket[])[peer, next])
+            {
+                DriverRequest request = guest.Queue(0).Add(writable: [100]);
+                guest.Kick(0).RunUntilIdle();
+                // Half a frame of it goes with whoever began it.
+                each.Send([.. OnStream(NetCable.Frame(60, round)), 0, 0, 0, 60, 1, 2, 3]);
+                guest.RunUntil(() => request.IsUsed);
+                Assert.Equal(NetCable.Frame(60, round), request.Written[12..]);
+                each.Dispose();
+                guest.RunUntilIdle();
+            }
+            DriverRequest nowhere = guest.Queue(1).Add([NetCable.Packet(NetCable.Frame(60))]);
+            guest.Kick(1).RunUntil(() => nowhere.IsUsed);
+        }
+    }
+
+    [Fact]
+    public void A_peer_that_claims_a_frame_beyond_all_bounds_is_hung_up_on()
+    {
+        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", NetSocket.Open(Path)));
+        using Socket peer = Connect();
+        guest.Queue(0).Add(writable: [100]);
+        guest.Kick(0).RunUntilIdle();
+        peer.Send([0xff, 0xff, 0xff, 0xff, .. new byte[64]]);
+        guest.RunUntilIdle();
+        Assert.True(peer.Poll(TimeSpan.FromSeconds(10), SelectMode.SelectRead));
+        try
+        {
+            Assert.Equal(0, peer.Receive(new byte[1]));
+        }
+        catch (SocketException reset) when (reset.SocketErrorCode == SocketError.ConnectionReset)
+        {
+        }
+    }
+
+    [Fact]
+    public void What_a_process_that_is_gone_left_behind_is_replaced_and_the_path_goes_at_the_end()
+    {
+        using (Socket left = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified)) left.Bind(new UnixDomainSocketEndPoint(Path));
+        NetSocket cable = NetSocket.Open(Path);
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(Path));
+        cable.Dispose();
+        Assert.False(File.Exists(Path));
+    }
+
+    [Fact]
+    public void A_path_that_cannot_be_is_told_in_a_sentence()
+    {
+        NetworkException refused = Assert.Throws<NetworkException>(() => NetSocket.Open(System.IO.Path.Combine(_directory, "missing", "cable")));
+        Assert.Contains("cannot listen on", refused.Message, StringComparison.Ordinal);
+    }
+
+    private static byte[] OnStream(byte[] frame)
+    {
+        byte[] prefix = new byte[4];
+        BinaryPrimitives.WriteInt32BigEndian(prefix, frame.Length);
+        return [.. prefix, .. frame];
+    }
+
+    private Socket Connect()
+    {
+        Socket socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        socket.Connect(new UnixDomainSocketEndPoint(Path));
+        return socket;
+    }
+}
