@@ -50,6 +50,10 @@ internal sealed class QemuGuest : IDisposable
     internal static string[] Entropy(string socket) =>
         ["-chardev", $"socket,id=rng,path={socket}", "-device", "vhost-user-rng-pci,chardev=rng"];
 
+    /// <summary>Sockets behind a socket. The guest's context id is the device's.</summary>
+    internal static string[] Vsock(string socket) =>
+        ["-chardev", $"socket,id=vsock,path={socket}", "-device", "vhost-user-vsock-pci,chardev=vsock"];
+
     internal bool HasEnded => _process.HasExited;
 
     /// <summary>What the guest said so far, line by line.</summary>
@@ -63,6 +67,14 @@ internal sealed class QemuGuest : IDisposable
     {
         bool said = SpinWait.SpinUntil(() => Console.Contains(line) || HasEnded, Watchdog);
         Assert.True(said && Console.Contains(line), $"the guest never said '{line}'.\nconsole: {string.Join('\n', Console)}");
+    }
+
+    /// <summary>Waits until the guest has said a line that begins like this.</summary>
+    internal void WaitForLine(string start)
+    {
+        bool Said() => Console.Any(line => line.StartsWith(start, StringComparison.Ordinal));
+        bool said = SpinWait.SpinUntil(() => Said() || HasEnded, Watchdog);
+        Assert.True(said && Said(), $"the guest never said '{start}…'.\nconsole: {string.Join('\n', Console)}");
     }
 
     /// <summary>Waits until the guest powered off.</summary>
