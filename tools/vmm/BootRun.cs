@@ -26,15 +26,17 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, EarlyStart early
         using (RawTerminal? terminal = RawTerminal.TryEnter(StandardStreams.Input))
         {
             using ConsoleKeys? keys = terminal is null ? null : new ConsoleKeys(stop.Cancel);
+            OwnedFd typed = keys?.Input ?? StandardStreams.DuplicateInput();
             KvmMachineOptions options = machineOptions with
             {
-                ConsoleInput = keys?.Input ?? StandardStreams.DuplicateInput(),
+                ConsoleInput = devices.HaveTerminal ? null : typed,
                 ConsoleOutput = SerialOutput.To(StandardStreams.DuplicateOutput()),
                 Logger = _logger,
                 Vm = machineOptions.Acpi ? early.Vm : null,
             };
             using KvmMachine machine = new(options, devices.Devices, reactor.Remote);
             using IDisposable ways = devices.Lead(reactor.Remote);
+            using IDisposable? screen = devices.HaveTerminal ? devices.LeadTerminal(typed) : null;
             using SignalHandlers signals = new(machine, stop);
             result = machine.Run(stop.Token);
         }

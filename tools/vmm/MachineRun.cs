@@ -34,7 +34,9 @@ internal sealed class MachineRun
     /// <returns>The process's exit code.</returns>
     internal int Run(MachineDevices devices, StatsFormat format)
     {
-        using RawTerminal? terminal = _machine.Commands is null ? RawTerminal.TryEnter(StandardStreams.Input) : null;
+        if (HasShell && devices.HaveTerminal)
+            throw new UsageException("--console terminal: the terminal is the guest's shell's: give the shell commands with --exec, or the console another way out");
+        using RawTerminal? terminal = HasShell || devices.HaveTerminal ? RawTerminal.TryEnter(StandardStreams.Input) : null;
         using CancellationTokenSource stop = new();
         string? signal = null;
         void OnSignal(PosixSignalContext context)
@@ -51,10 +53,11 @@ internal sealed class MachineRun
         using DeviceHost host = new(new DeviceHostOptions { MemoryBytes = _machine.MemoryBytes }, [.. devices.Devices]);
         host.AddSerial("ttyS0", GuestConsole());
         using IDisposable ways = devices.Lead(host.Reactors[0]);
+        using IDisposable? screen = devices.HaveTerminal ? devices.LeadTerminal(StandardStreams.DuplicateInput()) : null;
         SimulatedMachineOptions options = new()
         {
             Vcpus = _machine.Vcpus,
-            Interactive = terminal is not null,
+            Interactive = HasShell && terminal is not null,
             OnPhase = phase => Sample(phase, host, devices),
         };
         MachineResult result;
@@ -65,10 +68,13 @@ internal sealed class MachineRun
         return Report(result, signal);
     }
 
+    /// <summary>Whether whoever called types the guest's commands.</summary>
+    private bool HasShell => _machine.Commands is null;
+
     /// <summary>The guest's console: the commands that were given, or else standard input.</summary>
     private SerialPortOptions GuestConsole() => new()
     {
-        Input = _machine.Commands is null ? StandardStreams.DuplicateInput() : null,
+        Input = HasShell ? StandardStreams.DuplicateInput() : null,
         Script = _machine.Commands is null ? default : Encoding.UTF8.GetBytes(_machine.Commands + "\n"),
         Output = SerialOutput.To(StandardStreams.DuplicateOutput()),
     };

@@ -17,7 +17,7 @@ internal static class ServeCommand
             Description = "A disk: a raw image, served at a socket. May be given several times.",
         };
         Option<string[]> entropies = new("--rng") { HelpName = "socket=S", Description = "An entropy device. May be given several times." };
-        Option<string[]> consoles = new("--console") { HelpName = "socket=S,pty|uds=PATH", Description = "A console, reached at a terminal or a Unix socket of this host." };
+        Option<string[]> consoles = new("--console") { HelpName = "socket=S,pty|uds=PATH|file=PATH", Description = "A console, and where it leads on this host: a terminal, a Unix socket or a file." };
         Option<string[]> vsocks = new("--vsock")
         {
             HelpName = "socket=S,cid=N,uds=BASE",

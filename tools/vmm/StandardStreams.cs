@@ -7,7 +7,7 @@ internal static class StandardStreams
 {
     internal const int Input = 0;
 
-    private const int Output = 1;
+    internal const int Output = 1;
 
     internal static OwnedFd DuplicateInput() => DuplicateOf(Input);
 

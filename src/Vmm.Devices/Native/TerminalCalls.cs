@@ -20,6 +20,11 @@ internal static unsafe partial class TerminalCalls
     [LibraryImport("libc", EntryPoint = "tcgetattr", SetLastError = true)]
     private static partial int GetAttributes(int fd, TerminalMode* mode);
 
+    private const nuint TIOCGWINSZ = 0x5413;
+
+    [LibraryImport("libc", EntryPoint = "ioctl")]
+    private static partial int GetSize(int fd, nuint request, TerminalSize* size);
+
     [LibraryImport("libc", EntryPoint = "tcsetattr", SetLastError = true)]
     private static partial int SetAttributes(int fd, int when, TerminalMode* mode);
 
@@ -33,10 +38,29 @@ internal static unsafe partial class TerminalCalls
         return result == 0 ? Errno.None : (Errno)Marshal.GetLastPInvokeError();
     }
 
+    /// <summary>Reads a terminal's size (ioctl_tty(2)).</summary>
+    /// <returns>Zeros if it is no terminal, or does not know.</returns>
+    internal static (ushort Columns, ushort Rows) SizeOf(int fd)
+    {
+        TerminalSize size = default;
+        // SAFETY: the kernel writes one struct winsize into a local of its size.
+        return GetSize(fd, TIOCGWINSZ, &size) == 0 ? (size.Columns, size.Rows) : default;
+    }
+
     /// <summary>Changes a terminal's mode once what was printed is out.</summary>
     internal static Errno Set(int fd, TerminalMode mode) =>
         // SAFETY: the C library reads one termios from a local.
         SetAttributes(fd, TCSADRAIN, &mode) == 0 ? Errno.None : (Errno)Marshal.GetLastPInvokeError();
+}
+
+/// <summary>struct winsize.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct TerminalSize
+{
+    internal ushort Rows;
+    internal ushort Columns;
+    internal ushort PixelWidth;
+    internal ushort PixelHeight;
 }
 
 /// <summary>struct termios.</summary>

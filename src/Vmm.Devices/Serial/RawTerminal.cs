@@ -40,6 +40,11 @@ public sealed class RawTerminal : IDisposable
         return errno == Errno.None ? new RawTerminal(fd, before) : throw new KernelException("cannot switch the terminal to raw mode", errno);
     }
 
+    /// <summary>How large a terminal is now. Any thread.</summary>
+    /// <param name="fd">A descriptor of it.</param>
+    /// <returns>Characters; zeros if it is no terminal, or does not know.</returns>
+    public static (ushort Columns, ushort Rows) SizeOf(int fd) => TerminalCalls.SizeOf(fd);
+
     /// <summary>Gives the terminal its mode back.</summary>
     public void Dispose()
     {

@@ -17,12 +17,24 @@ public static class SerialOutput
         return new FdOutput(fd);
     }
 
+    /// <summary>The end of a file, which is made if it is not there yet; then only this user may read it.</summary>
+    /// <exception cref="KernelException">It can't be opened for writing.</exception>
+    public static ISerialOutput AppendTo(string path)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        int fd = FileCalls.Open(path, FileCalls.O_WRONLY | FileCalls.O_CREAT | FileCalls.O_APPEND | FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK, OwnerOnly);
+        return fd >= 0 ? new FdOutput(new OwnedFd(fd)) : throw new KernelException($"cannot open '{path}' for the guest's output", FileCalls.LastError);
+    }
+
     /// <summary>A stream whose writes do not wait, such as a <see cref="MemoryStream"/>. It stays the caller's.</summary>
     public static ISerialOutput To(Stream stream)
     {
         ArgumentNullException.ThrowIfNull(stream);
         return new StreamOutput(stream);
     }
+
+    /// <summary>Read and write for the owner alone.</summary>
+    private const uint OwnerOnly = 0x180;
 
     private sealed class FdOutput : ISerialOutput
     {

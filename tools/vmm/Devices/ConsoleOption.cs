@@ -1,37 +1,27 @@
 using System.CommandLine;
 using Vmm.Devices;
-using Vmm.Events;
 
 namespace Vmm.Tool;
 
-/// <summary><c>--console</c>: a virtio console, led to a terminal or a Unix socket of the host.</summary>
+/// <summary><c>--console</c>: the ports of a virtio console.</summary>
 internal sealed class ConsoleOption : DeviceOption
 {
-    private readonly Option<string?> _console = new("--console")
+    private readonly Option<string[]> _ports = new("--console")
     {
-        HelpName = "pty|uds=PATH",
-        Description = "A virtio console, reached at a terminal or a Unix socket of this host.",
+        HelpName = "pty|uds=PATH|file=PATH|terminal[,name=NAME]",
+        Description = "A port of a virtio console, and where it leads on this host; may be given several times. The first is the console, the others are ports by their names.",
     };
 
-    internal override IReadOnlyList<Option> Options => [_console];
+    internal override IReadOnlyList<Option> Options => [_ports];
 
-    internal override IEnumerable<DeviceRequest> Read(ParseResult parsed, int vcpus) =>
-        parsed.GetValue(_console) is { } text ? [Request("console0", DeviceArgument.Parse("--console", text, ["uds"], "pty"))] : [];
-
-    /// <summary>A console as its argument describes it: with either <c>pty</c> or <c>uds=PATH</c>.</summary>
-    internal static DeviceRequest Request(string name, DeviceArgument argument)
+    internal override IEnumerable<DeviceRequest> Read(ParseResult parsed, int vcpus)
     {
-        string uds = argument.Optional("uds", "");
-        if (argument.Has("pty") == (uds.Length > 0)) throw argument.Refused("give either 'pty' or 'uds=…', where the guest's console can be reached");
-        ConsolePort port = new("console", isConsole: true);
-        return new DeviceRequest(() => new ConsoleDevice(name, port), reactor => uds.Length > 0 ? new ConsoleListener(port, uds, reactor) : OpenTerminal(name, port));
-    }
-
-    private static PseudoTerminal OpenTerminal(string name, ConsolePort port)
-    {
-        PseudoTerminal terminal = new();
-        terminal.Connect(port);
-        Console.WriteLine($"terminal {name} {terminal.Path}");
-        return terminal;
+        string[] texts = parsed.GetValue(_ports) ?? [];
+        if (texts.Length > ConsoleDevice.PortsMax) throw new UsageException($"--console was given {texts.Length} times: a console has room for {ConsoleDevice.PortsMax} ports");
+        ConsoleWay[] ways = [.. texts.Select((text, i) => ConsoleWay.Parse(text, i))];
+        if (ways.GroupBy(way => way.Port.Name).FirstOrDefault(group => group.Count() > 1) is { } twins)
+            throw new UsageException($"--console: two ports are called '{twins.Key}': give each a name of its own");
+        if (ways.Count(way => way.IsTerminal) > 1) throw new UsageException("--console terminal was given more than once: there is one terminal");
+        return ways.Length == 0 ? [] : [ConsoleWay.Request("console0", ways)];
     }
 }

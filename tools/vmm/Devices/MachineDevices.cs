@@ -16,6 +16,9 @@ internal sealed class MachineDevices : IDisposable
     /// <summary>In the order they were asked for. Whoever runs the machine may dispose them earlier than this.</summary>
     internal IReadOnlyList<VirtioDevice> Devices => _opened;
 
+    /// <summary>Whether the process's terminal belongs to one of them.</summary>
+    internal bool HaveTerminal => _requests.Any(request => request.LeadTerminal is not null);
+
     /// <summary>Opens every device, or none.</summary>
     internal static MachineDevices Open(IEnumerable<DeviceRequest> requests)
     {
@@ -41,32 +44,18 @@ internal sealed class MachineDevices : IDisposable
     /// <returns>Dispose it before that reactor is disposed.</returns>
     internal IDisposable Lead(RemoteEndpoint reactor)
     {
-        Ways ways = new();
-        try
-        {
-            foreach (DeviceRequest request in _requests)
-            {
-                if (request.Lead is { } lead) ways.Push(lead(reactor));
-            }
-            return ways;
-        }
-        catch
-        {
-            ways.Dispose();
-            throw;
-        }
+        DisposableStack ways = new();
+        foreach (DeviceRequest request in _requests) ways.Add(() => request.Lead?.Invoke(reactor));
+        return ways;
     }
+
+    /// <summary>Leads the process's terminal to the device that wants it.</summary>
+    /// <param name="keys">What is typed; taken over.</param>
+    /// <returns>Dispose it when the machine has ended.</returns>
+    internal IDisposable LeadTerminal(OwnedFd keys) => _requests.Single(request => request.LeadTerminal is not null).LeadTerminal!(keys);
 
     public void Dispose()
     {
         foreach (VirtioDevice device in _opened) device.Dispose();
-    }
-
-    private sealed class Ways : Stack<IDisposable>, IDisposable
-    {
-        public void Dispose()
-        {
-            while (TryPop(out IDisposable? way)) way.Dispose();
-        }
     }
 }

@@ -43,8 +43,8 @@ internal sealed record ServedDevice(string Kind, string Socket, DeviceRequest Re
 
     internal static ServedDevice Console(string text, int index)
     {
-        DeviceArgument argument = DeviceArgument.Parse("--console", text, ["socket", "uds"], "pty");
-        return new ServedDevice("console", argument.Required("socket"), ConsoleOption.Request($"console{index}", argument));
+        ConsoleWay way = ConsoleWay.ParseServed(text, out string socket);
+        return new ServedDevice("console", socket, ConsoleWay.Request($"console{index}", way));
     }
 
     internal static ServedDevice Vsock(string text, int index)
