@@ -8,6 +8,8 @@ command -v cc >/dev/null || need+=(gcc libc6-dev)
 # The guest of tests/Vmm.EndToEnd: QEMU, and what tools/guest/build.sh packs an initramfs with.
 command -v qemu-system-x86_64 >/dev/null || need+=(qemu-system-x86)
 command -v cpio >/dev/null || need+=(cpio)
+# script(1), which makes a terminal for the tests of consoles.
+command -v script >/dev/null || need+=(bsdutils)
 # The reference compiler of ACPI, which reads our tables.
 command -v iasl >/dev/null || need+=(acpica-tools)
 # Looks for inputs by coverage (tools/fuzz.sh --coverage).

@@ -10,6 +10,9 @@ public sealed class UsageTests
     [InlineData("run", "--memory", "0")]
     [InlineData("run", "--no-such-option")]
     [InlineData("run", "--disk", "image,wrong")]
+    [InlineData("run", "--console", "pty,uds=s")]
+    [InlineData("run", "--console", "pty", "--console", "pty,name=console")]
+    [InlineData("run", "--balloon", "target=many")]
     [InlineData("no-such-command")]
     public void Is_answered_by_one_sentence_and_exit_code_2(params string[] arguments)
     {

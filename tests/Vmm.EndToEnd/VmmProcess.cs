@@ -22,18 +22,12 @@ internal sealed class VmmProcess : IDisposable
     {
     }
 
-    /// <param name="wrapper">A command to run the tool under, such as <c>setpriv …</c>.</param>
-    /// <param name="arguments">The tool's own arguments.</param>
-    internal VmmProcess(string[] wrapper, string[] arguments)
+    /// <summary>Runs the tool on a terminal of its own, which script(1) makes, after some commands of the shell.</summary>
+    internal static VmmProcess UnderTerminal(string commands, params string[] arguments) =>
+        new(Piped(["script", "-qec", $"{commands} dotnet {ToolPath} {string.Join(' ', arguments.Select(argument => $"'{argument}'"))}", "/dev/null"]));
+
+    private VmmProcess(ProcessStartInfo start)
     {
-        // Signals as a terminal's programs have them: tests run in a shell's background, or under nohup, hand on some that are ignored.
-        string[] command = [.. wrapper, "env", "--default-signal", "dotnet", ToolPath, .. arguments];
-        ProcessStartInfo start = new(command[0], command[1..])
-        {
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
         _process = new Process { StartInfo = start };
         _process.OutputDataReceived += (_, line) => Append(_output, line.Data);
         _process.ErrorDataReceived += (_, line) => Append(_error, line.Data);
@@ -42,10 +36,20 @@ internal sealed class VmmProcess : IDisposable
         _process.BeginErrorReadLine();
     }
 
+    /// <param name="wrapper">A command to run the tool under, such as <c>setpriv …</c>.</param>
+    /// <param name="arguments">The tool's own arguments.</param>
+    // Signals as a terminal's programs have them: tests run in a shell's background, or under nohup, hand on some that are ignored.
+    internal VmmProcess(string[] wrapper, string[] arguments) : this(Piped([.. wrapper, "env", "--default-signal", "dotnet", ToolPath, .. arguments]))
+    {
+    }
+
     internal static string ToolPath => Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "..", "..", "vmm",
         Path.GetFileName(Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory)), "vmm.dll"));
 
     internal int Id => _process.Id;
+
+    /// <summary>What was printed so far on standard output.</summary>
+    internal string[] Lines => Snapshot(_output).Split('\n', StringSplitOptions.RemoveEmptyEntries);
 
     internal StreamWriter Input => _process.StandardInput;
 
@@ -99,6 +103,13 @@ internal sealed class VmmProcess : IDisposable
         if (!_process.HasExited) _process.Kill(entireProcessTree: true);
         _process.Dispose();
     }
+
+    private static ProcessStartInfo Piped(string[] command) => new(command[0], command[1..])
+    {
+        RedirectStandardInput = true,
+        RedirectStandardOutput = true,
+        RedirectStandardError = true,
+    };
 
     private static void Append(StringBuilder builder, string? line)
     {

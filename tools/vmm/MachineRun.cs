@@ -58,6 +58,7 @@ internal sealed class MachineRun
         {
             Vcpus = _machine.Vcpus,
             Interactive = HasShell && terminal is not null,
+            Columns = () => RawTerminal.SizeOf(StandardStreams.Output).Columns,
             OnPhase = phase => Sample(phase, host, devices),
         };
         MachineResult result;

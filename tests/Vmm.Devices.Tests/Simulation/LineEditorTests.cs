@@ -10,7 +10,9 @@ public sealed class LineEditorTests
     private const string Right = "\u001b[C";
     private const string Left = "\u001b[D";
 
-    private readonly LineEditor _editor = new("> ", ["read", "reset", "write"]);
+    private static readonly string[] Words = ["read", "reset", "write"];
+
+    private readonly LineEditor _editor = new("> ", Words, () => 0);
     private readonly List<byte> _echo = [];
 
     [Theory]
@@ -109,6 +111,46 @@ public sealed class LineEditorTests
         Assert.Empty(_echo);
     }
 
+    [Theory]
+    [InlineData(4)]
+    [InlineData(7)]
+    [InlineData(80)]
+    public void Keys_edit_a_line_of_several_rows_and_the_screen_shows_it(int columns)
+    {
+        const int Seed = 11;
+        Random random = new(Seed);
+        for (int line = 0; line < 200; line++)
+        {
+            LineEditor editor = new("> ", Words, () => columns);
+            SmallScreen screen = new(columns, "> ");
+            for (int key = 0; key < 60; key++)
+            {
+                string keys = random.Next(12) switch
+                {
+                    0 => Left,
+                    1 => Left + Left + Left + Left + Left,
+                    2 => Right,
+                    3 => "\u0001",
+                    4 => "\u0005",
+                    5 => "\u007f",
+                    6 => "\u0017",
+                    7 => "\u000b",
+                    8 => "\u001b[3~",
+                    _ => ((char)random.Next('a', 'z')).ToString(),
+                };
+                List<byte> echo = [];
+                foreach (byte value in Encoding.UTF8.GetBytes(keys)) editor.Type(value, echo);
+                screen.Print(echo);
+            }
+            List<byte> end = [];
+            editor.Type((byte)'\r', end);
+            string typed = editor.TakeLine();
+            Assert.Equal(("> " + typed).TrimEnd(), screen.Text);
+            screen.Print(end);
+            Assert.True(screen.Row > ("> " + typed).Length / columns, "the next line comes below");
+        }
+    }
+
     private LineEvent Type(string keys) => Type(_editor, keys);
 
     private LineEvent Type(ILineSource source, string keys)
@@ -162,5 +204,56 @@ public sealed class LineEditorTests
             }
         }
         return string.Concat(screen.Take(Math.Max(cursor, screen.FindLastIndex(rune => rune.Value != ' ') + 1)));
+    }
+
+    /// <summary>A terminal of few columns: a character in the last one leaves the cursor there until the next one comes (as xterm's do).</summary>
+    private sealed class SmallScreen
+    {
+        private readonly int _columns;
+        private readonly List<char[]> _rows = [];
+        private int _column;
+        private bool _wrapsNext;
+
+        internal SmallScreen(int columns, string prompt)
+        {
+            _columns = columns;
+            Print(Encoding.ASCII.GetBytes(prompt));
+        }
+
+        internal int Row { get; private set; }
+
+        internal string Text => string.Concat(_rows.Select(row => new string(row))).TrimEnd();
+
+        internal void Print(IReadOnlyList<byte> bytes)
+        {
+            for (int i = 0; i < bytes.Count; i++)
+            {
+                switch (bytes[i])
+                {
+                    case (byte)'\r': (_column, _wrapsNext) = (0, false); break;
+                    case (byte)'\n': (Row, _column, _wrapsNext) = (Row + 1, 0, false); break;
+                    case (byte)'\b': (_column, _wrapsNext) = (Math.Max(_column - 1, 0), false); break;
+                    case 0x1b:
+                        int end = i + 2;
+                        while (bytes[end] < '@') end++;
+                        int count = int.Parse(Encoding.ASCII.GetString([.. bytes.Skip(i + 2).Take(end - i - 2)]), System.Globalization.CultureInfo.InvariantCulture);
+                        if (bytes[end] == 'A') Row -= count;
+                        else if (bytes[end] == 'C') _column = Math.Min(_column + count, _columns - 1);
+                        else Assert.Fail($"ESC[{count}{(char)bytes[end]}");
+                        (i, _wrapsNext) = (end, false);
+                        break;
+                    default: Put((char)bytes[i]); break;
+                }
+            }
+        }
+
+        private void Put(char character)
+        {
+            if (_wrapsNext) (Row, _column) = (Row + 1, 0);
+            while (_rows.Count <= Row) _rows.Add([.. Enumerable.Repeat(' ', _columns)]);
+            _rows[Row][_column] = character;
+            _wrapsNext = _column == _columns - 1;
+            if (!_wrapsNext) _column++;
+        }
     }
 }

@@ -26,4 +26,7 @@ internal sealed record BootInfo
 
     /// <summary>Whether a person types on the console: echo, prompt, line editing.</summary>
     internal bool Interactive { get; init; }
+
+    /// <summary>How wide the console's terminal is now; 0 if nobody knows.</summary>
+    internal Func<int> Columns { get; init; } = () => 0;
 }

@@ -24,7 +24,7 @@ internal sealed class GuestKernel
     internal GuestKernel(BootInfo boot, int cpuCount)
     {
         _boot = boot;
-        _console = new GuestConsole(boot.ConsolePort, boot.Interactive);
+        _console = new GuestConsole(boot.ConsolePort, boot.Interactive, boot.Columns);
         _cpus = new KernelCpu?[cpuCount];
         Pages = new GuestPages(boot.MemoryBytes, cpuCount);
     }

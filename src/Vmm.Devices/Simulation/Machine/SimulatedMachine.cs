@@ -85,6 +85,7 @@ public sealed class SimulatedMachine : IDisposable
         PowerPort = PowerPort,
         PhasePort = ProgressPort,
         Interactive = _options.Interactive,
+        Columns = _options.Columns,
     };
 
     private void PowerOff(uint status) => _end.TrySetResult(new MachineResult(MachineEnd.PoweredOff, status));

@@ -17,6 +17,9 @@ public sealed record SimulatedMachineOptions
     /// <summary>Whether a person sits at the console: the guest then echoes, prompts and lets lines be edited, for a terminal in raw mode.</summary>
     public bool Interactive { get; init; }
 
+    /// <summary>How many characters the terminal is wide, asked when keys are typed, on a vCPU's thread. 0 if nobody knows: lines then have to fit.</summary>
+    public Func<int> Columns { get; init; } = () => 0;
+
     /// <summary>Called on a vCPU's thread when the guest turns to its commands, and when it is done with them.</summary>
     public Action<GuestPhase> OnPhase { get; init; } = _ => { };
 

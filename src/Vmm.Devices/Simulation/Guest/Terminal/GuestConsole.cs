@@ -3,7 +3,10 @@ using System.Text;
 namespace Vmm.Devices.Simulation;
 
 /// <summary>The guest's driver of its 16550A console: interrupt-driven both ways. On CPU 0.</summary>
-internal sealed class GuestConsole(ushort port, bool interactive)
+/// <param name="port">Its first port.</param>
+/// <param name="interactive">Whether a person types on it.</param>
+/// <param name="columns">How wide that person's terminal is now; 0 if nobody knows.</param>
+internal sealed class GuestConsole(ushort port, bool interactive, Func<int> columns)
 {
     private const string Prompt = "vmm> ";
     private const byte CtrlC = 0x03;
@@ -16,7 +19,7 @@ internal sealed class GuestConsole(ushort port, bool interactive)
     private const byte TriggerAt8 = 0x80;
 
     private readonly Queue<byte> _typed = new();
-    private readonly ILineSource _lines = interactive ? new LineEditor(Prompt, ShellSyntax.Names) : new LineAssembler();
+    private readonly ILineSource _lines = interactive ? new LineEditor(Prompt, ShellSyntax.Names, columns) : new LineAssembler();
     private readonly List<byte> _echo = [];
     private readonly byte[] _scratch = new byte[Uart16550.FifoSize];
     private UartInterrupts _enabled;

@@ -5,15 +5,16 @@ namespace Vmm.Devices.Simulation;
 /// <summary>The line a person types on a terminal: echoed, edited, completed, and remembered.</summary>
 /// <param name="prompt">What stands before the line; printed again when the screen is cleared.</param>
 /// <param name="words">What Tab completes.</param>
-internal sealed class LineEditor(string prompt, IReadOnlyList<string> words) : ILineSource
+/// <param name="columns">How wide the terminal is now; 0 if nobody knows.</param>
+internal sealed class LineEditor(string prompt, IReadOnlyList<string> words, Func<int> columns) : ILineSource
 {
     /// <summary>Lines remembered.</summary>
     private const int HistoryMax = 100;
 
     private const byte Bell = 0x07;
-    private const byte Back = (byte)'\b';
-    private const byte Blank = (byte)' ';
+    private static readonly Rune Blank = new(' ');
 
+    private readonly TerminalCursor _screen = new(columns);
     private readonly KeyDecoder _keys = new();
     private readonly List<Rune> _line = [];
     private readonly List<string> _history = [];
@@ -31,6 +32,8 @@ internal sealed class LineEditor(string prompt, IReadOnlyList<string> words) : I
         switch (_keys.Feed(value))
         {
             case EditKey.Enter:
+                // What follows comes below all of the line.
+                MoveTo(_line.Count, echo);
                 echo.Add((byte)'\n');
                 return LineEvent.Line;
             case EditKey.Abort:
@@ -91,7 +94,7 @@ internal sealed class LineEditor(string prompt, IReadOnlyList<string> words) : I
                 echo.AddRange("\x1b[H\x1b[2J"u8);
                 echo.AddRange(Encoding.UTF8.GetBytes(prompt));
                 Show(0, echo);
-                MoveCursorBack(_line.Count - _cursor, echo);
+                MoveBack(_line.Count, _cursor, echo);
                 break;
         }
     }
@@ -105,7 +108,7 @@ internal sealed class LineEditor(string prompt, IReadOnlyList<string> words) : I
         }
         _line.Insert(_cursor, character);
         Show(_cursor++, echo);
-        MoveCursorBack(_line.Count - _cursor, echo);
+        MoveBack(_line.Count, _cursor, echo);
     }
 
     /// <summary>Takes characters out; those outside of the line do not count.</summary>
@@ -117,16 +120,23 @@ internal sealed class LineEditor(string prompt, IReadOnlyList<string> words) : I
         MoveTo(start, echo);
         _line.RemoveRange(start, end - start);
         Show(start, echo);
-        for (int i = start; i < end; i++) echo.Add(Blank);
-        MoveCursorBack(_line.Count - start + end - start, echo);
+        for (int i = start; i < end; i++) Show(Blank, echo);
+        int shown = _line.Count + end - start;
+        Settle(shown, echo);
+        MoveBack(shown, start, echo);
     }
 
     private void MoveTo(int position, List<byte> echo)
     {
         position = Math.Clamp(position, 0, _line.Count);
-        MoveCursorBack(_cursor - position, echo);
+        MoveBack(_cursor, position, echo);
+        if (_cursor >= position)
+        {
+            _cursor = position;
+            return;
+        }
         for (; _cursor < position; _cursor++) Show(_line[_cursor], echo);
-        _cursor = position;
+        Settle(_cursor, echo);
     }
 
     private void Recall(int line, List<byte> echo)
@@ -169,6 +179,7 @@ internal sealed class LineEditor(string prompt, IReadOnlyList<string> words) : I
     private void Show(int start, List<byte> echo)
     {
         for (int i = start; i < _line.Count; i++) Show(_line[i], echo);
+        Settle(_line.Count, echo);
     }
 
     private static void Show(Rune character, List<byte> echo)
@@ -177,8 +188,11 @@ internal sealed class LineEditor(string prompt, IReadOnlyList<string> words) : I
         echo.AddRange(bytes[..character.EncodeToUtf8(bytes)]);
     }
 
-    private static void MoveCursorBack(int columns, List<byte> echo)
+    private void MoveBack(int from, int to, List<byte> echo)
     {
-        for (int i = 0; i < columns; i++) echo.Add(Back);
+        if (to < from) _screen.MoveBack(prompt.Length + from, prompt.Length + to, echo);
     }
+
+    /// <summary>Characters were shown up to an index of the line, or behind its end.</summary>
+    private void Settle(int at, List<byte> echo) => _screen.Settle(prompt.Length + at, at < _line.Count ? _line[at] : Blank, echo);
 }

@@ -1,0 +1,136 @@
+using System.Globalization;
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json;
+
+namespace Vmm.EndToEnd;
+
+/// <summary>The console, the balloon and what goes with them in <c>vmm run</c>, as the host sees them.</summary>
+public sealed class MachineDevicesTests
+{
+    private const int MiB = 1 << 20;
+
+    [Fact]
+    public void A_console_is_a_terminal_of_the_host()
+    {
+        using VmmProcess vmm = new("run", "--console", "pty", "--exec", "console write console hello; console read console; console echo console 65536; poweroff");
+        vmm.WaitFor("terminal console /dev/pts/");
+        using FileStream terminal = new(TerminalOf(vmm), FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, bufferSize: 0);
+        Assert.Equal("hello\n", Encoding.ASCII.GetString(Read(terminal, 6)));
+        terminal.Write("what the host types\n"u8);
+        vmm.WaitFor("console: what the host types");
+
+        byte[] sent = new byte[65536];
+        new Random(3).NextBytes(sent);
+        Thread writer = new(() => terminal.Write(sent));
+        writer.Start();
+        Assert.Equal(sent, Read(terminal, sent.Length));
+        writer.Join();
+        Assert.Equal(0, vmm.WaitForExit().ExitCode);
+    }
+
+    [Fact]
+    public void Ports_of_a_console_lead_to_a_file_and_a_socket()
+    {
+        using ScratchDirectory scratch = new();
+        string log = scratch.PathOf("log"), socket = scratch.PathOf("s");
+        File.WriteAllText(log, "before\n");
+        using VmmProcess vmm = new("run", "--console", $"file={log}", "--console", $"uds={socket},name=org.example.agent");
+        vmm.Input.Write("console write console to the log\nconsole emergency last words\n");
+        vmm.Input.Flush();
+        using Socket agent = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { ReceiveTimeout = 30_000 };
+        Assert.True(SpinWait.SpinUntil(() => File.Exists(socket), TimeSpan.FromSeconds(30)));
+        agent.Connect(new UnixDomainSocketEndPoint(socket));
+        agent.Send("ping\n"u8);
+        vmm.Input.Write("console read org.example.agent\nconsole write 1 pong\n");
+        vmm.Input.Flush();
+        byte[] pong = new byte[5];
+        for (int have = 0; have < pong.Length;) have += agent.Receive(pong.AsSpan(have));
+        Assert.Equal("pong\n", Encoding.ASCII.GetString(pong));
+        vmm.Input.WriteLine("poweroff");
+        VmmResult result = vmm.WaitForExit();
+        Assert.Equal(0, result.ExitCode);
+        Assert.Contains("org.example.agent: ping", result.Lines);
+        Assert.Equal("before\nto the log\nlast words\n", File.ReadAllText(log));
+        Assert.False(File.Exists(socket));
+    }
+
+    [Fact]
+    public void A_resized_terminal_is_told_to_the_guest()
+    {
+        // script(1) makes the terminal; the tool's own input is the terminal's, on which a line is typed when the size has changed.
+        const string Resize = "stty cols 101 rows 33; (sleep 3; stty cols 77 rows 22 </dev/tty; sleep 1; echo now >/dev/tty) & ";
+        using VmmProcess vmm = VmmProcess.UnderTerminal(Resize, "run", "--console", "terminal", "--exec",
+            "console list; console read 0; console list; poweroff");
+        vmm.WaitFor("101 columns, 33 rows");
+        vmm.WaitFor("now");
+        vmm.Input.Write("\n");
+        vmm.Input.Flush();
+        vmm.WaitFor("77 columns, 22 rows");
+        vmm.WaitForExit();
+    }
+
+    [Fact]
+    public void Memory_of_the_host_falls_with_the_balloon()
+    {
+        using VmmProcess vmm = new("run", "--memory", "512");
+        vmm.Input.WriteLine("touch 400");
+        vmm.Input.Flush();
+        vmm.WaitFor($"{400 * MiB} bytes written");
+        long touched = ResidentKiB(vmm.Id);
+        Assert.InRange(touched, 400 << 10, 520 << 10);
+        vmm.Input.WriteLine("balloon 480");
+        vmm.Input.Flush();
+        vmm.WaitFor($"{480 * MiB} bytes given up");
+        long given = ResidentKiB(vmm.Id);
+        Assert.True(given < touched - (370 << 10), $"{touched} KiB before, {given} KiB after");
+        vmm.Input.WriteLine("balloon 0; touch 100; balloon report");
+        vmm.Input.Flush();
+        vmm.WaitFor("bytes reported");
+        Assert.InRange(ResidentKiB(vmm.Id), 0, given + (8 << 10));
+        vmm.Input.WriteLine("poweroff");
+        Assert.Equal(0, vmm.WaitForExit().ExitCode);
+    }
+
+    [Fact]
+    public void A_target_on_the_command_line_is_what_the_guest_gives_up()
+    {
+        VmmResult result = VmmProcess.Run("run", "--balloon", "target=64", "--stats", "json", "--exec", "touch 100; poweroff");
+        Assert.Equal(0, result.ExitCode);
+        using JsonDocument stats = JsonDocument.Parse(result.Lines[^1]);
+        JsonElement balloon = Assert.Single(stats.RootElement.GetProperty("balloons").EnumerateArray());
+        foreach (string amount in (string[])["target_bytes", "actual_bytes", "returned_bytes"]) Assert.Equal(64 * MiB, balloon.GetProperty(amount).GetInt64());
+    }
+
+    [Fact]
+    public void A_trim_frees_blocks_of_the_host()
+    {
+        using ScratchDirectory scratch = new();
+        string image = scratch.CreateImage("disk.img", 16 * MiB);
+        long before = BlocksOf(image);
+        Assert.Equal(0, VmmProcess.Run("run", "--disk", image, "--exec", "trim vda 4M 8M; flush vda; poweroff").ExitCode);
+        Assert.Equal(8 * MiB, before - BlocksOf(image));
+    }
+
+    private static string TerminalOf(VmmProcess vmm) =>
+        vmm.Lines.Single(line => line.StartsWith("terminal ", StringComparison.Ordinal)).Split(' ')[^1];
+
+    private static byte[] Read(FileStream terminal, int length)
+    {
+        byte[] bytes = new byte[length];
+        terminal.ReadExactly(bytes);
+        return bytes;
+    }
+
+    /// <summary>What of guest memory takes memory of the host: shared pages of the process (proc(5)).</summary>
+    private static long ResidentKiB(int process) => long.Parse(
+        File.ReadLines($"/proc/{process}/status").Single(line => line.StartsWith("RssShmem:", StringComparison.Ordinal))
+            .Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture);
+
+    /// <summary>Bytes of the disk that a file takes: stat(1), blocks of 512.</summary>
+    private static long BlocksOf(string path)
+    {
+        using System.Diagnostics.Process stat = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo("stat", ["-c", "%b", path]) { RedirectStandardOutput = true })!;
+        return long.Parse(stat.StandardOutput.ReadToEnd(), CultureInfo.InvariantCulture) * 512;
+    }
+}
