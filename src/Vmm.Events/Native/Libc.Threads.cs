@@ -12,6 +12,35 @@ internal static unsafe partial class Libc
     [LibraryImport(Name, EntryPoint = "sched_setaffinity", SetLastError = true)]
     private static partial int SetAffinity(int thread, nuint maskBytes, ulong* mask);
 
+    [LibraryImport(Name, EntryPoint = "pthread_self")]
+    private static partial nint ThisThread();
+
+    [LibraryImport(Name, EntryPoint = "pthread_getattr_np")]
+    private static partial int GetThreadAttributes(nint thread, byte* attributes);
+
+    [LibraryImport(Name, EntryPoint = "pthread_attr_getstack")]
+    private static partial int GetStack(byte* attributes, nuint* lowest, nuint* bytes);
+
+    [LibraryImport(Name, EntryPoint = "pthread_attr_destroy")]
+    private static partial int DestroyThreadAttributes(byte* attributes);
+
+    /// <summary>Where the calling thread's stack lies (pthread_getattr_np(3)); zero bytes if that cannot be said.</summary>
+    internal static void StackOfCallingThread(out nuint lowest, out nuint bytes)
+    {
+        const int attributesMax = 128;
+        // SAFETY: pthread_attr_t has 56 bytes; the library fills it and two locals.
+        byte* attributes = stackalloc byte[attributesMax];
+        nuint start = 0;
+        nuint length = 0;
+        if (GetThreadAttributes(ThisThread(), attributes) == 0)
+        {
+            if (GetStack(attributes, &start, &length) != 0) length = 0;
+            _ = DestroyThreadAttributes(attributes);
+        }
+        lowest = start;
+        bytes = length;
+    }
+
     /// <summary>Has the calling thread run on one CPU only (sched_setaffinity(2)).</summary>
     internal static Errno PinCallingThread(int cpu)
     {

@@ -114,7 +114,7 @@ public sealed partial class Reactor
     private void TakeOver()
     {
         // Nearly always it is the same thread again, and none of the reasons to refuse holds.
-        if (_runnerThreadId == Environment.CurrentManagedThreadId && !(_disposed | _inTurn | _stopRequested)) _running = true;
+        if (Runner.IsMine && !(_disposed | _inTurn | _stopRequested)) _running = true;
         else TakeOverOrThrow();
     }
 
@@ -129,6 +129,7 @@ public sealed partial class Reactor
         ThrowIfInTurn("run the reactor that runs it");
         _running = true;
         if (runner == me) return;
+        Runner.Claim();
         Volatile.Write(ref _ownerThreadId, me);
         _allocatedAtStart = GC.GetAllocatedBytesForCurrentThread();
     }
@@ -173,7 +174,7 @@ public sealed partial class Reactor
 
     private ReadOnlySpan<ReadyEvent> Wait(int timeoutMs)
     {
-        if (timeoutMs != 0 && (_turnWorkDue || !_remote.TryAnnounceSleep())) timeoutMs = 0;
+        if (timeoutMs != 0) timeoutMs = _turnWorkDue ? 0 : _remote.AnnounceSleep(timeoutMs);
         ReadOnlySpan<ReadyEvent> batch = _poller.Wait(timeoutMs);
         _remote.Awake();
         return batch;

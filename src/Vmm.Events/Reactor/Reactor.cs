@@ -89,11 +89,11 @@ public sealed partial class Reactor : IReactor, IDisposable
 
     internal ReactorOptions Options => _options;
 
-    /// <summary>The managed number of the thread that owns the reactor; 0 if nobody does.</summary>
-    internal int OwnerThreadId => Volatile.Read(ref _ownerThreadId);
+    /// <summary>The thread that runs the reactor: the first to do so keeps it.</summary>
+    internal ThreadStack Runner { get; } = new();
 
     /// <summary>Whether the calling thread runs the reactor, or ran it last.</summary>
-    internal bool IsRunByThisThread => Environment.CurrentManagedThreadId == Volatile.Read(ref _runnerThreadId);
+    internal bool IsRunByThisThread => Runner.IsMine || Environment.CurrentManagedThreadId == Volatile.Read(ref _runnerThreadId);
 
     /// <inheritdoc/>
     public void Add(Subscription subscription)
@@ -284,6 +284,11 @@ public sealed partial class Reactor : IReactor, IDisposable
 
     /// <summary>Throws if the calling thread does not own the reactor.</summary>
     internal void CheckThread()
+    {
+        if (!Runner.IsMine || _ownerThreadId != _runnerThreadId) CheckThreadNumber();
+    }
+
+    private void CheckThreadNumber()
     {
         int owner = Volatile.Read(ref _ownerThreadId);
         if (owner == Environment.CurrentManagedThreadId) return;

@@ -1,3 +1,5 @@
+using Vmm.Events.Native;
+
 namespace Vmm.Events;
 
 /// <summary>
@@ -9,8 +11,13 @@ public sealed class RemoteEndpoint
     private const int Awaken = 0;
     private const int Asleep = 1;
 
+    /// <summary>Looks for a link that a producer is about to store, before it is taken for one that lost its processor.</summary>
+    private const int LooksForLinkMax = 200;
+
+    private const int LinkWaitMs = 1;
+
     private readonly Reactor _reactor;
-    private readonly RemoteQueue _queue = new();
+    private readonly ThreadStack _runner;
     private readonly Lock _popLock = new();
     private int _sleep = Awaken;
     private volatile bool _stopped;
@@ -18,9 +25,12 @@ public sealed class RemoteEndpoint
     internal RemoteEndpoint(Reactor reactor)
     {
         _reactor = reactor;
+        _runner = reactor.Runner;
         Wakeful = Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => WakeUps++);
         Wakeful.BelongsToReactor = true;
     }
+
+    internal RemoteQueue Queue { get; } = new();
 
     /// <summary>The subscription of the wake-up eventfd: edge-triggered, never drained.</summary>
     internal Subscription<EventFd> Wakeful { get; }
@@ -34,6 +44,9 @@ public sealed class RemoteEndpoint
 
     /// <summary>Whether the calling thread is the one that runs the reactor. Before the first run no thread is.</summary>
     public bool IsReactorThread => _reactor.IsRunByThisThread;
+
+    /// <summary>The same at the least cost; false at times on the reactor's thread too, where the way of other threads is as right.</summary>
+    internal bool IsHome => _runner.IsMine;
 
     /// <summary>Has the reactor run something, soon, and does not wait.</summary>
     /// <exception cref="ReactorStoppedException">The reactor stopped. If it stops later, before the call could run, that is reported to
@@ -163,17 +176,17 @@ public sealed class RemoteEndpoint
     }
 
     /// <summary>Whether <see cref="RunCalls"/> would find one.</summary>
-    internal bool HasCalls => _queue.HasEntry;
+    internal bool HasCalls => Queue.HasEntry;
 
     /// <summary>Runs at most <paramref name="callsMax"/> calls, on the reactor's thread.</summary>
     internal int RunCalls(int callsMax)
     {
         int run = 0;
-        while (run < callsMax && !_reactor.StopRequested && _queue.Pop() is { } call)
+        while (run < callsMax && !_reactor.StopRequested && Queue.Pop() is { } call)
         {
             run++;
             // Cleared before the work starts, with a full fence: a post from now on is heard by a later run.
-            Interlocked.Exchange(ref call.Queued, 0);
+            if (call.Queued != 0) Interlocked.Exchange(ref call.Queued, 0);
             _reactor.Watching?.Switch(call);
             try
             {
@@ -190,21 +203,35 @@ public sealed class RemoteEndpoint
     }
 
     /// <summary>Tells the producers that the reactor is about to block.</summary>
-    /// <returns>False if it must not: something is queued.</returns>
-    internal bool TryAnnounceSleep()
+    /// <returns>How long it may: nothing if something is queued.</returns>
+    internal int AnnounceSleep(int timeoutMs)
     {
         Interlocked.Exchange(ref _sleep, Asleep);
-        if (!_queue.HasEntry && !_reactor.StopRequested) return true;
+        if (Queue.IsUntouched && !_reactor.StopRequested) return timeoutMs;
+        // Begun, not linked yet: that producer may have looked for a sleeper before there was one. It is a few instructions from the end.
+        for (int look = 0; look < LooksForLinkMax && !Queue.HasEntry && !_reactor.StopRequested; look++) Thread.SpinWait(1);
+        // It lost its processor in between. If it has not looked yet it will wake us; the time limit is for a processor that is this late.
+        if (!Queue.HasEntry && !_reactor.StopRequested) return timeoutMs < 0 ? LinkWaitMs : Math.Min(timeoutMs, LinkWaitMs);
         Volatile.Write(ref _sleep, Awaken);
-        return false;
+        return 0;
     }
 
-    internal void Awake() => Volatile.Write(ref _sleep, Awaken);
+    internal void Awake()
+    {
+        // Not written when nothing changes: the producers look at it.
+        if (_sleep != Awaken) Volatile.Write(ref _sleep, Awaken);
+    }
 
     /// <summary>Wakes the reactor if it announced that it sleeps; of several producers one pays for it.</summary>
     internal void Wake()
     {
         Interlocked.MemoryBarrier();
+        WakeSleeper();
+    }
+
+    /// <summary>The same behind an interlocked operation on what the reactor looks at after its announcement.</summary>
+    private void WakeSleeper()
+    {
         if (Volatile.Read(ref _sleep) != Asleep || Interlocked.Exchange(ref _sleep, Awaken) != Asleep) return;
         try
         {
@@ -218,7 +245,7 @@ public sealed class RemoteEndpoint
 
     /// <summary>The state that a watchdog shows when a wake-up seems lost. Read without order: a hint, not a proof.</summary>
     internal string Describe() =>
-        $"{(Volatile.Read(ref _sleep) == Asleep ? "asleep" : "awake")}, {(_queue.HasEntry ? "calls queued" : "queue empty")}, "
+        $"{(Volatile.Read(ref _sleep) == Asleep ? "asleep" : "awake")}, {(Queue.HasEntry ? "calls queued" : "queue empty")}, "
         + $"{(_stopped ? "stopped" : "not stopped")}, {CallsRun} calls run, {WakeUps} wake-ups";
 
     /// <summary>Fails what is queued, and everything after.</summary>
@@ -229,14 +256,25 @@ public sealed class RemoteEndpoint
         FailQueued();
     }
 
+    /// <summary>Whether nothing is run any more.</summary>
+    internal bool HasStopped => _stopped;
+
     private bool TryPost(RemoteCall call, out bool queued)
     {
         queued = false;
         if (_stopped) return false;
         if (Interlocked.Exchange(ref call.Queued, 1) != 0) return true;
         queued = true;
-        _queue.Push(call);
-        Wake();
+        return TryPush(call);
+    }
+
+    /// <summary>As <see cref="TryPost(RemoteCall)"/>, for a call that is in no queue and sees to it itself that it is in one once at most.</summary>
+    internal bool TryPush(RemoteCall call)
+    {
+        if (_stopped) return false;
+        // The exchange in there is the fence between what is queued and the look for a sleeper.
+        Queue.Push(call);
+        WakeSleeper();
         // Pushed behind the back of a stop: whoever sees it first fails it, so the caller hears it from there.
         if (_stopped) FailQueued();
         return true;
@@ -247,7 +285,7 @@ public sealed class RemoteEndpoint
         ReactorStoppedException reason = new(ReactorName);
         lock (_popLock)
         {
-            while (_queue.Pop() is { } call)
+            while (Queue.Pop() is { } call)
             {
                 Volatile.Write(ref call.Queued, 0);
                 Abandon(call, reason);

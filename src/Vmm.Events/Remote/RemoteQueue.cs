@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Vmm.Events;
 
 /// <summary>
@@ -7,19 +9,25 @@ namespace Vmm.Events;
 internal sealed class RemoteQueue
 {
     private readonly Stub _stub = new();
+    private readonly ProducersEnd _end = new();
     private RemoteCall _head;
-    private RemoteCall _tail;
 
-    internal RemoteQueue() => _head = _tail = _stub;
+    internal RemoteQueue() => _head = _end.Last = _stub;
 
-    internal void Push(RemoteCall call)
+    internal void Push(RemoteCall call) => Link(TakePlace(call), call);
+
+    /// <summary>The first half of a push, a full fence: the entry has its place, and nobody can get at it yet.</summary>
+    /// <returns>The entry before it.</returns>
+    internal RemoteCall TakePlace(RemoteCall call)
     {
         call.Next = null;
-        RemoteCall previous = Interlocked.Exchange(ref _tail, call);
-        Volatile.Write(ref previous.Next, call);
+        return Interlocked.Exchange(ref _end.Last, call);
     }
 
-    /// <summary>The oldest entry; null if there is none, or if its producer is still linking it (it will wake us when done).</summary>
+    /// <summary>The second half.</summary>
+    internal static void Link(RemoteCall previous, RemoteCall call) => Volatile.Write(ref previous.Next, call);
+
+    /// <summary>The oldest entry; null if there is none, or if its producer is still linking it.</summary>
     internal RemoteCall? Pop()
     {
         RemoteCall head = _head;
@@ -35,7 +43,7 @@ internal sealed class RemoteQueue
             _head = next;
             return head;
         }
-        if (head != Volatile.Read(ref _tail)) return null;
+        if (head != Volatile.Read(ref _end.Last)) return null;
         // The last entry can leave only when something follows it.
         Push(_stub);
         next = Volatile.Read(ref head.Next);
@@ -44,8 +52,26 @@ internal sealed class RemoteQueue
         return head;
     }
 
+    /// <summary>Whether there is no entry, and no producer that is about to link one.</summary>
+    internal bool IsUntouched => _head == _stub && Volatile.Read(ref _end.Last) == _stub;
+
     /// <summary>Whether a pop would give something.</summary>
     internal bool HasEntry => _head != _stub || Volatile.Read(ref _stub.Next) is not null;
+
+    /// <summary>What producers write, away from what the consumer does.</summary>
+    private sealed class ProducersEnd
+    {
+        internal RemoteCall Last = null!;
+#pragma warning disable CS0169, IDE0051, CA1823 // It is there to be empty.
+        private readonly CacheLine _room;
+#pragma warning restore CS0169, IDE0051, CA1823
+    }
+
+    [InlineArray(64)]
+    private struct CacheLine
+    {
+        private byte _first;
+    }
 
     private sealed class Stub : RemoteCall
     {

@@ -29,16 +29,14 @@ public sealed class ReactorTasks
     private readonly Reactor _reactor;
     private readonly Turn _turn;
     private readonly List<TaskCell> _unjoined = [];
-    private TaskCell?[] _slabs = new TaskCell?[16];
-    private TaskCell?[] _live = new TaskCell?[64];
-    private int _liveCount;
-    private TaskCell? _firstReady;
-    private TaskCell? _lastReady;
+    private readonly List<TaskCell> _cells = [];
+    private readonly ReadyQueue _ready = new();
+    private object?[] _slabs = new object?[16];
     private TaskCell? _next;
-    private int _readyCount;
     private TaskCell? _running;
+    private bool _isResuming;
+    private TaskThread? _runnersThread;
     private long _resumes;
-    private long _slabCells;
     private long _slabGrowths;
     private long _dropped;
     private bool _disposed;
@@ -66,7 +64,10 @@ public sealed class ReactorTasks
     public RemoteEndpoint Remote => _reactor.Remote;
 
     /// <summary>What the tasks did so far.</summary>
-    public ReactorTaskStatistics Statistics => new(_resumes, _liveCount, _slabCells, _slabGrowths, _dropped);
+    public ReactorTaskStatistics Statistics => new(_resumes, LiveCount, _cells.Count, _slabGrowths, _dropped);
+
+    /// <summary>Async methods that have begun and not ended.</summary>
+    internal int LiveCount { get; set; }
 
     /// <summary>Starts a task: it runs at once, up to its first await.</summary>
     /// <exception cref="InvalidOperationException">This is not the reactor's thread.</exception>
@@ -80,7 +81,7 @@ public sealed class ReactorTasks
         }
         finally
         {
-            thread.Current = before;
+            thread.Leave(before);
         }
     }
 
@@ -96,7 +97,7 @@ public sealed class ReactorTasks
         }
         finally
         {
-            thread.Current = before;
+            thread.Leave(before);
         }
     }
 
@@ -111,7 +112,7 @@ public sealed class ReactorTasks
         }
         finally
         {
-            thread.Current = before;
+            thread.Leave(before);
         }
     }
 
@@ -126,7 +127,7 @@ public sealed class ReactorTasks
         }
         finally
         {
-            thread.Current = before;
+            thread.Leave(before);
         }
     }
 
@@ -135,55 +136,50 @@ public sealed class ReactorTasks
         $"no reactor runs tasks on this thread: start the method with {nameof(ReactorTasks)}.{nameof(Spawn)}");
 
     /// <summary>The task that is being resumed on this thread.</summary>
-    internal static TaskCell Running => Current._running ?? throw new InvalidOperationException("no task is running");
+    internal static TaskCell Running => Current.RunningHere ?? throw new InvalidOperationException("no task is running");
 
     /// <summary>For the result of an await of ours: throws if the wait was given up. Mostly no wait of any thread was.</summary>
     internal static void ThrowIfAborted()
     {
-        if (Volatile.Read(ref _abortsDue) != 0) TaskThread.Mine.Current?._running?.ThrowIfAborted();
+        if (Volatile.Read(ref _abortsDue) != 0) TaskThread.Mine.Current?.RunningHere?.ThrowIfAborted();
     }
 
     /// <summary>Counts the waits that were given up and whose await has not thrown yet.</summary>
     internal static void CountAborts(int change) => Interlocked.Add(ref _abortsDue, change);
+
+    private TaskCell? RunningHere => _isResuming ? _running : null;
 
     internal ReactorTimers Timers => _reactor.Timers;
 
     /// <summary>Whether the reactor is gone.</summary>
     internal bool IsDisposed => _disposed;
 
-    /// <summary>Whether the calling thread is the one that runs the reactor now.</summary>
-    internal bool IsLocal => _reactor.IsRunByThisThread;
-
     internal static int NextSlabKey() => Interlocked.Increment(ref _slabKeys) - 1;
 
-    /// <summary>The free cells of one async method.</summary>
-    internal ref TaskCell? Slab(int key)
+    /// <summary>The place for the slab of one async method.</summary>
+    internal ref object? Slab(int key)
     {
         if (key >= _slabs.Length) Array.Resize(ref _slabs, Math.Max(key + 1, _slabs.Length * 2));
         return ref _slabs[key];
     }
 
-    internal void CountSlabGrowth(int cells)
-    {
-        _slabCells += cells;
-        _slabGrowths++;
-    }
+    internal void CountSlabGrowth() => _slabGrowths++;
 
+    /// <summary>One more cell, which may be queued from now on.</summary>
     internal void Track(TaskCell cell)
     {
-        if (_liveCount == _live.Length) Array.Resize(ref _live, _live.Length * 2);
-        cell.Key = _liveCount;
-        _live[_liveCount++] = cell;
+        cell.Key = _cells.Count;
+        _cells.Add(cell);
+        _ready.Reserve(_cells.Count);
     }
 
+    /// <summary>A cell that will not be used again.</summary>
     internal void Untrack(TaskCell cell)
     {
-        TaskCell last = _live[--_liveCount]!;
-        _live[_liveCount] = null;
-        _live[cell.Key] = last;
+        TaskCell last = _cells[^1];
+        _cells[cell.Key] = last;
         last.Key = cell.Key;
-        cell.Key = -1;
-        if (last == cell) _live[_liveCount] = null;
+        _cells.RemoveAt(_cells.Count - 1);
     }
 
     /// <summary>Queues a task to go on; one that is queued stays where it is.</summary>
@@ -197,7 +193,7 @@ public sealed class ReactorTasks
     /// <summary>A task whose child ended goes on at once, when the child is off the stack.</summary>
     internal void ReadyNext(TaskCell cell)
     {
-        if (_next is not null || _running is null)
+        if (_next is not null || !_isResuming)
         {
             Ready(cell);
             return;
@@ -240,46 +236,33 @@ public sealed class ReactorTasks
 
     private TaskThread Enter(out ReactorTasks? before)
     {
-        TaskThread thread = TaskThread.Mine;
-        if (thread.Id != _reactor.OwnerThreadId) _reactor.CheckThread();
+        _reactor.CheckThread();
         ObjectDisposedException.ThrowIf(_disposed, this);
-        before = thread.Current;
-        thread.Current = this;
+        TaskThread thread = ThreadHere;
+        before = thread.Enter(this);
         return thread;
     }
+
+    /// <summary>What the calling thread knows of tasks, remembered of the one that runs the reactor.</summary>
+    private TaskThread ThreadHere => _reactor.StopRequested || !_reactor.Runner.IsMine ? TaskThread.Mine : _runnersThread ??= TaskThread.Mine;
 
     private void Enqueue(TaskCell cell)
     {
         cell.Marks |= TaskMarks.Queued;
-        cell.NextReady = null;
-        if (_lastReady is null)
-        {
-            _firstReady = cell;
-            _turn.Request();
-        }
-        else
-        {
-            _lastReady.NextReady = cell;
-        }
-        _lastReady = cell;
-        _readyCount++;
+        if (_ready.Count == 0) _turn.Request();
+        _ready.Add(cell);
     }
 
     /// <summary>Resumes the tasks that are ready now; those that become ready meanwhile have the next round.</summary>
     internal int RunReady()
     {
-        TaskThread thread = TaskThread.Mine;
-        ReactorTasks? before = thread.Current;
-        thread.Current = this;
-        int count = _readyCount;
+        int count = _ready.Count;
+        if (count == 0) return 0;
+        TaskThread thread = ThreadHere;
+        ReactorTasks? before = thread.Enter(this);
         for (int i = 0; i < count; i++)
         {
-            TaskCell cell = _firstReady!;
-            _firstReady = cell.NextReady;
-            if (_firstReady is null) _lastReady = null;
-            cell.NextReady = null;
-            _readyCount--;
-            Resume(cell);
+            Resume(_ready.Take());
             while (_next is { } next)
             {
                 _next = null;
@@ -287,17 +270,18 @@ public sealed class ReactorTasks
             }
         }
         _resumes += count;
-        thread.Current = before;
-        if (_readyCount > 0) _turn.Request();
+        thread.Leave(before);
+        if (_ready.Count > 0) _turn.Request();
         return count;
     }
 
     private void Resume(TaskCell cell)
     {
         cell.Marks &= ~(TaskMarks.Queued | TaskMarks.Woken | TaskMarks.Yielded);
-        _running = cell;
+        if (_running != cell) _running = cell;
+        _isResuming = true;
         cell.Resume();
-        _running = null;
+        _isResuming = false;
     }
 
     /// <summary>Aborts every task and lets it clean up. What waits for other threads is dropped: it cannot come home any more.</summary>
@@ -305,14 +289,18 @@ public sealed class ReactorTasks
     {
         if (_disposed) return;
         // What came home after the reactor had stopped.
-        for (int i = 0; i < _liveCount; i++) _live[i]!.Run(_reactor);
-        for (int i = _liveCount - 1; i >= 0; i--)
+        foreach (TaskCell cell in _cells.ToArray())
         {
-            if (i < _liveCount && _live[i] is { AwaitedChild: null } leaf) leaf.Abort();
+            if (cell.IsLive) cell.Run(_reactor);
         }
-        for (int round = 0; round < LastRoundsMax && _readyCount > 0; round++) RunReady();
+        foreach (TaskCell cell in _cells.ToArray())
+        {
+            if (cell is { IsLive: true, AwaitedChild: null }) cell.Abort();
+        }
+        for (int round = 0; round < LastRoundsMax && _ready.Count > 0; round++) RunReady();
         _disposed = true;
-        _dropped += _liveCount;
+        _dropped += LiveCount;
+        ThreadHere.Forget(this);
         foreach (TaskCell cell in _unjoined.ToArray())
         {
             ForgetUnjoined(cell);

@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace Vmm.Events.Tasks;
 
 /// <summary>A cell with room for a result.</summary>
-internal abstract class TaskCell<T> : TaskCell
+internal abstract class TaskCell<T>(ReactorTasks tasks) : TaskCell(tasks)
 {
     internal T? Result;
 
@@ -22,16 +22,19 @@ internal sealed class StateMachineCell<TStateMachine, T> : TaskCell<T> where TSt
 
     private static readonly int SlabKey = ReactorTasks.NextSlabKey();
 
+    private readonly MethodSlab<StateMachineCell<TStateMachine, T>> _slab;
+
     internal TStateMachine StateMachine = default!;
+
+    private StateMachineCell(ReactorTasks tasks, MethodSlab<StateMachineCell<TStateMachine, T>> slab) : base(tasks) => _slab = slab;
 
     internal static StateMachineCell<TStateMachine, T> Rent(ReactorTasks tasks)
     {
-        ref TaskCell? slab = ref tasks.Slab(SlabKey);
-        if (slab is null) Grow(tasks, ref slab);
-        StateMachineCell<TStateMachine, T> cell = (StateMachineCell<TStateMachine, T>)slab!;
-        slab = cell.NextReady;
-        cell.NextReady = null;
-        cell.Begin(tasks);
+        MethodSlab<StateMachineCell<TStateMachine, T>> slab =
+            (MethodSlab<StateMachineCell<TStateMachine, T>>?)tasks.Slab(SlabKey) ?? AddSlab(tasks);
+        if (slab.IsEmpty) Grow(tasks, slab);
+        StateMachineCell<TStateMachine, T> cell = slab.Take();
+        cell.Begin();
         return cell;
     }
 
@@ -52,15 +55,25 @@ internal sealed class StateMachineCell<TStateMachine, T> : TaskCell<T> where TSt
     {
         if (RuntimeHelpers.IsReferenceOrContainsReferences<TStateMachine>()) StateMachine = default!;
         if (RuntimeHelpers.IsReferenceOrContainsReferences<T>()) Result = default;
-        ref TaskCell? slab = ref Tasks.Slab(SlabKey);
-        NextReady = slab;
-        slab = this;
+        _slab.Return(this);
     }
 
-    private static void Grow(ReactorTasks tasks, ref TaskCell? slab)
+    private static MethodSlab<StateMachineCell<TStateMachine, T>> AddSlab(ReactorTasks tasks)
     {
-        tasks.CountSlabGrowth(GrowBy);
-        for (int i = 0; i < GrowBy; i++) slab = new StateMachineCell<TStateMachine, T> { NextReady = slab };
+        MethodSlab<StateMachineCell<TStateMachine, T>> slab = new();
+        tasks.Slab(SlabKey) = slab;
+        return slab;
+    }
+
+    private static void Grow(ReactorTasks tasks, MethodSlab<StateMachineCell<TStateMachine, T>> slab)
+    {
+        tasks.CountSlabGrowth();
+        for (int i = 0; i < GrowBy; i++)
+        {
+            StateMachineCell<TStateMachine, T> cell = new(tasks, slab);
+            tasks.Track(cell);
+            slab.Return(cell);
+        }
     }
 }
 

@@ -42,7 +42,6 @@ internal abstract class TaskCell : RemoteCall
     private const int RemoteResume = 1;
     private const int RemoteNotify = 2;
     private const int RemoteRecycle = 4;
-    private const int NoKey = -1;
 
     private int _remote;
     private int _wakers;
@@ -51,17 +50,22 @@ internal abstract class TaskCell : RemoteCall
     private Action? _home;
     private Exception? _failure;
 
-    /// <summary>The next in the ready queue, or in the slab.</summary>
-    internal TaskCell? NextReady;
+    private readonly RemoteEndpoint _endpoint;
 
-    internal ReactorTasks Tasks = null!;
+    private protected TaskCell(ReactorTasks tasks)
+    {
+        Tasks = tasks;
+        _endpoint = tasks.Remote;
+    }
+
+    internal ReactorTasks Tasks { get; }
 
     internal TaskMarks Marks = TaskMarks.Free;
 
     internal uint Generation;
 
-    /// <summary>Its place among the live tasks.</summary>
-    internal int Key = NoKey;
+    /// <summary>Its place among all cells of its reactor.</summary>
+    internal int Key;
 
     /// <summary>What it is suspended on, if that can be given up.</summary>
     internal ITaskWait? Wait;
@@ -89,17 +93,18 @@ internal abstract class TaskCell : RemoteCall
 
     internal bool Is(TaskMarks mark) => (Marks & mark) != 0;
 
+    internal bool IsLive => !Is(TaskMarks.Completed | TaskMarks.Free);
+
     internal Exception? Failure => _failure;
 
     protected internal override string Name => $"task {MethodName}";
 
     /// <summary>Begins a life: held by its execution and by its handle.</summary>
-    internal void Begin(ReactorTasks tasks)
+    internal void Begin()
     {
-        Tasks = tasks;
         Marks = TaskMarks.None;
         _holds = 2;
-        tasks.Track(this);
+        Tasks.LiveCount++;
     }
 
     /// <summary>A continuation for awaiters that know nothing of reactors; it may be called on any thread.</summary>
@@ -123,13 +128,13 @@ internal abstract class TaskCell : RemoteCall
             throw new InvalidOperationException("this waker was disposed before");
         }
         if (left > 0 || Volatile.Read(ref _holds) > 0) return;
-        if (Tasks.IsLocal) TryRecycle(); else PostHome(RemoteRecycle);
+        if (_endpoint.IsHome) TryRecycle(); else PostHome(RemoteRecycle);
     }
 
     /// <summary>Wakes the task, from any thread. While it is queued, running or done, that costs no queue.</summary>
     internal bool Notify()
     {
-        if (!Tasks.IsLocal) return PostHome(RemoteNotify);
+        if (!_endpoint.IsHome) return PostHome(RemoteNotify);
         return Is(TaskMarks.Woken) || NotifyHere();
     }
 
@@ -233,18 +238,23 @@ internal abstract class TaskCell : RemoteCall
 
     private void ComeHome()
     {
-        if (Tasks.IsLocal) Tasks.Ready(this); else PostHome(RemoteResume);
+        if (_endpoint.IsHome) Tasks.Ready(this); else PostHome(RemoteResume);
     }
 
+    /// <summary>Has the reactor's thread do something. What is to be done says whether the task is in the queue: it is as soon as there is anything.</summary>
+    /// <returns>False if the reactor has stopped.</returns>
     private bool PostHome(int what)
     {
-        Interlocked.Or(ref _remote, what);
-        return Tasks.Remote.TryPost(this);
+        int before = Interlocked.CompareExchange(ref _remote, what, 0);
+        if (before == 0) return _endpoint.TryPush(this);
+        // Taken by the reactor since then: nothing is there, and it is in no queue.
+        if ((before & what) == 0 && Interlocked.Or(ref _remote, what) == 0) return _endpoint.TryPush(this);
+        return !_endpoint.HasStopped;
     }
 
     private void Ended()
     {
-        Tasks.Untrack(this);
+        Tasks.LiveCount--;
         // An abort that found no await of this method is its caller's.
         if (Is(TaskMarks.AbortWanted)) Joiner?.Mark(TaskMarks.AbortWanted);
         if (Joiner is { } joiner)
@@ -282,7 +292,6 @@ internal abstract class TaskCell : RemoteCall
         Wait = null;
         _failure = null;
         // A cell whose generations are used up is left to the collector: no stale handle can match again.
-        if (++Generation == uint.MaxValue) return;
-        ClearAndReturn();
+        if (++Generation == uint.MaxValue) Tasks.Untrack(this); else ClearAndReturn();
     }
 }

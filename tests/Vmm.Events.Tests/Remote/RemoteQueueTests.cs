@@ -38,6 +38,43 @@ public sealed class RemoteQueueTests
     }
 
     [Fact]
+    public void An_entry_whose_producer_is_not_done_is_seen_and_not_given()
+    {
+        RemoteQueue queue = new();
+        Entry entry = new(0);
+        Assert.True(queue.IsUntouched);
+        RemoteCall previous = queue.TakePlace(entry);
+        Assert.False(queue.IsUntouched);
+        Assert.False(queue.HasEntry);
+        Assert.Null(queue.Pop());
+        RemoteQueue.Link(previous, entry);
+        Assert.True(queue.HasEntry);
+        Assert.Same(entry, queue.Pop());
+        Assert.True(queue.IsUntouched);
+    }
+
+    /// <summary>
+    /// Such a producer may have looked for a sleeper too early: the reactor sleeps for a moment only. It does sleep, as the producer may need its processor.
+    /// </summary>
+    [Fact]
+    public void A_reactor_sleeps_shortly_while_a_producer_is_not_done()
+    {
+        using Reactor reactor = new();
+        RemoteEndpoint remote = reactor.Remote;
+        Assert.Equal(-1, remote.AnnounceSleep(-1));
+        Assert.Equal(7000, remote.AnnounceSleep(7000));
+        Entry entry = new(0);
+        RemoteCall previous = remote.Queue.TakePlace(entry);
+        Assert.Equal(1, remote.AnnounceSleep(-1));
+        Assert.Equal(1, remote.AnnounceSleep(7000));
+        Assert.Equal(0, reactor.RunOnce(TimeSpan.FromMilliseconds(5)));
+        RemoteQueue.Link(previous, entry);
+        Assert.Equal(0, remote.AnnounceSleep(-1));
+        remote.Awake();
+        Assert.Equal(1, reactor.RunOnce(Timeout.InfiniteTimeSpan));
+    }
+
+    [Fact]
     public void Eight_producers_lose_nothing_and_keep_their_order()
     {
         const int producers = 8;
