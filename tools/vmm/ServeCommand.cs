@@ -18,6 +18,11 @@ internal static class ServeCommand
         };
         Option<string[]> entropies = new("--rng") { HelpName = "socket=S", Description = "An entropy device. May be given several times." };
         Option<string[]> consoles = new("--console") { HelpName = "socket=S,pty|uds=PATH|file=PATH", Description = "A console, and where it leads on this host: a terminal, a Unix socket or a file." };
+        Option<string[]> networks = new("--net")
+        {
+            HelpName = "socket=S,tap=T[,queues=N]",
+            Description = "A network card on a TAP interface of this host. May be given several times.",
+        };
         Option<string[]> vsocks = new("--vsock")
         {
             HelpName = "socket=S,cid=N,uds=BASE",
@@ -30,7 +35,7 @@ internal static class ServeCommand
 
         Command command = new("serve", "Serve devices to guests of QEMU, cloud-hypervisor or crosvm, over vhost-user sockets, until SIGTERM.")
         {
-            disks, entropies, consoles, vsocks, reactors, cpus, poll, requireSealed,
+            disks, entropies, consoles, networks, vsocks, reactors, cpus, poll, requireSealed,
         };
         command.SetAction((parsed, stop) =>
         {
@@ -39,6 +44,7 @@ internal static class ServeCommand
                 .. (parsed.GetValue(disks) ?? []).Select(ServedDevice.Disk),
                 .. (parsed.GetValue(entropies) ?? []).Select(ServedDevice.Entropy),
                 .. (parsed.GetValue(consoles) ?? []).Select(ServedDevice.Console),
+                .. (parsed.GetValue(networks) ?? []).Select(ServedDevice.Net),
                 .. (parsed.GetValue(vsocks) ?? []).Select(ServedDevice.Vsock),
             ];
             if (devices.Count == 0) throw new UsageException("nothing to serve: give at least one device (see 'vmm serve --help')");

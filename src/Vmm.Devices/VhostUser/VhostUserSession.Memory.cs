@@ -13,6 +13,8 @@ internal sealed partial class VhostUserSession
     private const ulong LogAlignment = 8;
 
     private readonly GuestMemory _memory = new();
+    /// <summary>Regions that were added again just as they are, and how often.</summary>
+    private readonly Dictionary<GuestRegion, int> _repeats = [];
     private DirtyLog? _dirtyLog;
 
     private string? SetMemoryTable(ReadOnlySpan<byte> payload)
@@ -36,6 +38,7 @@ internal sealed partial class VhostUserSession
         WhenStopped(_rings, () =>
         {
             if (!_memory.TryReplace(regions, out string? refused)) regions.ForEach(region => region.Dispose());
+            else _repeats.Clear();
             Refuse(refused);
             MemoryChanged();
         });
@@ -44,7 +47,14 @@ internal sealed partial class VhostUserSession
 
     private string? AddMemoryRegion(ReadOnlySpan<byte> payload)
     {
-        string? refusal = Map(ReadLayout(payload[SlotPaddingBytes..]), 0, _memory.Regions, out GuestRegion? region);
+        RegionLayout layout = ReadLayout(payload[SlotPaddingBytes..]);
+        if (_memory.Regions.FirstOrDefault(region => region.Layout == layout) is { } known && IsSameFile(known.File.Number, _reader.Fds.Peek(0)))
+        {
+            // A network's queue pairs are devices of their own to QEMU 7.2: each adds the same memory, and removes it.
+            _repeats[known] = _repeats.GetValueOrDefault(known) + 1;
+            return null;
+        }
+        string? refusal = Map(layout, 0, _memory.Regions, out GuestRegion? region);
         if (region is null) return refusal;
         if (!_memory.TryAdd(region, out refusal))
         {
@@ -60,6 +70,11 @@ internal sealed partial class VhostUserSession
         RegionLayout asked = ReadLayout(payload[SlotPaddingBytes..]);
         GuestRegion? region = _memory.Regions.FirstOrDefault(region => region.Layout with { FileOffset = 0 } == asked with { FileOffset = 0 });
         if (region is null) return "a region that is not there";
+        if (_repeats.Remove(region, out int repeats))
+        {
+            if (repeats > 1) _repeats[region] = repeats - 1;
+            return null;
+        }
         // A ring whose memory goes is brought to rest first; it starts again when its memory is back.
         WhenStopped([.. _rings.Where(ring => ring.Addresses is { } addresses && Touches(region.Layout, addresses))], () =>
         {
@@ -115,6 +130,10 @@ internal sealed partial class VhostUserSession
         file.Dispose();
         return refusal;
     }
+
+    private static bool IsSameFile(int one, int other) =>
+        MemoryCalls.Stat(one, out FileStatus first) == Errno.None && MemoryCalls.Stat(other, out FileStatus second) == Errno.None
+        && (first.Device, first.Inode) == (second.Device, second.Inode);
 
     private static bool Touches(in RegionLayout region, in VringAddresses addresses) =>
         addresses.Descriptors - region.UserAddress < region.Length || addresses.Available - region.UserAddress < region.Length

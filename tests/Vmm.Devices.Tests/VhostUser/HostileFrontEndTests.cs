@@ -124,7 +124,7 @@ public sealed class HostileFrontEndTests
     {
         using TemporaryImage image = new(sectors: 8);
         using ServedDevice served = new(image.OpenDevice());
-        using GuestRegion region = GuestRegion.Create(0, 16 * Page);
+        using GuestRegion region = GuestRegion.Create(0, 16 * Page), other = GuestRegion.Create(0, 16 * Page);
         RegionLayout first = new(0x10000, 4 * Page, 0, 0x7f00_0000_0000);
         foreach (RegionLayout second in new RegionLayout[]
         {
@@ -138,10 +138,26 @@ public sealed class HostileFrontEndTests
         {
             using VhostUserFrontend slots = NegotiatedWith(served);
             slots.Do(VhostUserRequest.AddMemoryRegion, Slot(first), [region.File.Number]);
-            AssertRefused(slots, VhostUserRequest.AddMemoryRegion, Slot(second), [region.File.Number]);
+            AssertRefused(slots, VhostUserRequest.AddMemoryRegion, Slot(second), [(second == first ? other : region).File.Number]);
             slots.Dispose();
             using VhostUserFrontend table = NegotiatedWith(served);
             AssertRefused(table, VhostUserRequest.SetMemoryTable, Table(first, second), [region.File.Number, region.File.Number]);
+        }
+        AssertNextIsServed(served);
+    }
+
+    [Fact]
+    public void A_region_that_is_added_again_as_it_is_goes_when_it_was_removed_as_often()
+    {
+        using TemporaryImage image = new(sectors: 8);
+        using ServedDevice served = new(image.OpenDevice());
+        using GuestRegion region = GuestRegion.Create(0, 16 * Page);
+        byte[] slot = Slot(new RegionLayout(0x10000, 4 * Page, 0, 0x7f00_0000_0000));
+        using (VhostUserFrontend frontend = NegotiatedWith(served))
+        {
+            for (int i = 0; i < 3; i++) frontend.Do(VhostUserRequest.AddMemoryRegion, slot, [region.File.Number]);
+            for (int i = 0; i < 3; i++) frontend.Do(VhostUserRequest.RemoveMemoryRegion, slot, []);
+            AssertRefused(frontend, VhostUserRequest.RemoveMemoryRegion, slot, []);
         }
         AssertNextIsServed(served);
     }

@@ -13,6 +13,7 @@ internal sealed class DeviceOptions(bool attachAll)
         new EntropyOption(attachAll),
         new BalloonOption(attachAll),
         new ConsoleOption(),
+        new NetOption(),
         new VsockOption(),
     ];
 

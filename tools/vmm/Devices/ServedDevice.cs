@@ -14,6 +14,12 @@ internal sealed record ServedDevice(string Kind, string Socket, DeviceRequest Re
     /// <summary>Data buffers of a request that fit, with header and status, into the shortest queue that front-ends ask for by default.</summary>
     private const int DiskSegmentsMax = 126;
 
+    /// <summary>Most entries of a network's queues: front-ends ask for 256 (QEMU) to 1024.</summary>
+    private const ushort NetQueueSize = 1024;
+
+    /// <summary>What a front-end that asks us gets to hear; most set their own (NET_MTU).</summary>
+    private const int NetMtu = 1500;
+
     internal static ServedDevice Disk(string text, int index)
     {
         DeviceArgument argument = DeviceArgument.Parse("--blk", text, ["path", "socket", "queues", "engine"], "ro");
@@ -45,6 +51,15 @@ internal sealed record ServedDevice(string Kind, string Socket, DeviceRequest Re
     {
         ConsoleWay way = ConsoleWay.ParseServed(text, out string socket);
         return new ServedDevice("console", socket, ConsoleWay.Request($"console{index}", way));
+    }
+
+    internal static ServedDevice Net(string text, int index)
+    {
+        DeviceArgument argument = DeviceArgument.Parse("--net", text, ["socket", "tap", "queues"]);
+        string tap = argument.Required("tap");
+        // Front-ends keep the control queue, and the guest's address, to themselves.
+        NetDeviceOptions options = new() { QueuePairs = NetOption.Queues(argument), QueueSize = NetQueueSize, Mtu = NetMtu, HasControlQueue = false };
+        return new ServedDevice("net", argument.Required("socket"), NetOption.Request($"net{index}", () => TapInterface.Open(tap, options.QueuePairs), options, argument));
     }
 
     internal static ServedDevice Vsock(string text, int index)

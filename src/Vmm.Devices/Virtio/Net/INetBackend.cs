@@ -90,4 +90,4 @@ public interface INetSink : IDisposable
 }
 
 /// <summary>What an operator asked of a network can't be had. The message is a sentence that says what to do.</summary>
-public sealed class NetworkException(string message) : Exception(message);
+public sealed class NetworkException(string message) : IOException(message);

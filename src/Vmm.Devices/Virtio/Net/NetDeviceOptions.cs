@@ -8,6 +8,12 @@ public sealed record NetDeviceOptions
     /// <summary>Most queue pairs: a vCPU needs one.</summary>
     public const int QueuePairsMax = 64;
 
+    /// <summary>Smallest MTU (virtio 1.2 § 5.1.4.1).</summary>
+    public const int MtuMin = 68;
+
+    /// <summary>Largest MTU.</summary>
+    public const int MtuMax = ushort.MaxValue;
+
     /// <summary>Queue pairs, a receive and a transmit queue each; no more than the network has. Each queue may be served by a reactor of its own.</summary>
     public int QueuePairs { get; init; } = 1;
 
@@ -36,8 +42,8 @@ public sealed record NetDeviceOptions
             throw new ArgumentException($"network '{name}' has {QueuePairs} queue pairs: {backend.Description} has {backend.QueuePairs}");
         if (QueueSize is < 4 or > VirtQueue.SizeLimit || !BitOperations.IsPow2(QueueSize))
             throw new ArgumentException($"network '{name}' has a queue size of {QueueSize}: give it a power of two from 4 to {VirtQueue.SizeLimit}");
-        if (Mtu is < NetProtocol.MtuMin or > NetProtocol.MtuMax)
-            throw new ArgumentException($"network '{name}' has an MTU of {Mtu}: give it {NetProtocol.MtuMin} to {NetProtocol.MtuMax}");
+        if (Mtu is < MtuMin or > MtuMax)
+            throw new ArgumentException($"network '{name}' has an MTU of {Mtu}: give it {MtuMin} to {MtuMax}");
         if (Mac is { IsMulticast: true } mac)
             throw new ArgumentException($"network '{name}' has the address {mac}, which names several stations: give it one with an even first byte");
     }

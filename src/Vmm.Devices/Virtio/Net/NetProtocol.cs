@@ -84,9 +84,6 @@ internal static class NetProtocol
     /// <summary>Both addresses and the type: no frame is shorter.</summary>
     internal const int EthernetHeaderLength = 14;
 
-    /// <summary>Smallest and largest MTU (§ 5.1.4.1).</summary>
-    internal const int MtuMin = 68, MtuMax = ushort.MaxValue;
-
     /// <summary>Longest frame: 64 KiB of payload that a segmentation offload left whole, Ethernet header, VLAN tag; and the header of § 5.1.6.</summary>
     internal const int FrameBytesMax = 65536 + EthernetHeaderLength + 4 + HeaderLengthMax;
 
