@@ -10,6 +10,8 @@ command -v qemu-system-x86_64 >/dev/null || need+=(qemu-system-x86)
 command -v cpio >/dev/null || need+=(cpio)
 # script(1), which makes a terminal for the tests of consoles.
 command -v script >/dev/null || need+=(bsdutils)
+# The ordinary program that guests talk to over vsock.
+command -v socat >/dev/null || need+=(socat)
 # The reference compiler of ACPI, which reads our tables.
 command -v iasl >/dev/null || need+=(acpica-tools)
 # Looks for inputs by coverage (tools/fuzz.sh --coverage).

@@ -27,7 +27,7 @@ public sealed class VsockServeTests
         host.Read();
         guest.WaitFor("vmm-vsock serving 6000");
         host.ExchangeWithEcho(6000, 16 * MiB);
-        host.EchoMany(6000, count: 200, atOnce: 50);
+        host.EchoMany(6000, count: 400, atOnce: 100);
         AssertRefused(uds, port: 6001);
         using (Socket last = host.Connect(6000)) last.Send("quit"u8);
 
@@ -36,7 +36,7 @@ public sealed class VsockServeTests
         Assert.Contains("vmm-test vsock passed", console);
         Assert.Contains("vmm-log clean", console);
         host.AssertNothingFailed();
-        Assert.True(host.Accepted >= 1 + 200 + 2 + 1 + 10, $"{host.Accepted} connections");
+        Assert.True(host.Accepted >= 1 + 1000 + 2 + 1 + 10 + 1, $"{host.Accepted} connections");
 
         vmm.Signal("TERM");
         VmmResult result = vmm.WaitForExit();

@@ -1,7 +1,7 @@
 # Sockets to the host: the programs on its side are the test's, at the ports 5000 to 5005.
 vsocktest cid
 vsocktest exchange 5000 16
-vsocktest many 5001 200 50
+vsocktest many 5001 1000 200
 vsocktest halves 5002
 vsocktest refused 5004
 vsocktest stall 5003 5001

@@ -31,6 +31,7 @@ internal abstract class GuestDriver(GuestTransport transport, string name)
         VirtioDeviceType.Block => new GuestDisk(transport, $"vd{(char)('a' + others.Count(other => other is GuestDisk))}"),
         VirtioDeviceType.Entropy => new GuestEntropy(transport, $"rng{others.Count(other => other is GuestEntropy)}"),
         VirtioDeviceType.Console => new GuestPorts(transport, $"console{others.Count(other => other is GuestPorts)}"),
+        VirtioDeviceType.Socket => new GuestVsock(transport, $"vsock{others.Count(other => other is GuestVsock)}"),
         VirtioDeviceType.Balloon => new GuestBalloon(transport, $"balloon{others.Count(other => other is GuestBalloon)}"),
         _ => null,
     };
@@ -44,6 +45,19 @@ internal abstract class GuestDriver(GuestTransport transport, string name)
 
     /// <summary>Does what <see cref="HasWork"/> tells of. On CPU 0, outside of interrupts, when the shell waits for its next line.</summary>
     internal virtual ValueTask Work(KernelCpu kernel) => default;
+
+    /// <summary>Waits until something is so; the device is served meanwhile. On CPU 0.</summary>
+    /// <returns>False if somebody aborted, or the device can't go on.</returns>
+    internal async ValueTask<bool> WaitUntil(KernelCpu kernel, Func<bool> condition)
+    {
+        while (true)
+        {
+            while (HasWork) await Work(kernel);
+            if (condition()) return true;
+            if (IsBroken || kernel.Kernel.Console.AbortRequested) return false;
+            await kernel.WaitForInterrupt();
+        }
+    }
 
     /// <summary>Takes the device down: it touches no memory after this. On CPU 0.</summary>
     internal ValueTask Stop(KernelCpu kernel) => transport.Reset();

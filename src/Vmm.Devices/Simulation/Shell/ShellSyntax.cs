@@ -13,6 +13,7 @@ public static class ShellSyntax
         .. EntropyCommands.All,
         .. BalloonCommands.All,
         .. ConsoleCommands.All,
+        .. VsockCommands.All,
         .. MachineCommands.Last,
     ];
 

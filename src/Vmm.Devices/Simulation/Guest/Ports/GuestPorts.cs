@@ -70,19 +70,6 @@ internal sealed class GuestPorts(GuestTransport transport, string name) : GuestD
         foreach (GuestPort port in _ports) await port.PumpInput(kernel);
     }
 
-    /// <summary>Waits until something is so; the device is served meanwhile.</summary>
-    /// <returns>False if somebody aborted, or the device can't go on.</returns>
-    internal async ValueTask<bool> WaitUntil(KernelCpu kernel, Func<bool> condition)
-    {
-        while (true)
-        {
-            while (HasWork) await Work(kernel);
-            if (condition()) return true;
-            if (IsBroken || kernel.Kernel.Console.AbortRequested) return false;
-            await kernel.WaitForInterrupt();
-        }
-    }
-
     /// <summary>The room that a read made is the device's.</summary>
     internal void WasRead() => HasWork = true;
 
