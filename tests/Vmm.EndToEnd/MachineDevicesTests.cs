@@ -112,6 +112,20 @@ public sealed class MachineDevicesTests
         Assert.Equal(8 * MiB, before - BlocksOf(image));
     }
 
+    [Theory]
+    [InlineData("ring")]
+    [InlineData("synchronous")]
+    public void A_disk_past_the_page_cache_is_the_same_disk(string engine)
+    {
+        using ScratchDirectory scratch = new();
+        string image = scratch.CreateImage("disk.img", 16 * MiB);
+        VmmResult read = VmmProcess.Run("run", "--disk", $"{image},ro,direct", "--engine", engine, "--exec", "sha256 vda; poweroff");
+        Assert.Contains($"sha256 vda {ScratchDirectory.Sha256(image)}", read.Lines);
+        VmmResult written = VmmProcess.Run("run", "--disk", $"{image},direct", "--engine", engine, "--vcpus", "2", "--exec", "fill vda 3; verify vda 3; write vda 700 abcd; sha256 vda; poweroff");
+        Assert.Equal(0, written.ExitCode);
+        Assert.Contains($"sha256 vda {ScratchDirectory.Sha256(image)}", written.Lines);
+    }
+
     private static string TerminalOf(VmmProcess vmm) =>
         vmm.Lines.Single(line => line.StartsWith("terminal ", StringComparison.Ordinal)).Split(' ')[^1];
 

@@ -21,6 +21,11 @@ public readonly unsafe struct IoVector
     /// <summary>The number of bytes.</summary>
     public nuint Length { get; }
 
+    /// <summary>A piece of mapped memory that is no guest's: a buffer of our own.</summary>
+    internal static IoVector Over(Span<byte> unmoving) =>
+        // SAFETY: only the number is kept; that the bytes stay where they are is the caller's promise.
+        new((nint)System.Runtime.CompilerServices.Unsafe.AsPointer(ref System.Runtime.InteropServices.MemoryMarshal.GetReference(unmoving)), (nuint)unmoving.Length);
+
     /// <summary>A part of the piece; the caller has checked that it lies inside.</summary>
     internal Span<byte> Slice(nuint offset, int length)
     {

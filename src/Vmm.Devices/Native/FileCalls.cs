@@ -14,6 +14,7 @@ internal static unsafe partial class FileCalls
     internal const int O_CREAT = 0x40;
     internal const int O_APPEND = 0x400;
     internal const int O_NONBLOCK = 0x800;
+    internal const int O_DIRECT = 0x4000;
     internal const int O_CLOEXEC = 0x80000;
     internal const int FALLOC_FL_KEEP_SIZE = 0x01;
     internal const int FALLOC_FL_PUNCH_HOLE = 0x02;
@@ -23,6 +24,7 @@ internal static unsafe partial class FileCalls
     internal const short F_RDLCK = 0;
     internal const short F_WRLCK = 1;
     internal const int SEEK_END = 2;
+    private const int F_GETFL = 3;
     private const int F_SETFL = 4;
 
     /// <summary>Most vectors of one call (IOV_MAX).</summary>
@@ -126,7 +128,8 @@ internal static unsafe partial class FileCalls
     }
 
     /// <summary>Has calls on a file that was opened with O_NONBLOCK wait again (fcntl(2), F_SETFL).</summary>
-    internal static Errno MakeBlocking(int fd) => Control(fd, F_SETFL, 0) == 0 ? Errno.None : LastError;
+    internal static Errno MakeBlocking(int fd) => 
+        Control(fd, F_SETFL, Control(fd, F_GETFL, 0) & ~O_NONBLOCK) == 0 ? Errno.None : LastError;
 
     /// <summary>Locks a whole file for this open file description, shared or exclusive; it ends with the description (fcntl(2), F_OFD_SETLK).</summary>
     internal static Errno TryLock(int fd, bool exclusive)

@@ -1,22 +1,32 @@
 namespace Vmm.Tool;
 
-/// <summary>The value of <c>--disk PATH[,ro]</c>.</summary>
-internal sealed record DiskArgument(string Path, bool IsReadOnly)
+/// <summary>The value of <c>--disk PATH[,ro][,direct]</c>.</summary>
+internal sealed record DiskArgument(string Path, bool IsReadOnly, bool IsDirect)
 {
     /// <exception cref="UsageException">The value is empty or has a flag that does not exist.</exception>
     internal static DiskArgument Parse(string value)
     {
-        int comma = value.LastIndexOf(',');
-        string path = comma < 0 ? value : value[..comma];
-        string? flag = comma < 0 ? null : value[(comma + 1)..];
-        // A comma may be part of a file's name: it starts a flag only if no such file is there.
-        if (flag is not (null or "ro" or "rw"))
+        DiskArgument disk = new(value, IsReadOnly: false, IsDirect: false);
+        while (disk.Path.LastIndexOf(',') is >= 0 and int comma)
         {
-            if (!File.Exists(value)) throw new UsageException($"--disk '{value}': unknown flag '{flag}', the flags are 'ro' and 'rw'");
-            path = value;
-            flag = null;
+            string flag = disk.Path[(comma + 1)..];
+            DiskArgument shorter = disk with { Path = disk.Path[..comma] };
+            switch (flag)
+            {
+                case "ro":
+                    disk = shorter with { IsReadOnly = true };
+                    continue;
+                case "rw":
+                    disk = shorter;
+                    continue;
+                case "direct":
+                    disk = shorter with { IsDirect = true };
+                    continue;
+            }
+            // A comma may be part of a file's name: it starts a flag only if no such file is there.
+            if (File.Exists(disk.Path)) break;
+            throw new UsageException($"--disk '{value}': unknown flag '{flag}', the flags are 'ro', 'rw' and 'direct'");
         }
-        if (path.Length == 0) throw new UsageException($"--disk '{value}': the path of an image is missing");
-        return new DiskArgument(path, flag == "ro");
+        return disk.Path.Length > 0 ? disk : throw new UsageException($"--disk '{value}': the path of an image is missing");
     }
 }

@@ -11,8 +11,8 @@ internal sealed class DiskOption(bool scratch) : DeviceOption
 
     private readonly Option<string[]> _disks = new("--disk")
     {
-        HelpName = "PATH[,ro]",
-        Description = "A raw image; may be given several times." + (scratch ? $" Without one a {ScratchBytes >> 20} MiB scratch image is made." : ""),
+        HelpName = "PATH[,ro][,direct]",
+        Description = "A raw image, read-only or past the page cache (O_DIRECT) if told so; may be given several times." + (scratch ? $" Without one a {ScratchBytes >> 20} MiB scratch image is made." : ""),
     };
 
     private readonly Option<BlockEngineKind> _engine = new("--engine")
@@ -30,7 +30,7 @@ internal sealed class DiskOption(bool scratch) : DeviceOption
         BlockEngineKind engine = parsed.GetValue(_engine);
         BlockDeviceOptions options = new() { Queues = vcpus };
         if (disks.Length == 0 && scratch) return [new DeviceRequest(() => new BlockDevice(NameOf(0), OpenScratch(engine), options))];
-        return disks.Select((disk, i) => new DeviceRequest(() => new BlockDevice(NameOf(i), RawImage.Open(disk.Path, disk.IsReadOnly, engine), options)));
+        return disks.Select((disk, i) => new DeviceRequest(() => new BlockDevice(NameOf(i), RawImage.Open(disk.Path, disk.IsReadOnly, engine, disk.IsDirect), options)));
     }
 
     private static string NameOf(int index) => $"vd{(char)('a' + index)}";

@@ -22,9 +22,9 @@ internal sealed record ServedDevice(string Kind, string Socket, DeviceRequest Re
 
     internal static ServedDevice Disk(string text, int index)
     {
-        DeviceArgument argument = DeviceArgument.Parse("--blk", text, ["path", "socket", "queues", "engine"], "ro");
+        DeviceArgument argument = DeviceArgument.Parse("--blk", text, ["path", "socket", "queues", "engine"], "ro", "direct");
         string path = argument.Required("path");
-        bool readOnly = argument.Has("ro");
+        bool readOnly = argument.Has("ro"), direct = argument.Has("direct");
         BlockDeviceOptions options = new()
         {
             Queues = argument.Number("queues", 1, BlockDeviceOptions.QueuesMax, standard: 1),
@@ -38,7 +38,7 @@ internal sealed record ServedDevice(string Kind, string Socket, DeviceRequest Re
             "synchronous" => BlockEngineKind.Synchronous,
             string other => throw argument.Refused($"unknown engine '{other}', there are ring, threads and synchronous"),
         };
-        return new ServedDevice("blk", argument.Required("socket"), new DeviceRequest(() => new BlockDevice($"blk{index}", RawImage.Open(path, readOnly, engine), options)));
+        return new ServedDevice("blk", argument.Required("socket"), new DeviceRequest(() => new BlockDevice($"blk{index}", RawImage.Open(path, readOnly, engine, direct), options)));
     }
 
     internal static ServedDevice Entropy(string text, int index)

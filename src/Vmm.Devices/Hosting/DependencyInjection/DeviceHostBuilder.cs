@@ -29,7 +29,7 @@ public sealed class DeviceHostBuilder
         return AddDevice(provider =>
         {
             VirtioBlockOptions disk = provider.GetRequiredService<IOptionsMonitor<VirtioBlockOptions>>().Get(name);
-            return new BlockDevice(name, RawImage.Open(disk.Path, disk.ReadOnly, disk.Engine), disk.Device);
+            return new BlockDevice(name, RawImage.Open(disk.Path, disk.ReadOnly, disk.Engine, disk.Direct), disk.Device);
         });
     }
 

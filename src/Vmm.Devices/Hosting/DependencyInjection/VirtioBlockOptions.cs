@@ -9,6 +9,9 @@ public sealed class VirtioBlockOptions
     /// <summary>Whether the guest may only read.</summary>
     public bool ReadOnly { get; set; }
 
+    /// <summary>Whether its bytes go past the host's page cache (O_DIRECT).</summary>
+    public bool Direct { get; set; }
+
     /// <summary>What moves its bytes.</summary>
     public BlockEngineKind Engine { get; set; }
 
@@ -31,7 +34,7 @@ public sealed class VirtioBlockOptions
         try
         {
             Device.Validate(name);
-            using RawImage image = RawImage.Open(Path, ReadOnly);
+            using RawImage image = RawImage.Open(Path, ReadOnly, Engine, Direct);
             identity = image.Identity;
             return null;
         }

@@ -148,11 +148,12 @@ public sealed partial class BlockDevice : VirtioDevice
         BinaryPrimitives.WriteUInt64LittleEndian(config.AsSpan(BlockProtocol.ConfigCapacity), Backend.CapacityBytes / BlockProtocol.SectorSize);
         Put32(BlockProtocol.ConfigSizeMax, SegmentBytesMax);
         Put32(BlockProtocol.ConfigSegMax, (uint)(options.SegmentsMax ?? options.QueueSize - BlockProtocol.SegmentsBesideData));
-        Put32(BlockProtocol.ConfigBlockSize, BlockProtocol.SectorSize);
+        uint logical = Backend.LogicalBlockBytes;
+        Put32(BlockProtocol.ConfigBlockSize, logical);
         BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(BlockProtocol.ConfigQueues), (ushort)options.Queues);
-        uint physical = Backend.PhysicalBlockBytes;
-        config[BlockProtocol.ConfigPhysicalBlockExponent] = (byte)BitOperations.Log2(physical / BlockProtocol.SectorSize);
-        BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(BlockProtocol.ConfigMinIoSize), (ushort)(physical / BlockProtocol.SectorSize));
+        uint physical = Math.Max(Backend.PhysicalBlockBytes, logical);
+        config[BlockProtocol.ConfigPhysicalBlockExponent] = (byte)BitOperations.Log2(physical / logical);
+        BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(BlockProtocol.ConfigMinIoSize), (ushort)(physical / logical));
         if (Backend.IsReadOnly) return config;
         config[BlockProtocol.ConfigWriteback] = 1;
         Put32(BlockProtocol.ConfigDiscardSectorsMax, BlockRequest.DiscardSectorsMax);

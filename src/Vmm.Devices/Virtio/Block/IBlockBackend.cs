@@ -17,6 +17,12 @@ public interface IBlockBackend : IDisposable
     /// <summary>Bytes the host reads or writes at the least: a power of two from 512. Smaller requests cost it more.</summary>
     uint PhysicalBlockBytes => 512;
 
+    /// <summary>
+    /// Bytes of what the driver is told is a sector: a power of two from 512. Requests of other multiples of 512 bytes come all the same, and
+    /// must be served.
+    /// </summary>
+    uint LogicalBlockBytes => 512;
+
     /// <summary>Whether it takes no writes.</summary>
     bool IsReadOnly { get; }
 

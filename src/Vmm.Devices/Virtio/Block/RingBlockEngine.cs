@@ -16,16 +16,21 @@ internal sealed class RingBlockEngine : IBlockEngine
 
     private readonly IoRing _ring;
     private readonly RingFile _file;
+    private readonly RingFile? _cachedFile;
+    private readonly DirectAlignment? _alignment;
+    private readonly SlabPool? _bounces;
     private readonly Action _onCompleted;
     private readonly Stack<Transfer> _free = new();
     // For what a file system cannot do by itself, which is rare and slow on any engine.
     private readonly SynchronousBlockEngine _fallBack;
     private bool _hasCompleted;
 
-    internal RingBlockEngine(RawImage image, OwnedFd file, IoRing ring, Action onCompleted)
+    internal RingBlockEngine(RawImage image, OwnedFd file, OwnedFd? cachedFile, IoRing ring, Action onCompleted)
     {
         _ring = ring;
         _file = ring.Register(file);
+        _alignment = image.Alignment;
+        if (cachedFile is not null) (_cachedFile, _bounces) = (ring.Register(cachedFile), new SlabPool());
         _fallBack = new SynchronousBlockEngine(image);
         _onCompleted = onCompleted;
         for (int i = 0; i < TransfersAtStart; i++) _free.Push(new Transfer(this));
@@ -47,6 +52,8 @@ internal sealed class RingBlockEngine : IBlockEngine
     {
         _ring.BatchDelivered -= TellOfBatch;
         _file.Dispose();
+        _cachedFile?.Dispose();
+        _bounces?.Dispose();
     }
 
     private void TellOfBatch()
@@ -61,6 +68,7 @@ internal sealed class RingBlockEngine : IBlockEngine
     {
         private const int FirstVectors = 16;
 
+        private readonly BounceBuffer? _bounce = engine._bounces is { } pool ? new BounceBuffer(pool) : null;
         private IoVectors _vectors = new(FirstVectors);
         private BlockOperation? _operation;
         private int _segment;
@@ -79,6 +87,7 @@ internal sealed class RingBlockEngine : IBlockEngine
             switch (operation.Kind)
             {
                 case BlockOperationKind.Read or BlockOperationKind.Write when error == Errno.None && result > 0:
+                    _bounce?.End(operation, result);
                     operation.Advance((ulong)result);
                     if (operation.Remaining > 0) Continue(operation); else End(operation, Errno.None);
                     break;
@@ -103,10 +112,10 @@ internal sealed class RingBlockEngine : IBlockEngine
                     End(operation, Errno.None);
                     break;
                 case BlockOperationKind.Read:
-                    engine._ring.ReadV(this, engine._file, operation.Offset, Fill(operation.Vectors));
+                    engine._ring.ReadV(this, Fill(operation), operation.Offset, _vectors);
                     break;
                 case BlockOperationKind.Write:
-                    engine._ring.WriteV(this, engine._file, operation.Offset, Fill(operation.Vectors), operation.IsDurable);
+                    engine._ring.WriteV(this, Fill(operation), operation.Offset, _vectors, operation.IsDurable);
                     break;
                 case BlockOperationKind.Flush:
                     engine._ring.Fsync(this, engine._file, dataOnly: true);
@@ -161,17 +170,26 @@ internal sealed class RingBlockEngine : IBlockEngine
         private void Release()
         {
             _operation = null;
+            _bounce?.Release();
             engine._free.Push(this);
         }
 
-        /// <summary>The vectors, at an address that does not move.</summary>
-        private IoVectors Fill(ReadOnlySpan<IoVector> vectors)
+        /// <summary>The vectors of the next piece, at an address that does not move.</summary>
+        /// <returns>The file that takes them.</returns>
+        private RingFile Fill(BlockOperation operation)
         {
+            _vectors.Clear();
+            bool fits = engine._alignment is not { } alignment || alignment.Fits(operation);
+            if (!fits && engine._alignment!.FitsBlocks(operation) && _bounce!.TryBegin(operation, out Span<byte> memory))
+            {
+                _vectors.Add(memory);
+                return engine._file;
+            }
+            ReadOnlySpan<IoVector> vectors = operation.Vectors;
             int count = Math.Min(vectors.Length, FileCalls.VectorsMax);
             if (count > _vectors.Capacity) _vectors = new IoVectors(FileCalls.VectorsMax);
-            _vectors.Clear();
             foreach (IoVector vector in vectors[..count]) _vectors.Add(vector.Address, (nint)vector.Length);
-            return _vectors;
+            return fits ? engine._file : engine._cachedFile!;
         }
     }
 }

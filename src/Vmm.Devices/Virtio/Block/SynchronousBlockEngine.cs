@@ -33,7 +33,7 @@ internal sealed class SynchronousBlockEngine(RawImage image) : IBlockEngine
     {
         while (operation.Remaining > 0)
         {
-            nint done = FileCalls.Read(image.Number, Some(operation.Vectors), (long)operation.Offset, out Errno error);
+            nint done = FileCalls.Read(FileFor(operation), Some(operation.Vectors), (long)operation.Offset, out Errno error);
             // The end of the file before the end of the disk: someone cut the image short behind our back.
             if (done == 0) return Errno.InputOutput;
             if (done < 0) return error;
@@ -47,7 +47,7 @@ internal sealed class SynchronousBlockEngine(RawImage image) : IBlockEngine
         int flags = operation.IsDurable ? FileCalls.RWF_DSYNC : 0;
         while (operation.Remaining > 0)
         {
-            nint done = FileCalls.Write(image.Number, Some(operation.Vectors), (long)operation.Offset, flags, out Errno error);
+            nint done = FileCalls.Write(FileFor(operation), Some(operation.Vectors), (long)operation.Offset, flags, out Errno error);
             if (done == 0) return Errno.InputOutput;
             if (done < 0) return error;
             operation.Advance((ulong)done);
@@ -85,13 +85,17 @@ internal sealed class SynchronousBlockEngine(RawImage image) : IBlockEngine
         for (ulong done = 0; done < segment.Length;)
         {
             ReadOnlySpan<byte> piece = Zeroes.AsSpan(0, (int)Math.Min(ZeroPageLength, segment.Length - done));
-            nint written = FileCalls.Write(image.Number, piece, (long)(segment.Offset + done), out Errno error);
+            nint written = FileCalls.Write(image.CachedNumber, piece, (long)(segment.Offset + done), out Errno error);
             if (written == 0) return Errno.InputOutput;
             if (written < 0) return error;
             done += (ulong)written;
         }
         return Errno.None;
     }
+
+    /// <summary>What O_DIRECT does not take as it is goes through the page cache, which the kernel keeps the same as the disk.</summary>
+    private int FileFor(BlockOperation operation) =>
+        image.Alignment is { } alignment && !alignment.Fits(operation) ? image.CachedNumber : image.Number;
 
     private static ReadOnlySpan<IoVector> Some(ReadOnlySpan<IoVector> vectors) =>
         vectors.Length <= FileCalls.VectorsMax ? vectors : vectors[..FileCalls.VectorsMax];

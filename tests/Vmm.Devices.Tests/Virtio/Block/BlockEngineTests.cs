@@ -10,16 +10,29 @@ public sealed class BlockEngineTests : IDisposable
 
     private readonly ScratchImage _scratch = new(ImageBytes);
 
-    public static TheoryData<BlockEngineKind> Engines => [.. Enum.GetValues<BlockEngineKind>()];
+    /// <summary>Every engine, through the page cache and past it.</summary>
+    public static TheoryData<BlockEngineKind, bool> Engines
+    {
+        get
+        {
+            TheoryData<BlockEngineKind, bool> engines = [];
+            foreach (BlockEngineKind engine in Enum.GetValues<BlockEngineKind>())
+            {
+                engines.Add(engine, false);
+                engines.Add(engine, true);
+            }
+            return engines;
+        }
+    }
 
     public void Dispose() => _scratch.Dispose();
 
     [Theory, MemberData(nameof(Engines))]
-    public void Requests_of_every_kind_do_the_same_on_each_engine(BlockEngineKind engine)
+    public void Requests_of_every_kind_do_the_same_on_each_engine(BlockEngineKind engine, bool direct)
     {
         byte[] content = BlockGuest.Pattern(ImageBytes);
         _scratch.Bytes = content;
-        using SimulatedGuest guest = Guest(engine);
+        using SimulatedGuest guest = Guest(engine, direct);
         DriverRequest read = guest.Queue(0).Read(7, 3);
         byte[] data = BlockGuest.Pattern(1024, 2);
         DriverRequest write = guest.Queue(0).Write(2, data);
@@ -41,14 +54,14 @@ public sealed class BlockEngineTests : IDisposable
     }
 
     [Theory, MemberData(nameof(Engines))]
-    public void Random_reads_and_writes_in_flight_together_keep_what_a_model_keeps(BlockEngineKind engine)
+    public void Random_reads_and_writes_in_flight_together_keep_what_a_model_keeps(BlockEngineKind engine, bool direct)
     {
         int seed = Random.Shared.Next();
         TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}");
         Random random = new(seed);
         byte[] model = BlockGuest.Pattern(ImageBytes);
         _scratch.Bytes = model;
-        using SimulatedGuest guest = Guest(engine);
+        using SimulatedGuest guest = Guest(engine, direct);
         for (int round = 0; round < 60; round++)
         {
             // Requests of one round lie apart, because their order is nobody's promise.
@@ -78,9 +91,9 @@ public sealed class BlockEngineTests : IDisposable
     }
 
     [Theory, MemberData(nameof(Engines))]
-    public void An_image_cut_short_behind_the_disk_is_an_error_for_the_sectors_that_are_gone(BlockEngineKind engine)
+    public void An_image_cut_short_behind_the_disk_is_an_error_for_the_sectors_that_are_gone(BlockEngineKind engine, bool direct)
     {
-        using SimulatedGuest guest = Guest(engine);
+        using SimulatedGuest guest = Guest(engine, direct);
         using (FileStream file = new(_scratch.Path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite)) file.SetLength(ImageBytes / 2 + 512);
         ulong half = ImageBytes / 2 / 512;
         DriverRequest good = guest.Queue(0).Read(half, 1);
@@ -91,11 +104,11 @@ public sealed class BlockEngineTests : IDisposable
     }
 
     [Theory, MemberData(nameof(Engines))]
-    public void A_reset_waits_for_what_is_in_flight_and_the_disk_serves_again(BlockEngineKind engine)
+    public void A_reset_waits_for_what_is_in_flight_and_the_disk_serves_again(BlockEngineKind engine, bool direct)
     {
         byte[] content = BlockGuest.Pattern(ImageBytes);
         _scratch.Bytes = content;
-        using SimulatedGuest guest = Guest(engine);
+        using SimulatedGuest guest = Guest(engine, direct);
         for (int round = 0; round < 20; round++)
         {
             for (int i = 0; i < 30; i++) guest.Queue(0).Write((ulong)i * 4, content[(i * 2048)..((i + 1) * 2048)]);
@@ -108,6 +121,59 @@ public sealed class BlockEngineTests : IDisposable
             Assert.Equal(content[..4096], read.Data());
         }
         Assert.Equal(content, _scratch.Bytes);
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void Buffers_that_lie_anywhere_and_are_cut_anywhere_are_served(BlockEngineKind engine, bool direct)
+    {
+        byte[] model = BlockGuest.Pattern(ImageBytes);
+        _scratch.Bytes = model;
+        using SimulatedGuest guest = Guest(engine, direct);
+        const ulong Buffers = 96 << 20;
+        Random random = new(5);
+        for (int round = 0; round < 60; round++)
+        {
+            int sectors = random.Next(1, 700), sector = random.Next(ImageBytes / 512 - sectors), bytes = sectors * 512;
+            int cut = random.Next(1, bytes);
+            // Two buffers somewhere in memory, that are no whole sectors each.
+            GuestBuffer[] data = [new(Buffers + (ulong)random.Next(4096), (uint)cut), new(Buffers + (1 << 20) + (ulong)random.Next(4096), (uint)(bytes - cut))];
+            bool writes = random.Next(2) == 0;
+            byte[] header = new byte[16];
+            header[0] = writes ? (byte)1 : (byte)0;
+            BitConverter.TryWriteBytes(header.AsSpan(8), (ulong)sector);
+            GuestBuffer head = new(Buffers + (8 << 20), 16), status = new(Buffers + (9 << 20), 1);
+            guest.Memory.TryWrite(head.Address, header);
+            guest.Memory.TryWrite(status.Address, [0xff]);
+            Span<byte> place = model.AsSpan(sector * 512, bytes);
+            if (writes)
+            {
+                random.NextBytes(place);
+                guest.Memory.TryWrite(data[0].Address, place[..cut]);
+                guest.Memory.TryWrite(data[1].Address, place[cut..]);
+            }
+            DriverRequest request = writes ? guest.Queue(0).Add([head, .. data], [status]) : guest.Queue(0).Add([head], [.. data, status]);
+            guest.Kick(0).RunUntil(() => request.IsUsed);
+            byte[] got = new byte[bytes], ended = new byte[1];
+            guest.Memory.TryRead(status.Address, ended);
+            guest.Memory.TryRead(data[0].Address, got.AsSpan(0, cut));
+            guest.Memory.TryRead(data[1].Address, got.AsSpan(cut));
+            Assert.Equal((byte)BlockStatus.Ok, ended[0]);
+            Assert.Equal(place.ToArray(), got);
+        }
+        Assert.Equal(model, _scratch.Bytes);
+    }
+
+    [Fact]
+    public void A_disk_past_the_page_cache_leaves_none_of_it_in_there()
+    {
+        _scratch.Bytes = BlockGuest.Pattern(ImageBytes);
+        using SimulatedGuest guest = Guest(BlockEngineKind.Ring, direct: true);
+        // fdatasync and this advice put the file's pages out; a direct read does not bring them back.
+        Evict();
+        DriverRequest read = guest.Queue(0).Read(0, 512);
+        guest.Kick(0).RunUntil(() => read.IsUsed);
+        Assert.Equal(BlockStatus.Ok, read.Status());
+        Assert.Equal("0", CachedPages());
     }
 
     [Fact]
@@ -127,6 +193,20 @@ public sealed class BlockEngineTests : IDisposable
         Assert.Equal(1, guest.Interrupts - interrupts);
     }
 
-    private SimulatedGuest Guest(BlockEngineKind engine) => SimulatedGuest.For(
-        new BlockDevice("vda", RawImage.Open(_scratch.Path, engine: engine)), new SimulatedGuestOptions { MemoryBytes = 128 << 20 });
+    private SimulatedGuest Guest(BlockEngineKind engine, bool direct = false) => SimulatedGuest.For(
+        new BlockDevice("vda", RawImage.Open(_scratch.Path, engine: engine, direct: direct)), new SimulatedGuestOptions { MemoryBytes = 128 << 20 });
+
+    private void Evict() => Assert.Equal(0, Run("dd", $"of={_scratch.Path}", "oflag=nocache", "conv=notrunc,fdatasync", "count=0", "status=none").Code);
+
+    /// <summary>Pages of the image that are in the page cache: fincore(1).</summary>
+    private string CachedPages() => Run("fincore", "--noheadings", "--output", "PAGES", _scratch.Path).Output.Trim();
+
+    private static (int Code, string Output) Run(string program, params string[] arguments)
+    {
+        using System.Diagnostics.Process process = System.Diagnostics.Process.Start(
+            new System.Diagnostics.ProcessStartInfo(program, arguments) { RedirectStandardOutput = true })!;
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return (process.ExitCode, output);
+    }
 }

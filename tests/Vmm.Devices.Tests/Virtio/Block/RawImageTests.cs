@@ -37,6 +37,11 @@ public sealed class RawImageTests
     public void A_directory_is_told(bool readOnly) => Refused("/tmp", "disk image '/tmp' is a directory: name a file", readOnly);
 
     [Fact]
+    public void A_file_system_without_direct_access_is_told() =>
+        Assert.Equal("disk image '/proc/self/maps' cannot be opened past the page cache: its file system has no O_DIRECT: leave out 'direct', or move the image",
+            Assert.Throws<DiskImageException>(() => RawImage.Open("/proc/self/maps", readOnly: true, direct: true)).Message);
+
+    [Fact]
     public void An_empty_image_is_told()
     {
         using ScratchImage scratch = new(0);
