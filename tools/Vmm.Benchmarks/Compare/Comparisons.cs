@@ -21,6 +21,8 @@ internal static class Comparisons
         new BufferCycle(),
         new SplitQueueComparison(),
         new PackedQueueComparison(),
+        new VsockOutComparison(),
+        new VsockInComparison(),
         new ExitComparison(),
         new StopComparison(),
         new StartComparison(),
