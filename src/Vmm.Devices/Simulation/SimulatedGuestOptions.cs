@@ -1,3 +1,5 @@
+using Vmm.Events;
+
 namespace Vmm.Devices.Simulation;
 
 /// <summary>What kind of driver a <see cref="SimulatedGuest"/> plays.</summary>
@@ -14,6 +16,9 @@ public sealed record SimulatedGuestOptions
 
     /// <summary>Whether the driver brings the device up at once. Otherwise it waits for <see cref="SimulatedGuest.Start"/>.</summary>
     public bool Start { get; init; } = true;
+
+    /// <summary>What the reactor waits with.</summary>
+    public PollerKind Poller { get; init; } = PollerKind.Epoll;
 
     /// <summary>How the transport behaves; null for its defaults.</summary>
     public VirtioMmioOptions? Transport { get; init; }

@@ -17,6 +17,7 @@ public sealed class HostileRingTests
 
     [Theory, MemberData(nameof(Sizes))]
     [Trait("Source", "virtio 1.2 § 2.7 and § 2.8.10.1: queue size 0, no power of two, above the maximum")]
+    [Trait("Outcome", "needs reset")]
     public void Sizes_that_no_ring_may_have_are_refused(bool packed, ushort size, bool allowed)
     {
         using RingRig rig = new(new RingShape(packed, false, false), size: 256);
@@ -42,6 +43,7 @@ public sealed class HostileRingTests
 
     [Theory, MemberData(nameof(Places))]
     [Trait("Source", "virtio 1.2 § 2.7 and § 2.8: rings in unmapped memory, overlapping, misaligned")]
+    [Trait("Outcome", "needs reset")]
     public void Rings_where_no_ring_may_be_are_refused(bool packed, ulong table, ulong driver, ulong device)
     {
         using RingRig rig = new(new RingShape(packed, true, false), size: 16);
@@ -53,6 +55,7 @@ public sealed class HostileRingTests
 
     [Fact]
     [Trait("Source", "virtio 1.2 § 2.7: parts may touch")]
+    [Trait("Outcome", "served")]
     public void Rings_that_touch_are_served()
     {
         using RingRig rig = new(new RingShape(false, true, false), size: 16);
@@ -64,6 +67,7 @@ public sealed class HostileRingTests
     [InlineData(0x7fff)]
     [InlineData(0xffff)]
     [Trait("Source", "vhost-user: a packed ring's base is given by the front-end")]
+    [Trait("Outcome", "refused")]
     public void A_packed_ring_can_not_start_outside_of_itself(ushort position)
     {
         using RingRig rig = new(new RingShape(true, false, false));
@@ -78,6 +82,7 @@ public sealed class HostileRingTests
     [InlineData(0x8000)]
     [InlineData(0xffff)]
     [Trait("Source", "virtio 1.2 § 2.7.13.3; rust-vmm/vm-virtio pull 196: a device made to serve entries again and again")]
+    [Trait("Outcome", "needs reset")]
     public void An_available_index_that_runs_ahead_or_back_is_refused(ushort ahead)
     {
         using RingRig rig = new(new RingShape(false, false, false));
@@ -90,6 +95,7 @@ public sealed class HostileRingTests
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
     [Trait("Source", "virtio 1.2 § 2.7.13; a head given twice while slow input or output is on its way")]
+    [Trait("Outcome", "needs reset")]
     public void A_chain_made_available_again_while_it_is_in_flight_is_refused(RingShape shape)
     {
         using RingRig rig = new(shape);
@@ -106,6 +112,7 @@ public sealed class HostileRingTests
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
     [Trait("Source", "virtio 1.2 § 2.7.13: once it was given back it may come again, also before the driver saw that")]
+    [Trait("Outcome", "served")]
     public void A_chain_made_available_again_after_it_was_pushed_is_served(RingShape shape)
     {
         using RingRig rig = new(shape);
@@ -121,6 +128,7 @@ public sealed class HostileRingTests
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
     [Trait("Source", "CVE-2016-5403 (QEMU: requests without waiting for completion took memory without bound)")]
+    [Trait("Outcome", "needs reset")]
     public void No_driver_gets_more_in_flight_than_the_queue_holds(RingShape shape)
     {
         using RingRig rig = new(shape, size: 8);
@@ -152,6 +160,7 @@ public sealed class HostileRingTests
 
     [Fact]
     [Trait("Source", "virtio 1.2 § 2.8: buffer ids are 16 bits, the driver's own affair")]
+    [Trait("Outcome", "served")]
     public void A_packed_driver_may_number_its_buffers_beyond_the_queue_size()
     {
         using RingRig rig = new(new RingShape(true, false, false), size: 4);
@@ -165,6 +174,7 @@ public sealed class HostileRingTests
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
     [Trait("Source", "the device area is the device's: what a driver scribbles there is never read back")]
+    [Trait("Outcome", "ignored")]
     public void A_device_area_full_of_garbage_changes_nothing(RingShape shape)
     {
         using RingRig rig = new(shape);
@@ -191,6 +201,7 @@ public sealed class HostileRingTests
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
     [Trait("Source", "virtio 1.2 § 2.7.10 and § 2.8.14: event positions that were never valid")]
+    [Trait("Outcome", "at most one interrupt")]
     public void Absurd_event_positions_cost_at_most_one_interrupt_a_publish(RingShape shape)
     {
         using RingRig rig = new(shape);
@@ -213,6 +224,7 @@ public sealed class HostileRingTests
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
     [Trait("Source", "error paths that leak an element: memory stays flat however often a driver fails")]
+    [Trait("Outcome", "memory stays flat")]
     public void Faults_and_resets_without_end_leave_memory_flat(RingShape shape)
     {
         const int Resets = 1_000;
@@ -245,6 +257,7 @@ public sealed class HostileRingTests
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
     [Trait("Source", "virtio 1.2 § 2.1.2: after a reset the device works again")]
+    [Trait("Outcome", "served")]
     public void A_ring_set_up_again_after_a_fault_works(RingShape shape)
     {
         using RingRig rig = new(shape);

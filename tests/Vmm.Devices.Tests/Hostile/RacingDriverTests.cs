@@ -13,6 +13,7 @@ public sealed class RacingDriverTests
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
     [Trait("Source", "double fetch: descriptors rewritten between check and use")]
+    [Trait("Outcome", "refused or served within memory")]
     public void Descriptors_rewritten_by_a_racing_thread_never_lead_out_of_memory(RingShape shape)
     {
         using RingRig rig = new(shape, size: 8);
@@ -75,6 +76,7 @@ public sealed class RacingDriverTests
 
     [Fact]
     [Trait("Source", "double fetch of a request header: what was copied out is what is used")]
+    [Trait("Outcome", "the copy is used")]
     public void A_header_read_from_a_chain_does_not_change_under_its_checks()
     {
         using RingRig rig = new(new RingShape(false, false, false));
@@ -108,6 +110,7 @@ public sealed class RacingDriverTests
 
     [Fact]
     [Trait("Source", "torn 16-bit index: it is read with one aligned access")]
+    [Trait("Outcome", "read with one access")]
     public void An_available_index_is_never_seen_torn()
     {
         using RingRig rig = new(new RingShape(false, false, false), size: 256, configure: c => c with { AvailBase = 0x00f0 }, prepare: driver => ((SplitDriverQueue)driver).StartAt(0x00f0));
@@ -143,6 +146,7 @@ public sealed class RacingDriverTests
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
     [Trait("Source", "per-turn weight: a driver that never stops adding does not keep the device for itself")]
+    [Trait("Outcome", "the turn ends")]
     public void A_turn_ends_while_a_driver_keeps_adding(RingShape shape)
     {
         using RingRig rig = new(shape);

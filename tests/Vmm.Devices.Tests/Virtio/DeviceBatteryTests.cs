@@ -6,7 +6,8 @@ namespace Vmm.Devices.Tests;
 /// <summary>Every device passes the same battery, on every kind of ring.</summary>
 public sealed class DeviceBatteryTests
 {
-    private static readonly Dictionary<string, Func<DeviceBattery>> Devices = new()
+    /// <summary>Every device there is, with the requests it must answer; the catalogue of hostile drivers goes over them too.</summary>
+    internal static readonly IReadOnlyDictionary<string, Func<DeviceBattery>> Devices = new Dictionary<string, Func<DeviceBattery>>
     {
         ["block"] = () => new DeviceBattery(
             () => new BlockDevice("vda", new TestBackend(), new BlockDeviceOptions { Queues = 2 }),

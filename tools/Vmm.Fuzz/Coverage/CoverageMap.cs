@@ -10,14 +10,14 @@ public static class CoverageMap
     internal const int Length = 1 << 16;
 
     private static readonly byte[] Counters = new byte[Length];
-    private static int s_previous;
+    private static int _previous;
 
     /// <summary>Execution came by a place.</summary>
     /// <param name="place">Its number, below 65536.</param>
     public static void Hit(int place)
     {
-        Counters[(ushort)(place ^ s_previous)]++;
-        s_previous = place >> 1;
+        Counters[(ushort)(place ^ _previous)]++;
+        _previous = place >> 1;
     }
 
     /// <summary>Hands the counters over and starts anew.</summary>
@@ -30,6 +30,6 @@ public static class CoverageMap
     internal static void Clear()
     {
         Array.Clear(Counters);
-        s_previous = 0;
+        _previous = 0;
     }
 }

@@ -13,7 +13,6 @@ internal sealed partial class DeviceTarget : IFuzzTarget
 {
     internal const int RequestBytesMax = 1024;
 
-    private const ulong ProofBytesMax = 4096;
     private const ulong RingFeatures = VirtioFeatures.PackedRing | VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors;
     private const int StepsMax = 200;
     private const int TurnsMax = 32;
@@ -22,7 +21,7 @@ internal sealed partial class DeviceTarget : IFuzzTarget
     /// <summary>One line for each kind of fault, one for accesses that were refused, and a few kinds of host fault.</summary>
     private const int LinesMax = 24;
 
-    private static int s_made;
+    private static int _made;
 
     private readonly FuzzedDevice _fuzzed;
     private readonly Tally _tally;
@@ -36,7 +35,7 @@ internal sealed partial class DeviceTarget : IFuzzTarget
         _tally = tally;
         _device = fuzzed.Make();
         // Each poller in turn.
-        _machine = new FuzzMachine(_device, Interlocked.Increment(ref s_made) % 2 == 0 ? PollerKind.IoRing : PollerKind.Epoll);
+        _machine = new FuzzMachine(_device, Interlocked.Increment(ref _made) % 2 == 0 ? PollerKind.IoRing : PollerKind.Epoll);
     }
 
     public void Run(FuzzInput input)
@@ -102,28 +101,9 @@ internal sealed partial class DeviceTarget : IFuzzTarget
         _machine.RestoreMemory();
         _machine.Reset(_fuzzed.HostFinishes);
         _machine.Start(~RingFeatures | Ring(ring), sizeMax: 16);
-        foreach (BatteryRequest proof in _fuzzed.Proofs) Prove(proof);
+        foreach (BatteryRequest proof in _fuzzed.Proofs) _machine.Prove(proof);
         _machine.AskWitness();
         _machine.Reset(_fuzzed.HostFinishes);
-    }
-
-    private void Prove(BatteryRequest proof)
-    {
-        DriverQueue ring = _machine.Rings[proof.Queue]!;
-        ulong readable = FuzzMachine.BufferStart, writable = readable + ProofBytesMax;
-        _machine.Memory.TryWrite(readable, proof.Readable);
-        ring.TryAdd(
-            proof.Readable.Length > 0 ? [new GuestBuffer(readable, (uint)proof.Readable.Length)] : [],
-            proof.Writable > 0 ? [new GuestBuffer(writable, (uint)proof.Writable)] : [], out _);
-        ring.Publish();
-        _machine.Registers.Kick(proof.Queue);
-        proof.Provoke?.Invoke(_device);
-        UsedChain used = default;
-        _machine.RunUntil(() => ring.TryCollect(out used), $"no answer in queue {proof.Queue} after a reset");
-        byte[] content = new byte[proof.Writable];
-        _machine.Memory.TryRead(writable, content);
-        string? complaint = used.Written > proof.Writable ? $"{used.Written} bytes used of {proof.Writable}" : proof.Complaint(content, used.Written);
-        if (complaint is not null) throw new BrokenPromiseException($"queue {proof.Queue} after a reset: {complaint}");
     }
 
     private static ulong Ring(ulong bits) =>

@@ -23,6 +23,7 @@ internal sealed class FuzzMachine : IDisposable
     internal const ulong ExtraStart = 1UL << 32;
     private const ulong ExtraBytes = 1 << 16;
 
+    private const ulong ProofBytesMax = 4096;
     private const int TurnsToRest = 10_000;
 
     /// <summary>Turns that do not wait; what is not done by then waits for the kernel, or for ever.</summary>
@@ -132,6 +133,28 @@ internal sealed class FuzzMachine : IDisposable
             BrokenPromiseException.Unless(turn < TurnsInHaste + PausesMax, otherwise);
             Reactor.RunOnce(turn < TurnsInHaste ? TimeSpan.Zero : Pause);
         }
+    }
+
+    /// <summary>A request of the device is answered as it should be, on the rings of a driver that did nothing else yet.</summary>
+    internal void Prove(BatteryRequest proof)
+    {
+        DriverQueue ring = Rings[proof.Queue]!;
+        ulong readable = BufferStart, writable = readable + ProofBytesMax;
+        Memory.TryWrite(readable, proof.Readable);
+        ring.TryAdd(
+            proof.Readable.Length > 0 ? [new GuestBuffer(readable, (uint)proof.Readable.Length)] : [],
+            proof.Writable > 0 ? [new GuestBuffer(writable, (uint)proof.Writable)] : [], out _);
+        ring.Publish();
+        Registers.Kick(proof.Queue);
+        // The request first, then what it waits for.
+        Turn(TurnsInHaste);
+        proof.Provoke?.Invoke(_device);
+        UsedChain used = default;
+        RunUntil(() => ring.TryCollect(out used), $"no answer in queue {proof.Queue} after a reset");
+        byte[] content = new byte[proof.Writable];
+        Memory.TryRead(writable, content);
+        string? complaint = used.Written > proof.Writable ? $"{used.Written} bytes used of {proof.Writable}" : proof.Complaint(content, used.Written);
+        if (complaint is not null) throw new BrokenPromiseException($"queue {proof.Queue} after a reset: {complaint}");
     }
 
     /// <summary>The device beside it still answers.</summary>

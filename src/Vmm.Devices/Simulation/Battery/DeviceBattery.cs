@@ -27,6 +27,12 @@ public sealed partial class DeviceBattery(Func<VirtioDevice> make, params Batter
         ["rests when there is nothing to do"] = (battery, options) => battery.Rests(options),
     };
 
+    /// <summary>What "it works" means.</summary>
+    internal IReadOnlyList<BatteryRequest> Requests => requests;
+
+    /// <summary>Makes a fresh device.</summary>
+    internal VirtioDevice Make() => make();
+
     /// <summary>The names of the checks.</summary>
     public static IReadOnlyCollection<string> Checks => All.Keys;
 
@@ -64,12 +70,14 @@ public sealed partial class DeviceBattery(Func<VirtioDevice> make, params Batter
     private SimulatedGuest Guest(SimulatedGuestOptions options) => SimulatedGuest.For(make(), options);
 
     /// <summary>Makes every request once, as it is, and looks at the answers.</summary>
-    private void Exercise(SimulatedGuest guest, string when)
+    /// <exception cref="InvalidDataException">An answer is wrong.</exception>
+    /// <exception cref="TimeoutException">There is none.</exception>
+    internal void Exercise(SimulatedGuest guest, string when)
     {
         foreach (BatteryRequest request in requests) Exercise(guest, request, [request.Readable], [request.Writable], when);
     }
 
-    private static void Exercise(SimulatedGuest guest, BatteryRequest request, byte[][] readable, int[] writable, string when)
+    internal static void Exercise(SimulatedGuest guest, BatteryRequest request, byte[][] readable, int[] writable, string when)
     {
         SimulatedQueue queue = guest.Queue(request.Queue);
         DriverRequest made = queue.Add([.. readable.Where(part => part.Length > 0)], [.. writable.Where(part => part > 0)]);

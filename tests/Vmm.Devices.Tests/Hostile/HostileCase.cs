@@ -1,0 +1,79 @@
+using Vmm.Devices.Simulation;
+using Vmm.Events;
+
+namespace Vmm.Devices.Tests.Hostile;
+
+/// <summary>A device on a kind of ring under a poller: a row of the theories that go over every device.</summary>
+public sealed record HostileCase(string Device, ulong Ring, PollerKind Poller)
+{
+    private const ulong RingFeatures = VirtioFeatures.PackedRing | VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors;
+
+    private static readonly ulong[] Rings =
+    [
+        0, VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors,
+        VirtioFeatures.PackedRing, VirtioFeatures.PackedRing | VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors,
+    ];
+
+    internal bool Packed => (Ring & VirtioFeatures.PackedRing) != 0;
+
+    internal bool Indirect => (Ring & VirtioFeatures.IndirectDescriptors) != 0;
+
+    public static TheoryData<HostileCase> All()
+    {
+        TheoryData<HostileCase> all = [];
+        foreach (string device in DeviceBatteryTests.Devices.Keys)
+        {
+            foreach (ulong ring in Rings)
+            {
+                foreach (PollerKind poller in Enum.GetValues<PollerKind>()) all.Add(new HostileCase(device, ring, poller));
+            }
+        }
+        return all;
+    }
+
+    internal SimulatedGuestOptions Options => new() { Features = ~RingFeatures | Ring, MemoryBytes = HostileGuest.MemoryBytes, Poller = Poller };
+
+    public override string ToString() => $"{Device}, {DeviceBattery.Describe(Ring)}, {Poller}";
+}
+
+/// <summary>A guest with a device of the catalogue, which has to work again after whatever it was put through.</summary>
+internal sealed class HostileGuest : IDisposable
+{
+    internal const ulong MemoryBytes = 64 << 20;
+
+    private readonly DeviceBattery _battery;
+    private readonly HostileCase _case;
+
+    internal HostileGuest(HostileCase @case, bool start = true)
+    {
+        _case = @case;
+        _battery = DeviceBatteryTests.Devices[@case.Device]();
+        Guest = SimulatedGuest.For(_battery.Make(), @case.Options with { Start = start });
+    }
+
+    internal SimulatedGuest Guest { get; }
+
+    internal IReadOnlyList<BatteryRequest> Requests => _battery.Requests;
+
+    internal bool NeedsReset => Guest.Driver.Status.HasFlag(DeviceStatus.NeedsReset);
+
+    /// <summary>Kicks for a request and has happen on the host what it waits for.</summary>
+    internal void Serve(BatteryRequest request)
+    {
+        Guest.Kick(request.Queue).RunUntilIdle();
+        request.Provoke?.Invoke(Guest.Device);
+        Guest.RunUntilIdle();
+    }
+
+    /// <summary>The same driver's requests are answered.</summary>
+    internal void AssertWorks() => _battery.Exercise(Guest, $"{_case}: still");
+
+    /// <summary>After a reset a new driver's requests are answered.</summary>
+    internal void AssertWorksAfterReset(string what = "afterwards")
+    {
+        Guest.Reset().Start();
+        _battery.Exercise(Guest, $"{_case}: {what}");
+    }
+
+    public void Dispose() => Guest.Dispose();
+}
