@@ -37,8 +37,10 @@ internal sealed class PackedQueue : VirtQueue
         _deviceEvent.Store32(0, _eventIndex ? _nextAvailable.Bits | ((uint)RingLayout.EventAtPosition << 16) : 0);
         // The driver makes a descriptor available, then reads what we stored; we the other way round.
         Interlocked.MemoryBarrier();
-        return _nextAvailable.IsAvailable(_ring.Load16(_nextAvailable.FlagsOffset));
+        return HasAvailable;
     }
+
+    internal override bool HasAvailable => _nextAvailable.IsAvailable(_ring.Load16(_nextAvailable.FlagsOffset));
 
     private protected override GuestFault ResolveRings(MemoryMap map)
     {

@@ -48,8 +48,10 @@ internal sealed class SplitQueue : VirtQueue
         else _used.Store16(RingLayout.FlagsOffset, 0);
         // The driver stores its index, then reads what we stored; we the other way round. Without the fence both could miss (§ 2.7.10.1).
         Interlocked.MemoryBarrier();
-        return _available.Load16(RingLayout.IndexOffset) != _nextAvailable;
+        return HasAvailable;
     }
+
+    internal override bool HasAvailable => _available.Load16(RingLayout.IndexOffset) != _nextAvailable;
 
     private protected override GuestFault ResolveRings(MemoryMap map)
     {

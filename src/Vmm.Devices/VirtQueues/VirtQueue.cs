@@ -230,6 +230,9 @@ public abstract class VirtQueue : IDisposable
     /// <returns>True if chains became available in the meantime: no kick will come for them.</returns>
     internal abstract bool EnableKicks();
 
+    /// <summary>Whether the driver made a chain available that was not popped yet. One load; says nothing of whether it is well formed.</summary>
+    internal abstract bool HasAvailable { get; }
+
     /// <summary>Finds the rings in a memory state. Changes nothing if they are not there.</summary>
     private protected abstract GuestFault ResolveRings(MemoryMap map);
 

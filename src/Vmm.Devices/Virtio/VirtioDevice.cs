@@ -237,11 +237,13 @@ public abstract partial class VirtioDevice : IDisposable
 
     /// <summary>
     /// A queue's doorbell: kick → serve, one virtual call. Beside the driver's eventfd there is one of our own for later turns: the driver's may be
-    /// shared with a process that makes it block or empties it, so it is only ever waited for.
+    /// shared with a process that makes it block or empties it, so it is only ever waited for. While a reactor polls, kicks stay off, and it looks at the ring.
     /// </summary>
-    private sealed class KickSource(VirtioDevice device, VirtQueue queue, EventFd kick) : Subscription<EventFd>(kick, Interest.Doorbell)
+    private sealed class KickSource(VirtioDevice device, VirtQueue queue, EventFd kick) : Subscription<EventFd>(kick, Interest.Doorbell), IPolledSource
     {
         private Subscription<EventFd>? _again;
+        /// <summary>The queue ran dry, and its driver was not asked to kick for the next chain.</summary>
+        private bool _kicksStayOff;
 
         internal VirtQueue Queue => queue;
 
@@ -249,6 +251,15 @@ public abstract partial class VirtioDevice : IDisposable
         internal bool HasFailed { get; set; }
 
         public override string Name => $"{device.Name}/{device._queues[queue.Index].Name}";
+
+        public bool HasWork => _kicksStayOff && queue.HasAvailable;
+
+        public bool StopLooking()
+        {
+            if (!_kicksStayOff) return false;
+            _kicksStayOff = queue.EnableKicks();
+            return _kicksStayOff;
+        }
 
         /// <summary>Has a reactor watch both, as one subscriber.</summary>
         internal void Start(IReactor reactor)
@@ -282,7 +293,8 @@ public abstract partial class VirtioDevice : IDisposable
                 queue.Publish();
                 // A handler that took nothing although there was something waits for its host side; asking it again at once would spin. One
                 // that found nothing has not seen what came meanwhile, and for that no kick will come.
-                more = queue.EnableKicks() && (queue.TurnBudget != left || queue.HasRunDry);
+                _kicksStayOff = IsPolled && queue.HasRunDry;
+                more = _kicksStayOff ? queue.HasAvailable : queue.EnableKicks() && (queue.TurnBudget != left || queue.HasRunDry);
             }
             while (more && queue.TurnBudget > 0);
             queue.EndTurn();
@@ -294,7 +306,7 @@ public abstract partial class VirtioDevice : IDisposable
 
         protected override void Dispatch(Readiness ready, IReactor reactor)
         {
-            queue.CountKick();
+            if (!_kicksStayOff) queue.CountKick();
             ServeOrGiveUp();
         }
 

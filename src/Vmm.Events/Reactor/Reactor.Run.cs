@@ -10,8 +10,6 @@ public sealed partial class Reactor
     private const int NoThread = 0;
     private const int Forever = -1;
     private const long NotCounting = -1;
-    /// <summary>Between two looks, for the sake of the other thread on the core.</summary>
-    private const int LookPause = 4;
 
     private long _waits;
     private long _events;
@@ -177,22 +175,6 @@ public sealed partial class Reactor
         if (timeoutMs != 0) timeoutMs = _turnWorkDue ? 0 : _remote.AnnounceSleep(timeoutMs);
         ReadOnlySpan<ReadyEvent> batch = _poller.Wait(timeoutMs);
         _remote.Awake();
-        return batch;
-    }
-
-    /// <summary>Looks for events and calls for a while, awake, so that other threads reach it without a system call; then blocks.</summary>
-    private ReadOnlySpan<ReadyEvent> LookThenWait(int timeoutMs, AdaptivePolling polling)
-    {
-        long start = Stopwatch.GetTimestamp();
-        long end = start + Math.Min(polling.Window, timeoutMs < 0 ? long.MaxValue : timeoutMs * (Stopwatch.Frequency / 1000));
-        for (long now = start; now < end; now = Stopwatch.GetTimestamp())
-        {
-            ReadOnlySpan<ReadyEvent> seen = _poller.Wait(0);
-            if (seen.Length > 0 || _remote.HasCalls || _turnWorkDue || _stopRequested) return seen;
-            Thread.SpinWait(LookPause);
-        }
-        ReadOnlySpan<ReadyEvent> batch = Wait(timeoutMs);
-        polling.Blocked(Stopwatch.GetTimestamp() - start);
         return batch;
     }
 

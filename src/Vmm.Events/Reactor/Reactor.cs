@@ -242,6 +242,7 @@ public sealed partial class Reactor : IReactor, IDisposable
         _slotOfFd[fd] = index + 1;
         subscription.SlotIndex = index;
         subscription.Registrar = this;
+        LookAt(subscription);
         subscription.Owner?.Registered(subscription);
     }
 
@@ -254,6 +255,7 @@ public sealed partial class Reactor : IReactor, IDisposable
         _ = _poller.Remove(slot.Fd, ThinPointer.To(ref slot));
         _slotOfFd[slot.Fd] = 0;
         _slots.Retire(index, _turn, _dispatching);
+        LookAway(subscription);
         subscription.SlotIndex = -1;
         subscription.Registrar = null;
         subscription.Owner?.Removed(subscription);

@@ -29,6 +29,9 @@ public abstract class Subscription
     /// <summary>Whether a reactor watches it now.</summary>
     public bool IsRegistered => Registrar is not null;
 
+    /// <summary>Whether the reactor that watches it looks for its work in memory besides: it is an <see cref="IPolledSource"/>, and that reactor polls.</summary>
+    public bool IsPolled { get; internal set; }
+
     /// <summary>Whether it is a part of the reactor, of which its users know nothing.</summary>
     internal bool BelongsToReactor { get; set; }
 

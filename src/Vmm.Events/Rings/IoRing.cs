@@ -134,9 +134,14 @@ public sealed partial class IoRing : IDisposable
     }
 
     /// <summary>The engine has completions while the reactor waits.</summary>
-    private sealed class WakeUp(IoRing ring, EventFd fd) : Subscription<EventFd>(fd, Interest.Doorbell)
+    private sealed class WakeUp(IoRing ring, EventFd fd) : Subscription<EventFd>(fd, Interest.Doorbell), IPolledSource
     {
+        public bool HasWork => ring._engine.HasWork;
+
         public override string Name => "completion ring";
+
+        // The kernel tells of completions in either way.
+        public bool StopLooking() => ring._engine.HasWork;
 
         protected internal override void Dispatch(Readiness ready, IReactor reactor) => ring._turn.Request();
     }

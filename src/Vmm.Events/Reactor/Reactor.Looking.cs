@@ -1,0 +1,79 @@
+using System.Diagnostics;
+using Vmm.Events.Native;
+
+namespace Vmm.Events;
+
+// Adaptive polling: before the reactor blocks it looks for a while, in memory and at the descriptors.
+public sealed partial class Reactor
+{
+    /// <summary>Looks into memory for each look at the descriptors, which costs a system call.</summary>
+    private const int LooksPerWait = 32;
+
+    /// <summary>Turns that may come from memory before the descriptors have theirs: a queue that is never empty does not keep them waiting.</summary>
+    private const int TurnsFromMemoryMax = 8;
+
+    private readonly ReadyEvent[] _seenInMemory = new ReadyEvent[1];
+    /// <summary>Subscriptions that are asked; none without adaptive polling.</summary>
+    private Subscription[] _polled = [];
+    private int _nextPolled;
+    private int _turnsFromMemory;
+
+    /// <summary>Looks for events and calls, awake, so that other threads reach it without a system call; then blocks.</summary>
+    private ReadOnlySpan<ReadyEvent> LookThenWait(int timeoutMs, AdaptivePolling polling)
+    {
+        long start = Stopwatch.GetTimestamp();
+        long end = start + Math.Min(polling.Window, timeoutMs < 0 ? long.MaxValue : timeoutMs * (Stopwatch.Frequency / 1000));
+        int looks = _turnsFromMemory < TurnsFromMemoryMax ? 1 : 0;
+        for (long now = start; now < end; now = Stopwatch.GetTimestamp(), looks++)
+        {
+            bool intoMemory = _polled.Length > 0 && looks % LooksPerWait != 0;
+            ReadOnlySpan<ReadyEvent> seen = intoMemory ? LookIntoMemory() : _poller.Wait(0);
+            if (!intoMemory) _turnsFromMemory = 0;
+            else if (seen.Length > 0) _turnsFromMemory++;
+            if (seen.Length > 0 || _remote.HasCalls || _turnWorkDue || _stopRequested) return seen;
+            // For the sake of the other thread on the core.
+            Thread.SpinWait(1);
+        }
+        if (StopLooking()) return LookIntoMemory();
+        ReadOnlySpan<ReadyEvent> batch = Wait(timeoutMs);
+        polling.Blocked(Stopwatch.GetTimestamp() - start);
+        return batch;
+    }
+
+    /// <summary>Asks each source in turn, and begins behind the one that had work last.</summary>
+    private ReadOnlySpan<ReadyEvent> LookIntoMemory()
+    {
+        for (int i = 0; i < _polled.Length; i++)
+        {
+            if (_nextPolled >= _polled.Length) _nextPolled = 0;
+            Subscription source = _polled[_nextPolled++];
+            if (!((IPolledSource)source).HasWork) continue;
+            _seenInMemory[0] = new ReadyEvent { Events = Interest.Readable.Bits, Data = ThinPointer.To(ref _slots[source.SlotIndex]) };
+            return _seenInMemory;
+        }
+        return default;
+    }
+
+    /// <summary>From now on the descriptors have to tell.</summary>
+    /// <returns>Whether some source has work of which its descriptor will not.</returns>
+    private bool StopLooking()
+    {
+        bool work = false;
+        foreach (Subscription source in _polled) work |= ((IPolledSource)source).StopLooking();
+        return work;
+    }
+
+    private void LookAt(Subscription source)
+    {
+        if (_polling is null || source is not IPolledSource) return;
+        source.IsPolled = true;
+        _polled = [.. _polled, source];
+    }
+
+    private void LookAway(Subscription source)
+    {
+        if (!source.IsPolled) return;
+        source.IsPolled = false;
+        _polled = [.. _polled.Where(other => other != source)];
+    }
+}
