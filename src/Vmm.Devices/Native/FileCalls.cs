@@ -3,7 +3,7 @@ using Vmm.Events;
 
 namespace Vmm.Devices.Native;
 
-/// <summary>The system calls behind disk images: open(2), preadv(2), pwritev2(2), fdatasync(2), fallocate(2), fcntl(2) locks.</summary>
+/// <summary>The system calls behind disk images: open(2), preadv2(2), pwritev2(2), fdatasync(2), fallocate(2), fcntl(2) locks.</summary>
 internal static unsafe partial class FileCalls
 {
     private const string Name = "libc";
@@ -20,6 +20,7 @@ internal static unsafe partial class FileCalls
     internal const int FALLOC_FL_PUNCH_HOLE = 0x02;
     internal const int FALLOC_FL_ZERO_RANGE = 0x10;
     internal const int RWF_DSYNC = 0x02;
+    internal const int RWF_NOWAIT = 0x08;
     internal const int F_OFD_SETLK = 37;
     internal const short F_RDLCK = 0;
     internal const short F_WRLCK = 1;
@@ -48,8 +49,8 @@ internal static unsafe partial class FileCalls
     [LibraryImport(Name, EntryPoint = "fallocate", SetLastError = true)]
     private static partial int Allocate(int fd, int mode, long offset, long length);
 
-    [LibraryImport(Name, EntryPoint = "preadv", SetLastError = true)]
-    private static partial nint ReadVectors(int fd, IoVector* vectors, int count, long offset);
+    [LibraryImport(Name, EntryPoint = "preadv2", SetLastError = true)]
+    private static partial nint ReadVectors(int fd, IoVector* vectors, int count, long offset, int flags);
 
     [LibraryImport(Name, EntryPoint = "pwritev2", SetLastError = true)]
     private static partial nint WriteVectors(int fd, IoVector* vectors, int count, long offset, int flags);
@@ -67,13 +68,13 @@ internal static unsafe partial class FileCalls
 
     /// <summary>Reads into vectors that their holder keeps mapped.</summary>
     /// <returns>Bytes read, 0 at the end of the file; or −1 and an error.</returns>
-    internal static nint Read(int fd, ReadOnlySpan<IoVector> vectors, long offset, out Errno error)
+    internal static nint Read(int fd, ReadOnlySpan<IoVector> vectors, long offset, int flags, out Errno error)
     {
         // SAFETY: the kernel reads `count` vectors from the pinned span; what they point at is guest memory that the chain holds mapped.
         fixed (IoVector* first = vectors)
         {
             nint done;
-            do done = ReadVectors(fd, first, vectors.Length, offset);
+            do done = ReadVectors(fd, first, vectors.Length, offset, flags);
             while (done < 0 && LastError == Errno.Interrupted);
             error = done < 0 ? LastError : Errno.None;
             return done;

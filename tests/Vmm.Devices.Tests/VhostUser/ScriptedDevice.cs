@@ -18,6 +18,9 @@ internal sealed class ScriptedDevice : VirtioDevice
 
     internal bool HoldsRequests { get; init; }
 
+    /// <summary>Leaves its requests in the ring, as a device does that waits for its host side.</summary>
+    internal bool TakesNothing { get; init; }
+
     internal int Activations { get; private set; }
 
     internal int Resets { get; private set; }
@@ -53,7 +56,7 @@ internal sealed class ScriptedDevice : VirtioDevice
 
     private void Serve(VirtQueue queue)
     {
-        while (queue.TryPop(out DescriptorChain? chain))
+        while (!TakesNothing && queue.TryPop(out DescriptorChain? chain))
         {
             if (HoldsRequests) _held.Enqueue(chain); else queue.Push(chain, 0);
         }

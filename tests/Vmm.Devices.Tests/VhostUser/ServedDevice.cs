@@ -11,11 +11,13 @@ internal sealed class ServedDevice : IDisposable
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
     private readonly CancellationTokenSource _stop = new();
+    private readonly TimeSpan _pollMax;
     private readonly List<Thread> _threads = [];
     private readonly string _directory = Directory.CreateTempSubdirectory("vmm-vhost-").FullName;
 
-    internal ServedDevice(VirtioDevice device, bool requireSealed = false, int queueReactors = 0)
+    internal ServedDevice(VirtioDevice device, bool requireSealed = false, int queueReactors = 0, TimeSpan pollMax = default)
     {
+        _pollMax = pollMax;
         Device = device;
         RemoteEndpoint[] remotes = [.. Enumerable.Range(0, queueReactors).Select(i => Run(new Reactor(Options($"queue{i}"))).Remote)];
         Reactor reactor = new(Options("device"));
@@ -53,7 +55,7 @@ internal sealed class ServedDevice : IDisposable
         Assert.Empty(Failures);
     }
 
-    private ReactorOptions Options(string name) => new() { Name = name, OnHandlerFailure = Failures.Enqueue };
+    private ReactorOptions Options(string name) => new() { Name = name, OnHandlerFailure = Failures.Enqueue, PollMax = _pollMax };
 
     private Reactor Run(Reactor reactor)
     {

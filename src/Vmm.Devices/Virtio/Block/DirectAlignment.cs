@@ -52,6 +52,6 @@ internal sealed record DirectAlignment(uint Memory, uint Block)
     private static bool IsReadable(int fd, Span<byte> memory)
     {
         IoVector whole = IoVector.Over(memory);
-        return FileCalls.Read(fd, new ReadOnlySpan<IoVector>(in whole), 0, out Errno error) >= 0 || error != Errno.Invalid;
+        return FileCalls.Read(fd, new ReadOnlySpan<IoVector>(in whole), 0, 0, out Errno error) >= 0 || error != Errno.Invalid;
     }
 }

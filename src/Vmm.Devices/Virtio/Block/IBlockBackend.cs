@@ -40,6 +40,6 @@ public interface IBlockEngine : IDisposable
     /// <summary>Takes an operation, and completes it now or later by <see cref="BlockOperation.Complete"/>, exactly once.</summary>
     void Start(BlockOperation operation);
 
-    /// <summary>The turn's operations were all started: hand what was gathered to the kernel.</summary>
+    /// <summary>The turn's operations were all started: hand what was gathered to the kernel. Some may complete now.</summary>
     void Submit();
 }

@@ -33,7 +33,7 @@ internal sealed class SynchronousBlockEngine(RawImage image) : IBlockEngine
     {
         while (operation.Remaining > 0)
         {
-            nint done = FileCalls.Read(FileFor(operation), Some(operation.Vectors), (long)operation.Offset, out Errno error);
+            nint done = FileCalls.Read(FileFor(operation), Some(operation.Vectors), (long)operation.Offset, 0, out Errno error);
             // The end of the file before the end of the disk: someone cut the image short behind our back.
             if (done == 0) return Errno.InputOutput;
             if (done < 0) return error;

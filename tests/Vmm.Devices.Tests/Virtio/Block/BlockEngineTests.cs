@@ -176,6 +176,28 @@ public sealed class BlockEngineTests : IDisposable
         Assert.Equal("0", CachedPages());
     }
 
+    [Theory]
+    [InlineData(BlockEngineKind.Ring)]
+    [InlineData(BlockEngineKind.Threads)]
+    public void A_read_that_comes_alone_is_taken_from_the_page_cache_or_goes_the_usual_way(BlockEngineKind engine)
+    {
+        byte[] pattern = _scratch.Bytes = BlockGuest.Pattern(ImageBytes);
+        using SimulatedGuest guest = Guest(engine);
+        IoRing ring = IoRing.Of(guest.Reactor, engine == BlockEngineKind.Threads ? RingEngine.Threads : RingEngine.Automatic);
+        long before = ring.Statistics.Operations;
+        DriverRequest cached = guest.Queue(0).Read(8, 8);
+        guest.Kick(0).RunUntil(() => cached.IsUsed);
+        Assert.Equal(0, ring.Statistics.Operations - before);
+        Assert.Equal(pattern.AsSpan(8 * 512, 4096), cached.Written.AsSpan(0, 4096));
+
+        Evict();
+        DriverRequest evicted = guest.Queue(0).Read(16, 8);
+        guest.Kick(0).RunUntil(() => evicted.IsUsed);
+        Assert.Equal(1, ring.Statistics.Operations - before);
+        Assert.Equal(BlockStatus.Ok, evicted.Status());
+        Assert.Equal(pattern.AsSpan(16 * 512, 4096), evicted.Written.AsSpan(0, 4096));
+    }
+
     [Fact]
     public void The_requests_of_one_kick_are_one_submission_and_one_interrupt()
     {

@@ -1,0 +1,65 @@
+using Vmm.Devices.Simulation;
+using Vmm.Devices.VhostUser;
+
+namespace Vmm.Devices.Tests.VhostUser;
+
+/// <summary>A back-end whose reactor polls: rings are looked at where they are, and the driver is spared its kicks.</summary>
+public sealed class PollingTests
+{
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+
+    [Fact]
+    public void While_it_looks_nobody_kicks()
+    {
+        using TemporaryImage image = new(1 << 20);
+        using ServedDevice served = new(new BlockDevice("vda", RawImage.Open(image.Path)), pollMax: Patience);
+        using DiskDriver driver = new(served.Connect());
+        // The window grows with each wait that was short; then it is longer than any pause of ours.
+        for (int i = 0; i < 64; i++) driver.WriteSector((ulong)i, (byte)i);
+        long kicks = served.Backend.Statistics[0].Kicks;
+        Assert.NotEqual(0, kicks);
+        for (int i = 0; i < 64; i++) Assert.Equal((byte)i, driver.ReadSector((ulong)i)[511]);
+        Assert.Equal(kicks, served.Backend.Statistics[0].Kicks);
+    }
+
+    [Fact]
+    public void A_ring_whose_requests_wait_for_the_host_is_told_to_kick()
+    {
+        using ServedDevice served = new(new ScriptedDevice(VirtioDeviceType.Entropy) { TakesNothing = true }, pollMax: Patience);
+        using GuestMemory memory = GuestMemory.Create(1 << 20);
+        using VhostUserFrontend frontend = served.Connect();
+        frontend.Negotiate(0);
+        frontend.ShareMemory(memory);
+        GuestAllocator allocator = new(0, 1 << 20);
+        using DriverQueue queue = DriverQueue.Create(memory, allocator, 16, frontend.Features);
+        GuestBuffer buffer = new(allocator.Allocate(16), 16);
+        using VhostUserRing ring = frontend.StartRing(0, queue);
+        for (int i = 0; i < 8; i++)
+        {
+            Assert.True(queue.TryAdd([], [buffer], out _));
+            // Whatever it looked at meanwhile, it asks for the next kick.
+            Assert.True(SpinWait.SpinUntil(queue.Publish, Patience), "the device does not ask for kicks");
+            ring.Kick.Signal();
+        }
+    }
+
+    [Fact]
+    public void A_ring_that_breaks_while_it_is_looked_at_is_told_and_left_alone()
+    {
+        using ServedDevice served = new(new ScriptedDevice(VirtioDeviceType.Entropy), pollMax: Patience);
+        using GuestMemory memory = GuestMemory.Create(1 << 20);
+        using VhostUserFrontend frontend = served.Connect();
+        frontend.Negotiate(0);
+        frontend.ShareMemory(memory);
+        GuestAllocator allocator = new(0, 1 << 20);
+        using DriverQueue queue = DriverQueue.Create(memory, allocator, 16, frontend.Features);
+        using VhostUserRing ring = frontend.StartRing(0, queue);
+        // An index that jumps by more than the ring has.
+        Assert.True(memory.TryWrite(queue.DriverRing + 2, [0x00, 0x40]));
+        ring.Kick.Signal();
+        Assert.True(SpinWait.SpinUntil(() => served.Backend.Statistics[0].Faults == 1, Patience), "the fault is not seen");
+        // It is served no more, and others are.
+        Assert.True(served.Remote.Invoke(_ => true, Patience));
+        Assert.Equal(1, served.Backend.Statistics[0].Faults);
+    }
+}
