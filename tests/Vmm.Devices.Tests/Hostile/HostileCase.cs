@@ -18,20 +18,19 @@ public sealed record HostileCase(string Device, ulong Ring, PollerKind Poller)
 
     internal bool Indirect => (Ring & VirtioFeatures.IndirectDescriptors) != 0;
 
-    public static TheoryData<HostileCase> All()
-    {
-        TheoryData<HostileCase> all = [];
-        foreach (string device in DeviceBatteryTests.Devices.Keys)
-        {
-            foreach (ulong ring in Rings)
-            {
-                foreach (PollerKind poller in Enum.GetValues<PollerKind>()) all.Add(new HostileCase(device, ring, poller));
-            }
-        }
-        return all;
-    }
+    /// <summary>Every device, on every kind of ring, under both pollers.</summary>
+    public static TheoryData<HostileCase> All() => [.. DeviceBatteryTests.Devices.Keys.SelectMany(Rows)];
+
+    /// <summary>One device, or none of the catalogue's where a test makes its own.</summary>
+    public static TheoryData<HostileCase> Of(string device) => [.. Rows(device)];
+
+    /// <summary>A guest with another device than the catalogue's.</summary>
+    internal SimulatedGuest Guest(VirtioDevice device) => SimulatedGuest.For(device, Options);
 
     internal SimulatedGuestOptions Options => new() { Features = ~RingFeatures | Ring, MemoryBytes = HostileGuest.MemoryBytes, Poller = Poller };
+
+    private static IEnumerable<HostileCase> Rows(string device) =>
+        Rings.SelectMany(ring => Enum.GetValues<PollerKind>().Select(poller => new HostileCase(device, ring, poller)));
 
     public override string ToString() => $"{Device}, {DeviceBattery.Describe(Ring)}, {Poller}";
 }

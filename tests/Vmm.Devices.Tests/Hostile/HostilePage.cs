@@ -60,7 +60,7 @@ public sealed class HostilePage
         member.GetCustomAttributes<TraitAttribute>().FirstOrDefault(trait => trait.Name == name)?.Value;
 
     private static string Devices(MethodInfo test) =>
-        test.GetParameters().Any(parameter => parameter.ParameterType == typeof(HostileCase)) ? "all" : Trait(test.DeclaringType!, "Device") ?? "the queue of any";
+        Trait(test.DeclaringType!, "Device") ?? (test.GetParameters().Any(parameter => parameter.ParameterType == typeof(HostileCase)) ? "all" : "the queue of any");
 
     /// <summary>A test that takes a ring's shape runs on all of them; else its name tells, and a split ring is the rule.</summary>
     private static string Rings(MethodInfo test)

@@ -4,6 +4,8 @@ using Vmm.Events;
 
 namespace Vmm.Devices.Tests;
 
+[Trait("Device", "serial port")]
+[Trait("Rings", "none")]
 public sealed class SerialBackendTests : IDisposable
 {
     private static readonly TimeSpan Watchdog = TimeSpan.FromSeconds(30);
@@ -35,6 +37,8 @@ public sealed class SerialBackendTests : IDisposable
     }
 
     [Fact]
+    [Trait("Source", "a flood of serial input that the guest never reads, from a real descriptor")]
+    [Trait("Outcome", "the host is held")]
     public void A_guest_that_does_not_read_leaves_the_input_with_the_host()
     {
         SerialBackend backend = Connect(_line, null);
@@ -58,6 +62,8 @@ public sealed class SerialBackendTests : IDisposable
     }
 
     [Fact]
+    [Trait("Source", "a peer that hangs up behind input that nobody reads: a hang-up that is reported for ever")]
+    [Trait("Outcome", "no wake-ups")]
     public void A_hang_up_behind_unread_input_costs_no_events_and_drops_the_carrier_at_the_end()
     {
         Connect(_line, null);

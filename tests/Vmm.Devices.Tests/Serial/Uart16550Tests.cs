@@ -2,6 +2,8 @@ using System.Text;
 
 namespace Vmm.Devices.Tests;
 
+[Trait("Device", "serial port")]
+[Trait("Rings", "none")]
 public sealed class Uart16550Tests
 {
     private readonly CountingLine _line = new();
@@ -299,6 +301,8 @@ public sealed class Uart16550Tests
     [Theory]
     [InlineData(false, 1)]
     [InlineData(true, Uart16550.FifoSize)]
+    [Trait("Source", "a guest that prints while nobody takes it")]
+    [Trait("Outcome", "the transmitter has no room")]
     public void A_host_that_takes_nothing_leaves_the_transmitter_without_room(bool fifos, int depth)
     {
         if (fifos) Write(UartRegister.FifoControl, (byte)UartFifoControl.Enable);
@@ -329,6 +333,8 @@ public sealed class Uart16550Tests
     }
 
     [Fact]
+    [Trait("Source", "a flood of serial input that the guest never reads: a back-end that queues it without bound")]
+    [Trait("Outcome", "the host is held; 4 KiB wait")]
     public void Input_that_the_guest_does_not_read_is_bounded()
     {
         int told = 0;

@@ -8,6 +8,8 @@ public sealed class QueueMemoryTests
     private const ulong Extra = 1UL << 30;
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
+    [Trait("Source", "a buffer that is written after its memory was let go")]
+    [Trait("Outcome", "the memory stays until it is given back")]
     public void A_region_removed_under_a_chain_stays_until_the_chain_is_pushed(RingShape shape)
     {
         using RingRig rig = new(shape);
@@ -44,6 +46,8 @@ public sealed class QueueMemoryTests
     }
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
+    [Trait("Source", "rings whose memory goes away")]
+    [Trait("Outcome", "needs reset")]
     public void Memory_removed_under_the_ring_is_a_guest_fault_and_no_crash(RingShape shape)
     {
         using RingRig rig = new(shape);
@@ -60,6 +64,8 @@ public sealed class QueueMemoryTests
     }
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
+    [Trait("Source", "a buffer that is written after its queue was reset")]
+    [Trait("Outcome", "the memory stays until it is given back")]
     public void A_queue_disposed_with_chains_in_flight_keeps_their_memory(RingShape shape)
     {
         RingRig rig = new(shape);

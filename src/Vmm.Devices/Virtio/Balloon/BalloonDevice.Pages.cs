@@ -12,6 +12,9 @@ public sealed partial class BalloonDevice
     /// <summary>Most pages in one turn; then the other devices have theirs. A request of more goes on in the next turn.</summary>
     private const int PagesPerTurnMax = 4096;
 
+    /// <summary>Most reported pieces in one turn, but for the last report: each is a system call. Linux reports 32 at once.</summary>
+    private const int PiecesPerTurnMax = 1024;
+
     private static readonly GuestFault OutsideMemory = new(GuestFaultKind.Request, "a balloon page that is not in guest memory (§ 5.5.6.1)");
     private static readonly GuestFault PartOfNumber = new(GuestFaultKind.Request, "a balloon request that is not whole page numbers (§ 5.5.6.1)");
     private static readonly GuestFault NotNegotiated = new(GuestFaultKind.Request, "a request in a balloon queue that was not negotiated (§ 5.5.2)");
@@ -99,17 +102,15 @@ public sealed partial class BalloonDevice
     private void TakeReports(VirtQueue queue)
     {
         bool keep = (Activation!.Features & BalloonProtocol.FeaturePagePoison) != 0 && ReadConfig(BalloonProtocol.ConfigPoison) != 0;
-        while (queue.TryPop(out DescriptorChain? chain))
+        int pieces = 0;
+        while (pieces < PiecesPerTurnMax && queue.TryPop(out DescriptorChain? chain))
         {
-            if (keep)
-            {
-                queue.Push(chain, 0);
-                continue;
-            }
-            foreach (ref readonly IoVector piece in chain.WritableVectors)
-                Return(queue.Memory, chain.Hold!.Map.GuestAddressOf(piece.Address), piece.Length);
+            ReadOnlySpan<IoVector> given = keep ? [] : chain.WritableVectors;
+            foreach (ref readonly IoVector piece in given) Return(queue.Memory, chain.Hold!.Map.GuestAddressOf(piece.Address), piece.Length);
+            pieces += given.Length;
             queue.Push(chain, 0);
         }
+        if (pieces >= PiecesPerTurnMax) ContinueLater(queue);
     }
 
     private void StopPages(VirtQueue queue)

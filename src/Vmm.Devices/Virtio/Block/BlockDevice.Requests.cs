@@ -4,11 +4,20 @@ namespace Vmm.Devices;
 
 public sealed partial class BlockDevice
 {
+    /// <summary>Most bytes that the requests begun in one turn move, but for the last of them; then the other devices have theirs.</summary>
+    private const ulong BytesPerTurnMax = 16 << 20;
+
     private void ServeRequests(VirtQueue requests)
     {
         BlockQueue queue = _serving[requests.Index]!;
-        while (requests.TryPop(out DescriptorChain? chain)) queue.Start(chain);
+        ulong bytes = 0;
+        while (bytes < BytesPerTurnMax && requests.TryPop(out DescriptorChain? chain))
+        {
+            bytes += chain.ReadableLength + chain.WritableLength;
+            queue.Start(chain);
+        }
         queue.Submit();
+        if (bytes >= BytesPerTurnMax) ContinueLater(requests);
     }
 
     /// <summary>One queue at work: its engine, and operations to use again. On the queue's thread.</summary>

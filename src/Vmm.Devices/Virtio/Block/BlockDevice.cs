@@ -26,6 +26,8 @@ public sealed record BlockDeviceOptions
     /// <summary>What the driver reads as the serial number: at most 20 bytes of UTF-8. Null: the device's name.</summary>
     public string? Serial { get; init; }
 
+    internal int SegmentsInForce => SegmentsMax ?? QueueSize - BlockProtocol.SegmentsBesideData;
+
     internal void Validate(string name)
     {
         if (Queues is < 1 or > QueuesMax)
@@ -46,6 +48,7 @@ public sealed partial class BlockDevice : VirtioDevice
 
     private readonly byte[] _serial = new byte[BlockProtocol.IdLength];
     private readonly BlockQueue?[] _serving;
+    private readonly ulong _requestBytesMax;
     private volatile BlockLimits? _limits;
 
     /// <summary>Makes a disk.</summary>
@@ -61,6 +64,7 @@ public sealed partial class BlockDevice : VirtioDevice
         options.Validate(name);
         Backend = backend;
         _serving = new BlockQueue?[options.Queues];
+        _requestBytesMax = (ulong)options.SegmentsInForce * SegmentBytesMax;
         byte[] serial = Encoding.UTF8.GetBytes(options.Serial ?? name);
         serial.AsSpan(0, Math.Min(serial.Length, _serial.Length)).CopyTo(_serial);
         for (int i = 0; i < options.Queues; i++) AddQueue(options.Queues == 1 ? "requests" : $"requests{i}", options.QueueSize, ServeRequests);
@@ -90,6 +94,7 @@ public sealed partial class BlockDevice : VirtioDevice
         {
             CapacitySectors = Backend.CapacityBytes / BlockProtocol.SectorSize,
             IsReadOnly = Backend.IsReadOnly,
+            DataBytesMax = _requestBytesMax,
             Features = activation.Features,
             Serial = _serial,
             IsWriteThrough = IsWriteThrough(activation.Features),
@@ -147,7 +152,7 @@ public sealed partial class BlockDevice : VirtioDevice
 
         BinaryPrimitives.WriteUInt64LittleEndian(config.AsSpan(BlockProtocol.ConfigCapacity), Backend.CapacityBytes / BlockProtocol.SectorSize);
         Put32(BlockProtocol.ConfigSizeMax, SegmentBytesMax);
-        Put32(BlockProtocol.ConfigSegMax, (uint)(options.SegmentsMax ?? options.QueueSize - BlockProtocol.SegmentsBesideData));
+        Put32(BlockProtocol.ConfigSegMax, (uint)options.SegmentsInForce);
         uint logical = Backend.LogicalBlockBytes;
         Put32(BlockProtocol.ConfigBlockSize, logical);
         BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(BlockProtocol.ConfigQueues), (ushort)options.Queues);

@@ -11,6 +11,8 @@ internal sealed record BlockLimits
     internal required ulong Features { get; init; }
     /// <summary>Whether a write completes only when it is durable.</summary>
     internal required bool IsWriteThrough { get; init; }
+    /// <summary>Most bytes one request moves: as many segments of as many bytes as the driver was told.</summary>
+    internal required ulong DataBytesMax { get; init; }
     /// <summary>20 bytes, padded with zeros.</summary>
     internal required byte[] Serial { get; init; }
 
@@ -77,12 +79,12 @@ internal static class BlockRequest
         switch ((BlockRequestType)header.Type)
         {
             case BlockRequestType.In:
-                if (!IsOnDisk(header.Sector, writable.Remaining, limits)) return BlockVerdict.Error;
+                if (writable.Remaining > limits.DataBytesMax || !IsOnDisk(header.Sector, writable.Remaining, limits)) return BlockVerdict.Error;
                 operation.PrepareRead(header.Sector * BlockProtocol.SectorSize, writable.Remaining, writable);
                 return BlockVerdict.Start;
 
             case BlockRequestType.Out:
-                if (limits.IsReadOnly || !IsOnDisk(header.Sector, readable.Remaining, limits)) return BlockVerdict.Error;
+                if (limits.IsReadOnly || readable.Remaining > limits.DataBytesMax || !IsOnDisk(header.Sector, readable.Remaining, limits)) return BlockVerdict.Error;
                 operation.PrepareWrite(header.Sector * BlockProtocol.SectorSize, readable.Remaining, limits.IsWriteThrough, readable);
                 return BlockVerdict.Start;
 

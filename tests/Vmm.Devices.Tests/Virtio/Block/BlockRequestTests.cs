@@ -19,6 +19,7 @@ public sealed class BlockRequestTests : IDisposable
     {
         CapacitySectors = Sectors,
         IsReadOnly = false,
+        DataBytesMax = 1 << 20,
         IsWriteThrough = false,
         Features = AllFeatures,
         Serial = [.. "serial"u8, .. new byte[14]],
@@ -196,6 +197,16 @@ public sealed class BlockRequestTests : IDisposable
     {
         Assert.Equal(BlockVerdict.Error, Prepare([Header(BlockRequestType.Discard, 0), [.. Segment(0, 1), .. Segment(sector, count)]], [1]));
         Assert.Equal(BlockVerdict.Error, Prepare([Header(BlockRequestType.WriteZeroes, 0), Segment(sector, count)], [1]));
+    }
+
+    [Fact]
+    public void More_bytes_than_the_driver_was_told_are_an_I_O_error_5_2_6_1()
+    {
+        _limits = _limits with { DataBytesMax = 1024 };
+        Assert.True(Prepare([Header(BlockRequestType.In, 0)], [1024, 1]).IsStarted);
+        Assert.Equal(BlockVerdict.Error, Prepare([Header(BlockRequestType.In, 0)], [1536, 1]));
+        Assert.True(Prepare([Header(BlockRequestType.Out, 0), new byte[1024]], [1]).IsStarted);
+        Assert.Equal(BlockVerdict.Error, Prepare([Header(BlockRequestType.Out, 0), new byte[1536]], [1]));
     }
 
     [Fact]

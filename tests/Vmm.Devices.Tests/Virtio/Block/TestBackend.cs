@@ -20,6 +20,9 @@ internal sealed class TestBackend : IBlockBackend
 
     internal BlockOperation? Last { get; private set; }
 
+    /// <summary>Bytes of all operations that were started.</summary>
+    internal ulong Bytes { get; private set; }
+
     internal int Waiting => _waiting.Count;
 
     internal int Submits { get; private set; }
@@ -60,6 +63,7 @@ internal sealed class TestBackend : IBlockBackend
         public void Start(BlockOperation operation)
         {
             backend.Last = operation;
+            backend.Bytes += operation.Remaining;
             if (backend.Waits) backend._waiting.Add(operation);
             else backend.Finish(operation);
         }

@@ -1,0 +1,135 @@
+using System.Runtime.InteropServices;
+using Vmm.Devices.Simulation;
+
+namespace Vmm.Devices.Tests.Hostile;
+
+/// <summary>Pages no driver may give up, and more of them than there are.</summary>
+[Trait("Device", "balloon")]
+public sealed class HostileBalloonTests
+{
+    private const int Inflate = 0, Deflate = 1, Statistics = 2, Reporting = 3;
+    private const uint PageBytes = 4096;
+    private const uint Pages = (uint)(HostileGuest.MemoryBytes / PageBytes);
+    private const long PagesPerTurnMax = 4096;
+    private const uint Free = 32 << 20;
+
+    public static TheoryData<HostileCase> Cases => HostileCase.Of("balloon");
+
+    [Theory, MemberData(nameof(Cases))]
+    [Trait("Source", "virtio 1.2 § 5.5.6.1: page numbers out of range, alone and among good ones")]
+    [Trait("Outcome", "given back, needs reset")]
+    public void A_page_out_of_range_ends_its_request(HostileCase @case)
+    {
+        using SimulatedGuest guest = @case.Guest(new BalloonDevice("balloon0"));
+        foreach (uint[] numbers in (uint[][])[[Pages], [uint.MaxValue], [1000, Pages], [Pages - 1, Pages], [1 << 20], [uint.MaxValue, 0]])
+        {
+            DriverRequest made = guest.Queue(Inflate).Add([Bytes(numbers)]);
+            guest.Kick(Inflate).RunUntilIdle();
+            Assert.True(made.IsUsed);
+            Assert.True(guest.Driver.Status.HasFlag(DeviceStatus.NeedsReset));
+            guest.Reset().Start();
+        }
+    }
+
+    [Theory, MemberData(nameof(Cases))]
+    [Trait("Source", "the same page given up twice, and taken back though it was never given up")]
+    [Trait("Outcome", "served")]
+    public void A_page_may_come_and_go_twice(HostileCase @case)
+    {
+        BalloonDevice balloon = new("balloon0");
+        using SimulatedGuest guest = @case.Guest(balloon);
+        foreach (int queue in (int[])[Deflate, Inflate, Inflate, Deflate, Deflate])
+        {
+            DriverRequest made = guest.Queue(queue).Add([Bytes(Pages - 1, Pages - 1)]);
+            guest.Kick(queue).RunUntilIdle();
+            Assert.True(made.IsUsed);
+        }
+        Assert.Equal(0, guest.Device.GuestFaults);
+        Assert.Equal(2 * PageBytes, balloon.ReturnedBytes);
+    }
+
+    [Theory, MemberData(nameof(Cases))]
+    [Trait("Source", "a driver that gives all of memory up, its own rings too")]
+    [Trait("Outcome", "the rings read as zeroes; works after a reset")]
+    public void All_of_memory_may_go_and_the_next_driver_is_served(HostileCase @case)
+    {
+        BalloonDevice balloon = new("balloon0");
+        using SimulatedGuest guest = @case.Guest(balloon);
+        guest.Queue(Inflate).Add([Bytes([.. Enumerable.Range(0, (int)Pages).Select(page => (uint)page)])]);
+        guest.Driver.Kick(Inflate);
+        for (int turn = 0; turn < 100; turn++) guest.Reactor.RunOnce(TimeSpan.Zero);
+        Assert.InRange(balloon.ReturnedBytes, PageBytes, (long)HostileGuest.MemoryBytes);
+        guest.Reset().Start();
+        DriverRequest made = guest.Queue(Inflate).Add([Bytes(Pages - 1)]);
+        guest.Kick(Inflate).RunUntilIdle();
+        Assert.True(made.IsUsed);
+    }
+
+    [Theory, MemberData(nameof(Cases))]
+    [Trait("Source", "a request of nearly 4 GiB of page numbers, by naming the same memory over and over")]
+    [Trait("Outcome", "served a turn at a time; a reset does not wait for it")]
+    public void Four_gigabytes_of_page_numbers_are_taken_a_turn_at_a_time(HostileCase @case)
+    {
+        BalloonDevice balloon = new("balloon0");
+        using SimulatedGuest guest = @case.Guest(balloon);
+        guest.Memory.TryGetSpan(Free, 16 << 20, out Span<byte> numbers);
+        MemoryMarshal.Cast<byte, uint>(numbers).Fill(Pages - 1);
+        DriverRequest made = guest.Queue(Inflate).Add([.. Enumerable.Repeat(new GuestBuffer(Free, 16 << 20), 128)], []);
+        guest.Driver.Kick(Inflate);
+        for (int turn = 0; turn < 50; turn++)
+        {
+            long before = balloon.ReturnedBytes;
+            guest.Reactor.RunOnce(TimeSpan.Zero);
+            Assert.InRange(balloon.ReturnedBytes - before, 0, 2 * PagesPerTurnMax * PageBytes);
+        }
+        Assert.False(made.IsUsed);
+        guest.Reset();
+        Assert.Equal(DeviceStatus.None, guest.Driver.Status);
+    }
+
+    [Theory, MemberData(nameof(Cases))]
+    [Trait("Source", "per-turn weight: reports of very many pieces of memory at once")]
+    [Trait("Outcome", "served a turn at a time")]
+    public void A_turn_takes_no_more_than_its_share_of_reported_pieces(HostileCase @case)
+    {
+        BalloonDevice balloon = new("balloon0");
+        using SimulatedGuest guest = @case.Guest(balloon);
+        SimulatedQueue queue = guest.Queue(Reporting);
+        GuestBuffer[] pieces = [.. Enumerable.Range(0, queue.Ring.Size).Select(i => new GuestBuffer(Free + ((ulong)i % 2 * 8192), PageBytes))];
+        List<DriverRequest> made = [];
+        while (queue.Ring.Free >= (@case.Indirect ? 1 : pieces.Length)) made.Add(queue.Add([], pieces));
+        guest.Driver.Kick(Reporting);
+        for (int turn = 0; turn < 1_000 && made.Exists(each => !each.IsUsed); turn++)
+        {
+            long before = balloon.ReturnedBytes;
+            guest.Reactor.RunOnce(TimeSpan.Zero);
+            queue.Collect();
+            // Its share for the driver's kick and for our own, and the reports that went over it.
+            Assert.InRange(balloon.ReturnedBytes - before, 0, 2 * (PagesPerTurnMax + pieces.Length) * PageBytes);
+        }
+        Assert.All(made, each => Assert.True(each.IsUsed));
+        Assert.Equal(made.Count * pieces.Length * PageBytes, balloon.ReturnedBytes);
+    }
+
+    [Theory, MemberData(nameof(Cases))]
+    [Trait("Source", "virtio 1.2 § 5.5.6.3: statistics without end, of unknown kinds, and cut in the middle")]
+    [Trait("Outcome", "the first 64 entries count")]
+    public void Statistics_without_end_are_read_as_far_as_there_can_be_any(HostileCase @case)
+    {
+        BalloonDevice balloon = new("balloon0");
+        using SimulatedGuest guest = @case.Guest(balloon);
+        guest.Memory.TryGetSpan(Free, 16 << 20, out Span<byte> entries);
+        for (int i = 0; i + 10 <= 1 << 16; i += 10) BitConverter.TryWriteBytes(entries[i..], (ushort)(i / 10));
+        foreach (GuestBuffer buffer in (GuestBuffer[])[new(Free, 16 << 20), new(Free, 9), new(Free, 0)])
+        {
+            Task<IReadOnlyDictionary<BalloonStatistic, ulong>> answer = balloon.ReadStatisticsAsync(CancellationToken.None);
+            guest.Queue(Statistics).Add([buffer], []);
+            guest.Kick(Statistics).RunUntilIdle();
+            Assert.True(answer.Wait(SimulatedGuest.Patience));
+            Assert.Equal(buffer.Length < 10 ? 0 : 64, answer.Result.Count);
+        }
+        Assert.Equal(0, guest.Device.GuestFaults);
+    }
+
+    private static byte[] Bytes(params uint[] numbers) => MemoryMarshal.AsBytes(numbers.AsSpan()).ToArray();
+}
