@@ -5,7 +5,8 @@ namespace Vmm.Events.Native;
 /// <summary>
 /// The only P/Invokes of Vmm.Events. Those of the hot path go through <c>syscall</c>, with the numbers of x86-64: the wrappers of libc are
 /// cancellation points, which costs two locked instructions a call. Calls marked <see cref="SuppressGCTransitionAttribute"/> never block:
-/// an eventfd or timerfd read and write on a non-blocking descriptor, an epoll_ctl. Their errno is read at once, nothing runs in between.
+/// an eventfd or timerfd read and write on a non-blocking descriptor, an epoll_ctl, an epoll_wait without a timeout. Their errno is read at once,
+/// nothing runs in between.
 /// </summary>
 internal static unsafe partial class Libc
 {
@@ -39,6 +40,10 @@ internal static unsafe partial class Libc
 
     [LibraryImport(Name, EntryPoint = "syscall")]
     private static partial long EpollWaitSyscall(long number, int epfd, ReadyEvent* events, long eventsMax, long timeoutMs);
+
+    [LibraryImport(Name, EntryPoint = "syscall")]
+    [SuppressGCTransition]
+    private static partial long EpollLookSyscall(long number, int epfd, ReadyEvent* events, long eventsMax, long timeoutMs);
 
     [LibraryImport(Name, EntryPoint = "epoll_wait", SetLastError = true)]
     private static partial int EpollWaitKeepingError(int epfd, ReadyEvent* events, int eventsMax, int timeoutMs);
@@ -75,6 +80,12 @@ internal static unsafe partial class Libc
         int count = (int)EpollWaitSyscall(NR_epoll_wait, epfd, events, eventsMax, timeoutMs);
         return count >= 0 ? count : EpollWaitKeepingError(epfd, events, eventsMax, timeoutMs: 0);
     }
+
+    /// <summary>epoll_wait(2) for a few events that are ready now. A collection waits for it, so it must be few.</summary>
+    /// <returns>The events; none or a negative number if there are none.</returns>
+    internal static int EpollLook(int epfd, ReadyEvent* events, int eventsMax) =>
+        // SAFETY: the caller's array has room for eventsMax entries. Without a timeout it does not block.
+        (int)EpollLookSyscall(NR_epoll_wait, epfd, events, eventsMax, timeoutMs: 0);
 
     /// <summary>Reads the counter of a non-blocking eventfd or timerfd.</summary>
     internal static Errno ReadCounter(int fd, out ulong value)

@@ -23,6 +23,10 @@ internal interface IPoller : IDisposable
     /// <summary>Stops watching. No event of it is reported by any later wait.</summary>
     Errno Remove(int fd, ulong data);
 
+    /// <summary>Asks for a few events before a wait that may block, where that is likely to spare the wait.</summary>
+    /// <returns>The events, valid until the next call; none also where it was not worth asking.</returns>
+    ReadOnlySpan<ReadyEvent> Look() => default;
+
     /// <summary>Waits for events; an interrupted wait gives none.</summary>
     /// <param name="timeoutMs">Milliseconds; -1 waits for ever, 0 not at all.</param>
     /// <returns>The events, valid until the next call.</returns>

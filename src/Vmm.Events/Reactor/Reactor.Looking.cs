@@ -35,7 +35,7 @@ public sealed partial class Reactor
             Thread.SpinWait(1);
         }
         if (StopLooking()) return LookIntoMemory();
-        ReadOnlySpan<ReadyEvent> batch = Wait(timeoutMs);
+        ReadOnlySpan<ReadyEvent> batch = Block(timeoutMs);
         polling.Blocked(Stopwatch.GetTimestamp() - start);
         return batch;
     }

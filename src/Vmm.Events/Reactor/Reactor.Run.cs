@@ -172,6 +172,14 @@ public sealed partial class Reactor
 
     private ReadOnlySpan<ReadyEvent> Wait(int timeoutMs)
     {
+        ReadOnlySpan<ReadyEvent> seen = timeoutMs != 0 ? _poller.Look() : default;
+        return seen.Length > 0 ? seen : Block(timeoutMs);
+    }
+
+    /// <summary>Apart, because a method with a call that may block pays for that at its start, whether it comes to the call or not.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private ReadOnlySpan<ReadyEvent> Block(int timeoutMs)
+    {
         if (timeoutMs != 0) timeoutMs = _turnWorkDue ? 0 : _remote.AnnounceSleep(timeoutMs);
         ReadOnlySpan<ReadyEvent> batch = _poller.Wait(timeoutMs);
         _remote.Awake();
