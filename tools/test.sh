@@ -12,6 +12,10 @@ command -v cpio >/dev/null || need+=(cpio)
 command -v script >/dev/null || need+=(bsdutils)
 # The ordinary program that guests talk to over vsock.
 command -v socat >/dev/null || need+=(socat)
+# What the guests' networks are made of, and met with.
+command -v ip >/dev/null || need+=(iproute2)
+command -v ping >/dev/null || need+=(iputils-ping)
+command -v curl >/dev/null || need+=(curl)
 # The reference compiler of ACPI, which reads our tables.
 command -v iasl >/dev/null || need+=(acpica-tools)
 # Looks for inputs by coverage (tools/fuzz.sh --coverage).

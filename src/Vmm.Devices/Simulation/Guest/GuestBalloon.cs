@@ -154,7 +154,5 @@ internal sealed class GuestBalloon(GuestTransport transport, string name) : Gues
         kernel.Cpu.Memory.TryWrite(address, MemoryMarshal.AsBytes<uint>(numbers));
     }
 
-    private bool Has(ulong feature) => (Transport.Features & feature) != 0;
-
     private static ulong Bytes(uint pages) => pages * BalloonProtocol.PageBytes;
 }

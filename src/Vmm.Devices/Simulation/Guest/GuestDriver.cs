@@ -32,6 +32,7 @@ internal abstract class GuestDriver(GuestTransport transport, string name)
         VirtioDeviceType.Entropy => new GuestEntropy(transport, $"rng{others.Count(other => other is GuestEntropy)}"),
         VirtioDeviceType.Console => new GuestPorts(transport, $"console{others.Count(other => other is GuestPorts)}"),
         VirtioDeviceType.Socket => new GuestVsock(transport, $"vsock{others.Count(other => other is GuestVsock)}"),
+        VirtioDeviceType.Network => new GuestNet(transport, $"net{others.Count(other => other is GuestNet)}"),
         VirtioDeviceType.Balloon => new GuestBalloon(transport, $"balloon{others.Count(other => other is GuestBalloon)}"),
         _ => null,
     };
@@ -77,6 +78,9 @@ internal abstract class GuestDriver(GuestTransport transport, string name)
         }
         else OnConfigChanged();
     }
+
+    /// <summary>Whether a feature was negotiated.</summary>
+    private protected bool Has(ulong feature) => (transport.Features & feature) != 0;
 
     /// <summary>Some queue has used buffers, or the device broke: wakes whoever waits for that.</summary>
     protected abstract void OnUsedBuffers(KernelCpu kernel);

@@ -14,6 +14,7 @@ public static class ShellSyntax
         .. BalloonCommands.All,
         .. ConsoleCommands.All,
         .. VsockCommands.All,
+        .. NetCommands.All,
         .. MachineCommands.Last,
     ];
 

@@ -70,8 +70,6 @@ internal sealed partial class GuestDisk(GuestTransport transport, string name) :
         }
     }
 
-    private bool Has(ulong feature) => (Transport.Features & feature) != 0;
-
     /// <summary>Most bytes of one buffer.</summary>
     private uint SizeMaxOf(byte[] config) => Has(BlockProtocol.FeatureSizeMax)
         ? BinaryPrimitives.ReadUInt32LittleEndian(config.AsSpan(BlockProtocol.ConfigSizeMax)) & ~(uint)(BlockProtocol.SectorSize - 1)

@@ -137,6 +137,4 @@ internal sealed class GuestPorts(GuestTransport transport, string name) : GuestD
         kernel.Cpu.Memory.TryWrite(_controlTransmit!.Data, MemoryMarshal.AsBytes(new ReadOnlySpan<ConsoleControl>(in message)));
         await _controlTransmit.Execute(kernel, new GuestBuffer(_controlTransmit.Data, (uint)Unsafe.SizeOf<ConsoleControl>()), null);
     }
-
-    private bool Has(ulong feature) => (Transport.Features & feature) != 0;
 }
