@@ -166,7 +166,7 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
         if (_options.CommonFeatures is { } features) options = options with { CommonFeatures = features };
         if (!device.QueuesAreIndependent || _reactors.Count == 1) return options;
         // Queue 0 where the device is, the others on the reactors after it.
-        return options with { QueueReactors = [.. Enumerable.Range(0, _reactors.Count).Select(i => _reactors[(index + i) % _reactors.Count].Remote)] };
+        return options with { QueueReactors = [.. device.Queues.Select((_, queue) => _reactors[(index + device.QueueGroupOf(queue)) % _reactors.Count].Remote)] };
     }
 
     private ReactorOptions ReactorOptions(int index) => new()

@@ -54,7 +54,7 @@ public sealed class VhostUserServer : IDisposable
             Logger = _options.Logger,
             RequireSealed = _options.RequireSealed,
             MeasureLatency = _options.MeasureLatency,
-            QueueReactors = spread ? [.. device.Queues.Select((_, queue) => _reactors[(first + queue) % _reactors.Length].Remote)] : [],
+            QueueReactors = spread ? [.. device.Queues.Select((_, queue) => _reactors[(first + device.QueueGroupOf(queue)) % _reactors.Length].Remote)] : [],
         });
         _backends.Add(backend);
         return backend;

@@ -76,6 +76,9 @@ public abstract partial class VirtioDevice : IDisposable
     /// </summary>
     public virtual bool QueuesAreIndependent => false;
 
+    /// <summary>Which of its independent queues go together: where there are several reactors, the queues of one group are served by the same.</summary>
+    public virtual int QueueGroupOf(int queue) => queue;
+
     /// <summary>Whether a subset of the offered features works; a FEATURES_OK on one that does not is refused (virtio 1.2 § 2.2).</summary>
     public virtual bool AcceptsFeatures(ulong features) => true;
 

@@ -65,6 +65,31 @@ public sealed class DeviceHostRegistrationTests : IDisposable
     }
 
     [Fact]
+    public async Task An_application_has_a_network_while_it_runs()
+    {
+        string socket = $"{_scratch.Path}.net";
+        IHost application = Application(services => services.AddDeviceHost(host => host.Reactors = 2).AddVirtioNet("net0", net => net.Socket = socket));
+        await application.StartAsync(TestContext.Current.CancellationToken);
+        Assert.True(File.Exists(socket));
+        Assert.IsType<NetDevice>(Assert.Single(application.Services.GetRequiredService<DeviceHost>().Devices).Device);
+        await application.StopAsync(TestContext.Current.CancellationToken);
+        await ((IAsyncDisposable)application).DisposeAsync();
+        Assert.False(File.Exists(socket));
+    }
+
+    [Fact]
+    public async Task A_network_that_can_not_be_is_told_at_the_start() => await RefusedAsync(
+        services => services.AddDeviceHost()
+            .AddVirtioNet("net0", _ => { })
+            .AddVirtioNet("net1", net => (net.Tap, net.Mtu) = ("tap0", 20))
+            .AddVirtioNet("net2", net => (net.Socket, net.QueuePairs) = ("/tmp/s", 2))
+            .AddVirtioNet("net2", net => { }),
+        "network 'net0': name either its tap or its socket",
+        "network 'net1' has an MTU of 20",
+        "network 'net2' has 2 queue pairs",
+        "two devices are called 'net2'");
+
+    [Fact]
     public void A_second_host_in_one_application_is_refused()
     {
         ServiceCollection services = new();

@@ -33,6 +33,18 @@ public sealed class DeviceHostBuilder
         });
     }
 
+    /// <summary>Adds a network card on a TAP interface or on a socket.</summary>
+    /// <param name="name">Names the card and its options: <c>net0</c>.</param>
+    /// <param name="configure">Says what it is connected to.</param>
+    public DeviceHostBuilder AddVirtioNet(string name, Action<VirtioNetOptions> configure)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        ArgumentNullException.ThrowIfNull(configure);
+        Services.AddOptions<VirtioNetOptions>(name).Configure(configure);
+        _plan.Networks.Add(name);
+        return AddDevice(provider => provider.GetRequiredService<IOptionsMonitor<VirtioNetOptions>>().Get(name).Open(name));
+    }
+
     /// <summary>Adds a serial port.</summary>
     /// <param name="name">Names the port and its options: <c>ttyS0</c>.</param>
     /// <param name="configure">Says what it is connected to; null: COM1, to nothing.</param>

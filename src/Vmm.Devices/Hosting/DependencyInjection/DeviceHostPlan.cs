@@ -10,6 +10,8 @@ internal sealed class DeviceHostPlan
 
     internal List<string> Disks { get; } = [];
 
+    internal List<string> Networks { get; } = [];
+
     internal List<string> SerialPorts { get; } = [];
 
     /// <summary>How many socket devices there are: they are named by number.</summary>
@@ -18,12 +20,13 @@ internal sealed class DeviceHostPlan
 
 /// <summary>Finds what is wrong with the host and all its devices at the start of the application, before anything runs.</summary>
 internal sealed class DeviceHostValidation(
-    DeviceHostPlan plan, IOptionsMonitor<VirtioBlockOptions> disks, IOptionsMonitor<SerialPortOptions> serialPorts) : IValidateOptions<DeviceHostOptions>
+    DeviceHostPlan plan, IOptionsMonitor<VirtioBlockOptions> disks, IOptionsMonitor<VirtioNetOptions> networks, IOptionsMonitor<SerialPortOptions> serialPorts) : IValidateOptions<DeviceHostOptions>
 {
     public ValidateOptionsResult Validate(string? name, DeviceHostOptions options)
     {
-        List<string> failures = [.. options.Failures(), .. Twice(plan.Disks.Concat(plan.SerialPorts))];
+        List<string> failures = [.. options.Failures(), .. Twice(plan.Disks.Concat(plan.Networks).Concat(plan.SerialPorts))];
         failures.AddRange(plan.SerialPorts.SelectMany(port => serialPorts.Get(port).Failures(port)));
+        failures.AddRange(plan.Networks.Distinct().Select(network => networks.Get(network).Failure(network)).OfType<string>());
         failures.AddRange(plan.SerialPorts.GroupBy(port => serialPorts.Get(port).Port).Where(group => group.Count() > 1)
             .Select(group => $"serial ports '{string.Join("' and '", group)}' are both at port 0x{group.Key:x}: give each one of its own"));
         Dictionary<FileIdentity, string> seen = [];

@@ -102,6 +102,9 @@ public sealed partial class NetDevice : VirtioDevice
     /// <inheritdoc/>
     public override bool QueuesAreIndependent => true;
 
+    /// <summary>The queues of a pair go together.</summary>
+    public override int QueueGroupOf(int queue) => queue / QueuesOfOnePair;
+
     internal NetFilter Filter => _filter;
 
     /// <summary>What an offload needs beside itself (§ 5.1.3.1). Several pairs without a control queue are those of a front-end that has its own.</summary>

@@ -36,15 +36,18 @@ public sealed record NetDeviceOptions
 
     internal void Validate(string name, INetBackend backend)
     {
-        if (QueuePairs is < 1 or > QueuePairsMax)
-            throw new ArgumentException($"network '{name}' has {QueuePairs} queue pairs: give it 1 to {QueuePairsMax}");
+        if (Failure(name) is { } failure) throw new ArgumentException(failure);
         if (QueuePairs > backend.QueuePairs)
             throw new ArgumentException($"network '{name}' has {QueuePairs} queue pairs: {backend.Description} has {backend.QueuePairs}");
+    }
+
+    /// <summary>What is out of its range, in a sentence; null if nothing is.</summary>
+    internal string? Failure(string name)
+    {
+        if (QueuePairs is < 1 or > QueuePairsMax) return $"network '{name}' has {QueuePairs} queue pairs: give it 1 to {QueuePairsMax}";
         if (QueueSize is < 4 or > VirtQueue.SizeLimit || !BitOperations.IsPow2(QueueSize))
-            throw new ArgumentException($"network '{name}' has a queue size of {QueueSize}: give it a power of two from 4 to {VirtQueue.SizeLimit}");
-        if (Mtu is < MtuMin or > MtuMax)
-            throw new ArgumentException($"network '{name}' has an MTU of {Mtu}: give it {MtuMin} to {MtuMax}");
-        if (Mac is { IsMulticast: true } mac)
-            throw new ArgumentException($"network '{name}' has the address {mac}, which names several stations: give it one with an even first byte");
+            return $"network '{name}' has a queue size of {QueueSize}: give it a power of two from 4 to {VirtQueue.SizeLimit}";
+        if (Mtu is < MtuMin or > MtuMax) return $"network '{name}' has an MTU of {Mtu}: give it {MtuMin} to {MtuMax}";
+        return Mac is { IsMulticast: true } mac ? $"network '{name}' has the address {mac}, which names several stations: give it one with an even first byte" : null;
     }
 }
