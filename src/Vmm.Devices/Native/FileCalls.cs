@@ -129,7 +129,7 @@ internal static unsafe partial class FileCalls
     }
 
     /// <summary>Has calls on a file that was opened with O_NONBLOCK wait again (fcntl(2), F_SETFL).</summary>
-    internal static Errno MakeBlocking(int fd) => 
+    internal static Errno MakeBlocking(int fd) =>
         Control(fd, F_SETFL, Control(fd, F_GETFL, 0) & ~O_NONBLOCK) == 0 ? Errno.None : LastError;
 
     /// <summary>Locks a whole file for this open file description, shared or exclusive; it ends with the description (fcntl(2), F_OFD_SETLK).</summary>

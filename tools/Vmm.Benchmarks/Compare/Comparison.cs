@@ -24,6 +24,9 @@ internal abstract class Comparison
     /// <summary>How much longer than usual a slice is: for work whose start and end take time.</summary>
     internal virtual int SliceFactor => 1;
 
+    /// <summary>Slices of each variant at the least, where they are long and few.</summary>
+    internal virtual int RoundsMin => 3;
+
     /// <summary>Descriptors one variant holds at a size: when not all fit in the process, they are set up one at a time.</summary>
     internal virtual int DescriptorsFor(int n) => n;
 }

@@ -23,6 +23,7 @@ internal static class Comparisons
         new PackedQueueComparison(),
         new VsockOutComparison(),
         new VsockInComparison(),
+        new BlockComparison(),
         new ExitComparison(),
         new StopComparison(),
         new StartComparison(),

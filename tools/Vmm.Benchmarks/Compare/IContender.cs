@@ -11,6 +11,9 @@ internal interface IContender : IDisposable
     {
     }
 
+    /// <summary>How long the last run took by its own account, if what it is in takes its time to start; null: as long as the call.</summary>
+    TimeSpan? OwnTime => null;
+
     /// <summary>Does so many operations, to the end of the last one.</summary>
     void Run(long operations);
 }
@@ -18,4 +21,5 @@ internal interface IContender : IDisposable
 /// <summary>A way to do what a comparison compares.</summary>
 /// <param name="Name">As it appears in tables and JSON.</param>
 /// <param name="Create">Sets it up for a size.</param>
-internal sealed record Variant(string Name, Func<int, IContender> Create);
+/// <param name="IsOutside">Whether it is a process of its own: nothing of it warms up, and a run of it is one quantum.</param>
+internal sealed record Variant(string Name, Func<int, IContender> Create, bool IsOutside = false);

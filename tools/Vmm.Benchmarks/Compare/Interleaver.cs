@@ -14,7 +14,7 @@ internal sealed record Pace(int Rounds, TimeSpan Slice)
     internal static Pace Quick { get; } = new(Rounds: 101, TimeSpan.FromMicroseconds(500));
 
     /// <summary>The same time in fewer, longer slices.</summary>
-    internal Pace Coarser(int factor) => new(Math.Max(3, Rounds / factor) | 1, Slice * factor);
+    internal Pace Coarser(int factor, int roundsMin) => new(Math.Max(roundsMin, Rounds / factor) | 1, Slice * factor);
 }
 
 /// <summary>
@@ -39,10 +39,10 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
     /// <summary>Measures every size of a comparison.</summary>
     internal IEnumerable<Measurement> Measure(Comparison comparison)
     {
-        Pace own = pace.Coarser(comparison.SliceFactor);
+        Pace own = pace.Coarser(comparison.SliceFactor, comparison.RoundsMin);
         IReadOnlyList<Variant> variants =
             [.. comparison.Variants.Where((variant, i) => i == 0 || onlyVariants.Count == 0 || onlyVariants.Contains(variant.Name))];
-        WarmUp(variants, comparison.Sizes.Min());
+        WarmUp([.. variants.Where(variant => !variant.IsOutside)], comparison.Sizes.Min());
         foreach (int n in comparison.Sizes)
         {
             bool allFit = (long)comparison.DescriptorsFor(n) * variants.Count + SpareDescriptors < DescriptorLimit();
@@ -118,6 +118,11 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
             IContender contender = Take();
             long quantum = contender.Quantum;
             _operations = quantum;
+            if (variant.IsOutside)
+            {
+                Release(contender);
+                return;
+            }
             // What a contender does once, at its first event, is not to be taken for the price of one.
             contender.Run(quantum);
             while (true)
@@ -136,7 +141,7 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
             IContender contender = Take();
             if (!isResident) Thread.Sleep(Settling);
             // A fresh set-up, or one that waited for all the others, has cold caches: that is not what is compared.
-            contender.Run(isResident ? contender.Quantum : _operations);
+            if (!variant.IsOutside) contender.Run(isResident ? contender.Quantum : _operations);
             for (int slice = 0; slice < (isResident ? 1 : SlicesPerSetUp); slice++) RunSlice(contender);
             Release(contender);
         }
@@ -161,7 +166,8 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
             contender.Prepare();
             long start = Stopwatch.GetTimestamp();
             contender.Run(_operations);
-            return Stopwatch.GetElapsedTime(start);
+            TimeSpan took = Stopwatch.GetElapsedTime(start);
+            return contender.OwnTime ?? took;
         }
 
         private IContender Take() => isResident ? _resident ??= variant.Create(n) : variant.Create(n);
