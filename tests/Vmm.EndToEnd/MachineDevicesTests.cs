@@ -126,6 +126,23 @@ public sealed class MachineDevicesTests
         Assert.Contains($"sha256 vda {ScratchDirectory.Sha256(image)}", written.Lines);
     }
 
+    [Fact]
+    public void An_idle_machine_with_every_device_never_wakes_up()
+    {
+        using ScratchDirectory scratch = new();
+        using VmmProcess vmm = new("run", "--console", "pty", "--console", $"uds={scratch.PathOf("agent")}", "--balloon", "target=16",
+            "--net", $"socket={scratch.PathOf("net")}", "--vsock", $"cid=3,uds={scratch.PathOf("vsock")}");
+        vmm.Input.WriteLine("lsdev");
+        vmm.Input.Flush();
+        vmm.WaitFor("vsock0:");
+        Thread.Sleep(1000);
+        long before = VmmProcess.Sleeps(vmm.Id, "devices0") + VmmProcess.Sleeps(vmm.Id, "vcpu0");
+        Thread.Sleep(3000);
+        Assert.Equal(before, VmmProcess.Sleeps(vmm.Id, "devices0") + VmmProcess.Sleeps(vmm.Id, "vcpu0"));
+        vmm.Input.WriteLine("poweroff");
+        Assert.Equal(0, vmm.WaitForExit().ExitCode);
+    }
+
     private static string TerminalOf(VmmProcess vmm) =>
         vmm.Lines.Single(line => line.StartsWith("terminal ", StringComparison.Ordinal)).Split(' ')[^1];
 

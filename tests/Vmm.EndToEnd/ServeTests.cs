@@ -81,9 +81,9 @@ public sealed class ServeTests
         vmm.WaitFor($"listening rng {entropy}");
         using QemuGuest guest = new("idle", processors: 2, [.. QemuGuest.Disk(disk, queues: 1), .. QemuGuest.Entropy(entropy)]);
         guest.WaitFor("vmm-idle");
-        long before = Sleeps(vmm.Id, "reactor0");
+        long before = VmmProcess.Sleeps(vmm.Id, "reactor0");
         Thread.Sleep(TimeSpan.FromSeconds(10));
-        Assert.Equal(before, Sleeps(vmm.Id, "reactor0"));
+        Assert.Equal(before, VmmProcess.Sleeps(vmm.Id, "reactor0"));
         Assert.Contains("vmm-test idle passed", guest.WaitForPowerOff());
         Stop(vmm, disk);
     }
@@ -148,14 +148,6 @@ public sealed class ServeTests
         VmmResult result = VmmProcess.Run("serve", "--blk", disk);
         Assert.Equal(2, result.ExitCode);
         Assert.StartsWith("vmm: ", result.Error);
-    }
-
-    /// <summary>How often a thread went to sleep so far (proc(5), status).</summary>
-    private static long Sleeps(int processId, string thread)
-    {
-        string task = Directory.GetDirectories($"/proc/{processId}/task").Single(task => File.ReadAllText(Path.Combine(task, "comm")).Trim() == thread);
-        string line = File.ReadLines(Path.Combine(task, "status")).Single(line => line.StartsWith("voluntary_ctxt_switches:", StringComparison.Ordinal));
-        return long.Parse(line[(line.IndexOf(':') + 1)..]);
     }
 
     private static void Stop(VmmProcess vmm, string socket)

@@ -71,6 +71,14 @@ internal sealed class VmmProcess : IDisposable
         return vmm.WaitForExit();
     }
 
+    /// <summary>How often a thread went to sleep so far (proc(5), status).</summary>
+    internal static long Sleeps(int processId, string thread)
+    {
+        string task = Directory.GetDirectories($"/proc/{processId}/task").Single(task => File.ReadAllText(Path.Combine(task, "comm")).Trim() == thread);
+        string line = File.ReadLines(Path.Combine(task, "status")).Single(line => line.StartsWith("voluntary_ctxt_switches:", StringComparison.Ordinal));
+        return long.Parse(line[(line.IndexOf(':') + 1)..]);
+    }
+
     /// <summary>Waits until a text has been printed, on either stream.</summary>
     internal void WaitFor(string text)
     {

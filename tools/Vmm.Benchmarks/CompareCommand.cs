@@ -41,6 +41,7 @@ internal static class CompareCommand
             if (plot is not null) AnsiConsole.MarkupLineInterpolated($"drawn in {SvgPlot.Write(plot.FullName, comparison, measurements)}");
             all.AddRange(measurements);
         }
+        if (suite is IdleReport.Suite or Comparisons.EverySuite) IdleReport.Print(AnsiConsole.Console);
         if (json is not null) JsonReport.Write(json.FullName, all);
         return 0;
     }

@@ -29,7 +29,7 @@ internal static class Comparisons
         new StartComparison(),
     ];
 
-    internal static IReadOnlyList<string> Suites { get; } = [.. All.Select(comparison => comparison.Suite).Distinct(), EverySuite];
+    internal static IReadOnlyList<string> Suites { get; } = [.. All.Select(comparison => comparison.Suite).Distinct(), IdleReport.Suite, EverySuite];
 
     internal static IEnumerable<Comparison> InSuite(string suite) =>
         All.Where(comparison => suite == EverySuite || comparison.Suite == suite || comparison.Group == suite);
