@@ -52,7 +52,7 @@ public sealed class EndlessDriverTests
     }
 
     [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]
-    [Trait("Source", "per-turn weight; a packed ring that goes round for ever: a driver that never stops adding")]
+    [Trait("Source", "CVE-2019-3900 (Linux: vhost without a weight for a turn), CVE-2026-16457 (QEMU: a packed ring that is never empty)")]
     [Trait("Outcome", "served a turn at a time; its neighbour is served")]
     public void A_driver_that_never_stops_adding_gets_its_turn_and_its_neighbour_too(HostileCase @case)
     {
@@ -95,7 +95,7 @@ public sealed class EndlessDriverTests
     }
 
     [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]
-    [Trait("Source", "error paths that leak what they took: faults and resets without end")]
+    [Trait("Source", "CVE-2022-26353, CVE-2022-26354 (QEMU: error paths that leak an element)")]
     [Trait("Outcome", "memory stays flat")]
     public void Faults_and_resets_without_end_leave_memory_flat(HostileCase @case)
     {
@@ -114,7 +114,7 @@ public sealed class EndlessDriverTests
     }
 
     [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]
-    [Trait("Source", "no receive buffers while the host has data: a device that spins until there is one, or forgets it when there is")]
+    [Trait("Source", "CVE-2020-16843 (Firecracker: ingress freezes when the receive queue is full); devices that spin until there is a buffer")]
     [Trait("Outcome", "rests; served when refilled")]
     public void Host_data_without_a_receive_buffer_wakes_nobody_and_comes_with_the_next_one(HostileCase @case)
     {

@@ -88,7 +88,7 @@ public sealed class HostileBalloonTests
     }
 
     [Theory, MemberData(nameof(Cases))]
-    [Trait("Source", "per-turn weight: reports of very many pieces of memory at once")]
+    [Trait("Source", "CVE-2019-3900 (Linux: vhost without a weight for a turn); reports of very many pieces of memory at once")]
     [Trait("Outcome", "served a turn at a time")]
     public void A_turn_takes_no_more_than_its_share_of_reported_pieces(HostileCase @case)
     {

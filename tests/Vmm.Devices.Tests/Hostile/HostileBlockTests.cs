@@ -45,7 +45,7 @@ public sealed class HostileBlockTests
     }
 
     [Theory, MemberData(nameof(Cases))]
-    [Trait("Source", "virtio 1.2 § 5.2.6: source and destination of unequal or odd lengths")]
+    [Trait("Source", "virtio 1.2 § 5.2.6; CVE-2023-3180 (QEMU: virtio-crypto, source and destination of unequal lengths)")]
     [Trait("Outcome", "I/O error")]
     public void Lengths_that_are_no_sectors_are_an_error(HostileCase @case)
     {
@@ -77,7 +77,7 @@ public sealed class HostileBlockTests
     }
 
     [Theory, MemberData(nameof(Cases))]
-    [Trait("Source", "the same head made available again while its slow input or output is on its way")]
+    [Trait("Source", "CVE-2026-45782 (Cloud Hypervisor: two chains with one head under asynchronous I/O)")]
     [Trait("Outcome", "needs reset; completed once")]
     public void A_head_given_twice_while_it_is_written_to_disk_is_completed_once(HostileCase @case)
     {
@@ -102,7 +102,7 @@ public sealed class HostileBlockTests
     }
 
     [Theory, MemberData(nameof(Cases))]
-    [Trait("Source", "an answer written to guest memory after its request was given back, or its driver reset the device")]
+    [Trait("Source", "CVE-2021-3748 (QEMU: virtio-net, a header written after its memory was let go)")]
     [Trait("Outcome", "the reset waits")]
     public void A_late_completion_writes_to_no_driver_that_comes_after(HostileCase @case)
     {
@@ -125,7 +125,7 @@ public sealed class HostileBlockTests
     }
 
     [Theory, MemberData(nameof(Cases))]
-    [Trait("Source", "error paths that leak what they took: requests that fail without end")]
+    [Trait("Source", "CVE-2022-26353, CVE-2022-26354 (QEMU: error paths that leak an element)")]
     [Trait("Outcome", "memory stays flat")]
     public void Errors_without_end_allocate_nothing(HostileCase @case)
     {
@@ -152,7 +152,7 @@ public sealed class HostileBlockTests
     }
 
     [Theory, MemberData(nameof(Cases))]
-    [Trait("Source", "per-turn weight: few requests that each move very much, by naming the same memory over and over")]
+    [Trait("Source", "CVE-2019-3900 (Linux: vhost without a weight for a turn); few requests that each name the same memory over and over")]
     [Trait("Outcome", "served a turn at a time")]
     public void A_turn_moves_no_more_than_its_share_of_bytes(HostileCase @case)
     {

@@ -14,7 +14,7 @@ public sealed class HostileConsoleTests
     public static TheoryData<HostileCase> Cases => HostileCase.Of("console");
 
     [Theory, MemberData(nameof(Cases))]
-    [Trait("Source", "a flood of input that the guest never reads: a back-end that queues it without bound, or spins over it")]
+    [Trait("Source", "CVE-2020-27174 (Firecracker: serial input kept without bound), here for the virtio console")]
     [Trait("Outcome", "the host is held; at most one chunk waits")]
     public void A_flood_of_input_nobody_reads_stays_with_the_host(HostileCase @case)
     {

@@ -36,7 +36,7 @@ public sealed class HostileDriverTests
     };
 
     [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]
-    [Trait("Source", "virtio 1.2 § 2.7.5, § 2.7.13 and § 2.8: what is refused of rings alone, in every queue of every device")]
+    [Trait("Source", "virtio 1.2 § 2.7.5, § 2.7.13 and § 2.8; CVE-2019-18960 (Firecracker: vsock buffer beyond memory), CVE-2024-3446 (QEMU: a device that is made to access itself)")]
     [Trait("Outcome", "needs reset")]
     public void A_malformed_chain_asks_for_a_reset_and_the_device_comes_back(HostileCase @case)
     {
@@ -56,7 +56,7 @@ public sealed class HostileDriverTests
     }
 
     [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]
-    [Trait("Source", "a device that writes its answer without asking how much room there is")]
+    [Trait("Source", "CVE-2024-7730 (QEMU: virtio-snd input that does not fit the buffer)")]
     [Trait("Outcome", "answered within the buffer, or needs reset")]
     public void A_buffer_that_is_too_small_for_the_answer_is_not_written_beyond(HostileCase @case)
     {
@@ -103,7 +103,7 @@ public sealed class HostileDriverTests
     }
 
     [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]
-    [Trait("Source", "virtio 1.2 § 2.7.4.1: a device makes no assumption about how a request is cut into buffers")]
+    [Trait("Source", "virtio 1.2 § 2.7.4.1; CVE-2022-2132 (DPDK: a vhost header over more descriptors than expected)")]
     [Trait("Outcome", "served")]
     public void A_header_over_three_descriptors_with_empty_ones_between_is_read_whole(HostileCase @case)
     {
@@ -127,7 +127,7 @@ public sealed class HostileDriverTests
     }
 
     [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]
-    [Trait("Source", "virtio 1.2 § 2.7.5 does not forbid descriptors without bytes; a chain of nothing but these, in every queue")]
+    [Trait("Source", "CVE-2016-6490 (QEMU: an endless loop over descriptors of length 0), in every queue")]
     [Trait("Outcome", "answered, or needs reset")]
     public void A_chain_without_a_byte_is_given_back_or_refused(HostileCase @case)
     {

@@ -36,7 +36,7 @@ public sealed class HostileRegisterTests
     }
 
     [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]
-    [Trait("Source", "reads and writes of device configuration beyond its end")]
+    [Trait("Source", "CVE-2021-45464 (kvmtool: configuration accessed beyond its end)")]
     [Trait("Outcome", "reads 0, writes ignored")]
     public void Configuration_beyond_its_end_reads_0_and_takes_nothing(HostileCase @case)
     {
@@ -57,7 +57,7 @@ public sealed class HostileRegisterTests
     }
 
     [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]
-    [Trait("Source", "queue selectors and notify indexes that name no queue")]
+    [Trait("Source", "CVE-2011-2512 (QEMU: virtqueue numbers compared as signed), CVE-2021-45464 (kvmtool: queue index not checked)")]
     [Trait("Outcome", "ignored, counted")]
     public void A_queue_that_does_not_exist_takes_nothing_and_is_not_kicked(HostileCase @case)
     {
@@ -80,7 +80,7 @@ public sealed class HostileRegisterTests
     }
 
     [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]
-    [Trait("Source", "a queue whose size or addresses are rewritten after DRIVER_OK")]
+    [Trait("Source", "CVE-2026-5747 (Firecracker: queue size and addresses rewritten after the device was activated)")]
     [Trait("Outcome", "ignored, counted")]
     public void A_queue_in_use_keeps_its_size_and_its_place(HostileCase @case)
     {

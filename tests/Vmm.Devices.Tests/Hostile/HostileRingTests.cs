@@ -94,7 +94,7 @@ public sealed class HostileRingTests
     }
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
-    [Trait("Source", "virtio 1.2 § 2.7.13; a head given twice while slow input or output is on its way")]
+    [Trait("Source", "virtio 1.2 § 2.7.13; CVE-2026-45782 (Cloud Hypervisor: two chains with one head under asynchronous I/O)")]
     [Trait("Outcome", "needs reset")]
     public void A_chain_made_available_again_while_it_is_in_flight_is_refused(RingShape shape)
     {
@@ -223,7 +223,7 @@ public sealed class HostileRingTests
     }
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
-    [Trait("Source", "error paths that leak an element: memory stays flat however often a driver fails")]
+    [Trait("Source", "CVE-2022-26353, CVE-2022-26354 (QEMU: error paths that leak an element)")]
     [Trait("Outcome", "memory stays flat")]
     public void Faults_and_resets_without_end_leave_memory_flat(RingShape shape)
     {

@@ -145,7 +145,7 @@ public sealed class RacingDriverTests
     }
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
-    [Trait("Source", "per-turn weight: a driver that never stops adding does not keep the device for itself")]
+    [Trait("Source", "CVE-2019-3900 (Linux: vhost without a weight for a turn)")]
     [Trait("Outcome", "the turn ends")]
     public void A_turn_ends_while_a_driver_keeps_adding(RingShape shape)
     {

@@ -37,7 +37,7 @@ public sealed class SerialBackendTests : IDisposable
     }
 
     [Fact]
-    [Trait("Source", "a flood of serial input that the guest never reads, from a real descriptor")]
+    [Trait("Source", "CVE-2020-27174 (Firecracker: serial input kept without bound), from a real descriptor")]
     [Trait("Outcome", "the host is held")]
     public void A_guest_that_does_not_read_leaves_the_input_with_the_host()
     {

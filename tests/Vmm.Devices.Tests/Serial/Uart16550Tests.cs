@@ -333,7 +333,7 @@ public sealed class Uart16550Tests
     }
 
     [Fact]
-    [Trait("Source", "a flood of serial input that the guest never reads: a back-end that queues it without bound")]
+    [Trait("Source", "CVE-2020-27174 (Firecracker: serial input kept without bound)")]
     [Trait("Outcome", "the host is held; 4 KiB wait")]
     public void Input_that_the_guest_does_not_read_is_bounded()
     {

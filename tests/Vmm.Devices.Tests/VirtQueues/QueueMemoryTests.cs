@@ -8,7 +8,7 @@ public sealed class QueueMemoryTests
     private const ulong Extra = 1UL << 30;
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
-    [Trait("Source", "a buffer that is written after its memory was let go")]
+    [Trait("Source", "CVE-2021-3748 (QEMU: virtio-net, a header written after its memory was let go)")]
     [Trait("Outcome", "the memory stays until it is given back")]
     public void A_region_removed_under_a_chain_stays_until_the_chain_is_pushed(RingShape shape)
     {
