@@ -62,6 +62,8 @@ internal sealed class TestBackend : IBlockBackend
     {
         public void Start(BlockOperation operation)
         {
+            if (operation.Remaining > backend.CapacityBytes || operation.Offset > backend.CapacityBytes - operation.Remaining)
+                throw new InvalidOperationException($"{operation.Kind} of {operation.Remaining} bytes at {operation.Offset} leaves the disk");
             backend.Last = operation;
             backend.Bytes += operation.Remaining;
             if (backend.Waits) backend._waiting.Add(operation);
