@@ -57,6 +57,16 @@ public sealed class ConsoleFuzzTests(ITestOutputHelper output) : FuzzTests("cons
 
 public sealed class BalloonFuzzTests(ITestOutputHelper output) : FuzzTests("balloon", output);
 
+public sealed class VsockFuzzTests(ITestOutputHelper output) : FuzzTests("vsock", output)
+{
+    protected override IEnumerable<string> MustMeet => ["requests", "faults", "accepted", "bytes"];
+}
+
+public sealed class VsockStreamFuzzTests(ITestOutputHelper output) : FuzzTests("vsock-streams", output)
+{
+    protected override IEnumerable<string> MustMeet => ["streams", "bytes"];
+}
+
 public sealed class SerialFuzzTests(ITestOutputHelper output) : FuzzTests("serial", output)
 {
     protected override IEnumerable<string> MustMeet => ["steps", "steps over a socket"];

@@ -30,6 +30,8 @@ internal static class FuzzTargets
         new("rng", tally => new DeviceTarget(new FuzzedEntropy(), tally)),
         new("console", tally => new DeviceTarget(new FuzzedConsole(), tally)),
         new("balloon", tally => new DeviceTarget(new FuzzedBalloon(), tally)),
+        new("vsock", tally => new DeviceTarget(new FuzzedVsock(tally), tally)),
+        new("vsock-streams", tally => new VsockStreamTarget(tally)),
         new("serial", tally => new SerialTarget(tally)),
         new("bus", tally => new BusTarget(tally)),
         new("kernel", tally => new KernelTarget(tally)),

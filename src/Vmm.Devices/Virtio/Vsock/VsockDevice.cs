@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Text;
-using Microsoft.Extensions.Logging;
 using Vmm.Devices.Native;
 using Vmm.Events;
 
@@ -162,7 +161,6 @@ public sealed partial class VsockDevice : VirtioDevice
     /// <summary>A port nobody listens on is nobody's fault.</summary>
     internal void TellOfConnect(Errno errno, uint port)
     {
-        if (errno is Errno.NoEntry or Errno.ConnectionRefused) Logger.LogDebug("{Device}: nobody listens on port {Port}", Name, port);
-        else ReportHostFault(errno, "cannot connect the guest", $"socket '{PathOf(port)}'");
+        if (errno is not (Errno.NoEntry or Errno.ConnectionRefused)) ReportHostFault(errno, "cannot connect the guest", $"socket '{PathOf(port)}'");
     }
 }
