@@ -52,7 +52,9 @@ internal sealed class VsockFuzzDriver
         VsockStream.Fill(payload, stream.GuestSent, fromGuest: true);
         _machine.Memory.TryWrite(slot + VsockHeader.Bytes, payload);
         uint first = Math.Min(cut, VsockHeader.Bytes + (uint)bytes - 1);
-        if (Put(slot, header, VsockHeader.Bytes + (uint)bytes, first)) stream.GuestSent += bytes;
+        if (!Put(slot, header, VsockHeader.Bytes + (uint)bytes, first)) return;
+        stream.GuestSent += bytes;
+        stream.GuestTold = stream.GuestGot;
     }
 
     internal void EndSending(VsockStream stream)
@@ -61,14 +63,20 @@ internal sealed class VsockFuzzDriver
         VsockHeader header = Header(VsockOperation.Shutdown, stream.GuestPort, stream.HostPort, (uint)stream.GuestGot);
         header.Flags = VsockProtocol.SendsNoMore;
         stream.GuestEnded = Put(slot, header, VsockHeader.Bytes, 0);
+        if (stream.GuestEnded) stream.GuestTold = stream.GuestGot;
     }
 
-    internal void SayCredit(VsockStream stream) => Say(VsockOperation.CreditUpdate, stream.GuestPort, stream.HostPort, (uint)stream.GuestGot);
+    internal void SayCredit(VsockStream stream)
+    {
+        // One slot stays for what can't wait.
+        CollectSlots();
+        if (_slots.Count < 2) return;
+        Say(VsockOperation.CreditUpdate, stream.GuestPort, stream.HostPort, (uint)stream.GuestGot);
+        stream.GuestTold = stream.GuestGot;
+    }
 
     internal void Say(VsockOperation operation, uint guestPort, uint hostPort, uint forwarded)
     {
-        if (operation == VsockOperation.CreditUpdate && _slots.Count < 2) CollectSlots();
-        if (operation == VsockOperation.CreditUpdate && _slots.Count < 2) return;
         _machine.RunUntil(() => TrySlot(out _, peek: true), "the device keeps every packet of the guest");
         TrySlot(out ulong slot);
         BrokenPromiseException.Unless(Put(slot, Header(operation, guestPort, hostPort, forwarded), VsockHeader.Bytes, 0), "a ring with a free slot is full");
@@ -163,6 +171,7 @@ internal sealed class VsockFuzzDriver
             BrokenPromiseException.Unless(!of.GuestHeardEnd, "bytes behind the end");
             VsockStream.Verify(payload, of.GuestGot, fromGuest: false);
             of.GuestGot += payload.Length;
+            BrokenPromiseException.Unless(of.GuestGot - of.GuestTold <= Window, $"more bytes than the guest has credit for: {of}");
         }
         if (header.Operation == VsockOperation.Shutdown) of.GuestHeardEnd |= (header.Flags & VsockProtocol.SendsNoMore) != 0;
     }

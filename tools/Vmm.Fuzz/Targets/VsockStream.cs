@@ -23,6 +23,9 @@ internal sealed class VsockStream(VsockHeader peer, UnixSocket host)
 
     internal long HostGot { get; private set; }
 
+    /// <summary>What the guest last said of the bytes it passed on.</summary>
+    internal long GuestTold { get; set; }
+
     internal bool GuestEnded { get; set; }
 
     /// <summary>Whether the guest was told that the host ended.</summary>

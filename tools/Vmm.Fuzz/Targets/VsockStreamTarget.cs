@@ -86,8 +86,21 @@ internal sealed class VsockStreamTarget : IFuzzTarget
             case 9: stream.HostReads(input.UInt16()); return;
             case 10: stream.HostReads(int.MaxValue); return;
             case 11: stream.HostWrites(input.UInt16()); return;
-            case 12 or 13 or 14: _driver!.Send(stream, input.UInt16() % VsockFuzzDriver.PacketPayloadMax, cut: input.Byte()); return;
+            case 12 or 13: _driver!.Send(stream, input.UInt16() % VsockFuzzDriver.PacketPayloadMax, cut: input.Byte()); return;
+            case 14: Stuff(stream, input.UInt16() % VsockFuzzDriver.PacketPayloadMax, count: input.Next(64)); return;
             default: _machine.Turn(1 + input.Next(8)); return;
+        }
+    }
+
+    /// <summary>Packet after packet, until the host's socket is full, then the credit is used up.</summary>
+    private void Stuff(VsockStream stream, int bytes, int count)
+    {
+        for (; count > 0; count--)
+        {
+            _driver!.Send(stream, bytes, cut: 0);
+            _machine.Turn(2);
+            _driver.GiveBuffers(1, VsockFuzzDriver.BufferPayloadMax);
+            _driver.TakePackets();
         }
     }
 
