@@ -35,15 +35,13 @@ public sealed partial class VsockDevice
 
     private void ServeTransmit(VirtQueue queue)
     {
-        _hasGivenBack = _transmitWaits = false;
+        _hasGivenBack = false;
         long budget = BytesPerTurnMax;
-        while (queue.TryPop(out DescriptorChain? chain))
+        // No answer is dropped: while there is no room for one the guest's packets wait.
+        while (!(_transmitWaits = _refusals.IsFull) && queue.TryPop(out DescriptorChain? chain))
         {
             budget -= (long)chain.ReadableLength;
             if (!Take(queue, chain)) queue.Push(chain, 0);
-            // No answer is dropped: the guest has to make room for them first. It is looked at before the next pop, for there is no way back.
-            _transmitWaits = _refusals.IsFull;
-            if (_transmitWaits) break;
             if (budget > 0) continue;
             ContinueLater(queue);
             break;

@@ -59,14 +59,20 @@ public sealed class VsockFlowTests
         using Socket host = listener.Accept();
         foreach (int bytes in (int[])[60_000, 60_000, 60_000, 20_000, 60_000, 60_000, 100, 20_000, 10_000]) sender.TrySend(bytes);
         Assert.NotEqual(0, guest.Guest.Queue(1).InFlight);
+        MemoryStream got = new();
+        byte[] buffer = new byte[1 << 16];
+        // As much as makes the host's socket take a part of what waits.
+        guest.Guest.RunUntil(() =>
+        {
+            got.Write(buffer, 0, host.Receive(buffer));
+            guest.Guest.RunUntilIdle();
+            return got.Length >= 170_000;
+        });
         guest.Guest.Driver.ResetQueue(1);
         guest.Guest.RunUntil(() => !guest.Guest.Driver.IsQueueReady(1));
         guest.Guest.SetUpQueue(1);
         guest.Guest.RunUntilIdle();
         sender.TrySend(5);
-
-        MemoryStream got = new();
-        byte[] buffer = new byte[1 << 16];
         guest.Guest.RunUntil(() =>
         {
             while (host.Poll(0, SelectMode.SelectRead)) got.Write(buffer, 0, host.Receive(buffer));

@@ -1,0 +1,192 @@
+using System.Net.Sockets;
+using Vmm.Devices.Simulation;
+using Vmm.Events;
+
+namespace Vmm.Devices.Tests.Hostile;
+
+/// <summary>Too much of everything over sockets: connections, packets nobody answers, words that never end. Memory, descriptors and time stay bounded.</summary>
+public sealed class HostileVsockFloodTests
+{
+    private const uint GuestPort = 40_000;
+    private const uint HostPort = 1234;
+    private const int Limit = 20;
+
+    [Theory, InlineData(false), InlineData(true)]
+    [Trait("Source", "connections by guest-chosen ports until the host has no descriptor left, as CVE-2020-10717 of virtiofsd; tinylabscom/mvm pull 1861")]
+    public void A_flood_of_connections_ends_at_the_limit_and_the_device_works_on(bool packed)
+    {
+        using VsockGuest guest = Guest(packed, new VsockDeviceOptions { ConnectionsMax = Limit });
+        using Socket listener = guest.Listen(HostPort, backlog: 4096);
+        int descriptors = Descriptors();
+        int responses = 0, resets = 0;
+        for (uint i = 0; i < 1000; i++)
+        {
+            Free(guest, guest.Send(VsockOperation.Request, i * 7919, HostPort));
+            foreach (VsockPacket packet in guest.ReceiveAll())
+            {
+                if (packet.Operation == VsockOperation.Response) responses++;
+                else resets++;
+            }
+        }
+        Assert.Equal((Limit, 1000 - Limit, Limit), (responses, resets, guest.Device.Connections));
+        Assert.InRange(Descriptors() - descriptors, 0, Limit + 4);
+        guest.Send(VsockOperation.Reset, 0, HostPort);
+        guest.Send(VsockOperation.Request, GuestPort, HostPort);
+        guest.Expect(VsockOperation.Response, GuestPort, HostPort);
+    }
+
+    [Theory, InlineData(false), InlineData(true)]
+    [Trait("Source", "replies without bound: packets of unknown connections from a guest that gives no receive buffer")]
+    public void Answers_nobody_takes_stop_the_guest_and_grow_nothing(bool packed)
+    {
+        using VsockGuest guest = new(packed ? VirtioFeatures.PackedRing : 0, buffers: 0);
+        SimulatedQueue queue = guest.Guest.Queue(1);
+        for (uint i = 0; i < 300; i++)
+        {
+            if (queue.Ring.Free < 2) break;
+            queue.Add([VsockGuest.BytesOf(VsockGuest.Header(VsockOperation.Data, i, HostPort))]);
+            guest.Guest.Kick(1).RunUntilIdle();
+        }
+        int waiting = queue.InFlight;
+        Assert.InRange(waiting, 40, 44);
+        long events = guest.Guest.Reactor.Statistics.Events;
+        guest.Guest.Reactor.RunOnce(TimeSpan.FromMilliseconds(10));
+        Assert.Equal(events, guest.Guest.Reactor.Statistics.Events);
+        guest.GiveBuffers(200);
+        Assert.Equal(0, queue.InFlight);
+        Assert.All(guest.ReceiveAll(), packet => Assert.Equal(VsockOperation.Reset, packet.Operation));
+    }
+
+    [Theory, InlineData(false), InlineData(true)]
+    [Trait("Source", "spinning without receive buffers: firecracker-microvm/firecracker pull 6031, rust-vmm/vhost-device pull 800")]
+    public void A_guest_that_never_gives_a_buffer_wakes_nobody(bool packed)
+    {
+        using VsockGuest guest = Guest(packed, buffers: 1);
+        using Socket listener = guest.Listen(HostPort);
+        guest.Send(VsockOperation.Request, GuestPort, HostPort);
+        guest.Receive(refill: false);
+        using Socket host = listener.Accept();
+        host.Send(new byte[10_000]);
+        host.Shutdown(SocketShutdown.Send);
+        using Socket other = guest.Connect("CONNECT 80\n");
+        guest.Guest.RunUntilIdle();
+        long events = guest.Guest.Reactor.Statistics.Events;
+        for (int i = 0; i < 10; i++) guest.Guest.Reactor.RunOnce(TimeSpan.FromMilliseconds(5));
+        Assert.Equal(events, guest.Guest.Reactor.Statistics.Events);
+    }
+
+    [Theory]
+    [InlineData("CONNECT 80")]
+    [InlineData("CONN")]
+    [InlineData("")]
+    [Trait("Source", "the host peer quits in the middle of CONNECT: cloud-hypervisor/cloud-hypervisor issue 6798, where the device's thread panicked")]
+    public void A_peer_that_quits_in_the_middle_of_CONNECT_is_forgotten(string words)
+    {
+        using VsockGuest guest = new();
+        guest.Connect(words).Dispose();
+        guest.Guest.RunUntil(() => guest.Device.Connections == 0);
+        Assert.Empty(guest.ReceiveAll());
+    }
+
+    [Theory]
+    [InlineData("CONNECT 00000000000000000000000000080\n")]
+    [InlineData("CONNECT eighty\n")]
+    [InlineData("CONNECT 4294967296\n")]
+    [InlineData("CONNECT -1\n")]
+    [InlineData("CONNECT \n")]
+    [InlineData("connect 80\n")]
+    [InlineData("GET / HTTP/1.1\r\n\r\n")]
+    [InlineData("a line that goes on and on and on and never comes to its end")]
+    [Trait("Source", "words that are no CONNECT, longer than one can be, or never end")]
+    public void Who_says_anything_else_than_CONNECT_is_closed(string words)
+    {
+        using VsockGuest guest = new();
+        using Socket host = guest.Connect(words);
+        Assert.Equal(0, guest.Device.Connections);
+        Assert.Empty(guest.ReceiveAll());
+    }
+
+    [Fact]
+    [Trait("Source", "a host peer that never finishes its CONNECT holds a place for ever")]
+    public void Who_takes_too_long_for_CONNECT_is_closed()
+    {
+        using VsockGuest guest = new(options: new VsockDeviceOptions { ConnectTimeout = TimeSpan.FromMilliseconds(50) });
+        using Socket host = guest.Connect("CONNECT 8");
+        Assert.Equal(1, guest.Device.Connections);
+        guest.Guest.RunUntil(() => guest.Device.Connections == 0);
+        // Not the plain end: what it said was not read.
+        Assert.Throws<SocketException>(() => host.Receive(new byte[1]));
+    }
+
+    [Theory, InlineData(false), InlineData(true)]
+    [Trait("Source", "firecracker-microvm/firecracker issue 2464: a write to a host socket that is closed killed the process by SIGPIPE")]
+    public void A_host_that_left_without_reading_costs_its_connection_and_not_the_process(bool packed)
+    {
+        using VsockGuest guest = Guest(packed);
+        using Socket listener = guest.Listen(HostPort);
+        guest.Send(VsockOperation.Request, GuestPort, HostPort);
+        guest.Expect(VsockOperation.Response, GuestPort, HostPort);
+        listener.Accept().Dispose();
+        guest.Send(VsockOperation.Data, GuestPort, HostPort, new byte[1000]);
+        guest.Send(VsockOperation.Data, GuestPort, HostPort, new byte[1000]);
+        Assert.Contains(guest.ReceiveAll(), packet => packet.Operation == VsockOperation.Reset);
+        Assert.Equal(0, guest.Device.Connections);
+    }
+
+    [Theory, InlineData(false), InlineData(true)]
+    [Trait("Source", "messages without a byte cost no credit: as many as one likes, to a host that does not read")]
+    public void Empty_messages_without_end_are_reset(bool packed)
+    {
+        using VsockGuest guest = Guest(packed);
+        using Socket listener = guest.Listen(HostPort, SocketType.Seqpacket);
+        using Socket host = guest.Open(listener, GuestPort, HostPort, VsockType.SeqPacket);
+        int sent = 0;
+        while (guest.Device.Connections == 1 && sent < 5000)
+        {
+            DriverRequest packet = guest.Send(VsockOperation.Data, GuestPort, HostPort, flags: VsockProtocol.EndOfMessage, type: VsockType.SeqPacket);
+            Free(guest, packet);
+            sent++;
+            if (guest.ReceiveAll().Any(each => each.Operation == VsockOperation.Reset)) break;
+        }
+        Assert.InRange(sent, 1000, 4000);
+    }
+
+    [Theory, InlineData(false), InlineData(true)]
+    [Trait("Source", "error paths that leak: connections, refusals and resets without end, as CVE-2022-26353 and CVE-2022-26354 of QEMU leaked elements")]
+    public void Connections_without_end_leave_descriptors_and_memory_as_they_were(bool packed)
+    {
+        using VsockGuest guest = Guest(packed);
+        using Socket listener = guest.Listen(HostPort);
+        int descriptors = 0;
+        long bytes = 0;
+        for (uint i = 0; i < 6000; i++)
+        {
+            if (i == 2000)
+            {
+                descriptors = Descriptors();
+                bytes = GC.GetTotalMemory(forceFullCollection: true);
+            }
+            Free(guest, guest.Send(VsockOperation.Request, i, HostPort));
+            listener.Accept().Dispose();
+            Free(guest, guest.Send(VsockOperation.Data, i, HostPort, new byte[100]));
+            if (i % 3 == 0) Free(guest, guest.Send(VsockOperation.Shutdown, i, HostPort, flags: VsockProtocol.BothWays));
+            Free(guest, guest.Send(VsockOperation.Reset, i, HostPort));
+            Free(guest, guest.Send(VsockOperation.Request, i, HostPort + 1));
+            guest.ReceiveAll();
+        }
+        Assert.Equal(0, guest.Device.Connections);
+        Assert.InRange(Descriptors() - descriptors, -100, 4);
+        Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - bytes, long.MinValue, 2 << 20);
+    }
+
+    private static VsockGuest Guest(bool packed, VsockDeviceOptions? options = null, int buffers = 32) =>
+        new(VsockProtocol.FeatureSeqPacket | (packed ? VirtioFeatures.PackedRing | VirtioFeatures.EventIndex : VirtioFeatures.IndirectDescriptors), buffers, options: options);
+
+    private static void Free(VsockGuest guest, DriverRequest packet)
+    {
+        guest.Guest.RunUntil(() => packet.IsUsed);
+        guest.Guest.Queue(1).Free(packet);
+    }
+
+    private static int Descriptors() => Directory.GetFiles("/proc/self/fd").Length;
+}
