@@ -1,10 +1,13 @@
 using System.Net.Sockets;
 using Vmm.Devices.Simulation;
-using Vmm.Events;
+using Vmm.Devices.Tests.VhostUser;
 
 namespace Vmm.Devices.Tests.Hostile;
 
-/// <summary>Too much of everything over sockets: connections, packets nobody answers, words that never end. Memory, descriptors and time stay bounded.</summary>
+/// <summary>Too much of everything over sockets: connections, packets nobody answers, words that never end. Memory, descriptors and time stay bounded.
+/// What the process holds is counted, so these run alone.</summary>
+[Collection(nameof(WholeProcess))]
+[Trait("Device", "vsock")]
 public sealed class HostileVsockFloodTests
 {
     private const uint GuestPort = 40_000;
@@ -13,6 +16,7 @@ public sealed class HostileVsockFloodTests
 
     [Theory, InlineData(false), InlineData(true)]
     [Trait("Source", "connections by guest-chosen ports until the host has no descriptor left, as CVE-2020-10717 of virtiofsd; tinylabscom/mvm pull 1861")]
+    [Trait("Outcome", "RST beyond the limit")]
     public void A_flood_of_connections_ends_at_the_limit_and_the_device_works_on(bool packed)
     {
         using VsockGuest guest = Guest(packed, new VsockDeviceOptions { ConnectionsMax = Limit });
@@ -37,6 +41,7 @@ public sealed class HostileVsockFloodTests
 
     [Theory, InlineData(false), InlineData(true)]
     [Trait("Source", "replies without bound: packets of unknown connections from a guest that gives no receive buffer")]
+    [Trait("Outcome", "the guest waits")]
     public void Answers_nobody_takes_stop_the_guest_and_grow_nothing(bool packed)
     {
         using VsockGuest guest = new(packed ? VirtioFeatures.PackedRing : 0, buffers: 0);
@@ -59,6 +64,7 @@ public sealed class HostileVsockFloodTests
 
     [Theory, InlineData(false), InlineData(true)]
     [Trait("Source", "spinning without receive buffers: firecracker-microvm/firecracker pull 6031, rust-vmm/vhost-device pull 800")]
+    [Trait("Outcome", "no wake-ups")]
     public void A_guest_that_never_gives_a_buffer_wakes_nobody(bool packed)
     {
         using VsockGuest guest = Guest(packed, buffers: 1);
@@ -80,6 +86,7 @@ public sealed class HostileVsockFloodTests
     [InlineData("CONN")]
     [InlineData("")]
     [Trait("Source", "the host peer quits in the middle of CONNECT: cloud-hypervisor/cloud-hypervisor issue 6798, where the device's thread panicked")]
+    [Trait("Outcome", "closed")]
     public void A_peer_that_quits_in_the_middle_of_CONNECT_is_forgotten(string words)
     {
         using VsockGuest guest = new();
@@ -98,6 +105,7 @@ public sealed class HostileVsockFloodTests
     [InlineData("GET / HTTP/1.1\r\n\r\n")]
     [InlineData("a line that goes on and on and on and never comes to its end")]
     [Trait("Source", "words that are no CONNECT, longer than one can be, or never end")]
+    [Trait("Outcome", "closed")]
     public void Who_says_anything_else_than_CONNECT_is_closed(string words)
     {
         using VsockGuest guest = new();
@@ -108,6 +116,7 @@ public sealed class HostileVsockFloodTests
 
     [Fact]
     [Trait("Source", "a host peer that never finishes its CONNECT holds a place for ever")]
+    [Trait("Outcome", "closed")]
     public void Who_takes_too_long_for_CONNECT_is_closed()
     {
         using VsockGuest guest = new(options: new VsockDeviceOptions { ConnectTimeout = TimeSpan.FromMilliseconds(50) });
@@ -120,6 +129,7 @@ public sealed class HostileVsockFloodTests
 
     [Theory, InlineData(false), InlineData(true)]
     [Trait("Source", "firecracker-microvm/firecracker issue 2464: a write to a host socket that is closed killed the process by SIGPIPE")]
+    [Trait("Outcome", "RST")]
     public void A_host_that_left_without_reading_costs_its_connection_and_not_the_process(bool packed)
     {
         using VsockGuest guest = Guest(packed);
@@ -135,6 +145,7 @@ public sealed class HostileVsockFloodTests
 
     [Theory, InlineData(false), InlineData(true)]
     [Trait("Source", "messages without a byte cost no credit: as many as one likes, to a host that does not read")]
+    [Trait("Outcome", "RST")]
     public void Empty_messages_without_end_are_reset(bool packed)
     {
         using VsockGuest guest = Guest(packed);
@@ -153,6 +164,7 @@ public sealed class HostileVsockFloodTests
 
     [Theory, InlineData(false), InlineData(true)]
     [Trait("Source", "error paths that leak: connections, refusals and resets without end, as CVE-2022-26353 and CVE-2022-26354 of QEMU leaked elements")]
+    [Trait("Outcome", "flat")]
     public void Connections_without_end_leave_descriptors_and_memory_as_they_were(bool packed)
     {
         using VsockGuest guest = Guest(packed);

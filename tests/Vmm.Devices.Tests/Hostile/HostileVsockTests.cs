@@ -4,6 +4,7 @@ using Vmm.Devices.Simulation;
 namespace Vmm.Devices.Tests.Hostile;
 
 /// <summary>Packets no driver may send, and programs of the host that behave as badly. What is said of one connection costs that one.</summary>
+[Trait("Device", "vsock")]
 public sealed class HostileVsockTests
 {
     private const uint GuestPort = 40_000;
@@ -12,6 +13,7 @@ public sealed class HostileVsockTests
 
     [Theory, InlineData(false), InlineData(true)]
     [Trait("Source", "virtio 1.2 § 5.10.6: a packet that announces more bytes than its chain has, up to 2^32 - 1")]
+    [Trait("Outcome", "RST")]
     public void A_length_that_lies_resets_its_connection_alone(bool packed)
     {
         using VsockGuest guest = Guest(packed);
@@ -29,6 +31,7 @@ public sealed class HostileVsockTests
 
     [Theory, InlineData(false), InlineData(true)]
     [Trait("Source", "virtio 1.2 § 5.10.6.3; libkrun and firecracker-microvm/firecracker issue 1751: credit that is not held to overruns a buffer")]
+    [Trait("Outcome", "RST")]
     public void Bytes_beyond_the_credit_reset_their_connection_and_nothing_more_is_kept(bool packed)
     {
         using VsockGuest guest = Guest(packed);
@@ -45,6 +48,7 @@ public sealed class HostileVsockTests
 
     [Theory, InlineData(false), InlineData(true)]
     [Trait("Source", "virtio 1.2 § 5.10.6.4: unknown types and operations are answered by RST")]
+    [Trait("Outcome", "RST")]
     public void Unknown_operations_and_types_are_reset(bool packed)
     {
         using VsockGuest guest = Guest(packed);
@@ -68,6 +72,7 @@ public sealed class HostileVsockTests
 
     [Theory, InlineData(false), InlineData(true)]
     [Trait("Source", "virtio 1.2 § 5.10.6.4: packets a connection is in no state for")]
+    [Trait("Outcome", "RST")]
     public void Operations_out_of_order_are_reset(bool packed)
     {
         using VsockGuest guest = Guest(packed);
@@ -93,6 +98,7 @@ public sealed class HostileVsockTests
 
     [Theory, InlineData(false), InlineData(true)]
     [Trait("Source", "CVE-2019-18960 (Firecracker: a vsock buffer over the end of a memory region reads and writes the host's heap)")]
+    [Trait("Outcome", "needs reset")]
     public void A_packet_over_the_end_of_a_region_is_refused_and_no_byte_of_it_goes_out(bool packed)
     {
         using VsockGuest guest = Guest(packed);
@@ -107,6 +113,7 @@ public sealed class HostileVsockTests
 
     [Theory, InlineData(false), InlineData(true)]
     [Trait("Source", "CVE-2019-18960 (Firecracker), the other direction: a receive buffer over the end of a region")]
+    [Trait("Outcome", "needs reset")]
     public void A_receive_buffer_over_the_end_of_a_region_is_refused(bool packed)
     {
         using VsockGuest guest = Guest(packed, buffers: 1);
@@ -122,6 +129,7 @@ public sealed class HostileVsockTests
 
     [Theory, InlineData(false), InlineData(true)]
     [Trait("Source", "virtio 1.2 § 2.6.4.1: no assumption on how the driver cuts a packet")]
+    [Trait("Outcome", "served")]
     public void A_header_cut_at_every_offset_is_understood(bool packed)
     {
         using VsockGuest guest = Guest(packed);
@@ -139,6 +147,7 @@ public sealed class HostileVsockTests
 
     [Theory, InlineData(false), InlineData(true)]
     [Trait("Source", "a forged source context id: known back-ends check it or let a guest speak for another")]
+    [Trait("Outcome", "dropped")]
     public void A_packet_from_another_context_id_is_dropped_and_answered_to_nobody(bool packed)
     {
         using VsockGuest guest = Guest(packed);
@@ -158,6 +167,7 @@ public sealed class HostileVsockTests
 
     [Theory, InlineData(false), InlineData(true)]
     [Trait("Source", "buf_alloc and fwd_cnt that lie; gramineproject/gramine-tdx pull 25: a forwarded count ahead of what was sent wrapped the credit before Linux 6.7")]
+    [Trait("Outcome", "the connection stands still")]
     public void Counts_that_lie_cost_the_guest_its_own_bytes_only(bool packed)
     {
         using VsockGuest guest = Guest(packed, buffers: 64);
