@@ -44,4 +44,13 @@ public sealed class ChecksumDeviceTests
         Assert.Equal(0xE3069283, BitConverter.ToUInt32(request.Written));
         Assert.Equal(1, guest.Interrupts);
     }
+
+    public static TheoryData<string, ulong> Ordeals => new(DeviceBattery.Cases);
+
+    [Theory, MemberData(nameof(Ordeals))]
+    public void It_survives_every_ordeal_on_every_ring(string check, ulong ring) =>
+        new DeviceBattery(() => new ChecksumDevice(), new BatteryRequest(0, "123456789"u8.ToArray(), 4)
+        {
+            Complaint = (answer, used) => used == 4 && BitConverter.ToUInt32(answer) == 0xE3069283 ? null : $"{used} bytes, {Convert.ToHexString(answer)}",
+        }).Run(check, ring);
 }

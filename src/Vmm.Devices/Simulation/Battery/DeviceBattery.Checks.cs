@@ -5,7 +5,6 @@ public sealed partial class DeviceBattery
 {
     private const int RingRounds = 5;
     private const int NonsenseRounds = 300;
-    private const int CutsMax = 64;
 
     private void Answers(SimulatedGuestOptions options)
     {
@@ -244,10 +243,5 @@ public sealed partial class DeviceBattery
         return guest;
     }
 
-    private static IEnumerable<int> Cuts(int length)
-    {
-        int step = Math.Max(1, length / CutsMax);
-        for (int cut = 1; cut < length; cut += step) yield return cut;
-        if (length > 2) yield return length - 1;
-    }
+    private static IEnumerable<int> Cuts(int length) => Enumerable.Range(1, Math.Max(0, length - 1));
 }
