@@ -24,6 +24,8 @@ internal static class Comparisons
         new VsockOutComparison(),
         new VsockInComparison(),
         new BlockComparison(),
+        new NetInComparison(),
+        new NetOutComparison(),
         new ExitComparison(),
         new StopComparison(),
         new StartComparison(),
