@@ -43,6 +43,7 @@ public sealed partial class Reactor : IReactor, IDisposable
         }
         catch (KernelException)
         {
+            _remote?.Wakeful.Handle.Dispose();
             _poller.Dispose();
             throw;
         }
