@@ -244,12 +244,14 @@ public sealed class SimulatedMachineTests : IDisposable
     [Fact]
     public async Task Control_C_aborts_the_command_that_runs()
     {
-        _image.Bytes = new byte[4 * MiB];
+        const ulong ManyHours = 1ul << 44;
         BlockDevice disk = new("vda", RawImage.Open(_image.Path), new BlockDeviceOptions { Queues = 2 });
-        using Terminal terminal = new(disk);
+        // However late the key comes, the command still runs: a disk of so many bytes is not full before.
+        BlockDevice endless = new("vdb", new TestBackend { CapacityBytes = ManyHours });
+        using Terminal terminal = new(disk, endless);
         Task<MachineResult> run = terminal.Start(TestContext.Current.CancellationToken);
         terminal.ReadUntil("vmm> ");
-        terminal.Type(EndlessFill + "\r");
+        terminal.Type("fill vda 5; fill vdb 5; fill vda 6\r");
         terminal.ReadUntil("ok\r\n");
         terminal.Type("\u0003");
         Assert.Contains("interrupted", terminal.ReadUntil("vmm> "));

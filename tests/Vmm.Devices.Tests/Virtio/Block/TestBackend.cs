@@ -10,7 +10,7 @@ internal sealed class TestBackend : IBlockBackend
 
     public string Description => "test backend";
 
-    public ulong CapacityBytes => 1 << 20;
+    public ulong CapacityBytes { get; init; } = 1 << 20;
 
     public bool IsReadOnly => false;
 
