@@ -67,6 +67,8 @@ public sealed class VsockStreamFuzzTests(ITestOutputHelper output) : FuzzTests("
     protected override IEnumerable<string> MustMeet => ["streams", "bytes"];
 }
 
+public sealed class NetFuzzTests(ITestOutputHelper output) : FuzzTests("net", output);
+
 public sealed class SerialFuzzTests(ITestOutputHelper output) : FuzzTests("serial", output)
 {
     protected override IEnumerable<string> MustMeet => ["steps", "steps over a socket"];

@@ -32,6 +32,7 @@ internal static class FuzzTargets
         new("balloon", tally => new DeviceTarget(new FuzzedBalloon(), tally)),
         new("vsock", tally => new DeviceTarget(new FuzzedVsock(tally), tally)),
         new("vsock-streams", tally => new VsockStreamTarget(tally)),
+        new("net", tally => new DeviceTarget(new FuzzedNet(), tally)),
         new("serial", tally => new SerialTarget(tally)),
         new("bus", tally => new BusTarget(tally)),
         new("kernel", tally => new KernelTarget(tally)),
