@@ -63,6 +63,36 @@ public sealed class BootTests
     }
 
     [Fact]
+    public void A_stock_kernel_and_its_host_connect_to_each_other()
+    {
+        NestedGuest.SkipIfMissing();
+        string[] console = NestedGuest.Run($"""
+            vsockhost echo /tmp/v_5001 &
+            {Boot} --vsock cid=5,uds=/tmp/v --cmdline "console=ttyS0 quiet panic=-1 vmm.tests=vsock-nest" </dev/null >/tmp/console &
+            vmm=$!
+            touch /tmp/console
+            until grep -q 'vmm-vsock serving 6000' /tmp/console; do
+              if ! kill -0 $vmm 2>/dev/null; then cat /tmp/console; exit 1; fi
+              sleep 1
+            done
+            vsockhost ask /tmp/v 6000 1024
+            vsockhost quit /tmp/v 6000
+            status=0
+            wait $vmm || status=$?
+            cat /tmp/console
+            echo "vmm-host exit $status"
+            [ ! -e /tmp/v ] && echo "vmm-host socket gone"
+            """);
+        Assert.Contains("vmm-vsock cid 5", console);
+        Assert.Contains("vmm-host echoed 1048576", console);
+        Assert.Contains("vmm-test vsock-nest passed", console);
+        AssertNoComplaints(console);
+        Assert.Contains("vmm-host exit 0", console);
+        Assert.Contains("vmm-host socket gone", console);
+        Assert.Contains("vmm-nest passed", console);
+    }
+
+    [Fact]
     public void A_panic_a_reset_and_a_signal_end_the_machine_with_a_sentence_and_a_code()
     {
         NestedGuest.SkipIfMissing();

@@ -27,6 +27,7 @@ for module in irqbypass ccp kvm kvm-amd tun; do
   [ -z "$file" ] || { cp "$file" "$root/modules/"; echo "$module" >>"$root/modules/order"; }
 done
 rm -rf "$root/debian"
+for program in "$here"/host/*.c; do cc -O2 -Wall -static -o "$root/bin/$(basename "$program" .c)" "$program"; done
 cp "$output/vmlinuz" "$output/initramfs.gz" "$root/boot/"
 cp -r "$output"/tool/publish/vmm/*/. "$root/vmm/"
 # The host's own C and C++ libraries: what the runtime is linked against.

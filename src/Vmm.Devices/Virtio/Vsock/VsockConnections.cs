@@ -1,5 +1,5 @@
 using System.Numerics;
-using System.Security.Cryptography;
+using System.Runtime.InteropServices;
 
 namespace Vmm.Devices;
 
@@ -25,7 +25,7 @@ internal sealed class VsockConnections(VsockDevice device, int connectionsMax)
     private readonly HashSet<VsockConnection> _live = [];
     private readonly Stack<VsockConnection> _pool = new();
     // The guest chooses its ports. Multiplied by an odd number that it can't know they stay different, and it can't choose them to collide.
-    private readonly ulong _secret = BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(sizeof(ulong))) | 1;
+    private readonly ulong _secret = Secret() | 1;
     private long _credit;
     private uint _nextHostPort = FirstHostPort;
     private int _count;
@@ -80,6 +80,14 @@ internal sealed class VsockConnections(VsockDevice device, int connectionsMax)
         _credit -= connection.Granted;
         connection.Clear();
         _pool.Push(connection);
+    }
+
+    /// <summary>From the kernel: the runtime's own generator loads a library that a small host does not have.</summary>
+    private static ulong Secret()
+    {
+        ulong secret = 0;
+        EntropySource.Kernel.Fill(MemoryMarshal.AsBytes(new Span<ulong>(ref secret)));
+        return secret;
     }
 
     private ulong KeyOf(uint guestPort, uint hostPort) => (((ulong)guestPort << 32) | hostPort) * _secret;
