@@ -1,6 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
-using System.Security.Cryptography;
 
 namespace Vmm.Devices;
 
@@ -35,7 +34,8 @@ public readonly record struct MacAddress
     public static MacAddress Random()
     {
         Span<byte> bytes = stackalloc byte[Length];
-        RandomNumberGenerator.Fill(bytes);
+        // Not the runtime's generator: it loads a library that a small host does not have.
+        EntropySource.Kernel.Fill(bytes);
         bytes[0] = (byte)((bytes[0] & ~GroupBit) | LocalBit);
         return new MacAddress(bytes);
     }
