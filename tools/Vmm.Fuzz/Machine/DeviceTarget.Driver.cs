@@ -46,6 +46,18 @@ internal sealed partial class DeviceTarget
         if (register == MmioRegister.Status && value == 0) value = 1;
         _machine.Registers.Write(register, value);
         _ = _machine.Registers.Read(register);
+        CheckStatus();
+    }
+
+    /// <summary>Each bit of the status follows those before it, whatever was written (virtio 1.2 § 3.1.1).</summary>
+    private void CheckStatus()
+    {
+        DeviceStatus status = _machine.Registers.Status, needed = DeviceStatus.None;
+        foreach (DeviceStatus bit in (ReadOnlySpan<DeviceStatus>)[DeviceStatus.Acknowledge, DeviceStatus.Driver, DeviceStatus.FeaturesOk, DeviceStatus.DriverOk])
+        {
+            if (status.HasFlag(bit)) BrokenPromiseException.Unless(status.HasFlag(needed), $"status {status}");
+            needed |= bit;
+        }
     }
 
     private void AccessConfig(FuzzInput input) =>
