@@ -84,6 +84,7 @@ internal sealed class VsockStreamTarget : IFuzzTarget
             case 6 or 7: _driver!.TakePackets(); return;
             case 8: _driver!.SayCredit(stream); return;
             case 9: stream.HostReads(input.UInt16()); return;
+            case 10 when input.OneIn(3): PauseAndResume(stream); return;
             case 10: stream.HostReads(int.MaxValue); return;
             case 11: stream.HostWrites(input.UInt16()); return;
             case 12 or 13: _driver!.Send(stream, input.UInt16() % VsockFuzzDriver.PacketPayloadMax, cut: input.Byte()); return;
@@ -102,6 +103,18 @@ internal sealed class VsockStreamTarget : IFuzzTarget
             _driver.GiveBuffers(1, VsockFuzzDriver.BufferPayloadMax);
             _driver.TakePackets();
         }
+    }
+
+    /// <summary>The machine stands still for a while; the host does not.</summary>
+    private void PauseAndResume(VsockStream stream)
+    {
+        Task paused = _machine.Transport.PauseAsync();
+        _machine.RunUntil(() => paused.IsCompleted, "a pause that never comes");
+        stream.HostReads(50_000);
+        stream.HostWrites(5_000);
+        BrokenPromiseException.Unless(_machine.Turn(100), "it does not come to rest in a pause");
+        Task resumed = _machine.Transport.ResumeAsync();
+        _machine.RunUntil(() => resumed.IsCompleted, "a pause that never ends");
     }
 
     private void OpenFromGuest()
