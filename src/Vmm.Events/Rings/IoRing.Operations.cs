@@ -58,6 +58,26 @@ public sealed partial class IoRing
         return Start<FillVectorEvent, BuffersResult>(new FillVectorEvent(lent, vectors, offset), file);
     }
 
+    /// <summary>
+    /// Reads into pieces of memory that are the caller's, such as a guest's (preadv(2)). The list and the memory stay as they are until the operation is over,
+    /// abandoned or not: what may be given up needs buffers that the operation owns.
+    /// </summary>
+    /// <param name="file">Where from.</param>
+    /// <param name="offset">Byte position in the file, or <see cref="CurrentPosition"/>.</param>
+    /// <param name="vectors">Where to, 1 piece or more.</param>
+    /// <inheritdoc cref="Read" path="/exception"/>
+    public RingOperation<RingResult> ReadV(RingFile file, ulong offset, IoVectors vectors) =>
+        StartVectored(Vectored(offset, vectors, IoUringOp.ReadV, flags: 0), vectors, file);
+
+    /// <summary>Writes pieces of memory that are the caller's (pwritev(2)), under the conditions of <see cref="ReadV(RingFile, ulong, IoVectors)"/>.</summary>
+    /// <param name="file">Where to.</param>
+    /// <param name="offset">Byte position in the file, or <see cref="CurrentPosition"/>.</param>
+    /// <param name="vectors">Where from, 1 piece or more.</param>
+    /// <param name="durable">Complete only when the data has reached the disk (RWF_DSYNC).</param>
+    /// <inheritdoc cref="Read" path="/exception"/>
+    public RingOperation<RingResult> WriteV(RingFile file, ulong offset, IoVectors vectors, bool durable = false) =>
+        StartVectored(Vectored(offset, vectors, IoUringOp.WriteV, durable ? WriteDurably : 0), vectors, file);
+
     /// <summary>Writes several frozen buffers, one after the other (pwritev(2)). Fewer bytes may go out: see <see cref="WriteAll"/>.</summary>
     /// <param name="file">Where to.</param>
     /// <param name="frozen">What, 1 to <see cref="IoVectors.CountMax"/>. The shares are the operation's until the result.</param>
@@ -101,6 +121,12 @@ public sealed partial class IoRing
             vectors.Add(taken[i].Address, taken[i].Length);
         }
         return taken;
+    }
+
+    private RingOperation<RingResult> StartVectored(in IoUringEntry entry, IoVectors vectors, RingFile file)
+    {
+        CheckFile(file);
+        return Start<VectoredEvent, RingResult>(new VectoredEvent(entry, vectors), file);
     }
 
     private RingOperation<RingResult> StartPlain(in IoUringEntry entry, RingFile? file)

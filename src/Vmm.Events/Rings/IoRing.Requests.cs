@@ -62,11 +62,17 @@ public sealed partial class IoRing
     {
         CheckBeginnable(request);
         ArgumentNullException.ThrowIfNull(file);
+        request.Entry = Vectored(offset, vectors, operation, flags);
+        Begin(request, file);
+    }
+
+    private static IoUringEntry Vectored(ulong offset, IoVectors vectors, IoUringOp operation, uint flags)
+    {
         ArgumentNullException.ThrowIfNull(vectors);
         ArgumentOutOfRangeException.ThrowIfZero(vectors.Count, nameof(vectors));
         // One piece needs no list: the kernel is spared the copy of it.
         bool isOne = vectors.Count == 1;
-        request.Entry = new IoUringEntry
+        return new IoUringEntry
         {
             Op = !isOne ? operation : operation == IoUringOp.ReadV ? IoUringOp.Read : IoUringOp.Write,
             Offset = offset,
@@ -74,6 +80,5 @@ public sealed partial class IoRing
             Length = isOne ? (uint)vectors.First.Length : (uint)vectors.Count,
             OpFlags = flags,
         };
-        Begin(request, file);
     }
 }

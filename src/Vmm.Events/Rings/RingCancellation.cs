@@ -12,6 +12,8 @@ internal struct RingCancellation
     internal FrozenBuffer[]? FrozenBuffers;
     internal OwnedFd[]? Descriptors;
     internal HeldFile File;
+    /// <summary>A list that is kept, and not released: the caller's.</summary>
+    internal IoVectors? Vectors;
 
     /// <summary>Whether the result, if it is none of an error, is a descriptor that nobody will close.</summary>
     internal bool ResultIsDescriptor;
@@ -28,6 +30,7 @@ internal struct RingCancellation
         foreach (FrozenBuffer frozen in FrozenBuffers ?? []) frozen.Release();
         foreach (OwnedFd descriptor in Descriptors ?? []) descriptor.DangerousRelease();
         File.Release(result);
+        GC.KeepAlive(Vectors);
         if (ResultIsDescriptor && result >= 0) new OwnedFd(result).Dispose();
     }
 

@@ -84,6 +84,32 @@ public sealed class OperationTests
     }
 
     [Theory, MemberData(nameof(Engines))]
+    public void Memory_of_the_callers_is_written_and_read_in_place(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        using OwnedFd fd = RingTable.Open(table.NewFile());
+        byte[] content = GC.AllocateArray<byte>(1000, pinned: true);
+        new Random(1).NextBytes(content);
+        byte[] read = GC.AllocateArray<byte>(1000, pinned: true);
+        table.Run(async ring =>
+        {
+            using RingFile file = ring.Register(fd);
+            IoVectors vectors = new(2);
+            Assert.Throws<ArgumentOutOfRangeException>(() => ring.ReadV(file, 0, vectors));
+            vectors.Add(content.AsSpan(0, 300));
+            vectors.Add(content.AsSpan(300));
+            Assert.Equal(1000, (await ring.WriteV(file, 4096, vectors, durable: true)).Value);
+            vectors.Clear();
+            vectors.Add(read);
+            Assert.Equal(1000, (await ring.ReadV(file, 4096, vectors)).Value);
+            Assert.Equal(content, read);
+            Assert.Equal(0, (await ring.ReadV(file, 1 << 20, vectors)).Value);
+            ring.ReadV(file, 4096, vectors).Abandon();
+        });
+        table.RunUntil(() => table.Ring.InFlight == 0);
+    }
+
+    [Theory, MemberData(nameof(Engines))]
     public void Registered_buffers_read_and_write_like_others(RingEngine engine)
     {
         using RingTable table = new(engine);

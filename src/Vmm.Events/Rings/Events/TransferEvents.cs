@@ -113,3 +113,19 @@ internal readonly struct FrozenVectorEvent(FrozenBuffer[] frozen, IoVectors vect
 
     public RingCancellation Cancel() => new() { FrozenBuffers = frozen };
 }
+
+/// <summary>readv(2) or writev(2) of memory that is the caller's business; the list of it is kept until the kernel is done.</summary>
+internal readonly struct VectoredEvent(IoUringEntry filled, IoVectors vectors) : IRingEvent<RingResult>
+{
+    public bool IsEager => false;
+
+    public void Prepare(ref IoUringEntry entry) => entry = filled;
+
+    public RingResult Complete(int result)
+    {
+        GC.KeepAlive(vectors);
+        return new RingResult(result);
+    }
+
+    public RingCancellation Cancel() => new() { Vectors = vectors };
+}

@@ -1,0 +1,128 @@
+using System.Runtime.InteropServices;
+using Vmm.Devices;
+using Vmm.Events;
+using Vmm.Events.Buffers;
+using Vmm.Events.Rings;
+using Vmm.Events.Tasks;
+
+namespace Vmm.Examples;
+
+/// <summary>
+/// A disk (virtio 1.2 § 5.2) in the asynchronous style: each request is a method that reads from top to bottom and waits where it has to, on the
+/// reactor's thread. The kernel moves the bytes between the image and the guest's memory itself. In steady state a request allocates nothing.
+/// </summary>
+public sealed class AsyncDisk : VirtioDevice
+{
+    private const int SectorBytes = 512;
+    private const ushort QueueSize = 128;
+
+    /// <summary>Pieces of memory that one operation moves. A chain with more of them takes several.</summary>
+    private const int PiecesMax = 64;
+
+    /// <summary>Most bytes of one request, so that no driver has the thread describe gigabytes.</summary>
+    private const ulong RequestBytesMax = 4 << 20;
+
+    private const ulong FlushFeature = 1 << 9;
+
+    private readonly OwnedFd _image;
+    private readonly ulong _bytes;
+    private readonly Stack<IoVectors> _vectors = new(QueueSize);
+    private readonly TaskSignal _answered = new();
+    private ReactorTasks? _tasks;
+    private IoRing? _ring;
+    private RingFile? _file;
+    private ReactorTask _publishing;
+
+    /// <summary>Makes a disk of an image file.</summary>
+    /// <param name="name">For messages.</param>
+    /// <param name="image">The file, open for reading and writing; the disk closes it.</param>
+    /// <param name="bytes">Its size, whole sectors of 512 bytes.</param>
+    public AsyncDisk(string name, OwnedFd image, ulong bytes) : base(VirtioDeviceType.Block, name, configLength: 8)
+    {
+        _image = image;
+        _bytes = bytes;
+        ulong sectors = bytes / SectorBytes;
+        Config.Update(0, MemoryMarshal.AsBytes(new ReadOnlySpan<ulong>(in sectors)));
+        AddQueue("requests", QueueSize, BeginRequests);
+        for (int i = 0; i < QueueSize; i++) _vectors.Push(new IoVectors(PiecesMax));
+    }
+
+    /// <inheritdoc/>
+    public override ulong Features => FlushFeature;
+
+    /// <inheritdoc/>
+    protected override void OnQueueStarted(VirtQueue queue, IReactor reactor)
+    {
+        _tasks = ReactorTasks.Of(reactor);
+        _ring = IoRing.Of(reactor);
+        _file = _ring.Register(_image);
+        _publishing = _tasks.Spawn(static at => at.Disk.PublishBatches(at.Queue), (Disk: this, Queue: queue));
+    }
+
+    // No request is given up: the queue is quiet when each has run to its end, and the kernel is done with the guest's memory.
+    /// <inheritdoc/>
+    protected override void OnQueueStopped(VirtQueue queue)
+    {
+        queue.Publish();
+        _publishing.Abort();
+        _publishing.Detach();
+        _file!.Dispose();
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) _image.Dispose();
+        base.Dispose(disposing);
+    }
+
+    private void BeginRequests(VirtQueue requests)
+    {
+        while (requests.TryPop(out DescriptorChain? chain))
+            _tasks!.Spawn(static at => at.Disk.Serve(at.Chain), (Disk: this, Chain: chain)).Detach();
+    }
+
+    /// <summary>One request, from its start to its end.</summary>
+    private async ReactorTask Serve(DescriptorChain chain)
+    {
+        AsyncDiskRequest request = AsyncDiskRequest.Parse(chain, _bytes, RequestBytesMax);
+        Errno error = request.Kind switch
+        {
+            BlockRequestType.In or BlockRequestType.Out when request.Status == BlockStatus.Ok => await Move(chain, request),
+            BlockRequestType.Flush => (await _ring!.Fsync(_file!, dataOnly: true)).Error,
+            _ => Errno.None,
+        };
+        if (error != Errno.None) ReportHostFault(error, $"cannot carry out {request.Kind}", Name);
+        request.Answer(chain, error);
+        _answered.Set();
+    }
+
+    /// <summary>Moves the bytes of a request, however few the kernel moves at a time.</summary>
+    private async ReactorTask<Errno> Move(DescriptorChain chain, AsyncDiskRequest request)
+    {
+        IoVectors vectors = _vectors.Pop();
+        Errno error = Errno.None;
+        for (ulong done = 0; done < request.Bytes && error == Errno.None;)
+        {
+            request.Describe(chain, done, vectors);
+            RingResult moved = request.Kind == BlockRequestType.In
+                ? await _ring!.ReadV(_file!, request.Offset + done, vectors)
+                : await _ring!.WriteV(_file!, request.Offset + done, vectors);
+            // The image was checked to have the sectors: an end of the file means that somebody cut it.
+            error = moved.Value == 0 ? Errno.InputOutput : moved.Error;
+            done += (ulong)moved.Count;
+        }
+        _vectors.Push(vectors);
+        return error;
+    }
+
+    /// <summary>Shows the driver what was answered, once for all that ended together: this task is queued behind theirs.</summary>
+    private async ReactorTask PublishBatches(VirtQueue requests)
+    {
+        while (true)
+        {
+            await _answered;
+            requests.Publish();
+        }
+    }
+}
