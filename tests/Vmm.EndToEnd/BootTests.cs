@@ -93,6 +93,30 @@ public sealed class BootTests
     }
 
     [Fact]
+    public void Linux_on_KVM_has_a_network_of_several_queues()
+    {
+        NestedGuest.SkipIfMissing();
+        string[] console = NestedGuest.Run($"""
+            netecho 7003 &
+            {Boot} --vcpus 2 --net tap=vm0,queues=2,mac=02:00:00:00:00:02,mtu=1400 --cmdline "console=ttyS0 quiet panic=-1 vmm.tests=net-nest" </dev/null &
+            vmm=$!
+            until ip link show vm0 >/dev/null 2>&1; do sleep 1; done
+            ip addr add 10.77.0.1/24 dev vm0
+            ip link set vm0 up
+            status=0
+            wait $vmm || status=$?
+            echo "vmm-host exit $status"
+            """);
+        Assert.Contains("vmm-net mtu 1400 queues 2 address 02:00:00:00:00:02", console);
+        Assert.Contains("3 packets transmitted, 3 packets received, 0% packet loss", console);
+        Assert.Contains("vmm-net connections 20", console);
+        Assert.Contains("vmm-test net-nest passed", console);
+        AssertNoComplaints(console);
+        Assert.Contains("vmm-host exit 0", console);
+        Assert.Contains("vmm-nest passed", console);
+    }
+
+    [Fact]
     public void A_panic_a_reset_and_a_signal_end_the_machine_with_a_sentence_and_a_code()
     {
         NestedGuest.SkipIfMissing();
