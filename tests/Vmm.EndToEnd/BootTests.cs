@@ -20,6 +20,7 @@ public sealed class BootTests
         Assert.Contains("vmm-machine driver virtio_blk", console);
         Assert.Contains("vmm-machine driver virtio_rng", console);
         Assert.Contains("vmm-machine console 4-edge", console);
+        Assert.Contains("vmm-machine alarms 1", console);
         Assert.Contains("vmm-disk vda sectors 32768 queues 2 read-only 0", console);
         Assert.Equal(Word(console, "vmm-host before"), Word(console, "vmm-disk vda sha256"));
         Assert.Contains("vmm-test machine passed", console);

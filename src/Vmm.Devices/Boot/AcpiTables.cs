@@ -58,6 +58,9 @@ internal static class AcpiTables
         byte[] panic = Aml.Device("PEVT",
             Aml.Name("_HID", Aml.Text("QEMU0001")),
             Aml.Name("_CRS", Aml.Resources(Aml.Ports(MachinePorts.Panic, (byte)PvPanicDevice.RangeLength))));
+        byte[] clock = Aml.Device("RTC0",
+            Aml.Name("_HID", Aml.EisaId("PNP0B00")),
+            Aml.Name("_CRS", Aml.Resources(Aml.Ports(MachinePorts.Clock, (byte)CmosDevice.RangeLength), Aml.Interrupt(MachinePorts.ClockGsi))));
         byte[][] virtio = new byte[devices.Count][];
         for (int i = 0; i < virtio.Length; i++)
         {
@@ -71,7 +74,7 @@ internal static class AcpiTables
         byte[] off = Aml.Integer(AcpiPowerControl.SleepTypeOff);
         return
         [
-            .. Aml.Scope("\\_SB", [serial, panic, .. virtio]),
+            .. Aml.Scope("\\_SB", [serial, panic, clock, .. virtio]),
             .. Aml.Name("\\_S5", Aml.Package(off, off, Aml.Integer(0), Aml.Integer(0))),
         ];
     }

@@ -7,6 +7,8 @@ internal static class MachinePorts
     internal const uint SerialGsi = 4;
     internal const ushort KeyboardController = 0x60;
     internal const ushort Clock = 0x70;
+    /// <summary>A PC's clock has 8, which belongs to a virtio device here: ACPI says where it is.</summary>
+    internal const uint ClockGsi = 3;
     internal const ushort Panic = 0x505;
     internal const ushort AcpiPower = 0x600;
 

@@ -2,9 +2,10 @@ namespace Vmm.Devices;
 
 /// <summary>
 /// A PC's real-time clock and its battery-backed bytes (Motorola MC146818): an index port and a data port. The clock runs on the host's; the
-/// guest may set it. It raises no interrupt: alarms and the periodic rate can be set, and never come. An access of two bytes is one to each port.
+/// guest may set it. Alarms and the end of each second's update interrupt if they are enabled; the periodic interrupt, which no kernel of this century
+/// waits for, never comes. An access of two bytes is one to each port.
 /// </summary>
-public sealed class CmosDevice : IBusDevice
+public sealed partial class CmosDevice : IBusDevice, IDisposable
 {
     /// <summary>Bytes of its range on the bus; a PC has it at port 0x70.</summary>
     public const ulong RangeLength = 2;
@@ -33,6 +34,9 @@ public sealed class CmosDevice : IBusDevice
     private const byte RamValid = 0x80;
     private const byte AfternoonBit = 0x80;
 
+    /// <summary>Last year the clock can be set to: it goes on from there, and time ends in 9999.</summary>
+    private const int YearMax = 9000;
+
     private readonly Lock _lock = new();
     private readonly TimeProvider _clock;
     private readonly byte[] _bytes = new byte[ByteCount];
@@ -42,9 +46,14 @@ public sealed class CmosDevice : IBusDevice
     /// <summary>Makes a clock that shows the host's time in UTC.</summary>
     /// <param name="clock">Null for the host's clock.</param>
     /// <param name="memoryBytes">Guest memory below 4 GiB, which firmware looks for here; 0 if it need not.</param>
-    public CmosDevice(TimeProvider? clock = null, ulong memoryBytes = 0)
+    /// <param name="interrupt">Its line to the guest; null: none.</param>
+    public CmosDevice(TimeProvider? clock = null, ulong memoryBytes = 0, IInterrupt? interrupt = null)
     {
         _clock = clock ?? TimeProvider.System;
+        _looked = _clock.GetUtcNow();
+        _interrupt = interrupt;
+        if (interrupt is not null)
+            _timer = _clock.CreateTimer(static device => ((CmosDevice)device!).OnTimer(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         _bytes[StatusA] = OscillatorOn32KHz;
         _bytes[StatusB] = Hours24;
         _bytes[StatusD] = RamValid;
@@ -83,6 +92,7 @@ public sealed class CmosDevice : IBusDevice
 
     private byte ReadByte(int index)
     {
+        if (index == StatusC) return TakeFlags();
         if (IsTime(index) && !IsSetting) ShowTime();
         return _bytes[index];
     }
@@ -98,15 +108,21 @@ public sealed class CmosDevice : IBusDevice
                 bool wasSetting = IsSetting;
                 // What is set byte by byte starts from what the clock shows.
                 if (!wasSetting) ShowTime();
+                // What happened before an interrupt was enabled does not interrupt.
+                if ((value & ~_bytes[index] & (AlarmFlag | UpdateFlag)) != 0 && Enabled == 0) _looked = Now;
                 _bytes[index] = value;
                 if (wasSetting && !IsSetting) TakeTime();
+                Arm();
                 return;
             case StatusC or StatusD:
                 return;
         }
         if (!IsTime(index) || IsSetting)
         {
+            // An alarm that is set now is not one that was missed.
+            if (index is SecondsAlarm or MinutesAlarm or HoursAlarm) _looked = Now;
             _bytes[index] = value;
+            Arm();
             return;
         }
         ShowTime();
@@ -136,9 +152,11 @@ public sealed class CmosDevice : IBusDevice
         int hour = DecodeHour(_bytes[Hours]);
         int minute = Decode(_bytes[Minutes]);
         int second = Decode(_bytes[Seconds]);
-        if (year is < 1 or > 9999 || month is < 1 or > 12 || day < 1 || day > DateTime.DaysInMonth(year, month)
+        if (year is < 1 or > YearMax || month is < 1 or > 12 || day < 1 || day > DateTime.DaysInMonth(year, month)
             || hour > 23 || minute > 59 || second > 59) return;
         _ahead = new DateTimeOffset(year, month, day, hour, minute, second, TimeSpan.Zero) - _clock.GetUtcNow();
+        _looked = Now;
+        Arm();
     }
 
     private byte Encode(int value) => (byte)((_bytes[StatusB] & BinaryFormat) != 0 ? value : value / 10 * 16 + value % 10);

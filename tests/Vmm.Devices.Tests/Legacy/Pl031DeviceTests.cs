@@ -7,7 +7,7 @@ public sealed class Pl031DeviceTests : IDisposable
     private const uint Start = 1_900_000_000;
 
     private readonly ManualClock _clock = new(DateTimeOffset.FromUnixTimeSeconds(Start).AddMilliseconds(250));
-    private readonly Line _line = new();
+    private readonly SeenLine _line = new();
     private readonly Pl031Device _device;
 
     public Pl031DeviceTests() => _device = new Pl031Device(_line, _clock);
@@ -117,14 +117,5 @@ public sealed class Pl031DeviceTests : IDisposable
         byte[] data = new byte[4];
         BinaryPrimitives.WriteUInt32LittleEndian(data, value);
         _device.Write(offset, data);
-    }
-
-    private sealed class Line : IInterrupt
-    {
-        internal bool IsUp { get; private set; }
-
-        public void Assert() => IsUp = true;
-
-        public void Deassert() => IsUp = false;
     }
 }

@@ -122,7 +122,7 @@ public sealed partial class KvmMachine : IDisposable
         Uart16550 uart = new(Own(new KvmEdgeInterrupt(_vm, MachinePorts.SerialGsi)));
         _port.Add(MachinePorts.Serial, uart.RangeLength, uart);
         _port.Add(MachinePorts.KeyboardController, I8042Device.RangeLength, new I8042Device(Reset));
-        _port.Add(MachinePorts.Clock, CmosDevice.RangeLength, new CmosDevice());
+        _port.Add(MachinePorts.Clock, CmosDevice.RangeLength, Own(new CmosDevice(interrupt: Own(new KvmEdgeInterrupt(_vm, MachinePorts.ClockGsi)))));
         _port.Add(MachinePorts.AcpiPower, AcpiPowerControl.RangeLength, new AcpiPowerControl(PowerOff, Reset));
         _port.Add(MachinePorts.Panic, PvPanicDevice.RangeLength, new PvPanicDevice(_ => Finish(KvmMachineEnd.Panicked, "the guest's kernel panicked"), PanicEvents.Panicked));
         foreach ((ushort port, ulong length, string what) in MachinePorts.Absent) _port.Add(port, length, new AbsentDevice(what));
