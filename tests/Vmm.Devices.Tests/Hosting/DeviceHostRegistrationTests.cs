@@ -28,6 +28,27 @@ public sealed class DeviceHostRegistrationTests : IDisposable
         RawImage.Open(_scratch.Path).Dispose();
     }
 
+    [Fact]
+    public async Task Devices_of_every_kind_are_named_in_a_line_each()
+    {
+        IHost application = Application(services => services.AddDeviceHost()
+            .AddVirtioBlock("vda", disk => (disk.Path, disk.Direct) = (_scratch.Path, true))
+            .AddVirtioEntropy("rng0")
+            .AddVirtioBalloon("balloon0", targetBytes: 1 << 20)
+            .AddVirtioConsole("console0", new ConsolePort("console", isConsole: true), new ConsolePort("agent"))
+            .AddSerial("ttyS0"));
+        await application.StartAsync(TestContext.Current.CancellationToken);
+        DeviceHost devices = application.Services.GetRequiredService<DeviceHost>();
+        Assert.Equal(["vda", "rng0", "balloon0", "console0"], devices.Devices.Select(hosted => hosted.Device.Name));
+        Assert.Equal(1u << 20, ((BalloonDevice)devices.Devices[2].Device).TargetBytes);
+        await application.StopAsync(TestContext.Current.CancellationToken);
+        await ((IAsyncDisposable)application).DisposeAsync();
+    }
+
+    [Fact]
+    public async Task Two_devices_of_one_name_are_told_at_the_start_whatever_they_are() => await RefusedAsync(
+        services => services.AddDeviceHost().AddVirtioEntropy("x").AddVirtioBalloon("x"), "two devices are called 'x': give each a name of its own");
+
     [Theory]
     [InlineData("/tmp/vmm-no-such-image", "disk image '/tmp/vmm-no-such-image': no such file")]
     [InlineData("/tmp", "disk image '/tmp' is a directory")]

@@ -26,7 +26,7 @@ public sealed class DeviceHostBuilder
         ArgumentNullException.ThrowIfNull(configure);
         Services.AddOptions<VirtioBlockOptions>(name).Configure(configure);
         _plan.Disks.Add(name);
-        return AddDevice(provider =>
+        return AddNamed(name, provider =>
         {
             VirtioBlockOptions disk = provider.GetRequiredService<IOptionsMonitor<VirtioBlockOptions>>().Get(name);
             return new BlockDevice(name, RawImage.Open(disk.Path, disk.ReadOnly, disk.Engine, disk.Direct), disk.Device);
@@ -42,7 +42,7 @@ public sealed class DeviceHostBuilder
         ArgumentNullException.ThrowIfNull(configure);
         Services.AddOptions<VirtioNetOptions>(name).Configure(configure);
         _plan.Networks.Add(name);
-        return AddDevice(provider => provider.GetRequiredService<IOptionsMonitor<VirtioNetOptions>>().Get(name).Open(name));
+        return AddNamed(name, provider => provider.GetRequiredService<IOptionsMonitor<VirtioNetOptions>>().Get(name).Open(name));
     }
 
     /// <summary>Adds a serial port.</summary>
@@ -53,22 +53,29 @@ public sealed class DeviceHostBuilder
         ArgumentException.ThrowIfNullOrEmpty(name);
         Services.AddOptions<SerialPortOptions>(name).Configure(configure ?? (_ => { }));
         _plan.SerialPorts.Add(name);
+        _plan.Names.Add(name);
         _plan.Steps.Add((provider, host) => host.AddSerial(name, provider.GetRequiredService<IOptionsMonitor<SerialPortOptions>>().Get(name)));
         return this;
     }
 
     /// <summary>Adds a source of random bytes.</summary>
     /// <param name="name">Names the device: <c>rng0</c>.</param>
-    public DeviceHostBuilder AddVirtioEntropy(string name) => AddDevice(_ => new EntropyDevice(name));
+    public DeviceHostBuilder AddVirtioEntropy(string name) => AddNamed(name, _ => new EntropyDevice(name));
 
     /// <summary>Adds a memory balloon.</summary>
     /// <param name="name">Names the device: <c>balloon0</c>.</param>
-    public DeviceHostBuilder AddVirtioBalloon(string name) => AddDevice(_ => new BalloonDevice(name));
+    /// <param name="targetBytes">What the guest is asked to give up from the start; see <see cref="BalloonDevice.TargetBytes"/>.</param>
+    public DeviceHostBuilder AddVirtioBalloon(string name, ulong targetBytes = 0) =>
+        AddNamed(name, _ => new BalloonDevice(name) { TargetBytes = targetBytes });
 
     /// <summary>Adds a console.</summary>
     /// <param name="name">Names the device: <c>console0</c>.</param>
     /// <param name="ports">Its ports, connected before or later.</param>
-    public DeviceHostBuilder AddVirtioConsole(string name, params ConsolePort[] ports) => AddDevice(_ => new ConsoleDevice(name, ports));
+    public DeviceHostBuilder AddVirtioConsole(string name, params ConsolePort[] ports)
+    {
+        ConsoleDevice.Validate(name, ports);
+        return AddNamed(name, _ => new ConsoleDevice(name, ports));
+    }
 
     /// <summary>Adds sockets between guest and host: see <see cref="VsockDevice"/>.</summary>
     /// <param name="cid">The guest's context id, <see cref="VsockDevice.CidMin"/> or more.</param>
@@ -78,7 +85,7 @@ public sealed class DeviceHostBuilder
     {
         string name = $"vsock{_plan.Vsocks++}";
         VsockDevice.Validate(name, cid, uds);
-        return AddDevice(_ => new VsockDevice(name, cid, uds, options));
+        return AddNamed(name, _ => new VsockDevice(name, cid, uds, options));
     }
 
     /// <summary>Adds a device of any kind.</summary>
@@ -100,5 +107,12 @@ public sealed class DeviceHostBuilder
             }
         });
         return this;
+    }
+
+    private DeviceHostBuilder AddNamed(string name, Func<IServiceProvider, VirtioDevice> make)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        _plan.Names.Add(name);
+        return AddDevice(make);
     }
 }

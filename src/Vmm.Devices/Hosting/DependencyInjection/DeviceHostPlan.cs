@@ -8,6 +8,9 @@ internal sealed class DeviceHostPlan
     /// <summary>Makes and adds the devices, in the order they were named.</summary>
     internal List<Action<IServiceProvider, DeviceHost>> Steps { get; } = [];
 
+    /// <summary>Every name that was given, as often as it was given.</summary>
+    internal List<string> Names { get; } = [];
+
     internal List<string> Disks { get; } = [];
 
     internal List<string> Networks { get; } = [];
@@ -24,7 +27,7 @@ internal sealed class DeviceHostValidation(
 {
     public ValidateOptionsResult Validate(string? name, DeviceHostOptions options)
     {
-        List<string> failures = [.. options.Failures(), .. Twice(plan.Disks.Concat(plan.Networks).Concat(plan.SerialPorts))];
+        List<string> failures = [.. options.Failures(), .. Twice(plan.Names)];
         failures.AddRange(plan.SerialPorts.SelectMany(port => serialPorts.Get(port).Failures(port)));
         failures.AddRange(plan.Networks.Distinct().Select(network => networks.Get(network).Failure(network)).OfType<string>());
         failures.AddRange(plan.SerialPorts.GroupBy(port => serialPorts.Get(port).Port).Where(group => group.Count() > 1)

@@ -29,10 +29,7 @@ public sealed partial class ConsoleDevice : VirtioDevice
     /// <exception cref="ArgumentException">There is no port, or too many, or two have one name.</exception>
     public ConsoleDevice(string name, params ConsolePort[] ports) : base(VirtioDeviceType.Console, name, ConsoleProtocol.ConfigLength)
     {
-        ArgumentNullException.ThrowIfNull(ports);
-        if (ports.Length is 0 or > PortsMax) throw new ArgumentException($"console '{name}' has {ports.Length} ports: give it 1 to {PortsMax}");
-        if (ports.GroupBy(port => port.Name).FirstOrDefault(group => group.Count() > 1) is { } twins)
-            throw new ArgumentException($"console '{name}' has two ports called '{twins.Key}': give each a name of its own");
+        Validate(name, ports);
         // A console alone needs no control messages; anything else can't be named or told apart without them.
         _offersMultiport = ports.Length > 1 || !ports[0].IsConsole;
         _channels = [.. ports.Select((port, i) => new ConsoleChannel(this, port, i))];
@@ -71,6 +68,14 @@ public sealed partial class ConsoleDevice : VirtioDevice
             resized = _resized;
         }
         resized?.TryRing();
+    }
+
+    internal static void Validate(string name, ConsolePort[] ports)
+    {
+        ArgumentNullException.ThrowIfNull(ports);
+        if (ports.Length is 0 or > PortsMax) throw new ArgumentException($"console '{name}' has {ports.Length} ports: give it 1 to {PortsMax}");
+        if (ports.GroupBy(port => port.Name).FirstOrDefault(group => group.Count() > 1) is { } twins)
+            throw new ArgumentException($"console '{name}' has two ports called '{twins.Key}': give each a name of its own");
     }
 
     /// <inheritdoc/>
