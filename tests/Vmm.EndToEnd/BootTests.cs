@@ -12,19 +12,38 @@ public sealed class BootTests
         string[] console = NestedGuest.Run($"""
             dd if=/dev/urandom of=/tmp/disk bs=1M count=16 2>/dev/null
             echo "vmm-host before $(sha256sum /tmp/disk | cut -d ' ' -f 1)"
-            {Boot} --vcpus 2 --disk /tmp/disk --rng --cmdline "console=ttyS0 quiet panic=-1 vmm.tests=machine,blk" </dev/null
-            echo "vmm-host exit $?"
+            peer echo 7003 & peer echo /tmp/vsock_5001 & peer talk /tmp/console0 "the host speaks" "the guest hears" &
+            talk=$!
+            touch /tmp/console
+            {Boot} --vcpus 2 --disk /tmp/disk --rng --balloon target=64 --console uds=/tmp/console0 --net tap=vm0 --vsock cid=3,uds=/tmp/vsock \
+              --cmdline "console=ttyS0 quiet panic=-1 vmm.balloon=64 vmm.tests=machine,blk,balloon,console,netecho,vsockecho" </dev/null >/tmp/console &
+            vmm=$!
+            until ip link set vm0 up 2>/dev/null; do sleep 1; done
+            ip addr add 10.77.0.1/24 dev vm0
+            until grep -q "vmm-vsock serving" /tmp/console || ! kill -0 $vmm; do sleep 1; done
+            peer verify /tmp/vsock 6000 256 && echo "vmm-host vsock verified"
+            status=0
+            wait $vmm || status=$?
+            cat /tmp/console
+            echo "vmm-host exit $status"
+            wait $talk && echo "vmm-host console heard"
             echo "vmm-host after $(sha256sum /tmp/disk | cut -d ' ' -f 1)"
             """);
         Assert.Contains("vmm-machine cpus 2", console);
         Assert.Contains("vmm-machine driver virtio_blk", console);
         Assert.Contains("vmm-machine driver virtio_rng", console);
+        Assert.Contains("vmm-machine driver virtio_balloon", console);
+        Assert.Contains("vmm-machine driver virtio_console", console);
+        Assert.Contains("vmm-machine driver virtio_net", console);
+        Assert.Contains("vmm-machine driver vmw_vsock_virtio_transport", console);
         Assert.Contains("vmm-machine console 4-edge", console);
         Assert.Contains("vmm-machine alarms 1", console);
         Assert.Contains("vmm-disk vda sectors 32768 queues 2 read-only 0", console);
         Assert.Equal(Word(console, "vmm-host before"), Word(console, "vmm-disk vda sha256"));
-        Assert.Contains("vmm-test machine passed", console);
-        Assert.Contains("vmm-test blk passed", console);
+        foreach (string test in (string[])["machine", "blk", "balloon", "console", "netecho", "vsockecho"]) Assert.Contains($"vmm-test {test} passed", console);
+        Assert.Contains("vmm-console heard the host speaks", console);
+        Assert.Contains("vmm-host console heard", console);
+        Assert.Contains("vmm-host vsock verified", console);
         AssertNoComplaints(console);
         Assert.Contains("vmm-host exit 0", console);
         Assert.Equal(Word(console, "vmm-disk vda sha256-after"), Word(console, "vmm-host after"));

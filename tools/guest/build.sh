@@ -43,7 +43,7 @@ cp -L "$(find "$root/debian" -name 'ld-linux-x86-64.so.2' | head -n 1)" "$guest/
 printf '[defaults]\n' >"$guest/etc/mke2fs.conf"
 # In the order they need each other; a module that this kernel has built in is not there.
 for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk rng-core virtio-rng failover net_failover virtio_net \
-  vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport virtio_mmio virtio_balloon pvpanic pvpanic-mmio; do
+  vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport virtio_mmio virtio_balloon virtio_console pvpanic pvpanic-mmio; do
   file=$(find "$root/debian/lib/modules" -name "$module.ko" | head -n 1)
   [ -z "$file" ] || { cp "$file" "$guest/modules/"; echo "$module" >>"$guest/modules/order"; }
 done

@@ -33,6 +33,7 @@ cp -r "$output"/tool/publish/vmm/*/. "$root/vmm/"
 # The host's own C and C++ libraries: what the runtime is linked against.
 find "$root/vmm" -type f \( -name '*.so' -o -name vmm \) -exec ldd {} + | grep -o '/[^ :)]*\.so[^ :)]*' | sort -u | grep -v "^$root" |
   while read -r library; do mkdir -p "$root$(dirname "$library")" && cp -L "$library" "$root$library"; done
+cc -O2 -Wall -static -o "$root/bin/peer" "$here/host/peer.c"
 install -m 755 "$here/nest-init" "$root/init"
 (cd "$root" && find . | cpio --quiet -o -H newc | gzip -1) >"$output/nest.gz.new"
 mv "$output/nest.gz.new" "$output/nest.gz"

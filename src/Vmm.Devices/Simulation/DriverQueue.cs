@@ -53,6 +53,9 @@ public abstract class DriverQueue : IDisposable
     /// <summary>Whether chains go into indirect tables. On from the start if that was negotiated.</summary>
     public bool UseIndirect { get; set; }
 
+    /// <summary>Where a device begins with it, in the form of VHOST_USER_SET_VRING_BASE.</summary>
+    internal uint StartBase => (Features & VirtioFeatures.PackedRing) == 0 ? 0 : PackedPosition.StartBits | ((uint)PackedPosition.StartBits << 16);
+
     /// <summary>Chains added and not collected yet.</summary>
     public int InFlight { get; private protected set; }
 

@@ -14,7 +14,10 @@ internal readonly record struct InflightGeometry(ulong Bytes, ulong Offset, usho
     private const ulong OffsetAlignment = 8;
 
     /// <summary>Bytes the logs take.</summary>
-    internal ulong BytesNeeded => Queues * InflightLog.BytesFor(QueueSize);
+    internal ulong BytesNeeded(bool packed) => Queues * BytesForEach(packed);
+
+    /// <summary>Bytes of one queue's log.</summary>
+    internal ulong BytesForEach(bool packed) => packed ? PackedInflightLog.BytesFor(QueueSize) : InflightLog.BytesFor(QueueSize);
 
     internal static InflightGeometry Read(ReadOnlySpan<byte> payload) => new(
         BinaryPrimitives.ReadUInt64LittleEndian(payload), BinaryPrimitives.ReadUInt64LittleEndian(payload[8..]),
@@ -36,8 +39,8 @@ internal readonly record struct InflightGeometry(ulong Bytes, ulong Offset, usho
     }
 
     /// <summary>Why the logs can't lie in a region the front-end brought; null if they can.</summary>
-    internal string? CheckPlace() =>
-        Bytes < BytesNeeded || Offset % OffsetAlignment != 0 ? "a region of in-flight logs that is too small, or not aligned" : null;
+    internal string? CheckPlace(bool packed) =>
+        Bytes < BytesNeeded(packed) || Offset % OffsetAlignment != 0 ? "a region of in-flight logs that is too small, or not aligned" : null;
 }
 
 /// <summary>The in-flight logs of a device's queues in one piece of shared memory.</summary>
@@ -63,24 +66,35 @@ internal sealed class InflightRegion : IDisposable
 
     /// <summary>Makes empty logs in memory of our own, which nobody can cut short.</summary>
     /// <exception cref="KernelException">The host has not enough memory or descriptors.</exception>
-    internal static InflightRegion Create(ushort queues, ushort queueSize)
+    internal static InflightRegion Create(ushort queues, ushort queueSize, bool packed = false)
     {
         InflightGeometry geometry = new(0, 0, queues, queueSize);
-        geometry = geometry with { Bytes = geometry.BytesNeeded };
+        geometry = geometry with { Bytes = geometry.BytesNeeded(packed) };
         return new InflightRegion(GuestRegion.Create(0, (geometry.Bytes + PageBytes - 1) / PageBytes * PageBytes), geometry);
     }
 
     /// <summary>Takes over logs that a front-end kept. Its geometry was checked.</summary>
     internal static InflightRegion Adopt(GuestRegion region, InflightGeometry geometry) => new(region, geometry);
 
-    /// <summary>A queue's log.</summary>
+    /// <summary>A split queue's log.</summary>
     internal bool TryGetLog(int queue, [NotNullWhen(true)] out InflightLog? log)
     {
-        ulong bytes = InflightLog.BytesFor(Geometry.QueueSize);
-        log = queue < Geometry.Queues && GuestWindow.TryResolve(_hold.Map, (ulong)queue * bytes, bytes, sizeof(ulong), out GuestWindow window)
-            ? new InflightLog(window, Geometry.QueueSize)
-            : null;
+        log = TryGetWindow(queue, packed: false, out GuestWindow window) ? new InflightLog(window, Geometry.QueueSize) : null;
         return log is not null;
+    }
+
+    /// <summary>A packed queue's log.</summary>
+    internal bool TryGetLog(int queue, [NotNullWhen(true)] out PackedInflightLog? log)
+    {
+        log = TryGetWindow(queue, packed: true, out GuestWindow window) ? new PackedInflightLog(window, Geometry.QueueSize) : null;
+        return log is not null;
+    }
+
+    private bool TryGetWindow(int queue, bool packed, out GuestWindow window)
+    {
+        window = default;
+        ulong bytes = Geometry.BytesForEach(packed);
+        return queue < Geometry.Queues && GuestWindow.TryResolve(_hold.Map, (ulong)queue * bytes, bytes, sizeof(ulong), out window);
     }
 
     public void Dispose()

@@ -120,8 +120,8 @@ public sealed class VhostUserFrontend : IDisposable
     /// <summary>Hands a ring over and starts it.</summary>
     /// <param name="index">Its number in the device.</param>
     /// <param name="queue">The driver's side, in memory that was shared.</param>
-    /// <param name="baseIndex">Where the device goes on; 0 for a fresh ring.</param>
-    public VhostUserRing StartRing(int index, DriverQueue queue, ushort baseIndex = 0)
+    /// <param name="baseIndex">Where the device goes on, as <see cref="StopRing"/> said; null for a fresh ring.</param>
+    public VhostUserRing StartRing(int index, DriverQueue queue, uint? baseIndex = null)
     {
         ArgumentNullException.ThrowIfNull(queue);
         VhostUserRing ring = new(index, queue);
@@ -131,13 +131,15 @@ public sealed class VhostUserFrontend : IDisposable
 
     /// <summary>Hands over a ring that another back-end served before.</summary>
     /// <param name="ring">Goes on with its eventfds.</param>
-    /// <param name="baseIndex">Where the device goes on: what <see cref="StopRing"/> said, or, after a crash, the used index.</param>
-    public void StartRing(VhostUserRing ring, ushort baseIndex)
+    /// <param name="baseIndex">
+    /// Where the device goes on: what <see cref="StopRing"/> said, or, after a crash, the used index; of a packed ring its in-flight log knows better.
+    /// </param>
+    public void StartRing(VhostUserRing ring, uint? baseIndex)
     {
         ArgumentNullException.ThrowIfNull(ring);
         (int index, DriverQueue queue) = (ring.Index, ring.Queue);
         TellRing(VhostUserRequest.SetVringNum, index, queue.Size);
-        TellRing(VhostUserRequest.SetVringBase, index, baseIndex);
+        TellRing(VhostUserRequest.SetVringBase, index, baseIndex ?? queue.StartBase);
         Do(VhostUserRequest.SetVringAddress, AddressPayload(index, queue), []);
         Do(VhostUserRequest.SetVringCall, RingWord((uint)index), [ring.Call.Number]);
         Do(VhostUserRequest.SetVringKick, RingWord((uint)index), [ring.Kick.Number]);
@@ -173,10 +175,10 @@ public sealed class VhostUserFrontend : IDisposable
 
     /// <summary>Stops a ring and waits until nothing of it is in flight.</summary>
     /// <returns>Where it would go on.</returns>
-    public ushort StopRing(int index)
+    public uint StopRing(int index)
     {
         Send(VhostUserRequest.GetVringBase, StatePayload(index, 0), []);
-        return (ushort)BinaryPrimitives.ReadUInt32LittleEndian(Receive(VhostUserRequest.GetVringBase)[sizeof(uint)..]);
+        return BinaryPrimitives.ReadUInt32LittleEndian(Receive(VhostUserRequest.GetVringBase)[sizeof(uint)..]);
     }
 
     /// <summary>Goes. The back-end stops the rings by itself.</summary>

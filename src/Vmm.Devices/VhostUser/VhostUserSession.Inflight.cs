@@ -10,6 +10,7 @@ internal sealed partial class VhostUserSession
     private const ulong UsedIndexOffset = 2;
 
     private InflightRegion? _inflight;
+    private bool _inflightIsPacked;
 
     private ushort QueueSizeMax => _device.Queues.Max(queue => queue.SizeMax);
 
@@ -18,7 +19,7 @@ internal sealed partial class VhostUserSession
         InflightGeometry asked = InflightGeometry.Read(payload);
         if (asked.Check(_rings.Length, QueueSizeMax) is { } refusal) return refusal;
         // Not in use before the front-end hands it in: it may keep what it has.
-        using InflightRegion fresh = InflightRegion.Create(asked.Queues, asked.QueueSize);
+        using InflightRegion fresh = InflightRegion.Create(asked.Queues, asked.QueueSize, IsPacked);
         fresh.Geometry.Write(BeginReply(payload.Length, fresh.File.Duplicate()));
         return null;
     }
@@ -27,28 +28,60 @@ internal sealed partial class VhostUserSession
     {
         InflightGeometry geometry = InflightGeometry.Read(payload);
         if (AnyRunning) return "other in-flight logs while rings run";
-        if ((geometry.Check(_rings.Length, QueueSizeMax) ?? geometry.CheckPlace()) is { } refusal) return refusal;
-        if (Map(new RegionLayout(0, geometry.BytesNeeded, geometry.Offset), 0, [], out GuestRegion? region) is { } unmapped) return unmapped;
+        if ((geometry.Check(_rings.Length, QueueSizeMax) ?? geometry.CheckPlace(IsPacked)) is { } refusal) return refusal;
+        if (Map(new RegionLayout(0, geometry.BytesNeeded(IsPacked), geometry.Offset), 0, [], out GuestRegion? region) is { } unmapped) return unmapped;
         _inflight?.Dispose();
         _inflight = InflightRegion.Adopt(region!, geometry);
+        _inflightIsPacked = IsPacked;
         return null;
     }
 
     /// <summary>Finds what the process before us had taken of a ring that is about to start, and sets its base accordingly.</summary>
-    private string? Recover(Vring ring, ulong usedRing, out InflightLog? log, out ushort[] retaken)
+    /// <returns>Why it can't start; else null, and what the queue is to know.</returns>
+    private string? Recover(Vring ring, in VringAddresses guest, ref QueueConfiguration configuration)
     {
-        log = null;
-        retaken = [];
-        if (_inflight is null || !_inflight.TryGetLog(ring.Index, out log)) return null;
-        if (log.Size < ring.Size) return "a ring larger than its in-flight log";
+        if (_inflight is null) return null;
+        if (_inflightIsPacked != IsPacked) return "in-flight logs for the other kind of ring";
+        if (_inflight.Geometry.QueueSize < ring.Size) return "a ring larger than its in-flight log";
+        return IsPacked ? RecoverPacked(ring, guest.Descriptors, ref configuration) : RecoverSplit(ring, guest.Used, ref configuration);
+    }
+
+    private string? RecoverSplit(Vring ring, ulong usedRing, ref QueueConfiguration configuration)
+    {
+        if (!_inflight!.TryGetLog(ring.Index, out InflightLog? log)) return null;
         Span<byte> index = stackalloc byte[sizeof(ushort)];
         if (!_memory.TryRead(usedRing + UsedIndexOffset, index)) return "a used ring outside of guest memory";
         ushort usedIndex = BinaryPrimitives.ReadUInt16LittleEndian(index);
-        retaken = log.Recover(usedIndex);
-        if (retaken.Length == 0) return null;
-        if (retaken.Length > ring.Size || retaken.Max() >= ring.Size) return "an in-flight log with descriptors the ring does not have";
-        ring.AvailBase = (ushort)(usedIndex + retaken.Length);
-        ring.UsedBase = usedIndex;
+        ushort[] retaken = log.Recover(usedIndex);
+        if (retaken.Length > ring.Size || retaken.Any(head => head >= ring.Size)) return "an in-flight log with descriptors the ring does not have";
+        if (retaken.Length > 0)
+        {
+            ring.AvailBase = (ushort)(usedIndex + retaken.Length);
+            ring.UsedBase = usedIndex;
+        }
+        configuration = configuration with { Inflight = log, Retaken = retaken };
+        return null;
+    }
+
+    private string? RecoverPacked(Vring ring, ulong table, ref QueueConfiguration configuration)
+    {
+        if (!_inflight!.TryGetLog(ring.Index, out PackedInflightLog? log)) return null;
+        bool isThere = true;
+        ushort FlagsAt(PackedPosition position)
+        {
+            Span<byte> flags = stackalloc byte[sizeof(ushort)];
+            isThere = _memory.TryRead(table + position.FlagsOffset, flags);
+            return BinaryPrimitives.ReadUInt16LittleEndian(flags);
+        }
+        PackedPosition start = PackedPosition.FromBits(ring.UsedBase ?? ring.AvailBase);
+        if (start.Index >= ring.Size) return "a base the ring does not have";
+        // A packed ring has no index in memory: where it was given back to is in the log alone.
+        bool isRight = log.TryRecover(start, ring.Size, FlagsAt, out PackedPosition used, out PackedPosition available);
+        if (!isThere) return "a ring outside of guest memory";
+        if (!isRight) return "an in-flight log with descriptors the ring does not have";
+        ring.AvailBase = available.Bits;
+        ring.UsedBase = used.Bits;
+        configuration = configuration with { PackedInflight = log };
         return null;
     }
 }

@@ -26,7 +26,7 @@ internal sealed partial class VhostUserSession
     private DeviceStatus _status;
     private BackendChannel? _backendChannel;
 
-    private ulong OfferedFeatures => _device.Features | VirtioFeatures.Version1 | VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex
+    private ulong OfferedFeatures => _device.Features | VirtioFeatures.Version1 | VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex | VirtioFeatures.PackedRing
         | LogAll | HasProtocolFeatures;
 
     private ProtocolFeatures OfferedProtocolFeatures =>

@@ -153,7 +153,6 @@ internal sealed partial class VhostUserSession
         bool enabled = ring.IsEnabled || (_features & HasProtocolFeatures) == 0;
         if (_hasEnded || ring.Queue is not null || _features is null || !enabled || ring.Size == 0 || ring.Kick is null) return null;
         if (ring.Addresses is not { } addresses || !TryTranslate(addresses, out VringAddresses guest)) return null;
-        if (Recover(ring, guest.Used, out InflightLog? inflight, out ushort[] retaken) is { } refusal) return refusal;
         QueueConfiguration configuration = new()
         {
             Index = ring.Index,
@@ -164,14 +163,12 @@ internal sealed partial class VhostUserSession
             DriverRing = guest.Available,
             DeviceRing = guest.Used,
             Features = DriverFeatures,
-            AvailBase = ring.AvailBase,
-            UsedBase = ring.UsedBase,
             MeasureLatency = _options.MeasureLatency,
             OnFault = _device.ReportGuestFault,
             Statistics = ring.Statistics,
-            Inflight = inflight,
-            Retaken = retaken,
         };
+        if (Recover(ring, guest, ref configuration) is { } refusal) return refusal;
+        configuration = configuration with { AvailBase = ring.AvailBase, UsedBase = ring.UsedBase };
         if (!VirtQueue.TryCreate(configuration, _memory, _interrupt, out VirtQueue? queue, out GuestFault fault)) return fault.Text;
         EventFd kick = ring.Kick.Duplicate();
         Activate(ring);
@@ -188,7 +185,7 @@ internal sealed partial class VhostUserSession
             }
         });
         // Whoever served the ring before may have gone between the last used entry and its call.
-        if (ring.AvailBase != 0) ring.Call?.Signal();
+        if (ring.AvailBase != (IsPacked ? PackedPosition.StartBits : 0)) ring.Call?.Signal();
         return null;
     }
 

@@ -51,6 +51,9 @@ public sealed class DescriptorChain
     /// <summary>Ring descriptors it took; packed rings skip that many when it is used.</summary>
     internal ushort RingDescriptors { get; set; }
 
+    /// <summary>Its name in a packed ring's in-flight log, if there is one.</summary>
+    internal ushort LogEntry { get; set; }
+
     /// <summary>Whether a process before this one took it from the driver.</summary>
     internal bool IsRetaken { get; set; }
 

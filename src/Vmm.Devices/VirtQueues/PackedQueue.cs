@@ -6,6 +6,8 @@ internal sealed class PackedQueue : VirtQueue
     private readonly QueueConfiguration _configuration;
     private readonly bool _eventIndex;
     private readonly bool _indirect;
+    private readonly PackedInflightLog? _inflight;
+    private bool _hasStaleFlags;
     private GuestWindow _ring, _driverEvent, _deviceEvent;
     private PackedPosition _nextAvailable;
     private PackedPosition _nextUsed;
@@ -21,6 +23,9 @@ internal sealed class PackedQueue : VirtQueue
         _configuration = configuration;
         _eventIndex = configuration.Has(VirtioFeatures.EventIndex);
         _indirect = configuration.Has(VirtioFeatures.IndirectDescriptors);
+        _inflight = configuration.PackedInflight;
+        _taken = _inflight?.RetakenDescriptors ?? 0;
+        _hasStaleFlags = _taken > 0;
         _nextAvailable = PackedPosition.FromBits(configuration.AvailBase ?? PackedPosition.StartBits);
         _nextUsed = configuration.UsedBase is { } used ? PackedPosition.FromBits(used) : _nextAvailable;
     }
@@ -40,7 +45,7 @@ internal sealed class PackedQueue : VirtQueue
         return HasAvailable;
     }
 
-    internal override bool HasAvailable => _nextAvailable.IsAvailable(_ring.Load16(_nextAvailable.FlagsOffset));
+    internal override bool HasAvailable => _inflight is { Retaken: > 0 } || _nextAvailable.IsAvailable(_ring.Load16(_nextAvailable.FlagsOffset));
 
     private protected override GuestFault ResolveRings(MemoryMap map)
     {
@@ -58,24 +63,76 @@ internal sealed class PackedQueue : VirtQueue
 
     private protected override DescriptorChain? TakeAvailable()
     {
+        if (_inflight is { Retaken: > 0 }) return Retake(_inflight);
         // Flags, id and length come with one load, and before the address: the driver writes the flags of a chain's head last.
         Descriptor head = Descriptor.Load(_ring, _nextAvailable.Index);
         if (!_nextAvailable.IsAvailable(head.PackedFlags)) return null;
         DescriptorChain chain = Rent();
+        chain.IsRetaken = false;
+        _inflight?.Taking();
         if (!TryWalk(chain, head, out ushort id, out int descriptors))
         {
             Return(chain);
+            _inflight?.Abandon();
             return null;
         }
-        if (!TryClaim(chain, id)) return null;
+        if (!TryClaim(chain, id))
+        {
+            _inflight?.Abandon();
+            return null;
+        }
+        if (_inflight is not null) chain.LogEntry = _inflight.Taken();
         chain.RingDescriptors = (ushort)descriptors;
         _taken += descriptors;
         _nextAvailable = _nextAvailable.Advance(descriptors, Size);
         return chain;
     }
 
+    /// <summary>A chain that a process before this one had taken: its descriptors may be overwritten in the ring, and are in the log.</summary>
+    private DescriptorChain? Retake(PackedInflightLog log)
+    {
+        if (_hasStaleFlags) ForgetUsedFlags();
+        Descriptor[] descriptors = log.Retake(out ushort entry);
+        DescriptorChain chain = Rent();
+        chain.IsRetaken = true;
+        ChainWalk walk = new(chain, Held.Map);
+        foreach (Descriptor descriptor in descriptors)
+        {
+            bool isAdded = (descriptor.PackedFlags & RingLayout.FlagIndirect) != 0
+                ? TryWalkTable(ref walk, descriptor)
+                : walk.TryAdd(descriptor.Address, descriptor.Length, (descriptor.PackedFlags & RingLayout.FlagWrite) != 0) || Refuse(walk.Fault);
+            if (isAdded) continue;
+            Return(chain);
+            return null;
+        }
+        if (!TryClaim(chain, descriptors[^1].BufferId)) return null;
+        chain.LogEntry = entry;
+        chain.RingDescriptors = (ushort)descriptors.Length;
+        return chain;
+    }
+
+    /// <summary>
+    /// A process that died in a batch may have left used entries that the driver does not see, because the first one of them is not complete. It would take
+    /// them for ours when we have given back what comes before.
+    /// </summary>
+    private void ForgetUsedFlags()
+    {
+        _hasStaleFlags = false;
+        for (int i = 0; i < _taken; i++)
+        {
+            PackedPosition position = _nextUsed.Advance(i, Size);
+            _ring.Store16(position.FlagsOffset, position.AvailableFlags);
+        }
+    }
+
     private protected override void UndoTake(DescriptorChain chain)
     {
+        if (chain.IsRetaken)
+        {
+            _inflight!.PutBack(chain.LogEntry);
+            return;
+        }
+        _inflight?.NotTaken(chain.LogEntry);
         _taken -= chain.RingDescriptors;
         _nextAvailable = _nextAvailable.Retreat(chain.RingDescriptors, Size);
     }
@@ -97,6 +154,7 @@ internal sealed class PackedQueue : VirtQueue
             _ring.Store64(entry + 8, written | ((ulong)chain.Id << 32) | ((ulong)flags << 48));
         }
         _batchDescriptors += chain.RingDescriptors;
+        _inflight?.GivenBack(chain.LogEntry);
         _nextUsed = _nextUsed.Advance(chain.RingDescriptors, Size);
     }
 
@@ -106,7 +164,9 @@ internal sealed class PackedQueue : VirtQueue
         if (descriptors == 0) return false;
         _batchDescriptors = 0;
         _taken -= descriptors;
+        _inflight?.Publishing(_nextUsed);
         _ring.Store16(_batchStart.FlagsOffset, _batchFlags);
+        _inflight?.Published(_nextUsed);
         if (Memory.DirtyLog is { } log) log.Mark(_configuration.DescriptorTable, _ring.Length);
         // The driver asks for an interrupt, then looks at the flags; we the other way round.
         Interlocked.MemoryBarrier();
@@ -125,6 +185,7 @@ internal sealed class PackedQueue : VirtQueue
         {
             ushort flags = descriptor.PackedFlags;
             id = descriptor.BufferId;
+            _inflight?.Add(descriptor);
             if ((flags & RingLayout.FlagIndirect) != 0)
                 return TryWalkTable(ref walk, descriptor) && HasTaken(descriptors);
             if (!walk.TryAdd(descriptor.Address, descriptor.Length, (flags & RingLayout.FlagWrite) != 0)) return Refuse(walk.Fault);

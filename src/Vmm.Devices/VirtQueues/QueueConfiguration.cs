@@ -51,6 +51,9 @@ public sealed record QueueConfiguration
     /// <summary>Where a split queue notes what it has taken; null: nowhere.</summary>
     internal InflightLog? Inflight { get; init; }
 
+    /// <summary>Where a packed queue notes what it has taken, and has what whoever served the ring before had; null: nowhere.</summary>
+    internal PackedInflightLog? PackedInflight { get; init; }
+
     /// <summary>Heads that whoever served the ring before had taken, in order: this queue gives them first, and counts them into <see cref="AvailBase"/>.</summary>
     internal IReadOnlyCollection<ushort> Retaken { get; init; } = [];
 

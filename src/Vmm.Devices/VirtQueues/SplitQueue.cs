@@ -51,7 +51,7 @@ internal sealed class SplitQueue : VirtQueue
         return HasAvailable;
     }
 
-    internal override bool HasAvailable => _available.Load16(RingLayout.IndexOffset) != _nextAvailable;
+    internal override bool HasAvailable => _retaken.Count > 0 || _available.Load16(RingLayout.IndexOffset) != _nextAvailable;
 
     private protected override GuestFault ResolveRings(MemoryMap map)
     {

@@ -57,7 +57,7 @@ internal sealed class DiskDriver : IDisposable
     }
 
     /// <summary>Starts the ring again where it stopped.</summary>
-    internal void Restart(ushort baseIndex)
+    internal void Restart(uint? baseIndex)
     {
         VhostUserRing before = Ring;
         Ring = Frontend.StartRing(before.Index, Queue, baseIndex);

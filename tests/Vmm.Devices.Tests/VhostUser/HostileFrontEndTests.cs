@@ -275,11 +275,11 @@ public sealed class HostileFrontEndTests
         using VhostUserFrontend frontend = served.Connect();
         frontend.Enable(0, true);
         frontend.Enable(0, true);
-        Assert.Equal(0, frontend.StopRing(0));
+        Assert.Equal(0u, frontend.StopRing(0));
         frontend.Negotiate(0);
         frontend.Enable(0, false);
         frontend.Do(VhostUserRequest.SetVringBase, VhostUserFrontend.StatePayload(0, 77), []);
-        Assert.Equal(77, frontend.StopRing(0));
+        Assert.Equal(77u, frontend.StopRing(0));
     }
 
     [Fact]

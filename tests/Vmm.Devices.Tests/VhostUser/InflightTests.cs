@@ -233,7 +233,7 @@ public sealed class InflightTests : IDisposable
         file.Write(bytes);
     }
 
-    private sealed class SilentInterrupt : IVirtioInterrupt
+    internal sealed class SilentInterrupt : IVirtioInterrupt
     {
         public void SignalQueue(int queueIndex)
         {

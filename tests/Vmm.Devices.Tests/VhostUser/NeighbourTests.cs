@@ -62,7 +62,7 @@ public sealed class NeighbourTests : IDisposable
         bad.Ring.Kick.Signal(ulong.MaxValue - 1);
         FileFlags.MakeBlocking(bad.Ring.Kick.Number);
         AssertNeighbourIsServed();
-        Assert.Equal(0, bad.Frontend.StopRing(0));
+        Assert.Equal(0u, bad.Frontend.StopRing(0));
         AssertNeighbourIsServed();
     }
 
@@ -125,7 +125,7 @@ public sealed class NeighbourTests : IDisposable
             ((SplitDriverQueue)disk.Queue).AvailableIndex += 1000;
             disk.Ring.Kick.Signal();
             AssertNeighbourIsServed();
-            ushort stopped = bad.StopRing(0);
+            uint stopped = bad.StopRing(0);
             disk.Restart(stopped);
         }
         using ReceivedFds none = new();

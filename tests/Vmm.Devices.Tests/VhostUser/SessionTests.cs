@@ -29,9 +29,9 @@ public sealed class SessionTests
         using DiskDriver disk = new(served.Connect());
         for (byte i = 0; i < 5; i++) disk.WriteSector(i, i);
         disk.Frontend.Enable(0, false);
-        ushort stoppedAt = disk.Frontend.StopRing(0);
-        Assert.Equal(5, stoppedAt);
-        Assert.Equal(5, disk.Frontend.StopRing(0));
+        uint stoppedAt = disk.Frontend.StopRing(0);
+        Assert.Equal(5u, stoppedAt);
+        Assert.Equal(5u, disk.Frontend.StopRing(0));
         disk.Restart(stoppedAt);
         Assert.All(disk.ReadSector(3), value => Assert.Equal(3, value));
     }

@@ -18,8 +18,15 @@ internal sealed class StartComparison : Comparison
     internal override IReadOnlyList<Variant> Variants { get; } =
     [
         new("dotnet-hello", _ => new ProcessContender(directory => [HelloProgram.Write(directory)], endsItself: true)),
-        new("vmm-boot", _ => new ProcessContender(directory => [Tool, "boot", "--kernel", TinyKernel.Write(directory)], endsItself: false)),
+        new("vmm-boot", _ => new ProcessContender(directory => [Tool, "boot", "--kernel", WriteKernel(directory)], endsItself: false)),
     ];
+
+    private static string WriteKernel(string directory)
+    {
+        string path = Path.Combine(directory, "kernel");
+        TinyKernel.Write(path, TinyKernel.PrintAndHalt);
+        return path;
+    }
 
     private static string Tool => Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "..", "..", "vmm",
         Path.GetFileName(Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory)), "vmm.dll"));

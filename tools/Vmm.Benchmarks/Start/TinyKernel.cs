@@ -2,7 +2,7 @@ using System.Buffers.Binary;
 
 namespace Vmm.Benchmarks;
 
-/// <summary>A kernel of ten bytes: it prints one to the serial port and halts.</summary>
+/// <summary>Kernels of a few instructions.</summary>
 internal static class TinyKernel
 {
     private const ulong Address = 0x10_0000;
@@ -10,13 +10,14 @@ internal static class TinyKernel
     private const int SegmentBytes = 56;
 
     /// <summary><c>mov dx, 0x3f8; mov al, '!'; out dx, al; again: hlt; jmp again</c>, in 64-bit code.</summary>
-    private static ReadOnlySpan<byte> Code => [0x66, 0xba, 0xf8, 0x03, 0xb0, 0x21, 0xee, 0xf4, 0xeb, 0xfd];
+    internal static ReadOnlySpan<byte> PrintAndHalt => [0x66, 0xba, 0xf8, 0x03, 0xb0, 0x21, 0xee, 0xf4, 0xeb, 0xfd];
 
-    /// <summary>Writes it as an ELF file.</summary>
-    /// <returns>The file.</returns>
-    internal static string Write(string directory)
+    /// <summary>Writes an ELF file.</summary>
+    /// <param name="path">Where.</param>
+    /// <param name="code">64-bit code, which may lie anywhere.</param>
+    internal static void Write(string path, ReadOnlySpan<byte> code)
     {
-        byte[] file = new byte[HeaderBytes + SegmentBytes + Code.Length];
+        byte[] file = new byte[HeaderBytes + SegmentBytes + code.Length];
         Span<byte> header = file;
         "\u007fELF"u8.CopyTo(header);
         header[4] = 2; // 64-bit
@@ -29,11 +30,9 @@ internal static class TinyKernel
         BinaryPrimitives.WriteUInt32LittleEndian(segment, 1); // to be loaded
         BinaryPrimitives.WriteUInt64LittleEndian(segment[8..], HeaderBytes + SegmentBytes);
         BinaryPrimitives.WriteUInt64LittleEndian(segment[24..], Address);
-        BinaryPrimitives.WriteUInt64LittleEndian(segment[32..], (ulong)Code.Length);
-        BinaryPrimitives.WriteUInt64LittleEndian(segment[40..], (ulong)Code.Length);
-        Code.CopyTo(segment[SegmentBytes..]);
-        string path = Path.Combine(directory, "kernel");
+        BinaryPrimitives.WriteUInt64LittleEndian(segment[32..], (ulong)code.Length);
+        BinaryPrimitives.WriteUInt64LittleEndian(segment[40..], (ulong)code.Length);
+        code.CopyTo(segment[SegmentBytes..]);
         File.WriteAllBytes(path, file);
-        return path;
     }
 }
