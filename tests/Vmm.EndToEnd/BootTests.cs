@@ -18,15 +18,16 @@ public sealed class BootTests
             {Boot} --vcpus 2 --disk /tmp/disk --rng --balloon target=64 --console uds=/tmp/console0 --net tap=vm0 --vsock cid=3,uds=/tmp/vsock \
               --cmdline "console=ttyS0 quiet panic=-1 vmm.balloon=64 vmm.tests=machine,blk,balloon,console,netecho,vsockecho" </dev/null >/tmp/console &
             vmm=$!
-            until ip link set vm0 up 2>/dev/null; do sleep 1; done
+            until ip link set vm0 up 2>/dev/null || ! kill -0 $vmm; do sleep 1; done
             ip addr add 10.77.0.1/24 dev vm0
             until grep -q "vmm-vsock serving" /tmp/console || ! kill -0 $vmm; do sleep 1; done
-            peer verify /tmp/vsock 6000 256 && echo "vmm-host vsock verified"
+            ! kill -0 $vmm || ! peer verify /tmp/vsock 6000 256 || echo "vmm-host vsock verified"
             status=0
             wait $vmm || status=$?
             cat /tmp/console
             echo "vmm-host exit $status"
-            wait $talk && echo "vmm-host console heard"
+            kill -0 $talk 2>/dev/null && sleep 2
+            ! kill $talk 2>/dev/null && wait $talk && echo "vmm-host console heard"
             echo "vmm-host after $(sha256sum /tmp/disk | cut -d ' ' -f 1)"
             """);
         Assert.Contains("vmm-machine cpus 2", console);

@@ -52,14 +52,15 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, EarlyStart early
         MachineStatistics.Of(devices.Devices.Select(DeviceStatistics.Of), BalloonLine.Of(devices.Devices), booted: default, finished).Print(format);
     }
 
-    /// <summary>What other processes may ask of the machine: to end (INT, TERM, HUP), to stand still (TSTP) and to go on (CONT).</summary>
+    /// <summary>What other processes may ask of the machine: to end (INT, TERM, HUP, QUIT), to stand still (TSTP) and to go on (CONT).</summary>
     private sealed class SignalHandlers : IDisposable
     {
         private readonly List<PosixSignalRegistration> _registrations = [];
 
         internal SignalHandlers(KvmMachine machine, CancellationTokenSource stop)
         {
-            foreach (PosixSignal signal in (PosixSignal[])[PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP]) Handle(signal, stop.Cancel);
+            foreach (PosixSignal signal in (PosixSignal[])[PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP, PosixSignal.SIGQUIT])
+                Handle(signal, stop.Cancel);
             Handle(PosixSignal.SIGTSTP, () =>
             {
                 machine.Pause();

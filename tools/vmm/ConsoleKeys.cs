@@ -1,4 +1,5 @@
 using System.IO.Pipes;
+using Microsoft.Win32.SafeHandles;
 using Vmm.Events;
 
 namespace Vmm.Tool;
@@ -64,7 +65,9 @@ internal sealed class ConsoleKeys : IDisposable
 
     private void CarryKeys()
     {
-        using Stream input = Console.OpenStandardInput();
+        // Not the runtime's console: on a terminal that reads whole lines, and echoes and edits them itself.
+        using SafeFileHandle standard = new(StandardStreams.Input, ownsHandle: false);
+        using FileStream input = new(standard, FileAccess.Read, bufferSize: 0);
         byte[] keys = new byte[KeysPerRead];
         byte[] toGuest = new byte[KeysPerRead + 1];
         int count;
