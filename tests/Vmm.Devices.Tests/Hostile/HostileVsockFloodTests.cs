@@ -40,6 +40,19 @@ public sealed class HostileVsockFloodTests
     }
 
     [Theory, InlineData(false), InlineData(true)]
+    [Trait("Source", "connections to a program that accepts none: a blocking connect held the device's thread up (firecracker-microvm/firecracker pull 6208)")]
+    [Trait("Outcome", "RST after a while; few tries at a time")]
+    public void A_flood_of_connections_to_a_full_backlog_leaves_the_reactor_time(bool packed)
+    {
+        using VsockGuest guest = Guest(packed, new VsockDeviceOptions { ConnectTimeout = TimeSpan.FromMilliseconds(100) });
+        using Socket listener = guest.Listen(HostPort, backlog: 0);
+        int resets = 0;
+        for (uint i = 0; i < 1000; i++) Free(guest, guest.Send(VsockOperation.Request, i, HostPort));
+        guest.Guest.RunUntil(() => (resets += guest.ReceiveAll().Count(packet => packet.Operation == VsockOperation.Reset)) >= 998);
+        Assert.InRange(guest.Device.Connections, 0, 2);
+    }
+
+    [Theory, InlineData(false), InlineData(true)]
     [Trait("Source", "replies without bound: packets of unknown connections from a guest that gives no receive buffer")]
     [Trait("Outcome", "the guest waits")]
     public void Answers_nobody_takes_stop_the_guest_and_grow_nothing(bool packed)

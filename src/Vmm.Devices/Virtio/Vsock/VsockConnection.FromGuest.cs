@@ -37,6 +37,8 @@ internal sealed partial class VsockConnection
             Reset();
             return false;
         }
+        // It was on its way when the guest was told.
+        if ((_hostShutdown & VsockProtocol.ReceivesNoMore) != 0) return false;
         if (header.Length > (uint)Granted - (_received - _forwarded))
         {
             device.TellOfGuest(VsockDevice.Overrun);
@@ -129,7 +131,7 @@ internal sealed partial class VsockConnection
     /// <param name="reader">At its first byte.</param>
     /// <param name="length">Its length.</param>
     /// <param name="sent">Bytes that went: fewer if the host side takes no more now.</param>
-    /// <returns>False if the host side is gone, and the connection with it.</returns>
+    /// <returns>False if the host side takes nothing any more.</returns>
     private bool TrySend(ChainReader reader, uint length, out uint sent)
     {
         Span<IoVector> vectors = stackalloc IoVector[VectorsMax];
@@ -145,10 +147,15 @@ internal sealed partial class VsockConnection
     }
 
     /// <summary>Looks at the end of a send.</summary>
-    /// <returns>False if the host side is gone, and the connection with it.</returns>
+    /// <returns>False if the host side takes nothing any more.</returns>
     private bool Went(Errno errno)
     {
         if (errno == Errno.None) return true;
+        if (errno == Errno.BrokenPipe)
+        {
+            HostReceivesNoMore();
+            return false;
+        }
         if (errno != Errno.Again)
         {
             Reset();

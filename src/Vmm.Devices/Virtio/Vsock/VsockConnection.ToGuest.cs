@@ -153,6 +153,15 @@ internal sealed partial class VsockConnection
         Owe(Owed.Shutdown);
     }
 
+    /// <summary>The host reads no more: what waits for it is for nobody. What it says itself still goes to the guest.</summary>
+    private void HostReceivesNoMore()
+    {
+        _hostShutdown |= VsockProtocol.ReceivesNoMore;
+        DropPending();
+        Owe(Owed.Shutdown);
+        FinishShutdown();
+    }
+
     private void HostLeft()
     {
         _hostShutdown = VsockProtocol.BothWays;

@@ -29,7 +29,6 @@ internal sealed partial class VsockConnection(VsockDevice device)
 {
     private ReactorTimer? _timer;
     private Watch? _watch;
-    private int _tries;
 
     internal VsockState State { get; private set; }
 
@@ -39,8 +38,8 @@ internal sealed partial class VsockConnection(VsockDevice device)
 
     internal VsockType Type { get; private set; }
 
-    // Links of the ready list.
-    internal bool IsReady { get; set; }
+    // The list it is in, and its links there.
+    internal VsockConnectionList? List { get; set; }
     internal VsockConnection? Previous { get; set; }
     internal VsockConnection? Next { get; set; }
 
@@ -97,7 +96,7 @@ internal sealed partial class VsockConnection(VsockDevice device)
     {
         LetGoOfHost();
         State = VsockState.Free;
-        (GuestPort, HostPort, Granted, _tries) = (0, 0, 0, 0);
+        (GuestPort, HostPort, Granted) = (0, 0, 0);
         ClearToGuest();
         ClearFromGuest();
     }
@@ -105,6 +104,7 @@ internal sealed partial class VsockConnection(VsockDevice device)
     private void LetGoOfHost()
     {
         _timer?.Cancel();
+        List?.Remove(this);
         DropPending();
         CloseSocket();
     }
@@ -116,22 +116,24 @@ internal sealed partial class VsockConnection(VsockDevice device)
         _hostReadable = false;
     }
 
-    /// <summary>Connects to the host's socket for the port the guest named; later again while its backlog is full.</summary>
-    private void Connect()
+    /// <summary>Connects to the host's socket for the port the guest named; while its backlog is full the device has it try again.</summary>
+    internal void Connect()
     {
         UnixSocket? socket = UnixSocket.TryConnect(device.PathOf(HostPort), Type == VsockType.SeqPacket, out Errno errno);
         if (socket is not null)
         {
             if (Type == VsockType.SeqPacket) socket.AskForSendRoom(Granted);
+            _timer?.Cancel();
             State = VsockState.Open;
             _hostReadable = true;
             if (TryWatch(socket)) Owe(Owed.Response);
             else Reset();
             return;
         }
-        if (errno == Errno.Again && _tries++ < device.ConnectTriesMax)
+        if (errno == Errno.Again)
         {
-            Arm(VsockDevice.ConnectRetry);
+            if (_timer is not { IsArmed: true }) Arm(device.Options.ConnectTimeout);
+            device.AwaitBacklog(this);
             return;
         }
         device.TellOfConnect(errno, HostPort);
@@ -163,8 +165,7 @@ internal sealed partial class VsockConnection(VsockDevice device)
 
     private void TimeIsUp()
     {
-        if (State == VsockState.Connecting) Connect();
-        else Reset();
+        Reset();
         device.ServeReceiveSoon();
     }
 

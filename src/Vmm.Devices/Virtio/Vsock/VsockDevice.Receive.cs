@@ -6,7 +6,7 @@ public sealed partial class VsockDevice
     /// <summary>Most bytes each way in one turn; then the other devices have theirs.</summary>
     private const int BytesPerTurnMax = 1 << 20;
 
-    private readonly VsockReadyList _ready = new();
+    private readonly VsockConnectionList _ready = new();
     private readonly VsockRefusals _refusals = new();
     private readonly VsockReceiveBuffers _buffers = new();
 

@@ -24,9 +24,6 @@ public sealed partial class VsockDevice : VirtioDevice
     private const ushort QueueSize = 256;
     private const ushort EventQueueSize = 16;
 
-    /// <summary>A host's socket with a full backlog tells nobody when it has room.</summary>
-    internal static readonly TimeSpan ConnectRetry = TimeSpan.FromMilliseconds(5);
-
     private readonly VsockListener _listener;
     private VsockConnections? _connections;
     private Doorbell? _serveSoon;
@@ -73,8 +70,6 @@ public sealed partial class VsockDevice : VirtioDevice
 
     internal ReactorTimers Timers { get; private set; } = null!;
 
-    internal int ConnectTriesMax => (int)(Options.ConnectTimeout / ConnectRetry);
-
     /// <summary>Whether a device can be made of these; the message of the exception says why not.</summary>
     internal static void Validate(string name, uint cid, string path)
     {
@@ -91,6 +86,7 @@ public sealed partial class VsockDevice : VirtioDevice
         Timers = ReactorTimers.Of(activation.Reactor);
         Volatile.Write(ref _connections, new VsockConnections(this, Options.ConnectionsMax));
         _serveSoon = activation.Remote.CreateDoorbell(_ => ServeSoon());
+        _retry = Timers.Create((_, _) => RetryConnects(), Name);
         StartEvents(activation);
         _listener.Start(activation.Reactor, Timers);
     }
@@ -116,6 +112,7 @@ public sealed partial class VsockDevice : VirtioDevice
     protected override void OnReset()
     {
         StopEvents();
+        _retry?.Cancel();
         _listener.Stop(Reactor);
         foreach (VsockConnection connection in _connections!.Live.ToArray()) Close(connection);
         Volatile.Write(ref _connections, null);
@@ -145,11 +142,7 @@ public sealed partial class VsockDevice : VirtioDevice
     }
 
     /// <summary>Ends a connection without a word to the guest.</summary>
-    internal void Close(VsockConnection connection)
-    {
-        _ready.Remove(connection);
-        _connections!.Return(connection);
-    }
+    internal void Close(VsockConnection connection) => _connections!.Return(connection);
 
     /// <summary>The socket of the host that stands for one of its ports.</summary>
     internal string PathOf(uint port) => $"{Path}_{port}";

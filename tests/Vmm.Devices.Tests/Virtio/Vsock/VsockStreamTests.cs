@@ -172,6 +172,22 @@ public sealed class VsockStreamTests
     }
 
     [Fact]
+    public void A_host_that_reads_no_more_is_told_and_what_it_says_still_arrives()
+    {
+        using VsockGuest guest = new();
+        using Socket listener = guest.Listen(HostPort);
+        Socket host = guest.Open(listener, GuestPort, HostPort);
+        host.Shutdown(SocketShutdown.Receive);
+        guest.Send(VsockOperation.Data, GuestPort, HostPort, "for nobody"u8.ToArray());
+        Assert.Equal(VsockProtocol.ReceivesNoMore, guest.Expect(VsockOperation.Shutdown, GuestPort, HostPort).Header.Flags);
+        guest.Send(VsockOperation.Data, GuestPort, HostPort, "on its way"u8.ToArray());
+        host.Send("the answer"u8);
+        Assert.Equal("the answer", Encoding.ASCII.GetString(guest.Expect(VsockOperation.Data, GuestPort, HostPort).Payload));
+        host.Dispose();
+        Assert.Equal(VsockProtocol.BothWays, guest.Expect(VsockOperation.Shutdown, GuestPort, HostPort).Header.Flags);
+    }
+
+    [Fact]
     public void The_guests_RST_ends_the_connection_at_once()
     {
         using VsockGuest guest = new();
