@@ -5,7 +5,7 @@ using Vmm.Fuzz;
 namespace Vmm.Devices.Tests.Hostile;
 
 /// <summary>
-/// What a driver can do again and again, or at the same time as the device: on every device. VMM_HOSTILE_REPEATS says how often (10^6 were run, 1 000 by default).
+/// What a driver can do again and again, or at the same time as the device: on every device. VMM_HOSTILE_REPEATS says how often, 1 000 times by default.
 /// </summary>
 public sealed class EndlessDriverTests
 {

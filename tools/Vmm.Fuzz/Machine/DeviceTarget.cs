@@ -21,22 +21,23 @@ internal sealed partial class DeviceTarget : IFuzzTarget
     /// <summary>One line for each kind of fault, one for accesses that were refused, and a few kinds of host fault.</summary>
     private const int LinesMax = 24;
 
-    private static int _made;
-
     private readonly FuzzedDevice _fuzzed;
     private readonly Tally _tally;
     private readonly VirtioDevice _device;
     private readonly FuzzMachine _machine;
     private readonly byte[] _request = new byte[RequestBytesMax];
 
-    internal DeviceTarget(FuzzedDevice fuzzed, Tally tally)
+    private DeviceTarget(FuzzedDevice fuzzed, PollerKind poller, Tally tally)
     {
         _fuzzed = fuzzed;
         _tally = tally;
         _device = fuzzed.Make();
-        // Each poller in turn.
-        _machine = new FuzzMachine(_device, Interlocked.Increment(ref _made) % 2 == 0 ? PollerKind.IoRing : PollerKind.Epoll);
+        _machine = new FuzzMachine(_device, poller);
     }
+
+    /// <summary>Such a device under each poller; the input's last byte chooses.</summary>
+    internal static IFuzzTarget Of(Func<FuzzedDevice> make, Tally tally) =>
+        new EitherTarget(new DeviceTarget(make(), PollerKind.Epoll, tally), new DeviceTarget(make(), PollerKind.IoRing, tally));
 
     public void Run(FuzzInput input)
     {

@@ -56,15 +56,4 @@ internal sealed class Witness : IDisposable
             return Errno.None;
         }
     }
-
-    private sealed class NoLine : IInterrupt
-    {
-        public void Assert()
-        {
-        }
-
-        public void Deassert()
-        {
-        }
-    }
 }

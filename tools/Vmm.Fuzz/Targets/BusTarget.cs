@@ -102,15 +102,4 @@ internal sealed class BusTarget(Tally tally) : IFuzzTarget
             _ => 0,
         };
     }
-
-    private sealed class NoLine : IInterrupt
-    {
-        public void Assert()
-        {
-        }
-
-        public void Deassert()
-        {
-        }
-    }
 }

@@ -20,7 +20,7 @@ internal sealed class RingTarget(Tally tally) : IFuzzTarget
 
     private readonly GuestMemory _memory = GuestMemory.Create(Memory);
     private readonly List<DescriptorChain> _inFlight = [];
-    private readonly NoInterrupt _interrupt = new();
+    private readonly NoLine _interrupt = new();
 
     public void Run(FuzzInput input)
     {
@@ -163,20 +163,5 @@ internal sealed class RingTarget(Tally tally) : IFuzzTarget
         BrokenPromiseException.Unless(
             readable == chain.ReadableLength && writable == chain.WritableLength && readable + writable <= 1UL << 32,
             $"{readable} + {writable} bytes in a chain of {chain.ReadableLength} + {chain.WritableLength}");
-    }
-
-    private sealed class NoInterrupt : IVirtioInterrupt
-    {
-        public void SignalQueue(int queueIndex)
-        {
-        }
-
-        public void SignalConfig()
-        {
-        }
-
-        public void SignalNeedsReset()
-        {
-        }
     }
 }

@@ -113,15 +113,4 @@ internal sealed class SerialTarget : IFuzzTarget
             port.Write((ulong)register * stride, one);
         }
     }
-
-    private sealed class NoLine : IInterrupt
-    {
-        public void Assert()
-        {
-        }
-
-        public void Deassert()
-        {
-        }
-    }
 }
