@@ -5,6 +5,9 @@ public sealed partial class Reactor
     /// <summary>Most rounds of turn work before the descriptors get their turn: tasks begin operations whose completions wake tasks.</summary>
     private const int TurnWorkRoundsMax = 32;
 
+    private const int WorkPerLookAtClock = 32;
+    private const long NoTime = -1;
+
     private TurnWork[] _turnWork = [];
     private bool _turnWorkDue;
     private long _turnWorkDone;
@@ -46,7 +49,8 @@ public sealed partial class Reactor
     private bool RunTurnWork()
     {
         long before = _turnWorkDone;
-        long startMs = Environment.TickCount64;
+        long atLook = before;
+        long startMs = NoTime;
         for (int round = 0; round < TurnWorkRoundsMax && _turnWorkDue && !_stopRequested; round++)
         {
             _turnWorkDue = false;
@@ -56,8 +60,12 @@ public sealed partial class Reactor
                 _turnWorkDone += work.Run();
             }
             Watching?.Switch(null);
-            // Rounds of large reads take long: the bound is a few milliseconds too.
-            if (Environment.TickCount64 != startMs) break;
+            // Rounds of large reads take long: the bound is a few milliseconds too. A round of little does not look at the clock.
+            if (_turnWorkDone - atLook < WorkPerLookAtClock) continue;
+            atLook = _turnWorkDone;
+            long nowMs = Environment.TickCount64;
+            if (startMs == NoTime) startMs = nowMs;
+            else if (nowMs != startMs) break;
         }
         return _turnWorkDone != before;
     }

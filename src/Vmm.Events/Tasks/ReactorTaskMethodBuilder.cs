@@ -14,6 +14,8 @@ public struct ReactorTaskMethodBuilder<T>
     private TaskCell<T>? _cell;
     private T _result;
 
+    internal readonly TaskCell<T>? Cell => _cell;
+
     /// <summary>Starts with nothing: a method that never suspends needs no storage.</summary>
     public static ReactorTaskMethodBuilder<T> Create() => default;
 
@@ -75,13 +77,13 @@ public struct ReactorTaskMethodBuilder<T>
 [SuppressMessage("Performance", "CA1815:Override equals and operator equals on value types", Justification = "Nobody compares builders.")]
 public struct ReactorTaskMethodBuilder
 {
-    private TaskCell<NoResult>? _cell;
+    private ReactorTaskMethodBuilder<NoResult> _typed;
 
     /// <summary>Starts with nothing: a method that never suspends needs no storage.</summary>
     public static ReactorTaskMethodBuilder Create() => default;
 
     /// <summary>The task.</summary>
-    public readonly ReactorTask Task => _cell is null ? default : new ReactorTask(_cell, _cell.Generation);
+    public readonly ReactorTask Task => _typed.Cell is { } cell ? new ReactorTask(cell, cell.Generation) : default;
 
     /// <summary>Runs the method up to its first suspension.</summary>
     public readonly void Start<TStateMachine>(ref TStateMachine stateMachine) where TStateMachine : IAsyncStateMachine => stateMachine.MoveNext();
@@ -92,42 +94,21 @@ public struct ReactorTaskMethodBuilder
     }
 
     /// <summary>The method returned.</summary>
-    public readonly void SetResult() => _cell?.SetResult(default);
+    public void SetResult() => _typed.SetResult(default);
 
     /// <summary>The method threw.</summary>
-    public void SetException(Exception exception)
-    {
-        _cell ??= StateMachineCell<FailedAtOnce, NoResult>.Rent(ReactorTasks.Current);
-        _cell.Failed(exception);
-    }
+    public void SetException(Exception exception) => _typed.SetException(exception);
 
     /// <summary>The method suspends.</summary>
     public void AwaitOnCompleted<TAwaiter, TStateMachine>(ref TAwaiter awaiter, ref TStateMachine stateMachine)
-        where TAwaiter : INotifyCompletion where TStateMachine : IAsyncStateMachine
-    {
-        TaskCell cell = CellOf(ref stateMachine);
-        if (!Builders.TrySuspend(ref awaiter, cell)) awaiter.OnCompleted(cell.Home);
-    }
+        where TAwaiter : INotifyCompletion where TStateMachine : IAsyncStateMachine => _typed.AwaitOnCompleted(ref awaiter, ref stateMachine);
 
     /// <summary>The method suspends.</summary>
     public void AwaitUnsafeOnCompleted<TAwaiter, TStateMachine>(ref TAwaiter awaiter, ref TStateMachine stateMachine)
-        where TAwaiter : ICriticalNotifyCompletion where TStateMachine : IAsyncStateMachine
-    {
-        TaskCell cell = CellOf(ref stateMachine);
-        if (!Builders.TrySuspend(ref awaiter, cell)) awaiter.UnsafeOnCompleted(cell.Home);
-    }
-
-    private TaskCell CellOf<TStateMachine>(ref TStateMachine stateMachine) where TStateMachine : IAsyncStateMachine
-    {
-        if (_cell is not null) return _cell;
-        StateMachineCell<TStateMachine, NoResult> cell = StateMachineCell<TStateMachine, NoResult>.Rent(ReactorTasks.Current);
-        _cell = cell;
-        cell.StateMachine = stateMachine;
-        return cell;
-    }
+        where TAwaiter : ICriticalNotifyCompletion where TStateMachine : IAsyncStateMachine => _typed.AwaitUnsafeOnCompleted(ref awaiter, ref stateMachine);
 }
 
-/// <summary>What both builders do.</summary>
+/// <summary>What a builder does with an awaiter.</summary>
 internal static class Builders
 {
     /// <summary>
