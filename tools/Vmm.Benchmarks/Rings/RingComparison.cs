@@ -1,3 +1,5 @@
+using Vmm.Events.Rings;
+
 namespace Vmm.Benchmarks;
 
 /// <summary>Random reads of 4 KiB from the page cache.</summary>
@@ -16,6 +18,7 @@ internal sealed class CachedReads : Comparison
         new("c-uring", n => new RingBaseline(BlockFile.Cached.Value, n)),
         new("vmm-raw", n => new RawRing(BlockFile.Cached.Value, n)),
         new("vmm-await", n => new AwaitedRing(BlockFile.Cached.Value, n)),
+        new("vmm-threads", n => new RawRing(BlockFile.Cached.Value, n, RingEngine.Threads)),
         new("random-access", n => new RandomAccessReads(BlockFile.Cached.Value, n)),
     ];
 

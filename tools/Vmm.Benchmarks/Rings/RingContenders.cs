@@ -26,9 +26,9 @@ internal sealed class RawRing : IContender
     private long _toBegin;
     private long _toEnd;
 
-    internal RawRing(BlockFile file, int depth)
+    internal RawRing(BlockFile file, int depth, RingEngine engine = RingEngine.Kernel)
     {
-        _ring = new IoRing(_reactor);
+        _ring = new IoRing(_reactor, new RingOptions { Engine = engine });
         _fd = file.Open();
         _file = _ring.Register(_fd);
         _requests = [.. Enumerable.Range(0, depth).Select(_ => new Request(this, _pool.Rent(BlockFile.BlockBytes)))];
