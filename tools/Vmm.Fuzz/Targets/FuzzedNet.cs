@@ -72,7 +72,7 @@ internal sealed class FuzzedNet : FuzzedDevice
             case 1: _device!.Announce(); return;
             case 2 or 3: Take(_host!); return;
             default:
-                Span<byte> frame = _frame.AsSpan(0, input.UInt16() % (input.OneIn(4) ? FrameBytesMax : UsualBytesMax));
+                Span<byte> frame = _frame.AsSpan(0, input.UInt16() % (input.OneIn(32) ? FrameBytesMax : UsualBytesMax));
                 // To the guest, to everybody, to somebody else; with a VLAN at times.
                 for (int i = 0; i < Math.Min(frame.Length, 18); i++) frame[i] = input.OneIn(2) ? (byte)0xff : input.Byte();
                 for (int times = input.OneIn(16) ? input.Byte() : 1; times > 0; times--) StreamCalls.Write(_host!.Number, frame, out _);
