@@ -37,6 +37,43 @@ public sealed class NetServeTests
         Assert.False(File.Exists(socket));
     }
 
+    [Fact]
+    public void Connections_outlive_a_killed_server_that_comes_back()
+    {
+        const int Kills = 3;
+        QemuGuest.SkipIfMissing();
+        NetworkNamespace.SkipWithoutPrivilege();
+        Random random = new(Environment.TickCount);
+        using ScratchDirectory scratch = new();
+        using NetworkNamespace network = new();
+        network.AddTap("tap0", "10.77.0.1/24");
+        using NetPeers host = new(network, downBytes: 0);
+        string socket = scratch.PathOf("net.sock");
+        string[] serve = ["serve", "--net", $"socket={socket},tap=tap0"];
+        VmmProcess vmm = new(network.Wrapper, serve);
+        vmm.WaitFor($"listening net {socket}");
+        using QemuGuest guest = new("net-crash", processors: 1, QemuGuest.Net(socket, queues: 1, mtu: 1500));
+        guest.WaitFor("vmm-writing");
+        int killed = 0;
+        for (; killed < Kills && !guest.HasEnded; killed++)
+        {
+            Thread.Sleep(random.Next(200, 1500));
+            vmm.Signal("KILL");
+            vmm.WaitForExit();
+            vmm.Dispose();
+            vmm = new VmmProcess(network.Wrapper, serve);
+            vmm.WaitFor($"listening net {socket}");
+        }
+        string[] console = guest.WaitForPowerOff();
+        Assert.True(console.Contains("vmm-test net-crash passed"), $"after {killed} kills:\n{string.Join('\n', console)}");
+        Assert.Equal(6, console.Count(line => line == "vmm-net connections 8"));
+        Assert.Contains("vmm-log clean", console);
+        Assert.True(killed > 0, "the guest was done before anything was killed");
+        vmm.Signal("TERM");
+        Assert.Equal(0, vmm.WaitForExit().ExitCode);
+        vmm.Dispose();
+    }
+
     [Theory]
     [InlineData("socket=/tmp/s")]
     [InlineData("socket=/tmp/s,tap=t,queues=0")]
