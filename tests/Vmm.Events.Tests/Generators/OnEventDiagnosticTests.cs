@@ -57,6 +57,20 @@ public sealed class OnEventDiagnosticTests
     [InlineData("partial class Device : Subscriber { Device() : base(\"d\") { } [OnEvent] void Kicked(OwnedFd fd) { } }")]
     public void What_is_generated_compiles_for_a_user_of_the_library(string source) => Assert.Empty(Diagnose(source));
 
+    /// <summary>Each subset of the four in each order: 65 signatures.</summary>
+    [Fact]
+    public void Every_signature_there_is_compiles()
+    {
+        string[] all = ["EventFd fd", "Readiness ready", "Interest interest", "IReactor reactor"];
+        string[] signatures = [.. Arrangements(all).Select(parameters => string.Join(", ", parameters))];
+        Assert.Equal(65, signatures.Distinct().Count());
+        string handlers = string.Join("\n", signatures.Select((signature, i) => $"[OnEvent] public void Handle{i}({signature}) {{ }}"));
+        Assert.Empty(Diagnose($"public partial class Device {{ {handlers} }}"));
+    }
+
+    private static IEnumerable<IEnumerable<string>> Arrangements(IEnumerable<string> of) =>
+        of.SelectMany(first => Arrangements(of.Where(other => other != first)).Select(rest => rest.Prepend(first))).Prepend([]);
+
     /// <summary>The errors of the generator and, of what it made, those of the compiler.</summary>
     private static IEnumerable<Diagnostic> Diagnose(string source)
     {
