@@ -158,6 +158,42 @@ public sealed class VsockFlowTests
     }
 
     [Fact]
+    public void A_thousand_connections_at_once_each_have_their_bytes_and_less_credit_the_more_there_are()
+    {
+        const int Count = 1000;
+        using VsockGuest guest = new(buffers: 64);
+        using Socket listener = guest.Listen(HostPort, backlog: 64);
+        List<Socket> hosts = [];
+        List<uint> credits = [];
+        for (uint i = 0; i < Count; i++)
+        {
+            guest.Send(VsockOperation.Request, i, HostPort);
+            credits.Add(guest.Expect(VsockOperation.Response, i, HostPort).Header.BufferBytes);
+            hosts.Add(listener.Accept());
+        }
+        Assert.Equal((256u * 1024, 16u * 1024), (credits[0], credits[^1]));
+        Assert.InRange(credits.Sum(credit => credit), 0, (128 << 20) + Count * 16 * 1024);
+        byte[] buffer = new byte[16];
+        for (uint i = 0; i < Count; i++) guest.Send(VsockOperation.Data, i, HostPort, BitConverter.GetBytes(i));
+        for (uint i = 0; i < Count; i++)
+        {
+            Assert.Equal(sizeof(uint), hosts[(int)i].Receive(buffer));
+            Assert.Equal(i, BitConverter.ToUInt32(buffer));
+            hosts[(int)i].Send(buffer, sizeof(uint), SocketFlags.None);
+        }
+        HashSet<uint> heard = [];
+        guest.Guest.RunUntil(() =>
+        {
+            foreach (VsockPacket packet in guest.ReceiveAll())
+            {
+                if (packet.Operation == VsockOperation.Data && BitConverter.ToUInt32(packet.Payload) == packet.Header.DestinationPort) heard.Add(packet.Header.DestinationPort);
+            }
+            return heard.Count == Count;
+        });
+        hosts.ForEach(host => host.Dispose());
+    }
+
+    [Fact]
     public void Connections_with_much_to_say_take_turns()
     {
         using VsockGuest guest = new(buffers: 0);
