@@ -66,8 +66,12 @@ public sealed class Pl031Device : IBusDevice, IDisposable
         lock (_lock) WriteRegister(offset, BinaryPrimitives.ReadUInt32LittleEndian(data));
     }
 
-    /// <summary>Stops the match timer.</summary>
-    public void Dispose() => _timer.Dispose();
+    /// <summary>Stops the match timer: the line is not touched by it any more.</summary>
+    public void Dispose()
+    {
+        lock (_lock) _armed = false;
+        _timer.Dispose();
+    }
 
     /// <inheritdoc/>
     public override string ToString() => "PL031";

@@ -43,6 +43,18 @@ public sealed class Pl031DeviceTests : IDisposable
     }
 
     [Fact]
+    public void A_timer_that_comes_after_the_end_touches_no_line()
+    {
+        LateClock clock = new();
+        Pl031Device device = new(_line, clock);
+        device.Write(0x10, [1, 0, 0, 0]);
+        device.Write(0x04, [0xff, 0xff, 0xff, 0x7f]);
+        device.Dispose();
+        clock.FireLate();
+        Assert.False(_line.IsUp);
+    }
+
+    [Fact]
     public void A_masked_match_is_seen_but_does_not_interrupt()
     {
         Write(0x04, Start + 1);
@@ -117,5 +129,21 @@ public sealed class Pl031DeviceTests : IDisposable
         byte[] data = new byte[4];
         BinaryPrimitives.WriteUInt32LittleEndian(data, value);
         _device.Write(offset, data);
+    }
+
+    /// <summary>A clock whose timer was under way when it was disposed, and shows the time it was set to.</summary>
+    private sealed class LateClock : TimeProvider
+    {
+        private Action _callback = () => { };
+
+        public override DateTimeOffset GetUtcNow() => DateTimeOffset.FromUnixTimeSeconds(int.MaxValue);
+
+        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+        {
+            _callback = () => callback(state);
+            return new ManualClock(GetUtcNow()).CreateTimer(callback, state, dueTime, period);
+        }
+
+        internal void FireLate() => _callback();
     }
 }
