@@ -41,9 +41,10 @@ internal sealed class QemuGuest : IDisposable
     internal static void SkipIfMissing() => Assert.SkipUnless(File.Exists(Qemu), $"{Qemu} is not there: tools/test.sh installs it");
 
     /// <summary>A disk behind a socket. QEMU connects again, every second, when the other side goes.</summary>
-    internal static string[] Disk(string socket, int queues, int queueSize = 128) =>
+    internal static string[] Disk(string socket, int queues, int queueSize = 128, bool packed = false) =>
     [
-        "-chardev", $"socket,id=disk,path={socket},reconnect=1", "-device", $"vhost-user-blk-pci,chardev=disk,num-queues={queues},queue-size={queueSize}",
+        "-chardev", $"socket,id=disk,path={socket},reconnect=1",
+        "-device", $"vhost-user-blk-pci,chardev=disk,num-queues={queues},queue-size={queueSize},packed={(packed ? "on" : "off")}",
     ];
 
     /// <summary>An entropy device behind a socket. QEMU 7.2 can't reconnect this one: it starts to speak before it has connected.</summary>

@@ -6,10 +6,11 @@ public sealed class ServeTests
     private const long MiB = 1 << 20;
 
     [Theory]
-    [InlineData(1, 1, 128)]
-    [InlineData(1, 1, 32)]
-    [InlineData(4, 2, 1024)]
-    public void A_linux_guest_uses_a_disk_and_both_sides_agree(int queues, int reactors, int queueSize)
+    [InlineData(1, 1, 128, false)]
+    [InlineData(1, 1, 32, false)]
+    [InlineData(4, 2, 1024, false)]
+    [InlineData(2, 1, 128, true)]
+    public void A_linux_guest_uses_a_disk_and_both_sides_agree(int queues, int reactors, int queueSize, bool packed)
     {
         QemuGuest.SkipIfMissing();
         using ScratchDirectory scratch = new();
@@ -19,7 +20,7 @@ public sealed class ServeTests
         using VmmProcess vmm = new("serve", "--blk", $"path={image},socket={socket},queues={queues}", "--reactors", $"{reactors}");
         vmm.WaitFor($"listening blk {socket}");
 
-        using QemuGuest guest = new("blk", processors: queues, QemuGuest.Disk(socket, queues, queueSize));
+        using QemuGuest guest = new("blk", processors: queues, QemuGuest.Disk(socket, queues, queueSize, packed));
         string[] console = guest.WaitForPowerOff();
         Assert.Contains($"vmm-disk vda sectors {32 * MiB / 512} queues {queues} read-only 0", console);
         Assert.Contains($"vmm-disk vda sha256 {before}", console);
@@ -51,45 +52,58 @@ public sealed class ServeTests
     }
 
     [Fact]
-    public void Several_devices_of_one_process_serve_one_guest()
+    public void Every_device_at_once_serves_one_guest_from_one_process()
     {
         QemuGuest.SkipIfMissing();
+        NetworkNamespace.SkipWithoutPrivilege();
         using ScratchDirectory scratch = new();
-        string image = scratch.CreateImage("disk.img", 8 * MiB);
-        string disk = scratch.PathOf("disk.sock"), entropy = scratch.PathOf("rng.sock");
-        using VmmProcess vmm = new("serve", "--blk", $"path={image},socket={disk}", "--rng", $"socket={entropy}");
-        vmm.WaitFor($"listening rng {entropy}");
+        using NetworkNamespace network = new();
+        network.AddTap("tap0", "10.77.0.1/24", []);
+        using NetPeers peers = new(network, downBytes: 1);
+        AllSockets sockets = new(scratch);
+        using VmmProcess vmm = new(network.Wrapper, ["serve", .. sockets.Options(scratch.CreateImage("disk.img", 8 * MiB))]);
+        sockets.WaitUntilListening(vmm);
+        using VsockHost host = new(sockets.Uds);
+        host.Echo(5001);
 
-        using QemuGuest guest = new("rng,blk", processors: 1, [.. QemuGuest.Disk(disk, queues: 1), .. QemuGuest.Entropy(entropy)]);
+        using QemuGuest guest = new("rng,blk,netecho,vsockecho", processors: 2, sockets.Devices());
+        guest.WaitFor("vmm-vsock serving 6000");
+        host.ExchangeWithEcho(6000, MiB);
+        using (System.Net.Sockets.Socket last = host.Connect(6000)) last.Send("quit"u8);
         string[] console = guest.WaitForPowerOff();
-        Assert.Contains("vmm-test rng passed", console);
-        Assert.Contains("vmm-test blk passed", console);
+        foreach (string test in (string[])["rng", "blk", "netecho", "vsockecho"])
+            Assert.True(console.Contains($"vmm-test {test} passed"), $"{test}:\n{string.Join('\n', console)}");
         Assert.Contains("vmm-log clean", console);
-
-        Stop(vmm, disk);
-        Assert.False(File.Exists(entropy));
+        host.AssertNothingFailed();
+        sockets.AssertRemovedBy(vmm);
     }
 
     [Fact]
-    public void An_idle_guest_wakes_nobody()
+    public void An_idle_guest_with_everything_attached_wakes_nobody()
     {
         QemuGuest.SkipIfMissing();
+        NetworkNamespace.SkipWithoutPrivilege();
         using ScratchDirectory scratch = new();
-        string disk = scratch.PathOf("disk.sock"), entropy = scratch.PathOf("rng.sock");
-        // A disk, and entropy on a reactor of its own: that the guest's kernel asks for now and then, idle or not.
-        using VmmProcess vmm = new("serve", "--blk", $"path={scratch.CreateImage("disk.img", MiB)},socket={disk}", "--rng", $"socket={entropy}", "--reactors", "2");
-        vmm.WaitFor($"listening rng {entropy}");
-        using QemuGuest guest = new("idle", processors: 2, [.. QemuGuest.Disk(disk, queues: 1), .. QemuGuest.Entropy(entropy)]);
+        using NetworkNamespace network = new();
+        network.AddTap("tap0", "10.77.0.1/24", []);
+        AllSockets sockets = new(scratch);
+        // Each on a reactor of its own: the guest's kernel asks for entropy now and then, idle or not.
+        using VmmProcess vmm = new(network.Wrapper, ["serve", .. sockets.Options(scratch.CreateImage("disk.img", MiB)), "--reactors", "4"]);
+        sockets.WaitUntilListening(vmm);
+        using QemuGuest guest = new("idle", processors: 2, sockets.Devices());
         guest.WaitFor("vmm-idle");
-        long before = VmmProcess.Sleeps(vmm.Id, "reactor0");
+        long[] Sleeps() => [.. new int[] { 0, 2, 3 }.Select(reactor => VmmProcess.Sleeps(vmm.Id, $"reactor{reactor}"))];
+        long[] before = Sleeps();
         Thread.Sleep(TimeSpan.FromSeconds(10));
-        Assert.Equal(before, VmmProcess.Sleeps(vmm.Id, "reactor0"));
+        Assert.Equal(before, Sleeps());
         Assert.Contains("vmm-test idle passed", guest.WaitForPowerOff());
-        Stop(vmm, disk);
+        sockets.AssertRemovedBy(vmm);
     }
 
-    [Fact]
-    public void A_killed_server_that_comes_back_is_a_pause_for_the_guest()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_killed_server_that_comes_back_is_a_pause_for_the_guest(bool packed)
     {
         QemuGuest.SkipIfMissing();
         int kills = int.TryParse(Environment.GetEnvironmentVariable("VMM_KILLS"), out int wanted) ? wanted : 4;
@@ -103,7 +117,7 @@ public sealed class ServeTests
         string[] serve = ["serve", "--blk", $"path={image},socket={socket},queues=2"];
         VmmProcess vmm = new(serve);
         vmm.WaitFor($"listening blk {socket}");
-        using QemuGuest guest = new($"crash vmm.rounds={rounds}", processors: 2, QemuGuest.Disk(socket, queues: 2));
+        using QemuGuest guest = new($"crash vmm.rounds={rounds}", processors: 2, QemuGuest.Disk(socket, queues: 2, packed: packed));
         guest.WaitFor("vmm-writing");
 
         int killed = 0;

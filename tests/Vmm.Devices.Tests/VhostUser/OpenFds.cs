@@ -22,6 +22,17 @@ internal static class OpenFds
     internal static int Named(string name) =>
         Directory.GetFileSystemEntries("/proc/self/fd").Count(path => (File.ResolveLinkTarget(path, false)?.FullName ?? "").Contains(name, StringComparison.Ordinal));
 
+    /// <summary>What every descriptor of the process is, in order; sockets and pipes without their numbers.</summary>
+    internal static string[] Kinds() =>
+        [.. Directory.GetFileSystemEntries("/proc/self/fd").Select(KindOf).OfType<string>().Order(StringComparer.Ordinal)];
+
+    private static string? KindOf(string path)
+    {
+        string? target = new FileInfo(path).LinkTarget;
+        int number = target?.IndexOf(":[", StringComparison.Ordinal) ?? -1;
+        return number > 0 && char.IsAsciiDigit(target![number + 2]) ? target[..number] : target;
+    }
+
     private static string? IdOf(string fd)
     {
         try

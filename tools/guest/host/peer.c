@@ -1,7 +1,7 @@
 // peer COMMAND …: the host's side of a guest that is nested in another (nest.sh), where nothing but busybox is. Exits with 0 if all was as it should be.
 //   echo PLACE               gives back what it gets, at a TCP port or the path of a Unix socket, to any number of connections
 //   verify BASE PORT KIB     connects to a vsock port of the guest whose program echoes, compares so many KiB, then says "quit"
-//   talk PATH SAY HEAR       connects to a Unix socket, says a line, and waits until it hears another
+//   talk PATH HEAR SAY LAST  connects to a Unix socket, waits for a line, says one, and waits for the last one
 #include <arpa/inet.h>
 #include <signal.h>
 #include <stdio.h>
@@ -107,22 +107,28 @@ static void verify(const char *base, const char *port, int kib)
     read(fd, got, 1);
 }
 
-static void talk(const char *path, const char *say, const char *hear)
+static void wait_for(int fd, const char *text)
 {
-    int fd = connect_to(path);
-    dprintf(fd, "%s\n", say);
     for (char line[256];;) {
         read_line(fd, line, sizeof line);
         if (line[0] == 0) fail("the other side ended");
-        if (strstr(line, hear)) return;
+        if (strstr(line, text)) return;
     }
+}
+
+static void talk(const char *path, const char *hear, const char *say, const char *last)
+{
+    int fd = connect_to(path);
+    wait_for(fd, hear);
+    dprintf(fd, "%s\n", say);
+    wait_for(fd, last);
 }
 
 int main(int count, char **words)
 {
     if (count == 3 && strcmp(words[1], "echo") == 0) echo(words[2]);
     else if (count == 5 && strcmp(words[1], "verify") == 0) verify(words[2], words[3], atoi(words[4]));
-    else if (count == 5 && strcmp(words[1], "talk") == 0) talk(words[2], words[3], words[4]);
+    else if (count == 6 && strcmp(words[1], "talk") == 0) talk(words[2], words[3], words[4], words[5]);
     else return 2;
     return 0;
 }

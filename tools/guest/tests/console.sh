@@ -1,5 +1,7 @@
-# A line each way over the virtio console.
-stty -F /dev/hvc0 -echo
-read -r line </dev/hvc0
+# A talk over the virtio console. What comes while nobody has it open is dropped: it stays open.
+exec 3<>/dev/hvc0
+stty -echo <&3
+echo "the guest speaks" >&3
+read -r line <&3
 echo "vmm-console heard $line"
-echo "the guest hears" >/dev/hvc0
+echo "the guest hears" >&3
