@@ -15,7 +15,7 @@ internal sealed class FileWorkers(int threadsMax, Action<ThreadJob, int> ended) 
     {
         lock (_waiting)
         {
-            _waiting.AddLast(job);
+            _waiting.AddLast(job.Place);
             if (_idle == 0 && _threads.Count < threadsMax) StartThread();
             Monitor.Pulse(_waiting);
         }

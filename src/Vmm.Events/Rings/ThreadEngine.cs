@@ -10,7 +10,9 @@ namespace Vmm.Events.Rings;
 internal sealed class ThreadEngine : IRingEngine
 {
     private readonly List<IoUringEntry> _prepared = [];
-    private readonly Queue<IoUringCompletion> _done = new();
+    private readonly List<ThreadJob> _begun = [];
+    private readonly Queue<Done> _done = new();
+    private readonly Stack<ThreadJob> _free = new();
     private readonly FileWorkers _workers;
     private readonly PeerPoll _poll;
     private readonly int[] _files;
@@ -51,15 +53,18 @@ internal sealed class ThreadEngine : IRingEngine
         if (_prepared.Count == 0) return;
         _submissions++;
         ThreadJob? last = null;
-        List<ThreadJob> begun = [];
         foreach (IoUringEntry entry in _prepared)
         {
-            ThreadJob job = new(entry);
-            if (last is null) begun.Add(job); else last.NextLinked = job;
+            ThreadJob job = _free.TryPop(out ThreadJob? free) ? free : new ThreadJob();
+            job.Entry = entry;
+            job.DueMs = long.MaxValue;
+            job.IsAlone = last is null && !job.IsLinked;
+            if (last is null) _begun.Add(job); else last.NextLinked = job;
             last = job.IsLinked ? job : null;
         }
         _prepared.Clear();
-        foreach (ThreadJob job in begun) Start(job);
+        foreach (ThreadJob job in _begun) Start(job);
+        _begun.Clear();
     }
 
     public bool TryTake(out IoUringCompletion completion)
@@ -69,7 +74,9 @@ internal sealed class ThreadEngine : IRingEngine
         lock (_done)
         {
             _doneCount--;
-            completion = _done.Dequeue();
+            Done done = _done.Dequeue();
+            completion = done.Completion;
+            if (done.Job.IsAlone) _free.Push(done.Job);
             return true;
         }
     }
@@ -184,11 +191,13 @@ internal sealed class ThreadEngine : IRingEngine
     {
         lock (_done)
         {
-            _done.Enqueue(new IoUringCompletion { UserData = job.Entry.UserData, Result = result });
+            _done.Enqueue(new Done(new IoUringCompletion { UserData = job.Entry.UserData, Result = result }, job));
             _doneCount++;
             Monitor.Pulse(_done);
         }
         Interlocked.MemoryBarrier();
         if (_signalling) Wakeful.Signal();
     }
+
+    private readonly record struct Done(IoUringCompletion Completion, ThreadJob Job);
 }

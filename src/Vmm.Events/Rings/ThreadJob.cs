@@ -5,12 +5,20 @@ using Vmm.Events.Native;
 namespace Vmm.Events.Rings;
 
 /// <summary>One submission entry on its way through the thread engine.</summary>
-internal sealed class ThreadJob(IoUringEntry entry)
+internal sealed class ThreadJob
 {
     private const int Failed = -1;
 
-    internal IoUringEntry Entry = entry;
+    internal IoUringEntry Entry;
     private int _claimed;
+
+    internal ThreadJob() => Place = new LinkedListNode<ThreadJob>(this);
+
+    /// <summary>Its place among those that wait for a thread.</summary>
+    internal LinkedListNode<ThreadJob> Place { get; }
+
+    /// <summary>Whether it is no part of a chain: nobody knows it any more when it has ended, and it is used again.</summary>
+    internal bool IsAlone { get; set; }
 
     /// <summary>The operation that starts when this one succeeded, or, if that is a time limit, the limit of this one.</summary>
     internal ThreadJob? NextLinked { get; set; }

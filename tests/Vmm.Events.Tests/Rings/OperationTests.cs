@@ -285,10 +285,10 @@ public sealed class OperationTests
         Assert.Throws<InvalidOperationException>(operation.Abandon);
     }
 
-    [Fact]
-    public void Awaiting_an_operation_allocates_nothing_once_warm()
+    [Theory, MemberData(nameof(Engines))]
+    public void Awaiting_an_operation_allocates_nothing_once_warm(RingEngine engine)
     {
-        using RingTable table = new(RingEngine.Kernel);
+        using RingTable table = new(engine);
         using OwnedFd fd = RingTable.Open(table.NewFile(new byte[4096]));
         using RingFile file = table.Ring.Register(fd);
         ReactorTasks tasks = ReactorTasks.Of(table.Reactor);
