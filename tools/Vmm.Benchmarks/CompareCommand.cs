@@ -36,7 +36,17 @@ internal static class CompareCommand
         plot?.Create();
         foreach (Comparison comparison in Comparisons.InSuite(suite))
         {
-            IReadOnlyList<Measurement> measurements = [.. interleaver.Measure(comparison)];
+            IReadOnlyList<Measurement> measurements;
+            try
+            {
+                measurements = [.. interleaver.Measure(comparison)];
+            }
+            catch (IOException missing) when (suite == Comparisons.EverySuite)
+            {
+                // A baseline that is not installed: the others are measured all the same.
+                AnsiConsole.MarkupLineInterpolated($"[bold]{comparison.Group}[/]: left out: {missing.Message}");
+                continue;
+            }
             TableReport.Print(AnsiConsole.Console, comparison, measurements);
             if (plot is not null) AnsiConsole.MarkupLineInterpolated($"drawn in {SvgPlot.Write(plot.FullName, comparison, measurements)}");
             all.AddRange(measurements);
