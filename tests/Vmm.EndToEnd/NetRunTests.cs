@@ -48,6 +48,26 @@ public sealed class NetRunTests
         Assert.False(File.Exists(socket));
     }
 
+    [Fact]
+    public void A_socket_speaks_as_QEMUs_own_networks_do()
+    {
+        QemuGuest.SkipIfMissing();
+        using ScratchDirectory scratch = new();
+        string socket = scratch.PathOf("cable");
+        using VmmProcess vmm = new("run", "--net", $"socket={socket}");
+        vmm.Input.WriteLine("net ip 10.77.0.1/24; net");
+        vmm.Input.Flush();
+        vmm.WaitFor("10.77.0.1/24");
+        using QemuGuest guest = new("net-ping", processors: 1,
+            "-netdev", $"stream,id=net,server=off,addr.type=unix,addr.path={socket}", "-device", "virtio-net-pci,netdev=net,romfile=");
+        Assert.Contains("vmm-test net-ping passed", guest.WaitForPowerOff());
+        vmm.Input.WriteLine("net; poweroff");
+        vmm.Input.Close();
+        VmmResult result = vmm.WaitForExit();
+        Assert.Equal(0, result.ExitCode);
+        Assert.Contains("3 pings answered", result.Output);
+    }
+
     [Theory]
     [InlineData("net ip 10.0.0.1/24; net ping 10.0.0.9 1", "not every ping was answered")]
     [InlineData("net ip 10.0.0.1/24; net ping 10.1.0.9 1", "is not on the network")]

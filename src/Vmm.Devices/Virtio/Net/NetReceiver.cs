@@ -82,7 +82,7 @@ internal sealed class NetReceiver : IDisposable
     /// <param name="length">Its bytes, the header counted.</param>
     private void Deliver(int length)
     {
-        if (length < _headerLength + NetProtocol.EthernetHeaderLength)
+        if (length < _headerLength + NetProtocol.EthernetHeaderLength || !_device.IsLinkUp)
         {
             _counters.CountReceiveDropped();
             return;

@@ -40,7 +40,9 @@ internal sealed class StreamSource : INetSource
 
     public bool IsReady => HasFrame || (_watch?.IsReady ?? false);
 
-    private bool HasFrame => _end - _start >= PrefixLength && _end - _start - PrefixLength >= LengthOfNext;
+    private bool HasFrame => HasLength && LengthOfNext <= FrameBytesMax && _end - _start - PrefixLength >= LengthOfNext;
+
+    private bool HasLength => _end - _start >= PrefixLength;
 
     private int LengthOfNext => (int)Math.Min(BinaryPrimitives.ReadUInt32BigEndian(_buffer.AsSpan(_start)), int.MaxValue);
 
@@ -75,8 +77,8 @@ internal sealed class StreamSource : INetSource
     /// <returns>False if there is nothing, or nobody any more.</returns>
     private bool TryRead()
     {
+        if (HasLength && LengthOfNext > FrameBytesMax) return HangUp();
         if (_watch is not { IsReady: true }) return false;
-        if (_end - _start >= PrefixLength && LengthOfNext > FrameBytesMax) return HangUp();
         _buffer.AsSpan(_start, _end - _start).CopyTo(_buffer);
         (_start, _end) = (0, _end - _start);
         _free[0] = new IoVector(Marshal.UnsafeAddrOfPinnedArrayElement(_buffer, _end), (nuint)(_buffer.Length - _end));

@@ -105,14 +105,20 @@ public sealed class NetSocketTests : IDisposable
         }
     }
 
-    [Fact]
-    public void A_peer_that_claims_a_frame_beyond_all_bounds_is_hung_up_on()
+    [Theory]
+    [InlineData(uint.MaxValue, 64)]
+    [InlineData(100_000u, 64)]
+    [InlineData(100_000u, 100_000)]
+    public void A_peer_that_claims_a_frame_beyond_all_bounds_is_hung_up_on(uint claimed, int sent)
     {
         using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", NetSocket.Open(Path)));
         using Socket peer = Connect();
         guest.Queue(0).Add(writable: [100]);
         guest.Kick(0).RunUntilIdle();
-        peer.Send([0xff, 0xff, 0xff, 0xff, .. new byte[64]]);
+        byte[] prefix = new byte[4];
+        BinaryPrimitives.WriteUInt32BigEndian(prefix, claimed);
+        peer.Blocking = false;
+        peer.Send([.. prefix, .. new byte[sent]]);
         guest.RunUntilIdle();
         Assert.True(peer.Poll(TimeSpan.FromSeconds(10), SelectMode.SelectRead));
         try

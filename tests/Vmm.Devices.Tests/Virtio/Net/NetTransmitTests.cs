@@ -98,6 +98,10 @@ public sealed class NetTransmitTests
         DriverRequest request = guest.Queue(Transmit).Add([NetCable.Packet(NetCable.Frame(60))]);
         guest.Kick(Transmit).RunUntil(() => request.IsUsed);
         Assert.Null(cable.Receive());
+        DriverRequest waiting = guest.Queue(0).Add(writable: [1526]);
+        cable.TrySend(NetCable.Frame(60));
+        guest.Kick(0).RunUntilIdle();
+        Assert.False(waiting.IsUsed);
         device.IsLinkUp = true;
         guest.RunUntilIdle();
         Assert.Equal((1, 2), (guest.Driver.ReadConfig<ushort>(6), guest.ConfigInterrupts));
