@@ -16,7 +16,7 @@ internal sealed class VsockStreamTarget : IFuzzTarget
     private const int DrainsMax = 5_000;
     private const ulong RingFeatures = VirtioFeatures.PackedRing | VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors;
 
-    private static int s_made;
+    private static int _made;
 
     private readonly Tally _tally;
     private readonly string _directory = Directory.CreateTempSubdirectory("vmm-fuzz-").FullName;
@@ -33,7 +33,7 @@ internal sealed class VsockStreamTarget : IFuzzTarget
         string path = Path.Combine(_directory, "v");
         _listener = UnixSocket.Listen($"{path}_{VsockFuzzDriver.HostPort}", UnixFileMode.UserRead | UnixFileMode.UserWrite);
         _device = new VsockDevice("vsock0", Cid, path);
-        _machine = new FuzzMachine(_device, Interlocked.Increment(ref s_made) % 2 == 0 ? PollerKind.IoRing : PollerKind.Epoll);
+        _machine = new FuzzMachine(_device, Interlocked.Increment(ref _made) % 2 == 0 ? PollerKind.IoRing : PollerKind.Epoll);
     }
 
     public void Run(FuzzInput input)
