@@ -11,7 +11,7 @@ internal sealed partial class VsockConnection
     /// <summary>Most pieces of guest memory in one call; a packet of more takes several.</summary>
     private const int VectorsMax = 64;
 
-    /// <summary>Least bytes for which a chain of the guest is kept instead of copied.</summary>
+    /// <summary>Least bytes for which a chain of the guest is kept, or sent by itself, instead of copied: a call costs as much as copying some KiB.</summary>
     private const uint KeptBytesMin = 8192;
 
     private readonly Queue<KeptChain> _kept = new();
@@ -27,6 +27,12 @@ internal sealed partial class VsockConnection
 
     /// <summary>Whether something waits for the host side that can go out as soon as there is room.</summary>
     private bool HasPending => _kept.Count > 0 || (Type == VsockType.Stream ? _backlog.Count > 0 : _messages.Count > 0);
+
+    /// <summary>Whether small packets of this turn wait for each other in the backlog, to go out by one call.</summary>
+    internal bool IsGathering { get; private set; }
+
+    /// <summary>Whether a packet is not worth a call of its own.</summary>
+    internal static bool IsSmall(in VsockHeader header) => header.Length < KeptBytesMin;
 
     /// <summary>Takes a packet's payload.</summary>
     /// <returns>Whether the chain is kept until the host side has taken it.</returns>
@@ -51,9 +57,22 @@ internal sealed partial class VsockConnection
             TakeMessage(header, payload, chain.ReadableSegments);
             return false;
         }
+        if (IsSmall(header) && (IsGathering || !HasPending))
+        {
+            Gather(ref payload, (int)header.Length);
+            return false;
+        }
         uint sent = 0;
         if (!HasPending && !TrySend(payload, header.Length, out sent)) return false;
         return sent < header.Length && Keep(chain, ref payload, sent, header.Length - sent);
+    }
+
+    /// <summary>Sends the small packets that were gathered.</summary>
+    internal void EndGathering()
+    {
+        if (!IsGathering) return;
+        IsGathering = false;
+        Flush();
     }
 
     /// <summary>The guest ends one direction or both.</summary>
@@ -80,6 +99,14 @@ internal sealed partial class VsockConnection
         whole.Append(_backlog, Granted);
         _backlog.Clear();
         _backlog = whole;
+    }
+
+    private void Gather(ref ChainReader payload, int length)
+    {
+        _backlog.Append(ref payload, length, Granted);
+        if (IsGathering || length == 0) return;
+        IsGathering = true;
+        device.Gather(this);
     }
 
     /// <summary>Keeps what the host side did not take of a packet.</summary>
@@ -192,6 +219,7 @@ internal sealed partial class VsockConnection
     {
         while (_kept.TryDequeue(out KeptChain kept)) device.GiveChainBack(kept.Chain);
         _keptSent = 0;
+        IsGathering = false;
         _backlog.Clear();
         _messages.Clear();
     }
@@ -199,7 +227,7 @@ internal sealed partial class VsockConnection
     private void ClearFromGuest()
     {
         (_received, _forwarded, _told, _guestShutdown, _guestShutdownDone, _assembled) = (0, 0, 0, 0, 0, 0);
-        _isBlocked = false;
+        _isBlocked = IsGathering = false;
     }
 
     /// <summary>A chain that waits: where its payload starts, and how much there is.</summary>

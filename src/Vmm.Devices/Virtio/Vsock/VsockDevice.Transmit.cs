@@ -11,6 +11,7 @@ public sealed partial class VsockDevice
     private static readonly GuestFault LyingLength = new(GuestFaultKind.Request, "a vsock packet that announces more bytes than it has (§ 5.10.6)");
     private static readonly GuestFault ForgedSource = new(GuestFaultKind.Request, "a vsock packet from a context id that is not the guest's (§ 5.10.6.2)");
 
+    private readonly List<VsockConnection> _gathering = [];
     private int _keptChains;
     private int _keptChainsMax;
     private bool _hasGivenBack;
@@ -23,6 +24,9 @@ public sealed partial class VsockDevice
         _keptChains++;
         return true;
     }
+
+    /// <summary>A connection has small packets that go out when the guest's queue was looked through.</summary>
+    internal void Gather(VsockConnection connection) => _gathering.Add(connection);
 
     /// <summary>A chain that was kept is done with.</summary>
     internal void GiveChainBack(DescriptorChain chain)
@@ -46,6 +50,8 @@ public sealed partial class VsockDevice
             ContinueLater(queue);
             break;
         }
+        foreach (VsockConnection connection in _gathering) connection.EndGathering();
+        _gathering.Clear();
         if (!_refusals.IsEmpty || _ready.First is not null) ServeReceiveSoon();
     }
 
@@ -87,6 +93,7 @@ public sealed partial class VsockDevice
             return false;
         }
         connection.HearCredit(header);
+        if (connection.IsGathering && (header.Operation != VsockOperation.Data || !VsockConnection.IsSmall(header))) connection.EndGathering();
         switch (header.Operation)
         {
             case VsockOperation.Data when header.Length <= payload.Remaining:
