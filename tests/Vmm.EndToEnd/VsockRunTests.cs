@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Net.Sockets;
 
 namespace Vmm.EndToEnd;
 
@@ -75,18 +76,32 @@ public sealed class VsockRunTests
         SkipIfMissing();
         using ScratchDirectory scratch = new();
         string uds = scratch.PathOf("v");
-        using Process other = Start($"exec socat UNIX-LISTEN:{uds} STDOUT");
-        Assert.True(SpinWait.SpinUntil(() => File.Exists(uds), TimeSpan.FromSeconds(30)));
+        // Its path is there a moment before anybody listens.
+        using Process other = Start($"exec socat UNIX-LISTEN:{uds},fork STDOUT");
+        Assert.True(SpinWait.SpinUntil(() => IsListening(uds), TimeSpan.FromSeconds(30)));
         VmmResult result = VmmProcess.Run("run", "--vsock", $"cid=3,uds={uds}", "--exec", "poweroff");
         Assert.Equal(1, result.ExitCode);
         Assert.Contains("another process listens there", result.Error, StringComparison.Ordinal);
         Assert.True(File.Exists(uds));
-        // Whether it was asked for that or not: looking ended it.
         other.Kill();
     }
 
     /// <summary>An ordinary program is part of what the tests show: where socat is missing, tools/test.sh installs it.</summary>
     private static void SkipIfMissing() => Assert.SkipUnless(File.Exists("/usr/bin/socat"), "socat is not there: tools/test.sh installs it");
+
+    private static bool IsListening(string path)
+    {
+        using Socket socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            socket.Connect(new UnixDomainSocketEndPoint(path));
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
+    }
 
     private static Process Start(string command) => Process.Start(new ProcessStartInfo("sh", ["-c", command]))!;
 
