@@ -17,11 +17,13 @@ internal sealed class BalloonOption(bool standard) : DeviceOption
         DefaultValueFactory = _ => standard ? "true" : "false",
     };
 
-    internal override IReadOnlyList<Option> Options => [_balloon];
+    internal override Option[] Options => [_balloon];
 
-    internal override IEnumerable<DeviceRequest> Read(ParseResult parsed, int vcpus)
+    internal override DeviceRequest[] Read(ParseResult parsed, int vcpus)
     {
-        DeviceArgument argument = DeviceArgument.Parse("--balloon", parsed.GetValue(_balloon) ?? "true", ["target"], "true", "false");
+        string text = parsed.GetValue(_balloon) ?? "true";
+        if (text == "false") return [];
+        DeviceArgument argument = DeviceArgument.Parse("--balloon", text, ["target"], "true", "false");
         if (argument.Has("false")) return [];
         ulong target = (ulong)argument.Number("target", 0, TargetMebibytesMax, standard: 0) << 20;
         return [new DeviceRequest(() => new BalloonDevice("balloon0") { TargetBytes = target })];

@@ -6,11 +6,11 @@ namespace Vmm.Tool;
 internal abstract class DeviceOption
 {
     /// <summary>What is added to the command.</summary>
-    internal abstract IReadOnlyList<Option> Options { get; }
+    internal abstract Option[] Options { get; }
 
     /// <summary>Understands what was given; opens nothing yet.</summary>
     /// <param name="parsed">The command line.</param>
     /// <param name="vcpus">Virtual CPUs of the machine, for devices with a queue for each.</param>
     /// <exception cref="UsageException">A value makes no sense.</exception>
-    internal abstract IEnumerable<DeviceRequest> Read(ParseResult parsed, int vcpus);
+    internal abstract DeviceRequest[] Read(ParseResult parsed, int vcpus);
 }

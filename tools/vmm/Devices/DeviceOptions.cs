@@ -20,7 +20,10 @@ internal sealed class DeviceOptions(bool attachAll)
     /// <summary>Adds the options of every kind to a command.</summary>
     internal void AddTo(Command command)
     {
-        foreach (Option option in _kinds.SelectMany(kind => kind.Options)) command.Options.Add(option);
+        foreach (DeviceOption kind in _kinds)
+        {
+            foreach (Option option in kind.Options) command.Options.Add(option);
+        }
     }
 
     /// <summary>Understands what was asked for, then opens it.</summary>
@@ -31,8 +34,9 @@ internal sealed class DeviceOptions(bool attachAll)
     /// <exception cref="IOException">Something could not be opened; the message says what and why.</exception>
     internal MachineDevices Open(ParseResult parsed, int vcpus, int room)
     {
-        DeviceRequest[] requests = [.. _kinds.SelectMany(kind => kind.Read(parsed, vcpus))];
-        if (requests.Length > room) throw new UsageException($"{requests.Length} devices are asked for: a machine has room for {room}");
+        List<DeviceRequest> requests = [];
+        foreach (DeviceOption kind in _kinds) requests.AddRange(kind.Read(parsed, vcpus));
+        if (requests.Count > room) throw new UsageException($"{requests.Count} devices are asked for: a machine has room for {room}");
         return MachineDevices.Open(requests);
     }
 }

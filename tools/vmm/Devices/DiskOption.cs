@@ -22,15 +22,15 @@ internal sealed class DiskOption(bool scratch) : DeviceOption
         DefaultValueFactory = _ => BlockEngineKind.Ring,
     };
 
-    internal override IReadOnlyList<Option> Options => [_disks, _engine];
+    internal override Option[] Options => [_disks, _engine];
 
-    internal override IEnumerable<DeviceRequest> Read(ParseResult parsed, int vcpus)
+    internal override DeviceRequest[] Read(ParseResult parsed, int vcpus)
     {
         DiskArgument[] disks = [.. (parsed.GetValue(_disks) ?? []).Select(DiskArgument.Parse)];
         BlockEngineKind engine = parsed.GetValue(_engine);
         BlockDeviceOptions options = new() { Queues = vcpus };
         if (disks.Length == 0 && scratch) return [new DeviceRequest(() => new BlockDevice(NameOf(0), OpenScratch(engine), options))];
-        return disks.Select((disk, i) => new DeviceRequest(() => new BlockDevice(NameOf(i), RawImage.Open(disk.Path, disk.IsReadOnly, engine, disk.IsDirect), options)));
+        return [.. disks.Select((disk, i) => new DeviceRequest(() => new BlockDevice(NameOf(i), RawImage.Open(disk.Path, disk.IsReadOnly, engine, disk.IsDirect), options)))];
     }
 
     private static string NameOf(int index) => $"vd{(char)('a' + index)}";

@@ -14,8 +14,8 @@ internal sealed class EntropyOption(bool standard) : DeviceOption
         DefaultValueFactory = _ => standard,
     };
 
-    internal override IReadOnlyList<Option> Options => [_entropy];
+    internal override Option[] Options => [_entropy];
 
-    internal override IEnumerable<DeviceRequest> Read(ParseResult parsed, int vcpus) =>
+    internal override DeviceRequest[] Read(ParseResult parsed, int vcpus) =>
         parsed.GetValue(_entropy) ? [new DeviceRequest(() => new EntropyDevice("rng0"))] : [];
 }

@@ -12,17 +12,19 @@ internal sealed class NetOption : DeviceOption
         Description = "A network card: on a TAP interface, or on a Unix socket, where the first of two processes to come listens. May be given several times.",
     };
 
-    internal override IReadOnlyList<Option> Options => [_networks];
+    internal override Option[] Options => [_networks];
 
-    internal override IEnumerable<DeviceRequest> Read(ParseResult parsed, int vcpus) => (parsed.GetValue(_networks) ?? []).Select((text, i) =>
+    internal override DeviceRequest[] Read(ParseResult parsed, int vcpus) => [.. (parsed.GetValue(_networks) ?? []).Select(Read)];
+
+    private static DeviceRequest Read(string text, int index)
     {
         DeviceArgument argument = DeviceArgument.Parse("--net", text, ["tap", "socket", "mac", "queues", "mtu"]);
         string tap = argument.Optional("tap", ""), socket = argument.Optional("socket", "");
         if ((tap.Length > 0) == (socket.Length > 0)) throw argument.Refused("give either 'tap=…' or 'socket=…', what the card is connected to");
         int? mtu = argument.Optional("mtu", "").Length > 0 ? argument.RequiredNumber("mtu", NetDeviceOptions.MtuMin, NetDeviceOptions.MtuMax) : null;
         NetDeviceOptions options = new() { QueuePairs = Queues(argument), Mac = Mac(argument), Mtu = mtu };
-        return Request($"net{i}", () => tap.Length > 0 ? TapInterface.Open(tap, options.QueuePairs) : NetSocket.Open(socket), options, argument);
-    });
+        return Request($"net{index}", () => tap.Length > 0 ? TapInterface.Open(tap, options.QueuePairs) : NetSocket.Open(socket), options, argument);
+    }
 
     /// <summary>How many queue pairs an argument asks for.</summary>
     internal static int Queues(DeviceArgument argument) => argument.Number("queues", 1, NetDeviceOptions.QueuePairsMax, standard: 1);

@@ -12,9 +12,9 @@ internal sealed class VsockOption : DeviceOption
         Description = "Sockets of the guest: it reaches host port P at the Unix socket BASE_P, and is reached at BASE by 'CONNECT P'.",
     };
 
-    internal override IReadOnlyList<Option> Options => [_vsock];
+    internal override Option[] Options => [_vsock];
 
-    internal override IEnumerable<DeviceRequest> Read(ParseResult parsed, int vcpus) =>
+    internal override DeviceRequest[] Read(ParseResult parsed, int vcpus) =>
         parsed.GetValue(_vsock) is { } text ? [Request("vsock0", DeviceArgument.Parse("--vsock", text, Keys))] : [];
 
     /// <summary>What describes the device.</summary>
