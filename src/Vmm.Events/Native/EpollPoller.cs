@@ -54,7 +54,8 @@ internal sealed unsafe class EpollPoller : IPoller
         // SAFETY: as in Wait.
         int count = Libc.EpollLook(_set, _events, Math.Min(LookEventsMax, _eventsMax));
         _waitsPerLook = count > 0 ? _waitsPerLook / 2 : Math.Min(WaitsPerLookMax, _waitsPerLook * 2 + 4);
-        _waitsToLook = _waitsPerLook;
+        // As many as it may bring: there are more, and a wait brings all of them at once.
+        _waitsToLook = count < LookEventsMax ? _waitsPerLook : WaitsPerLookMax;
         return count > 0 ? new ReadOnlySpan<ReadyEvent>(_events, count) : default;
     }
 
