@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Microsoft.Extensions.Logging;
 using Vmm.Devices;
 using Vmm.Devices.Simulation;
 using Vmm.Events;
@@ -50,7 +51,8 @@ internal sealed class MachineRun
         using PosixSignalRegistration hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, OnSignal);
         using PosixSignalRegistration quit = PosixSignalRegistration.Create(PosixSignal.SIGQUIT, OnSignal);
 
-        using DeviceHost host = new(new DeviceHostOptions { MemoryBytes = _machine.MemoryBytes }, [.. devices.Devices]);
+        using StandardErrorLogger faults = new("vmm", LogLevel.Warning);
+        using DeviceHost host = new(new DeviceHostOptions { MemoryBytes = _machine.MemoryBytes, Logging = faults }, [.. devices.Devices]);
         host.AddSerial("ttyS0", GuestConsole());
         using IDisposable ways = devices.Lead(host.Reactors[0]);
         using IDisposable? screen = devices.HaveTerminal ? devices.LeadTerminal(StandardStreams.DuplicateInput()) : null;

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
-using Microsoft.Extensions.Logging;
 using Vmm.Devices;
 using Vmm.Devices.VhostUser;
 
@@ -95,18 +94,5 @@ internal static class ServeCommand
         {
             ways.ForEach(way => way.Dispose());
         }
-    }
-}
-
-/// <summary>Says what happened on standard error, one line each: standard output is for what was asked for.</summary>
-internal sealed class StandardErrorLogger(string prefix) : ILogger
-{
-    public IDisposable? BeginScope<TState>(TState state) where TState : notnull => null;
-
-    public bool IsEnabled(LogLevel logLevel) => logLevel >= LogLevel.Information;
-
-    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
-    {
-        if (IsEnabled(logLevel)) Console.Error.WriteLine(exception is null ? $"{prefix}: {formatter(state, exception)}" : $"{prefix}: {formatter(state, exception)}: {exception}");
     }
 }
