@@ -51,8 +51,8 @@ internal sealed class MachineRun
         using PosixSignalRegistration hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, OnSignal);
         using PosixSignalRegistration quit = PosixSignalRegistration.Create(PosixSignal.SIGQUIT, OnSignal);
 
-        using StandardErrorLogger faults = new("vmm", LogLevel.Warning);
-        using DeviceHost host = new(new DeviceHostOptions { MemoryBytes = _machine.MemoryBytes, Logging = faults }, [.. devices.Devices]);
+        using StandardErrorLogging logging = new(new StandardErrorLogger("vmm", LogLevel.Warning));
+        using DeviceHost host = new(new DeviceHostOptions { MemoryBytes = _machine.MemoryBytes, Logging = logging }, [.. devices.Devices]);
         host.AddSerial("ttyS0", GuestConsole());
         using IDisposable ways = devices.Lead(host.Reactors[0]);
         using IDisposable? screen = devices.HaveTerminal ? devices.LeadTerminal(StandardStreams.DuplicateInput()) : null;

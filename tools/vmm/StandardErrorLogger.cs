@@ -3,7 +3,7 @@ using Microsoft.Extensions.Logging;
 namespace Vmm.Tool;
 
 /// <summary>Says what happened on standard error, one line each: standard output is for what was asked for.</summary>
-internal sealed class StandardErrorLogger(string prefix, LogLevel least = LogLevel.Information) : ILogger, ILoggerFactory
+internal sealed class StandardErrorLogger(string prefix, LogLevel least = LogLevel.Information) : ILogger
 {
     public IDisposable? BeginScope<TState>(TState state) where TState : notnull => null;
 
@@ -13,8 +13,12 @@ internal sealed class StandardErrorLogger(string prefix, LogLevel least = LogLev
     {
         if (IsEnabled(logLevel)) Console.Error.WriteLine(exception is null ? $"{prefix}: {formatter(state, exception)}" : $"{prefix}: {formatter(state, exception)}: {exception}");
     }
+}
 
-    public ILogger CreateLogger(string categoryName) => this;
+/// <summary>Has everybody say it there.</summary>
+internal sealed class StandardErrorLogging(StandardErrorLogger logger) : ILoggerFactory
+{
+    public ILogger CreateLogger(string categoryName) => logger;
 
     public void AddProvider(ILoggerProvider provider) => throw new NotSupportedException("standard error is the only place for messages");
 
