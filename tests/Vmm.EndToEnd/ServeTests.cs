@@ -52,33 +52,6 @@ public sealed class ServeTests
     }
 
     [Fact]
-    public void Every_device_at_once_serves_one_guest_from_one_process()
-    {
-        QemuGuest.SkipIfMissing();
-        NetworkNamespace.SkipWithoutPrivilege();
-        using ScratchDirectory scratch = new();
-        using NetworkNamespace network = new();
-        network.AddTap("tap0", "10.77.0.1/24", []);
-        using NetPeers peers = new(network, downBytes: 1);
-        AllSockets sockets = new(scratch);
-        using VmmProcess vmm = new(network.Wrapper, ["serve", .. sockets.Options(scratch.CreateImage("disk.img", 8 * MiB))]);
-        sockets.WaitUntilListening(vmm);
-        using VsockHost host = new(sockets.Uds);
-        host.Echo(5001);
-
-        using QemuGuest guest = new("rng,blk,netecho,vsockecho", processors: 2, sockets.Devices());
-        guest.WaitFor("vmm-vsock serving 6000");
-        host.ExchangeWithEcho(6000, MiB);
-        using (System.Net.Sockets.Socket last = host.Connect(6000)) last.Send("quit"u8);
-        string[] console = guest.WaitForPowerOff();
-        foreach (string test in (string[])["rng", "blk", "netecho", "vsockecho"])
-            Assert.True(console.Contains($"vmm-test {test} passed"), $"{test}:\n{string.Join('\n', console)}");
-        Assert.Contains("vmm-log clean", console);
-        host.AssertNothingFailed();
-        sockets.AssertRemovedBy(vmm);
-    }
-
-    [Fact]
     public void An_idle_guest_with_everything_attached_wakes_nobody()
     {
         QemuGuest.SkipIfMissing();

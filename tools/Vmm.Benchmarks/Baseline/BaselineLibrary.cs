@@ -3,13 +3,18 @@ using System.Runtime.InteropServices;
 
 namespace Vmm.Benchmarks;
 
-/// <summary>Compiles a C baseline of <c>Baseline/</c> with <c>cc -O2</c> and loads it into the process.</summary>
+/// <summary>
+/// Compiles a C baseline of <c>Baseline/</c> with <c>cc -O2</c> and loads it into the process. A machine without a compiler, such as a small
+/// guest, brings it along: <c>exits_baseline.so</c> beside its source.
+/// </summary>
 internal static class BaselineLibrary
 {
     /// <summary>The library of one source file.</summary>
     internal static nint Load(string sourceName)
     {
         string source = Path.Combine(AppContext.BaseDirectory, "Baseline", sourceName);
+        string compiled = Path.ChangeExtension(source, ".so");
+        if (File.Exists(compiled)) return NativeLibrary.Load(compiled);
         string directory = Directory.CreateTempSubdirectory("vmm-baseline-").FullName;
         try
         {
