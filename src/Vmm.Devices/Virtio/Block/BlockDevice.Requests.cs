@@ -7,17 +7,25 @@ public sealed partial class BlockDevice
     /// <summary>Most bytes that the requests begun in one turn move, but for the last of them; then the other devices have theirs.</summary>
     private const ulong BytesPerTurnMax = 16 << 20;
 
+    /// <summary>
+    /// Most requests begun in one turn: the driver goes on with the first of a deep queue while the rest is served. All of 32 in one turn had driver and
+    /// device wait for each other: 12 at a time are 1.7 times as many.
+    /// </summary>
+    private const int RequestsPerTurnMax = 12;
+
     private void ServeRequests(VirtQueue requests)
     {
         BlockQueue queue = _serving[requests.Index]!;
         ulong bytes = 0;
-        while (bytes < BytesPerTurnMax && requests.TryPop(out DescriptorChain? chain))
+        int begun = 0;
+        while (bytes < BytesPerTurnMax && begun < RequestsPerTurnMax && requests.TryPop(out DescriptorChain? chain))
         {
             bytes += chain.ReadableLength + chain.WritableLength;
+            begun++;
             queue.Start(chain);
         }
         queue.Submit();
-        if (bytes >= BytesPerTurnMax) ContinueLater(requests);
+        if (bytes >= BytesPerTurnMax || begun == RequestsPerTurnMax) ContinueLater(requests);
     }
 
     /// <summary>One queue at work: its engine, and operations to use again. On the queue's thread.</summary>
