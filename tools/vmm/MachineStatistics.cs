@@ -29,7 +29,7 @@ internal sealed record MachineStatistics(IReadOnlyList<DeviceLine> Devices, IRea
         foreach (DeviceLine device in Devices)
         {
             devices.AddRow(device.Name, Number(device.Kicks), Number(device.Requests), Number(device.Bytes), Number(device.Interrupts),
-                Decimal(device.LatencyP50Us), Decimal(device.LatencyP99Us));
+                Micros(device.LatencyP50Us), Micros(device.LatencyP99Us));
         }
         Table reactor = new Table().RoundedBorder();
         foreach (string column in (string[])["waits", "events", "events/wait", "ghosts", "allocated bytes/event"])
@@ -59,6 +59,9 @@ internal sealed record MachineStatistics(IReadOnlyList<DeviceLine> Devices, IRea
     private static string Number(long value) => value.ToString("N0", CultureInfo.InvariantCulture);
 
     private static string Decimal(double value) => value.ToString("0.##", CultureInfo.InvariantCulture);
+
+    /// <summary>Short enough for a table that fits 80 columns.</summary>
+    private static string Micros(double value) => value.ToString(value < 1000 ? "0.##" : "N0", CultureInfo.InvariantCulture);
 }
 
 /// <summary>One device's line.</summary>
