@@ -93,10 +93,9 @@ internal sealed record ReactorLine(long Waits, long Events, double EventsPerWait
     {
         long waits = finished.Waits - booted.Waits;
         long events = finished.Events - booted.Events;
-        // To a byte: the smallest object has 24, and what the runtime allocates once, when it counts a method's calls or first binds one, is no
-        // object for each event.
+        // To a tenth of a byte: what the runtime itself allocates when it first binds a call or a lock is no object for each event.
         return new ReactorLine(waits, events, Ratio(events, waits, 3), finished.Ghosts,
-            Ratio(finished.AllocatedBytes - booted.AllocatedBytes, events, 0));
+            Ratio(finished.AllocatedBytes - booted.AllocatedBytes, events, 1));
     }
 
     private static double Ratio(long part, long whole, int decimals) => whole == 0 ? 0 : Math.Round((double)part / whole, decimals);
