@@ -11,6 +11,9 @@ namespace Vmm.Devices;
 /// </summary>
 public sealed class RawImage : IBlockBackend
 {
+    private const int LockAttemptsMax = 100;
+    private const int LockRetryMs = 20;
+
     private const int PhysicalBlockBytesMax = 64 * 1024;
 
     private readonly OwnedFd _file;
@@ -121,6 +124,21 @@ public sealed class RawImage : IBlockBackend
     private static DiskImageException NoDirect(string path) =>
         new($"disk image '{path}' cannot be opened past the page cache: its file system has no O_DIRECT: leave out 'direct', or move the image");
 
+    /// <summary>
+    /// Locks the image, and waits a moment for one that is being let go: the kernel ends what a killed process had in its completion ring after the
+    /// process is gone, and keeps the file until then.
+    /// </summary>
+    private static Errno Lock(OwnedFd file, bool exclusive)
+    {
+        Errno error = FileCalls.TryLock(file.Number, exclusive);
+        for (int attempt = 1; attempt < LockAttemptsMax && error is (Errno.Again or Errno.AccessDenied); attempt++)
+        {
+            Thread.Sleep(LockRetryMs);
+            error = FileCalls.TryLock(file.Number, exclusive);
+        }
+        return error;
+    }
+
     private static RawImage Check(string path, ImageFile image, bool readOnly, BlockEngineKind engine)
     {
         OwnedFd file = image.File;
@@ -141,7 +159,7 @@ public sealed class RawImage : IBlockBackend
         // Left on, a ring would give up reads and writes of files that know no attempt without waiting.
         _ = FileCalls.MakeBlocking(file.Number);
         if (image.Cached is { } cached) _ = FileCalls.MakeBlocking(cached.Number);
-        error = FileCalls.TryLock(file.Number, exclusive: !readOnly);
+        error = Lock(file, exclusive: !readOnly);
         if (error is Errno.Again or Errno.AccessDenied)
             throw new DiskImageException($"disk image '{path}' is in use by another disk or another process: "
                 + "close that one, or attach both read-only");

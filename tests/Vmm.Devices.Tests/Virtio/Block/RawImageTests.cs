@@ -18,6 +18,17 @@ public sealed class RawImageTests
     }
 
     [Fact]
+    public async Task An_image_that_is_being_let_go_is_waited_for()
+    {
+        using ScratchImage scratch = new(512);
+        RawImage dying = RawImage.Open(scratch.Path);
+        Task<RawImage> opening = Task.Run(() => RawImage.Open(scratch.Path), TestContext.Current.CancellationToken);
+        Assert.False(opening.IsCompleted);
+        dying.Dispose();
+        using RawImage opened = await opening;
+    }
+
+    [Fact]
     public void Readers_share_an_image_and_keep_writers_out()
     {
         using ScratchImage scratch = new(512);
