@@ -115,10 +115,10 @@ public sealed class ReactorThread : IDisposable
         }
         catch (Exception exception)
         {
-            // A start that failed is thrown to the starter, a run that failed to whoever awaits the end.
-            _began.TrySetException(exception);
+            // A run that failed goes to whoever awaits the end. A start that failed is thrown to the starter as well, who finds the end told already.
             _ended.SetException(exception);
             _ = _ended.Task.Exception;
+            _began.TrySetException(exception);
         }
     }
 
