@@ -27,6 +27,7 @@ public sealed partial class Reactor
     private bool _dispatching;
     private bool _ghostCameBack;
     private volatile bool _stopRequested;
+    private volatile bool _ended;
 
     /// <summary>Whether another thread, or a failed handler, asked the loop to end.</summary>
     internal bool StopRequested => _stopRequested;
@@ -142,6 +143,9 @@ public sealed partial class Reactor
         _poller.OwnerLeaves();
         _remote.Stop();
         Volatile.Write(ref _ownerThreadId, NoThread);
+        // The thread may end now, and both its stack and its number go to the next one.
+        Runner.GiveBack();
+        _ended = true;
     }
 
     private void RequestStop()

@@ -93,8 +93,8 @@ public sealed partial class Reactor : IReactor, IDisposable
     /// <summary>The thread that runs the reactor: the first to do so keeps it.</summary>
     internal ThreadStack Runner { get; } = new();
 
-    /// <summary>Whether the calling thread runs the reactor, or ran it last.</summary>
-    internal bool IsRunByThisThread => Runner.IsMine || Environment.CurrentManagedThreadId == Volatile.Read(ref _runnerThreadId);
+    /// <summary>Whether the calling thread runs the reactor, or did last and will again: no thread does once it has ended.</summary>
+    internal bool IsRunByThisThread => Runner.IsMine || (!_ended && Environment.CurrentManagedThreadId == Volatile.Read(ref _runnerThreadId));
 
     /// <inheritdoc/>
     public void Add(Subscription subscription)

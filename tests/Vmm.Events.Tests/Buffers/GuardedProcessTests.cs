@@ -12,6 +12,7 @@ namespace Vmm.Events.Tests.Buffers;
 /// Buffer invariant A where breaking it is fatal: each buffer ends at a page nobody may touch, and may not be touched at all once it was released. A
 /// process that does it dies; a kernel that does it answers EFAULT.
 /// </summary>
+[Collection(Alone.Name)]
 public sealed class GuardedProcessTests
 {
     private const string BehindTheEnd = "write behind the end";

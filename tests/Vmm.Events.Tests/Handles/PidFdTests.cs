@@ -3,6 +3,7 @@ using Vmm.Events.Tests.Support;
 
 namespace Vmm.Events.Tests;
 
+[Collection(Alone.Name)]
 public sealed class PidFdTests : ReactorSuite
 {
     [Fact]

@@ -4,7 +4,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>Signals sent to the whole test process: such as do it no harm if they are missed.</summary>
-[Collection(DescriptorNumbers.Name)]
+[Collection(Alone.Name)]
 public sealed class SignalFdTests : ReactorSuite
 {
     private const int WindowChanged = 28;

@@ -5,7 +5,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>A listener is heard by every reactor of the process: no other test runs beside this.</summary>
-[Collection(DescriptorNumbers.Name)]
+[Collection(Alone.Name)]
 public sealed class ReactorEventSourceTests : ReactorSuite
 {
     [Fact]

@@ -4,7 +4,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>A listener is heard by every reactor of the process: no other test runs beside these.</summary>
-[Collection(DescriptorNumbers.Name)]
+[Collection(Alone.Name)]
 public sealed class ReactorMeterTests : ReactorSuite
 {
     private readonly Dictionary<string, double> _sums = [];

@@ -41,6 +41,15 @@ public sealed class ThreadStackTests
     }
 
     [Fact]
+    public void A_stack_that_was_given_back_is_nobodys()
+    {
+        ThreadStack stack = new();
+        stack.Claim();
+        stack.GiveBack();
+        Assert.False(stack.IsMine);
+    }
+
+    [Fact]
     public void The_threads_of_the_pool_have_one_each()
     {
         Parallel.For(0, 100, _ =>

@@ -3,7 +3,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>Events of descriptors that the reactor no longer knows: dropped, counted, and healed when they keep coming (I2, I3).</summary>
-[Collection(DescriptorNumbers.Name)]
+[Collection(Alone.Name)]
 public sealed class GhostTests : ReactorSuite
 {
     [Fact]

@@ -52,7 +52,7 @@ public abstract class InheritedDescriptorTests : ReactorSuite
     }
 }
 
-[Collection(DescriptorNumbers.Name)]
+[Collection(Alone.Name)]
 public sealed class InheritedDescriptorOnEpollTests : InheritedDescriptorTests
 {
     // A ring watches the open file itself, and its removal needs no number.
@@ -73,7 +73,7 @@ public sealed class InheritedDescriptorOnEpollTests : InheritedDescriptorTests
     }
 }
 
-[Collection(DescriptorNumbers.Name)]
+[Collection(Alone.Name)]
 public sealed class InheritedDescriptorOnIoRingTests : InheritedDescriptorTests
 {
     protected override PollerKind Poller => PollerKind.IoRing;

@@ -3,7 +3,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>No descriptor left: everything that opens one says so, and leaks none.</summary>
-[Collection(DescriptorNumbers.Name)]
+[Collection(Alone.Name)]
 public abstract class OutOfDescriptorsTests : ReactorSuite
 {
     [Fact]
@@ -50,7 +50,7 @@ public abstract class OutOfDescriptorsTests : ReactorSuite
     }
 }
 
-[Collection(DescriptorNumbers.Name)]
+[Collection(Alone.Name)]
 public sealed class OutOfDescriptorsOnEpollTests : OutOfDescriptorsTests
 {
     // A ring has no ghosts to heal.
@@ -73,7 +73,7 @@ public sealed class OutOfDescriptorsOnEpollTests : OutOfDescriptorsTests
     }
 }
 
-[Collection(DescriptorNumbers.Name)]
+[Collection(Alone.Name)]
 public sealed class OutOfDescriptorsOnIoRingTests : OutOfDescriptorsTests
 {
     protected override PollerKind Poller => PollerKind.IoRing;

@@ -4,7 +4,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>The user's limit of epoll watches is reached (ENOSPC of epoll_ctl(2)): the kernel says so, by a filter on the test's thread.</summary>
-[Collection(DescriptorNumbers.Name)]
+[Collection(Alone.Name)]
 public sealed class OutOfWatchesTests
 {
     private static void Exhaust() => ForbiddenCall.Forbid(ForbiddenCall.EpollCtl, Errno.NoSpace, Libc.EPOLL_CTL_ADD);

@@ -3,7 +3,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>The row of the table that needs one certain number.</summary>
-[Collection(DescriptorNumbers.Name)]
+[Collection(Alone.Name)]
 public abstract class SameNumberTests : ReactorSuite
 {
     [Fact]
@@ -40,10 +40,10 @@ public abstract class SameNumberTests : ReactorSuite
     }
 }
 
-[Collection(DescriptorNumbers.Name)]
+[Collection(Alone.Name)]
 public sealed class SameNumberOnEpollTests : SameNumberTests;
 
-[Collection(DescriptorNumbers.Name)]
+[Collection(Alone.Name)]
 public sealed class SameNumberOnIoRingTests : SameNumberTests
 {
     protected override PollerKind Poller => PollerKind.IoRing;

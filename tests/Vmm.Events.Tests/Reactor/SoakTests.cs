@@ -99,10 +99,10 @@ public abstract class SoakTests(ITestOutputHelper output) : ReactorSuite
     }
 }
 
-[Collection(DescriptorNumbers.Name)]
+[Collection(Alone.Name)]
 public sealed class SoakOnEpollTests(ITestOutputHelper output) : SoakTests(output);
 
-[Collection(DescriptorNumbers.Name)]
+[Collection(Alone.Name)]
 public sealed class SoakOnIoRingTests(ITestOutputHelper output) : SoakTests(output)
 {
     protected override PollerKind Poller => PollerKind.IoRing;

@@ -88,6 +88,17 @@ public sealed class RemoteEndpointTests
     }
 
     [Fact]
+    public void A_run_that_has_ended_leaves_no_reactor_thread()
+    {
+        // A later thread may get the stack and the number of the one that ran it, and is not that one.
+        using Reactor reactor = new();
+        reactor.RunOnce(TimeSpan.Zero);
+        Assert.True(reactor.Remote.IsReactorThread);
+        reactor.Run(new CancellationToken(canceled: true));
+        Assert.False(reactor.Remote.IsReactorThread);
+    }
+
+    [Fact]
     public void A_call_that_did_not_start_in_time_never_does()
     {
         using Reactor reactor = new();

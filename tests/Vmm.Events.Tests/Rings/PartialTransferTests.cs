@@ -2,9 +2,11 @@ using System.Security.Cryptography;
 using Vmm.Events.Buffers;
 using Vmm.Events.Rings;
 using Vmm.Events.Tasks;
+using Vmm.Events.Tests.Support;
 
 namespace Vmm.Events.Tests.Rings;
 
+[Collection(Alone.Name)]
 public sealed class PartialTransferTests
 {
     public static TheoryData<RingEngine> Engines => RingTable.Engines;

@@ -3,7 +3,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>Timers on the kernel's clock: what they do in the long run, not how fast.</summary>
-[Collection(DescriptorNumbers.Name)]
+[Collection(Alone.Name)]
 public sealed class KernelTimersTests : ReactorSuite
 {
     private static readonly TimeSpan Short = TimeSpan.FromMilliseconds(1);
