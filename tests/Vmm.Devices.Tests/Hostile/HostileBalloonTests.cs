@@ -21,6 +21,7 @@ public sealed class HostileBalloonTests
     public void A_page_out_of_range_ends_its_request(HostileCase @case)
     {
         using SimulatedGuest guest = @case.Guest(new BalloonDevice("balloon0"));
+        using Neighbour neighbour = new(guest);
         foreach (uint[] numbers in (uint[][])[[Pages], [uint.MaxValue], [1000, Pages], [Pages - 1, Pages], [1 << 20], [uint.MaxValue, 0]])
         {
             DriverRequest made = guest.Queue(Inflate).Add([Bytes(numbers)]);
@@ -38,6 +39,7 @@ public sealed class HostileBalloonTests
     {
         BalloonDevice balloon = new("balloon0");
         using SimulatedGuest guest = @case.Guest(balloon);
+        using Neighbour neighbour = new(guest);
         foreach (int queue in (int[])[Deflate, Inflate, Inflate, Deflate, Deflate])
         {
             DriverRequest made = guest.Queue(queue).Add([Bytes(Pages - 1, Pages - 1)]);
@@ -55,6 +57,7 @@ public sealed class HostileBalloonTests
     {
         BalloonDevice balloon = new("balloon0");
         using SimulatedGuest guest = @case.Guest(balloon);
+        using Neighbour neighbour = new(guest);
         guest.Queue(Inflate).Add([Bytes([.. Enumerable.Range(0, (int)Pages).Select(page => (uint)page)])]);
         guest.Driver.Kick(Inflate);
         for (int turn = 0; turn < 100; turn++) guest.Reactor.RunOnce(TimeSpan.Zero);
@@ -72,6 +75,7 @@ public sealed class HostileBalloonTests
     {
         BalloonDevice balloon = new("balloon0");
         using SimulatedGuest guest = @case.Guest(balloon);
+        using Neighbour neighbour = new(guest);
         guest.Memory.TryGetSpan(Free, 16 << 20, out Span<byte> numbers);
         MemoryMarshal.Cast<byte, uint>(numbers).Fill(Pages - 1);
         DriverRequest made = guest.Queue(Inflate).Add([.. Enumerable.Repeat(new GuestBuffer(Free, 16 << 20), 128)], []);
@@ -94,6 +98,7 @@ public sealed class HostileBalloonTests
     {
         BalloonDevice balloon = new("balloon0");
         using SimulatedGuest guest = @case.Guest(balloon);
+        using Neighbour neighbour = new(guest);
         SimulatedQueue queue = guest.Queue(Reporting);
         GuestBuffer[] pieces = [.. Enumerable.Range(0, queue.Ring.Size).Select(i => new GuestBuffer(Free + ((ulong)i % 2 * 8192), PageBytes))];
         List<DriverRequest> made = [];
@@ -118,6 +123,7 @@ public sealed class HostileBalloonTests
     {
         BalloonDevice balloon = new("balloon0");
         using SimulatedGuest guest = @case.Guest(balloon);
+        using Neighbour neighbour = new(guest);
         guest.Memory.TryGetSpan(Free, 16 << 20, out Span<byte> entries);
         for (int i = 0; i + 10 <= 1 << 16; i += 10) BitConverter.TryWriteBytes(entries[i..], (ushort)(i / 10));
         foreach (GuestBuffer buffer in (GuestBuffer[])[new(Free, 16 << 20), new(Free, 9), new(Free, 0)])

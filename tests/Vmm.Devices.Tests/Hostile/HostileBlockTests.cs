@@ -19,6 +19,7 @@ public sealed class HostileBlockTests
     public void Sectors_the_disk_does_not_have_are_an_error(HostileCase @case)
     {
         using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", new TestBackend()));
+        using Neighbour neighbour = new(guest);
         foreach ((ulong sector, int count) in ((ulong, int)[])
         [
             (Sectors, 1), (Sectors - 1, 2), (1UL << 32, 1), (1UL << 55, 1), ((1UL << 55) + 1, 1), (1UL << 63, 1), (ulong.MaxValue, 1), (ulong.MaxValue - 1, 2), (0, (int)Sectors + 1),
@@ -40,6 +41,7 @@ public sealed class HostileBlockTests
     public void Types_nobody_knows_are_unsupported(HostileCase @case)
     {
         using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", new TestBackend()));
+        using Neighbour neighbour = new(guest);
         foreach (uint type in (uint[])[2, 3, 5, 6, 7, 9, 10, 12, 14, 15, 0x100, 0x8000_0000, uint.MaxValue])
             Assert.Equal(BlockStatus.Unsupported, Answer(guest, queue => queue.Ask((BlockRequestType)type)));
     }
@@ -50,6 +52,7 @@ public sealed class HostileBlockTests
     public void Lengths_that_are_no_sectors_are_an_error(HostileCase @case)
     {
         using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", new TestBackend()));
+        using Neighbour neighbour = new(guest);
         byte[] header = new byte[16];
         foreach (int length in (int[])[1, 511, 513, 1023, 4095])
         {
@@ -66,6 +69,7 @@ public sealed class HostileBlockTests
     public void A_request_without_a_status_byte_or_a_header_comes_back(HostileCase @case)
     {
         using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", new TestBackend()));
+        using Neighbour neighbour = new(guest);
         foreach ((byte[][] readable, int[] writable) in ((byte[][], int[])[])[([new byte[16]], []), ([new byte[16], new byte[512]], []), ([new byte[15]], [1]), ([], [513])])
         {
             DriverRequest made = guest.Queue(0).Add(readable, writable);
@@ -83,6 +87,7 @@ public sealed class HostileBlockTests
     {
         TestBackend backend = new() { Waits = true };
         using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", backend));
+        using Neighbour neighbour = new(guest);
         SimulatedQueue queue = guest.Queue(0);
         queue.Ring.UseIndirect = false;
         DriverRequest made = queue.Write(3, new byte[512]);
@@ -108,6 +113,7 @@ public sealed class HostileBlockTests
     {
         TestBackend backend = new() { Waits = true };
         using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", backend));
+        using Neighbour neighbour = new(guest);
         DriverRequest made = guest.Queue(0).Read(0);
         guest.Kick(0).RunUntilIdle();
         guest.Driver.Reset();
@@ -130,6 +136,7 @@ public sealed class HostileBlockTests
     public void Errors_without_end_allocate_nothing(HostileCase @case)
     {
         using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", new TestBackend()));
+        using Neighbour neighbour = new(guest);
         DriverQueue ring = guest.Queue(0).Ring;
         GuestBuffer header = guest.Queue(0).Place([.. BitConverter.GetBytes(2), .. new byte[12]]), status = guest.Queue(0).Place([0xff]);
         Fail(Errors / 10);
@@ -158,6 +165,7 @@ public sealed class HostileBlockTests
     {
         TestBackend backend = new();
         using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", backend));
+        using Neighbour neighbour = new(guest);
         SimulatedQueue queue = guest.Queue(0);
         GuestBuffer header = queue.Place(new byte[16]), whole = new(32 << 20, 1 << 20), status = queue.Place([0]);
         List<DriverRequest> made = [];

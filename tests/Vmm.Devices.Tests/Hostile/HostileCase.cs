@@ -24,6 +24,14 @@ public sealed record HostileCase(string Device, ulong Ring, PollerKind Poller)
     /// <summary>One device, or none of the catalogue's where a test makes its own.</summary>
     public static TheoryData<HostileCase> Of(string device) => [.. Rows(device)];
 
+    /// <summary>Devices that bring to the guest what the host has for it, when the host has it.</summary>
+    public static TheoryData<HostileCase> OfReceivers() => [.. Receivers.SelectMany(Rows)];
+
+    internal static IReadOnlyList<string> Receivers { get; } = ["console", "net", "vsock"];
+
+    /// <summary>A guest with a vsock device and a driver that says what a test wants it to say.</summary>
+    internal VsockGuest Vsock(int buffers = 32, VsockDeviceOptions? device = null) => new(Options, buffers, options: device);
+
     /// <summary>A guest with another device than the catalogue's.</summary>
     internal SimulatedGuest Guest(VirtioDevice device) => SimulatedGuest.For(device, Options);
 
@@ -42,12 +50,14 @@ internal sealed class HostileGuest : IDisposable
 
     private readonly DeviceBattery _battery;
     private readonly HostileCase _case;
+    private readonly Neighbour _neighbour;
 
     internal HostileGuest(HostileCase @case, bool start = true)
     {
         _case = @case;
         _battery = DeviceBatteryTests.Devices[@case.Device]();
         Guest = SimulatedGuest.For(_battery.Make(), @case.Options with { Start = start });
+        _neighbour = new Neighbour(Guest);
     }
 
     internal SimulatedGuest Guest { get; }
@@ -64,15 +74,25 @@ internal sealed class HostileGuest : IDisposable
         Guest.RunUntilIdle();
     }
 
-    /// <summary>The same driver's requests are answered.</summary>
-    internal void AssertWorks() => _battery.Exercise(Guest, $"{_case}: still");
+    /// <summary>The same driver's requests are answered, and its neighbour's.</summary>
+    internal void AssertWorks() => Exercise("still");
 
-    /// <summary>After a reset a new driver's requests are answered.</summary>
+    /// <summary>After a reset a new driver's requests are answered, and its neighbour's.</summary>
     internal void AssertWorksAfterReset(string what = "afterwards")
     {
         Guest.Reset().Start();
-        _battery.Exercise(Guest, $"{_case}: {what}");
+        Exercise(what);
     }
 
-    public void Dispose() => Guest.Dispose();
+    public void Dispose()
+    {
+        _neighbour.Dispose();
+        Guest.Dispose();
+    }
+
+    private void Exercise(string what)
+    {
+        _battery.Exercise(Guest, $"{_case}: {what}");
+        _neighbour.Ask();
+    }
 }

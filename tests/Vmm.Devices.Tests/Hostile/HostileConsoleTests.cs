@@ -21,6 +21,7 @@ public sealed class HostileConsoleTests
         ConsolePort port = new("console", isConsole: true);
         using UnixSocket host = Connect(port, out _);
         using SimulatedGuest guest = @case.Guest(new ConsoleDevice("console0", port));
+        using Neighbour neighbour = new(guest);
         byte[] flood = new byte[1 << 16];
         long sent = 0;
         // Nothing is read beyond one chunk: the socket fills, and says so.
@@ -54,6 +55,7 @@ public sealed class HostileConsoleTests
         CountingOutput output = new();
         port.Connect(null, output);
         using SimulatedGuest guest = @case.Guest(new ConsoleDevice("console0", port));
+        using Neighbour neighbour = new(guest);
         DriverRequest made = guest.Queue(Transmit).Add([.. Enumerable.Repeat(new GuestBuffer(32 << 20, 16 << 20), 120)], []);
         guest.Driver.Kick(Transmit);
         for (int turn = 0; turn < 50; turn++)
@@ -74,6 +76,7 @@ public sealed class HostileConsoleTests
     public void Control_messages_that_make_no_sense_are_ignored_or_refused(HostileCase @case)
     {
         using SimulatedGuest guest = @case.Guest(new ConsoleDevice("console0", new ConsolePort("console", isConsole: true), new ConsolePort("agent")));
+        using Neighbour neighbour = new(guest);
         foreach (uint port in (uint[])[0, 1, 2, 31, 0x8000_0000, uint.MaxValue])
         {
             foreach (ushort message in (ushort[])[0, 1, 2, 3, 4, 5, 6, 7, 8, 0x8000, ushort.MaxValue])
@@ -96,6 +99,7 @@ public sealed class HostileConsoleTests
     public void Control_messages_nobody_takes_do_not_pile_up(HostileCase @case)
     {
         using SimulatedGuest guest = @case.Guest(new ConsoleDevice("console0", new ConsolePort("console", isConsole: true), new ConsolePort("agent")));
+        using Neighbour neighbour = new(guest);
         for (int i = 0; i < 5_000; i++)
         {
             DriverRequest made = guest.Queue(ControlTransmit).Add([[(byte)(i % 2), 0, 0, 0, (byte)(i % 3 == 0 ? ConsoleEvent.DeviceReady : ConsoleEvent.PortReady), 0, 1, 0]]);

@@ -18,6 +18,7 @@ public sealed class HostileEntropyTests
     {
         Source source = new();
         using SimulatedGuest guest = @case.Guest(new EntropyDevice("rng0", source));
+        using Neighbour neighbour = new(guest);
         SimulatedQueue queue = guest.Queue(0);
         GuestBuffer[] gigabytes = [.. Enumerable.Repeat(new GuestBuffer(32 << 20, 32 << 20), @case.Indirect ? 60 : 32)];
         List<DriverRequest> made = [];
@@ -33,6 +34,7 @@ public sealed class HostileEntropyTests
     public void Failures_without_end_allocate_nothing_and_are_logged_once(HostileCase @case)
     {
         using SimulatedGuest guest = @case.Guest(new EntropyDevice("rng0", new Source { Failure = Errno.InputOutput }));
+        using Neighbour neighbour = new(guest);
         DriverQueue ring = guest.Queue(0).Ring;
         long written = 0;
         Fail(Errors / 10);

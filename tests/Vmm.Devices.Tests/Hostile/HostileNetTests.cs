@@ -22,6 +22,7 @@ public sealed class HostileNetTests
     {
         using NetCable cable = new();
         using SimulatedGuest guest = @case.Guest(new NetDevice("net0", cable.Device));
+        using Neighbour neighbour = new(guest);
         byte[] frame = NetCable.Frame(60), packet = NetCable.Packet(frame);
         for (int first = 1; first < 12; first++)
         {
@@ -96,6 +97,7 @@ public sealed class HostileNetTests
         string name = $"vmh{Guid.NewGuid():n}"[..12];
         NetDevice device = new("net0", TapInterface.Open(name));
         using SimulatedGuest guest = @case.Guest(device);
+        using Neighbour neighbour = new(guest);
         using (Process ip = Process.Start("ip", ["link", "set", name, "up"])) ip.WaitForExit();
         int frames = 0;
         foreach (byte flags in (byte[])[0, 1, 2, 0xff])
@@ -151,6 +153,7 @@ public sealed class HostileNetTests
     {
         using NetCable cable = new();
         using SimulatedGuest guest = @case.Guest(new NetDevice("net0", cable.Device));
+        using Neighbour neighbour = new(guest);
         DriverRequest[] few = [.. Enumerable.Range(0, 3).Select(_ => guest.Queue(Receive).Add(writable: [500]))];
         guest.Kick(Receive).RunUntilIdle();
         cable.TrySend(NetCable.Frame(9000));
@@ -177,6 +180,7 @@ public sealed class HostileNetTests
         using NetCable cable = new();
         NetDevice device = new("net0", cable.Device);
         using SimulatedGuest guest = @case.Guest(device);
+        using Neighbour neighbour = new(guest);
         for (int round = 0; round < 3; round++)
         {
             List<DriverRequest> made = [];
@@ -201,6 +205,7 @@ public sealed class HostileNetTests
     {
         using NetCable cable = new();
         using SimulatedGuest guest = @case.Guest(new NetDevice("net0", cable.Device));
+        using Neighbour neighbour = new(guest);
         GuestBuffer frame = new(Aliased, 60_000);
         List<DriverRequest> made = [];
         while (guest.Queue(Transmit).Ring.Free > 0) made.Add(guest.Queue(Transmit).Add([frame], []));

@@ -1,6 +1,7 @@
 using System.Net.Sockets;
 using Vmm.Devices.Simulation;
 using Vmm.Devices.Tests.VhostUser;
+using static Vmm.Devices.Tests.VsockGuest;
 
 namespace Vmm.Devices.Tests.Hostile;
 
@@ -10,22 +11,33 @@ namespace Vmm.Devices.Tests.Hostile;
 [Trait("Device", "vsock")]
 public sealed class HostileVsockFloodTests
 {
-    private const uint GuestPort = 40_000;
-    private const uint HostPort = 1234;
     private const int Limit = 20;
 
-    [Theory, InlineData(false), InlineData(true)]
+    /// <summary>What somebody may say and then be gone.</summary>
+    private static readonly string[] Beginnings = ["CONNECT 80", "CONN", ""];
+
+    /// <summary>What is no CONNECT, or not yet one where it must be over.</summary>
+    private static readonly string[] Nonsense =
+    [
+        "CONNECT 00000000000000000000000000080\n", "CONNECT eighty\n", "CONNECT 4294967296\n", "CONNECT -1\n", "CONNECT \n", "connect 80\n",
+        "GET / HTTP/1.1\r\n\r\n", "a line that goes on and on and on and never comes to its end",
+    ];
+
+    public static TheoryData<HostileCase> Cases => HostileCase.Of("vsock");
+
+    [Theory, MemberData(nameof(Cases))]
     [Trait("Source", "connections by guest-chosen ports until the host has no descriptor left, as CVE-2020-10717 of virtiofsd; tinylabscom/mvm pull 1861")]
     [Trait("Outcome", "RST beyond the limit")]
-    public void A_flood_of_connections_ends_at_the_limit_and_the_device_works_on(bool packed)
+    public void A_flood_of_connections_ends_at_the_limit_and_the_device_works_on(HostileCase @case)
     {
-        using VsockGuest guest = Guest(packed, new VsockDeviceOptions { ConnectionsMax = Limit });
-        using Socket listener = guest.Listen(HostPort, backlog: 4096);
+        using VsockGuest guest = @case.Vsock(device: new VsockDeviceOptions { ConnectionsMax = Limit });
+        using Neighbour neighbour = new(guest.Guest);
+        using Socket listener = guest.Listen(PortOfHost, backlog: 4096);
         int descriptors = Descriptors();
         int responses = 0, resets = 0;
         for (uint i = 0; i < 1000; i++)
         {
-            Free(guest, guest.Send(VsockOperation.Request, i * 7919, HostPort));
+            Free(guest, guest.Send(VsockOperation.Request, i * 7919, PortOfHost));
             foreach (VsockPacket packet in guest.ReceiveAll())
             {
                 if (packet.Operation == VsockOperation.Response) responses++;
@@ -34,35 +46,37 @@ public sealed class HostileVsockFloodTests
         }
         Assert.Equal((Limit, 1000 - Limit, Limit), (responses, resets, guest.Device.Connections));
         Assert.InRange(Descriptors() - descriptors, 0, Limit + 4);
-        guest.Send(VsockOperation.Reset, 0, HostPort);
-        guest.Send(VsockOperation.Request, GuestPort, HostPort);
-        guest.Expect(VsockOperation.Response, GuestPort, HostPort);
+        guest.Send(VsockOperation.Reset, 0, PortOfHost);
+        guest.Send(VsockOperation.Request, PortOfGuest, PortOfHost);
+        guest.Expect(VsockOperation.Response, PortOfGuest, PortOfHost);
     }
 
-    [Theory, InlineData(false), InlineData(true)]
+    [Theory, MemberData(nameof(Cases))]
     [Trait("Source", "connections to a program that accepts none: a blocking connect held the device's thread up (firecracker-microvm/firecracker pull 6208)")]
     [Trait("Outcome", "RST after a while; few tries at a time")]
-    public void A_flood_of_connections_to_a_full_backlog_leaves_the_reactor_time(bool packed)
+    public void A_flood_of_connections_to_a_full_backlog_leaves_the_reactor_time(HostileCase @case)
     {
-        using VsockGuest guest = Guest(packed, new VsockDeviceOptions { ConnectTimeout = TimeSpan.FromMilliseconds(100) });
-        using Socket listener = guest.Listen(HostPort, backlog: 0);
+        using VsockGuest guest = @case.Vsock(device: new VsockDeviceOptions { ConnectTimeout = TimeSpan.FromMilliseconds(100) });
+        using Neighbour neighbour = new(guest.Guest);
+        using Socket listener = guest.Listen(PortOfHost, backlog: 0);
         int resets = 0;
-        for (uint i = 0; i < 1000; i++) Free(guest, guest.Send(VsockOperation.Request, i, HostPort));
+        for (uint i = 0; i < 1000; i++) Free(guest, guest.Send(VsockOperation.Request, i, PortOfHost));
         guest.Guest.RunUntil(() => (resets += guest.ReceiveAll().Count(packet => packet.Operation == VsockOperation.Reset)) >= 998);
         Assert.InRange(guest.Device.Connections, 0, 2);
     }
 
-    [Theory, InlineData(false), InlineData(true)]
+    [Theory, MemberData(nameof(Cases))]
     [Trait("Source", "replies without bound: packets of unknown connections from a guest that gives no receive buffer")]
     [Trait("Outcome", "the guest waits")]
-    public void Answers_nobody_takes_stop_the_guest_and_grow_nothing(bool packed)
+    public void Answers_nobody_takes_stop_the_guest_and_grow_nothing(HostileCase @case)
     {
-        using VsockGuest guest = new(packed ? VirtioFeatures.PackedRing : 0, buffers: 0);
+        using VsockGuest guest = @case.Vsock(buffers: 0);
+        using Neighbour neighbour = new(guest.Guest);
         SimulatedQueue queue = guest.Guest.Queue(1);
         for (uint i = 0; i < 300; i++)
         {
             if (queue.Ring.Free < 2) break;
-            queue.Add([VsockGuest.BytesOf(VsockGuest.Header(VsockOperation.Data, i, HostPort))]);
+            queue.Add([VsockGuest.BytesOf(VsockGuest.Header(VsockOperation.Data, i, PortOfHost))]);
             guest.Guest.Kick(1).RunUntilIdle();
         }
         int waiting = queue.InFlight;
@@ -75,14 +89,15 @@ public sealed class HostileVsockFloodTests
         Assert.All(guest.ReceiveAll(), packet => Assert.Equal(VsockOperation.Reset, packet.Operation));
     }
 
-    [Theory, InlineData(false), InlineData(true)]
+    [Theory, MemberData(nameof(Cases))]
     [Trait("Source", "spinning without receive buffers: firecracker-microvm/firecracker pull 6031, rust-vmm/vhost-device pull 800")]
     [Trait("Outcome", "no wake-ups")]
-    public void A_guest_that_never_gives_a_buffer_wakes_nobody(bool packed)
+    public void A_guest_that_never_gives_a_buffer_wakes_nobody(HostileCase @case)
     {
-        using VsockGuest guest = Guest(packed, buffers: 1);
-        using Socket listener = guest.Listen(HostPort);
-        guest.Send(VsockOperation.Request, GuestPort, HostPort);
+        using VsockGuest guest = @case.Vsock(buffers: 1);
+        using Neighbour neighbour = new(guest.Guest);
+        using Socket listener = guest.Listen(PortOfHost);
+        guest.Send(VsockOperation.Request, PortOfGuest, PortOfHost);
         guest.Receive(refill: false);
         using Socket host = listener.Accept();
         host.Send(new byte[10_000]);
@@ -94,45 +109,50 @@ public sealed class HostileVsockFloodTests
         Assert.Equal(events, guest.Guest.Reactor.Statistics.Events);
     }
 
-    [Theory]
-    [InlineData("CONNECT 80")]
-    [InlineData("CONN")]
-    [InlineData("")]
+    [Theory, MemberData(nameof(Cases))]
     [Trait("Source", "the host peer quits in the middle of CONNECT: cloud-hypervisor/cloud-hypervisor issue 6798, where the device's thread panicked")]
     [Trait("Outcome", "closed")]
-    public void A_peer_that_quits_in_the_middle_of_CONNECT_is_forgotten(string words)
+    public void A_peer_that_quits_in_the_middle_of_CONNECT_is_forgotten(HostileCase @case)
     {
-        using VsockGuest guest = new();
-        guest.Connect(words).Dispose();
-        guest.Guest.RunUntil(() => guest.Device.Connections == 0);
-        Assert.Empty(guest.ReceiveAll());
+        using VsockGuest guest = @case.Vsock();
+        using Neighbour neighbour = new(guest.Guest);
+        foreach (string words in Beginnings)
+        {
+            guest.Connect(words).Dispose();
+            guest.Guest.RunUntil(() => guest.Device.Connections == 0);
+            Assert.Empty(guest.ReceiveAll());
+        }
+        // After the whole line, and before the guest has answered.
+        guest.Connect("CONNECT 80\n").Dispose();
+        uint port = guest.Receive().Header.SourcePort;
+        guest.Send(VsockOperation.Response, 80, port);
+        guest.ReceiveAll();
+        guest.Send(VsockOperation.Reset, 80, port);
+        Assert.Equal(0, guest.Device.Connections);
     }
 
-    [Theory]
-    [InlineData("CONNECT 00000000000000000000000000080\n")]
-    [InlineData("CONNECT eighty\n")]
-    [InlineData("CONNECT 4294967296\n")]
-    [InlineData("CONNECT -1\n")]
-    [InlineData("CONNECT \n")]
-    [InlineData("connect 80\n")]
-    [InlineData("GET / HTTP/1.1\r\n\r\n")]
-    [InlineData("a line that goes on and on and on and never comes to its end")]
+    [Theory, MemberData(nameof(Cases))]
     [Trait("Source", "words that are no CONNECT, longer than one can be, or never end")]
     [Trait("Outcome", "closed")]
-    public void Who_says_anything_else_than_CONNECT_is_closed(string words)
+    public void Who_says_anything_else_than_CONNECT_is_closed(HostileCase @case)
     {
-        using VsockGuest guest = new();
-        using Socket host = guest.Connect(words);
-        Assert.Equal(0, guest.Device.Connections);
-        Assert.Empty(guest.ReceiveAll());
+        using VsockGuest guest = @case.Vsock();
+        using Neighbour neighbour = new(guest.Guest);
+        foreach (string words in Nonsense)
+        {
+            using Socket host = guest.Connect(words);
+            Assert.Equal(0, guest.Device.Connections);
+            Assert.Empty(guest.ReceiveAll());
+        }
     }
 
-    [Fact]
+    [Theory, MemberData(nameof(Cases))]
     [Trait("Source", "a host peer that never finishes its CONNECT holds a place for ever")]
     [Trait("Outcome", "closed")]
-    public void Who_takes_too_long_for_CONNECT_is_closed()
+    public void Who_takes_too_long_for_CONNECT_is_closed(HostileCase @case)
     {
-        using VsockGuest guest = new(options: new VsockDeviceOptions { ConnectTimeout = TimeSpan.FromMilliseconds(50) });
+        using VsockGuest guest = @case.Vsock(device: new VsockDeviceOptions { ConnectTimeout = TimeSpan.FromMilliseconds(50) });
+        using Neighbour neighbour = new(guest.Guest);
         using Socket host = guest.Connect("CONNECT 8");
         Assert.Equal(1, guest.Device.Connections);
         guest.Guest.RunUntil(() => guest.Device.Connections == 0);
@@ -140,34 +160,36 @@ public sealed class HostileVsockFloodTests
         Assert.Throws<SocketException>(() => host.Receive(new byte[1]));
     }
 
-    [Theory, InlineData(false), InlineData(true)]
+    [Theory, MemberData(nameof(Cases))]
     [Trait("Source", "firecracker-microvm/firecracker issue 2464: a write to a host socket that is closed killed the process by SIGPIPE")]
     [Trait("Outcome", "RST")]
-    public void A_host_that_left_without_reading_costs_its_connection_and_not_the_process(bool packed)
+    public void A_host_that_left_without_reading_costs_its_connection_and_not_the_process(HostileCase @case)
     {
-        using VsockGuest guest = Guest(packed);
-        using Socket listener = guest.Listen(HostPort);
-        guest.Send(VsockOperation.Request, GuestPort, HostPort);
-        guest.Expect(VsockOperation.Response, GuestPort, HostPort);
+        using VsockGuest guest = @case.Vsock();
+        using Neighbour neighbour = new(guest.Guest);
+        using Socket listener = guest.Listen(PortOfHost);
+        guest.Send(VsockOperation.Request, PortOfGuest, PortOfHost);
+        guest.Expect(VsockOperation.Response, PortOfGuest, PortOfHost);
         listener.Accept().Dispose();
-        guest.Send(VsockOperation.Data, GuestPort, HostPort, new byte[1000]);
-        guest.Send(VsockOperation.Data, GuestPort, HostPort, new byte[1000]);
+        guest.Send(VsockOperation.Data, PortOfGuest, PortOfHost, new byte[1000]);
+        guest.Send(VsockOperation.Data, PortOfGuest, PortOfHost, new byte[1000]);
         Assert.Contains(guest.ReceiveAll(), packet => packet.Operation == VsockOperation.Reset);
         Assert.Equal(0, guest.Device.Connections);
     }
 
-    [Theory, InlineData(false), InlineData(true)]
+    [Theory, MemberData(nameof(Cases))]
     [Trait("Source", "messages without a byte cost no credit: as many as one likes, to a host that does not read")]
     [Trait("Outcome", "RST")]
-    public void Empty_messages_without_end_are_reset(bool packed)
+    public void Empty_messages_without_end_are_reset(HostileCase @case)
     {
-        using VsockGuest guest = Guest(packed);
-        using Socket listener = guest.Listen(HostPort, SocketType.Seqpacket);
-        using Socket host = guest.Open(listener, GuestPort, HostPort, VsockType.SeqPacket);
+        using VsockGuest guest = @case.Vsock();
+        using Neighbour neighbour = new(guest.Guest);
+        using Socket listener = guest.Listen(PortOfHost, SocketType.Seqpacket);
+        using Socket host = guest.Open(listener, PortOfGuest, PortOfHost, VsockType.SeqPacket);
         int sent = 0;
         while (guest.Device.Connections == 1 && sent < 5000)
         {
-            DriverRequest packet = guest.Send(VsockOperation.Data, GuestPort, HostPort, flags: VsockProtocol.EndOfMessage, type: VsockType.SeqPacket);
+            DriverRequest packet = guest.Send(VsockOperation.Data, PortOfGuest, PortOfHost, flags: VsockProtocol.EndOfMessage, type: VsockType.SeqPacket);
             Free(guest, packet);
             sent++;
             if (guest.ReceiveAll().Any(each => each.Operation == VsockOperation.Reset)) break;
@@ -175,13 +197,14 @@ public sealed class HostileVsockFloodTests
         Assert.InRange(sent, 1000, 4000);
     }
 
-    [Theory, InlineData(false), InlineData(true)]
+    [Theory, MemberData(nameof(Cases))]
     [Trait("Source", "error paths that leak: connections, refusals and resets without end, as CVE-2022-26353 and CVE-2022-26354 of QEMU leaked elements")]
     [Trait("Outcome", "flat")]
-    public void Connections_without_end_leave_descriptors_and_memory_as_they_were(bool packed)
+    public void Connections_without_end_leave_descriptors_and_memory_as_they_were(HostileCase @case)
     {
-        using VsockGuest guest = Guest(packed);
-        using Socket listener = guest.Listen(HostPort);
+        using VsockGuest guest = @case.Vsock();
+        using Neighbour neighbour = new(guest.Guest);
+        using Socket listener = guest.Listen(PortOfHost);
         int descriptors = 0;
         long bytes = 0;
         for (uint i = 0; i < 6000; i++)
@@ -191,21 +214,18 @@ public sealed class HostileVsockFloodTests
                 descriptors = Descriptors();
                 bytes = GC.GetTotalMemory(forceFullCollection: true);
             }
-            Free(guest, guest.Send(VsockOperation.Request, i, HostPort));
+            Free(guest, guest.Send(VsockOperation.Request, i, PortOfHost));
             listener.Accept().Dispose();
-            Free(guest, guest.Send(VsockOperation.Data, i, HostPort, new byte[100]));
-            if (i % 3 == 0) Free(guest, guest.Send(VsockOperation.Shutdown, i, HostPort, flags: VsockProtocol.BothWays));
-            Free(guest, guest.Send(VsockOperation.Reset, i, HostPort));
-            Free(guest, guest.Send(VsockOperation.Request, i, HostPort + 1));
+            Free(guest, guest.Send(VsockOperation.Data, i, PortOfHost, new byte[100]));
+            if (i % 3 == 0) Free(guest, guest.Send(VsockOperation.Shutdown, i, PortOfHost, flags: VsockProtocol.BothWays));
+            Free(guest, guest.Send(VsockOperation.Reset, i, PortOfHost));
+            Free(guest, guest.Send(VsockOperation.Request, i, PortOfHost + 1));
             guest.ReceiveAll();
         }
         Assert.Equal(0, guest.Device.Connections);
         Assert.InRange(Descriptors() - descriptors, -100, 4);
         Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - bytes, long.MinValue, 2 << 20);
     }
-
-    private static VsockGuest Guest(bool packed, VsockDeviceOptions? options = null, int buffers = 32) =>
-        new(VsockProtocol.FeatureSeqPacket | (packed ? VirtioFeatures.PackedRing | VirtioFeatures.EventIndex : VirtioFeatures.IndirectDescriptors), buffers, options: options);
 
     private static void Free(VsockGuest guest, DriverRequest packet)
     {

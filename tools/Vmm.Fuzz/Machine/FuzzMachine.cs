@@ -158,7 +158,7 @@ internal sealed class FuzzMachine : IDisposable
     }
 
     /// <summary>The device beside it still answers.</summary>
-    internal void AskWitness() => _witness.Ask(this);
+    internal void AskWitness() => _witness.Ask(RunUntil);
 
     public void Dispose()
     {

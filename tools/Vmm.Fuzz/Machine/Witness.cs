@@ -27,13 +27,15 @@ internal sealed class Witness : IDisposable
         _registers.AddStatus(DeviceStatus.DriverOk);
     }
 
-    internal void Ask(FuzzMachine machine)
+    /// <summary>It answers a request, and was blamed for nothing.</summary>
+    /// <param name="runUntil">Steps the reactor until something is so; gets what to say if it never is.</param>
+    internal void Ask(Action<Func<bool>, string> runUntil)
     {
         _ring.TryAdd([], [new GuestBuffer(Buffer, Bytes)], out _);
         _ring.Publish();
         _registers.Kick(0);
         UsedChain used = default;
-        machine.RunUntil(() => _ring.TryCollect(out used), "the device beside it does not answer any more");
+        runUntil(() => _ring.TryCollect(out used), "the device beside it does not answer any more");
         BrokenPromiseException.Unless(used.Written == Bytes, $"the device beside it answers with {used.Written} bytes");
         BrokenPromiseException.Unless(_device.GuestFaults == 0, "the device beside it was blamed");
     }

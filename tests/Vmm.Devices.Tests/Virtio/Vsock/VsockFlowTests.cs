@@ -1,14 +1,12 @@
 using System.Net.Sockets;
 using Vmm.Devices.Simulation;
+using static Vmm.Devices.Tests.VsockGuest;
 
 namespace Vmm.Devices.Tests;
 
 /// <summary>Who waits for whom: credit, buffers, slow hosts and slow guests, limits, turns (virtio 1.2 § 5.10.6.3).</summary>
 public sealed class VsockFlowTests
 {
-    private const uint GuestPort = 40_000;
-    private const uint HostPort = 1234;
-
     /// <summary>More than a Unix socket's own buffer and the device's credit together.</summary>
     private const int Much = 1 << 20;
 
@@ -19,17 +17,17 @@ public sealed class VsockFlowTests
     public void A_host_that_does_not_read_uses_up_the_guests_credit_and_nothing_is_lost(ulong ring, int packetBytes)
     {
         using VsockGuest guest = new(ring | VirtioFeatures.IndirectDescriptors);
-        using Socket listener = guest.Listen(HostPort);
-        guest.Send(VsockOperation.Request, GuestPort, HostPort);
-        VsockSender sender = new(guest, guest.Expect(VsockOperation.Response, GuestPort, HostPort), Much);
+        using Socket listener = guest.Listen(PortOfHost);
+        guest.Send(VsockOperation.Request, PortOfGuest, PortOfHost);
+        VsockSender sender = new(guest, guest.Expect(VsockOperation.Response, PortOfGuest, PortOfHost), Much);
         using Socket host = listener.Accept();
         while (sender.TrySend(packetBytes)) sender.TakeCredit();
         Assert.True(sender.Sent < Much, "the guest was never stopped");
         Assert.True(sender.Credit == 0, $"{sender.Credit} bytes of credit are left, and the host took nothing");
 
         // Another connection is not held up by it, either way.
-        using Socket other = guest.Open(listener, GuestPort + 1, HostPort);
-        guest.Send(VsockOperation.Data, GuestPort + 1, HostPort, "through"u8.ToArray());
+        using Socket other = guest.Open(listener, PortOfGuest + 1, PortOfHost);
+        guest.Send(VsockOperation.Data, PortOfGuest + 1, PortOfHost, "through"u8.ToArray());
         Assert.Equal(7, other.Receive(new byte[16]));
 
         MemoryStream got = new();
@@ -56,9 +54,9 @@ public sealed class VsockFlowTests
     public void A_transmit_queue_that_is_reset_while_the_host_does_not_read_loses_nothing(ulong ring, int readBefore)
     {
         using VsockGuest guest = new(ring | VirtioFeatures.RingReset);
-        using Socket listener = guest.Listen(HostPort);
-        guest.Send(VsockOperation.Request, GuestPort, HostPort);
-        VsockSender sender = new(guest, guest.Expect(VsockOperation.Response, GuestPort, HostPort), Much);
+        using Socket listener = guest.Listen(PortOfHost);
+        guest.Send(VsockOperation.Request, PortOfGuest, PortOfHost);
+        VsockSender sender = new(guest, guest.Expect(VsockOperation.Response, PortOfGuest, PortOfHost), Much);
         using Socket host = listener.Accept();
         while (sender.TrySend(60_000)) sender.TakeCredit();
         MemoryStream got = new();
@@ -89,8 +87,8 @@ public sealed class VsockFlowTests
     public void A_guest_without_buffers_holds_the_host_and_nothing_spins_or_is_lost(ulong ring)
     {
         using VsockGuest guest = new(ring, buffers: 1, bufferBytes: 1000);
-        using Socket listener = guest.Listen(HostPort);
-        guest.Send(VsockOperation.Request, GuestPort, HostPort);
+        using Socket listener = guest.Listen(PortOfHost);
+        guest.Send(VsockOperation.Request, PortOfGuest, PortOfHost);
         Assert.Equal(VsockOperation.Response, guest.Receive(refill: false).Operation);
         using Socket host = listener.Accept();
         byte[] content = BlockGuest.Pattern(200_000);
@@ -109,7 +107,7 @@ public sealed class VsockFlowTests
             VsockPacket packet = guest.Receive();
             if (packet.Operation == VsockOperation.Data) got.Write(packet.Payload);
             forwarded = (uint)got.Length;
-            guest.Send(VsockOperation.CreditUpdate, GuestPort, HostPort, forwarded: forwarded);
+            guest.Send(VsockOperation.CreditUpdate, PortOfGuest, PortOfHost, forwarded: forwarded);
             if (given < content.Length && host.Poll(0, SelectMode.SelectWrite)) given += host.Send(content.AsSpan(given));
         }
         Assert.Equal(content[..given], got.ToArray());
@@ -119,15 +117,15 @@ public sealed class VsockFlowTests
     public void No_more_goes_to_the_guest_than_it_has_credit_for_and_it_is_asked_once_for_more()
     {
         using VsockGuest guest = new(buffers: 64);
-        using Socket listener = guest.Listen(HostPort);
-        using Socket host = guest.Open(listener, GuestPort, HostPort);
+        using Socket listener = guest.Listen(PortOfHost);
+        using Socket host = guest.Open(listener, PortOfGuest, PortOfHost);
         host.Send(new byte[100_000]);
         List<VsockPacket> packets = guest.ReceiveAll();
         Assert.Equal(VsockGuest.Buffer, packets.Sum(packet => packet.Header.Length));
         Assert.Single(packets, packet => packet.Operation == VsockOperation.CreditRequest);
-        guest.Send(VsockOperation.CreditUpdate, GuestPort, HostPort, forwarded: 0);
+        guest.Send(VsockOperation.CreditUpdate, PortOfGuest, PortOfHost, forwarded: 0);
         Assert.Empty(guest.ReceiveAll());
-        guest.Send(VsockOperation.CreditUpdate, GuestPort, HostPort, forwarded: 10);
+        guest.Send(VsockOperation.CreditUpdate, PortOfGuest, PortOfHost, forwarded: 10);
         Assert.Equal(10, guest.ReceiveAll().Sum(packet => packet.Header.Length));
     }
 
@@ -135,25 +133,25 @@ public sealed class VsockFlowTests
     public void A_guest_that_asks_is_told_its_credit()
     {
         using VsockGuest guest = new();
-        using Socket listener = guest.Listen(HostPort);
-        using Socket host = guest.Open(listener, GuestPort, HostPort);
-        guest.Send(VsockOperation.Data, GuestPort, HostPort, new byte[100]);
-        guest.Send(VsockOperation.CreditRequest, GuestPort, HostPort);
-        Assert.Equal(100u, guest.Expect(VsockOperation.CreditUpdate, GuestPort, HostPort).Header.ForwardedBytes);
+        using Socket listener = guest.Listen(PortOfHost);
+        using Socket host = guest.Open(listener, PortOfGuest, PortOfHost);
+        guest.Send(VsockOperation.Data, PortOfGuest, PortOfHost, new byte[100]);
+        guest.Send(VsockOperation.CreditRequest, PortOfGuest, PortOfHost);
+        Assert.Equal(100u, guest.Expect(VsockOperation.CreditUpdate, PortOfGuest, PortOfHost).Header.ForwardedBytes);
     }
 
     [Fact]
     public void One_connection_too_many_is_reset_and_who_comes_from_the_host_is_closed()
     {
         using VsockGuest guest = new(options: new VsockDeviceOptions { ConnectionsMax = 3 });
-        using Socket listener = guest.Listen(HostPort);
-        Socket[] sockets = [.. Enumerable.Range(0, 3).Select(i => guest.Open(listener, GuestPort + (uint)i, HostPort))];
-        guest.Send(VsockOperation.Request, GuestPort + 3, HostPort);
-        guest.Expect(VsockOperation.Reset, GuestPort + 3, HostPort);
+        using Socket listener = guest.Listen(PortOfHost);
+        Socket[] sockets = [.. Enumerable.Range(0, 3).Select(i => guest.Open(listener, PortOfGuest + (uint)i, PortOfHost))];
+        guest.Send(VsockOperation.Request, PortOfGuest + 3, PortOfHost);
+        guest.Expect(VsockOperation.Reset, PortOfGuest + 3, PortOfHost);
         using Socket host = guest.Connect();
         Assert.Equal(0, host.Receive(new byte[1]));
-        guest.Send(VsockOperation.Reset, GuestPort, HostPort);
-        guest.Open(listener, GuestPort + 3, HostPort).Dispose();
+        guest.Send(VsockOperation.Reset, PortOfGuest, PortOfHost);
+        guest.Open(listener, PortOfGuest + 3, PortOfHost).Dispose();
         foreach (Socket socket in sockets) socket.Dispose();
     }
 
@@ -162,19 +160,19 @@ public sealed class VsockFlowTests
     {
         const int Count = 1000;
         using VsockGuest guest = new(buffers: 64);
-        using Socket listener = guest.Listen(HostPort, backlog: 64);
+        using Socket listener = guest.Listen(PortOfHost, backlog: 64);
         List<Socket> hosts = [];
         List<uint> credits = [];
         for (uint i = 0; i < Count; i++)
         {
-            guest.Send(VsockOperation.Request, i, HostPort);
-            credits.Add(guest.Expect(VsockOperation.Response, i, HostPort).Header.BufferBytes);
+            guest.Send(VsockOperation.Request, i, PortOfHost);
+            credits.Add(guest.Expect(VsockOperation.Response, i, PortOfHost).Header.BufferBytes);
             hosts.Add(listener.Accept());
         }
         Assert.Equal((256u * 1024, 16u * 1024), (credits[0], credits[^1]));
         Assert.InRange(credits.Sum(credit => credit), 0, (128 << 20) + Count * 16 * 1024);
         byte[] buffer = new byte[16];
-        for (uint i = 0; i < Count; i++) guest.Send(VsockOperation.Data, i, HostPort, BitConverter.GetBytes(i));
+        for (uint i = 0; i < Count; i++) guest.Send(VsockOperation.Data, i, PortOfHost, BitConverter.GetBytes(i));
         for (uint i = 0; i < Count; i++)
         {
             Assert.Equal(sizeof(uint), hosts[(int)i].Receive(buffer));
@@ -198,24 +196,24 @@ public sealed class VsockFlowTests
     {
         using VsockGuest guest = new(buffers: 0);
         guest.GiveBuffers(2);
-        using Socket listener = guest.Listen(HostPort);
-        using Socket one = guest.Open(listener, GuestPort, HostPort);
-        using Socket two = guest.Open(listener, GuestPort + 1, HostPort);
+        using Socket listener = guest.Listen(PortOfHost);
+        using Socket one = guest.Open(listener, PortOfGuest, PortOfHost);
+        using Socket two = guest.Open(listener, PortOfGuest + 1, PortOfHost);
         one.Send(new byte[30_000]);
         two.Send(new byte[30_000]);
         List<uint> turns = [];
         for (int i = 0; i < 8; i++) turns.Add(guest.Receive().Header.DestinationPort);
-        Assert.InRange(turns.Count(port => port == GuestPort), 2, 6);
+        Assert.InRange(turns.Count(port => port == PortOfGuest), 2, 6);
     }
 
     [Fact]
     public void A_packet_either_way_allocates_nothing()
     {
         using VsockGuest guest = new(buffers: 0);
-        using Socket listener = guest.Listen(HostPort);
+        using Socket listener = guest.Listen(PortOfHost);
         guest.GiveBuffers(4);
-        using Socket host = guest.Open(listener, GuestPort, HostPort);
-        SteadyDriver driver = new(guest, GuestPort, HostPort);
+        using Socket host = guest.Open(listener, PortOfGuest, PortOfHost);
+        SteadyDriver driver = new(guest, PortOfGuest, PortOfHost);
         byte[] buffer = new byte[8192];
         long best = long.MaxValue;
         // Code is compiled in the background meanwhile, and now and then charged to this thread.

@@ -16,6 +16,9 @@ internal sealed class VsockGuest : IDisposable
     internal const uint Cid = 3;
     internal const uint Buffer = 64 * 1024;
 
+    /// <summary>The ports most tests speak of.</summary>
+    internal const uint PortOfGuest = 40_000, PortOfHost = 1234;
+
     private const int ReceiveQueue = 0;
     private const int TransmitQueue = 1;
 
@@ -24,12 +27,17 @@ internal sealed class VsockGuest : IDisposable
     private readonly int _bufferBytes;
 
     internal VsockGuest(ulong features = ulong.MaxValue, int buffers = 32, int bufferBytes = 4096, VsockDeviceOptions? options = null)
+        : this(new SimulatedGuestOptions { Features = features, MemoryBytes = 64 << 20 }, buffers, bufferBytes, options)
+    {
+    }
+
+    internal VsockGuest(SimulatedGuestOptions guest, int buffers = 32, int bufferBytes = 4096, VsockDeviceOptions? options = null)
     {
         Directory.CreateDirectory(_directory);
         Base = Path.Combine(_directory, "v");
         _bufferBytes = bufferBytes;
         Device = new VsockDevice("vsock0", Cid, Base, options);
-        Guest = SimulatedGuest.For(Device, new SimulatedGuestOptions { Features = features, MemoryBytes = 64 << 20 });
+        Guest = SimulatedGuest.For(Device, guest);
         GiveBuffers(buffers);
     }
 

@@ -2,15 +2,13 @@ using System.Net.Sockets;
 using System.Text;
 using Vmm.Devices.Native;
 using Vmm.Devices.Simulation;
+using static Vmm.Devices.Tests.VsockGuest;
 
 namespace Vmm.Devices.Tests;
 
 /// <summary>Streams both ways: who connects, what goes through, how it ends (virtio 1.2 § 5.10.6).</summary>
 public sealed class VsockStreamTests
 {
-    private const uint GuestPort = 40_000;
-    private const uint HostPort = 1234;
-
     [Fact]
     public void The_configuration_is_the_guests_context_id_5_10_4()
     {
@@ -24,25 +22,25 @@ public sealed class VsockStreamTests
     public void What_the_guest_writes_reaches_the_program_that_listens_on_the_port_and_back(ulong ring)
     {
         using VsockGuest guest = new(ring);
-        using Socket listener = guest.Listen(HostPort);
-        using Socket host = guest.Open(listener, GuestPort, HostPort);
-        guest.Send(VsockOperation.Data, GuestPort, HostPort, "hello"u8.ToArray());
+        using Socket listener = guest.Listen(PortOfHost);
+        using Socket host = guest.Open(listener, PortOfGuest, PortOfHost);
+        guest.Send(VsockOperation.Data, PortOfGuest, PortOfHost, "hello"u8.ToArray());
         Assert.Equal("hello", Read(host, 5));
         host.Send("good morning"u8);
-        Assert.Equal("good morning", Encoding.ASCII.GetString(guest.Expect(VsockOperation.Data, GuestPort, HostPort).Payload));
+        Assert.Equal("good morning", Encoding.ASCII.GetString(guest.Expect(VsockOperation.Data, PortOfGuest, PortOfHost).Payload));
     }
 
     [Fact]
     public void A_port_nobody_listens_on_is_refused()
     {
         using VsockGuest guest = new();
-        guest.Send(VsockOperation.Request, GuestPort, HostPort);
-        guest.Expect(VsockOperation.Reset, GuestPort, HostPort);
+        guest.Send(VsockOperation.Request, PortOfGuest, PortOfHost);
+        guest.Expect(VsockOperation.Reset, PortOfGuest, PortOfHost);
         // A program that is gone leaves its socket behind.
-        UnixSocket.Listen($"{guest.Base}_{HostPort}", UnixFileMode.UserWrite).Dispose();
-        Assert.True(File.Exists($"{guest.Base}_{HostPort}"));
-        guest.Send(VsockOperation.Request, GuestPort, HostPort);
-        guest.Expect(VsockOperation.Reset, GuestPort, HostPort);
+        UnixSocket.Listen($"{guest.Base}_{PortOfHost}", UnixFileMode.UserWrite).Dispose();
+        Assert.True(File.Exists($"{guest.Base}_{PortOfHost}"));
+        guest.Send(VsockOperation.Request, PortOfGuest, PortOfHost);
+        guest.Expect(VsockOperation.Reset, PortOfGuest, PortOfHost);
         Assert.Equal((0, 0L), (guest.Device.Connections, guest.Device.GuestFaults));
     }
 
@@ -50,8 +48,8 @@ public sealed class VsockStreamTests
     public void A_program_with_a_full_backlog_gets_the_connection_when_it_has_room()
     {
         using VsockGuest guest = new();
-        using Socket listener = guest.Listen(HostPort, backlog: 0);
-        for (uint i = 0; i < 4; i++) guest.Send(VsockOperation.Request, GuestPort + i, HostPort);
+        using Socket listener = guest.Listen(PortOfHost, backlog: 0);
+        for (uint i = 0; i < 4; i++) guest.Send(VsockOperation.Request, PortOfGuest + i, PortOfHost);
         List<Socket> accepted = [];
         int responses = 0;
         guest.Guest.RunUntil(() =>
@@ -67,8 +65,8 @@ public sealed class VsockStreamTests
     public void A_program_whose_backlog_stays_full_is_refused_after_a_while()
     {
         using VsockGuest guest = new(options: new VsockDeviceOptions { ConnectTimeout = TimeSpan.FromMilliseconds(50) });
-        using Socket listener = guest.Listen(HostPort, backlog: 0);
-        for (uint i = 0; i < 4; i++) guest.Send(VsockOperation.Request, GuestPort + i, HostPort);
+        using Socket listener = guest.Listen(PortOfHost, backlog: 0);
+        for (uint i = 0; i < 4; i++) guest.Send(VsockOperation.Request, PortOfGuest + i, PortOfHost);
         int resets = 0;
         guest.Guest.RunUntil(() => (resets += guest.ReceiveAll().Count(packet => packet.Operation == VsockOperation.Reset)) >= 2);
         Assert.InRange(guest.Device.Connections, 1, 2);
@@ -126,16 +124,16 @@ public sealed class VsockStreamTests
     public void The_guests_end_of_sending_is_the_end_of_the_stream_and_the_host_may_still_send_5_10_6_5()
     {
         using VsockGuest guest = new();
-        using Socket listener = guest.Listen(HostPort);
-        using Socket host = guest.Open(listener, GuestPort, HostPort);
-        guest.Send(VsockOperation.Data, GuestPort, HostPort, "last"u8.ToArray());
-        guest.Send(VsockOperation.Shutdown, GuestPort, HostPort, flags: VsockProtocol.SendsNoMore);
+        using Socket listener = guest.Listen(PortOfHost);
+        using Socket host = guest.Open(listener, PortOfGuest, PortOfHost);
+        guest.Send(VsockOperation.Data, PortOfGuest, PortOfHost, "last"u8.ToArray());
+        guest.Send(VsockOperation.Shutdown, PortOfGuest, PortOfHost, flags: VsockProtocol.SendsNoMore);
         Assert.Equal("last", Read(host, 4));
         Assert.Equal(0, host.Receive(new byte[1]));
         host.Send("answer"u8);
-        Assert.Equal("answer", Encoding.ASCII.GetString(guest.Expect(VsockOperation.Data, GuestPort, HostPort).Payload));
-        guest.Send(VsockOperation.Shutdown, GuestPort, HostPort, flags: VsockProtocol.BothWays);
-        guest.Expect(VsockOperation.Reset, GuestPort, HostPort);
+        Assert.Equal("answer", Encoding.ASCII.GetString(guest.Expect(VsockOperation.Data, PortOfGuest, PortOfHost).Payload));
+        guest.Send(VsockOperation.Shutdown, PortOfGuest, PortOfHost, flags: VsockProtocol.BothWays);
+        guest.Expect(VsockOperation.Reset, PortOfGuest, PortOfHost);
         Assert.Equal(0, guest.Device.Connections);
     }
 
@@ -143,17 +141,17 @@ public sealed class VsockStreamTests
     public void The_hosts_end_of_sending_is_told_and_the_guest_may_still_send_5_10_6_5()
     {
         using VsockGuest guest = new();
-        using Socket listener = guest.Listen(HostPort);
-        using Socket host = guest.Open(listener, GuestPort, HostPort);
+        using Socket listener = guest.Listen(PortOfHost);
+        using Socket host = guest.Open(listener, PortOfGuest, PortOfHost);
         host.Send("last"u8);
         host.Shutdown(SocketShutdown.Send);
-        Assert.Equal("last", Encoding.ASCII.GetString(guest.Expect(VsockOperation.Data, GuestPort, HostPort).Payload));
-        Assert.Equal(VsockProtocol.SendsNoMore, guest.Expect(VsockOperation.Shutdown, GuestPort, HostPort).Header.Flags);
-        guest.Send(VsockOperation.Data, GuestPort, HostPort, "answer"u8.ToArray());
+        Assert.Equal("last", Encoding.ASCII.GetString(guest.Expect(VsockOperation.Data, PortOfGuest, PortOfHost).Payload));
+        Assert.Equal(VsockProtocol.SendsNoMore, guest.Expect(VsockOperation.Shutdown, PortOfGuest, PortOfHost).Header.Flags);
+        guest.Send(VsockOperation.Data, PortOfGuest, PortOfHost, "answer"u8.ToArray());
         Assert.Equal("answer", Read(host, 6));
         host.Dispose();
-        Assert.Equal(VsockProtocol.BothWays, guest.Expect(VsockOperation.Shutdown, GuestPort, HostPort).Header.Flags);
-        guest.Send(VsockOperation.Reset, GuestPort, HostPort);
+        Assert.Equal(VsockProtocol.BothWays, guest.Expect(VsockOperation.Shutdown, PortOfGuest, PortOfHost).Header.Flags);
+        guest.Send(VsockOperation.Reset, PortOfGuest, PortOfHost);
         Assert.Equal(0, guest.Device.Connections);
     }
 
@@ -161,39 +159,39 @@ public sealed class VsockStreamTests
     public void A_host_that_closes_is_told_as_the_end_of_both_directions_and_what_it_sent_still_arrives()
     {
         using VsockGuest guest = new();
-        using Socket listener = guest.Listen(HostPort);
-        Socket host = guest.Open(listener, GuestPort, HostPort);
+        using Socket listener = guest.Listen(PortOfHost);
+        Socket host = guest.Open(listener, PortOfGuest, PortOfHost);
         host.Send("bye"u8);
         host.Dispose();
-        Assert.Equal("bye", Encoding.ASCII.GetString(guest.Expect(VsockOperation.Data, GuestPort, HostPort).Payload));
-        Assert.Equal(VsockProtocol.BothWays, guest.Expect(VsockOperation.Shutdown, GuestPort, HostPort).Header.Flags);
-        guest.Send(VsockOperation.Data, GuestPort, HostPort, "too late"u8.ToArray());
-        guest.Expect(VsockOperation.Reset, GuestPort, HostPort);
+        Assert.Equal("bye", Encoding.ASCII.GetString(guest.Expect(VsockOperation.Data, PortOfGuest, PortOfHost).Payload));
+        Assert.Equal(VsockProtocol.BothWays, guest.Expect(VsockOperation.Shutdown, PortOfGuest, PortOfHost).Header.Flags);
+        guest.Send(VsockOperation.Data, PortOfGuest, PortOfHost, "too late"u8.ToArray());
+        guest.Expect(VsockOperation.Reset, PortOfGuest, PortOfHost);
     }
 
     [Fact]
     public void A_host_that_reads_no_more_is_told_and_what_it_says_still_arrives()
     {
         using VsockGuest guest = new();
-        using Socket listener = guest.Listen(HostPort);
-        Socket host = guest.Open(listener, GuestPort, HostPort);
+        using Socket listener = guest.Listen(PortOfHost);
+        Socket host = guest.Open(listener, PortOfGuest, PortOfHost);
         host.Shutdown(SocketShutdown.Receive);
-        guest.Send(VsockOperation.Data, GuestPort, HostPort, "for nobody"u8.ToArray());
-        Assert.Equal(VsockProtocol.ReceivesNoMore, guest.Expect(VsockOperation.Shutdown, GuestPort, HostPort).Header.Flags);
-        guest.Send(VsockOperation.Data, GuestPort, HostPort, "on its way"u8.ToArray());
+        guest.Send(VsockOperation.Data, PortOfGuest, PortOfHost, "for nobody"u8.ToArray());
+        Assert.Equal(VsockProtocol.ReceivesNoMore, guest.Expect(VsockOperation.Shutdown, PortOfGuest, PortOfHost).Header.Flags);
+        guest.Send(VsockOperation.Data, PortOfGuest, PortOfHost, "on its way"u8.ToArray());
         host.Send("the answer"u8);
-        Assert.Equal("the answer", Encoding.ASCII.GetString(guest.Expect(VsockOperation.Data, GuestPort, HostPort).Payload));
+        Assert.Equal("the answer", Encoding.ASCII.GetString(guest.Expect(VsockOperation.Data, PortOfGuest, PortOfHost).Payload));
         host.Dispose();
-        Assert.Equal(VsockProtocol.BothWays, guest.Expect(VsockOperation.Shutdown, GuestPort, HostPort).Header.Flags);
+        Assert.Equal(VsockProtocol.BothWays, guest.Expect(VsockOperation.Shutdown, PortOfGuest, PortOfHost).Header.Flags);
     }
 
     [Fact]
     public void The_guests_RST_ends_the_connection_at_once()
     {
         using VsockGuest guest = new();
-        using Socket listener = guest.Listen(HostPort);
-        using Socket host = guest.Open(listener, GuestPort, HostPort);
-        guest.Send(VsockOperation.Reset, GuestPort, HostPort);
+        using Socket listener = guest.Listen(PortOfHost);
+        using Socket host = guest.Open(listener, PortOfGuest, PortOfHost);
+        guest.Send(VsockOperation.Reset, PortOfGuest, PortOfHost);
         Assert.Equal(0, host.Receive(new byte[1]));
         Assert.Equal(0, guest.Device.Connections);
         Assert.Empty(guest.ReceiveAll());
@@ -203,9 +201,9 @@ public sealed class VsockStreamTests
     public void A_packet_of_a_connection_that_does_not_exist_is_answered_by_RST_and_an_RST_is_not()
     {
         using VsockGuest guest = new();
-        guest.Send(VsockOperation.Data, GuestPort, HostPort, "?"u8.ToArray());
-        guest.Expect(VsockOperation.Reset, GuestPort, HostPort);
-        guest.Send(VsockOperation.Reset, GuestPort, HostPort);
+        guest.Send(VsockOperation.Data, PortOfGuest, PortOfHost, "?"u8.ToArray());
+        guest.Expect(VsockOperation.Reset, PortOfGuest, PortOfHost);
+        guest.Send(VsockOperation.Reset, PortOfGuest, PortOfHost);
         Assert.Empty(guest.ReceiveAll());
     }
 
@@ -213,8 +211,8 @@ public sealed class VsockStreamTests
     public void A_driver_that_goes_takes_its_connections_with_it_and_the_next_one_begins_anew()
     {
         using VsockGuest guest = new();
-        using Socket listener = guest.Listen(HostPort);
-        using Socket host = guest.Open(listener, GuestPort, HostPort);
+        using Socket listener = guest.Listen(PortOfHost);
+        using Socket host = guest.Open(listener, PortOfGuest, PortOfHost);
         guest.Guest.Reset();
         Assert.Equal(0, host.Receive(new byte[1]));
         Assert.Equal(0, guest.Device.Connections);
@@ -230,10 +228,10 @@ public sealed class VsockStreamTests
     public void A_transport_reset_ends_every_connection_and_is_told_in_the_event_queue_5_10_6_7()
     {
         using VsockGuest guest = new();
-        using Socket listener = guest.Listen(HostPort);
-        using Socket host = guest.Open(listener, GuestPort, HostPort);
+        using Socket listener = guest.Listen(PortOfHost);
+        using Socket host = guest.Open(listener, PortOfGuest, PortOfHost);
         guest.Device.ResetTransport();
-        guest.Expect(VsockOperation.Reset, GuestPort, HostPort);
+        guest.Expect(VsockOperation.Reset, PortOfGuest, PortOfHost);
         Assert.Equal(0, host.Receive(new byte[1]));
         DriverRequest request = guest.Guest.Queue(2).Add(writable: [4]);
         guest.Guest.Kick(2).RunUntil(() => request.IsUsed);
