@@ -76,9 +76,9 @@ public sealed class HostileBalloonTests
         BalloonDevice balloon = new("balloon0");
         using SimulatedGuest guest = @case.Guest(balloon);
         using Neighbour neighbour = new(guest);
-        guest.Memory.TryGetSpan(Free, 16 << 20, out Span<byte> numbers);
+        guest.Memory.TryGetSpan(Free, 32 << 20, out Span<byte> numbers);
         MemoryMarshal.Cast<byte, uint>(numbers).Fill(Pages - 1);
-        DriverRequest made = guest.Queue(Inflate).Add([.. Enumerable.Repeat(new GuestBuffer(Free, 16 << 20), 128)], []);
+        DriverRequest made = guest.Queue(Inflate).Add([.. Enumerable.Repeat(new GuestBuffer(Free, 32 << 20), 127)], []);
         guest.Driver.Kick(Inflate);
         for (int turn = 0; turn < 50; turn++)
         {
@@ -89,6 +89,40 @@ public sealed class HostileBalloonTests
         Assert.False(made.IsUsed);
         guest.Reset();
         Assert.Equal(DeviceStatus.None, guest.Driver.Status);
+    }
+
+    [Theory, MemberData(nameof(Cases))]
+    [Trait("Source", "one descriptor of nearly 4 GiB, all of it in memory: a device that takes its page numbers at once, or gives them a buffer")]
+    [Trait("Outcome", "served a turn at a time; a reset does not wait for it")]
+    public void One_descriptor_of_4_GiB_is_taken_a_turn_at_a_time(HostileCase @case)
+    {
+        const ulong Start = 1UL << 32;
+        BalloonDevice balloon = new("balloon0");
+        using SimulatedGuest guest = @case.Guest(balloon);
+        using Neighbour neighbour = new(guest);
+        // A mapping that nobody has touched takes no memory; what of it is read is page 0, over and over.
+        Assert.True(guest.Memory.TryAdd(GuestRegion.Create(Start, Start), out _));
+        foreach (int queue in (int[])[Inflate, Deflate, Statistics])
+        {
+            DriverRequest made = guest.Queue(queue).Add([new GuestBuffer(Start, uint.MaxValue - 3)], []);
+            guest.Driver.Kick(queue);
+            long allocated = GC.GetAllocatedBytesForCurrentThread();
+            for (int turn = 0; turn < 20; turn++)
+            {
+                long before = balloon.ReturnedBytes;
+                guest.Reactor.RunOnce(TimeSpan.Zero);
+                Assert.InRange(balloon.ReturnedBytes - before, 0, 2 * PagesPerTurnMax * PageBytes);
+            }
+            Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - allocated, 0, 64 << 10);
+            Assert.True(queue == Statistics || !made.IsUsed);
+            guest.Reset();
+            Assert.Equal(DeviceStatus.None, guest.Driver.Status);
+            guest.Start();
+        }
+        // Reported, it is one piece, and nothing but a hole in the end.
+        DriverRequest reported = guest.Queue(Reporting).Add([], [new GuestBuffer(Start, uint.MaxValue - 4095)]);
+        guest.Kick(Reporting).RunUntil(() => reported.IsUsed);
+        Assert.Equal(0, guest.Device.GuestFaults);
     }
 
     [Theory, MemberData(nameof(Cases))]

@@ -7,7 +7,7 @@ namespace Vmm.Devices.Tests.Hostile;
 public sealed class HostileBlockTests
 {
     private const ulong Sectors = 2048;
-    private const int Errors = 20_000;
+    private static readonly int Errors = HostileCase.Repeats(20_000);
     /// <summary>Twice the device's share, for the driver's kick and for our own, and the request that went over it.</summary>
     private const ulong BytesPerTurnMax = 34 << 20;
 

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Vmm.Devices.Simulation;
 using Vmm.Events;
 
@@ -13,6 +14,10 @@ public sealed record HostileCase(string Device, ulong Ring, PollerKind Poller)
         0, VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors,
         VirtioFeatures.PackedRing, VirtioFeatures.PackedRing | VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors,
     ];
+
+    /// <summary>How often a test does what a guest could do for ever: VMM_HOSTILE_REPEATS times, or as often as it takes to see anything.</summary>
+    internal static int Repeats(int standard) =>
+        int.TryParse(Environment.GetEnvironmentVariable("VMM_HOSTILE_REPEATS"), CultureInfo.InvariantCulture, out int given) ? given : standard;
 
     internal bool Packed => (Ring & VirtioFeatures.PackedRing) != 0;
 
@@ -48,6 +53,9 @@ internal sealed class HostileGuest : IDisposable
 {
     internal const ulong MemoryBytes = 64 << 20;
 
+    /// <summary>A second region, behind a hole as long as itself.</summary>
+    internal const ulong ExtraStart = MemoryBytes + ExtraBytes, ExtraBytes = 1 << 20;
+
     private readonly DeviceBattery _battery;
     private readonly HostileCase _case;
     private readonly Neighbour _neighbour;
@@ -57,6 +65,7 @@ internal sealed class HostileGuest : IDisposable
         _case = @case;
         _battery = DeviceBatteryTests.Devices[@case.Device]();
         Guest = SimulatedGuest.For(_battery.Make(), @case.Options with { Start = start });
+        Assert.True(Guest.Memory.TryAdd(GuestRegion.Create(ExtraStart, ExtraBytes), out _));
         _neighbour = new Neighbour(Guest);
     }
 

@@ -43,6 +43,24 @@ public sealed class HostileChainTests
     }
 
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
+    [Trait("Source", "a buffer that leaves a region where another begins, or begins after a hole: two mappings of the host's, with anything between them")]
+    [Trait("Outcome", "served in pieces, or needs reset")]
+    public void Buffers_over_the_border_of_two_regions_are_cut_and_over_a_hole_refused(RingShape shape)
+    {
+        const ulong Length = 1 << 20;
+        using RingRig rig = new(shape);
+        Assert.True(rig.Memory.TryAdd(GuestRegion.Create(RingRig.MemoryLength, Length), out _));
+        Assert.True(rig.Memory.TryAdd(GuestRegion.Create(RingRig.MemoryLength + 2 * Length, Length), out _));
+        rig.Add([new GuestBuffer(RingRig.MemoryLength - 8, 24)], [new GuestBuffer(RingRig.MemoryLength - 8, 24)]);
+        rig.Add([new GuestBuffer(RingRig.MemoryLength + Length - 8, (uint)Length + 16)], []);
+        rig.Driver.Publish();
+        DescriptorChain chain = rig.Pop();
+        Assert.Equal((24u, 24u, 2, 2), (chain.ReadableLength, chain.WritableLength, chain.ReadableSegments, chain.WritableSegments));
+        rig.Device.Push(chain, 0);
+        rig.ExpectFault(GuestFaultKind.BufferAddress);
+    }
+
+    [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
     [Trait("Source", "virtio 1.2 § 2.7.5 does not forbid them; CVE-2016-6490 (QEMU: an endless loop over descriptors of length 0)")]
     [Trait("Outcome", "passed over")]
     public void Descriptors_without_bytes_are_passed_over_wherever_they_point(RingShape shape)

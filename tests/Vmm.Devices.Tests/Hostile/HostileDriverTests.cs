@@ -1,4 +1,5 @@
 using Vmm.Devices.Simulation;
+using Vmm.Fuzz;
 
 namespace Vmm.Devices.Tests.Hostile;
 
@@ -14,25 +15,59 @@ public sealed class HostileDriverTests
     /// <summary>Chains each of which must be refused, by name.</summary>
     private static readonly Dictionary<string, Action<DriverQueue>> Malformed = new()
     {
-        ["a buffer behind the end of memory"] = ring => Poke(ring, (HostileGuest.MemoryBytes, 16, 0)),
-        ["a buffer over the end of memory"] = ring => Poke(ring, (HostileGuest.MemoryBytes - 8, 16, 0)),
-        ["a buffer whose end wraps"] = ring => Poke(ring, (ulong.MaxValue - 7, 16, 0)),
-        ["a buffer of nearly 4 GiB"] = ring => Poke(ring, (0, uint.MaxValue - 64, 0)),
-        ["a buffer on the device's own registers"] = ring => Poke(ring, (Registers, 16, 0)),
         ["a readable buffer after a writable one"] = ring => Poke(ring, (Scratch, 16, RawDriver.Write), (Scratch, 16, 0)),
         ["a chain of more than 4 GiB"] = ring => Poke(ring, [.. Enumerable.Repeat((0UL, 32u << 20, (ushort)0), 129)]),
         ["an indirect table of a length that is no multiple"] = ring => Poke(ring, (Scratch, 17, RawDriver.Indirect)),
+        ["an indirect table without an entry"] = ring => Poke(ring, (Scratch, 0, RawDriver.Indirect)),
         ["an indirect table behind the end of memory"] = ring => Poke(ring, (HostileGuest.MemoryBytes, 32, RawDriver.Indirect)),
+        ["an indirect table over the end of memory"] = ring => Poke(ring, (HostileGuest.MemoryBytes - 16, 32, RawDriver.Indirect)),
         ["an indirect table on the device's own registers"] = ring => Poke(ring, (Registers, 32, RawDriver.Indirect)),
         ["an indirect table in an indirect table"] = ring => RawDriver.PokeIndirectChain(ring, Scratch, [(Scratch, 16, RawDriver.Indirect)]),
+        ["an indirect table with a successor"] = ring => Poke(ring, (Scratch, 16, RawDriver.Indirect), (Scratch, 16, 0)),
         ["a chain without end"] = NeverEnds,
-        ["a successor beyond the table"] = ring => Split(ring, split =>
+    };
+
+    /// <summary>Buffers no chain may name, be they read or written.</summary>
+    private static readonly Dictionary<string, (ulong Address, uint Length)> Misplaced = new()
+    {
+        ["behind the end of memory"] = (HostileGuest.MemoryBytes, 16),
+        ["over the end of memory"] = (HostileGuest.MemoryBytes - 8, 16),
+        ["over the hole between two regions"] = (HostileGuest.MemoryBytes - 8, (1 << 20) + 16),
+        ["over the end of the last region"] = (HostileGuest.ExtraStart + HostileGuest.ExtraBytes - 8, 16),
+        ["whose end wraps"] = (ulong.MaxValue - 7, 16),
+        ["of nearly 4 GiB"] = (0, uint.MaxValue - 64),
+        ["of 4 GiB less a byte"] = (0, uint.MaxValue),
+        ["on the device's own registers"] = (Registers, 16),
+    };
+
+    /// <summary>What only a split ring has to get wrong.</summary>
+    private static readonly Dictionary<string, Action<SplitDriverQueue>> MalformedSplit = new()
+    {
+        ["a successor beyond the table"] = ring =>
         {
-            split.WriteDescriptor(0, Scratch, 16, RawDriver.Next, ushort.MaxValue);
-            split.MakeAvailable(0);
-        }),
-        ["a head beyond the table"] = ring => Split(ring, split => split.MakeAvailable(ushort.MaxValue)),
-        ["an available index far ahead"] = ring => Split(ring, split => split.AvailableIndex = 0x8000),
+            ring.WriteDescriptor(0, Scratch, 16, RawDriver.Next, ushort.MaxValue);
+            ring.MakeAvailable(0);
+        },
+        ["a descriptor that is its own successor"] = ring =>
+        {
+            ring.WriteDescriptor(0, Scratch, 0, RawDriver.Next, 0);
+            ring.MakeAvailable(0);
+        },
+        ["a loop in an indirect table"] = ring =>
+        {
+            ring.Memory.TryWrite(Scratch, RawDriver.DescriptorBytes(Scratch, 8, RawDriver.Next | (1u << 16)));
+            ring.Memory.TryWrite(Scratch + 16, RawDriver.DescriptorBytes(Scratch, 8, RawDriver.Next));
+            Poke(ring, (Scratch, 32, RawDriver.Indirect));
+        },
+        ["a successor beyond an indirect table"] = ring =>
+        {
+            ring.Memory.TryWrite(Scratch, RawDriver.DescriptorBytes(Scratch, 8, RawDriver.Next | (1u << 16)));
+            Poke(ring, (Scratch, 16, RawDriver.Indirect));
+        },
+        ["a head beyond the table"] = ring => ring.MakeAvailable(ushort.MaxValue),
+        ["an available index far ahead"] = ring => ring.AvailableIndex = 0x8000,
+        ["an available index one too far ahead"] = ring => ring.AvailableIndex = (ushort)(ring.Size + 1),
+        ["an available index that goes back"] = ring => ring.AvailableIndex = ushort.MaxValue,
     };
 
     [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]
@@ -41,7 +76,7 @@ public sealed class HostileDriverTests
     public void A_malformed_chain_asks_for_a_reset_and_the_device_comes_back(HostileCase @case)
     {
         using HostileGuest hostile = new(@case);
-        foreach ((string what, Action<DriverQueue> poke) in Malformed)
+        foreach ((string what, Action<DriverQueue> poke) in MalformedOn(@case))
         {
             foreach (BatteryRequest request in hostile.Requests)
             {
@@ -146,6 +181,119 @@ public sealed class HostileDriverTests
         }
     }
 
+    [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]
+    [Trait("Source", "chains of nothing but a head: a device that looks for the rest behind it")]
+    [Trait("Outcome", "answered, or needs reset")]
+    public void A_chain_of_a_head_alone_is_answered_or_refused(HostileCase @case)
+    {
+        using HostileGuest hostile = new(@case);
+        foreach (BatteryRequest request in hostile.Requests)
+        {
+            foreach (int length in (int[])[1, Math.Max(1, request.Readable.Length), Math.Max(1, request.Writable)])
+            {
+                foreach (bool writable in (bool[])[false, true])
+                {
+                    SimulatedQueue queue = hostile.Guest.Queue(request.Queue);
+                    queue.Ring.UseIndirect = false;
+                    GuestBuffer head = queue.Place([.. request.Readable.Take(length), .. new byte[Math.Max(0, length - request.Readable.Length)]]);
+                    DriverRequest made = queue.Add(writable ? [] : [head], writable ? [head] : []);
+                    hostile.Serve(request);
+                    Assert.True(made.IsUsed || hostile.NeedsReset || request.Provoke is not null, $"{length} bytes in queue {request.Queue}: no answer");
+                    Assert.InRange(made.UsedLength, 0u, writable ? (uint)length : 0u);
+                    hostile.AssertWorksAfterReset($"{length} bytes in queue {request.Queue}");
+                }
+            }
+        }
+    }
+
+    [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]
+    [Trait("Source", "virtio 1.2 § 2.7.5.3.2: WRITE on a descriptor that names a table is ignored")]
+    [Trait("Outcome", "served")]
+    public void A_write_flag_on_an_indirect_descriptor_changes_nothing(HostileCase @case)
+    {
+        using HostileGuest hostile = new(@case);
+        foreach (BatteryRequest request in hostile.Requests)
+        {
+            SimulatedQueue queue = hostile.Guest.Queue(request.Queue);
+            int head = queue.Ring is PackedDriverQueue packed ? packed.NextAvailable & 0x7fff : 0;
+            DriverRequest made = queue.Add(request.Readable.Length > 0 ? [request.Readable] : [], request.Writable > 0 ? [request.Writable] : []);
+            if (@case.Indirect) AddWrite(queue.Ring, head);
+            hostile.Serve(request);
+            hostile.Guest.RunUntil(() => made.IsUsed);
+            Assert.Null(request.Complaint(made.Content, made.UsedLength));
+            hostile.Guest.Reset().Start();
+        }
+        hostile.AssertWorksAfterReset();
+
+        // The device has not been kicked yet, so that it has not looked.
+        static void AddWrite(DriverQueue ring, int head)
+        {
+            ulong flags = ring.DescriptorTable + (ulong)head * 16 + (ring is PackedDriverQueue ? 14u : 12u);
+            byte[] low = new byte[1];
+            Assert.True(ring.Memory.TryRead(flags, low));
+            Assert.Equal(RawDriver.Indirect, low[0] & (RawDriver.Indirect | RawDriver.Write));
+            Assert.True(ring.Memory.TryWrite(flags, [(byte)(low[0] | RawDriver.Write)]));
+        }
+    }
+
+    [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]
+    [Trait("Source", "virtio 1.2 § 2.7.13; CVE-2026-45782 (Cloud Hypervisor: two chains with one head under asynchronous I/O), on every device")]
+    [Trait("Outcome", "served one after the other, or needs reset")]
+    public void A_head_given_twice_at_once_is_served_one_after_the_other_or_refused(HostileCase @case)
+    {
+        DeviceBattery battery = DeviceBatteryTests.Devices[@case.Device]();
+        VirtioDevice device = battery.Make();
+        using FuzzMachine machine = new(device, @case.Poller);
+        foreach (BatteryRequest request in battery.Requests)
+        {
+            machine.Start(@case.Options.Features, sizeMax: 64);
+            machine.Turn(turnsMax: 10);
+            machine.Memory.TryWrite(FuzzMachine.BufferStart, request.Readable);
+            long before = device.QueueStatistics[request.Queue].Requests;
+            GiveTwice(machine.Rings[request.Queue]!, request);
+            machine.Registers.Kick(request.Queue);
+            machine.Turn(turnsMax: 1_000);
+            for (int time = 0; time < 2; time++)
+            {
+                request.Provoke?.Invoke(device);
+                machine.Turn(turnsMax: 1_000);
+            }
+            long served = device.QueueStatistics[request.Queue].Requests - before;
+            bool refused = machine.Registers.Status.HasFlag(DeviceStatus.NeedsReset);
+            Assert.True(served == 2 || refused || request.Provoke is not null, $"queue {request.Queue}: {served} of two were served");
+            Assert.InRange(served, 0, 2);
+            machine.AskWitness();
+            machine.Reset(() => _ = request.Complaint(new byte[request.Writable], 0));
+        }
+        machine.Start(@case.Options.Features, sizeMax: 64);
+        foreach (BatteryRequest request in battery.Requests) machine.Prove(request);
+
+        static void GiveTwice(DriverQueue ring, BatteryRequest request)
+        {
+            (ulong, uint, ushort)[] chain =
+            [
+                .. request.Readable.Length > 0 ? [(FuzzMachine.BufferStart, (uint)request.Readable.Length, (ushort)0)] : Array.Empty<(ulong, uint, ushort)>(),
+                .. request.Writable > 0 ? [(FuzzMachine.BufferStart + 8192, (uint)request.Writable, RawDriver.Write)] : Array.Empty<(ulong, uint, ushort)>(),
+            ];
+            if (ring is PackedDriverQueue) RawDriver.PokeChain(ring, chain, from: chain.Length);
+            RawDriver.PokeChain(ring, chain);
+            if (ring is SplitDriverQueue split) split.MakeAvailable(0);
+        }
+    }
+
+    private static IEnumerable<KeyValuePair<string, Action<DriverQueue>>> MalformedOn(HostileCase @case)
+    {
+        foreach (KeyValuePair<string, Action<DriverQueue>> any in Malformed) yield return any;
+        foreach ((string where, (ulong address, uint length)) in Misplaced)
+        {
+            yield return new($"a buffer to read {where}", ring => Poke(ring, (address, length, 0)));
+            yield return new($"a buffer to write {where}", ring => Poke(ring, (address, length, RawDriver.Write)));
+            if (@case.Indirect) yield return new($"a buffer in a table {where}", ring => RawDriver.PokeIndirectChain(ring, Scratch, [(address, length, 0)]));
+        }
+        if (@case.Packed) yield break;
+        foreach ((string what, Action<SplitDriverQueue> poke) in MalformedSplit) yield return new(what, ring => poke((SplitDriverQueue)ring));
+    }
+
     private static IEnumerable<int> Cuts(int length)
     {
         int step = Math.Max(1, length / CutsMax);
@@ -168,12 +316,5 @@ public sealed class HostileDriverTests
             else ((SplitDriverQueue)ring).WriteDescriptor(i, Scratch, 8, RawDriver.Next, (ushort)((i + 1) % ring.Size));
         }
         if (ring is SplitDriverQueue split) split.MakeAvailable(0);
-    }
-
-    /// <summary>What only a split ring has; a packed one gets another malformed chain in its place.</summary>
-    private static void Split(DriverQueue ring, Action<SplitDriverQueue> poke)
-    {
-        if (ring is SplitDriverQueue split) poke(split);
-        else NeverEnds(ring);
     }
 }

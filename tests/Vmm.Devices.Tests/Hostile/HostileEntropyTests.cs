@@ -7,7 +7,7 @@ namespace Vmm.Devices.Tests.Hostile;
 [Trait("Device", "entropy")]
 public sealed class HostileEntropyTests
 {
-    private const int Errors = 20_000;
+    private static readonly int Errors = HostileCase.Repeats(20_000);
 
     public static TheoryData<HostileCase> Cases => HostileCase.Of("entropy");
 

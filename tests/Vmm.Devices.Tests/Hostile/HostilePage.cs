@@ -30,7 +30,9 @@ public sealed class HostilePage
 
             Each row is a test that passes: what a guest tries, against which devices, on which rings, what comes of it, and where the attack comes from.
             *Needs reset* means: the fault is counted, told once, and the queue gives nothing more until the driver has reset the device; then it works.
-            *All* are {string.Join(", ", DeviceBatteryTests.Devices.Keys)}, each under both pollers.
+            *All* are {string.Join(", ", DeviceBatteryTests.Devices.Keys)}. Wherever there is a reactor a row holds under both pollers, and beside
+            the device under attack there is another guest's on the same reactor that is asked whether it noticed anything. Rows of *the queue of any* are about
+            the ring that every device has, below devices and reactors.
 
             This page is made from the tests that have a `Source` trait and held by one of them (`HostilePage`, see tests/README.md). A number of a
             public bug stands here only where a public source says that it is that bug.
@@ -52,7 +54,7 @@ public sealed class HostilePage
         select type;
 
     private static IEnumerable<MethodInfo> Entries(Type suite) =>
-        suite.GetMethods().Where(method => Source(method) is not null).OrderBy(method => method.Name, StringComparer.Ordinal);
+        suite.GetMethods(BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly).Where(method => Source(method) is not null).OrderBy(method => method.Name, StringComparer.Ordinal);
 
     private static string? Source(MethodInfo test) => Trait(test, "Source");
 
@@ -60,13 +62,13 @@ public sealed class HostilePage
         member.GetCustomAttributes<TraitAttribute>().FirstOrDefault(trait => trait.Name == name)?.Value;
 
     private static string Devices(MethodInfo test) =>
-        Trait(test.DeclaringType!, "Device") ?? (test.GetParameters().Any(parameter => parameter.ParameterType == typeof(HostileCase)) ? "all" : "the queue of any");
+        Trait(test, "Device") ?? Trait(test.DeclaringType!, "Device") ?? (test.GetParameters().Any(parameter => parameter.ParameterType == typeof(HostileCase)) ? "all" : "the queue of any");
 
     /// <summary>A test that takes a ring's shape runs on all of them; else its name tells, and a split ring is the rule.</summary>
     private static string Rings(MethodInfo test)
     {
         ParameterInfo[] parameters = test.GetParameters();
-        if (Trait(test.DeclaringType!, "Rings") is { } rings) return rings;
+        if ((Trait(test, "Rings") ?? Trait(test.DeclaringType!, "Rings")) is { } rings) return rings;
         if (parameters.Any(parameter => parameter.ParameterType == typeof(RingShape) || parameter.ParameterType == typeof(HostileCase) || parameter.Name == "packed"))
             return "split, packed";
         return test.Name.Contains("packed", StringComparison.OrdinalIgnoreCase) ? "packed" : "split";

@@ -14,25 +14,63 @@ public sealed class HostileRegisterTests
         MmioRegister.QueueDeviceLow, MmioRegister.QueueDeviceHigh,
     ];
 
+    /// <summary>A device as far as a driver can bring it.</summary>
+    private static readonly Action<HostileGuest>[] States =
+    [
+        _ => { },
+        hostile => hostile.Guest.Driver.AddStatus(DeviceStatus.Acknowledge),
+        hostile => hostile.Guest.Negotiate(),
+        hostile => hostile.Guest.Negotiate().SetUpQueues(),
+        hostile => hostile.Guest.Start(),
+        hostile =>
+        {
+            BatteryRequest request = hostile.Requests[0];
+            DriverQueue ring = hostile.Guest.Start().Queue(request.Queue).Ring;
+            ring.TryAdd([new GuestBuffer(ulong.MaxValue, 16)], [], out _);
+            ring.Publish();
+            hostile.Serve(request);
+            Assert.True(hostile.NeedsReset);
+        },
+        hostile =>
+        {
+            hostile.Guest.Start();
+            hostile.Guest.Driver.AddStatus(DeviceStatus.Failed);
+        },
+    ];
+
     [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]
     [Trait("Source", "virtio 1.2 § 4.2.2.2: registers are 32 bits wide and aligned; the configuration takes any width")]
     [Trait("Outcome", "ignored, or reads 0")]
     public void Any_access_to_any_offset_leaves_a_device_that_works(HostileCase @case)
     {
-        using HostileGuest hostile = new(@case);
+        using HostileGuest hostile = new(@case, start: false);
         Random random = new(3);
-        byte[] data = new byte[8];
-        foreach (int width in (int[])[1, 2, 3, 4, 8])
+        foreach (Action<HostileGuest> state in States)
         {
-            for (ulong offset = 0; offset < MmioRegister.Config + 128; offset++)
+            foreach (int width in (int[])[1, 2, 3, 4, 8])
             {
-                hostile.Guest.Transport.Read(offset, data.AsSpan(0, width));
-                random.NextBytes(data);
-                hostile.Guest.Transport.Write(offset, data.AsSpan(0, width));
+                hostile.Guest.Reset();
+                state(hostile);
+                Access(hostile.Guest.Transport, width, random);
+                hostile.Guest.RunUntilIdle();
             }
-            hostile.Guest.RunUntilIdle();
         }
         hostile.AssertWorksAfterReset();
+    }
+
+    private static void Access(VirtioMmioTransport transport, int width, Random random)
+    {
+        byte[] data = new byte[width];
+        for (ulong offset = 0; offset < MmioRegister.Config + 128; offset++)
+        {
+            data.AsSpan().Fill(0xff);
+            transport.Read(offset, data);
+            if (offset < MmioRegister.Config && (width != 4 || offset % 4 != 0)) Assert.All(data, value => Assert.Equal(0, value));
+            random.NextBytes(data);
+            // A status of 0 or one bit more is what changes the most: any other is rarely taken.
+            if (offset == MmioRegister.Status && random.Next(2) == 0) data.AsSpan().Clear();
+            transport.Write(offset, data);
+        }
     }
 
     [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]
@@ -77,6 +115,32 @@ public sealed class HostileRegisterTests
         }
         hostile.Guest.RunUntilIdle();
         hostile.AssertWorks();
+    }
+
+    [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]
+    [Trait("Source", "virtio 1.2 § 4.2.2: selectors of features and memory regions that do not exist, 0xffff among them")]
+    [Trait("Outcome", "reads 0 or ones; features refused")]
+    public void Selectors_of_what_does_not_exist_select_nothing(HostileCase @case)
+    {
+        using HostileGuest hostile = new(@case, start: false);
+        VirtioMmioDriver driver = hostile.Guest.Driver;
+        foreach (uint selector in (uint[])[2, 0x7fff, 0xffff, 0x1_0000, 0x7fff_ffff, 0x8000_0000, uint.MaxValue])
+        {
+            driver.Write(MmioRegister.DeviceFeaturesSel, selector);
+            Assert.Equal(0u, driver.Read(MmioRegister.DeviceFeatures));
+            driver.Write(MmioRegister.ShmSel, selector);
+            foreach (uint register in (uint[])[MmioRegister.ShmLenLow, MmioRegister.ShmLenHigh, MmioRegister.ShmBaseLow, MmioRegister.ShmBaseHigh])
+                Assert.Equal(uint.MaxValue, driver.Read(register));
+            driver.AddStatus(DeviceStatus.Acknowledge);
+            driver.AddStatus(DeviceStatus.Driver);
+            driver.WriteFeatures(VirtioFeatures.Version1);
+            driver.Write(MmioRegister.DriverFeaturesSel, selector);
+            driver.Write(MmioRegister.DriverFeatures, 1);
+            driver.AddStatus(DeviceStatus.FeaturesOk);
+            Assert.False(driver.Status.HasFlag(DeviceStatus.FeaturesOk), $"features of selector {selector} were taken");
+            hostile.Guest.Reset();
+        }
+        hostile.AssertWorksAfterReset();
     }
 
     [Theory, MemberData(nameof(HostileCase.All), MemberType = typeof(HostileCase))]

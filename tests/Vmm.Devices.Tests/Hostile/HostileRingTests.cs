@@ -93,6 +93,22 @@ public sealed class HostileRingTests
         rig.ExpectFault(GuestFaultKind.AvailableIndex);
     }
 
+    [Theory]
+    [InlineData(0x01ff)]
+    [InlineData(0x0000)]
+    [Trait("Source", "a driver that writes its 16-bit index in two halves: what is seen between them is ahead, or behind")]
+    [Trait("Outcome", "needs reset")]
+    public void An_available_index_that_is_written_in_halves_is_refused(ushort between)
+    {
+        using RingRig rig = new(new RingShape(false, false, false), configure: c => c with { AvailBase = 0x00fe }, prepare: driver => ((SplitDriverQueue)driver).StartAt(0x00fe));
+        rig.Add([Small], []);
+        rig.Driver.Publish();
+        rig.Device.Push(rig.Pop(), 0);
+        Assert.Equal(0x00ff, rig.Split.AvailableIndex);
+        rig.Split.AvailableIndex = between;
+        rig.ExpectFault(GuestFaultKind.AvailableIndex);
+    }
+
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
     [Trait("Source", "virtio 1.2 § 2.7.13; CVE-2026-45782 (Cloud Hypervisor: two chains with one head under asynchronous I/O)")]
     [Trait("Outcome", "needs reset")]

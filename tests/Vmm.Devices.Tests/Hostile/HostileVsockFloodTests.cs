@@ -12,6 +12,7 @@ namespace Vmm.Devices.Tests.Hostile;
 public sealed class HostileVsockFloodTests
 {
     private const int Limit = 20;
+    private const long BytesPerTurnMax = 1 << 20;
 
     /// <summary>What somebody may say and then be gone.</summary>
     private static readonly string[] Beginnings = ["CONNECT 80", "CONN", ""];
@@ -225,6 +226,82 @@ public sealed class HostileVsockFloodTests
         Assert.Equal(0, guest.Device.Connections);
         Assert.InRange(Descriptors() - descriptors, -100, 4);
         Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - bytes, long.MinValue, 2 << 20);
+    }
+
+    [Theory, MemberData(nameof(Cases))]
+    [Trait("Source", "CVE-2019-3900 (Linux: vhost without a weight for a turn): connections that all have much to say, either way")]
+    [Trait("Outcome", "served a turn at a time")]
+    public void A_turn_moves_no_more_than_its_share_of_bytes(HostileCase @case)
+    {
+        using VsockGuest guest = @case.Vsock();
+        using Neighbour neighbour = new(guest.Guest);
+        // Those the guest has given already are filled first.
+        const long FirstBuffers = 32 * 4096;
+        using Socket listener = guest.Listen(PortOfHost, backlog: Limit);
+        Socket[] hosts = [.. Enumerable.Range(0, Limit).Select(i => guest.Open(listener, PortOfGuest + (uint)i, PortOfHost))];
+        // To the guest: as much as its buffers take, of hosts that never stop.
+        byte[] much = new byte[VsockGuest.Buffer];
+        foreach (Socket host in hosts) host.Send(much);
+        List<DriverRequest> given = [.. Enumerable.Range(0, 100).Select(_ => guest.Guest.Queue(0).Add(writable: [(int)VsockGuest.Buffer]))];
+        guest.Guest.Driver.Kick(0);
+        TakeTurns(() => given.Where(request => request.IsUsed).Sum(request => (long)request.UsedLength), guest.Guest.Queue(0), Limit * (long)VsockGuest.Buffer - FirstBuffers);
+
+        // To the host: packets that all name the same memory.
+        SimulatedQueue transmit = guest.Guest.Queue(1);
+        GuestBuffer payload = transmit.Place(much);
+        List<DriverRequest> made = [];
+        for (uint i = 0; i < Limit && transmit.Ring.Free > 2; i++)
+            made.Add(transmit.Add([transmit.Place(BytesOf(Header(VsockOperation.Data, PortOfGuest + i, PortOfHost, VsockGuest.Buffer))), payload], []));
+        guest.Guest.Driver.Kick(1);
+        TakeTurns(() => hosts.Sum(host => (long)host.Available), transmit, Limit * (long)VsockGuest.Buffer);
+        Assert.All(hosts, host => Assert.Equal((int)VsockGuest.Buffer, host.Available));
+        foreach (Socket host in hosts) host.Dispose();
+
+        void TakeTurns(Func<long> moved, SimulatedQueue queue, long all)
+        {
+            long most = 0;
+            for (int turn = 0; turn < 100; turn++)
+            {
+                long before = moved();
+                guest.Guest.Reactor.RunOnce(TimeSpan.Zero);
+                queue.Collect();
+                most = Math.Max(most, moved() - before);
+            }
+            // Its share, and the packet that went over it.
+            Assert.InRange(most, VsockGuest.Buffer, BytesPerTurnMax + 2 * VsockGuest.Buffer);
+            Assert.InRange(moved(), all, long.MaxValue);
+        }
+    }
+
+    [Theory, MemberData(nameof(Cases))]
+    [Trait("Source", "a host that floods a guest which gives no credit, or no buffers")]
+    [Trait("Outcome", "the host is held; no wake-ups")]
+    public void A_flood_of_the_host_stays_with_the_host(HostileCase @case)
+    {
+        using VsockGuest guest = @case.Vsock();
+        using Neighbour neighbour = new(guest.Guest);
+        using Socket listener = guest.Listen(PortOfHost);
+        using Socket host = guest.Open(listener, PortOfGuest, PortOfHost);
+        host.Blocking = false;
+        byte[] chunk = new byte[1 << 16];
+        long sent = 0;
+        for (int round = 0; round < 100; round++)
+        {
+            while (host.Poll(0, SelectMode.SelectWrite)) sent += host.Send(chunk, 0, chunk.Length, SocketFlags.None, out _);
+            guest.Guest.RunUntilIdle();
+        }
+        // The credit it was given once, and no byte more.
+        Assert.Equal(VsockGuest.Buffer, guest.ReceiveAll().Sum(packet => packet.Header.Length));
+        long events = guest.Guest.Reactor.Statistics.Events;
+        for (int i = 0; i < 5; i++) guest.Guest.Reactor.RunOnce(TimeSpan.FromMilliseconds(5));
+        Assert.Equal(events, guest.Guest.Reactor.Statistics.Events);
+        long got = VsockGuest.Buffer;
+        while (got < sent)
+        {
+            guest.Send(Header(VsockOperation.CreditUpdate, PortOfGuest, PortOfHost, forwarded: (uint)got));
+            got += guest.ReceiveAll().Sum(packet => packet.Header.Length);
+        }
+        Assert.Equal(sent, got);
     }
 
     private static void Free(VsockGuest guest, DriverRequest packet)

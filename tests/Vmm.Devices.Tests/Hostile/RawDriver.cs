@@ -7,14 +7,14 @@ internal static class RawDriver
 {
     internal const ushort Next = 1, Write = 2, Indirect = 4;
 
-    /// <summary>Writes descriptors 0, 1 … into the ring as one chain and makes it available.</summary>
-    internal static void PokeChain(DriverQueue ring, ReadOnlySpan<(ulong Address, uint Length, ushort Flags)> chain)
+    /// <summary>Writes descriptors 0, 1 … into the ring as one chain and makes it available. In a packed ring from any place on, under the same id.</summary>
+    internal static void PokeChain(DriverQueue ring, ReadOnlySpan<(ulong Address, uint Length, ushort Flags)> chain, int from = 0)
     {
         for (int i = chain.Length - 1; i >= 0; i--)
         {
             ushort next = i < chain.Length - 1 ? Next : (ushort)0;
             if (ring is PackedDriverQueue packed)
-                packed.WriteDescriptor(i, chain[i].Address, chain[i].Length, 0, (ushort)(chain[i].Flags | next | packed.AvailableFlags));
+                packed.WriteDescriptor(from + i, chain[i].Address, chain[i].Length, 0, (ushort)(chain[i].Flags | next | packed.AvailableFlags));
             else
                 ((SplitDriverQueue)ring).WriteDescriptor(i, chain[i].Address, chain[i].Length, (ushort)(chain[i].Flags | next), (ushort)(i + 1));
         }

@@ -7,6 +7,9 @@ internal sealed class ManualClock(DateTimeOffset now) : TimeProvider
 
     internal DateTimeOffset Now { get; private set; } = now;
 
+    /// <summary>How many were made.</summary>
+    internal int Timers => _timers.Count;
+
     public override DateTimeOffset GetUtcNow() => Now;
 
     public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)

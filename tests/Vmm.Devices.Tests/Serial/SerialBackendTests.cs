@@ -4,20 +4,22 @@ using Vmm.Events;
 
 namespace Vmm.Devices.Tests;
 
+/// <summary>The host side of a serial port, with each way to wait.</summary>
 [Trait("Device", "serial port")]
 [Trait("Rings", "none")]
-public sealed class SerialBackendTests : IDisposable
+public abstract class SerialBackendTests : IDisposable
 {
     private static readonly TimeSpan Watchdog = TimeSpan.FromSeconds(30);
 
-    private readonly Reactor _reactor = new();
+    private readonly Reactor _reactor;
     private readonly Uart16550 _uart = new(new NoInterrupt());
     private readonly SocketPair _pair = new();
     private readonly OwnedFd _line;
     private readonly Socket _host;
 
-    public SerialBackendTests()
+    private protected SerialBackendTests(PollerKind poller)
     {
+        _reactor = new Reactor(new ReactorOptions { Poller = poller });
         _line = _pair.TakeFd();
         _host = _pair.Host;
     }
@@ -172,6 +174,7 @@ public sealed class SerialBackendTests : IDisposable
 
     public void Dispose()
     {
+        GC.SuppressFinalize(this);
         _reactor.Dispose();
         _pair.Dispose();
         _line.Dispose();
@@ -226,3 +229,7 @@ public sealed class SerialBackendTests : IDisposable
         }
     }
 }
+
+public sealed class SerialBackendOnEpollTests() : SerialBackendTests(PollerKind.Epoll);
+
+public sealed class SerialBackendOnIoRingTests() : SerialBackendTests(PollerKind.IoRing);
