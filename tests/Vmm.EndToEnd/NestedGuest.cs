@@ -28,7 +28,7 @@ internal static class NestedGuest
         string[] machine =
         [
             "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", "-machine", "q35,accel=tcg", "-cpu", "EPYC,+svm,+npt", "-m", "1200",
-            "-kernel", Path.Combine(Image.Value, "vmlinuz"), "-initrd", initrd, "-append", "console=ttyS0 quiet panic=-1",
+            "-kernel", Path.Combine(Image.Value, "vmlinuz"), "-initrd", initrd, "-append", QemuGuest.KernelOptions,
         ];
         using Process qemu = Process.Start(new ProcessStartInfo(Qemu, machine) { RedirectStandardOutput = true, RedirectStandardError = true })!;
         Task<string> console = qemu.StandardOutput.ReadToEndAsync();

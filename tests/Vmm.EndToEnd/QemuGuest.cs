@@ -7,6 +7,9 @@ namespace Vmm.EndToEnd;
 /// </summary>
 internal sealed class QemuGuest : IDisposable
 {
+    /// <summary>For a kernel that QEMU emulates. On a busy host its timer is late enough for the kernel to call it broken: that says nothing of our devices.</summary>
+    internal const string KernelOptions = "console=ttyS0 quiet panic=-1 no_timer_check";
+
     private const string Qemu = "/usr/bin/qemu-system-x86_64";
     private static readonly TimeSpan Watchdog = TimeSpan.FromMinutes(5);
     private static readonly Lazy<string> Image = new(Build);
@@ -25,8 +28,7 @@ internal sealed class QemuGuest : IDisposable
             "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", "-machine", "q35,accel=tcg", "-m", "256", "-smp", $"{processors}",
             "-object", "memory-backend-memfd,id=memory,size=256M,share=on", "-numa", "node,memdev=memory",
             "-kernel", Path.Combine(Image.Value, "vmlinuz"), "-initrd", Path.Combine(Image.Value, "initramfs.gz"),
-            // On a busy host the emulated timer is late enough for the kernel to call it broken: that says nothing of our devices.
-            "-append", $"console=ttyS0 quiet panic=-1 no_timer_check vmm.tests={tests}",
+            "-append", $"{KernelOptions} vmm.tests={tests}",
         ];
         _process = Process.Start(new ProcessStartInfo(Qemu, [.. machine, .. devices]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
         _process.OutputDataReceived += (_, line) =>
