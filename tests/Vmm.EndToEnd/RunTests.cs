@@ -103,6 +103,7 @@ public sealed class RunTests
         Assert.True(reactor.GetProperty("events").GetInt64() > 100);
         Assert.True(reactor.GetProperty("waits").GetInt64() > 0);
         Assert.True(reactor.GetProperty("events_per_wait").GetDouble() > 0);
+        Assert.Equal(0, reactor.GetProperty("allocated_bytes").GetInt64());
         Assert.Equal(0, reactor.GetProperty("allocated_bytes_per_event").GetDouble());
         JsonElement disk = stats.RootElement.GetProperty("devices").EnumerateArray().Single(d => d.GetProperty("name").GetString() == "vda");
         foreach (string counter in (string[])["kicks", "requests", "bytes", "interrupts"])

@@ -87,15 +87,14 @@ internal sealed record BalloonLine(string Name, ulong TargetBytes, ulong ActualB
 }
 
 /// <summary>The reactor's line: what it did from the end of the guest's boot to the end of its commands.</summary>
-internal sealed record ReactorLine(long Waits, long Events, double EventsPerWait, long Ghosts, double AllocatedBytesPerEvent)
+internal sealed record ReactorLine(long Waits, long Events, double EventsPerWait, long Ghosts, long AllocatedBytes, double AllocatedBytesPerEvent)
 {
     internal static ReactorLine Of(ReactorStatistics booted, ReactorStatistics finished)
     {
         long waits = finished.Waits - booted.Waits;
         long events = finished.Events - booted.Events;
-        // To a tenth of a byte: what the runtime itself allocates when it first binds a call or a lock is no object for each event.
-        return new ReactorLine(waits, events, Ratio(events, waits, 3), finished.Ghosts,
-            Ratio(finished.AllocatedBytes - booted.AllocatedBytes, events, 1));
+        long allocated = finished.AllocatedBytes - booted.AllocatedBytes;
+        return new ReactorLine(waits, events, Ratio(events, waits, 3), finished.Ghosts, allocated, Ratio(allocated, events, 3));
     }
 
     private static double Ratio(long part, long whole, int decimals) => whole == 0 ? 0 : Math.Round((double)part / whole, decimals);

@@ -31,8 +31,17 @@ internal static unsafe partial class FileCalls
     /// <summary>Most vectors of one call (IOV_MAX).</summary>
     internal const int VectorsMax = 1024;
 
-    // A call is bound when it is first made, and that allocates: better now than on a reactor's thread.
-    static FileCalls() => Marshal.PrelinkAll(typeof(FileCalls));
+    /// <summary>Binds the calls that a reactor's thread makes: to bind one when it is first made allocates the library's name.</summary>
+    internal static void Bind()
+    {
+        const int NoFile = -1;
+        // SAFETY: the kernel refuses a descriptor that is none before it looks at anything else.
+        _ = ReadVectors(NoFile, null, 0, 0, 0);
+        _ = WriteVectors(NoFile, null, 0, 0, 0);
+        _ = WriteBytes(NoFile, null, 0, 0);
+        _ = Sync(NoFile);
+        _ = Allocate(NoFile, 0, 0L, 0L);
+    }
 
     [LibraryImport(Name, EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int Open(string path, int flags);

@@ -13,8 +13,14 @@ internal static unsafe partial class StreamCalls
     private const int O_NONBLOCK = 0x800;
     private const int O_CLOEXEC = 0x80000;
 
-    // A call is bound when it is first made, and that allocates: better now than on a reactor's thread.
-    static StreamCalls() => Marshal.PrelinkAll(typeof(StreamCalls));
+    /// <summary>Binds the calls that a reactor's thread makes: to bind one when it is first made allocates the library's name.</summary>
+    internal static void Bind()
+    {
+        const int NoFile = -1;
+        // SAFETY: the kernel refuses a descriptor that is none before it looks at anything else.
+        _ = Read(NoFile, null, 0);
+        _ = Write(NoFile, null, 0);
+    }
 
     /// <summary>read(2).</summary>
     /// <returns>What the kernel said; with <see cref="Errno.None"/> and a length of 0 the stream is at its end.</returns>

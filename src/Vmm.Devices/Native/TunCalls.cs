@@ -33,9 +33,6 @@ internal static unsafe partial class TunCalls
     /// <summary>Longest name, without its terminating zero (IFNAMSIZ).</summary>
     internal const int NameLengthMax = 15;
 
-    // A call is bound when it is first made, and that allocates: better now than on a reactor's thread.
-    static TunCalls() => Marshal.PrelinkAll(typeof(TunCalls));
-
     /// <summary>Makes an open <see cref="Path"/> one of an interface's queues.</summary>
     internal static Errno Attach(int fd, string name, short flags)
     {

@@ -8,8 +8,16 @@ internal static unsafe partial class VectorCalls
 {
     private const string Name = "libc";
 
-    // A call is bound when it is first made, and that allocates: better now than on a reactor's thread.
-    static VectorCalls() => Marshal.PrelinkAll(typeof(VectorCalls));
+    /// <summary>Binds the calls that a reactor's thread makes: to bind one when it is first made allocates the library's name.</summary>
+    internal static void Bind()
+    {
+        const int NoFile = -1;
+        // SAFETY: the kernel refuses a descriptor that is none before it looks at anything else.
+        _ = Read(NoFile, null, 0);
+        _ = Write(NoFile, null, 0);
+        _ = SocketCalls.ReceiveMessage(NoFile, null, 0);
+        _ = SocketCalls.SendMessage(NoFile, null, 0);
+    }
 
     /// <summary>readv(2).</summary>
     internal static Errno Read(int fd, ReadOnlySpan<IoVector> vectors, out int length)

@@ -48,6 +48,7 @@ public sealed class SerialBackend : Subscriber
         : base(port is null ? throw new ArgumentNullException(nameof(port)) : port.Name)
     {
         ArgumentNullException.ThrowIfNull(remote);
+        StreamCalls.Bind();
         _port = port;
         _output = output;
         _script = script;

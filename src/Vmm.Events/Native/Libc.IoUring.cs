@@ -33,6 +33,15 @@ internal static unsafe partial class Libc
     [LibraryImport(Name, EntryPoint = "munmap", SetLastError = true)]
     internal static partial int Unmap(void* address, nuint length);
 
+    /// <summary>Binds the calls that a ring makes in the middle of a turn: to bind one when it is first made allocates the library's name.</summary>
+    internal static void BindIoUring()
+    {
+        const int NoRing = -1;
+        // SAFETY: the kernel refuses a descriptor that is none before it looks at anything else.
+        _ = IoUringEnter(NoRing, 0, 0, 0, null, 0);
+        _ = IoUringEnterKeepingError(NoRing, 0, 0, 0);
+    }
+
     /// <summary>io_uring_setup(2): the descriptor, or -1 and <see cref="LastError"/>.</summary>
     internal static int IoUringSetUp(uint entries, IoUringParams* parameters) => (int)SetupSyscall(NR_io_uring_setup, entries, parameters);
 

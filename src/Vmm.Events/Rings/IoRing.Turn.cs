@@ -16,8 +16,7 @@ public sealed partial class IoRing
     /// <summary>How long the end of a ring waits for the kernel before it says that something hangs. It goes on waiting.</summary>
     private const int DrainReportMs = 10_000;
 
-    private RingRequest?[] _inFlight = new RingRequest?[64];
-    private uint[] _generations = new uint[64];
+    private Place[] _places = new Place[64];
     private int[] _freeSlots = [.. Enumerable.Range(0, 64).Reverse()];
     private int _freeSlotCount = 64;
     private RingRequest? _firstHeld;
@@ -116,9 +115,10 @@ public sealed partial class IoRing
     {
         if (_freeSlotCount == 0) Grow();
         int slot = _freeSlots[--_freeSlotCount];
-        _inFlight[slot] = request;
+        ref Place place = ref _places[slot];
+        place.Request = request;
         request.Slot = slot;
-        request.Entry.UserData = (ulong)_generations[slot] << 32 | (uint)slot;
+        request.Entry.UserData = (ulong)place.Generation << 32 | (uint)slot;
         _engine.Prepare(request.Entry);
     }
 
@@ -139,7 +139,7 @@ public sealed partial class IoRing
 
     private bool CanHandOver() => _engine.Room > 0 && TableHasRoom;
 
-    private bool TableHasRoom => _inFlight.Length - _freeSlotCount < _options.OperationsMax;
+    private bool TableHasRoom => _places.Length - _freeSlotCount < _options.OperationsMax;
 
     private void HandOver()
     {
@@ -202,10 +202,11 @@ public sealed partial class IoRing
         {
             if (completion.UserData == CancellationTag) continue;
             int slot = (int)(uint)completion.UserData;
-            RingRequest request = _inFlight[slot]!;
-            Debug.Assert(_generations[slot] == (uint)(completion.UserData >> 32), "a completion of an operation that is over");
-            _inFlight[slot] = null;
-            _generations[slot]++;
+            ref Place place = ref _places[slot];
+            RingRequest request = place.Request!;
+            Debug.Assert(place.Generation == (uint)(completion.UserData >> 32), "a completion of an operation that is over");
+            place.Request = null;
+            place.Generation++;
             _freeSlots[_freeSlotCount++] = slot;
             delivered++;
             Complete(request, completion.Result);
@@ -239,9 +240,9 @@ public sealed partial class IoRing
         if (_draining) return;
         _draining = true;
         while (_firstHeld is not null) Complete(TakeHeld(), -(int)Errno.Canceled);
-        foreach (RingRequest? request in _inFlight)
+        foreach (Place place in _places)
         {
-            if (request is null || request.CancelWanted) continue;
+            if (place.Request is not { CancelWanted: false } request) continue;
             request.CancelWanted = true;
             _cancelling.Add(request);
         }
@@ -259,10 +260,19 @@ public sealed partial class IoRing
 
     private void Grow()
     {
-        int length = _inFlight.Length;
-        Array.Resize(ref _inFlight, length * 2);
-        Array.Resize(ref _generations, length * 2);
+        int length = _places.Length;
+        Array.Resize(ref _places, length * 2);
         Array.Resize(ref _freeSlots, length * 2);
         for (int slot = length * 2 - 1; slot >= length; slot--) _freeSlots[_freeSlotCount++] = slot;
+    }
+
+    /// <summary>
+    /// Where an operation is found when it completes. A struct: a store into an array of an open class has the runtime look up whether it may, in a
+    /// cache that now and then grows, on the thread that stores.
+    /// </summary>
+    private struct Place
+    {
+        internal RingRequest? Request;
+        internal uint Generation;
     }
 }

@@ -3,11 +3,11 @@ namespace Vmm.Events;
 /// <summary>Armed timers, the first that is due in front. Each knows its place, so any can be taken out or moved in O(log n).</summary>
 internal sealed class TimerHeap
 {
-    private ReactorTimer[] _timers = new ReactorTimer[16];
+    private Entry[] _timers = new Entry[16];
 
     internal int Count { get; private set; }
 
-    internal ReactorTimer? First => Count == 0 ? null : _timers[0];
+    internal ReactorTimer? First => Count == 0 ? null : _timers[0].Timer;
 
     internal void Add(ReactorTimer timer)
     {
@@ -20,8 +20,8 @@ internal sealed class TimerHeap
     {
         int hole = timer.HeapIndex;
         timer.HeapIndex = -1;
-        ReactorTimer last = _timers[--Count];
-        _timers[Count] = null!;
+        ReactorTimer last = _timers[--Count].Timer;
+        _timers[Count] = default;
         if (last == timer) return;
         Place(last, hole);
         Reorder(last);
@@ -39,7 +39,7 @@ internal sealed class TimerHeap
         while (timer.HeapIndex > 0)
         {
             int index = timer.HeapIndex;
-            ReactorTimer parent = _timers[(index - 1) / 2];
+            ReactorTimer parent = _timers[(index - 1) / 2].Timer;
             if (!IsBefore(timer, parent)) return;
             Place(timer, parent.HeapIndex);
             Place(parent, index);
@@ -51,8 +51,8 @@ internal sealed class TimerHeap
         for (int child = 2 * timer.HeapIndex + 1; child < Count; child = 2 * timer.HeapIndex + 1)
         {
             int index = timer.HeapIndex;
-            if (child + 1 < Count && IsBefore(_timers[child + 1], _timers[child])) child++;
-            ReactorTimer first = _timers[child];
+            if (child + 1 < Count && IsBefore(_timers[child + 1].Timer, _timers[child].Timer)) child++;
+            ReactorTimer first = _timers[child].Timer;
             if (!IsBefore(first, timer)) return;
             Place(timer, child);
             Place(first, index);
@@ -61,10 +61,16 @@ internal sealed class TimerHeap
 
     private void Place(ReactorTimer timer, int index)
     {
-        _timers[index] = timer;
+        _timers[index].Timer = timer;
         timer.HeapIndex = index;
     }
 
     private static bool IsBefore(ReactorTimer left, ReactorTimer right) =>
         left.DueAt != right.DueAt ? left.DueAt < right.DueAt : left.Sequence < right.Sequence;
+
+    /// <summary>A struct: a store into an array of an open class has the runtime look up whether it may, in a cache that now and then grows.</summary>
+    private struct Entry
+    {
+        internal ReactorTimer Timer;
+    }
 }

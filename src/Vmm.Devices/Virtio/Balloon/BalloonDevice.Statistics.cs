@@ -8,15 +8,21 @@ public sealed partial class BalloonDevice
     /// <summary>Most entries looked at: more than any version of the specification has.</summary>
     private const int StatisticsMax = 64;
 
+    private const int NothingTold = -1;
+
     private readonly Lock _askLock = new();
     private readonly List<TaskCompletionSource<IReadOnlyDictionary<BalloonStatistic, ulong>>> _asked = [];
-    private IReadOnlyDictionary<BalloonStatistic, ulong>? _lastTold;
+    private readonly BalloonStatisticEntry[] _told = new BalloonStatisticEntry[StatisticsMax];
+    private int _toldCount = NothingTold;
     private DescriptorChain? _kept;
     private bool _areStale;
     private Doorbell? _ask;
 
     /// <summary>What the guest told last: it is asked anew whenever the balloon's size changes. Null if it told nothing yet. Any thread.</summary>
-    public IReadOnlyDictionary<BalloonStatistic, ulong>? LastStatistics => Volatile.Read(ref _lastTold);
+    public IReadOnlyDictionary<BalloonStatistic, ulong>? LastStatistics
+    {
+        get { lock (_askLock) return _toldCount == NothingTold ? null : Told(); }
+    }
 
     /// <summary>Asks the guest for its statistics, and waits until it answers. Any thread.</summary>
     /// <param name="cancellation">Gives up; a guest with no driver for the balloon never answers.</param>
@@ -77,14 +83,22 @@ public sealed partial class BalloonDevice
 
     private void Hear(ChainReader reader)
     {
-        Dictionary<BalloonStatistic, ulong> statistics = [];
-        for (int i = 0; i < StatisticsMax && reader.TryRead(out BalloonStatisticEntry entry); i++) statistics[entry.Tag] = entry.Value;
-        Volatile.Write(ref _lastTold, statistics);
         lock (_askLock)
         {
+            for (_toldCount = 0; _toldCount < StatisticsMax && reader.TryRead(out BalloonStatisticEntry entry); _toldCount++) _told[_toldCount] = entry;
+            if (_asked.Count == 0) return;
+            Dictionary<BalloonStatistic, ulong> statistics = Told();
             foreach (TaskCompletionSource<IReadOnlyDictionary<BalloonStatistic, ulong>> answer in _asked) answer.TrySetResult(statistics);
             _asked.Clear();
         }
+    }
+
+    /// <summary>What was told last, for whoever asks: nothing is made for those who don't. Under the lock; of a tag told twice, the last counts.</summary>
+    private Dictionary<BalloonStatistic, ulong> Told()
+    {
+        Dictionary<BalloonStatistic, ulong> statistics = [];
+        foreach (BalloonStatisticEntry entry in _told.AsSpan(0, _toldCount)) statistics[entry.Tag] = entry.Value;
+        return statistics;
     }
 
     /// <summary>The driver changed its balloon, and with it all that it told of its memory.</summary>

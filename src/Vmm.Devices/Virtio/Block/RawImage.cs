@@ -71,6 +71,7 @@ public sealed class RawImage : IBlockBackend
     public static RawImage Open(string path, bool readOnly = false, BlockEngineKind engine = BlockEngineKind.Ring, bool direct = false)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
+        FileCalls.Bind();
         OwnedFd? cached = null;
         // Without the flag first: what is wrong with the file itself is told in the same words.
         OwnedFd file = OpenFile(path, readOnly);

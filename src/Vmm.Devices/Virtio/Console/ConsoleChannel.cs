@@ -51,6 +51,7 @@ internal sealed class ConsoleChannel(ConsoleDevice device, ConsolePort port, int
 
     internal void Start(IReactor reactor, RemoteEndpoint remote, bool guestOpen)
     {
+        StreamCalls.Bind();
         _reactor = reactor;
         IsGuestOpen = guestOpen;
         Owed = 0;

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Vmm.Devices.Native;
 using Vmm.Events;
 
 namespace Vmm.Devices;
@@ -36,6 +37,7 @@ public sealed partial class NetDevice : VirtioDevice
         ArgumentNullException.ThrowIfNull(backend);
         _options = options ?? new NetDeviceOptions();
         _options.Validate(name, backend);
+        VectorCalls.Bind();
         Backend = backend;
         Address = _options.Mac ?? MacAddress.Random();
         _filter = new NetFilter { Address = Address };
