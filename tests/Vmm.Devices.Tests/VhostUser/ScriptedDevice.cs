@@ -8,6 +8,7 @@ internal sealed class ScriptedDevice : VirtioDevice
 
     private readonly Queue<DescriptorChain> _held = new();
     private int _heldCount;
+    private int _turns;
     private VirtQueue? _queue;
 
     internal ScriptedDevice(VirtioDeviceType type) : base(type, "scripted", ConfigBytes)
@@ -28,6 +29,9 @@ internal sealed class ScriptedDevice : VirtioDevice
     internal int Running { get; private set; }
 
     internal (int Offset, int Length) LastConfigWrite { get; private set; }
+
+    /// <summary>How often its queue was served. Any thread; what the queue does after that is done when the reactor runs its next remote call.</summary>
+    internal int Turns => Volatile.Read(ref _turns);
 
     /// <summary>Requests taken and not given back. Any thread.</summary>
     internal int Held => Volatile.Read(ref _heldCount);
@@ -61,5 +65,6 @@ internal sealed class ScriptedDevice : VirtioDevice
             if (HoldsRequests) _held.Enqueue(chain); else queue.Push(chain, 0);
         }
         Volatile.Write(ref _heldCount, _held.Count);
+        Volatile.Write(ref _turns, _turns + 1);
     }
 }
