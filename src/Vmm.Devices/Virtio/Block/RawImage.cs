@@ -11,9 +11,6 @@ namespace Vmm.Devices;
 /// </summary>
 public sealed class RawImage : IBlockBackend
 {
-    private const int LockAttemptsMax = 100;
-    private const int LockRetryMs = 20;
-
     private const int PhysicalBlockBytesMax = 64 * 1024;
 
     private readonly OwnedFd _file;
@@ -125,21 +122,6 @@ public sealed class RawImage : IBlockBackend
     private static DiskImageException NoDirect(string path) =>
         new($"disk image '{path}' cannot be opened past the page cache: its file system has no O_DIRECT: leave out 'direct', or move the image");
 
-    /// <summary>
-    /// Locks the image, and waits a moment for one that is being let go: the kernel ends what a killed process had in its completion ring after the
-    /// process is gone, and keeps the file until then.
-    /// </summary>
-    private static Errno Lock(OwnedFd file, bool exclusive)
-    {
-        Errno error = FileCalls.TryLock(file.Number, exclusive);
-        for (int attempt = 1; attempt < LockAttemptsMax && error is (Errno.Again or Errno.AccessDenied); attempt++)
-        {
-            Thread.Sleep(LockRetryMs);
-            error = FileCalls.TryLock(file.Number, exclusive);
-        }
-        return error;
-    }
-
     private static RawImage Check(string path, ImageFile image, bool readOnly, BlockEngineKind engine)
     {
         OwnedFd file = image.File;
@@ -160,13 +142,19 @@ public sealed class RawImage : IBlockBackend
         // Left on, a ring would give up reads and writes of files that know no attempt without waiting.
         _ = FileCalls.MakeBlocking(file.Number);
         if (image.Cached is { } cached) _ = FileCalls.MakeBlocking(cached.Number);
-        error = Lock(file, exclusive: !readOnly);
-        if (error is Errno.Again or Errno.AccessDenied)
-            throw new DiskImageException($"disk image '{path}' is in use by another disk or another process: "
-                + "close that one, or attach both read-only");
+        error = ImageLock.Acquire(file, exclusive: !readOnly, out LockHolder? holder);
+        if (error is Errno.Again or Errno.AccessDenied) throw new DiskImageException(InUse(path, holder));
         // A file system without locks (some network ones) can't tell us; the operator chose it.
         return new RawImage(path, image, readOnly, engine, size, PhysicalBlock(status.BlockSize), new FileIdentity(status.Device, status.Inode));
     }
+
+    private static string InUse(string path, LockHolder? holder) => holder switch
+    {
+        null => $"disk image '{path}' is locked by a process that does not show here (gone with requests still in the kernel, of another user, or in another container): "
+            + "try again when that is over, or attach both read-only",
+        { ProcessId: int id } when id == Environment.ProcessId => $"disk image '{path}' is in use by another disk of this process: close that one, or attach both read-only",
+        _ => $"disk image '{path}' is in use by process {holder.ProcessId} ({holder.Name}): close that one, or attach both read-only",
+    };
 
     /// <summary>What the file system says it likes best (stat(2), st_blksize), within what the configuration space can say.</summary>
     private static uint PhysicalBlock(long preferred) =>

@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using Vmm.Devices.Native;
+using Vmm.Events;
 
 namespace Vmm.Devices.Tests;
 
@@ -11,8 +13,8 @@ public sealed class RawImageTests
         using (RawImage image = RawImage.Open(scratch.Path))
         {
             Assert.Equal(1u << 20, image.CapacityBytes);
-            Refused(scratch.Path, "is in use by another disk or another process");
-            Refused(scratch.Path, "is in use by another disk or another process", readOnly: true);
+            Refused(scratch.Path, "is in use by another disk of this process: close that one");
+            Refused(scratch.Path, "is in use by another disk of this process: close that one", readOnly: true);
         }
         using RawImage again = RawImage.Open(scratch.Path);
     }
@@ -29,13 +31,36 @@ public sealed class RawImageTests
     }
 
     [Fact]
+    public void Who_has_an_image_is_found_while_it_shows()
+    {
+        using ScratchImage scratch = new(512);
+        using OwnedFd asking = new(FileCalls.Open(scratch.Path, FileCalls.O_RDWR | FileCalls.O_CLOEXEC));
+        Assert.Null(LockHolder.Find(asking.Number));
+        OwnedFd held = new(FileCalls.Open(scratch.Path, FileCalls.O_RDWR | FileCalls.O_CLOEXEC));
+        Assert.Equal(Errno.None, ImageLock.Acquire(held, exclusive: true, out _));
+        Assert.Equal(Environment.ProcessId, LockHolder.Find(asking.Number)?.ProcessId);
+
+        // As after a kill: the file is in the kernel's hands only, on its way through a socket.
+        (UnixSocket way, UnixSocket end) = UnixSocket.Pair();
+        using (way)
+        using (end)
+        {
+            Assert.Equal(1, way.Send([1], [held.Number], out _));
+            held.Dispose();
+            Assert.Equal(Errno.Again, FileCalls.TryLock(asking.Number, exclusive: true));
+            Assert.Null(LockHolder.Find(asking.Number));
+        }
+        Assert.Equal(Errno.None, ImageLock.Acquire(asking, exclusive: true, out _));
+    }
+
+    [Fact]
     public void Readers_share_an_image_and_keep_writers_out()
     {
         using ScratchImage scratch = new(512);
         using RawImage first = RawImage.Open(scratch.Path, readOnly: true);
         using RawImage second = RawImage.Open(scratch.Path, readOnly: true);
         Assert.Equal(first.Identity, second.Identity);
-        Refused(scratch.Path, "is in use by another disk or another process");
+        Refused(scratch.Path, "is in use by another disk of this process: close that one");
     }
 
     [Fact]
