@@ -5,23 +5,9 @@ using Vmm.Devices.VhostUser;
 namespace Vmm.Devices.Tests.VhostUser;
 
 /// <summary>As <see cref="InflightTests"/>, for packed rings: the descriptors of what was taken are gone from the ring, and are in the log.</summary>
-public sealed class PackedInflightTests : IDisposable
+public sealed class PackedInflightTests() : InflightSuite(packed: true)
 {
-    private const ushort Size = 8;
-    private const ulong MemoryBytes = 1 << 16;
     private const int UsedOffset = 16, OldUsedOffset = 18, FreeHeadOffset = 12, OldFreeHeadOffset = 14, WrapsOffset = 20, EntriesOffset = 32, EntryBytes = 32;
-
-    private readonly GuestMemory _memory = GuestMemory.Create(MemoryBytes);
-    private readonly GuestAllocator _allocator = new(0, MemoryBytes);
-    private readonly InflightRegion _region = InflightRegion.Create(queues: 1, Size, packed: true);
-    private readonly PackedDriverQueue _driver;
-    private readonly ulong _buffer;
-
-    public PackedInflightTests()
-    {
-        _driver = (PackedDriverQueue)DriverQueue.Create(_memory, _allocator, Size, VirtioFeatures.Version1 | VirtioFeatures.PackedRing);
-        _buffer = _allocator.Allocate(64);
-    }
 
     [Fact]
     public void What_was_taken_and_not_given_back_is_taken_again_in_its_order_with_its_buffers()
@@ -100,61 +86,6 @@ public sealed class PackedInflightTests : IDisposable
     }
 
     [Fact]
-    public void A_random_life_with_deaths_answers_every_request_at_least_once_and_shows_each_once()
-    {
-        int seed = SocketSoakTests.FromEnvironment("VMM_SEED", Environment.TickCount);
-        Random random = new(seed);
-        HashSet<ushort> outstanding = [];
-        VirtQueue device = Serve();
-        List<DescriptorChain> taken = [];
-        int answered = 0, deaths = 0;
-        for (int step = 0; step < 20_000; step++)
-        {
-            switch (random.Next(6))
-            {
-                case 0:
-                    int buffers = random.Next(1, 4);
-                    if (_driver.Free >= buffers) Assert.True(outstanding.Add(Add(buffers)), $"VMM_SEED={seed}: an id twice");
-                    break;
-                case 1 when device.TryPop(out DescriptorChain? chain):
-                    if (random.Next(8) == 0) device.Unpop(chain); else taken.Add(chain);
-                    break;
-                case 2 when taken.Count > 0:
-                    int which = random.Next(taken.Count);
-                    device.Push(taken[which], 0);
-                    taken.RemoveAt(which);
-                    break;
-                case 3: device.Publish(); break;
-                case 4:
-                    foreach (ushort id in Collect())
-                    {
-                        Assert.True(outstanding.Remove(id), $"VMM_SEED={seed}: shown twice");
-                        answered++;
-                    }
-                    break;
-                case 5 when random.Next(10) == 0:
-                    if (random.Next(2) == 0)
-                    {
-                        (byte[] log, byte[] ring) = (ReadLog(), ReadRing());
-                        device.Publish();
-                        WriteLog(WithUsedOf(log, ReadLog()));
-                        if (random.Next(2) == 0) WriteRing(ring);
-                    }
-                    taken.Clear();
-                    device = Serve();
-                    deaths++;
-                    break;
-            }
-        }
-        taken.AddRange(PopAll(device));
-        foreach (DescriptorChain chain in taken) device.Push(chain, 0);
-        device.Publish();
-        foreach (ushort id in Collect()) Assert.True(outstanding.Remove(id), $"VMM_SEED={seed}: shown twice");
-        Assert.True(outstanding.Count == 0, $"VMM_SEED={seed}: {outstanding.Count} requests lost, {device.FirstFault}");
-        Assert.True(answered > 100 && deaths > 100, $"VMM_SEED={seed}: only {answered} requests and {deaths} deaths, nothing was tested");
-    }
-
-    [Fact]
     public void A_log_full_of_noise_is_refused_or_gives_what_the_ring_can_have()
     {
         Random random = new(7);
@@ -174,7 +105,7 @@ public sealed class PackedInflightTests : IDisposable
                 for (int at = 2; at < 8; at += 2) BinaryPrimitives.WriteUInt16LittleEndian(fields[at..], (ushort)random.Next(Size + 1));
             }
             WriteLog(noise);
-            Assert.True(_region.TryGetLog(0, out PackedInflightLog? log));
+            Assert.True(Region.TryGetLog(0, out PackedInflightLog? log));
             if (!log.TryRecover(PackedPosition.FromBits(PackedPosition.StartBits), Size, FlagsAt, out PackedPosition used, out PackedPosition available))
             {
                 refused++;
@@ -188,13 +119,6 @@ public sealed class PackedInflightTests : IDisposable
         Assert.InRange(refused, 1, 499);
     }
 
-    public void Dispose()
-    {
-        _driver.Dispose();
-        _region.Dispose();
-        _memory.Dispose();
-    }
-
     /// <summary>An older log with the place up to which the newer one says that the ring was given back.</summary>
     private static byte[] WithUsedOf(byte[] older, byte[] newer)
     {
@@ -203,70 +127,37 @@ public sealed class PackedInflightTests : IDisposable
         return older;
     }
 
-    private ushort Add(int buffers)
+    /// <summary>Takes the ring over as a back-end does that nobody can tell where the one before was.</summary>
+    private protected override VirtQueue Serve()
     {
-        Assert.True(_driver.TryAdd([.. Enumerable.Repeat(new GuestBuffer(_buffer, 16), buffers)], [], out ushort id));
-        _driver.Publish();
-        return id;
+        Assert.True(Region.TryGetLog(0, out PackedInflightLog? log));
+        Assert.True(log.TryRecover(PackedPosition.FromBits(PackedPosition.StartBits), Size, FlagsAt, out PackedPosition used, out PackedPosition available));
+        QueueConfiguration configuration = Driver.Configuration() with { AvailBase = available.Bits, UsedBase = used.Bits, PackedInflight = log };
+        Assert.True(VirtQueue.TryCreate(configuration, Memory, new SilentInterrupt(), out VirtQueue? queue, out _));
+        return queue;
     }
 
-    /// <summary>Takes the ring over as a back-end does that nobody can tell where the one before was.</summary>
-    private VirtQueue Serve()
+    private protected override void PublishInPart(VirtQueue device, Random random)
     {
-        Assert.True(_region.TryGetLog(0, out PackedInflightLog? log));
-        Assert.True(log.TryRecover(PackedPosition.FromBits(PackedPosition.StartBits), Size, FlagsAt, out PackedPosition used, out PackedPosition available));
-        QueueConfiguration configuration = _driver.Configuration() with { AvailBase = available.Bits, UsedBase = used.Bits, PackedInflight = log };
-        Assert.True(VirtQueue.TryCreate(configuration, _memory, new InflightTests.SilentInterrupt(), out VirtQueue? queue, out _));
-        return queue;
+        (byte[] log, byte[] ring) = (ReadLog(), ReadRing());
+        device.Publish();
+        WriteLog(WithUsedOf(log, ReadLog()));
+        if (random.Next(2) == 0) WriteRing(ring);
     }
 
     private ushort FlagsAt(PackedPosition position)
     {
         byte[] flags = new byte[sizeof(ushort)];
-        Assert.True(_memory.TryRead(_driver.DescriptorTable + position.FlagsOffset, flags));
+        Assert.True(Memory.TryRead(Driver.DescriptorTable + position.FlagsOffset, flags));
         return BitConverter.ToUInt16(flags);
-    }
-
-    private static DescriptorChain Pop(VirtQueue queue)
-    {
-        Assert.True(queue.TryPop(out DescriptorChain? chain));
-        return chain;
-    }
-
-    private static List<DescriptorChain> PopAll(VirtQueue queue)
-    {
-        List<DescriptorChain> chains = [];
-        while (queue.TryPop(out DescriptorChain? chain)) chains.Add(chain);
-        return chains;
-    }
-
-    private List<ushort> Collect()
-    {
-        List<ushort> ids = [];
-        while (_driver.TryCollect(out UsedChain used)) ids.Add(used.Id);
-        return ids;
     }
 
     private byte[] ReadRing()
     {
         byte[] ring = new byte[Size * 16];
-        Assert.True(_memory.TryRead(_driver.DescriptorTable, ring));
+        Assert.True(Memory.TryRead(Driver.DescriptorTable, ring));
         return ring;
     }
 
-    private void WriteRing(byte[] ring) => Assert.True(_memory.TryWrite(_driver.DescriptorTable, ring));
-
-    private byte[] ReadLog()
-    {
-        using FileStream file = new($"/proc/self/fd/{_region.File.Number}", FileMode.Open, FileAccess.Read);
-        byte[] bytes = new byte[_region.Geometry.Bytes];
-        file.ReadExactly(bytes);
-        return bytes;
-    }
-
-    private void WriteLog(byte[] bytes)
-    {
-        using FileStream file = new($"/proc/self/fd/{_region.File.Number}", FileMode.Open, FileAccess.Write);
-        file.Write(bytes);
-    }
+    private void WriteRing(byte[] ring) => Assert.True(Memory.TryWrite(Driver.DescriptorTable, ring));
 }
