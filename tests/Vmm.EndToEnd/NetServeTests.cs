@@ -49,29 +49,21 @@ public sealed class NetServeTests
         network.AddTap("tap0", "10.77.0.1/24");
         using NetPeers host = new(network, downBytes: 0);
         string socket = scratch.PathOf("net.sock");
-        string[] serve = ["serve", "--net", $"socket={socket},tap=tap0"];
-        VmmProcess vmm = new(network.Wrapper, serve);
-        vmm.WaitFor($"listening net {socket}");
+        using RestartedVmm vmm = new(network.Wrapper, $"listening net {socket}", "serve", "--net", $"socket={socket},tap=tap0");
         using QemuGuest guest = new("net-crash", processors: 1, QemuGuest.Net(socket, queues: 1, mtu: 1500));
         guest.WaitFor("vmm-writing");
-        int killed = 0;
-        for (; killed < Kills && !guest.HasEnded; killed++)
+        while (vmm.Kills < Kills && !guest.HasEnded)
         {
             Thread.Sleep(random.Next(200, 1500));
-            vmm.Signal("KILL");
-            vmm.WaitForExit();
-            vmm.Dispose();
-            vmm = new VmmProcess(network.Wrapper, serve);
-            vmm.WaitFor($"listening net {socket}");
+            vmm.KillAndStartAgain();
         }
         string[] console = guest.WaitForPowerOff();
-        Assert.True(console.Contains("vmm-test net-crash passed"), $"after {killed} kills:\n{string.Join('\n', console)}");
+        Assert.True(console.Contains("vmm-test net-crash passed"), $"after {vmm.Kills} kills:\n{string.Join('\n', console)}");
         Assert.Equal(6, console.Count(line => line == "vmm-net connections 8"));
         Assert.Contains("vmm-log clean", console);
-        Assert.True(killed > 0, "the guest was done before anything was killed");
-        vmm.Signal("TERM");
-        Assert.Equal(0, vmm.WaitForExit().ExitCode);
-        vmm.Dispose();
+        Assert.True(vmm.Kills > 0, "the guest was done before anything was killed");
+        vmm.Current.Signal("TERM");
+        Assert.Equal(0, vmm.Current.WaitForExit().ExitCode);
     }
 
     [Theory]

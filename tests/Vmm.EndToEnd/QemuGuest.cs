@@ -18,7 +18,7 @@ internal sealed class QemuGuest : IDisposable
     private readonly List<string> _console = [];
     private readonly Task<string> _error;
 
-    /// <param name="tests">Scripts of tools/guest/tests to run, in order, and after a blank what they look for on the kernel's command line.</param>
+    /// <param name="tests">Scripts of tools/guest/tests to run, in order.</param>
     /// <param name="processors">Virtual CPUs.</param>
     /// <param name="devices">Arguments for QEMU: a chardev and a device for each socket.</param>
     internal QemuGuest(string tests, int processors, params string[] devices)
@@ -30,7 +30,7 @@ internal sealed class QemuGuest : IDisposable
             "-kernel", Path.Combine(Image.Value, "vmlinuz"), "-initrd", Path.Combine(Image.Value, "initramfs.gz"),
             "-append", $"{KernelOptions} vmm.tests={tests}",
         ];
-        _process = Process.Start(new ProcessStartInfo(Qemu, [.. machine, .. devices]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        _process = Process.Start(new ProcessStartInfo(Qemu, [.. machine, .. devices]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true })!;
         _process.OutputDataReceived += (_, line) =>
         {
             lock (_console) _console.Add(line.Data?.Trim() ?? "");
@@ -72,6 +72,13 @@ internal sealed class QemuGuest : IDisposable
         get { lock (_console) return [.. _console]; }
     }
 
+    /// <summary>Types a line on the guest's console.</summary>
+    internal void Say(string line)
+    {
+        _process.StandardInput.Write($"{line}\n");
+        _process.StandardInput.Flush();
+    }
+
     /// <summary>Waits until the guest has said something.</summary>
     internal void WaitFor(string line)
     {
@@ -91,9 +98,10 @@ internal sealed class QemuGuest : IDisposable
     /// <returns>What it said on its console, line by line.</returns>
     internal string[] WaitForPowerOff()
     {
-        if (!_process.WaitForExit(Watchdog)) _process.Kill();
+        bool ended = _process.WaitForExit(Watchdog);
+        if (!ended) _process.Kill();
         _process.WaitForExit();
-        Assert.True(_process.ExitCode == 0, $"QEMU ended with {_process.ExitCode}.\nconsole: {string.Join('\n', Console)}\nstderr: {_error.Result}");
+        Assert.True(_process.ExitCode == 0, $"{(ended ? $"QEMU ended with {_process.ExitCode}" : $"the guest did not power off within {Watchdog}")}.\nconsole: {string.Join('\n', Console)}\nstderr: {_error.Result}");
         return Console;
     }
 

@@ -80,35 +80,26 @@ public sealed class ServeTests
     {
         QemuGuest.SkipIfMissing();
         int kills = int.TryParse(Environment.GetEnvironmentVariable("VMM_KILLS"), out int wanted) ? wanted : 4;
-        // About as many as a guest under TCG writes between two kills.
-        int rounds = kills * 2500;
         int seed = Environment.TickCount;
         Random random = new(seed);
         using ScratchDirectory scratch = new();
         string image = scratch.CreateImage("disk.img", 16 * MiB);
         string socket = scratch.PathOf("disk.sock");
-        string[] serve = ["serve", "--blk", $"path={image},socket={socket},queues=2"];
-        VmmProcess vmm = new(serve);
-        vmm.WaitFor($"listening blk {socket}");
-        using QemuGuest guest = new($"crash vmm.rounds={rounds}", processors: 2, QemuGuest.Disk(socket, queues: 2, packed: packed));
+        using RestartedVmm vmm = new([], $"listening blk {socket}", "serve", "--blk", $"path={image},socket={socket},queues=2");
+        using QemuGuest guest = new("crash", processors: 2, QemuGuest.Disk(socket, queues: 2, packed: packed));
         guest.WaitFor("vmm-writing");
 
-        int killed = 0;
-        for (; killed < kills && !guest.HasEnded; killed++)
+        while (vmm.Kills < kills && vmm.WaitUntilInUse(guest))
         {
-            Thread.Sleep(random.Next(500, 2500));
-            vmm.Signal("KILL");
-            vmm.WaitForExit();
-            vmm.Dispose();
-            vmm = new VmmProcess(serve);
-            vmm.WaitFor($"listening blk {socket}");
+            Thread.Sleep(random.Next(2000));
+            vmm.KillAndStartAgain();
         }
+        guest.Say("enough");
         string[] console = guest.WaitForPowerOff();
-        Assert.True(console.Contains("vmm-test crash passed"), $"seed {seed}, after {killed} kills:\n{string.Join('\n', console)}");
+        Assert.True(console.Contains("vmm-test crash passed"), $"seed {seed}, after {vmm.Kills} kills:\n{string.Join('\n', console)}");
         Assert.Contains("vmm-log clean", console);
-        Assert.True(killed > 0, "the guest was done before anything was killed");
-        Stop(vmm, socket);
-        vmm.Dispose();
+        Assert.Equal(kills, vmm.Kills);
+        Stop(vmm.Current, socket);
     }
 
     [Fact]

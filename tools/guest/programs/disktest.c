@@ -1,5 +1,6 @@
-// disktest DISK [ROUNDS]: writes and reads a whole disk at random places past the page cache, from one process for each processor, and verifies
-// every byte; then has the disk flush, discard and write zeroes, and verifies that too. Exits with 0 if all was as it should be.
+// disktest DISK [FILE]: writes and reads a whole disk at random places past the page cache, from one process for each processor, and verifies
+// every byte, a few hundred times, or until FILE is there; then has the disk flush, discard and write zeroes, and verifies that too. Exits with 0 if
+// all was as it should be.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -42,7 +43,7 @@ static void verify_zero(int disk, uint64_t *buffer, uint64_t offset, uint64_t by
 }
 
 // Works on a part of the disk that is its own, so that it knows what must be there.
-static void work(const char *path, uint64_t start, uint64_t bytes, uint64_t rounds, unsigned seed)
+static void work(const char *path, uint64_t start, uint64_t bytes, const char *end, unsigned seed)
 {
     int disk = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
     if (disk < 0) fail("open", 0);
@@ -50,7 +51,7 @@ static void work(const char *path, uint64_t start, uint64_t bytes, uint64_t roun
     if (posix_memalign((void **)&buffer, 4096, TRANSFER_MAX)) fail("memory", 0);
     srandom(seed);
     uint64_t slots = bytes / TRANSFER_MAX;
-    for (uint64_t round = 1; round <= rounds; round++) {
+    for (uint64_t round = 1; end ? access(end, F_OK) != 0 : round <= ROUNDS; round++) {
         uint64_t slot = start + (uint64_t)random() % slots * TRANSFER_MAX;
         size_t sectors = 1 + random() % (TRANSFER_MAX / SECTOR);
         uint64_t offset = slot + (uint64_t)(random() % (TRANSFER_MAX / SECTOR - sectors + 1)) * SECTOR;
@@ -79,7 +80,6 @@ static void work(const char *path, uint64_t start, uint64_t bytes, uint64_t roun
 int main(int count, char **arguments)
 {
     if (count < 2) return 2;
-    uint64_t rounds = count > 2 ? strtoull(arguments[2], NULL, 10) : ROUNDS;
     int disk = open(arguments[1], O_RDONLY);
     uint64_t bytes;
     if (disk < 0 || ioctl(disk, BLKGETSIZE64, &bytes)) fail("open", 0);
@@ -88,7 +88,7 @@ int main(int count, char **arguments)
     for (long i = 0; i < workers; i++) {
         pid_t child = fork();
         if (child < 0) fail("fork", 0);
-        if (child == 0) work(arguments[1], share * i, share, rounds, 1 + i);
+        if (child == 0) work(arguments[1], share * i, share, count > 2 ? arguments[2] : NULL, 1 + i);
     }
     int status, worst = 0;
     while (wait(&status) > 0) if (status) worst = 1;
