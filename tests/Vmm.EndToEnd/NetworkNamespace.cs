@@ -18,13 +18,14 @@ internal sealed partial class NetworkNamespace : IDisposable
     internal static void SkipWithoutPrivilege() =>
         Assert.SkipUnless(Environment.IsPrivilegedProcess && File.Exists("/dev/net/tun"), "a network of its own needs root and /dev/net/tun");
 
-    /// <summary>Makes an interface and gives it an address.</summary>
+    /// <summary>Makes an interface and gives it an address: the only one, as the kernel sends frames of its own accord from one of IPv6.</summary>
     /// <param name="name">Of a TAP that persists.</param>
     /// <param name="address">With the length of its prefix.</param>
     /// <param name="more">Words for <c>ip tuntap add</c>.</param>
     internal void AddTap(string name, string address, params string[] more)
     {
         Execute(["ip", "tuntap", "add", name, "mode", "tap", .. more]);
+        Execute("ip", "link", "set", name, "addrgenmode", "none");
         Execute("ip", "addr", "add", address, "dev", name);
         Execute("ip", "link", "set", name, "up");
     }
