@@ -13,6 +13,10 @@ public sealed class UsageTests
     [InlineData("run", "--console", "pty,uds=s")]
     [InlineData("run", "--console", "pty", "--console", "pty,name=console")]
     [InlineData("run", "--balloon", "target=many")]
+    [InlineData("run", "--balloon", "target=16777216")]
+    [InlineData("run", "--vcpus", "1\nvmm: all is well\u001b[2J")]
+    [InlineData("@/dev/zero")]
+    [InlineData("[suggest]", "run", "--=x")]
     [InlineData("no-such-command")]
     public void Is_answered_by_one_sentence_and_exit_code_2(params string[] arguments)
     {

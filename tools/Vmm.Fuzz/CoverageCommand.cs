@@ -11,6 +11,9 @@ internal static class CoverageCommand
     private const int SeedsAtStart = 16;
     private const int World = 1;
 
+    /// <summary>What is fuzzed: the devices, and the tool's command line.</summary>
+    private static readonly string[] Instrumented = ["Vmm.Devices.dll", "vmm.dll"];
+
     private static readonly string Work = Path.Combine("artifacts", "fuzz");
 
     internal static Command Create()
@@ -59,7 +62,7 @@ internal static class CoverageCommand
         return Report(target, Path.Combine(found, "default"));
     }
 
-    /// <summary>A copy of this tool whose Vmm.Devices counts where it comes by.</summary>
+    /// <summary>A copy of this tool that counts where it comes by.</summary>
     internal static string InstrumentedTool()
     {
         string folder = Path.Combine(Work, "instrumented");
@@ -70,7 +73,7 @@ internal static class CoverageCommand
             Directory.CreateDirectory(Path.GetDirectoryName(copy)!);
             File.Copy(file, copy);
         }
-        int places = Instrumenter.Instrument(Path.Combine(folder, "Vmm.Devices.dll"));
+        int places = Instrumented.Sum(file => Instrumenter.Instrument(Path.Combine(folder, file)));
         Console.WriteLine($"{places} places instrumented");
         return Path.Combine(folder, "Vmm.Fuzz.dll");
     }

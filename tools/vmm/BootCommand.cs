@@ -9,8 +9,9 @@ internal static class BootCommand
 {
     private const string StandardCommandLine = "console=ttyS0 panic=-1 reboot=k";
 
+    /// <param name="carriesOut">False to look whether a command line makes sense, and no further.</param>
     /// <param name="started">What was begun before the options are known; null for nothing.</param>
-    internal static Command Create(EarlyStart? started = null)
+    internal static Command Create(bool carriesOut, EarlyStart? started = null)
     {
         Option<string> kernel = new("--kernel") { HelpName = "FILE", Description = "A Linux kernel for 64-bit x86: vmlinux or bzImage (vmlinuz).", Required = true };
         Option<string?> initrd = new("--initrd") { HelpName = "FILE", Description = "Its initial file system." };
@@ -35,7 +36,9 @@ internal static class BootCommand
                 MemoryBytes = (ulong)parsed.GetValue(memory) << 20,
                 Acpi = !parsed.GetValue(noAcpi),
             };
-            using MachineDevices opened = devices.Open(parsed, options.Vcpus, KvmMachine.DevicesMax);
+            IReadOnlyList<DeviceRequest> requests = devices.Read(parsed, options.Vcpus, KvmMachine.DevicesMax);
+            if (!carriesOut) return ExitCode.Success;
+            using MachineDevices opened = MachineDevices.Open(requests);
             using EarlyStart early = started ?? new EarlyStart();
             return new BootRun(options, early).Run(opened, parsed.GetValue(stats));
         });

@@ -7,7 +7,8 @@ namespace Vmm.Tool;
 /// <summary><c>vmm run</c>: the devices of one machine, hosted for a simulated guest.</summary>
 internal static class RunCommand
 {
-    internal static Command Create()
+    /// <param name="carriesOut">False to look whether a command line makes sense, and no further.</param>
+    internal static Command Create(bool carriesOut)
     {
         DeviceOptions devices = new(attachAll: true);
         Option<int> vcpus = Parsing.Number("--vcpus", "N", "Virtual CPUs", 1, SimulatedMachineOptions.VcpusMax, standard: 1);
@@ -34,7 +35,9 @@ internal static class RunCommand
             string? commands = parsed.GetValue(exec);
             if (commands is not null && ShellSyntax.Check(commands) is { } complaint) throw new UsageException($"--exec: {complaint}");
             MachineRun run = new(new MachineArguments(parsed.GetValue(vcpus), (ulong)parsed.GetValue(memory) << 20, commands));
-            using MachineDevices opened = devices.Open(parsed, parsed.GetValue(vcpus), new DeviceHostOptions().DevicesMax);
+            IReadOnlyList<DeviceRequest> requests = devices.Read(parsed, parsed.GetValue(vcpus), new DeviceHostOptions().DevicesMax);
+            if (!carriesOut) return ExitCode.Success;
+            using MachineDevices opened = MachineDevices.Open(requests);
             return run.Run(opened, parsed.GetValue(stats));
         });
         return command;

@@ -8,7 +8,8 @@ namespace Vmm.Tool;
 /// <summary><c>vmm serve</c>: devices for guests that run elsewhere, over vhost-user.</summary>
 internal static class ServeCommand
 {
-    internal static Command Create()
+    /// <param name="carriesOut">False to look whether a command line makes sense, and no further.</param>
+    internal static Command Create(bool carriesOut)
     {
         Option<string[]> disks = new("--blk")
         {
@@ -57,7 +58,7 @@ internal static class ServeCommand
                 RequireSealed = parsed.GetValue(requireSealed),
                 Logger = new StandardErrorLogger("vmm"),
             };
-            return ServeAsync(devices, options);
+            return carriesOut ? ServeAsync(devices, options) : Task.FromResult(ExitCode.Success);
         });
         return command;
     }

@@ -84,6 +84,11 @@ public sealed class KernelFuzzTests(ITestOutputHelper output) : FuzzTests("kerne
     protected override IEnumerable<string> MustMeet => ["loaded", "refused"];
 }
 
+public sealed class CommandLineFuzzTests(ITestOutputHelper output) : FuzzTests("command-line", output)
+{
+    protected override IEnumerable<string> MustMeet => ["refused", "helped", "run", "boot", "serve", "bench"];
+}
+
 public sealed class VhostUserFuzzTests(ITestOutputHelper output) : FuzzTests("vhost-user", output)
 {
     protected override IEnumerable<string> MustMeet => ["messages"];
@@ -102,6 +107,41 @@ public sealed class FuzzLeakTests
         Leaks leaks = new();
         Execute(name);
         Assert.Null(leaks.Find());
+    }
+
+    [Fact]
+    public void A_file_that_is_left_open_is_found_be_it_an_assembly()
+    {
+        string assembly = typeof(FuzzLeakTests).Assembly.Location, another = Path.GetTempFileName();
+        Leaks leaks = new();
+        using (File.OpenRead(assembly))
+        using (File.OpenRead(assembly))
+        using (File.OpenRead(another))
+        {
+            string? left = leaks.Find();
+            Assert.Contains(assembly, left, StringComparison.Ordinal);
+            Assert.Contains(another, left, StringComparison.Ordinal);
+        }
+        File.Delete(another);
+        Assert.Null(leaks.Find());
+    }
+
+    [Fact]
+    public void A_directory_of_a_process_that_was_killed_goes_with_the_next_and_one_in_use_stays()
+    {
+        string below = Directory.CreateTempSubdirectory("vmm-sweep-").FullName;
+        (string lives, FileStream held) = Scratch.Make(below);
+        (string killed, FileStream gone) = Scratch.Make(below);
+        File.WriteAllText(Path.Combine(killed, "socket"), "");
+        gone.Dispose();
+        using (held)
+        {
+            Scratch.Sweep(below);
+            Assert.Equal([lives], Directory.GetDirectories(below));
+        }
+        Scratch.Sweep(below);
+        Assert.Empty(Directory.GetDirectories(below));
+        Directory.Delete(below);
     }
 
     [Fact]

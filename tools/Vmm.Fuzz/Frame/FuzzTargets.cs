@@ -36,6 +36,7 @@ internal static class FuzzTargets
         new("serial", tally => new SerialTarget(tally)),
         new("bus", tally => new BusTarget(tally)),
         new("kernel", tally => new KernelTarget(tally)),
+        new("command-line", tally => new CommandLineTarget(tally)),
         new("vhost-user", tally => new VhostUserTarget(tally)),
     ];
 

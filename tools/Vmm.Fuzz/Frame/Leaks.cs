@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace Vmm.Fuzz;
 
 /// <summary>What the whole process holds: descriptors, by what they are, and memory. Looked at where nothing else runs in the process.</summary>
@@ -16,15 +18,20 @@ internal sealed class Leaks
         long grown = GC.GetTotalMemory(forceFullCollection: true) - _bytes;
         string[] kept =
         [
-            .. Descriptors().Where(now => now.Value > _descriptors.GetValueOrDefault(now.Key))
-                .Select(now => $"{now.Value - _descriptors.GetValueOrDefault(now.Key)} × {now.Key}"),
+            .. Descriptors().Select(now => (What: now.Key, More: now.Value - _descriptors.GetValueOrDefault(now.Key), All: now.Value))
+                .Where(now => now.More > 0 && !(now.All == 1 && IsAssembly(now.What))).Select(now => $"{now.More} × {now.What}"),
             .. grown > GrowthBytesMax ? [$"{grown} bytes"] : Array.Empty<string>(),
         ];
         return kept.Length == 0 ? null : $"left behind: {string.Join(", ", kept)}";
     }
 
-    /// <summary>Sockets and pipes are counted by kind: their numbers tell nothing. Assemblies are the runtime's, opened when it comes to need them.</summary>
+    /// <summary>Whether the runtime may have opened this, as it does with an assembly when it comes to need it: once, and no more.</summary>
+    private static bool IsAssembly(string path) =>
+        path.EndsWith(".dll", StringComparison.Ordinal)
+        && (path.StartsWith(AppContext.BaseDirectory, StringComparison.Ordinal) || path.StartsWith(RuntimeEnvironment.GetRuntimeDirectory(), StringComparison.Ordinal));
+
+    /// <summary>Sockets and pipes are counted by kind: their numbers tell nothing.</summary>
     private static Dictionary<string, int> Descriptors() =>
-        Directory.GetFiles("/proc/self/fd").Select(path => new FileInfo(path).LinkTarget ?? "gone").Where(each => each != "gone" && !each.EndsWith(".dll", StringComparison.Ordinal))
+        Directory.GetFiles("/proc/self/fd").Select(path => new FileInfo(path).LinkTarget ?? "gone").Where(each => each != "gone")
             .GroupBy(each => each.StartsWith('/') ? each : each.Split('[')[0]).ToDictionary(group => group.Key, group => group.Count());
 }

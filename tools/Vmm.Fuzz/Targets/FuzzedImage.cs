@@ -9,7 +9,7 @@ namespace Vmm.Fuzz;
 /// </summary>
 internal sealed class FuzzedImage : IBlockBackend
 {
-    private readonly string _path = Path.Combine(Path.GetTempPath(), $"vmm-fuzz-{Guid.NewGuid():n}");
+    private readonly string _path = Scratch.NextPath();
     private readonly RawImage _image;
     private readonly List<Engine> _engines = [];
     private Errno _failure;

@@ -29,7 +29,7 @@ internal sealed class FuzzedVsock(Tally tally) : FuzzedDevice
         VsockOperation.Data, VsockOperation.Data, VsockOperation.Reset, VsockOperation.Request,
     ];
 
-    private readonly string _directory = Directory.CreateTempSubdirectory("vmm-fuzz-").FullName;
+    private readonly string _directory = Scratch.NextDirectory();
     private readonly List<UnixSocket> _peers = [];
     private readonly byte[] _read = new byte[8192];
     private UnixSocket? _streams;

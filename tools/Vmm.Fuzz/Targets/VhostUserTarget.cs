@@ -22,7 +22,7 @@ internal sealed class VhostUserTarget : IFuzzTarget
     private static readonly VhostUserRequest[] Requests = Enum.GetValues<VhostUserRequest>();
 
     private readonly Tally _tally;
-    private readonly string _path = Path.Combine(Path.GetTempPath(), $"vmm-fuzz-{Guid.NewGuid():n}");
+    private readonly string _path = Scratch.NextPath();
     private readonly Reactor _reactor = new(new ReactorOptions { Name = "vhost-user", HandlerFailurePolicy = HandlerFailurePolicy.StopReactor });
     private readonly EntropyDevice _device = new("rng0");
     private readonly VhostUserBackend _backend;

@@ -19,7 +19,7 @@ internal sealed class VsockStreamTarget : IFuzzTarget
     private static int _made;
 
     private readonly Tally _tally;
-    private readonly string _directory = Directory.CreateTempSubdirectory("vmm-fuzz-").FullName;
+    private readonly string _directory = Scratch.NextDirectory();
     private readonly UnixSocket _listener;
     private readonly VsockDevice _device;
     private readonly FuzzMachine _machine;

@@ -7,7 +7,8 @@ namespace Vmm.Tool;
 /// <param name="standard">Whether there is one if nothing is said.</param>
 internal sealed class BalloonOption(bool standard) : DeviceOption
 {
-    private const int TargetMebibytesMax = 1 << 24;
+    /// <summary>As much as the device's 32 bits of pages can say.</summary>
+    private const int TargetMebibytesMax = (1 << 24) - 1;
 
     private readonly Option<string?> _balloon = new("--balloon")
     {

@@ -26,17 +26,16 @@ internal sealed class DeviceOptions(bool attachAll)
         }
     }
 
-    /// <summary>Understands what was asked for, then opens it.</summary>
+    /// <summary>Understands what was asked for; opens nothing yet.</summary>
     /// <param name="parsed">The command line.</param>
     /// <param name="vcpus">Virtual CPUs of the machine.</param>
     /// <param name="room">Most devices the machine takes.</param>
     /// <exception cref="UsageException">A value makes no sense, or there are too many devices.</exception>
-    /// <exception cref="IOException">Something could not be opened; the message says what and why.</exception>
-    internal MachineDevices Open(ParseResult parsed, int vcpus, int room)
+    internal IReadOnlyList<DeviceRequest> Read(ParseResult parsed, int vcpus, int room)
     {
         List<DeviceRequest> requests = [];
         foreach (DeviceOption kind in _kinds) requests.AddRange(kind.Read(parsed, vcpus));
         if (requests.Count > room) throw new UsageException($"{requests.Count} devices are asked for: a machine has room for {room}");
-        return MachineDevices.Open(requests);
+        return requests;
     }
 }

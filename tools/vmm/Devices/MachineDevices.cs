@@ -20,6 +20,7 @@ internal sealed class MachineDevices : IDisposable
     internal bool HaveTerminal => _requests.Any(request => request.LeadTerminal is not null);
 
     /// <summary>Opens every device, or none.</summary>
+    /// <exception cref="IOException">Something could not be opened; the message says what and why.</exception>
     internal static MachineDevices Open(IEnumerable<DeviceRequest> requests)
     {
         MachineDevices devices = new();
