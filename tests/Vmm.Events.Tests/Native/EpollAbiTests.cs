@@ -1,10 +1,12 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Vmm.Events.Native;
+using Vmm.Events.Tests.Support;
 using Vmm.Tests.Native;
 
 namespace Vmm.Events.Tests;
 
+[Collection(Alone.Name)]
 public sealed class EpollAbiTests
 {
     [Fact]

@@ -1,11 +1,13 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Vmm.Events.Native;
+using Vmm.Events.Tests.Support;
 using Vmm.Tests.Native;
 
 namespace Vmm.Events.Tests;
 
-public class IoUringAbiTests
+[Collection(Alone.Name)]
+public sealed class IoUringAbiTests
 {
     [Fact]
     public void Structs_and_constants_are_those_of_the_kernel_header()

@@ -3,10 +3,12 @@ using System.Runtime.InteropServices;
 using Vmm.Events.Buffers;
 using Vmm.Events.Native;
 using Vmm.Events.Rings;
+using Vmm.Events.Tests.Support;
 using Vmm.Tests.Native;
 
 namespace Vmm.Events.Tests.Rings;
 
+[Collection(Alone.Name)]
 public sealed class RingAbiTests
 {
     [Fact]

@@ -8,7 +8,7 @@ internal sealed unsafe class Pipe : IDisposable
     internal Pipe()
     {
         int* ends = stackalloc int[2];
-        Assert.Equal(0, Posix.Pipe(ends, Posix.NonBlocking));
+        Assert.Equal(0, Posix.Pipe(ends, Posix.NonBlocking | Posix.CloseOnExec));
         Read = new OwnedFd(ends[0]);
         _write = new OwnedFd(ends[1]);
     }

@@ -8,6 +8,7 @@ internal static partial class Posix
     internal const short PollOut = 4;
     internal const short PollError = 8;
     internal const int NonBlocking = 0x800;
+    internal const int CloseOnExec = 0x80000;
 
     [StructLayout(LayoutKind.Sequential)]
     internal struct PollFd

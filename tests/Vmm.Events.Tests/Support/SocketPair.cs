@@ -11,7 +11,7 @@ internal sealed unsafe class SocketPair : IDisposable
     internal SocketPair()
     {
         int* ends = stackalloc int[2];
-        Assert.Equal(0, Posix.SocketPair(Unix, Stream | Posix.NonBlocking, 0, ends));
+        Assert.Equal(0, Posix.SocketPair(Unix, Stream | Posix.NonBlocking | Posix.CloseOnExec, 0, ends));
         Watched = new OwnedFd(ends[0]);
         Peer = new OwnedFd(ends[1]);
     }
