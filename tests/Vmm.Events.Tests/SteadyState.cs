@@ -9,17 +9,23 @@ internal static class SteadyState
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
     /// <summary>Runs it until one run allocates nothing on this thread, with time in between for the compiler's own thread.</summary>
-    internal static void AllocatesNothing(Action run)
+    internal static void AllocatesNothing(Action run) => Allocates(0, 0, () =>
     {
-        long allocated = long.MaxValue;
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        run();
+        return GC.GetAllocatedBytesForCurrentThread() - before;
+    });
+
+    /// <summary>Runs it until it says that it allocated so much.</summary>
+    internal static void Allocates(long least, long most, Func<long> run)
+    {
         Stopwatch clock = Stopwatch.StartNew();
-        while (allocated != 0 && clock.Elapsed < Patience)
+        long allocated = run();
+        while ((allocated < least || allocated > most) && clock.Elapsed < Patience)
         {
-            if (allocated != long.MaxValue) Thread.Sleep(20);
-            long before = GC.GetAllocatedBytesForCurrentThread();
-            run();
-            allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+            Thread.Sleep(20);
+            allocated = run();
         }
-        Assert.Equal(0, allocated);
+        Assert.InRange(allocated, least, most);
     }
 }

@@ -77,16 +77,15 @@ public sealed class OnEventTests : ReactorSuite
         Everything device = new();
         EventFd kick = new();
         device.SubscribeRung(kick, Interest.Doorbell).RegisterInto(Reactor);
-        for (int i = 0; i < 100; i++) KickAndTurn();
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int i = 0; i < 100; i++) KickAndTurn();
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
-
-        void KickAndTurn()
+        SteadyState.AllocatesNothing(() =>
         {
-            kick.Signal();
-            Turn();
-        }
+            for (int i = 0; i < 100; i++)
+            {
+                kick.Signal();
+                Turn();
+            }
+        });
+        Assert.True(device.Rings >= 100);
     }
 }
 

@@ -40,13 +40,15 @@ public sealed class OutOfWatchesTests
     {
         new Reactor().Dispose();
         Exhaust();
-        int before = OpenDescriptors();
-        for (int i = 0; i < 5; i++)
+        const int reactors = 20;
+        int before = OpenDescriptors.Count();
+        for (int i = 0; i < reactors; i++)
         {
             KernelException refusal = Assert.Throws<KernelException>(() => new Reactor());
             Assert.Equal(Errno.NoSpace, refusal.Errno);
         }
-        Assert.Equal(before, OpenDescriptors());
+        // What the runtime opened meanwhile is less than one each.
+        Assert.True(OpenDescriptors.Count() - before < reactors);
     });
 
     [Fact]
@@ -60,6 +62,4 @@ public sealed class OutOfWatchesTests
         fd.Signal();
         Assert.Equal(1, reactor.RunOnce(TimeSpan.FromSeconds(20)));
     });
-
-    private static int OpenDescriptors() => Directory.GetFiles("/proc/self/fd").Length;
 }

@@ -238,7 +238,7 @@ public sealed class OperationTests
         using RingTable table = new(engine);
         string path = table.NewFile();
         using OwnedFd fd = RingTable.Open(path);
-        using OwnedFd readOnlyFd = new(RingTable.Dup((int)File.OpenHandle(table.NewFile()).DangerousGetHandle()));
+        using OwnedFd readOnlyFd = RingTable.Open(table.NewFile(), FileAccess.Read);
         table.Run(async ring =>
         {
             using RingFile file = ring.Register(fd);

@@ -244,7 +244,7 @@ public sealed class ReactorTaskTests
         table.RunUntil(() => heard.Count == 2);
         fd.Signal(3);
         table.RunUntil(() => heard.Count == 3);
-        Task.Run(bell.Ring).Wait();
+        TaskTable.OnAnotherThread(() => bell.Ring());
         table.RunUntil(() => heard.Count == 4);
         Assert.Equal(["kick", "bell", "kick", "bell"], heard);
     }

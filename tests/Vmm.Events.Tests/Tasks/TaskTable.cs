@@ -49,5 +49,13 @@ internal sealed class TaskTable : IDisposable
         task.GetAwaiter().GetResult();
     }
 
+    /// <summary>Not a task of the pool: who waits for one may run it himself.</summary>
+    internal static void OnAnotherThread(Action action)
+    {
+        Thread thread = new(() => action());
+        thread.Start();
+        thread.Join();
+    }
+
     public void Dispose() => Reactor.Dispose();
 }

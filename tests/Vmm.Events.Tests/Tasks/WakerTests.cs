@@ -26,10 +26,10 @@ public sealed class WakerTests
         table.Turn();
         table.Turn();
         Assert.Equal(1, wakes);
-        Task.Run(() =>
+        TaskTable.OnAnotherThread(() =>
         {
             for (int i = 0; i < 100; i++) waker.Wake();
-        }).Wait();
+        });
         table.Turn();
         table.Turn();
         Assert.Equal(2, wakes);
@@ -52,7 +52,7 @@ public sealed class WakerTests
         for (int i = 0; i < cells; i++) others.Add(table.Tasks.Spawn(Body));
         Assert.True(table.Tasks.Statistics.SlabCells > cells, "the cell was reused under its waker");
         for (int i = 0; i < 10; i++) kept.Wake();
-        Task.Run(() => kept.Wake()).Wait();
+        TaskTable.OnAnotherThread(() => kept.Wake());
         table.RunUntil(() => others.All(task => task.IsCompleted));
         foreach (ReactorTask other in others) other.Detach();
         Assert.Equal(1 + cells, ends);
@@ -76,9 +76,10 @@ public sealed class WakerTests
             Waker waker = default;
             ReactorTask task = table.Tasks.Spawn(async () => { waker = await ReactorTask.GetWaker(); });
             table.RunUntil(() => task.IsCompleted);
-            Task disposing = Task.Run(waker.Dispose);
+            Thread disposing = new(waker.Dispose);
+            disposing.Start();
             task.Detach();
-            disposing.Wait();
+            disposing.Join();
             table.Turn();
         }
         Assert.True(table.Tasks.Statistics.SlabCells <= 32, $"{table.Tasks.Statistics.SlabCells} cells for one task at a time");
@@ -191,7 +192,9 @@ public sealed class WakerTests
         });
         table.Turn();
         table.Dispose();
-        Assert.False(Task.Run(() => waker.Wake()).Result);
+        bool isHeard = true;
+        TaskTable.OnAnotherThread(() => isHeard = waker.Wake());
+        Assert.False(isHeard);
         waker.Dispose();
         Assert.Throws<TaskAbortedException>(() => task.GetAwaiter().GetResult());
     }
