@@ -22,8 +22,6 @@ internal sealed class BufferCycle : Comparison
         new("vmm-slab", n => new Slabs(n)),
     ];
 
-    internal override int DescriptorsFor(int n) => 8;
-
     /// <summary>Cycles between two looks at the clock, at least.</summary>
     private const int Burst = 1000;
 

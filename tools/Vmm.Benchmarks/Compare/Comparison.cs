@@ -6,6 +6,9 @@ namespace Vmm.Benchmarks;
 /// </summary>
 internal abstract class Comparison
 {
+    /// <summary>What a variant holds whose descriptors do not grow with n.</summary>
+    private const int FewDescriptors = 32;
+
     /// <summary>What the command line calls it, alone or with others: <c>compare dispatch</c>.</summary>
     internal abstract string Suite { get; }
 
@@ -28,5 +31,5 @@ internal abstract class Comparison
     internal virtual int RoundsMin => 3;
 
     /// <summary>Descriptors one variant holds at a size: when not all fit in the process, they are set up one at a time.</summary>
-    internal virtual int DescriptorsFor(int n) => n;
+    internal virtual int DescriptorsFor(int n) => FewDescriptors;
 }

@@ -21,8 +21,6 @@ internal sealed class NotifierCycle : Comparison
         new("vmm-doorbell", n => new Rung(n)),
     ];
 
-    internal override int DescriptorsFor(int n) => 8;
-
     /// <summary>Between two looks at the clock, at least.</summary>
     private const int Turns = 100;
 

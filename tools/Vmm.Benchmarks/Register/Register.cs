@@ -21,6 +21,8 @@ internal sealed class Register : Comparison
         new("vmm-ring", n => new ReactorRegistration(n, new ReactorOptions { Poller = PollerKind.IoRing })),
     ];
 
+    internal override int DescriptorsFor(int n) => n;
+
     private sealed class CRegistration(int count) : IContender
     {
         private readonly nint _baseline = CompiledBaseline.Create(count);

@@ -22,6 +22,4 @@ internal sealed class Remote : Comparison
     ];
 
     internal override int SliceFactor => 10;
-
-    internal override int DescriptorsFor(int n) => 8;
 }

@@ -21,8 +21,6 @@ internal sealed class CachedReads : Comparison
         new("vmm-threads", n => new RawRing(BlockFile.Cached.Value, n, RingEngine.Threads)),
         new("random-access", n => new RandomAccessReads(BlockFile.Cached.Value, n)),
     ];
-
-    internal override int DescriptorsFor(int n) => 8;
 }
 
 /// <summary>The same past the page cache. fio is a process of its own and cannot take turns: its loop is what the C one does.</summary>
@@ -42,6 +40,4 @@ internal sealed class DirectReads : Comparison
         new("vmm-raw", n => new RawRing(BlockFile.Direct.Value, n)),
         new("vmm-await", n => new AwaitedRing(BlockFile.Direct.Value, n)),
     ];
-
-    internal override int DescriptorsFor(int n) => 8;
 }

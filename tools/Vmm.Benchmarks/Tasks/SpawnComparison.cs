@@ -23,8 +23,6 @@ internal sealed class Spawn : Comparison
         new("vmm-spawn", n => new Spawned(n)),
     ];
 
-    internal override int DescriptorsFor(int n) => 8;
-
     /// <summary>Between two looks at the clock, at least.</summary>
     private const int Batches = 100;
 

@@ -23,8 +23,6 @@ internal sealed class Wake : Comparison
         new("vmm-local", n => new WokenTasks(n, runs: true)),
     ];
 
-    internal override int DescriptorsFor(int n) => 8;
-
     /// <summary>Wakes between two looks at the clock, at least.</summary>
     private const int Burst = 64 * 16;
 
@@ -116,8 +114,6 @@ internal sealed class RemoteWake : Comparison
         new("channel", _ => new ChannelAcross()),
         new("vmm-remote", n => new WokenAcross(n)),
     ];
-
-    internal override int DescriptorsFor(int n) => 8;
 
     /// <summary>A run ends with one wake-up of a thread: it must not be most of the run.</summary>
     private const int Burst = 64 * 1024;
