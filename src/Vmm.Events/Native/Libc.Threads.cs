@@ -7,6 +7,9 @@ internal static unsafe partial class Libc
     /// <summary>CPUs that a cpu_set_t has bits for (CPU_SETSIZE).</summary>
     internal const int CpusMax = 1024;
 
+    /// <summary>A sigset_t. Empty is a first word of zero; of the rest some libraries clear all, some nothing.</summary>
+    internal const int SignalSetBytes = 128;
+
     private const int CallingThread = 0;
 
     [LibraryImport(Name, EntryPoint = "sched_setaffinity", SetLastError = true)]
@@ -23,6 +26,18 @@ internal static unsafe partial class Libc
 
     [LibraryImport(Name, EntryPoint = "pthread_attr_destroy")]
     private static partial int DestroyThreadAttributes(byte* attributes);
+
+    [LibraryImport(Name, EntryPoint = "pthread_key_create")]
+    private static partial int CreateThreadKey(uint* key, void* destructor);
+
+    [LibraryImport(Name, EntryPoint = "pthread_setspecific")]
+    private static partial int SetOfThread(uint key, void* value);
+
+    /// <summary>Has the C library empty a signal set (sigemptyset(3)) when the calling thread ends, after all managed code and before its stack is free.</summary>
+    /// <param name="set">At least <see cref="SignalSetBytes"/>, there until then. One for each thread.</param>
+    /// <returns>False if the process has no key left for it.</returns>
+    // SAFETY: the destructor of the key takes a set, which the caller keeps.
+    internal static bool EmptyAtEndOfThread(void* set) => EmptiedSets.Key is { } key && SetOfThread(key, set) == 0;
 
     /// <summary>Where the calling thread's stack lies (pthread_getattr_np(3)); zero bytes if that cannot be said.</summary>
     internal static void StackOfCallingThread(out nuint lowest, out nuint bytes)
@@ -51,5 +66,19 @@ internal static unsafe partial class Libc
         new Span<ulong>(mask, words).Clear();
         mask[cpu / bitsPerWord] = 1UL << (cpu % bitsPerWord);
         return SetAffinity(CallingThread, words * sizeof(ulong), mask) == 0 ? Errno.None : LastError;
+    }
+
+    /// <summary>The key whose values are signal sets (pthread_key_create(3)); null if there is none left.</summary>
+    private static class EmptiedSets
+    {
+        internal static readonly uint? Key = Create();
+
+        private static uint? Create()
+        {
+            nint library = NativeLibrary.Load(Libc.Name, typeof(Libc).Assembly, null);
+            uint key;
+            // SAFETY: the library fills a local; a destructor is called with one pointer, as sigemptyset is, and its result is left in a register.
+            return CreateThreadKey(&key, (void*)NativeLibrary.GetExport(library, "sigemptyset")) == 0 ? key : null;
+        }
     }
 }

@@ -47,5 +47,5 @@ public sealed partial class Reactor
     }
 
     /// <summary>Nobody owns it: the next thread that touches it, or runs it, does.</summary>
-    internal void LeaveToWhoeverComes() => Volatile.Write(ref _ownerThreadId, NoThread);
+    internal void LeaveToWhoeverComes() => Volatile.Write(ref _owner, null);
 }

@@ -7,7 +7,6 @@ namespace Vmm.Events;
 
 public sealed partial class Reactor
 {
-    private const int NoThread = 0;
     private const int Forever = -1;
     private const long NotCounting = -1;
 
@@ -39,8 +38,9 @@ public sealed partial class Reactor
     private long Handled => _events - _remote.WakeUps + _remote.CallsRun + _turnWorkDone;
 
     /// <summary>
-    /// Handles events on the calling thread until <paramref name="stop"/> is cancelled. Then the reactor has stopped for good: pending and
-    /// later remote calls fail with <see cref="ReactorStoppedException"/>, and all that is left to do is to take it apart or dispose it.
+    /// Handles events on the calling thread until <paramref name="stop"/> is cancelled. Then the reactor has stopped for good: its tasks are aborted, what its
+    /// rings have in flight is cancelled, pending and later remote calls fail with <see cref="ReactorStoppedException"/>, and all that is left to do is to take
+    /// it apart or dispose it.
     /// </summary>
     /// <exception cref="InvalidOperationException">It runs already, or a handler asked for it.</exception>
     /// <exception cref="ReactorStoppedException">It was run to its end before.</exception>
@@ -59,7 +59,7 @@ public sealed partial class Reactor
         }
         finally
         {
-            Stopped();
+            Stopped(next: null);
             ReactorEventSource.Log.RunStopped(Name);
         }
         _fatal?.Throw();
@@ -71,7 +71,7 @@ public sealed partial class Reactor
     /// </param>
     /// <returns>Events handled and remote calls run.</returns>
     /// <exception cref="InvalidOperationException">It is run by another thread, or a handler asked for it.</exception>
-    /// <exception cref="ReactorStoppedException">It was run to its end before, or a failed handler stopped it.</exception>
+    /// <exception cref="ReactorStoppedException">It was run to its end before, a failed handler stopped it, or the thread that ran it has ended.</exception>
     public int RunOnce(TimeSpan timeout)
     {
         if (timeout != Timeout.InfiniteTimeSpan) ArgumentOutOfRangeException.ThrowIfLessThan(timeout, TimeSpan.Zero);
@@ -91,7 +91,7 @@ public sealed partial class Reactor
         }
         finally
         {
-            if (_stopRequested) Stopped(); else _running = false;
+            if (_stopRequested) Stopped(next: null); else _running = false;
         }
         _fatal?.Throw();
         return (int)(Handled - before);
@@ -121,31 +121,34 @@ public sealed partial class Reactor
     private void TakeOverOrThrow()
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
-        int me = Environment.CurrentManagedThreadId;
-        int runner = Interlocked.CompareExchange(ref _runnerThreadId, me, NoThread);
+        Thread me = Thread.CurrentThread;
+        StopIfAbandoned();
+        Thread? runner = Interlocked.CompareExchange(ref _runner, me, null);
         if (_stopRequested && !_running) throw new ReactorStoppedException(Name);
-        if (runner != me && runner != NoThread) throw new InvalidOperationException($"reactor '{Name}' is run by another thread");
+        if (runner is not null && runner != me) throw new InvalidOperationException($"reactor '{Name}' is run by another thread");
         ThrowIfInTurn("run the reactor that runs it");
         _running = true;
         if (runner == me) return;
         Runner.Claim();
-        Volatile.Write(ref _ownerThreadId, me);
+        Volatile.Write(ref _owner, me);
         _allocatedAtStart = GC.GetAllocatedBytesForCurrentThread();
     }
 
-    /// <summary>The reactor has stopped for good: whoever comes first may dispose it.</summary>
-    private void Stopped()
+    /// <summary>The reactor has stopped for good.</summary>
+    /// <param name="next">Who may dispose it; null for whoever comes first.</param>
+    private void Stopped(Thread? next)
     {
         _stopRequested = true;
+        _running = false;
+        // Here and not where it is disposed: the kernel takes the requests of a ring from the thread that owns it only, and tasks run on no other.
+        DisposeTurnWork();
         _allocatedBytes = AllocatedBytes;
         _allocatedAtStart = NotCounting;
-        _running = false;
         _poller.OwnerLeaves();
         _remote.Stop();
-        Volatile.Write(ref _ownerThreadId, NoThread);
-        // The thread may end now, and both its stack and its number go to the next one.
         Runner.GiveBack();
         _ended = true;
+        Volatile.Write(ref _owner, next);
     }
 
     private void RequestStop()

@@ -70,8 +70,20 @@ public sealed partial class Reactor
         return _turnWorkDone != before;
     }
 
+    /// <summary>Ends what is attached, once.</summary>
     private void DisposeTurnWork()
     {
-        foreach (TurnWork work in _turnWork) work.ReactorDisposing();
+        foreach (TurnWork work in _turnWork)
+        {
+            try
+            {
+                work.ReactorEnding();
+            }
+            catch (Exception exception)
+            {
+                // The others end all the same.
+                Report(new HandlerFailure($"the end of {work.GetType().DeclaringType?.Name}", exception));
+            }
+        }
     }
 }

@@ -9,7 +9,8 @@ namespace Vmm.Events;
 /// </summary>
 /// <remarks>
 /// The reactor belongs to the thread that made it, until another thread first runs it; from then on to that thread. Every member but
-/// <see cref="Remote"/> throws <see cref="InvalidOperationException"/> on any other thread.
+/// <see cref="Remote"/> throws <see cref="InvalidOperationException"/> on any other thread. When its thread has ended it belongs to whoever comes first; if
+/// that thread ran it by hand, it has stopped.
 /// </remarks>
 public sealed partial class Reactor : IReactor, IDisposable
 {
@@ -22,8 +23,9 @@ public sealed partial class Reactor : IReactor, IDisposable
     private readonly SlotTable _slots = new();
     private readonly RemoteEndpoint _remote;
     private int[] _slotOfFd = new int[64];
-    private int _ownerThreadId = Environment.CurrentManagedThreadId;
-    private int _runnerThreadId = NoThread;
+    /// <summary>Threads and not their numbers, which go to later threads. Null: nobody's, until somebody comes.</summary>
+    private Thread? _owner = Thread.CurrentThread;
+    private Thread? _runner;
     private ReactorTimers? _timers;
     private bool _disposed;
 
@@ -94,7 +96,7 @@ public sealed partial class Reactor : IReactor, IDisposable
     internal ThreadStack Runner { get; } = new();
 
     /// <summary>Whether the calling thread runs the reactor, or did last and will again: no thread does once it has ended.</summary>
-    internal bool IsRunByThisThread => Runner.IsMine || (!_ended && Environment.CurrentManagedThreadId == Volatile.Read(ref _runnerThreadId));
+    internal bool IsRunByThisThread => Runner.IsMine || (!_ended && Thread.CurrentThread == Volatile.Read(ref _runner));
 
     /// <inheritdoc/>
     public void Add(Subscription subscription)
@@ -207,6 +209,8 @@ public sealed partial class Reactor : IReactor, IDisposable
         Watching?.Dispose();
         _remote.Stop();
         _poller.Dispose();
+        Runner.GiveBack();
+        _ended = true;
     }
 
     private List<Subscription> LiveSubscriptions(bool ofReactor)
@@ -288,16 +292,33 @@ public sealed partial class Reactor : IReactor, IDisposable
     /// <summary>Throws if the calling thread does not own the reactor.</summary>
     internal void CheckThread()
     {
-        if (!Runner.IsMine || _ownerThreadId != _runnerThreadId) CheckThreadNumber();
+        if (!Runner.IsMine) CheckOwner();
     }
 
-    private void CheckThreadNumber()
+    private void CheckOwner()
     {
-        int owner = Volatile.Read(ref _ownerThreadId);
-        if (owner == Environment.CurrentManagedThreadId) return;
-        // Nobody runs it since its last run ended: it belongs to whoever comes first.
-        if (owner == NoThread && Interlocked.CompareExchange(ref _ownerThreadId, Environment.CurrentManagedThreadId, NoThread) == NoThread) return;
+        Thread? owner = Volatile.Read(ref _owner);
+        if (owner == Thread.CurrentThread || TryAdopt(owner)) return;
         throw new InvalidOperationException($"reactor '{Name}' belongs to another thread: reach it through its remote endpoint");
+    }
+
+    /// <summary>What is nobody's is who comes first's, and so is what belonged to a thread that has ended. If that one ran the reactor, it took its life along.</summary>
+    private bool TryAdopt(Thread? owner)
+    {
+        Thread me = Thread.CurrentThread;
+        if (owner is { IsAlive: true } || Interlocked.CompareExchange(ref _owner, me, owner) != owner) return false;
+        if (owner is null || owner != _runner) return true;
+        // What it allocated is not known any more.
+        _allocatedAtStart = NotCounting;
+        Stopped(me);
+        return true;
+    }
+
+    /// <summary>A thread that ended between two runs by hand left a reactor that nobody may run: whoever would wait for it finds that out.</summary>
+    internal void StopIfAbandoned()
+    {
+        if (_ended || Volatile.Read(ref _runner) is not { IsAlive: false } runner || !TryAdopt(runner)) return;
+        LeaveToWhoeverComes();
     }
 
     private void ThrowIfInTurn(string what)

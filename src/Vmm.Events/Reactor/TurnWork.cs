@@ -25,8 +25,11 @@ internal abstract class TurnWork
     /// <returns>How many things were done.</returns>
     internal abstract int Run();
 
-    /// <summary>The reactor is being disposed; its descriptors are still open.</summary>
-    internal abstract void ReactorDisposing();
+    /// <summary>
+    /// The reactor runs no more, and its descriptors are still open. On the thread that ran it, or on the one that disposes a reactor that never ran; once
+    /// more when it is disposed.
+    /// </summary>
+    internal abstract void ReactorEnding();
 
     internal void Attached(Reactor? reactor) => _reactor = reactor;
 }

@@ -97,6 +97,7 @@ public sealed class RemoteEndpoint
         ArgumentNullException.ThrowIfNull(function);
         CheckTimeout(timeout);
         cancellation.ThrowIfCancellationRequested();
+        _reactor.StopIfAbandoned();
         if (_stopped) throw new ReactorStoppedException(ReactorName);
         if (IsReactorThread)
             throw new InvalidOperationException($"this is the thread of reactor '{ReactorName}': call the function instead of waiting for yourself");
@@ -123,6 +124,7 @@ public sealed class RemoteEndpoint
         ArgumentNullException.ThrowIfNull(function);
         CheckTimeout(timeout);
         if (cancellation.IsCancellationRequested) return Task.FromCanceled<T>(cancellation);
+        _reactor.StopIfAbandoned();
         InvokeCall<T> call = new(function);
         if (!TryPost(call)) return Task.FromException<T>(new ReactorStoppedException(ReactorName));
         return call.WaitAsync(timeout, cancellation);

@@ -153,6 +153,6 @@ public sealed partial class IoRing : IDisposable
 
         internal override int Run() => ring.RunTurn();
 
-        internal override void ReactorDisposing() => ring.Dispose();
+        internal override void ReactorEnding() => ring.Dispose();
     }
 }

@@ -314,6 +314,6 @@ public sealed class ReactorTasks
 
         internal override int Run() => tasks.RunReady();
 
-        internal override void ReactorDisposing() => tasks.End();
+        internal override void ReactorEnding() => tasks.End();
     }
 }

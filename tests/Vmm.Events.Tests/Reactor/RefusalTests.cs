@@ -110,9 +110,13 @@ public abstract class RefusalTests : ReactorSuite
         {
             Assert.Equal(1, Turn());
             Assert.Throws<ArgumentOutOfRangeException>(() => Reactor.RunOnce(TimeSpan.FromMilliseconds(-2)));
+            // Between two turns of it.
+            OnAnotherThread(() =>
+            {
+                Assert.Throws<InvalidOperationException>(() => Turn());
+                Assert.Throws<InvalidOperationException>(() => Reactor.Remove(subscription));
+            });
         });
-        Assert.Throws<InvalidOperationException>(() => Turn());
-        Assert.Throws<InvalidOperationException>(() => Reactor.Remove(subscription));
     }
 
     [Fact]
@@ -122,6 +126,58 @@ public abstract class RefusalTests : ReactorSuite
         OnAnotherThread(() => Reactor.Run(new CancellationToken(canceled: true)));
         Assert.Throws<ReactorStoppedException>(() => Turn());
         Assert.Same(subscription, Assert.Single(Reactor.TakeApart()));
+    }
+
+    [Fact]
+    public void A_reactor_whose_thread_ended_between_two_runs_has_stopped_with_it()
+    {
+        Subscription<EventFd> subscription = WatchRaised((_, _) => { });
+        int taken = 0;
+        OnAnotherThread(() => taken = Turn());
+        Assert.Equal(1, taken);
+        Reactor.Remote.Post(_ => Assert.Fail("nobody runs it"));
+        Assert.Empty(Failures);
+        Assert.Throws<ReactorStoppedException>(() => Reactor.Remote.Invoke(_ => 1, cancellation: TestContext.Current.CancellationToken));
+        Assert.IsType<ReactorStoppedException>(Assert.Single(Failures).Exception);
+        Assert.False(Reactor.Remote.IsReactorThread);
+        Assert.Throws<ReactorStoppedException>(() => Turn());
+        Assert.Same(subscription, Assert.Single(Reactor.TakeApart()));
+    }
+
+    [Fact]
+    public void Of_the_threads_that_come_when_the_one_that_ran_a_reactor_has_ended_one_has_it()
+    {
+        const int threads = 8;
+        for (int round = 0; round < 50; round++)
+        {
+            using Barrier gate = new(threads);
+            Reactor reactor = NewReactor();
+            OnAnotherThread(() => reactor.RunOnce(TimeSpan.Zero));
+            int owners = 0;
+            // One of these may lie on its stack, and one may have its number.
+            Thread[] comers = [.. Enumerable.Range(0, threads).Select(_ => new Thread(() =>
+            {
+                gate.SignalAndWait();
+                bool isOwner = Record.Exception(() => { reactor.TryFind(0, out Subscription? _); }) is null;
+                if (isOwner) Interlocked.Increment(ref owners);
+                gate.SignalAndWait();
+                if (isOwner) reactor.Dispose();
+            }))];
+            foreach (Thread comer in comers) comer.Start();
+            foreach (Thread comer in comers) Assert.True(comer.Join(Patience));
+            Assert.Equal(1, owners);
+        }
+    }
+
+    [Fact]
+    public void A_reactor_that_was_never_run_is_whose_who_comes_when_its_maker_has_ended()
+    {
+        Reactor? reactor = null;
+        OnAnotherThread(() => reactor = NewReactor());
+        Interest.Doorbell.WithFd(new EventFd(initial: 1)).WithHandler(_ => { }).RegisterInto(reactor!);
+        OnAnotherThread(() => Assert.IsType<InvalidOperationException>(Record.Exception(reactor!.Dispose)));
+        Assert.Equal(1, reactor!.RunOnce(TimeSpan.Zero));
+        reactor.Dispose();
     }
 
     [Fact]

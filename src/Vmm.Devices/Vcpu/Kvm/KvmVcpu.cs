@@ -18,7 +18,7 @@ public sealed partial class KvmVcpu : IVcpu
     private readonly Lock _exitLock = new();
     private readonly int _number;
     private int _thread = NotStarted;
-    private int _managedThread;
+    private Thread? _runner;
     private int _exitRequested;
     private long _answeredExits;
     private bool _disposed;
@@ -46,7 +46,7 @@ public sealed partial class KvmVcpu : IVcpu
     /// <inheritdoc/>
     public VcpuExit Run()
     {
-        if (_managedThread != Environment.CurrentManagedThreadId) Bind();
+        if (_runner != Thread.CurrentThread) Bind();
         while (true)
         {
             Errno errno = KvmCall.Run(_number);
@@ -97,7 +97,7 @@ public sealed partial class KvmVcpu : IVcpu
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         StopSignal.BlockHere(_number);
-        _managedThread = Environment.CurrentManagedThreadId;
+        _runner = Thread.CurrentThread;
         Volatile.Write(ref _thread, StopSignal.CurrentThread);
         // A request made before this thread was known sent no signal: it stops the next run by the flag in the run area.
     }
