@@ -307,7 +307,7 @@ public sealed partial class Reactor : IReactor, IDisposable
     {
         Thread me = Thread.CurrentThread;
         if (owner is { IsAlive: true } || Interlocked.CompareExchange(ref _owner, me, owner) != owner) return false;
-        if (owner is null || owner != _runner) return true;
+        if (_ended || owner is null || owner != _runner) return true;
         // What it allocated is not known any more.
         _allocatedAtStart = NotCounting;
         Stopped(me);
