@@ -1,3 +1,6 @@
+using System.Net.Sockets;
+using System.Text;
+
 namespace Vmm.EndToEnd;
 
 /// <summary><c>vmm serve</c> and a stock Linux guest in QEMU, everything verified from both sides.</summary>
@@ -100,6 +103,26 @@ public sealed class ServeTests
         Assert.Contains("vmm-log clean", console);
         Assert.Equal(kills, vmm.Kills);
         Stop(vmm.Current, socket);
+    }
+
+    [Fact]
+    public void A_service_manager_is_told_when_front_ends_can_come_and_when_it_ends()
+    {
+        using ScratchDirectory scratch = new();
+        string socket = scratch.PathOf("s"), notifications = scratch.PathOf("notify");
+        using Socket manager = new(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified) { ReceiveTimeout = 60_000 };
+        manager.Bind(new UnixDomainSocketEndPoint(notifications));
+        byte[] message = new byte[256];
+        string Next() => Encoding.UTF8.GetString(message, 0, manager.Receive(message));
+
+        using VmmProcess vmm = new(["env", $"NOTIFY_SOCKET={notifications}"],
+            ["serve", "--require-sealed", "--blk", $"path={scratch.CreateImage("a.img", 16 * MiB)},socket={socket}"]);
+        Assert.Equal($"READY=1\nMAINPID={vmm.Id}", Next());
+        // Its own front-end seals what it shares.
+        VmmResult load = VmmProcess.Run("bench", "vhost-user-blk", "--socket", socket, "--seconds", "1", "--verify", "--rw", "randrw");
+        Assert.True(load.ExitCode == 0, load.Error + load.Output);
+        Stop(vmm, socket);
+        Assert.Equal("STOPPING=1", Next());
     }
 
     [Fact]

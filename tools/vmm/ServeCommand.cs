@@ -13,7 +13,7 @@ internal static class ServeCommand
     {
         Option<string[]> disks = new("--blk")
         {
-            HelpName = "path=F,socket=S[,queues=N][,engine=ring|threads][,ro][,direct]",
+            HelpName = "path=F,socket=S[,queues=N][,engine=ring|threads|synchronous][,ro][,direct]",
             Description = "A disk: a raw image, served at a socket. May be given several times.",
         };
         Option<string[]> entropies = new("--rng") { HelpName = "socket=S", Description = "An entropy device. May be given several times." };

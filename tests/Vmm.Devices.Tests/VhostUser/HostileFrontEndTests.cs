@@ -267,6 +267,76 @@ public sealed class HostileFrontEndTests
         Assert.Equal(1, OpenFds.Of(fd));
     }
 
+    /// <summary>All that a whole session says, right in itself: shuffled, some of it twice, some of it not at all.</summary>
+    [Fact]
+    public void What_is_said_twice_or_out_of_order_is_answered_or_refused()
+    {
+        const int Sessions = 300;
+        int seed = SocketSoakTests.FromEnvironment("VMM_SEED", Environment.TickCount);
+        Random random = new(seed);
+        using TemporaryImage image = new(sectors: 8);
+        using ServedDevice served = new(image.OpenDevice());
+        using GuestMemory memory = GuestMemory.Create(DiskDriver.MemoryBytes);
+        using InflightRegion logs = InflightRegion.Create(queues: 1, 16);
+        using GuestRegion dirty = GuestRegion.Create(0, 16 * Page);
+        using EventFd fd = new();
+        (UnixSocket channel, UnixSocket reader) = UnixSocket.Pair();
+        using DriverQueue queue = DriverQueue.Create(memory, new GuestAllocator(0, DiskDriver.MemoryBytes), 16, VirtioFeatures.Version1);
+        byte[] slot = VhostUserFrontend.SlotPayload(memory.Regions[0]), geometry = new byte[24];
+        logs.Geometry.Write(geometry);
+        ulong logAll = 1UL << 26;
+        (VhostUserRequest Request, byte[] Payload, int[] Fds)[] all =
+        [
+            (VhostUserRequest.GetFeatures, [], []), (VhostUserRequest.GetProtocolFeatures, [], []),
+            (VhostUserRequest.SetProtocolFeatures, [.. BitConverter.GetBytes(ProtocolFeaturesOf(served))], []),
+            (VhostUserRequest.GetQueueNum, [], []), (VhostUserRequest.SetOwner, [], []), (VhostUserRequest.ResetOwner, [], []),
+            (VhostUserRequest.SetFeatures, BitConverter.GetBytes(VirtioFeatures.Version1), []),
+            (VhostUserRequest.SetFeatures, BitConverter.GetBytes(VirtioFeatures.Version1 | logAll), []),
+            (VhostUserRequest.SetFeatures, BitConverter.GetBytes(VirtioFeatures.Version1 | VirtioFeatures.PackedRing), []),
+            (VhostUserRequest.SetMemoryTable, [1, 0, 0, 0, 0, 0, 0, 0, .. slot[8..]], [memory.Regions[0].File.Number]),
+            (VhostUserRequest.GetMemorySlotsMax, [], []),
+            (VhostUserRequest.AddMemoryRegion, slot, [memory.Regions[0].File.Number]), (VhostUserRequest.RemoveMemoryRegion, slot, []),
+            (VhostUserRequest.SetVringNum, VhostUserFrontend.StatePayload(0, 16), []), (VhostUserRequest.SetVringBase, VhostUserFrontend.StatePayload(0, 0), []),
+            (VhostUserRequest.SetVringAddress, VhostUserFrontend.AddressPayload(0, queue), []),
+            (VhostUserRequest.SetVringKick, VhostUserFrontend.RingWord(0), [fd.Number]), (VhostUserRequest.SetVringCall, VhostUserFrontend.RingWord(0), [fd.Number]),
+            (VhostUserRequest.SetVringError, VhostUserFrontend.RingWord(0), [fd.Number]),
+            (VhostUserRequest.SetVringEnable, VhostUserFrontend.StatePayload(0, 1), []), (VhostUserRequest.SetVringEnable, VhostUserFrontend.StatePayload(0, 0), []),
+            (VhostUserRequest.GetVringBase, VhostUserFrontend.StatePayload(0, 0), []),
+            (VhostUserRequest.GetInflightFd, geometry, []), (VhostUserRequest.SetInflightFd, geometry, [logs.File.Number]),
+            (VhostUserRequest.SetLogBase, [.. BitConverter.GetBytes(16 * Page), .. new byte[8]], [dirty.File.Number]),
+            (VhostUserRequest.SetLogFd, [], [fd.Number]), (VhostUserRequest.SetBackendRequestFd, [], [channel.Number]),
+            (VhostUserRequest.GetConfig, [.. new byte[4], 8, 0, 0, 0, .. new byte[12]], []), (VhostUserRequest.GetStatus, [], []),
+            (VhostUserRequest.SetStatus, BitConverter.GetBytes((ulong)DeviceStatus.Acknowledge), []), (VhostUserRequest.ResetDevice, [], []),
+        ];
+        int answered = 0;
+        for (int session = 0; session < Sessions; session++)
+        {
+            // Half of them after what makes most of it right.
+            using VhostUserFrontend frontend = session % 2 == 0 ? served.Connect() : NegotiatedWith(served);
+            try
+            {
+                for (int left = random.Next(1, 3 * all.Length); left > 0; left--)
+                {
+                    (VhostUserRequest request, byte[] payload, int[] fds) = all[random.Next(all.Length)];
+                    MessageShape.TryGet(request, out MessageShape shape);
+                    // An acknowledgement comes if that was negotiated, and is read with the next reply if nobody waits for it.
+                    frontend.Send(request, payload, fds, needsReply: session % 2 != 0);
+                    if (shape.HasReply || session % 2 != 0) frontend.Receive(request);
+                    answered++;
+                }
+            }
+            catch (VhostUserException gone)
+            {
+                Assert.False(gone.Message.Contains("does not answer", StringComparison.Ordinal), $"VMM_SEED={seed}: {gone.Message}");
+            }
+        }
+        Assert.True(answered > Sessions, $"VMM_SEED={seed}: only {answered} requests were answered");
+        AssertNextIsServed(served);
+        Assert.Equal(1, OpenFds.Of(fd));
+        channel.Dispose();
+        reader.Dispose();
+    }
+
     [Fact]
     public void Rings_asked_for_before_there_is_anything_are_answered()
     {
@@ -316,6 +386,12 @@ public sealed class HostileFrontEndTests
             AssertRefused(frontend, VhostUserRequest.AddMemoryRegion, Slot(new RegionLayout(0, Page, 0, Page)), [fd]);
         }
         AssertNextIsServed(strict);
+    }
+
+    private static ulong ProtocolFeaturesOf(ServedDevice served)
+    {
+        using VhostUserFrontend frontend = served.Connect();
+        return frontend.Ask(VhostUserRequest.GetProtocolFeatures);
     }
 
     internal static VhostUserFrontend NegotiatedWith(ServedDevice served)

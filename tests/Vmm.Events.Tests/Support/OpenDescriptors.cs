@@ -10,6 +10,19 @@ internal static class OpenDescriptors
         return Directory.GetFiles("/proc/self/fd").Length;
     }
 
+    /// <summary>
+    /// Those of the kinds that reactors make, by name: eventfds, timers, sets, rings. What else comes and goes is the runtime's: it opens assemblies when it needs them.
+    /// </summary>
+    internal static string[] OfReactors()
+    {
+        Settle();
+        return
+        [
+            .. Directory.GetFiles("/proc/self/fd").Select(path => new FileInfo(path).LinkTarget).OfType<string>()
+                .Where(target => target.StartsWith("anon_inode:", StringComparison.Ordinal)).Order(StringComparer.Ordinal),
+        ];
+    }
+
     internal static void Settle()
     {
         GC.Collect();
