@@ -12,6 +12,9 @@ internal static class SourceRules
 {
     private const string Safety = "SAFETY:";
 
+    /// <summary>What starts a process: by itself, or for a test.</summary>
+    private static readonly string[] Starters = ["Process", "ChildTest", "KernelHeaders", "TinyFileSystem"];
+
     /// <summary>Each P/Invoke outside a folder named Native, and each that is not a LibraryImport.</summary>
     internal static IEnumerable<string> MisplacedImports(string project) => InFilesOf(project, MisplacedImports);
 
@@ -21,6 +24,11 @@ internal static class SourceRules
 
     /// <summary>Each member with unsafe code that has no comment to say why it is sound.</summary>
     internal static IEnumerable<string> Unexplained(string project) => InFilesOf(project, Unexplained);
+
+    /// <summary>
+    /// Each suite that starts a process beside other tests: until its exec the process holds their locks, and their pipes and sockets open.
+    /// </summary>
+    internal static IEnumerable<string> NotAlone(string tests) => InFilesOf(tests, NotAlone, "tests");
 
     internal static IEnumerable<string> MisplacedImports(string file, SyntaxNode root) =>
         from attribute in root.DescendantNodes().OfType<AttributeSyntax>()
@@ -38,6 +46,22 @@ internal static class SourceRules
         where member is not null && !member.ToFullString().Contains(Safety, StringComparison.Ordinal)
         group node by member into unexplained
         select At(file, unexplained.First(), $"unsafe code without a '// {Safety}' comment");
+
+    internal static IEnumerable<string> NotAlone(string file, SyntaxNode root) =>
+        !root.DescendantNodes().Any(IsStart) ? [] :
+        from suite in root.DescendantNodes().OfType<ClassDeclarationSyntax>()
+        where suite.Modifiers.Any(SyntaxKind.PublicKeyword) && !suite.Modifiers.Any(SyntaxKind.AbstractKeyword)
+        where !suite.AttributeLists.ToString().Contains("Collection(Alone.Name)", StringComparison.Ordinal)
+        select At(file, suite, $"{suite.Identifier}: tests that start processes are in [Collection(Alone.Name)]");
+
+    private static bool IsStart(SyntaxNode node) => node switch
+    {
+        InvocationExpressionSyntax { Expression: MemberAccessExpressionSyntax { Name.Identifier.Text: "Start" or "Run" or "Evaluate" } call } =>
+            Starters.Contains(call.Expression.ToString().Split('.')[^1]),
+        ObjectCreationExpressionSyntax made => Starters.Contains(made.Type.ToString()),
+        VariableDeclarationSyntax variable => Starters.Contains(variable.Type.ToString()),
+        _ => false,
+    };
 
     /// <summary>What follows a pointer or makes one. A pointer that is only kept or passed on is judged where it is followed.</summary>
     private static IEnumerable<SyntaxNode> UnsafeIn(SyntaxNode root) => root.DescendantNodes().Where(IsUnsafe);
@@ -58,10 +82,10 @@ internal static class SourceRules
     private static bool IsIn(string file, params string[] folders) =>
         folders.Any(folder => file.StartsWith(folder + "/", StringComparison.Ordinal));
 
-    private static IEnumerable<string> InFilesOf(string project, Func<string, SyntaxNode, IEnumerable<string>> rule)
+    private static IEnumerable<string> InFilesOf(string project, Func<string, SyntaxNode, IEnumerable<string>> rule, string top = "src")
     {
         CSharpParseOptions options = CSharpParseOptions.Default.WithLanguageVersion(LanguageVersion.Preview);
-        return from source in RepositoryTree.SourcesBelow(RepositoryTree.PathOf("src", project))
+        return from source in RepositoryTree.SourcesBelow(RepositoryTree.PathOf(top, project))
                from violation in rule(source.Relative, CSharpSyntaxTree.ParseText(source.Text, options).GetRoot())
                select $"{project}/{violation}";
     }

@@ -5,6 +5,7 @@ using Vmm.Devices.Kvm;
 
 namespace Vmm.Devices.Tests.Boot;
 
+[Collection(Alone.Name)]
 public sealed class AcpiTests
 {
     private const string Iasl = "/usr/bin/iasl";

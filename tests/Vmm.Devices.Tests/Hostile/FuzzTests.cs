@@ -95,7 +95,7 @@ public sealed class VhostUserFuzzTests(ITestOutputHelper output) : FuzzTests("vh
 }
 
 /// <summary>What the process holds is counted, so these run alone.</summary>
-[Collection(nameof(WholeProcess))]
+[Collection(Alone.Name)]
 public sealed class FuzzLeakTests
 {
     public static TheoryData<string> Targets => [.. FuzzTargets.All.Select(target => target.Name)];

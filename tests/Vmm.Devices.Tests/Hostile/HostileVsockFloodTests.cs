@@ -7,7 +7,7 @@ namespace Vmm.Devices.Tests.Hostile;
 
 /// <summary>Too much of everything over sockets: connections, packets nobody answers, words that never end. Memory, descriptors and time stay bounded.
 /// What the process holds is counted, so these run alone.</summary>
-[Collection(nameof(WholeProcess))]
+[Collection(Alone.Name)]
 [Trait("Device", "vsock")]
 public sealed class HostileVsockFloodTests
 {

@@ -24,6 +24,9 @@ public sealed class HouseTests
     public void Unsafe_code_says_why_it_is_sound() => AssertNone(SourceRules.Unexplained(Project));
 
     [Fact]
+    public void Tests_that_start_processes_run_alone() => AssertNone(SourceRules.NotAlone("Vmm.Devices.Tests"));
+
+    [Fact]
     public void The_public_api_is_the_one_that_was_accepted() =>
         ApiSnapshot.Check(Library, "tests", "Vmm.Devices.Tests", "House", "PublicApi.Vmm.Devices.txt");
 

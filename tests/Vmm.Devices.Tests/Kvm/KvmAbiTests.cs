@@ -7,6 +7,7 @@ using Vmm.Tests.Native;
 namespace Vmm.Devices.Tests.Kvm;
 
 /// <summary>Holds our structures and request numbers against what the C compiler says of the kernel's headers.</summary>
+[Collection(Alone.Name)]
 public sealed class KvmAbiTests
 {
     private static readonly string[] Headers = ["linux/kvm.h"];

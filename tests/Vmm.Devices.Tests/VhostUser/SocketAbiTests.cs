@@ -7,6 +7,7 @@ using Vmm.Tests.Native;
 namespace Vmm.Devices.Tests.VhostUser;
 
 /// <summary>Sockets, the signalling ring and the in-flight log as the kernel's headers, and the protocol's structures, have them.</summary>
+[Collection(Alone.Name)]
 public sealed class SocketAbiTests
 {
     [Fact]

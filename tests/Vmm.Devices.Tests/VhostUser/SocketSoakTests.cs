@@ -6,12 +6,8 @@ using Vmm.Events;
 
 namespace Vmm.Devices.Tests.VhostUser;
 
-/// <summary>Tests that count the descriptors and the memory of the whole process, and so run alone.</summary>
-[CollectionDefinition(nameof(WholeProcess), DisableParallelization = true)]
-public sealed class WholeProcess;
-
 /// <summary>Thousands of front-ends one after the other: the process keeps nothing of them.</summary>
-[Collection(nameof(WholeProcess))]
+[Collection(Alone.Name)]
 public sealed class SocketSoakTests
 {
     private const long GrowthBytesMax = 4 << 20;

@@ -6,6 +6,7 @@ using Vmm.Tests.Native;
 namespace Vmm.Devices.Tests;
 
 /// <summary>Rings and guest memory as the kernel's headers have them.</summary>
+[Collection(Alone.Name)]
 public sealed class VringAbiTests
 {
     [Fact]

@@ -6,6 +6,7 @@ using Vmm.Tests.Native;
 namespace Vmm.Devices.Tests;
 
 /// <summary>Holds the numbers of transport, devices and file calls against what the C compiler says of the kernel's and the library's headers.</summary>
+[Collection(Alone.Name)]
 public sealed class VirtioAbiTests
 {
     private static readonly string[] Headers =

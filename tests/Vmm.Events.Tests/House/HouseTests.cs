@@ -33,6 +33,9 @@ public sealed partial class HouseTests
     public void Unsafe_code_says_why_it_is_sound() => AssertNone(SourceRules.Unexplained(Project));
 
     [Fact]
+    public void Tests_that_start_processes_run_alone() => AssertNone(SourceRules.NotAlone("Vmm.Events.Tests"));
+
+    [Fact]
     public void The_public_api_is_the_one_that_was_accepted() =>
         ApiSnapshot.Check(Library, "tests", "Vmm.Events.Tests", "House", "PublicApi.Vmm.Events.txt");
 

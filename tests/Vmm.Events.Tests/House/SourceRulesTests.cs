@@ -33,6 +33,17 @@ public sealed class SourceRulesTests
     public void Unsafe_code_without_a_reason_is_seen(string text, int violations) =>
         Assert.Equal(violations, SourceRules.Unexplained("Native/C.cs", Parse(text)).Count());
 
+    [Theory]
+    [InlineData("public class C { void M() { using (Process p = Process.Start(\"a\")) p.WaitForExit(); } }", 1)]
+    [InlineData("public class C { void M() => System.Diagnostics.Process.Start(\"a\"); }", 1)]
+    [InlineData("public class C { void M() => KernelHeaders.Evaluate([], []); } public class D { }", 2)]
+    [InlineData("public class C { void M() { using TinyFileSystem disk = new(1); } }", 1)]
+    [InlineData("[Trait(\"A\", \"B\"), Collection(Alone.Name)] public class C { void M() => ChildTest.Run<C>(\"a\"); }", 0)]
+    [InlineData("internal class C { void M() => Process.Start(\"a\"); }", 0)]
+    [InlineData("public class C { void M() => Thread.Start(\"Process.Start(\"); }", 0)]
+    public void A_process_beside_other_tests_is_seen(string text, int violations) =>
+        Assert.Equal(violations, SourceRules.NotAlone("Handles/C.cs", Parse(text)).Count());
+
     private static Microsoft.CodeAnalysis.SyntaxNode Parse(string text) =>
         CSharpSyntaxTree.ParseText(text, cancellationToken: TestContext.Current.CancellationToken).GetRoot(TestContext.Current.CancellationToken);
 }

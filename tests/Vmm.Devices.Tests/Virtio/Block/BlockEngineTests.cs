@@ -4,6 +4,7 @@ using Vmm.Events.Rings;
 namespace Vmm.Devices.Tests;
 
 /// <summary>Every engine gives the guest the same disk.</summary>
+[Collection(Alone.Name)]
 public sealed class BlockEngineTests : IDisposable
 {
     private const int ImageBytes = 1 << 20;

@@ -4,6 +4,7 @@ using Vmm.Events;
 
 namespace Vmm.Devices.Tests;
 
+[Collection(Alone.Name)]
 public sealed class RawImageTests
 {
     [Fact]

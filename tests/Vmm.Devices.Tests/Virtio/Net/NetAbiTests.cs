@@ -6,6 +6,7 @@ using Vmm.Tests.Native;
 namespace Vmm.Devices.Tests;
 
 /// <summary>Holds the numbers of the network device and of TAP interfaces against what the C compiler says of the kernel's headers.</summary>
+[Collection(Alone.Name)]
 public sealed class NetAbiTests
 {
     private static readonly string[] Headers = ["linux/virtio_net.h", "linux/if_tun.h", "sys/ioctl.h", "net/if.h"];

@@ -7,6 +7,7 @@ using Vmm.Devices.Simulation;
 namespace Vmm.Devices.Tests;
 
 /// <summary>A TAP of the host. What goes through it as a network, ping and bulk, is with the end-to-end tests.</summary>
+[Collection(Alone.Name)]
 public sealed class TapInterfaceTests
 {
     // SOL_SOCKET and SO_BINDTODEVICE of socket(7).
