@@ -29,11 +29,9 @@ internal sealed class DiskOption(bool scratch) : DeviceOption
         DiskArgument[] disks = [.. (parsed.GetValue(_disks) ?? []).Select(DiskArgument.Parse)];
         BlockEngineKind engine = parsed.GetValue(_engine);
         BlockDeviceOptions options = new() { Queues = vcpus };
-        if (disks.Length == 0 && scratch) return [new DeviceRequest(() => new BlockDevice(NameOf(0), OpenScratch(engine), options))];
-        return [.. disks.Select((disk, i) => new DeviceRequest(() => new BlockDevice(NameOf(i), RawImage.Open(disk.Path, disk.IsReadOnly, engine, disk.IsDirect), options)))];
+        if (disks.Length == 0 && scratch) return [new DeviceRequest(() => new BlockDevice(BlockDevice.NameOf(0), OpenScratch(engine), options))];
+        return [.. disks.Select((disk, i) => new DeviceRequest(() => new BlockDevice(BlockDevice.NameOf(i), RawImage.Open(disk.Path, disk.IsReadOnly, engine, disk.IsDirect), options)))];
     }
-
-    private static string NameOf(int index) => $"vd{(char)('a' + index)}";
 
     private static RawImage OpenScratch(BlockEngineKind engine)
     {

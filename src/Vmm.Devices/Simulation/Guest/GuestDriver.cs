@@ -28,7 +28,7 @@ internal abstract class GuestDriver(GuestTransport transport, string name)
     /// <summary>The driver for a device; null if this guest has none.</summary>
     internal static GuestDriver? For(GuestTransport transport, IReadOnlyList<GuestDriver> others) => transport.Type switch
     {
-        VirtioDeviceType.Block => new GuestDisk(transport, $"vd{(char)('a' + others.Count(other => other is GuestDisk))}"),
+        VirtioDeviceType.Block => new GuestDisk(transport, BlockDevice.NameOf(others.Count(other => other is GuestDisk))),
         VirtioDeviceType.Entropy => new GuestEntropy(transport, $"rng{others.Count(other => other is GuestEntropy)}"),
         VirtioDeviceType.Console => new GuestPorts(transport, $"console{others.Count(other => other is GuestPorts)}"),
         VirtioDeviceType.Socket => new GuestVsock(transport, $"vsock{others.Count(other => other is GuestVsock)}"),

@@ -86,6 +86,16 @@ public sealed partial class BlockDevice : VirtioDevice
     /// <inheritdoc/>
     public override bool QueuesAreIndependent => true;
 
+    /// <summary>What Linux calls a machine's disks: <c>vda</c> … <c>vdz</c>, <c>vdaa</c> …, <c>vdzz</c>, <c>vdaaa</c> and so on.</summary>
+    /// <param name="index">From 0, in the order the guest finds them.</param>
+    public static string NameOf(int index)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(index);
+        string letters = "";
+        for (int rest = index; rest >= 0; rest = (rest / 26) - 1) letters = (char)('a' + (rest % 26)) + letters;
+        return "vd" + letters;
+    }
+
     /// <inheritdoc/>
     protected override void OnActivate(DeviceActivation activation)
     {

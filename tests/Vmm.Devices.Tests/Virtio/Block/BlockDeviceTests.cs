@@ -18,6 +18,15 @@ public sealed class BlockDeviceTests : IDisposable
         _other.Dispose();
     }
 
+    [Theory]
+    [InlineData(0, "vda")]
+    [InlineData(25, "vdz")]
+    [InlineData(26, "vdaa")]
+    [InlineData(52, "vdba")]
+    [InlineData(701, "vdzz")]
+    [InlineData(702, "vdaaa")]
+    public void A_disk_is_named_as_Linux_names_it(int index, string name) => Assert.Equal(name, BlockDevice.NameOf(index));
+
     [Fact]
     public void The_configuration_space_describes_the_disk_5_2_4()
     {
