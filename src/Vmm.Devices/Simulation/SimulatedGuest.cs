@@ -32,7 +32,7 @@ public sealed class SimulatedGuest : IDisposable
         _options = options;
         Memory = GuestMemory.Create(options.MemoryBytes);
         Allocator = new GuestAllocator(FirstAddress, options.MemoryBytes - FirstAddress);
-        Reactor = new Reactor(new ReactorOptions { Name = device.Name, HandlerFailurePolicy = HandlerFailurePolicy.StopReactor, Poller = options.Poller });
+        Reactor = new Reactor(new ReactorOptions { Name = device.Name, HandlerFailurePolicy = HandlerFailurePolicy.StopReactor, Poller = options.Poller, TimeProvider = options.Clock });
         Transport = new VirtioMmioTransport(device, Memory, _line, Reactor.Remote, options.Transport);
         Driver = new VirtioMmioDriver(Transport);
         _queues = new SimulatedQueue?[device.Queues.Count];

@@ -20,6 +20,9 @@ public sealed record SimulatedGuestOptions
     /// <summary>What the reactor waits with.</summary>
     public PollerKind Poller { get; init; } = PollerKind.Epoll;
 
+    /// <summary>The clock of the device's timers. With a <see cref="ManualClock"/> the test owns their time.</summary>
+    public TimeProvider Clock { get; init; } = TimeProvider.System;
+
     /// <summary>How the transport behaves; null for its defaults.</summary>
     public VirtioMmioOptions? Transport { get; init; }
 }

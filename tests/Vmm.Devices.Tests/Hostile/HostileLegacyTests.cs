@@ -16,7 +16,7 @@ public sealed class HostileLegacyTests
     /// <summary>A device on a bus, as large as it is there, and what "it works" means.</summary>
     private sealed record Legacy(IBusDevice Device, ulong Length, Func<Bus, bool> Works);
 
-    private static readonly Dictionary<string, Func<ManualClock, Legacy>> Devices = new()
+    private static readonly Dictionary<string, Func<CountingClock, Legacy>> Devices = new()
     {
         ["serial port"] = _ => new(new Uart16550(new SeenLine()), Uart16550.RegisterCount, bus => Keeps(bus, UartRegister.Scratch)),
         ["serial port with a stride of 4"] = _ => new(new Uart16550(new SeenLine(), registerStride: 4), 4 * Uart16550.RegisterCount, bus => Keeps(bus, 4 * UartRegister.Scratch)),
@@ -37,7 +37,7 @@ public sealed class HostileLegacyTests
     [Trait("Outcome", "an answer, or nobody's; its neighbours on the bus notice nothing")]
     public void Any_access_to_any_offset_has_an_answer_and_leaves_a_device_that_works(string device)
     {
-        ManualClock clock = new(DateTimeOffset.UnixEpoch.AddYears(50));
+        CountingClock clock = new(DateTimeOffset.UnixEpoch.AddYears(50));
         Legacy legacy = Devices[device](clock);
         Counter before = new(), after = new();
         Bus bus = new("hostile");
@@ -71,7 +71,7 @@ public sealed class HostileLegacyTests
     [Trait("Outcome", "nothing is allocated")]
     public void Accesses_without_end_allocate_nothing(string device)
     {
-        Legacy legacy = Devices[device](new ManualClock(DateTimeOffset.UnixEpoch.AddYears(50)));
+        Legacy legacy = Devices[device](new CountingClock(DateTimeOffset.UnixEpoch.AddYears(50)));
         Bus bus = new("hostile");
         bus.Add(Start, legacy.Length, legacy.Device);
         int times = HostileCase.Repeats(20_000);
@@ -102,7 +102,7 @@ public sealed class HostileLegacyTests
     [Trait("Outcome", "the index wraps to the 128 bytes")]
     public void An_index_beyond_the_bytes_of_a_clock_stays_among_them()
     {
-        using CmosDevice clock = new(new ManualClock(DateTimeOffset.UnixEpoch.AddYears(50)));
+        using CmosDevice clock = new(new CountingClock(DateTimeOffset.UnixEpoch.AddYears(50)));
         byte[] seen = new byte[1];
         for (int index = 0; index < 256; index++)
         {
@@ -120,7 +120,7 @@ public sealed class HostileLegacyTests
     [Trait("Outcome", "one timer; one interrupt until it is taken back")]
     public void Alarms_without_end_keep_one_timer_and_one_interrupt()
     {
-        ManualClock time = new(DateTimeOffset.UnixEpoch.AddYears(50));
+        CountingClock time = new(DateTimeOffset.UnixEpoch.AddYears(50));
         CountingLine cmosLine = new(), pl031Line = new();
         using CmosDevice cmos = new(time, interrupt: cmosLine);
         using Pl031Device pl031 = new(pl031Line, time);

@@ -2,7 +2,7 @@ namespace Vmm.Devices.Tests;
 
 public sealed class CmosDeviceTests : IDisposable
 {
-    private readonly ManualClock _clock = new(new DateTimeOffset(2031, 12, 24, 23, 58, 59, TimeSpan.Zero));
+    private readonly CountingClock _clock = new(new DateTimeOffset(2031, 12, 24, 23, 58, 59, TimeSpan.Zero));
     private readonly SeenLine _line = new();
     private readonly CmosDevice _device;
 

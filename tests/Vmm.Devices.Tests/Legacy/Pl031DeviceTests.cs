@@ -6,7 +6,7 @@ public sealed class Pl031DeviceTests : IDisposable
 {
     private const uint Start = 1_900_000_000;
 
-    private readonly ManualClock _clock = new(DateTimeOffset.FromUnixTimeSeconds(Start).AddMilliseconds(250));
+    private readonly CountingClock _clock = new(DateTimeOffset.FromUnixTimeSeconds(Start).AddMilliseconds(250));
     private readonly SeenLine _line = new();
     private readonly Pl031Device _device;
 
@@ -141,7 +141,7 @@ public sealed class Pl031DeviceTests : IDisposable
         public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
         {
             _callback = () => callback(state);
-            return new ManualClock(GetUtcNow()).CreateTimer(callback, state, dueTime, period);
+            return new CountingClock(GetUtcNow()).CreateTimer(callback, state, dueTime, period);
         }
 
         internal void FireLate() => _callback();

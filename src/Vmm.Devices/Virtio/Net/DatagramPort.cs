@@ -36,8 +36,7 @@ internal sealed class DatagramSink(OwnedFd peer, IReactor reactor, Action onRead
             _watch.Await();
             return Errno.Again;
         }
-        // Nobody at the other end: the frame goes nowhere, as on a cable.
-        return errno is Errno.BrokenPipe or Errno.ConnectionRefused ? Errno.None : errno;
+        return errno == Errno.ConnectionRefused ? Errno.BrokenPipe : errno;
     }
 
     public void Dispose() => _watch.Dispose();

@@ -84,7 +84,7 @@ public interface INetSink : IDisposable
     /// <summary>Sends a frame: all of it, or nothing.</summary>
     /// <returns>
     /// <see cref="Errno.Again"/> if there is no room; its owner is called when there may be. <see cref="Errno.Invalid"/> if the frame makes no
-    /// sense: its sender's fault.
+    /// sense: its sender's fault. <see cref="Errno.BrokenPipe"/> if nobody is at the other end: the frame goes nowhere, as on a cable.
     /// </returns>
     Errno Send(ReadOnlySpan<IoVector> vectors);
 }

@@ -5,7 +5,8 @@ namespace Vmm.Devices;
 
 /// <summary>
 /// A cable to another process, or to another device of this one: a Unix socket of datagrams, one a frame; or of a stream, each frame after its length
-/// in 4 bytes, the highest first, as QEMU's <c>-netdev stream</c> has it. Frames are as on the wire. While nobody is at the other end, frames go nowhere.
+/// in 4 bytes, the highest first, as QEMU's <c>-netdev stream</c> has it. Frames are as on the wire. While nobody is at the other end, frames are dropped and
+/// counted; a peer at a path is connected to again when it is back.
 /// </summary>
 public sealed class NetSocket : INetBackend
 {
@@ -13,15 +14,17 @@ public sealed class NetSocket : INetBackend
 
     private readonly Lock _lock = new();
     private readonly string? _path;
+    private readonly string? _peerPath;
     private readonly bool _isStream;
     private OwnedFd? _peer;
 
-    private NetSocket(string description, OwnedFd? peer, UnixSocket? listener, string? path, bool isStream)
+    private NetSocket(string description, OwnedFd? peer, bool isStream, UnixSocket? listener = null, string? path = null, string? peerPath = null)
     {
         Description = description;
         _peer = peer;
         Listener = listener;
         _path = path;
+        _peerPath = peerPath;
         _isStream = isStream;
     }
 
@@ -46,7 +49,13 @@ public sealed class NetSocket : INetBackend
     /// <summary>Where peers connect; null if there was one from the start.</summary>
     internal UnixSocket? Listener { get; }
 
-    /// <summary>Connects to the stream socket at a path; if nobody listens there, listens, for one peer after the other.</summary>
+    /// <summary>Whether a peer that is gone may be reached again where it was.</summary>
+    internal bool CanReconnect => _peerPath is not null;
+
+    /// <summary>
+    /// Connects to the stream socket at a path; if nobody listens there, listens, for one peer after the other. A peer that was connected to and hangs up
+    /// is connected to again when it listens there again: while a driver runs it is tried after 0.1 s, then ever less often, at least every 10 s.
+    /// </summary>
     /// <param name="path">At most 107 bytes. Where it listens, only this user may connect, and the path is removed at the end.</param>
     /// <exception cref="NetworkException">It can do neither; the message says why.</exception>
     public static NetSocket Open(string path)
@@ -57,7 +66,7 @@ public sealed class NetSocket : INetBackend
         {
             try
             {
-                return new NetSocket(description, UnixSocket.Connect(path), listener: null, path: null, isStream: true);
+                return new NetSocket(description, UnixSocket.Connect(path), isStream: true, peerPath: path);
             }
             catch (KernelException nobody) when (nobody.Errno == Errno.ConnectionRefused)
             {
@@ -67,7 +76,7 @@ public sealed class NetSocket : INetBackend
             catch (KernelException nothing) when (nothing.Errno == Errno.NoEntry)
             {
             }
-            return new NetSocket(description, peer: null, UnixSocket.Listen(path, OwnerOnly), path, isStream: true);
+            return new NetSocket(description, peer: null, isStream: true, UnixSocket.Listen(path, OwnerOnly), path);
         }
         catch (Exception refused) when (refused is KernelException or ArgumentException or UnauthorizedAccessException)
         {
@@ -85,11 +94,11 @@ public sealed class NetSocket : INetBackend
 
     /// <summary>A cable over a connected socket of datagrams.</summary>
     /// <param name="socket">Taken over.</param>
-    public static NetSocket OverDatagrams(OwnedFd socket) => new($"datagram socket {socket}", socket, listener: null, path: null, isStream: false);
+    public static NetSocket OverDatagrams(OwnedFd socket) => new($"datagram socket {socket}", socket, isStream: false);
 
     /// <summary>A cable over a connected stream socket.</summary>
     /// <param name="socket">Taken over.</param>
-    public static NetSocket OverStream(OwnedFd socket) => new($"stream socket {socket}", socket, listener: null, path: null, isStream: true);
+    public static NetSocket OverStream(OwnedFd socket) => new($"stream socket {socket}", socket, isStream: true);
 
     /// <inheritdoc/>
     public Errno Configure(int headerLength, NetOffloads toGuest) => Errno.None;
@@ -134,6 +143,15 @@ public sealed class NetSocket : INetBackend
             mine = _peer;
             return _peer?.Duplicate();
         }
+    }
+
+    /// <summary>Connects to where the peer that is gone was.</summary>
+    /// <returns>False if nobody listens there, or whoever does has no room.</returns>
+    internal bool TryReconnect()
+    {
+        if (UnixSocket.TryConnect(_peerPath!, isSeqPacket: false, out _) is not { } peer) return false;
+        ChangePeer(peer);
+        return true;
     }
 
     /// <summary>Somebody connected, or hung up (null).</summary>

@@ -69,7 +69,7 @@ internal sealed class NetTransmitter : IDisposable
         Errno errno = _sink.Send(_vectors.AsSpan(0, count));
         if (errno == Errno.None) _counters.CountSent();
         else if (errno != Errno.Again) _counters.CountSendDropped();
-        if (errno is not (Errno.None or Errno.Again or Errno.Invalid)) _device.ReportSendFault(errno);
+        if (errno is not (Errno.None or Errno.Again or Errno.Invalid or Errno.BrokenPipe)) _device.ReportSendFault(errno);
         return errno;
     }
 

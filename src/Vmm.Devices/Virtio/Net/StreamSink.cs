@@ -23,7 +23,7 @@ internal sealed class StreamSink(NetSocket socket, IReactor reactor, Action onRe
     public Errno Send(ReadOnlySpan<IoVector> vectors)
     {
         Follow();
-        if (_peer is null) return Errno.None;
+        if (_peer is null) return Errno.BrokenPipe;
         if (_restStart < _restEnd && !TrySendRest()) return Errno.Again;
 
         nuint length = 0;
@@ -38,8 +38,8 @@ internal sealed class StreamSink(NetSocket socket, IReactor reactor, Action onRe
             _watch!.Await();
             return Errno.Again;
         }
-        // Nobody at the other end any more: the frame goes nowhere, as on a cable; its source will find out.
-        if (errno != Errno.None) return Errno.None;
+        // Nobody at the other end any more; the source will find out.
+        if (errno != Errno.None) return Errno.BrokenPipe;
         KeepRest(all, sent);
         return Errno.None;
     }

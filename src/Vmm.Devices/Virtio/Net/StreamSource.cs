@@ -6,7 +6,8 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// Frames from a stream, each after its length. Many are read at once, so these are copied. It also takes the peers that connect, one after the other.
+/// Frames from a stream, each after its length. Many are read at once, so these are copied. It also sees to the peers: takes those that connect, one after
+/// the other, or connects again to one that hung up.
 /// </summary>
 internal sealed class StreamSource : INetSource
 {
@@ -17,15 +18,23 @@ internal sealed class StreamSource : INetSource
 
     private const int BufferLength = 4 * (PrefixLength + FrameBytesMax);
 
+    /// <summary>From a hang-up to the first attempt to connect again. Each wait doubles, until frames come again: a peer that only hangs up counts as away.</summary>
+    internal static readonly TimeSpan ReconnectFirst = TimeSpan.FromMilliseconds(100);
+
+    /// <summary>Longest wait: ten times a minute wakes no machine up.</summary>
+    internal static readonly TimeSpan ReconnectMax = TimeSpan.FromSeconds(10);
+
     private readonly NetSocket _socket;
     private readonly IReactor _reactor;
     private readonly Action _onReady;
     private readonly ReadableWatch? _listening;
+    private readonly ReactorTimer? _reconnect;
     private readonly byte[] _buffer = GC.AllocateArray<byte>(BufferLength, pinned: true);
     private readonly IoVector[] _free = new IoVector[1];
     private OwnedFd? _known;
     private OwnedFd? _peer;
     private ReadableWatch? _watch;
+    private TimeSpan _untilReconnect = ReconnectFirst;
     private int _start;
     private int _end;
 
@@ -35,7 +44,9 @@ internal sealed class StreamSource : INetSource
         _reactor = reactor;
         _onReady = onReady;
         if (socket.Listener is { } listener) _listening = new ReadableWatch(listener, reactor, Accept);
+        if (socket.CanReconnect) _reconnect = ReactorTimers.Of(reactor).Create((_, _) => Reconnect(), socket.Description);
         Follow();
+        if (_peer is null) AwaitPeer();
     }
 
     public bool IsReady => HasFrame || (_watch?.IsReady ?? false);
@@ -53,6 +64,7 @@ internal sealed class StreamSource : INetSource
         {
             if (!TryRead()) return Errno.Again;
         }
+        _untilReconnect = ReconnectFirst;
         int frame = LengthOfNext;
         ReadOnlySpan<byte> left = _buffer.AsSpan(_start + PrefixLength, frame);
         foreach (ref readonly IoVector vector in vectors)
@@ -68,6 +80,7 @@ internal sealed class StreamSource : INetSource
 
     public void Dispose()
     {
+        _reconnect?.Cancel();
         _listening?.Dispose();
         _watch?.Dispose();
         _peer?.Dispose();
@@ -98,7 +111,22 @@ internal sealed class StreamSource : INetSource
         _socket.ChangePeer(null);
         Follow();
         Accept();
+        AwaitPeer();
         return false;
+    }
+
+    /// <summary>A stream socket tells nobody that somebody listens again: it has to be tried.</summary>
+    private void AwaitPeer()
+    {
+        if (_reconnect is null) return;
+        _reconnect.Arm(_untilReconnect);
+        _untilReconnect = TimeSpan.FromTicks(Math.Min(2 * _untilReconnect.Ticks, ReconnectMax.Ticks));
+    }
+
+    private void Reconnect()
+    {
+        if (_socket.TryReconnect()) Follow();
+        else AwaitPeer();
     }
 
     private void Accept()

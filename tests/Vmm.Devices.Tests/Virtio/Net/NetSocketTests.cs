@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Net.Sockets;
 using Vmm.Devices.Simulation;
+using Vmm.Events;
 
 namespace Vmm.Devices.Tests;
 
@@ -83,7 +84,8 @@ public sealed class NetSocketTests : IDisposable
     public void The_next_peer_comes_when_the_one_before_has_gone()
     {
         NetSocket cable = NetSocket.Open(Path);
-        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", cable));
+        NetDevice net = new("net0", cable);
+        using SimulatedGuest guest = SimulatedGuest.For(net);
         for (int round = 0; round < 3; round++)
         {
             using Socket peer = Connect(), next = Connect();
@@ -100,9 +102,140 @@ public sealed class NetSocketTests : IDisposable
                 each.Dispose();
                 guest.RunUntilIdle();
             }
+            long dropped = net.Statistics.SendDropped;
             DriverRequest nowhere = guest.Queue(1).Add([NetCable.Packet(NetCable.Frame(60))]);
             guest.Kick(1).RunUntil(() => nowhere.IsUsed);
+            Assert.Equal(dropped + 1, net.Statistics.SendDropped);
         }
+        Assert.Equal((0, 0), (net.GuestFaults, net.HostFaults));
+    }
+
+    [Fact]
+    public void A_peer_that_comes_back_is_connected_to_again()
+    {
+        ManualClock clock = new();
+        Socket listener = Listen();
+        NetSocket cable = NetSocket.Open(Path);
+        NetDevice net = new("net0", cable);
+        using SimulatedGuest guest = SimulatedGuest.For(net, new SimulatedGuestOptions { Clock = clock });
+        Socket peer = listener.Accept();
+        DriverRequest buffer = AddBuffer(guest);
+        for (int round = 0; round < 3; round++)
+        {
+            buffer = Exchange(guest, peer, buffer, round);
+            peer.Dispose();
+            listener.Dispose();
+            File.Delete(Path);
+            guest.RunUntil(() => !cable.IsConnected);
+
+            (long sent, long dropped) = (net.Statistics.Sent, net.Statistics.SendDropped);
+            DriverRequest nowhere = guest.Queue(1).Add([NetCable.Packet(NetCable.Frame(60))]);
+            guest.Kick(1).RunUntil(() => nowhere.IsUsed);
+            Assert.Equal((sent, dropped + 1), (net.Statistics.Sent, net.Statistics.SendDropped));
+            clock.Advance(StreamSource.ReconnectFirst);
+            guest.RunUntilIdle();
+            Assert.False(cable.IsConnected);
+
+            listener = Listen();
+            clock.Advance(2 * StreamSource.ReconnectFirst);
+            guest.RunUntil(() => cable.IsConnected);
+            peer = listener.Accept();
+        }
+        Exchange(guest, peer, buffer, 3);
+        Assert.Equal((0, 0), (net.GuestFaults, net.HostFaults));
+        peer.Dispose();
+        listener.Dispose();
+        File.Delete(Path);
+    }
+
+    [Fact]
+    public void A_peer_that_stays_away_is_looked_for_ever_less_often()
+    {
+        ManualClock clock = new();
+        Socket listener = Listen();
+        NetSocket cable = NetSocket.Open(Path);
+        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", cable), new SimulatedGuestOptions { Clock = clock });
+        listener.Accept().Dispose();
+        listener.Dispose();
+        guest.Queue(0).Add(writable: [100]);
+        guest.Kick(0).RunUntil(() => !cable.IsConnected);
+        Assert.Equal([100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000], Waits(clock, guest, attempts: 9));
+        guest.Reset();
+        Assert.Equal(0, ReactorTimers.Of(guest.Reactor).Armed);
+    }
+
+    [Fact]
+    public void A_peer_that_only_hangs_up_counts_as_away_until_it_sends_a_frame()
+    {
+        ManualClock clock = new();
+        using Socket listener = Listen();
+        NetSocket cable = NetSocket.Open(Path);
+        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", cable), new SimulatedGuestOptions { Clock = clock });
+        DriverRequest request = guest.Queue(0).Add(writable: [100]);
+        guest.Kick(0).RunUntilIdle();
+        foreach (int wait in (int[])[100, 200, 400])
+        {
+            listener.Accept().Dispose();
+            guest.RunUntil(() => !cable.IsConnected);
+            Assert.Equal(wait, clock.UntilNextTimer!.Value.TotalMilliseconds);
+            clock.Advance(TimeSpan.FromMilliseconds(wait));
+            guest.RunUntil(() => cable.IsConnected);
+        }
+        using (Socket peer = listener.Accept())
+        {
+            peer.Send(OnStream(NetCable.Frame(60)));
+            guest.RunUntil(() => request.IsUsed);
+            guest.Queue(0).Add(writable: [100]);
+            guest.Kick(0).RunUntilIdle();
+        }
+        guest.RunUntil(() => !cable.IsConnected);
+        Assert.Equal(100, clock.UntilNextTimer!.Value.TotalMilliseconds);
+    }
+
+    private static List<double> Waits(ManualClock clock, SimulatedGuest guest, int attempts)
+    {
+        List<double> waits = [];
+        for (int i = 0; i < attempts; i++)
+        {
+            TimeSpan wait = clock.UntilNextTimer!.Value;
+            waits.Add(wait.TotalMilliseconds);
+            clock.Advance(wait);
+            guest.RunUntilIdle();
+        }
+        return waits;
+    }
+
+    private static DriverRequest AddBuffer(SimulatedGuest guest)
+    {
+        DriverRequest buffer = guest.Queue(0).Add(writable: [100]);
+        guest.Kick(0).RunUntilIdle();
+        return buffer;
+    }
+
+    /// <summary>A frame each way.</summary>
+    /// <returns>The buffer for the next frame.</returns>
+    private static DriverRequest Exchange(SimulatedGuest guest, Socket peer, DriverRequest received, int seed)
+    {
+        byte[] frame = NetCable.Frame(60, seed);
+        peer.Send(OnStream(frame));
+        guest.RunUntil(() => received.IsUsed);
+        Assert.Equal(frame, received.Written[12..]);
+        guest.Queue(0).Free(received);
+        DriverRequest sent = guest.Queue(1).Add([NetCable.Packet(frame)]);
+        guest.Kick(1).RunUntil(() => sent.IsUsed);
+        byte[] got = new byte[64];
+        for (int length = 0; length < got.Length;) length += peer.Receive(got.AsSpan(length));
+        Assert.Equal(OnStream(frame), got);
+        guest.Queue(1).Free(sent);
+        return AddBuffer(guest);
+    }
+
+    private Socket Listen()
+    {
+        Socket listener = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        listener.Bind(new UnixDomainSocketEndPoint(Path));
+        listener.Listen();
+        return listener;
     }
 
     [Theory]

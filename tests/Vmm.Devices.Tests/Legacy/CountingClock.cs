@@ -1,7 +1,7 @@
 namespace Vmm.Devices.Tests;
 
-/// <summary>A clock that goes when it is told, with its timers.</summary>
-internal sealed class ManualClock(DateTimeOffset now) : TimeProvider
+/// <summary>A clock that goes when it is told, and counts the timers that are made of it.</summary>
+internal sealed class CountingClock(DateTimeOffset now) : TimeProvider
 {
     private readonly List<ManualTimer> _timers = [];
 
@@ -31,7 +31,7 @@ internal sealed class ManualClock(DateTimeOffset now) : TimeProvider
         Now = end;
     }
 
-    private sealed class ManualTimer(ManualClock clock, Action callback) : ITimer
+    private sealed class ManualTimer(CountingClock clock, Action callback) : ITimer
     {
         internal DateTimeOffset Due { get; private set; } = DateTimeOffset.MaxValue;
 
