@@ -10,6 +10,8 @@ namespace Vmm.Tool;
 /// <summary>What a run's devices and reactor did, for people and for programs.</summary>
 internal sealed record MachineStatistics(IReadOnlyList<DeviceLine> Devices, IReadOnlyList<BalloonLine> Balloons, ReactorLine Reactor)
 {
+    private const int WidthOfFile = 160;
+
     private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
 
     internal static MachineStatistics Of(IEnumerable<DeviceStatistics> devices, IReadOnlyList<BalloonLine> balloons, ReactorStatistics booted, ReactorStatistics finished) =>
@@ -23,6 +25,8 @@ internal sealed record MachineStatistics(IReadOnlyList<DeviceLine> Devices, IRea
 
     private void PrintTable()
     {
+        // What is no terminal has no width that a number would have to be cut at.
+        if (Console.IsOutputRedirected) AnsiConsole.Profile.Width = Math.Max(AnsiConsole.Profile.Width, WidthOfFile);
         Table devices = new Table().RoundedBorder().AddColumn("device");
         foreach (string column in (string[])["kicks", "requests", "bytes", "interrupts", "p50 µs", "p99 µs"])
             devices.AddColumn(new TableColumn(column).RightAligned());

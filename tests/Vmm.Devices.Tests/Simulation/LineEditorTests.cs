@@ -58,6 +58,21 @@ public sealed class LineEditorTests
     [InlineData("read w\t", "read write ")]
     public void Tab_completes_as_far_as_it_is_sure(string keys, string line) => Assert.Equal(line, Recalled(keys));
 
+    [Theory]
+    [InlineData("re\t\t", "> re", "re\a\nread  reset\n> re")]
+    [InlineData("rex" + Left + "\t\t", "> rex", "rex\b\ax\nread  reset\n> rex\b")]
+    [InlineData("r\t\t", "> re", "re\a")]
+    [InlineData("re\t" + Left + Right + "\t", "> re", "re\a\be\a")]
+    [InlineData("\t\t", "> ", "\a\nread  reset  write\n> ")]
+    [InlineData("q\t\t", "> q", "q\a\a")]
+    public void Tab_a_second_time_shows_what_there_is(string keys, string line, string echo)
+    {
+        Type(keys);
+        Assert.Equal(echo, Encoding.UTF8.GetString([.. _echo]));
+        Type("\u000c");
+        Assert.Contains("\u001b[2J" + line, Encoding.UTF8.GetString([.. _echo]), StringComparison.Ordinal);
+    }
+
     [Fact]
     public void A_cleared_screen_shows_prompt_and_line()
     {

@@ -21,6 +21,7 @@ internal sealed class LineEditor(string prompt, IReadOnlyList<string> words, Fun
     private int _cursor;
     private int _recalled;
     private bool _afterReturn;
+    private bool _isAmbiguous;
 
     /// <inheritdoc/>
     public LineEvent Type(byte value, List<byte> echo)
@@ -53,6 +54,7 @@ internal sealed class LineEditor(string prompt, IReadOnlyList<string> words, Fun
         string line = string.Concat(_line);
         _line.Clear();
         _cursor = 0;
+        _isAmbiguous = false;
         if (line.Length > 0 && (_history.Count == 0 || _history[^1] != line)) _history.Add(line);
         if (_history.Count > HistoryMax) _history.RemoveAt(0);
         _recalled = _history.Count;
@@ -61,6 +63,8 @@ internal sealed class LineEditor(string prompt, IReadOnlyList<string> words, Fun
 
     private void Edit(EditKey key, List<byte> echo)
     {
+        bool wasAmbiguous = _isAmbiguous;
+        _isAmbiguous = false;
         switch (key)
         {
             case EditKey.Text:
@@ -88,13 +92,11 @@ internal sealed class LineEditor(string prompt, IReadOnlyList<string> words, Fun
                 Recall(_recalled + (key == EditKey.Older ? -1 : 1), echo);
                 break;
             case EditKey.Complete:
-                Complete(echo);
+                Complete(wasAmbiguous, echo);
                 break;
             case EditKey.ClearScreen:
                 echo.AddRange("\x1b[H\x1b[2J"u8);
-                echo.AddRange(Encoding.UTF8.GetBytes(prompt));
-                Show(0, echo);
-                MoveBack(_line.Count, _cursor, echo);
+                ShowAnew(echo);
                 break;
         }
     }
@@ -148,7 +150,8 @@ internal sealed class LineEditor(string prompt, IReadOnlyList<string> words, Fun
         foreach (Rune character in _history[line].EnumerateRunes()) Insert(character, echo);
     }
 
-    private void Complete(List<byte> echo)
+    /// <summary>Completes the word as far as it is sure; asked again at once, it shows what there is.</summary>
+    private void Complete(bool again, List<byte> echo)
     {
         int wordStart = _cursor;
         while (wordStart > 0 && _line[wordStart - 1].Value is not (' ' or ';')) wordStart--;
@@ -162,7 +165,28 @@ internal sealed class LineEditor(string prompt, IReadOnlyList<string> words, Fun
         string common = matches.Aggregate(CommonStart);
         foreach (Rune character in common.AsSpan(start.Length).EnumerateRunes()) Insert(character, echo);
         if (matches.Length == 1) Insert(new Rune(' '), echo);
-        else if (common.Length == start.Length) echo.Add(Bell);
+        if (matches.Length == 1 || common.Length > start.Length) return;
+        _isAmbiguous = true;
+        if (again) ShowBelow(string.Join("  ", matches), echo);
+        else echo.Add(Bell);
+    }
+
+    /// <summary>Shows a text below the line, and the line anew below that.</summary>
+    private void ShowBelow(string text, List<byte> echo)
+    {
+        int cursor = _cursor;
+        MoveTo(_line.Count, echo);
+        _cursor = cursor;
+        echo.AddRange(Encoding.UTF8.GetBytes($"\n{text}\n"));
+        ShowAnew(echo);
+    }
+
+    /// <summary>Shows prompt and line on a line of the screen that is empty.</summary>
+    private void ShowAnew(List<byte> echo)
+    {
+        echo.AddRange(Encoding.UTF8.GetBytes(prompt));
+        Show(0, echo);
+        MoveBack(_line.Count, _cursor, echo);
     }
 
     /// <summary>Where the word before the cursor starts; the blanks behind it are part of it.</summary>
