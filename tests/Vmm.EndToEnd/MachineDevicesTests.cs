@@ -104,6 +104,36 @@ public sealed class MachineDevicesTests
     }
 
     [Fact]
+    public void A_line_to_the_balloons_socket_takes_memory_of_a_machine_that_runs()
+    {
+        using ScratchDirectory scratch = new();
+        string path = scratch.PathOf("balloon");
+        using VmmProcess vmm = new("run", "--memory", "512", "--balloon", $"control={path}");
+        vmm.Input.WriteLine("touch 400");
+        vmm.Input.Flush();
+        vmm.WaitFor($"{400 * MiB} bytes written");
+        long touched = ResidentKiB(vmm.Id);
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(path));
+        using Socket control = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        control.Connect(new UnixDomainSocketEndPoint(path));
+        using StreamReader answers = new(new NetworkStream(control));
+        control.Send("target 480\n"u8);
+        Assert.StartsWith($"ok target_bytes={480 * MiB} ", answers.ReadLine());
+        string told = "";
+        Assert.True(SpinWait.SpinUntil(() =>
+        {
+            control.Send("stats\n"u8);
+            told = answers.ReadLine()!;
+            return told.Contains($" actual_bytes={480 * MiB} ", StringComparison.Ordinal);
+        }, TimeSpan.FromSeconds(60)), told);
+        Assert.Contains(" total_bytes=", told, StringComparison.Ordinal);
+        Assert.True(ResidentKiB(vmm.Id) < touched - (370 << 10), $"{touched} KiB before, {ResidentKiB(vmm.Id)} KiB after");
+        vmm.Input.WriteLine("poweroff");
+        Assert.Equal(0, vmm.WaitForExit().ExitCode);
+        Assert.False(File.Exists(path));
+    }
+
+    [Fact]
     public void A_trim_frees_blocks_of_the_host()
     {
         using ScratchDirectory scratch = new();

@@ -14,6 +14,7 @@ public sealed class UsageTests
     [InlineData("run", "--console", "pty", "--console", "pty,name=console")]
     [InlineData("run", "--balloon", "target=many")]
     [InlineData("run", "--balloon", "target=16777216")]
+    [InlineData("run", "--balloon", "control=")]
     [InlineData("run", "--vcpus", "1\nvmm: all is well\u001b[2J")]
     [InlineData("@/dev/zero")]
     [InlineData("[suggest]", "run", "--=x")]

@@ -7,13 +7,12 @@ namespace Vmm.Tool;
 /// <param name="standard">Whether there is one if nothing is said.</param>
 internal sealed class BalloonOption(bool standard) : DeviceOption
 {
-    /// <summary>As much as the device's 32 bits of pages can say.</summary>
-    private const int TargetMebibytesMax = (1 << 24) - 1;
+    private const int TargetMebibytesMax = (int)(BalloonDevice.TargetBytesMax >> 20);
 
     private readonly Option<string?> _balloon = new("--balloon")
     {
-        HelpName = "true|false|target=MIB",
-        Description = "A memory balloon; the guest is asked to give 'target' MiB of its memory back to the host.",
+        HelpName = "true|false|[target=MIB][,control=PATH]",
+        Description = "A memory balloon; the guest is asked to give 'target' MiB of its memory back to the host. Lines such as 'target 64' to the Unix socket 'control' change that.",
         Arity = ArgumentArity.ZeroOrOne,
         DefaultValueFactory = _ => standard ? "true" : "false",
     };
@@ -24,9 +23,16 @@ internal sealed class BalloonOption(bool standard) : DeviceOption
     {
         string text = parsed.GetValue(_balloon) ?? "true";
         if (text == "false") return [];
-        DeviceArgument argument = DeviceArgument.Parse("--balloon", text, ["target"], "true", "false");
+        DeviceArgument argument = DeviceArgument.Parse("--balloon", text, ["target", "control"], "true", "false");
         if (argument.Has("false")) return [];
         ulong target = (ulong)argument.Number("target", 0, TargetMebibytesMax, standard: 0) << 20;
-        return [new DeviceRequest(() => new BalloonDevice("balloon0") { TargetBytes = target })];
+        string control = argument.Optional("control", "");
+        BalloonDevice? balloon = null;
+        return
+        [
+            new DeviceRequest(
+                () => balloon = new BalloonDevice("balloon0") { TargetBytes = target },
+                control.Length > 0 ? reactor => new BalloonControl(balloon!, control, reactor) : null),
+        ];
     }
 }

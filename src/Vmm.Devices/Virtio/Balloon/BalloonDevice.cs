@@ -9,6 +9,9 @@ namespace Vmm.Devices;
 /// </summary>
 public sealed partial class BalloonDevice : VirtioDevice
 {
+    /// <summary>Most bytes that can be asked for: the target is a 32-bit number of pages.</summary>
+    public const ulong TargetBytesMax = uint.MaxValue * BalloonProtocol.PageBytes;
+
     private const ushort QueueSize = 128;
 
     private readonly Lock _targetLock = new();
@@ -35,7 +38,7 @@ public sealed partial class BalloonDevice : VirtioDevice
         | BalloonProtocol.FeaturePagePoison | BalloonProtocol.FeatureReporting;
 
     /// <summary>
-    /// Bytes the host wants the guest to give up, in whole pages of 4096. Any thread. The guest gets there when it can; see
+    /// Bytes the host wants the guest to give up, in whole pages of 4096, at most <see cref="TargetBytesMax"/>. Any thread. The guest gets there when it can; see
     /// <see cref="ActualBytes"/>.
     /// </summary>
     public ulong TargetBytes
@@ -44,7 +47,7 @@ public sealed partial class BalloonDevice : VirtioDevice
         set
         {
             ulong pages = value / BalloonProtocol.PageBytes;
-            ArgumentOutOfRangeException.ThrowIfGreaterThan(pages, uint.MaxValue, nameof(value));
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(value, TargetBytesMax);
             Span<byte> config = stackalloc byte[sizeof(uint)];
             BinaryPrimitives.WriteUInt32LittleEndian(config, (uint)pages);
             lock (_targetLock)

@@ -1,0 +1,69 @@
+using Vmm.Devices.Native;
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <summary>
+/// Lets programs of the host say, while the machine runs, how much memory they want of it: a Unix socket that takes lines. <c>target MIB</c> sets the
+/// balloon's target, <c>target</c> tells it, <c>stats</c> asks the guest for its statistics, <c>help</c> lists these. Each line is answered by one:
+/// <c>ok</c> and amounts as <c>name_bytes=N</c>, or <c>error</c> and a sentence.
+/// </summary>
+/// <example><c>echo target 64 | socat - UNIX-CONNECT:/run/vm/balloon</c></example>
+public sealed class BalloonControl : IDisposable
+{
+    /// <summary>Most connections at once; who comes then waits until one hangs up.</summary>
+    public const int ConnectionsMax = 8;
+
+    private readonly BalloonDevice _balloon;
+    private readonly RemoteEndpoint _remote;
+    private readonly HostListener _listener;
+    private readonly HashSet<BalloonControlSession> _sessions = [];
+
+    /// <summary>Listens; a socket that a process that is gone left there is replaced.</summary>
+    /// <param name="balloon">The balloon. It outlives this.</param>
+    /// <param name="path">At most 107 bytes; only this user may connect. Removed at the end.</param>
+    /// <param name="reactor">The reactor that serves who connects.</param>
+    /// <exception cref="KernelException">Somebody listens there, something else is there, or the directory can't be written.</exception>
+    public BalloonControl(BalloonDevice balloon, string path, RemoteEndpoint reactor)
+    {
+        ArgumentNullException.ThrowIfNull(balloon);
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        ArgumentNullException.ThrowIfNull(reactor);
+        _balloon = balloon;
+        _remote = reactor;
+        _listener = new HostListener(path, reactor, Welcome);
+    }
+
+    /// <summary>Where it listens.</summary>
+    public string Path => _listener.Path;
+
+    /// <summary>Listens no more, hangs up, and removes the path. Not on the reactor's thread.</summary>
+    public void Dispose()
+    {
+        _listener.Dispose();
+        try
+        {
+            _remote.Invoke(_ =>
+            {
+                foreach (BalloonControlSession session in _sessions) session.Dispose();
+                _sessions.Clear();
+            });
+        }
+        catch (ReactorStoppedException)
+        {
+            // It let go of everything it watched.
+        }
+    }
+
+    private bool Welcome(UnixSocket peer, IReactor reactor)
+    {
+        _sessions.Add(new BalloonControlSession(_balloon, peer, reactor, _remote, Ended));
+        return _sessions.Count < ConnectionsMax;
+    }
+
+    private void Ended(BalloonControlSession session)
+    {
+        _sessions.Remove(session);
+        if (_sessions.Count == ConnectionsMax - 1) _listener.TakeNext();
+    }
+}
