@@ -22,9 +22,15 @@ internal static class OpenFds
     internal static int Named(string name) =>
         Directory.GetFileSystemEntries("/proc/self/fd").Count(path => (File.ResolveLinkTarget(path, false)?.FullName ?? "").Contains(name, StringComparison.Ordinal));
 
-    /// <summary>What every descriptor of the process is, in order; sockets and pipes without their numbers.</summary>
+    /// <summary>
+    /// What every descriptor of the process is, in order; sockets and pipes without their numbers. Without assemblies: the runtime opens each when it comes to
+    /// need it, and keeps it.
+    /// </summary>
     internal static string[] Kinds() =>
-        [.. Directory.GetFileSystemEntries("/proc/self/fd").Select(KindOf).OfType<string>().Order(StringComparer.Ordinal)];
+    [
+        .. Directory.GetFileSystemEntries("/proc/self/fd").Select(KindOf).OfType<string>()
+            .Where(kind => !kind.EndsWith(".dll", StringComparison.Ordinal)).Order(StringComparer.Ordinal),
+    ];
 
     private static string? KindOf(string path)
     {
