@@ -1,11 +1,10 @@
 using System.Reflection;
-using System.Text.RegularExpressions;
 using Vmm.Tests.House;
 
 namespace Vmm.Events.Tests.House;
 
 /// <summary>The rules of the house, held on the source and on what came of it.</summary>
-public sealed partial class HouseTests
+public sealed class HouseTests
 {
     private const string Project = "Vmm.Events";
     private static readonly Assembly Library = typeof(Reactor).Assembly;
@@ -38,18 +37,6 @@ public sealed partial class HouseTests
     [Fact]
     public void The_public_api_is_the_one_that_was_accepted() =>
         ApiSnapshot.Check(Library, "tests", "Vmm.Events.Tests", "House", "PublicApi.Vmm.Events.txt");
-
-    [Fact]
-    public void A_test_that_starts_a_process_runs_alone() =>
-        AssertNone(from source in RepositoryTree.SourcesBelow(RepositoryTree.PathOf("tests", "Vmm.Events.Tests"))
-                   where TestAttribute.IsMatch(source.Text) && ProcessStart.IsMatch(source.Text) && !source.Text.Contains("[Collection(Alone.Name)]", StringComparison.Ordinal)
-                   select $"{source.Relative}: a process holds every descriptor of the other tests open from its fork to its exec, put the class into the collection Alone");
-
-    [GeneratedRegex(@"\[(Fact|Theory)\b")]
-    private static partial Regex TestAttribute { get; }
-
-    [GeneratedRegex(@"\b(Process\.Start|KernelHeaders\.Evaluate|ChildTest\.Run|new TinyFileSystem)\b|TinyFileSystem \w+ = new")]
-    private static partial Regex ProcessStart { get; }
 
     private static void AssertNone(IEnumerable<string> violations) => Assert.True(!violations.Any(), string.Join("\n", violations));
 }
