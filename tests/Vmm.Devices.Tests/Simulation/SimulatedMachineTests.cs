@@ -45,6 +45,26 @@ public sealed class SimulatedMachineTests : IDisposable
     }
 
     [Fact]
+    public void Requests_of_any_size_fill_the_same_and_find_it_again()
+    {
+        _image.Bytes = new byte[MiB + 512];
+        Assert.Equal("fill vda 42 ok\nverify vda 42 ok\nverify vda 42 ok\n", RunWell("fill vda 42 1536; verify vda 42 4K; verify vda 42", 2));
+        byte[] expected = new byte[MiB + 512];
+        DiskPattern.Fill(42, 0, expected);
+        Assert.Equal(expected, _image.Bytes);
+    }
+
+    [Theory]
+    [InlineData("0", "0")]
+    [InlineData("700", "700")]
+    [InlineData("128K", "131072")]
+    public void A_request_that_can_not_be_made_is_told_in_a_sentence(string typed, string bytes)
+    {
+        Assert.False(Run($"fill vda 1 {typed}", out string output).Succeeded);
+        Assert.Equal($"error: vda: a request of {bytes} bytes can't be made: give whole sectors of 512 bytes, 65536 at most\n", output);
+    }
+
+    [Fact]
     public void A_single_wrong_byte_fails_the_verification_and_names_its_sector()
     {
         RunWell("fill vda 7", 2);

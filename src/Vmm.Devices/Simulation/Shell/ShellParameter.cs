@@ -18,7 +18,7 @@ internal static class ShellParameter
         value = word;
         switch (parameter)
         {
-            case "OFFSET" or "LENGTH" or "SEED" or "COUNT" or "PORT" or "CID":
+            case "OFFSET" or "LENGTH" or "SEED" or "COUNT" or "BYTES" or "PORT" or "CID":
                 if (!TryParseNumber(word, 0, out ulong number)) return $"'{word}' is no {parameter}: give a number such as 4096, 0x1000 or 4K";
                 value = number;
                 return null;

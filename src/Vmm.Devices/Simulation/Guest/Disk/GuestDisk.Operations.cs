@@ -8,6 +8,9 @@ internal delegate void DiskReader(ReadOnlySpan<byte> bytes);
 // What the shell has the disk do. Each gives null if it went well, else a sentence.
 internal sealed partial class GuestDisk
 {
+    /// <summary>A sweep kicks when it has made so much to do: the device works while the CPU makes more, and is not kicked for each small request.</summary>
+    private const uint KickBytes = 16 * 1024;
+
     private const string Interrupted = "interrupted";
 
     /// <summary>The SHA-256 of the whole disk, read on one CPU with many requests in flight.</summary>
@@ -54,11 +57,13 @@ internal sealed partial class GuestDisk
         return null;
     }
 
+    /// <summary>Most bytes of a request of <see cref="Sweep"/>.</summary>
+    internal uint SweepBytesMax => Math.Min(GuestPages.DataUnit, RequestBytesMax);
+
     /// <summary>Writes or checks the whole disk, with all CPUs.</summary>
-    internal async ValueTask<string?> Sweep(KernelCpu kernel, ulong seed, bool isFill)
+    internal async ValueTask<string?> Sweep(KernelCpu kernel, ulong seed, uint blockBytes, bool isFill)
     {
-        uint sectorsPerBlock = Math.Min(GuestPages.DataUnit, RequestBytesMax) / BlockProtocol.SectorSize;
-        DiskSweep sweep = new(Sectors, sectorsPerBlock, seed, isFill);
+        DiskSweep sweep = new(Sectors, blockBytes / BlockProtocol.SectorSize, seed, isFill);
         await kernel.Kernel.RunOnAllCpus(kernel, cpu => SweepOn(cpu, sweep));
         return sweep.Failure;
     }
@@ -124,6 +129,7 @@ internal sealed partial class GuestDisk
         do
         {
             busy = 0;
+            uint unkicked = 0;
             for (int i = 0; i < requests.Length; i++)
             {
                 DiskRequest request = requests[i];
@@ -133,10 +139,16 @@ internal sealed partial class GuestDisk
                     uint bytes = count * BlockProtocol.SectorSize;
                     if (sweep.IsFill) DiskPattern.Fill(sweep.Seed, sector, DataOf(kernel, request, bytes));
                     await Submit(kernel, request, sweep.IsFill ? BlockRequestType.Out : BlockRequestType.In, sector, bytes);
-                    await Kick(kernel);
+                    unkicked += bytes;
+                    if (unkicked >= KickBytes)
+                    {
+                        await Kick(kernel);
+                        unkicked = 0;
+                    }
                 }
                 if (request.IsBusy) busy++;
             }
+            if (unkicked > 0) await Kick(kernel);
             await kernel.Yield();
             if (kernel.Kernel.Console.AbortRequested) sweep.Fail(Interrupted);
             if (busy > 0) await WaitForDevice(kernel, null);

@@ -11,8 +11,8 @@ internal static class DiskCommands
         Command("sha256", ["DISK"], "checksum of the whole disk", Sha256),
         Command("read", ["DISK", "OFFSET", "LENGTH"], "print bytes in hexadecimal", Read),
         Command("write", ["DISK", "OFFSET", "HEX"], "write bytes", Write),
-        Command("fill", ["DISK", "SEED"], "write the whole disk in random order, all CPUs at once", (shell, disk, arguments) => Sweep(shell, disk, arguments, isFill: true)),
-        Command("verify", ["DISK", "SEED"], "check what fill wrote, in another order", (shell, disk, arguments) => Sweep(shell, disk, arguments, isFill: false)),
+        Command("fill", ["DISK", "SEED", "[BYTES]"], "write the whole disk in random order, all CPUs at once, BYTES (64K) a request", (shell, disk, arguments) => Sweep(shell, disk, arguments, isFill: true)),
+        Command("verify", ["DISK", "SEED", "[BYTES]"], "check what fill wrote, in another order", (shell, disk, arguments) => Sweep(shell, disk, arguments, isFill: false)),
         Command("flush", ["DISK"], "make what was written durable", (shell, disk, _) => disk.Flush(shell.Cpu)),
         Command("trim", ["DISK", "OFFSET", "LENGTH"], "give sectors back to the host", Trim),
     ];
@@ -58,7 +58,10 @@ internal static class DiskCommands
     private static async ValueTask<string?> Sweep(GuestShell shell, GuestDisk disk, ShellArguments arguments, bool isFill)
     {
         ulong seed = arguments.Number("SEED");
-        if (await disk.Sweep(shell.Cpu, seed, isFill) is { } failure) return failure;
+        ulong blockBytes = arguments.Number("BYTES", disk.SweepBytesMax);
+        if (blockBytes == 0 || blockBytes > disk.SweepBytesMax || blockBytes % BlockProtocol.SectorSize != 0)
+            return $"a request of {blockBytes} bytes can't be made: give whole sectors of {BlockProtocol.SectorSize} bytes, {disk.SweepBytesMax} at most";
+        if (await disk.Sweep(shell.Cpu, seed, (uint)blockBytes, isFill) is { } failure) return failure;
         await shell.Say($"{(isFill ? "fill" : "verify")} {disk.Name} {seed} ok");
         return null;
     }
