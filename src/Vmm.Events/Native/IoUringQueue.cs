@@ -96,7 +96,6 @@ internal sealed unsafe class IoUringQueue : IDisposable
     internal static Errno TryCreate(uint entries, uint completions, IoUringSetup setup, out IoUringQueue? queue)
     {
         queue = null;
-        Libc.BindIoUring();
         IoUringParams parameters = new() { Flags = setup, CqEntries = completions };
         if (completions != 0) parameters.Flags |= IoUringSetup.CqSize;
         // SAFETY: the kernel reads and fills one io_uring_params, a local.
@@ -118,6 +117,7 @@ internal sealed unsafe class IoUringQueue : IDisposable
             _ = Libc.Unmap(rings, ringsLength);
             return Refuse(fd, errno);
         }
+        Libc.BindIoUring();
         queue = new IoUringQueue(fd, parameters, rings, ringsLength, entriesMap, entriesLength);
         return Errno.None;
     }
