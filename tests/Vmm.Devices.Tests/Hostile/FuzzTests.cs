@@ -114,13 +114,16 @@ public sealed class FuzzLeakTests
     {
         string assembly = typeof(FuzzLeakTests).Assembly.Location, another = Path.GetTempFileName();
         Leaks leaks = new();
-        using (File.OpenRead(assembly))
-        using (File.OpenRead(assembly))
-        using (File.OpenRead(another))
+        FileStream[] open = [.. Enumerable.Range(0, 10).Select(_ => File.OpenRead(assembly)), File.OpenRead(another)];
+        try
         {
             string? left = leaks.Find();
             Assert.Contains(assembly, left, StringComparison.Ordinal);
             Assert.Contains(another, left, StringComparison.Ordinal);
+        }
+        finally
+        {
+            Array.ForEach(open, file => file.Dispose());
         }
         File.Delete(another);
         Assert.Null(leaks.Find());
