@@ -15,6 +15,9 @@ public abstract class FuzzTests(string name, ITestOutputHelper output)
     /// <summary>What a run that is not blind has met.</summary>
     protected virtual IEnumerable<string> MustMeet => ["requests", "faults"];
 
+    /// <summary>Executions after which a run that has not met all of it is blind.</summary>
+    protected virtual long ExecutionsToMeet => 1_000;
+
     [Fact]
     public void Inputs_that_are_kept_break_nothing()
     {
@@ -31,7 +34,7 @@ public abstract class FuzzTests(string name, ITestOutputHelper output)
         run.RunSeeds(seed, TimeSpan.FromSeconds(FromEnvironment("VMM_FUZZ_SECONDS", 2)));
         output.WriteLine($"{run.Executions} executions from VMM_SEED={seed}, {run.Rate:N0} a second; "
             + string.Join(", ", run.Tally.Counts.Select(each => $"{each.Key} {each.Value}")));
-        if (run.Executions > 1_000) Assert.All(MustMeet, what => Assert.True(run.Tally.Counts.ContainsKey(what), $"no {what} at all: the target is blind"));
+        if (run.Executions > ExecutionsToMeet) Assert.All(MustMeet, what => Assert.True(run.Tally.Counts.ContainsKey(what), $"no {what} at all: the target is blind"));
     }
 
     private static long FromEnvironment(string name, long standard) =>
@@ -87,6 +90,9 @@ public sealed class KernelFuzzTests(ITestOutputHelper output) : FuzzTests("kerne
 public sealed class CommandLineFuzzTests(ITestOutputHelper output) : FuzzTests("command-line", output)
 {
     protected override IEnumerable<string> MustMeet => ["refused", "helped", "run", "boot", "serve", "bench"];
+
+    /// <summary>One line in 600 is a whole line of boot: of so many, none is once in e²⁵ runs.</summary>
+    protected override long ExecutionsToMeet => 15_000;
 }
 
 public sealed class VhostUserFuzzTests(ITestOutputHelper output) : FuzzTests("vhost-user", output)
