@@ -1,5 +1,6 @@
 using System.Buffers;
 using Vmm.Events.Buffers;
+using Vmm.Events.Tests.Support;
 
 namespace Vmm.Events.Tests.Buffers;
 
@@ -138,9 +139,7 @@ public sealed class FrozenBufferTests
     [Fact]
     public void Random_shares_and_releases_keep_content_and_count()
     {
-        int seed = Random.Shared.Next();
-        TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}");
-        Random random = new(seed);
+        Random random = new(TestSeed.Take());
         using SlabPool pool = new();
         List<(FrozenBuffer Buffer, byte Value)> held = [];
         for (int i = 0; i < 20_000; i++)

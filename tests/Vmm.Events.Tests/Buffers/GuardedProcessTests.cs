@@ -72,7 +72,7 @@ public sealed class GuardedProcessTests
             Storm(Enum.Parse<RingEngine>(words[0]), int.Parse(words[1], CultureInfo.InvariantCulture));
             return;
         }
-        int seed = Random.Shared.Next();
+        int seed = TestSeed.Take();
         foreach (RingEngine engine in (RingEngine[])[RingEngine.Kernel, RingEngine.Threads])
         {
             (int exitCode, string said) = ChildTest.Run<GuardedProcessTests>(FormattableString.Invariant($"{engine} {seed}"));

@@ -21,8 +21,7 @@ public abstract class SoakTests(ITestOutputHelper output) : ReactorSuite
     public void Memory_and_descriptors_stay_flat_over_very_many_events()
     {
         long goal = long.TryParse(Environment.GetEnvironmentVariable("VMM_SOAK_EVENTS"), CultureInfo.InvariantCulture, out long wanted) ? wanted : EventsByDefault;
-        int seed = int.TryParse(Environment.GetEnvironmentVariable("VMM_SEED"), CultureInfo.InvariantCulture, out int given) ? given : Random.Shared.Next();
-        output.WriteLine($"VMM_SEED={seed}");
+        int seed = TestSeed.Take();
         Random random = new(seed);
         Turn();
         Memory();

@@ -20,9 +20,8 @@ public sealed class SleepWakeStressTests(ITestOutputHelper output)
     [Fact]
     public void No_wake_up_is_lost_between_announcing_sleep_and_sleeping()
     {
-        int seed = Number("VMM_SEED") ?? Random.Shared.Next();
+        int seed = TestSeed.Take();
         TimeSpan length = TimeSpan.FromSeconds(Number("VMM_STRESS_SECONDS") ?? 3);
-        output.WriteLine($"VMM_SEED={seed}");
 
         using RunningReactor running = new();
         EventFd kick = new();

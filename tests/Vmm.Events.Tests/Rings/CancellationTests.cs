@@ -1,6 +1,7 @@
 using Vmm.Events.Buffers;
 using Vmm.Events.Rings;
 using Vmm.Events.Tasks;
+using Vmm.Events.Tests.Support;
 
 namespace Vmm.Events.Tests.Rings;
 
@@ -15,11 +16,10 @@ public sealed class CancellationTests
     public void A_token_cancels_and_the_buffer_comes_back(RingEngine engine)
     {
         using RingTable table = new(engine);
-        (OwnedFd readEnd, FileStream writeEnd) = RingTable.Pipe();
+        (RingFile pipe, FileStream writeEnd) = table.NewPipe();
         using CancellationTokenSource source = new();
         table.Run(async ring =>
         {
-            using RingFile pipe = ring.Register(readEnd);
             ReactorTask<BufferResult> reading = ring.Read(pipe, table.Pool.Rent(512)).WithCancellation(source.Token);
             await ReactorTask.Yield();
             await Task.Run(source.Cancel);
@@ -35,17 +35,14 @@ public sealed class CancellationTests
             Assert.Equal([1, 2], inTime.Buffer.Bytes.ToArray());
             inTime.Buffer.Release();
         });
-        writeEnd.Dispose();
-        readEnd.Dispose();
     }
 
     [Theory, MemberData(nameof(Engines))]
     public void A_task_that_is_aborted_leaves_its_operation_and_the_ring_releases_the_buffer(RingEngine engine)
     {
         using RingTable table = new(engine);
-        (OwnedFd readEnd, FileStream writeEnd) = RingTable.Pipe();
+        (RingFile pipe, _) = table.NewPipe();
         ReactorTasks tasks = ReactorTasks.Of(table.Reactor);
-        RingFile pipe = table.Ring.Register(readEnd);
         ReactorTask task = tasks.Spawn(async () =>
         {
             BufferResult read = await table.Ring.Read(pipe, table.Pool.Rent(512));
@@ -57,9 +54,6 @@ public sealed class CancellationTests
         table.RunUntil(() => task.IsCompleted && table.Ring.InFlight == 0);
         Assert.Throws<TaskAbortedException>(() => task.GetAwaiter().GetResult());
         Assert.Equal(0, table.Pool.Statistics.Outstanding);
-        pipe.Dispose();
-        writeEnd.Dispose();
-        readEnd.Dispose();
     }
 
     [Theory, MemberData(nameof(Engines))]
@@ -85,8 +79,7 @@ public sealed class CancellationTests
     public void A_ring_is_torn_down_with_1_000_operations_in_flight(RingEngine engine)
     {
         RingTable table = new(engine, options => options with { SubmissionEntries = 64, CompletionEntries = 64 });
-        (OwnedFd readEnd, FileStream writeEnd) = RingTable.Pipe();
-        RingFile pipe = table.Ring.Register(readEnd);
+        (RingFile pipe, _) = table.NewPipe();
         ReactorTasks tasks = ReactorTasks.Of(table.Reactor);
         List<RingOperation<BufferResult>> operations = [];
         int aborted = 0;
@@ -121,7 +114,6 @@ public sealed class CancellationTests
             Assert.True(result.Result.IsCanceled, $"{result.Result}");
             result.Buffer.Release();
         }
-        writeEnd.Dispose();
         table.Dispose();
     }
 
@@ -130,12 +122,9 @@ public sealed class CancellationTests
     [InlineData(RingEngine.Threads, 10_000)]
     public void Operations_that_complete_before_during_and_after_their_cancellation_never_touch_reused_memory(RingEngine engine, int rounds)
     {
-        int seed = Random.Shared.Next();
-        TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}");
-        Random random = new(seed);
+        Random random = new(TestSeed.Take());
         using RingTable table = new(engine);
-        (OwnedFd readEnd, FileStream writeEnd) = RingTable.Pipe();
-        RingFile pipe = table.Ring.Register(readEnd);
+        (RingFile pipe, FileStream writeEnd) = table.NewPipe();
         byte[] late = [Late, Late, Late, Late];
         List<RingOperation<BufferResult>> waiting = [];
         List<SlabBuffer> canaries = [];
@@ -169,9 +158,6 @@ public sealed class CancellationTests
         }
         Settle();
         Assert.Equal(rounds, completions + abandoned);
-        pipe.Dispose();
-        writeEnd.Dispose();
-        readEnd.Dispose();
 
         void Settle()
         {
@@ -202,12 +188,9 @@ public sealed class CancellationTests
     public void A_waiter_is_called_once_whoever_wins(RingEngine engine)
     {
         using RingTable table = new(engine);
-        (OwnedFd readEnd, FileStream writeEnd) = RingTable.Pipe();
-        RingFile pipe = table.Ring.Register(readEnd);
+        (RingFile pipe, FileStream writeEnd) = table.NewPipe();
         ReactorTasks tasks = ReactorTasks.Of(table.Reactor);
-        int seed = Random.Shared.Next();
-        TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}");
-        Random random = new(seed);
+        Random random = new(TestSeed.Take());
         int began = 0;
         int ended = 0;
         for (int round = 0; round < 2000; round++)
@@ -229,9 +212,6 @@ public sealed class CancellationTests
         }
         table.RunUntil(() => table.Ring.InFlight == 0);
         Assert.Equal(began, ended);
-        pipe.Dispose();
-        writeEnd.Dispose();
-        readEnd.Dispose();
 
         async ReactorTask Body()
         {

@@ -61,10 +61,9 @@ public sealed class HandingOverTests
     {
         const int Polls = 64;
         using RingTable table = new(engine, options => options with { SubmissionEntries = 8, CompletionEntries = 8 });
-        (OwnedFd readEnd, FileStream writeEnd) = RingTable.Pipe();
+        (RingFile pipe, FileStream writeEnd) = table.NewPipe();
         table.Run(async ring =>
         {
-            using RingFile pipe = ring.Register(readEnd);
             RingOperation<RingResult>[] polls = new RingOperation<RingResult>[Polls];
             for (int i = 0; i < Polls; i++) polls[i] = ring.Poll(pipe, Interest.Readable);
             // Begun last and handed over last: when it is over, the kernel has all polls.
@@ -73,7 +72,5 @@ public sealed class HandingOverTests
             foreach (RingOperation<RingResult> poll in polls) Assert.True(IoRing.ReadinessOf(await poll).IsReadable);
         });
         if (engine == RingEngine.Kernel) Assert.True(table.Ring.Statistics.Overflows > 0, table.Ring.Statistics.ToString());
-        readEnd.Dispose();
-        writeEnd.Dispose();
     }
 }

@@ -1,6 +1,7 @@
 using Vmm.Events.Buffers;
 using Vmm.Events.Rings;
 using Vmm.Events.Tasks;
+using Vmm.Events.Tests.Support;
 
 namespace Vmm.Events.Tests.Rings;
 
@@ -15,11 +16,10 @@ public sealed class LinkTimeoutTests
     public void An_operation_whose_time_is_up_is_cancelled_and_the_rest_of_its_chain_too(RingEngine engine)
     {
         using RingTable table = new(engine);
-        (OwnedFd readEnd, FileStream writeEnd) = RingTable.Pipe();
+        (RingFile pipe, _) = table.NewPipe();
         using OwnedFd fd = RingTable.Open(table.NewFile());
         table.Run(async ring =>
         {
-            using RingFile pipe = ring.Register(readEnd);
             using RingFile file = ring.Register(fd);
             RingOperation<BufferResult> reading;
             RingOperation<RingResult> limit;
@@ -38,20 +38,17 @@ public sealed class LinkTimeoutTests
             read.Buffer.Release();
             written.Buffer.Release();
         });
-        writeEnd.Dispose();
-        readEnd.Dispose();
     }
 
     [Theory, MemberData(nameof(Engines))]
     public void An_operation_that_is_in_time_ends_its_limit_and_the_chain_goes_on(RingEngine engine)
     {
         using RingTable table = new(engine);
-        (OwnedFd readEnd, FileStream writeEnd) = RingTable.Pipe();
+        (RingFile pipe, FileStream writeEnd) = table.NewPipe();
         string path = table.NewFile();
         using OwnedFd fd = RingTable.Open(path);
         table.Run(async ring =>
         {
-            using RingFile pipe = ring.Register(readEnd);
             using RingFile file = ring.Register(fd);
             RingOperation<RingResult>[] limits = new RingOperation<RingResult>[2];
             RingOperation<FrozenResult> writing;
@@ -74,18 +71,15 @@ public sealed class LinkTimeoutTests
             foreach (RingOperation<RingResult> limit in limits) Assert.Equal(Errno.Canceled, (await limit).Error);
         });
         Assert.Equal([7], File.ReadAllBytes(path));
-        writeEnd.Dispose();
-        readEnd.Dispose();
     }
 
     [Theory, MemberData(nameof(Engines))]
     public void An_abandoned_limit_holds_all_the_same(RingEngine engine)
     {
         using RingTable table = new(engine);
-        (OwnedFd readEnd, FileStream writeEnd) = RingTable.Pipe();
+        (RingFile pipe, _) = table.NewPipe();
         table.Run(async ring =>
         {
-            using RingFile pipe = ring.Register(readEnd);
             RingOperation<BufferResult> reading;
             using (ring.Chain())
             {
@@ -97,18 +91,15 @@ public sealed class LinkTimeoutTests
             read.Buffer.Release();
         });
         table.RunUntil(() => table.Ring.InFlight == 0);
-        writeEnd.Dispose();
-        readEnd.Dispose();
     }
 
     [Theory, MemberData(nameof(Engines))]
     public void An_operation_that_is_cancelled_or_abandoned_takes_its_limit_with_it(RingEngine engine)
     {
         using RingTable table = new(engine);
-        (OwnedFd readEnd, FileStream writeEnd) = RingTable.Pipe();
+        (RingFile pipe, _) = table.NewPipe();
         table.Run(async ring =>
         {
-            using RingFile pipe = ring.Register(readEnd);
             for (int round = 0; round < 2; round++)
             {
                 RingOperation<BufferResult> reading;
@@ -125,8 +116,6 @@ public sealed class LinkTimeoutTests
             }
         });
         table.RunUntil(() => table.Ring.InFlight == 0);
-        writeEnd.Dispose();
-        readEnd.Dispose();
     }
 
     [Theory, MemberData(nameof(Engines))]
@@ -157,12 +146,9 @@ public sealed class LinkTimeoutTests
     [InlineData(RingEngine.Threads, 500)]
     public void Whoever_is_first_both_complete_and_no_byte_is_lost(RingEngine engine, int rounds)
     {
-        int seed = Random.Shared.Next();
-        TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}");
-        Random random = new(seed);
+        Random random = new(TestSeed.Take());
         using RingTable table = new(engine);
-        (OwnedFd readEnd, FileStream writeEnd) = RingTable.Pipe();
-        RingFile pipe = table.Ring.Register(readEnd);
+        (RingFile pipe, FileStream writeEnd) = table.NewPipe();
         long written = 0;
         long read = 0;
         for (int round = 0; round < rounds; round++)
@@ -201,8 +187,5 @@ public sealed class LinkTimeoutTests
         BufferResult left = last.GetAwaiter().GetResult();
         Assert.Equal(written - read + 1, left.Result.Value);
         left.Buffer.Release();
-        pipe.Dispose();
-        writeEnd.Dispose();
-        readEnd.Dispose();
     }
 }

@@ -103,9 +103,7 @@ public sealed class PartialTransferTests
         string path = table.NewFile(content);
         using OwnedFd fd = RingTable.Open(path);
         using FileStream truncating = new(path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite);
-        int seed = Random.Shared.Next();
-        TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}");
-        Random random = new(seed);
+        Random random = new(TestSeed.Take());
         table.Run(async ring =>
         {
             using RingFile file = ring.Register(fd);

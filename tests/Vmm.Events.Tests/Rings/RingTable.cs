@@ -13,6 +13,7 @@ internal sealed class RingTable : IDisposable
 {
     private static readonly TimeSpan Watchdog = TimeSpan.FromSeconds(30);
     private readonly List<string> _files = [];
+    private readonly List<IDisposable> _pipeEnds = [];
 
     internal RingTable(RingEngine engine, Func<RingOptions, RingOptions>? shape = null, SlabPoolOptions? buffers = null)
     {
@@ -45,6 +46,15 @@ internal sealed class RingTable : IDisposable
     {
         using FileStream stream = new(path, FileMode.Open, access, FileShare.ReadWrite, 0);
         return new OwnedFd(Dup((int)stream.SafeFileHandle.DangerousGetHandle()));
+    }
+
+    /// <summary>A pipe whose reading end is the ring's; the writing end blocks. Both go with the table.</summary>
+    internal (RingFile Reader, FileStream Writer) NewPipe()
+    {
+        (OwnedFd readEnd, FileStream writeEnd) = Pipe();
+        RingFile reader = Ring.Register(readEnd);
+        _pipeEnds.AddRange([reader, readEnd, writeEnd]);
+        return (reader, writeEnd);
     }
 
     /// <summary>A pipe; its reading end for the ring, its writing end for the test, which blocks.</summary>
@@ -114,6 +124,7 @@ internal sealed class RingTable : IDisposable
     public void Dispose()
     {
         Reactor.Dispose();
+        foreach (IDisposable end in _pipeEnds) end.Dispose();
         Assert.Equal(0, Ring.InFlight);
         Assert.Empty(Pool.ReportLeaks());
         Pool.Dispose();

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Vmm.Events.Tests.Model;
 using Vmm.Events.Tests.Support;
 
@@ -11,8 +10,7 @@ internal static class Shuffled
 {
     internal static ReactorOptions From(ReactorOptions options)
     {
-        int seed = int.TryParse(Environment.GetEnvironmentVariable("VMM_SEED"), CultureInfo.InvariantCulture, out int given) ? given : Random.Shared.Next();
-        TestContext.Current.TestOutputHelper?.WriteLine($"VMM_SEED={seed}");
+        int seed = TestSeed.Take();
         return options with { Simulation = new EventSimulation(seed) };
     }
 }

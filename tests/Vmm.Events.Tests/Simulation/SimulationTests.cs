@@ -1,4 +1,3 @@
-using System.Globalization;
 using Vmm.Events.Tests.Support;
 
 namespace Vmm.Events.Tests;
@@ -7,13 +6,7 @@ namespace Vmm.Events.Tests;
 public abstract class SimulationTests : ReactorSuite
 {
     private const int Sources = 12;
-    private readonly int _seed;
-
-    protected SimulationTests(ITestOutputHelper output)
-    {
-        _seed = int.TryParse(Environment.GetEnvironmentVariable("VMM_SEED"), CultureInfo.InvariantCulture, out int given) ? given : Random.Shared.Next();
-        output.WriteLine($"VMM_SEED={_seed}");
-    }
+    private readonly int _seed = TestSeed.Take();
 
     [Fact]
     public void The_same_seed_gives_the_same_run_and_another_seed_another()
@@ -143,9 +136,9 @@ public abstract class SimulationTests : ReactorSuite
     }
 }
 
-public sealed class SimulationOnEpollTests(ITestOutputHelper output) : SimulationTests(output);
+public sealed class SimulationOnEpollTests : SimulationTests;
 
-public sealed class SimulationOnIoRingTests(ITestOutputHelper output) : SimulationTests(output)
+public sealed class SimulationOnIoRingTests : SimulationTests
 {
     protected override PollerKind Poller => PollerKind.IoRing;
 }

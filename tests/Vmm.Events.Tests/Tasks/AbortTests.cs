@@ -1,4 +1,5 @@
 using Vmm.Events.Tasks;
+using Vmm.Events.Tests.Support;
 
 namespace Vmm.Events.Tests.Tasks;
 
@@ -194,9 +195,7 @@ public sealed class AbortTests
     [Fact]
     public void Random_trees_of_tasks_under_random_aborts_end_each_exactly_once()
     {
-        int seed = Random.Shared.Next();
-        TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}");
-        Random random = new(seed);
+        Random random = new(TestSeed.Take());
         using TaskTable table = new();
         int started = 0;
         int ended = 0;

@@ -1,4 +1,5 @@
 using Vmm.Events.Tasks;
+using Vmm.Events.Tests.Support;
 
 namespace Vmm.Events.Tests.Tasks;
 
@@ -8,9 +9,7 @@ public sealed class ReadyQueueTests
     [Fact]
     public void Tasks_come_out_in_the_order_they_went_in_however_it_wraps_and_grows()
     {
-        int seed = Random.Shared.Next();
-        TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}");
-        Random random = new(seed);
+        Random random = new(TestSeed.Take());
         using Reactor reactor = new();
         ReactorTasks tasks = ReactorTasks.Of(reactor);
         ReadyQueue queue = new();
