@@ -26,7 +26,7 @@ internal sealed unsafe class StackPlace
     private const int CacheLine = 64;
 
     /// <summary>Ranges that nobody looks at any more. A thread that is still at clearing the last of one empties what is written there too early, which costs speed only.</summary>
-    private static readonly ConcurrentBag<nint> _unused = [];
+    private static readonly ConcurrentBag<nint> Unused = [];
 
     [ThreadStatic]
     private static StackPlace? _mine;
@@ -35,7 +35,7 @@ internal sealed unsafe class StackPlace
 
     private StackPlace()
     {
-        if (!_unused.TryTake(out nint range))
+        if (!Unused.TryTake(out nint range))
         {
             Interlocked.Increment(ref _rangesMade);
             range = (nint)NativeMemory.AlignedAlloc((nuint)sizeof(StackRange), CacheLine);
@@ -74,7 +74,7 @@ internal sealed unsafe class StackPlace
     ~StackPlace()
     {
         // SAFETY: a range is never freed.
-        if (((StackRange*)Range)->Bytes == 0) _unused.Add(Range);
+        if (((StackRange*)Range)->Bytes == 0) Unused.Add(Range);
         // Nobody holds it and it was not emptied: the thread is on its way out.
         else GC.ReRegisterForFinalize(this);
     }
