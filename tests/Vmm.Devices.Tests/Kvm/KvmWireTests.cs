@@ -160,7 +160,7 @@ public sealed class KvmWireTests
         int acknowledged = 0;
         RecordingDevice status = new((_, _) =>
         {
-            if (Interlocked.Increment(ref acknowledged) >= Rounds) interrupt.Deassert();
+            if (Interlocked.Increment(ref acknowledged) == Rounds) interrupt.Deassert();
             return 0;
         });
         guest.Mmio.Add(Device, 0x1000, status);
@@ -172,12 +172,35 @@ public sealed class KvmWireTests
         }, WaitForEver).Start();
         guest.WaitForData(1, index: 1);
         interrupt.Assert();
-        while (guest.DataWord() < Rounds || interrupt.Resamples < Rounds)
-            Assert.True(reactor.RunOnce(KvmGuest.Watchdog) > 0, "the guest's end of interrupt was not heard");
-        guest.Thread.RequestStop();
-        Assert.True(guest.Thread.Join(KvmGuest.Watchdog));
-        // A line that was raised anew just before the device lowered it gives one interrupt too many, as on hardware; it does not go on.
-        Assert.InRange(guest.DataWord(), (uint)Rounds, (uint)Rounds + 1);
+        for (int round = 1; round <= Rounds; round++)
+        {
+            // First the device, then the line. On hardware the order is the handler's: it ends the interrupt last. A KVM that only emulates (kvm_pvm)
+            // ends it as it delivers it, before the handler's first instruction: its tracepoints show kvm_eoi there, and none for the guest's own.
+            Assert.True(SpinWait.SpinUntil(() => Volatile.Read(ref acknowledged) == round, KvmGuest.Watchdog), $"the guest did not acknowledge interrupt {round}");
+            HearEndOfInterrupt(reactor);
+        }
+        StopWhenQuiet(guest, reactor);
+        Assert.Equal((uint)Rounds, guest.DataWord());
+        Assert.Equal(Rounds, interrupt.Resamples);
+    }
+
+    [Fact]
+    public void A_level_line_raised_anew_just_before_the_device_is_content_interrupts_once_more()
+    {
+        using KvmGuest guest = KvmGuest.WithInterrupts();
+        using Reactor reactor = new();
+        using KvmLevelInterrupt interrupt = new(guest.Vm, 9, reactor);
+        guest.LoadWithInterrupt(9, level: true, Count, WaitForEver).Start();
+        guest.WaitForData(1, index: 1);
+        interrupt.Assert();
+        HearEndOfInterrupt(reactor);
+        // The line is up again, and only an end of interrupt lowers it: what the device says now comes too late for this one.
+        interrupt.Deassert();
+        guest.WaitForData(2);
+        HearEndOfInterrupt(reactor);
+        StopWhenQuiet(guest, reactor);
+        Assert.Equal(2u, guest.DataWord());
+        Assert.Equal(2, interrupt.Resamples);
     }
 
     [Fact]
@@ -198,6 +221,17 @@ public sealed class KvmWireTests
     {
         using KvmGuest guest = new();
         Assert.Throws<KernelException>(() => new KvmEdgeInterrupt(guest.Vm, 5));
+    }
+
+    private static void HearEndOfInterrupt(Reactor reactor) =>
+        Assert.True(reactor.RunOnce(KvmGuest.Watchdog) > 0, "the guest's end of interrupt was not heard");
+
+    /// <summary>Gives an interrupt that nobody expects the time to come, and stops the guest.</summary>
+    private static void StopWhenQuiet(KvmGuest guest, Reactor reactor)
+    {
+        Assert.Equal(0, reactor.RunOnce(TimeSpan.FromMilliseconds(20)));
+        guest.Thread.RequestStop();
+        Assert.True(guest.Thread.Join(KvmGuest.Watchdog));
     }
 
     /// <summary>Counts in the guest's word 0.</summary>
