@@ -18,7 +18,18 @@ public sealed class UsageTests
     [InlineData("run", "--vcpus", "1\nvmm: all is well\u001b[2J")]
     [InlineData("@/dev/zero")]
     [InlineData("[suggest]", "run", "--=x")]
+    [InlineData("run", "stray")]
+    [InlineData("run", "--engine", "fastest")]
+    [InlineData("run", "--rng", "perhaps")]
+    [InlineData("run", "--vcpus", "1", "--vcpus", "1")]
+    [InlineData("run", "--vcpus")]
+    [InlineData("boot")]
+    [InlineData("boot", "--kernel", "--vcpus", "2")]
+    [InlineData("serve")]
+    [InlineData("bench")]
+    [InlineData("bench", "no-such-device")]
     [InlineData("no-such-command")]
+    [InlineData]
     public void Is_answered_by_one_sentence_and_exit_code_2(params string[] arguments)
     {
         VmmResult result = VmmProcess.Run(arguments);

@@ -12,17 +12,17 @@ internal static class BenchCommand
 
     private static Command CreateVhostUserBlock(bool carriesOut)
     {
-        Option<string> socket = new("--socket") { HelpName = "A", Description = "The back-end's socket.", Required = true };
-        Option<string?> versus = new("--vs") { HelpName = "B", Description = "Another back-end's socket: both are loaded in alternation, a second each." };
-        Option<int> queues = Parsing.Number("--queues", "N", "Rings, each with a thread of its own", 1, 64, standard: 1);
-        Option<int> depth = Parsing.Number("--depth", "N", "Requests in flight on each ring", 1, 1024, standard: 32);
-        Option<string> size = new("--size") { HelpName = "BYTES", Description = "Of each request: 512 to 1M.", DefaultValueFactory = _ => "4k" };
-        Option<string> access = new("--rw") { HelpName = "randread|randwrite|read|write|randrw", Description = "What is done.", DefaultValueFactory = _ => "randread" };
-        Option<int> seconds = Parsing.Number("--seconds", "S", "Of load, for each back-end", 1, 86400, standard: 5);
-        Option<bool> verify = new("--verify") { Description = "Compare every byte that is read with what was written." };
-        Option<bool> poll = new("--poll") { Description = "Look for answers without end instead of waiting for calls." };
-        Option<string?> cpus = new("--cpus") { HelpName = "A[,B…]", Description = "Processors the rings' threads are kept on." };
-        Option<string?> json = new("--json") { HelpName = "FILE", Description = "Write the figures there too." };
+        TextOption socket = new("--socket", "A", "The back-end's socket.") { Required = true };
+        TextOption versus = new("--vs", "B", "Another back-end's socket: both are loaded in alternation, a second each.");
+        NumberOption queues = new("--queues", "N", "Rings, each with a thread of its own", 1, 64, standard: 1);
+        NumberOption depth = new("--depth", "N", "Requests in flight on each ring", 1, 1024, standard: 32);
+        TextOption size = new("--size", "BYTES", "Of each request: 512 to 1M.") { DefaultValueFactory = _ => "4k" };
+        TextOption access = new("--rw", "randread|randwrite|read|write|randrw", "What is done.") { DefaultValueFactory = _ => "randread" };
+        NumberOption seconds = new("--seconds", "S", "Of load, for each back-end", 1, 86400, standard: 5);
+        SwitchOption verify = new("--verify", "Compare every byte that is read with what was written.");
+        SwitchOption poll = new("--poll", "Look for answers without end instead of waiting for calls.");
+        TextOption cpus = new("--cpus", "A[,B…]", "Processors the rings' threads are kept on.");
+        TextOption json = new("--json", "FILE", "Write the figures there too.");
 
         Command command = new("vhost-user-blk", "Load one vhost-user disk, or two in alternation. Writing loads destroy what is on the disk.")
         {
@@ -30,10 +30,10 @@ internal static class BenchCommand
         };
         command.SetAction((parsed, stop) =>
         {
-            BlockLoadOptions options = new(parsed.GetValue(queues), parsed.GetValue(depth), ParseSize(parsed.GetValue(size)!), ParseAccess(parsed.GetValue(access)!),
-                parsed.GetValue(verify), parsed.GetValue(poll), Parsing.Cpus("--cpus", parsed.GetValue(cpus)));
+            BlockLoadOptions options = new(queues.In(parsed), depth.In(parsed), ParseSize(parsed.GetValue(size)!), ParseAccess(parsed.GetValue(access)!),
+                verify.In(parsed), poll.In(parsed), Parsing.Cpus("--cpus", parsed.GetValue(cpus)));
             string[] sockets = parsed.GetValue(versus) is { } other ? [parsed.GetValue(socket)!, other] : [parsed.GetValue(socket)!];
-            return carriesOut ? RunAsync(sockets, options, parsed.GetValue(seconds), parsed.GetValue(json), stop) : Task.FromResult(ExitCode.Success);
+            return carriesOut ? RunAsync(sockets, options, seconds.In(parsed), parsed.GetValue(json), stop) : Task.FromResult(ExitCode.Success);
         });
         return command;
     }

@@ -13,14 +13,14 @@ internal static class BootCommand
     /// <param name="started">What was begun before the options are known; null for nothing.</param>
     internal static Command Create(bool carriesOut, EarlyStart? started = null)
     {
-        Option<string> kernel = new("--kernel") { HelpName = "FILE", Description = "A Linux kernel for 64-bit x86: vmlinux or bzImage (vmlinuz).", Required = true };
-        Option<string?> initrd = new("--initrd") { HelpName = "FILE", Description = "Its initial file system." };
-        Option<string> commandLine = new("--cmdline") { HelpName = "TEXT", Description = "The kernel's command line.", DefaultValueFactory = _ => StandardCommandLine };
-        Option<int> vcpus = Parsing.Number("--vcpus", "N", "Virtual CPUs", 1, KvmMachineOptions.VcpusMax, standard: 1);
-        Option<int> memory = Parsing.Number("--memory", "MIB", "Guest memory in MiB", (int)(KvmMachineOptions.MemoryBytesMin >> 20), 65536, standard: 512);
+        TextOption kernel = new("--kernel", "FILE", "A Linux kernel for 64-bit x86: vmlinux or bzImage (vmlinuz).") { Required = true };
+        TextOption initrd = new("--initrd", "FILE", "Its initial file system.");
+        TextOption commandLine = new("--cmdline", "TEXT", "The kernel's command line.") { DefaultValueFactory = _ => StandardCommandLine };
+        NumberOption vcpus = new("--vcpus", "N", "Virtual CPUs", 1, KvmMachineOptions.VcpusMax, standard: 1);
+        NumberOption memory = new("--memory", "MIB", "Guest memory in MiB", (int)(KvmMachineOptions.MemoryBytesMin >> 20), 65536, standard: 512);
         DeviceOptions devices = new(attachAll: false);
-        Option<StatsFormat?> stats = new("--stats") { HelpName = "table|json", Description = "Print statistics at the end, and how." };
-        Option<bool> noAcpi = new("--no-acpi") { Description = "For a kernel without ACPI: name the devices on its command line." };
+        ChoiceOption stats = new("--stats", "Print statistics at the end, and how.", standard: null, "table", "json");
+        SwitchOption noAcpi = new("--no-acpi", "For a kernel without ACPI: name the devices on its command line.");
 
         Command command = new("boot", "Boot a Linux kernel on KVM. Its serial console is this terminal: Ctrl-A x leaves, Ctrl-A Ctrl-A is Ctrl-A.")
         {
@@ -32,15 +32,15 @@ internal static class BootCommand
             KvmMachineOptions options = new()
             {
                 Boot = new BootSource(parsed.GetValue(kernel)!, parsed.GetValue(initrd), parsed.GetValue(commandLine)!),
-                Vcpus = parsed.GetValue(vcpus),
-                MemoryBytes = (ulong)parsed.GetValue(memory) << 20,
-                Acpi = !parsed.GetValue(noAcpi),
+                Vcpus = vcpus.In(parsed),
+                MemoryBytes = (ulong)memory.In(parsed) << 20,
+                Acpi = !noAcpi.In(parsed),
             };
             IReadOnlyList<DeviceRequest> requests = devices.Read(parsed, options.Vcpus, KvmMachine.DevicesMax);
             if (!carriesOut) return ExitCode.Success;
             using MachineDevices opened = MachineDevices.Open(requests);
             using EarlyStart early = started ?? new EarlyStart();
-            return new BootRun(options, early).Run(opened, parsed.GetValue(stats));
+            return new BootRun(options, early).Run(opened, StatsFormats.Of(stats.In(parsed)));
         });
         return command;
     }

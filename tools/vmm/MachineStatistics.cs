@@ -112,3 +112,9 @@ internal enum StatsFormat
     /// <summary>One line of JSON, the last of standard output.</summary>
     Json,
 }
+
+internal static class StatsFormats
+{
+    /// <summary>The format of a word on the command line; null for none.</summary>
+    internal static StatsFormat? Of(string? word) => word switch { "table" => StatsFormat.Table, "json" => StatsFormat.Json, _ => null };
+}

@@ -11,19 +11,10 @@ internal static class RunCommand
     internal static Command Create(bool carriesOut)
     {
         DeviceOptions devices = new(attachAll: true);
-        Option<int> vcpus = Parsing.Number("--vcpus", "N", "Virtual CPUs", 1, SimulatedMachineOptions.VcpusMax, standard: 1);
-        Option<int> memory = Parsing.Number("--memory", "MIB", "Guest memory in MiB", 16, 65536, standard: 256);
-        Option<string?> exec = new("--exec")
-        {
-            HelpName = "COMMANDS",
-            Description = "Guest commands, separated by ';'. Without them the guest's console is yours; try 'help'.",
-        };
-        Option<StatsFormat> stats = new("--stats")
-        {
-            HelpName = "table|json",
-            Description = "How the closing statistics are printed.",
-            DefaultValueFactory = _ => StatsFormat.Table,
-        };
+        NumberOption vcpus = new("--vcpus", "N", "Virtual CPUs", 1, SimulatedMachineOptions.VcpusMax, standard: 1);
+        NumberOption memory = new("--memory", "MIB", "Guest memory in MiB", 16, 65536, standard: 256);
+        TextOption exec = new("--exec", "COMMANDS", "Guest commands, separated by ';'. Without them the guest's console is yours; try 'help'.");
+        ChoiceOption stats = new("--stats", "How the closing statistics are printed.", standard: "table", "table", "json");
 
         Command command = new("run", "Run a simulated guest on real devices: real eventfds, guest memory and disk images. Needs no privilege.")
         {
@@ -34,11 +25,11 @@ internal static class RunCommand
         {
             string? commands = parsed.GetValue(exec);
             if (commands is not null && ShellSyntax.Check(commands) is { } complaint) throw new UsageException($"--exec: {complaint}");
-            MachineRun run = new(new MachineArguments(parsed.GetValue(vcpus), (ulong)parsed.GetValue(memory) << 20, commands));
-            IReadOnlyList<DeviceRequest> requests = devices.Read(parsed, parsed.GetValue(vcpus), new DeviceHostOptions().DevicesMax);
+            MachineRun run = new(new MachineArguments(vcpus.In(parsed), (ulong)memory.In(parsed) << 20, commands));
+            IReadOnlyList<DeviceRequest> requests = devices.Read(parsed, vcpus.In(parsed), new DeviceHostOptions().DevicesMax);
             if (!carriesOut) return ExitCode.Success;
             using MachineDevices opened = MachineDevices.Open(requests);
-            return run.Run(opened, parsed.GetValue(stats));
+            return run.Run(opened, StatsFormats.Of(stats.In(parsed)) ?? StatsFormat.Table);
         });
         return command;
     }

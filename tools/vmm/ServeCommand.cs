@@ -28,10 +28,10 @@ internal static class ServeCommand
             HelpName = "socket=S,cid=N,uds=BASE",
             Description = "Sockets of the guest, led to Unix sockets of this host: host port P to BASE_P, and BASE to the guest. May be given several times.",
         };
-        Option<int> reactors = Parsing.Number("--reactors", "N", "Threads that serve devices and queues, dealt out in turn", 1, VhostUserServerOptions.ReactorsMax, standard: 1);
-        Option<string?> cpus = new("--cpus") { HelpName = "A[,B…]", Description = "Processors the reactors are kept on, one for each." };
-        Option<int> poll = Parsing.Number("--poll-max-us", "N", "Microseconds a reactor looks for work before it sleeps; shortens each wake-up, costs processor time", 0, 1_000_000, standard: 0);
-        Option<bool> requireSealed = new("--require-sealed") { Description = "Refuse guest memory that its owner could cut short, which would end this process." };
+        NumberOption reactors = new("--reactors", "N", "Threads that serve devices and queues, dealt out in turn", 1, VhostUserServerOptions.ReactorsMax, standard: 1);
+        TextOption cpus = new("--cpus", "A[,B…]", "Processors the reactors are kept on, one for each.");
+        NumberOption poll = new("--poll-max-us", "N", "Microseconds a reactor looks for work before it sleeps; shortens each wake-up, costs processor time", 0, 1_000_000, standard: 0);
+        SwitchOption requireSealed = new("--require-sealed", "Refuse guest memory that its owner could cut short, which would end this process.");
 
         Command command = new("serve", "Serve devices to guests of QEMU, cloud-hypervisor or crosvm, over vhost-user sockets, until SIGTERM.")
         {
@@ -48,14 +48,14 @@ internal static class ServeCommand
                 .. (parsed.GetValue(vsocks) ?? []).Select(ServedDevice.Vsock),
             ];
             if (devices.Count == 0) throw new UsageException("nothing to serve: give at least one device (see 'vmm serve --help')");
-            if (Parsing.Cpus("--cpus", parsed.GetValue(cpus)).Length > parsed.GetValue(reactors))
-                throw new UsageException($"--cpus '{parsed.GetValue(cpus)}': give at most one processor for each of the {parsed.GetValue(reactors)} reactors");
+            if (Parsing.Cpus("--cpus", parsed.GetValue(cpus)).Length > reactors.In(parsed))
+                throw new UsageException($"--cpus '{parsed.GetValue(cpus)}': give at most one processor for each of the {reactors.In(parsed)} reactors");
             VhostUserServerOptions options = new()
             {
-                Reactors = parsed.GetValue(reactors),
+                Reactors = reactors.In(parsed),
                 Cpus = Parsing.Cpus("--cpus", parsed.GetValue(cpus)),
-                PollMax = TimeSpan.FromMicroseconds(parsed.GetValue(poll)),
-                RequireSealed = parsed.GetValue(requireSealed),
+                PollMax = TimeSpan.FromMicroseconds(poll.In(parsed)),
+                RequireSealed = requireSealed.In(parsed),
                 Logger = new StandardErrorLogger("vmm"),
             };
             return carriesOut ? ServeAsync(devices, options) : Task.FromResult(ExitCode.Success);

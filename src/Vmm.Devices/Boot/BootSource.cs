@@ -12,9 +12,8 @@ public sealed record BootSource(string Kernel, string? Initrd = null, string Com
     /// <summary>Loads everything into guest memory.</summary>
     /// <param name="memory">Empty memory.</param>
     /// <param name="acpi">Whether the kernel is pointed to ACPI tables.</param>
-    /// <returns>The mode and the registers that the first vCPU starts with.</returns>
     /// <exception cref="BootException">It does not fit, or is no kernel.</exception>
-    internal (EntryMode Mode, KvmRegs Registers) Load(GuestMemory memory, bool acpi = true)
+    internal KernelStart Load(GuestMemory memory, bool acpi = true)
     {
         KernelEntry kernel = LinuxKernel.Load(ReadFile(Kernel), Kernel, memory);
         BootHandover handed = LoadInitrd(memory, kernel) with { Map = E820Map.Of(memory), AcpiRoot = acpi ? BootLayout.AcpiTables : 0 };
@@ -22,10 +21,10 @@ public sealed record BootSource(string Kernel, string? Initrd = null, string Com
         if (kernel.IsPvh)
         {
             PvhStartInfo.Write(Low(memory, BootLayout.PvhStartInfo, PvhStartInfo.Length), handed);
-            return (EntryMode.Protected, new KvmRegs { Rip = kernel.Address, Rbx = BootLayout.PvhStartInfo });
+            return new KernelStart(EntryMode.Protected, new KvmRegs { Rip = kernel.Address, Rbx = BootLayout.PvhStartInfo });
         }
         ZeroPage.Write(Low(memory, BootLayout.ZeroPage, ZeroPage.Length), kernel, handed);
-        return (EntryMode.Long, new KvmRegs { Rip = kernel.Address, Rsi = BootLayout.ZeroPage });
+        return new KernelStart(EntryMode.Long, new KvmRegs { Rip = kernel.Address, Rsi = BootLayout.ZeroPage });
     }
 
     /// <summary>Puts the initrd as high as the kernel allows: the kernel unpacks itself below.</summary>

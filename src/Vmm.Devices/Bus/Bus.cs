@@ -34,7 +34,11 @@ public sealed class Bus(string name = "mmio")
             int at = IndexAtOrBelow(_mappings, start);
             if (at >= 0 && _mappings[at].Last >= start) throw Overlap(added, _mappings[at]);
             if (at + 1 < _mappings.Length && _mappings[at + 1].Start <= added.Last) throw Overlap(added, _mappings[at + 1]);
-            Volatile.Write(ref _mappings, [.. _mappings.AsSpan(0, at + 1), added, .. _mappings.AsSpan(at + 1)]);
+            Mapping[] more = new Mapping[_mappings.Length + 1];
+            Array.Copy(_mappings, more, at + 1);
+            more[at + 1] = added;
+            Array.Copy(_mappings, at + 1, more, at + 2, _mappings.Length - at - 1);
+            Volatile.Write(ref _mappings, more);
         }
     }
 

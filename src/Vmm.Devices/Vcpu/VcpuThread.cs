@@ -10,7 +10,7 @@ namespace Vmm.Devices;
 /// </summary>
 public sealed class VcpuThread : IDisposable
 {
-    private static readonly int KindCount = Enum.GetValues<VcpuExitKind>().Length;
+    private const int KindCount = (int)VcpuExitKind.Failed + 1;
 
     private readonly IVcpu _vcpu;
     private readonly Bus _mmio;

@@ -131,6 +131,8 @@ public sealed partial class Reactor
         if (runner == me) return;
         Runner.Claim();
         Volatile.Write(ref _owner, me);
+        // Here and not where it is made: the first reactor of a process makes the instruments, which takes longer than all else it is made of.
+        ReactorMeter.Add(this);
         _allocatedAtStart = GC.GetAllocatedBytesForCurrentThread();
     }
 

@@ -50,7 +50,6 @@ public sealed partial class Reactor : IReactor, IDisposable
             throw;
         }
         Watching = HandlerWatch.For(this);
-        ReactorMeter.Add(this);
     }
 
     /// <summary>For messages and measurements.</summary>

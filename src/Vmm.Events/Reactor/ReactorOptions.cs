@@ -90,7 +90,7 @@ public sealed record ReactorOptions
         }
         ArgumentOutOfRangeException.ThrowIfLessThan(PollMax, TimeSpan.Zero);
         Simulation?.Validate();
-        if (!Enum.IsDefined(Poller)) throw new ArgumentOutOfRangeException(nameof(Poller), Poller, "there is no such poller");
+        if (Poller is not (PollerKind.Epoll or PollerKind.IoRing)) throw new ArgumentOutOfRangeException(nameof(Poller), Poller, "there is no such poller");
         ArgumentOutOfRangeException.ThrowIfLessThan(RemoteCallsPerTurnMax, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(EventsPerWaitMax, 1);
         if (Cpu is not { } cpu) return;

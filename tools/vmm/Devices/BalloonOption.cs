@@ -9,10 +9,9 @@ internal sealed class BalloonOption(bool standard) : DeviceOption
 {
     private const int TargetMebibytesMax = (int)(BalloonDevice.TargetBytesMax >> 20);
 
-    private readonly Option<string?> _balloon = new("--balloon")
+    private readonly TextOption _balloon = new("--balloon", "true|false|[target=MIB][,control=PATH]",
+        "A memory balloon; the guest is asked to give 'target' MiB of its memory back to the host. Lines such as 'target 64' to the Unix socket 'control' change that.")
     {
-        HelpName = "true|false|[target=MIB][,control=PATH]",
-        Description = "A memory balloon; the guest is asked to give 'target' MiB of its memory back to the host. Lines such as 'target 64' to the Unix socket 'control' change that.",
         Arity = ArgumentArity.ZeroOrOne,
         DefaultValueFactory = _ => standard ? "true" : "false",
     };
@@ -21,8 +20,9 @@ internal sealed class BalloonOption(bool standard) : DeviceOption
 
     internal override DeviceRequest[] Read(ParseResult parsed, int vcpus)
     {
-        string text = parsed.GetValue(_balloon) ?? "true";
+        string text = parsed.GetValue(_balloon)!;
         if (text == "false") return [];
+        if (text.Length == 0) text = "true";
         DeviceArgument argument = DeviceArgument.Parse("--balloon", text, ["target", "control"], "true", "false");
         if (argument.Has("false")) return [];
         ulong target = (ulong)argument.Number("target", 0, TargetMebibytesMax, standard: 0) << 20;

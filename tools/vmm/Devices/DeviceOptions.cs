@@ -34,7 +34,10 @@ internal sealed class DeviceOptions(bool attachAll)
     internal IReadOnlyList<DeviceRequest> Read(ParseResult parsed, int vcpus, int room)
     {
         List<DeviceRequest> requests = [];
-        foreach (DeviceOption kind in _kinds) requests.AddRange(kind.Read(parsed, vcpus));
+        foreach (DeviceOption kind in _kinds)
+        {
+            if (attachAll || kind.IsGiven(parsed)) requests.AddRange(kind.Read(parsed, vcpus));
+        }
         if (requests.Count > room) throw new UsageException($"{requests.Count} devices are asked for: a machine has room for {room}");
         return requests;
     }

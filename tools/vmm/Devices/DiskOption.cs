@@ -15,19 +15,21 @@ internal sealed class DiskOption(bool scratch) : DeviceOption
         Description = "A raw image, read-only or past the page cache (O_DIRECT) if told so; may be given several times." + (scratch ? $" Without one a {ScratchBytes >> 20} MiB scratch image is made." : ""),
     };
 
-    private readonly Option<BlockEngineKind> _engine = new("--engine")
-    {
-        HelpName = "ring|threads|synchronous",
-        Description = "What moves the disks' bytes: the kernel's completion ring where there is one, a few threads, or the reactor itself.",
-        DefaultValueFactory = _ => BlockEngineKind.Ring,
-    };
+    private readonly ChoiceOption _engine = new("--engine",
+        "What moves the disks' bytes: the kernel's completion ring where there is one, a few threads, or the reactor itself.",
+        standard: "ring", "ring", "threads", "synchronous");
 
     internal override Option[] Options => [_disks, _engine];
 
     internal override DeviceRequest[] Read(ParseResult parsed, int vcpus)
     {
         DiskArgument[] disks = [.. (parsed.GetValue(_disks) ?? []).Select(DiskArgument.Parse)];
-        BlockEngineKind engine = parsed.GetValue(_engine);
+        BlockEngineKind engine = _engine.In(parsed) switch
+        {
+            "threads" => BlockEngineKind.Threads,
+            "synchronous" => BlockEngineKind.Synchronous,
+            _ => BlockEngineKind.Ring,
+        };
         BlockDeviceOptions options = new() { Queues = vcpus };
         if (disks.Length == 0 && scratch) return [new DeviceRequest(() => new BlockDevice(BlockDevice.NameOf(0), OpenScratch(engine), options))];
         return [.. disks.Select((disk, i) => new DeviceRequest(() => new BlockDevice(BlockDevice.NameOf(i), RawImage.Open(disk.Path, disk.IsReadOnly, engine, disk.IsDirect), options)))];

@@ -7,15 +7,10 @@ namespace Vmm.Tool;
 /// <param name="standard">Whether there is one if nothing is said.</param>
 internal sealed class EntropyOption(bool standard) : DeviceOption
 {
-    private readonly Option<bool> _entropy = new("--rng")
-    {
-        HelpName = "true|false",
-        Description = "An entropy device.",
-        DefaultValueFactory = _ => standard,
-    };
+    private readonly SwitchOption _entropy = new("--rng", "An entropy device.", standard);
 
     internal override Option[] Options => [_entropy];
 
     internal override DeviceRequest[] Read(ParseResult parsed, int vcpus) =>
-        parsed.GetValue(_entropy) ? [new DeviceRequest(() => new EntropyDevice("rng0"))] : [];
+        _entropy.In(parsed) ? [new DeviceRequest(() => new EntropyDevice("rng0"))] : [];
 }

@@ -6,11 +6,8 @@ namespace Vmm.Tool;
 /// <summary><c>--vsock</c>: sockets between guest and host, by way of Unix sockets.</summary>
 internal sealed class VsockOption : DeviceOption
 {
-    private readonly Option<string?> _vsock = new("--vsock")
-    {
-        HelpName = "cid=N,uds=BASE",
-        Description = "Sockets of the guest: it reaches host port P at the Unix socket BASE_P, and is reached at BASE by 'CONNECT P'.",
-    };
+    private readonly TextOption _vsock = new("--vsock", "cid=N,uds=BASE",
+        "Sockets of the guest: it reaches host port P at the Unix socket BASE_P, and is reached at BASE by 'CONNECT P'.");
 
     internal override Option[] Options => [_vsock];
 

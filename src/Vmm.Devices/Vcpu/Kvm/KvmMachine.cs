@@ -57,7 +57,7 @@ public sealed partial class KvmMachine : IDisposable
             for (int i = 0; i < devices.Count; i++)
                 _nodes.Add(new VirtioNode(BootLayout.Devices + (ulong)i * VirtioMmioTransport.Length, MachinePorts.FirstDeviceGsi + (uint)i));
             // The kernel is read while KVM makes the machine.
-            Task<(EntryMode Mode, KvmRegs Registers)> kernel = Task.Run(LoadKernel);
+            Task<KernelStart> kernel = Task.Run(LoadKernel);
             try
             {
                 _vm = options.Vm ?? CreateVm(system);
@@ -139,7 +139,7 @@ public sealed partial class KvmMachine : IDisposable
             _kicks.Add(node.Address + MmioRegister.QueueNotify, sizeof(uint), (ulong)queue, transport.KickOf(queue));
     }
 
-    private (EntryMode Mode, KvmRegs Registers) LoadKernel()
+    private KernelStart LoadKernel()
     {
         BootSource boot = _options.Boot;
         Memory.TryWrite(ResetVector.Address, ResetVector.Code);
@@ -169,7 +169,7 @@ public sealed partial class KvmMachine : IDisposable
         }
     }
 
-    private void EnterKernel((EntryMode Mode, KvmRegs Registers) start)
+    private void EnterKernel(KernelStart start)
     {
         Memory.TryGetSpan(0, (uint)BootLayout.HighMemory, out Span<byte> low);
         // The others wait for the first one to start them (INIT and SIPI, by the local APICs in the kernel).

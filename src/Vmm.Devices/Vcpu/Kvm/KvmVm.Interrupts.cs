@@ -15,7 +15,7 @@ public sealed partial class KvmVm
     private const uint PrimaryPic = 0, SecondaryPic = 1, IoApic = 2;
 
     private readonly Lock _routing = new();
-    private readonly List<KvmIrqRoutingEntry> _routes = [];
+    private KvmIrqRoutingEntry[] _routes = [];
     private uint _nextMessageGsi = IoApicPins;
 
     /// <summary>Puts the interrupt controllers into the kernel: the two 8259, the I/O APIC and a local APIC for each vCPU made after.</summary>
@@ -32,12 +32,13 @@ public sealed partial class KvmVm
         Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_CREATE_IRQCHIP), "KVM_CREATE_IRQCHIP");
         lock (_routing)
         {
+            KvmIrqRoutingEntry[] routes = new KvmIrqRoutingEntry[IoApicPins + (legacy ? LegacyPins : 0)];
             for (uint gsi = 0; gsi < IoApicPins; gsi++)
             {
-                if (legacy && gsi < LegacyPins) _routes.Add(PinRoute(gsi, gsi < 8 ? PrimaryPic : SecondaryPic, gsi % 8));
-                _routes.Add(PinRoute(gsi, IoApic, gsi));
+                routes[gsi] = PinRoute(gsi, IoApic, gsi);
+                if (legacy && gsi < LegacyPins) routes[IoApicPins + gsi] = PinRoute(gsi, gsi < 8 ? PrimaryPic : SecondaryPic, gsi % 8);
             }
-            SetRoutes();
+            SetRoutes(routes);
         }
     }
 
@@ -69,17 +70,17 @@ public sealed partial class KvmVm
     {
         lock (_routing)
         {
-            if (_routes.Count >= RoutesMax) throw new InvalidOperationException($"a VM has no more than {RoutesMax} interrupt routes");
+            if (_routes.Length >= RoutesMax) throw new InvalidOperationException($"a VM has no more than {RoutesMax} interrupt routes");
             uint gsi = _nextMessageGsi++;
-            _routes.Add(new KvmIrqRoutingEntry
+            KvmIrqRoutingEntry route = new()
             {
                 Gsi = gsi,
                 Type = KvmIrqRoutingEntry.TypeMsi,
                 MsiAddressLow = (uint)address,
                 MsiAddressHigh = (uint)(address >> 32),
                 MsiData = data,
-            });
-            SetRoutes();
+            };
+            SetRoutes([.. _routes, route]);
             return gsi;
         }
     }
@@ -124,10 +125,11 @@ public sealed partial class KvmVm
     }
 
     /// <summary>Gives KVM the whole table. Under the lock.</summary>
-    private void SetRoutes()
+    private void SetRoutes(KvmIrqRoutingEntry[] routes)
     {
-        KvmIrqRoutingHead head = new() { Count = (uint)_routes.Count };
-        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_SET_GSI_ROUTING, ref head, _routes.ToArray()), "KVM_SET_GSI_ROUTING");
+        KvmIrqRoutingHead head = new() { Count = (uint)routes.Length };
+        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_SET_GSI_ROUTING, ref head, routes), "KVM_SET_GSI_ROUTING");
+        _routes = routes;
     }
 
     private void SetInterruptEvent(uint gsi, EventFd call, EventFd? resample, uint flags)
