@@ -25,6 +25,7 @@ public sealed class UsageTests
     [InlineData("run", "--vcpus")]
     [InlineData("boot")]
     [InlineData("boot", "--kernel", "--vcpus", "2")]
+    [InlineData("boot", "--kernel", "k", "--no-acpi", "--vcpus", "2")]
     [InlineData("serve")]
     [InlineData("bench")]
     [InlineData("bench", "no-such-device")]

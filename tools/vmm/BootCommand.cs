@@ -36,6 +36,7 @@ internal static class BootCommand
                 MemoryBytes = (ulong)memory.In(parsed) << 20,
                 Acpi = !noAcpi.In(parsed),
             };
+            if (!options.Acpi && options.Vcpus > 1) throw new UsageException($"--no-acpi with --vcpus {options.Vcpus}: without ACPI a kernel finds one processor only");
             IReadOnlyList<DeviceRequest> requests = devices.Read(parsed, options.Vcpus, KvmMachine.DevicesMax);
             if (!carriesOut) return ExitCode.Success;
             using MachineDevices opened = MachineDevices.Open(requests);

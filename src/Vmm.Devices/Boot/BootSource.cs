@@ -56,8 +56,9 @@ public sealed record BootSource(string Kernel, string? Initrd = null, string Com
 
     private static byte[] ReadFile(string path)
     {
+        // A directory and an empty path are no files either.
+        if (!File.Exists(path)) throw new BootException($"there is no file '{path}'");
         FileInfo file = new(path);
-        if (!file.Exists) throw new BootException($"there is no file '{path}'");
         if (file.Length > int.MaxValue) throw new BootException($"'{path}' has {file.Length} bytes: more than {int.MaxValue}");
         return File.ReadAllBytes(path);
     }

@@ -12,6 +12,7 @@ internal sealed class BzImageKernel(ReadOnlyMemory<byte> file, string name)
     internal const int HeaderOffset = 0x1f1;
 
     private const int SectorBytes = 512;
+    private const int ParagraphBytes = 16;
     private const int DefaultSetupSectors = 4;
     /// <summary>The 64-bit entry lies this far into the protected-mode part.</summary>
     private const ulong Entry64Offset = 0x200;
@@ -32,6 +33,9 @@ internal sealed class BzImageKernel(ReadOnlyMemory<byte> file, string name)
         int setupSectors = bytes[HeaderOffset] == 0 ? DefaultSetupSectors : bytes[HeaderOffset];
         int setupBytes = (setupSectors + 1) * SectorBytes;
         if (setupBytes >= bytes.Length) throw new BootException($"'{name}' is damaged: it ends in its real-mode part");
+        long protectedBytes = BinaryPrimitives.ReadUInt32LittleEndian(bytes[0x1f4..]) * (long)ParagraphBytes;
+        if (setupBytes + protectedBytes > bytes.Length)
+            throw new BootException($"'{name}' is damaged: it has {bytes.Length} bytes, its header tells of {setupBytes + protectedBytes}");
         ulong address = BinaryPrimitives.ReadUInt64LittleEndian(bytes[0x258..]);
         ulong initBytes = BinaryPrimitives.ReadUInt32LittleEndian(bytes[0x260..]);
         ReadOnlySpan<byte> kernel = bytes[setupBytes..];

@@ -63,6 +63,8 @@ public sealed class LinuxKernelTests : IDisposable
         Refused("does not fit", ElfFile.Of([1], pvh: false, address: MemoryBytes));
         Refused("does not fit", ElfFile.Of([1], pvh: false, address: 0x1000));
         Refused("does not fit", ElfFile.Of([1], pvh: false, memoryBytes: MemoryBytes));
+        Refused("its header tells of", BzImageFile.Of([1], file => BinaryPrimitives.WriteUInt32LittleEndian(file.AsSpan(0x1f4), 0x1_0000)));
+        Refused("its header tells of", BzImageFile.Of([1], file => BinaryPrimitives.WriteUInt32LittleEndian(file.AsSpan(0x1f4), uint.MaxValue)));
         Refused("no 64-bit entry", BzImageFile.Of([1], file => file[0x236] = 0));
         Refused("no 64-bit entry", BzImageFile.Of([1], file => file[0x206] = 0xb));
         Refused("ends in its header", BzImageFile.Of([1])[..0x220]);
@@ -131,6 +133,7 @@ public sealed class LinuxKernelTests : IDisposable
         string kernel = Write("k", BzImageFile.Of([1]));
         Assert.Contains("does not fit", Assert.Throws<BootException>(() =>
             new BootSource(kernel, Write("initrd", new byte[MemoryBytes - 0x10_0000])).Load(_memory)).Message);
+        Assert.Contains("there is no file ''", Assert.Throws<BootException>(() => new BootSource("").Load(_memory)).Message);
         Assert.Contains("takes 2047", Assert.Throws<BootException>(() => new BootSource(kernel, null, new string('x', 2048)).Load(_memory)).Message);
         Assert.Contains("zero byte", Assert.Throws<BootException>(() => new BootSource(kernel, null, "a\0b").Load(_memory)).Message);
         Assert.Contains("there is no file", Assert.Throws<BootException>(() => new BootSource("/nowhere").Load(_memory)).Message);
