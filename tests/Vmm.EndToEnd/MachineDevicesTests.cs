@@ -59,16 +59,31 @@ public sealed class MachineDevicesTests
     [Fact]
     public void A_resized_terminal_is_told_to_the_guest()
     {
-        // script(1) makes the terminal; the tool's own input is the terminal's, on which a line is typed when the size has changed.
-        const string Resize = "stty cols 101 rows 33; (sleep 3; stty cols 77 rows 22 </dev/tty; sleep 1; echo now >/dev/tty) & ";
-        using VmmProcess vmm = VmmProcess.UnderTerminal(Resize, "run", "--console", "terminal", "--exec",
-            "console list; console read 0; console list; poweroff");
+        // script(1) makes the terminal, whose size changes once it has been seen. The tool's own input is the terminal's: each line typed there has the
+        // guest look again, as the way of the news from the kernel to the guest takes as long as it takes.
+        const int Looks = 200;
+        using ScratchDirectory scratch = new();
+        string seen = scratch.PathOf("seen");
+        string resize = $"stty cols 101 rows 33; (until [ -e {seen} ]; do sleep 0.1; done; stty cols 77 rows 22 </dev/tty) & ";
+        string looks = string.Concat(Enumerable.Repeat("console list; console read 0; ", Looks));
+        using VmmProcess vmm = VmmProcess.UnderTerminal(resize, "run", "--console", "terminal", "--exec", $"{looks}poweroff");
         vmm.WaitFor("101 columns, 33 rows");
-        vmm.WaitFor("now");
-        vmm.Input.Write("\n");
-        vmm.Input.Flush();
+        File.WriteAllText(seen, "");
+        int typed = 0;
+        while (typed++ < Looks && !vmm.HasSaid("77 columns, 22 rows"))
+        {
+            Type("\n");
+            Thread.Sleep(50);
+        }
         vmm.WaitFor("77 columns, 22 rows");
+        Type(new string('\n', Looks));
         vmm.WaitForExit();
+
+        void Type(string text)
+        {
+            vmm.Input.Write(text);
+            vmm.Input.Flush();
+        }
     }
 
     [Fact]

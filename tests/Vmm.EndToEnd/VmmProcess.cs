@@ -79,11 +79,14 @@ internal sealed class VmmProcess : IDisposable
         return long.Parse(line[(line.IndexOf(':') + 1)..]);
     }
 
+    /// <summary>Whether a text has been printed, on either stream.</summary>
+    internal bool HasSaid(string text) => Snapshot(_output).Contains(text, StringComparison.Ordinal) || Snapshot(_error).Contains(text, StringComparison.Ordinal);
+
     /// <summary>Waits until a text has been printed, on either stream.</summary>
     internal void WaitFor(string text)
     {
         long start = Stopwatch.GetTimestamp();
-        while (!Snapshot(_output).Contains(text, StringComparison.Ordinal) && !Snapshot(_error).Contains(text, StringComparison.Ordinal))
+        while (!HasSaid(text))
         {
             if (Stopwatch.GetElapsedTime(start) > Watchdog || _process.HasExited)
                 Assert.Fail($"'{text}' did not appear.\nstdout: {Snapshot(_output)}\nstderr: {Snapshot(_error)}");
