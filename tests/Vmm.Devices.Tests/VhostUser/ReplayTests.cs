@@ -76,9 +76,10 @@ public sealed class ReplayTests : IDisposable
     /// <summary>One connection. Addresses of the recorded guest are laid over a small memory; rings keep their order.</summary>
     private sealed class Replay(VhostUserFrontend frontend) : IDisposable
     {
-        private readonly GuestRegion _memory = GuestRegion.Create(0, MemoryBytes);
+        private readonly GuestMemory _memory = GuestMemory.Create(MemoryBytes);
         private readonly EventFd _fd = new();
         private readonly List<UnixSocket> _channels = [];
+        private readonly Dictionary<ulong, ushort> _bases = [];
         private ulong _ringsUsed;
         private ulong _userBase = 0x7000_0000_0000;
         private ulong _protocol;
@@ -124,17 +125,20 @@ public sealed class ReplayTests : IDisposable
                     return ([], [theirs.Number]);
                 case VhostUserRequest.SetVringCall or VhostUserRequest.SetVringKick or VhostUserRequest.SetVringError:
                     return (BitConverter.GetBytes(numbers[0]), [_fd.Number]);
-                case VhostUserRequest.SetVringNum or VhostUserRequest.SetVringBase or VhostUserRequest.GetVringBase or VhostUserRequest.SetVringEnable:
+                case VhostUserRequest.SetVringBase:
+                    _bases[numbers[0]] = (ushort)numbers[1];
+                    return (VhostUserFrontend.StatePayload((int)numbers[0], (uint)numbers[1]), []);
+                case VhostUserRequest.SetVringNum or VhostUserRequest.GetVringBase or VhostUserRequest.SetVringEnable:
                     return (VhostUserFrontend.StatePayload((int)numbers[0], (uint)numbers[1]), []);
                 case VhostUserRequest.SetVringAddress:
                     return (NextRing((uint)numbers[0]), []);
                 case VhostUserRequest.AddMemoryRegion:
                     _userBase = numbers[0];
-                    return ([.. new byte[8], .. Words(0, MemoryBytes, _userBase, 0)], [_memory.File.Number]);
+                    return ([.. new byte[8], .. Words(0, MemoryBytes, _userBase, 0)], [_memory.Regions[0].File.Number]);
                 case VhostUserRequest.GetInflightFd or VhostUserRequest.SetInflightFd:
                     byte[] inflight = new byte[24];
                     new InflightGeometry(numbers[0], numbers[1], (ushort)numbers[2], (ushort)numbers[3]).Write(inflight);
-                    return (inflight, request == VhostUserRequest.SetInflightFd ? [_memory.File.Number] : []);
+                    return (inflight, request == VhostUserRequest.SetInflightFd ? [_memory.Regions[0].File.Number] : []);
                 case VhostUserRequest.GetConfig:
                     byte[] config = new byte[MessageShape.ConfigHeaderBytes + (int)numbers[1]];
                     BinaryPrimitives.WriteUInt32LittleEndian(config, (uint)numbers[0]);
@@ -145,12 +149,14 @@ public sealed class ReplayTests : IDisposable
             }
         }
 
-        /// <summary>An empty ring of its own for each address message: the guests' requests are not in the recording.</summary>
+        /// <summary>A ring of its own for each address message, with all that was ever available used: the guests' requests are not in the recording.</summary>
         private byte[] NextRing(uint index)
         {
             const ulong RingBytes = 16384;
-            ulong start = _userBase + (_ringsUsed++ * RingBytes % MemoryBytes);
-            return [.. BitConverter.GetBytes((ulong)index), .. Words(start, start + 8192, start + 4096, 0)];
+            ulong descriptors = _ringsUsed++ * RingBytes % MemoryBytes, available = descriptors + 4096, used = descriptors + 8192;
+            byte[] position = BitConverter.GetBytes(_bases.GetValueOrDefault(index));
+            Assert.True(_memory.TryWrite(available + 2, position) && _memory.TryWrite(used + 2, position));
+            return [.. BitConverter.GetBytes((ulong)index), .. Words(_userBase + descriptors, _userBase + used, _userBase + available, 0)];
         }
 
         private static byte[] Words(params ulong[] words) => [.. words.SelectMany(BitConverter.GetBytes)];
