@@ -1,7 +1,15 @@
 #!/usr/bin/env bash
-# Builds everything, runs every test, and ends with one line: N passed, N failed, N skipped.
+# Builds everything, runs every test, and ends with one line: N passed, N failed, N skipped. Tests that take minutes (those with the trait
+# Long=true) run with --long only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+filter=(--filter "Long!=true")
+for argument in "$@"; do
+  case $argument in
+    --long) filter=() ;;
+    *) echo "usage: $0 [--long]" >&2; exit 2 ;;
+  esac
+done
 
 need=()
 command -v cc >/dev/null || need+=(gcc libc6-dev)
@@ -10,8 +18,34 @@ command -v qemu-system-x86_64 >/dev/null || need+=(qemu-system-x86)
 command -v cpio >/dev/null || need+=(cpio)
 # script(1), which makes a terminal for the tests of consoles.
 command -v script >/dev/null || need+=(bsdutils)
+# Opens images as QEMU does.
+command -v qemu-io >/dev/null || need+=(qemu-utils)
+# NBD servers, and a Ceph cluster (tools/ceph.sh).
+command -v nbdkit >/dev/null || need+=(nbdkit)
+command -v ceph-mon >/dev/null || need+=(ceph-mon)
+command -v ceph-osd >/dev/null || need+=(ceph-osd)
+command -v rbd >/dev/null || need+=(ceph-common)
+[ -e /usr/lib/x86_64-linux-gnu/librbd.so.1 ] || need+=(librbd1)
+# The database and the file system of the power cuts.
+command -v sqlite3 >/dev/null || need+=(sqlite3)
+command -v e2fsck >/dev/null || need+=(e2fsprogs)
 # The ordinary program that guests talk to over vsock.
 command -v socat >/dev/null || need+=(socat)
+# The guest that runs at native speed without KVM.
+command -v linux.uml >/dev/null || need+=(user-mode-linux)
+# A front-end that polls.
+command -v dpdk-testpmd >/dev/null || need+=(dpdk-dev)
+# Firmware and a boot loader that start from our disk, and what makes that disk.
+[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || need+=(ovmf)
+[ -e /usr/share/seabios/bios-256k.bin ] || need+=(seabios)
+[ -e /usr/lib/u-boot/qemu-x86_64/u-boot.rom ] || need+=(u-boot-qemu)
+[ -e /usr/lib/ipxe/qemu/pxe-virtio.rom ] || need+=(ipxe-qemu)
+[ -d /usr/lib/grub/x86_64-efi ] || need+=(grub-efi-amd64-bin)
+[ -d /usr/lib/grub/i386-pc ] || need+=(grub-pc-bin)
+# What iPXE asks for an address and a script.
+[ -e /usr/sbin/dnsmasq ] || need+=(dnsmasq-base)
+command -v grub-mkimage >/dev/null || need+=(grub-common)
+command -v mformat >/dev/null || need+=(mtools)
 # What the guests' networks are made of, and met with.
 command -v ip >/dev/null || need+=(iproute2)
 command -v ping >/dev/null || need+=(iputils-ping)
@@ -20,6 +54,19 @@ command -v curl >/dev/null || need+=(curl)
 command -v iasl >/dev/null || need+=(acpica-tools)
 # Looks for inputs by coverage (tools/fuzz.sh --coverage).
 command -v afl-fuzz >/dev/null || need+=(afl++)
+# Looks at the units, and starts services by their sockets.
+command -v systemd-socket-activate >/dev/null || need+=(systemd)
+# The shells that commands are completed in, and what renders the manual pages.
+command -v zsh >/dev/null || need+=(zsh)
+command -v fish >/dev/null || need+=(fish)
+command -v groff >/dev/null || need+=(groff-base)
+# Another reader of the schema of configuration files.
+python3 -c 'import jsonschema, tomllib' 2>/dev/null || need+=(python3-jsonschema)
+# Makes clean systems, and looks at container images.
+command -v mmdebstrap >/dev/null || need+=(mmdebstrap)
+command -v skopeo >/dev/null || need+=(skopeo)
+# Reads core files.
+command -v gdb >/dev/null || need+=(gdb)
 if [ "${#need[@]}" -gt 0 ]; then
   sudo=""; [ "$(id -u)" -eq 0 ] || sudo=sudo
   $sudo apt-get update -qq
@@ -28,11 +75,14 @@ fi
 
 dotnet build vmm.sln -c Release -v quiet --nologo
 dotnet format vmm.sln --no-restore --verify-no-changes
+# The tests run the tool as it is installed: one native file.
+./tools/publish.sh
+export VMM_TOOL=$PWD/artifacts/vmm/vmm
 
 passed=0 failed=0 skipped=0 status=0
 for project in tests/*/*.csproj; do
   log=$(mktemp)
-  dotnet test "$project" -c Release --no-build --nologo \
+  dotnet test "$project" -c Release --no-build --nologo "${filter[@]}" \
     --blame-hang-timeout 10m --blame-hang-dump-type none --results-directory artifacts/test-results 2>&1 | tee "$log" || status=1
   count() { { grep -oE "$1: +[0-9]+" "$log" || true; } | tail -n 1 | grep -oE '[0-9]+' || echo 0; }
   passed=$((passed + $(count Passed)))

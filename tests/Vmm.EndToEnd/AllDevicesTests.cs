@@ -1,6 +1,8 @@
 namespace Vmm.EndToEnd;
 
 /// <summary>Every device that <c>vmm serve</c> has for QEMU, all in one guest and in one process, all at work at the same time.</summary>
+[Tried("QEMU, with a Debian kernel", "qemu-system-x86", "7.2",
+    Devices = "disk, network, vsock, entropy at once", Result = "works", HowTo = "docs/vhost-user.md")]
 public sealed class AllDevicesTests
 {
     private const long MiB = 1 << 20;

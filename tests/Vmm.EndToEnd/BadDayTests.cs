@@ -10,6 +10,41 @@ public sealed class BadDayTests
     [Fact]
     public void No_such_image() => AssertRefused("/no/such/disk.img", "no such file");
 
+    // A socket's path beyond 107 bytes is refused in a sentence, whatever it is for.
+    [Theory]
+    [InlineData("serve", "--rng", "socket=PATH")]
+    [InlineData("serve", "--blk", "path=IMAGE,socket=PATH")]
+    [InlineData("serve", "--console", "socket=PATH,pty")]
+    [InlineData("serve", "--console", "socket=s,uds=PATH")]
+    [InlineData("serve", "--vsock", "socket=PATH,cid=3,uds=base")]
+    [InlineData("run", "--console", "uds=PATH", "--exec", "poweroff")]
+    [InlineData("run", "--balloon", "control=PATH", "--exec", "poweroff")]
+    [InlineData("run", "--net", "socket=PATH", "--exec", "poweroff")]
+    [InlineData("bench", "vhost-user-blk", "--socket", "PATH")]
+    public void A_socket_path_that_is_too_long(params string[] arguments)
+    {
+        using ScratchDirectory directory = new();
+        string image = directory.PathOf("disk.img");
+        File.WriteAllBytes(image, new byte[4096]);
+        string path = directory.PathOf(new string('x', 100));
+        VmmResult result = VmmProcess.Run([.. arguments.Select(argument => argument.Replace("PATH", path).Replace("IMAGE", image).Replace("socket=s,", $"socket={directory.PathOf("s")},"))]);
+        Assert.True(result.ExitCode is 1 or 2, $"exit {result.ExitCode}: {result.Error}");
+        Assert.Contains("107", result.Error);
+        Assert.DoesNotContain("   at ", result.Error);
+    }
+
+    [Fact]
+    public void A_file_where_a_network_socket_should_be_is_left_alone()
+    {
+        using ScratchDirectory directory = new();
+        string file = directory.PathOf("precious");
+        File.WriteAllText(file, "not a socket");
+        VmmResult result = VmmProcess.Run("run", "--net", $"socket={file}", "--exec", "poweroff");
+        Assert.Equal(1, result.ExitCode);
+        Assert.Contains("it is no socket", result.Error);
+        Assert.Equal("not a socket", File.ReadAllText(file));
+    }
+
     [Fact]
     public void A_directory_is_no_image() => AssertRefused(Path.GetTempPath(), "directory");
 

@@ -34,6 +34,64 @@ public sealed class BenchTests
     }
 
     [Fact]
+    public void What_can_not_be_written_is_refused_before_the_load()
+    {
+        using ScratchDirectory scratch = new();
+        string socket = scratch.PathOf("s"), kept = scratch.PathOf("kept.json");
+        File.WriteAllText(kept, "old");
+        using VmmProcess vmm = new("serve", "--blk", $"path={scratch.CreateImage("d", MiB)},ro,socket={socket}");
+        vmm.WaitFor("listening");
+        VmmResult readOnly = VmmProcess.Run("bench", "vhost-user-blk", "--socket", socket, "--rw", "randwrite", "--json", kept);
+        Assert.Equal(2, readOnly.ExitCode);
+        Assert.Contains("is read-only: give --rw randread or --rw read", readOnly.Error);
+        Assert.Equal("old", File.ReadAllText(kept));
+        VmmResult output = VmmProcess.Run("bench", "vhost-user-blk", "--socket", socket, "--json", scratch.PathOf("no/such/folder"));
+        Assert.Equal(2, output.ExitCode);
+        Assert.Contains("Name a file in a directory that can be written", output.Error);
+        Assert.DoesNotContain("op/s", output.Output);
+    }
+
+    [Fact]
+    public void A_load_that_is_interrupted_prints_what_was_measured()
+    {
+        using ScratchDirectory scratch = new();
+        string socket = scratch.PathOf("s");
+        using VmmProcess vmm = new("serve", "--blk", $"path={scratch.CreateImage("d", MiB)},socket={socket}");
+        vmm.WaitFor("listening");
+        using VmmProcess load = StartLoad(socket);
+        load.Signal("INT");
+        VmmResult result = load.WaitForExit();
+        Assert.Equal(130, result.ExitCode);
+        Assert.Contains($"latency of a, {socket}", result.Output);
+    }
+
+    [Theory]
+    [InlineData("KILL")]
+    [InlineData("TERM")]
+    public void A_back_end_that_ends_is_named(string signal)
+    {
+        using ScratchDirectory scratch = new();
+        string socket = scratch.PathOf("s");
+        using VmmProcess vmm = new("serve", "--blk", $"path={scratch.CreateImage("d", MiB)},socket={socket}");
+        vmm.WaitFor("listening");
+        using VmmProcess load = StartLoad(socket);
+        vmm.Signal(signal);
+        VmmResult result = load.WaitForExit();
+        Assert.Equal(1, result.ExitCode);
+        Assert.Contains($"the back-end at '{socket}' hung up during the load", result.Error);
+    }
+
+    /// <summary>Starts a load, and waits until its rings run.</summary>
+    private static VmmProcess StartLoad(string socket)
+    {
+        VmmProcess load = new("bench", "vhost-user-blk", "--socket", socket, "--depth", "4", "--seconds", "60");
+        Assert.True(SpinWait.SpinUntil(() => Directory.GetDirectories($"/proc/{load.Id}/task")
+            .Any(task => File.ReadAllText(Path.Combine(task, "comm")).Trim() == "load0"), TimeSpan.FromSeconds(60)));
+        Thread.Sleep(500);
+        return load;
+    }
+
+    [Fact]
     public void A_load_the_disk_is_too_small_for_and_a_back_end_that_is_not_there_are_sentences()
     {
         using ScratchDirectory scratch = new();

@@ -42,6 +42,7 @@ public sealed class BootTerminalTests
     [Fact]
     public void Is_given_back_when_the_machine_cannot_be_made()
     {
+        Assert.SkipUnless(File.Exists("/dev/kvm") && Environment.IsPrivilegedProcess, "needs /dev/kvm");
         using ScratchDirectory scratch = new();
         File.WriteAllText(scratch.PathOf("kernel"), "no kernel at all, whatever its name says");
         using VmmProcess vmm = Start(scratch.PathOf("kernel"));

@@ -148,6 +148,18 @@ public sealed class BootTests
             until grep -q . /tmp/console; do sleep 1; done
             kill -TERM $vmm
             wait $vmm || echo "vmm-host stopped $?"
+            {Boot} --cmdline "console=ttyS0 quiet reboot=t vmm.tests=reboot" </dev/null || echo "vmm-host fault $?"
+            {Boot} --cmdline "console=ttyS0 quiet vmm.tests=panic" --on-crash pause </dev/null 2>/tmp/errors & vmm=$!
+            touch /tmp/errors
+            until grep -q "is kept as it is" /tmp/errors || ! kill -0 $vmm; do sleep 1; done
+            kill -TERM $vmm
+            wait $vmm || echo "vmm-host kept $?"
+            sed 's/^/vmm-host errors /' /tmp/errors
+            {Boot} --cmdline "quiet rdinit=/none panic=0" </dev/null 2>/tmp/errors & vmm=$!
+            until grep -q "printed nothing" /tmp/errors || ! kill -0 $vmm; do sleep 1; done
+            kill -TERM $vmm
+            wait $vmm || echo "vmm-host silent $?"
+            sed 's/^/vmm-host errors /' /tmp/errors
             """);
         // The guest was cut off in the middle of a line.
         Assert.Contains(console, line => line.EndsWith("vmm: the guest's kernel panicked", StringComparison.Ordinal));
@@ -155,11 +167,21 @@ public sealed class BootTests
         Assert.Contains(console, line => line.Contains("vmm: the guest reset the machine", StringComparison.Ordinal));
         Assert.Contains("vmm-host reset 1", console);
         Assert.Contains("vmm-host stopped 1", console);
+        Assert.Contains(console, line => line.Contains("shut down after a triple fault", StringComparison.Ordinal)
+            && line.Contains("; vCPU 0: rip ", StringComparison.Ordinal) && line.Contains("last exits: Shutdown, ", StringComparison.Ordinal));
+        Assert.Contains("vmm-host fault 1", console);
+        Assert.Contains("vmm-host errors vmm: the guest's kernel panicked; the machine is kept as it is until it is stopped", console);
+        Assert.Contains("vmm-host kept 1", console);
+        Assert.Contains("vmm-host errors vmm: the guest's kernel panicked", console);
+        Assert.Contains(console, line => line.Contains("printed nothing on its serial console", StringComparison.Ordinal) && line.Contains("vCPU 0 is at rip ", StringComparison.Ordinal));
+        Assert.Contains("vmm-host silent 1", console);
     }
 
-    /// <summary>The inner kernel complains of the processor that QEMU emulates, and of nothing else.</summary>
+    /// <summary>The inner kernel complains of the processor that QEMU emulates, and of nothing else; what it looks for while it boots is
+    /// answered.</summary>
     private static void AssertNoComplaints(string[] console)
     {
+        Assert.DoesNotContain(console, line => line.Contains("reaches no device", StringComparison.Ordinal));
         Assert.Contains(console, line => line.StartsWith("vmm-log ", StringComparison.Ordinal));
         Assert.DoesNotContain(console, line => line.StartsWith('<')
             && !line.Contains("Speculative Return Stack Overflow", StringComparison.Ordinal)

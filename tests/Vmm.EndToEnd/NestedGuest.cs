@@ -20,14 +20,16 @@ internal static class NestedGuest
 
     /// <summary>Runs a shell script in the guest, then powers it off.</summary>
     /// <param name="script">Commands of busybox, and <c>vmm</c>. The first that fails ends it.</param>
+    /// <param name="archive">An archive of more files for the guest, or null.</param>
+    /// <param name="memoryMiB">The guest's memory, which holds all its files.</param>
     /// <returns>What was said on the console, line by line: of the script, and of the guest that it boots.</returns>
-    internal static string[] Run(string script)
+    internal static string[] Run(string script, string? archive = null, int memoryMiB = 1200)
     {
         using ScratchDirectory scratch = new();
-        string initrd = Pack(scratch, script);
+        string initrd = Pack(scratch, script, archive);
         string[] machine =
         [
-            "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", "-machine", "q35,accel=tcg", "-cpu", "EPYC,+svm,+npt", "-m", "1200",
+            "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", "-machine", "q35,accel=tcg", "-cpu", "EPYC,+svm,+npt", "-m", $"{memoryMiB}",
             "-kernel", Path.Combine(Image.Value, "vmlinuz"), "-initrd", initrd, "-append", QemuGuest.KernelOptions,
         ];
         using Process qemu = Process.Start(new ProcessStartInfo(Qemu, machine) { RedirectStandardOutput = true, RedirectStandardError = true })!;
@@ -40,12 +42,19 @@ internal static class NestedGuest
         return said.Split('\n', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
     }
 
-    /// <summary>The guest's initramfs with the script in an archive behind it.</summary>
-    private static string Pack(ScratchDirectory scratch, string script)
+    /// <summary>Packs the built tests that need KVM, with the runtime, for <see cref="Run"/>.</summary>
+    internal static string PackKvmTests()
+    {
+        Shell($"'{Repository.PathOf("tools/guest/kvm-tests.sh")}' '{Image.Value}'");
+        return Path.Combine(Image.Value, "kvm-tests.gz");
+    }
+
+    /// <summary>The guest's initramfs with more files and the script in archives behind it.</summary>
+    private static string Pack(ScratchDirectory scratch, string script, string? archive)
     {
         File.WriteAllText(scratch.PathOf("run.sh"), script);
         string initrd = scratch.PathOf("nest.gz");
-        Shell($"cd '{Path.GetDirectoryName(initrd)}' && (cat '{Image.Value}/nest.gz'; echo run.sh | cpio --quiet -o -H newc | gzip -1) > nest.gz");
+        Shell($"cd '{Path.GetDirectoryName(initrd)}' && (cat '{Image.Value}/nest.gz' {archive}; echo run.sh | cpio --quiet -o -H newc | gzip -1) > nest.gz");
         return initrd;
     }
 

@@ -1,25 +1,112 @@
-using System.Diagnostics;
 using System.IO.Compression;
 
 namespace Vmm.EndToEnd;
 
 /// <summary>The packages as who refers to them gets them.</summary>
-public sealed class PackageTests
+public sealed class PackageTests : IDisposable
 {
+    private static readonly string Configuration = Path.GetFileName(Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory));
+
+    private readonly ScratchDirectory _scratch = new();
+
+    public PackageTests()
+    {
+        foreach (string library in (string[])["Vmm.Events", "Vmm.Devices"])
+            Shell.Run("dotnet", "pack", Repository.PathOf($"src/{library}"), "-c", Configuration, "--no-build", "--nologo",
+                "-nodeReuse:false", "-o", _scratch.PathOf("feed"));
+    }
+
+    public void Dispose() => _scratch.Dispose();
+
     [Fact]
     public void The_package_of_the_reactor_brings_its_documentation_and_the_generator_of_handlers()
     {
-        using ScratchDirectory scratch = new();
-        string configuration = Path.GetFileName(Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory));
-        string[] arguments = ["pack", Repository.PathOf("src/Vmm.Events"), "-c", configuration, "--no-build", "--nologo", "-nodeReuse:false", "-o", scratch.PathOf("")];
-        using Process process = Process.Start(new ProcessStartInfo("dotnet", arguments) { RedirectStandardOutput = true })!;
-        string output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        Assert.True(process.ExitCode == 0, output);
-        using ZipArchive package = ZipFile.OpenRead(Assert.Single(Directory.GetFiles(scratch.PathOf(""), "Vmm.Events.*.nupkg")));
-        string[] files = [.. package.Entries.Select(entry => entry.FullName)];
+        string[] files = Files("Vmm.Events.*.nupkg", out string description);
         Assert.Contains("lib/net10.0/Vmm.Events.dll", files);
         Assert.Contains("lib/net10.0/Vmm.Events.xml", files);
         Assert.Contains("analyzers/dotnet/cs/Vmm.Events.Generators.dll", files);
+        Assert.Contains("buildTransitive/Vmm.Events.targets", files);
+        Assert.Contains("README.md", files);
+        Assert.Contains("<releaseNotes>## ", description, StringComparison.Ordinal);
+        Assert.Contains("<repository type=\"git\"", description, StringComparison.Ordinal);
+        Assert.Contains("lib/net10.0/Vmm.Events.pdb", Files("Vmm.Events.*.snupkg", out _));
+    }
+
+    [Fact]
+    public void A_project_outside_the_repository_builds_on_the_packages_without_a_warning_and_runs()
+    {
+        string project = _scratch.PathOf("consumer"), packages = Environment.GetEnvironmentVariable("NUGET_PACKAGES")
+            ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget/packages");
+        Directory.CreateDirectory(project);
+        File.WriteAllText(Path.Combine(project, "nuget.config"), $"""
+            <configuration>
+              <config><add key="globalPackagesFolder" value="{_scratch.PathOf("packages")}" /></config>
+              <fallbackPackageFolders><add key="usual" value="{packages}" /></fallbackPackageFolders>
+              <packageSources><add key="feed" value="{_scratch.PathOf("feed")}" /></packageSources>
+            </configuration>
+            """);
+        string version = Path.GetFileNameWithoutExtension(Directory.GetFiles(_scratch.PathOf("feed"), "Vmm.Devices.*.nupkg").Single())
+            ["Vmm.Devices.".Length..];
+        File.WriteAllText(Path.Combine(project, "consumer.csproj"), $"""
+            <Project Sdk="Microsoft.NET.Sdk">
+              <PropertyGroup>
+                <OutputType>Exe</OutputType>
+                <TargetFramework>net10.0</TargetFramework>
+                <Nullable>enable</Nullable>
+                <ImplicitUsings>enable</ImplicitUsings>
+                <TreatWarningsAsErrors>true</TreatWarningsAsErrors>
+                <AnalysisLevel>latest-recommended</AnalysisLevel>
+              </PropertyGroup>
+              <ItemGroup>
+                <PackageReference Include="Vmm.Devices" Version="{version}" />
+                <PackageReference Include="Microsoft.Extensions.Hosting" Version="10.0.14" />
+              </ItemGroup>
+            </Project>
+            """);
+        string image = _scratch.CreateImage("disk.img", 1 << 20);
+        File.WriteAllText(Path.Combine(project, "Program.cs"), $$"""
+            using Microsoft.Extensions.DependencyInjection;
+            using Microsoft.Extensions.Hosting;
+            using Vmm.Devices;
+            using Vmm.Devices.Simulation;
+            using Vmm.Devices.VhostUser;
+            using Vmm.Events;
+
+            using (ReactorThread thread = new())
+            {
+                thread.Start();
+                TaskCompletionSource rung = new(TaskCreationOptions.RunContinuationsAsynchronously);
+                thread.Remote.Post(_ => rung.SetResult());
+                await rung.Task;
+            }
+            using (SimulatedGuest guest = SimulatedGuest.For(new BlockDevice("vda", RawImage.Open("{{image}}"))).Start())
+                Console.WriteLine($"simulated {guest.Queue(0).WantsKick}");
+            HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(null);
+            builder.Services.AddVhostUserServer().AddVirtioBlock("disk0", "{{_scratch.PathOf("s")}}", disk => disk.Path = "{{image}}");
+            builder.Services.AddHostedService<Ready>();
+            await builder.Build().RunAsync();
+
+            internal sealed class Ready(VhostUserServer server, IHostApplicationLifetime application) : BackgroundService
+            {
+                protected override Task ExecuteAsync(CancellationToken stoppingToken)
+                {
+                    Console.WriteLine($"serves {server.Backends[0].Device.Name}");
+                    application.StopApplication();
+                    return Task.CompletedTask;
+                }
+            }
+            """);
+        string output = Shell.Run("dotnet", "run", "--project", project, "-c", "Release");
+        Assert.Contains("simulated ", output, StringComparison.Ordinal);
+        Assert.Contains("serves disk0", output, StringComparison.Ordinal);
+    }
+
+    private string[] Files(string pattern, out string description)
+    {
+        using ZipArchive package = ZipFile.OpenRead(Assert.Single(Directory.GetFiles(_scratch.PathOf("feed"), pattern)));
+        using StreamReader specification =
+            new(package.Entries.Single(entry => entry.FullName.EndsWith(".nuspec", StringComparison.Ordinal)).Open());
+        description = specification.ReadToEnd();
+        return [.. package.Entries.Select(entry => entry.FullName)];
     }
 }

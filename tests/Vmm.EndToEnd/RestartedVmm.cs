@@ -39,7 +39,7 @@ internal sealed class RestartedVmm : IDisposable
     /// that went between their connection and its answer to their first requests (docs/vhost-user.md).
     /// </summary>
     /// <returns>False if the guest ended before.</returns>
-    internal bool WaitUntilInUse(QemuGuest guest)
+    internal bool WaitUntilInUse(LinuxGuest guest)
     {
         bool Maps() => File.ReadLines($"/proc/{Current.Id}/maps").Any(line => line.Contains(GuestMemory, StringComparison.Ordinal));
         Assert.True(SpinWait.SpinUntil(() => guest.HasEnded || Maps(), Watchdog), $"nobody uses the device.\nconsole: {string.Join('\n', guest.Console)}");

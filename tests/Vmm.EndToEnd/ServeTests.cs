@@ -4,6 +4,8 @@ using System.Text;
 namespace Vmm.EndToEnd;
 
 /// <summary><c>vmm serve</c> and a stock Linux guest in QEMU, everything verified from both sides.</summary>
+[Tried("QEMU, with a Debian kernel", "qemu-system-x86", "7.2",
+    Devices = "disk", Result = "works, split and packed, several queues, reconnect", HowTo = "README, \"A disk for QEMU\"")]
 public sealed class ServeTests
 {
     private const long MiB = 1 << 20;
@@ -31,6 +33,24 @@ public sealed class ServeTests
         Assert.Contains("vmm-log clean", console);
         Assert.Contains($"vmm-disk vda sha256-after {ScratchDirectory.Sha256(image)}", console);
 
+        Stop(vmm, socket);
+    }
+
+    /// <summary>The line that most people write: neither end is given a number of queues.</summary>
+    [Fact]
+    public void QEMU_with_two_processors_gets_the_two_queues_that_it_asks_for_by_itself()
+    {
+        QemuGuest.SkipIfMissing();
+        using ScratchDirectory scratch = new();
+        string image = scratch.CreateImage("disk.img", 16 * MiB), socket = scratch.PathOf("disk.sock");
+        using VmmProcess vmm = new("serve", "--blk", $"path={image},socket={socket}");
+        vmm.WaitFor($"listening blk {socket}");
+        using QemuGuest guest = new("blk", processors: 2, QemuGuest.DiskAsAsked(socket));
+        string[] console = guest.WaitForPowerOff();
+        Assert.Contains($"vmm-disk vda sectors {16 * MiB / 512} queues 2 read-only 0", console);
+        Assert.Contains("vmm-test blk passed", console);
+        Assert.Contains("vmm-log clean", console);
+        Assert.Contains($"vmm-disk vda sha256-after {ScratchDirectory.Sha256(image)}", console);
         Stop(vmm, socket);
     }
 
@@ -123,6 +143,25 @@ public sealed class ServeTests
         Assert.True(load.ExitCode == 0, load.Error + load.Output);
         Stop(vmm, socket);
         Assert.Equal("STOPPING=1", Next());
+    }
+
+    [Fact]
+    public void Signals_that_are_not_meant_to_end_it_do_not_and_one_of_them_prints_statistics()
+    {
+        using ScratchDirectory scratch = new();
+        string socket = scratch.PathOf("s");
+        using VmmProcess vmm = new("serve", "--blk", $"path={scratch.CreateImage("a.img", 16 * MiB)},socket={socket}");
+        vmm.WaitFor("listening");
+        foreach (string signal in (string[])["HUP", "USR2", "USR1"]) vmm.Signal(signal);
+        VmmResult load = VmmProcess.Run("bench", "vhost-user-blk", "--socket", socket, "--seconds", "1");
+        Assert.True(load.ExitCode == 0, load.Error + load.Output);
+        vmm.Signal("USR1");
+        vmm.Signal("TERM");
+        VmmResult result = vmm.WaitForExit();
+        Assert.Equal(0, result.ExitCode);
+        Assert.Contains("vmm: blk0: front-ends 0, kicks 0, requests 0, ", result.Error);
+        Assert.Matches("vmm: blk0: front-ends 1, kicks [1-9]\\d*, requests [1-9]\\d*, ", result.Error);
+        Assert.False(File.Exists(socket));
     }
 
     [Fact]

@@ -15,6 +15,11 @@ public sealed class UsageTests
     [InlineData("run", "--balloon", "target=many")]
     [InlineData("run", "--balloon", "target=16777216")]
     [InlineData("run", "--balloon", "control=")]
+    [InlineData("run", "--memory", "256", "--balloon", "target=257")]
+    [InlineData("run", "--console", "pty,keep=0")]
+    [InlineData("run", "--console", "pty,keep=2G")]
+    [InlineData("run", "--console", "pty,keep=1M,block")]
+    [InlineData("boot", "--kernel", "k", "--on-crash", "burn")]
     [InlineData("run", "--vcpus", "1\nvmm: all is well\u001b[2J")]
     [InlineData("@/dev/zero")]
     [InlineData("[suggest]", "run", "--=x")]
@@ -38,5 +43,67 @@ public sealed class UsageTests
         Assert.StartsWith("vmm: ", result.Error);
         Assert.Single(result.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
         Assert.DoesNotContain("   at ", result.Error);
+    }
+
+    [Theory]
+    [InlineData("--help", "help")]
+    [InlineData("--version", "version")]
+    [InlineData("--version", "-v")]
+    public void The_words_that_people_type_are_understood(string option, string word)
+    {
+        VmmResult result = VmmProcess.Run(word);
+        Assert.Equal((0, VmmProcess.Run(option).Output), (result.ExitCode, result.Output));
+        Assert.NotEmpty(result.Output);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("run")]
+    [InlineData("boot")]
+    [InlineData("serve")]
+    [InlineData("start")]
+    [InlineData("check")]
+    [InlineData("config")]
+    [InlineData("config show")]
+    [InlineData("bench")]
+    [InlineData("bench vhost-user-blk")]
+    [InlineData("completion")]
+    [InlineData("manual")]
+    public void Help_is_at_most_80_columns_wide(string command)
+    {
+        VmmResult help = VmmProcess.Run([.. command.Split(' ', StringSplitOptions.RemoveEmptyEntries), "--help"]);
+        Assert.Equal(0, help.ExitCode);
+        Assert.All(help.Lines, line => Assert.True(line.Length <= 80, $"{line.Length} columns: {line}"));
+    }
+
+    [Fact]
+    public void Two_devices_at_one_socket_are_refused_before_either_is_opened()
+    {
+        using ScratchDirectory scratch = new();
+        string socket = scratch.PathOf("s");
+        VmmResult result = VmmProcess.Run("serve", "--disk", $"no-such-image,socket={socket}", "--rng", $"socket={scratch.PathOf("./s")}");
+        Assert.Equal(2, result.ExitCode);
+        Assert.Contains($"blk0 and rng0 have the same socket, '{socket}': give each device one of its own", result.Error);
+    }
+
+    [Fact]
+    public void Closed_output_is_refused_in_a_sentence_and_closed_input_is_an_end_of_file()
+    {
+        using VmmProcess mute = new(["sh", "-c", "exec \"$@\" >&-", "sh"], ["run", "--exec", "poweroff"]);
+        VmmResult refused = mute.WaitForExit();
+        Assert.Equal(1, refused.ExitCode);
+        Assert.Contains("standard output is closed", refused.Error);
+        using VmmProcess deaf = new(["sh", "-c", "exec \"$@\" <&-", "sh"], ["run"]);
+        Assert.Equal(0, deaf.WaitForExit().ExitCode);
+    }
+
+    [Fact]
+    public void A_process_that_may_open_too_few_files_is_refused_in_a_sentence()
+    {
+        using VmmProcess poor = new(["sh", "-c", "ulimit -n 40; exec \"$@\"", "sh"], ["run", "--exec", "poweroff"]);
+        VmmResult refused = poor.WaitForExit();
+        Assert.Equal(1, refused.ExitCode);
+        Assert.Contains("raise the limit", refused.Error);
+        Assert.DoesNotContain("   at ", refused.Error);
     }
 }

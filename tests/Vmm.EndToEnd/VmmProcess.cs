@@ -24,7 +24,7 @@ internal sealed class VmmProcess : IDisposable
 
     /// <summary>Runs the tool on a terminal of its own, which script(1) makes, after some commands of the shell.</summary>
     internal static VmmProcess UnderTerminal(string commands, params string[] arguments) =>
-        new(Piped(["script", "-qec", $"{commands} dotnet {ToolPath} {string.Join(' ', arguments.Select(argument => $"'{argument}'"))}", "/dev/null"]));
+        new(Piped(["script", "-qec", $"{commands} {string.Join(' ', Tool)} {string.Join(' ', arguments.Select(argument => $"'{argument}'"))}", "/dev/null"]));
 
     private VmmProcess(ProcessStartInfo start)
     {
@@ -39,12 +39,29 @@ internal sealed class VmmProcess : IDisposable
     /// <param name="wrapper">A command to run the tool under, such as <c>setpriv …</c>.</param>
     /// <param name="arguments">The tool's own arguments.</param>
     // Signals as a terminal's programs have them: tests run in a shell's background, or under nohup, hand on some that are ignored.
-    internal VmmProcess(string[] wrapper, string[] arguments) : this(Piped([.. wrapper, "env", "--default-signal", "dotnet", ToolPath, .. arguments]))
+    internal VmmProcess(string[] wrapper, string[] arguments) : this(Piped([.. wrapper, "env", "--default-signal", .. Tool, .. arguments]))
     {
     }
 
-    internal static string ToolPath => Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "..", "..", "vmm",
+    /// <summary>
+    /// The published file that is under test: tools/test.sh makes it and names it in VMM_TOOL. Null where a test runs by itself.
+    /// </summary>
+    internal static string? PublishedFile { get; } = Environment.GetEnvironmentVariable("VMM_TOOL") is { Length: > 0 } path ? Path.GetFullPath(path) : null;
+
+    /// <summary>The build beside the tests, which needs the .NET runtime.</summary>
+    internal static string Assembly { get; } = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "..", "..", "vmm",
         Path.GetFileName(Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory)), "vmm.dll"));
+
+    /// <summary>The command that tests run: the published file, or else the build beside the tests.</summary>
+    internal static string[] Tool { get; } = PublishedFile is { } file ? [file] : ["dotnet", Assembly];
+
+    /// <summary>A command of the build beside the tests, whatever the others run.</summary>
+    internal static VmmResult RunAssembly(params string[] arguments)
+    {
+        using VmmProcess vmm = new(Piped(["dotnet", Assembly, .. arguments]));
+        vmm.Input.Close();
+        return vmm.WaitForExit();
+    }
 
     internal int Id => _process.Id;
 
@@ -71,13 +88,14 @@ internal sealed class VmmProcess : IDisposable
         return vmm.WaitForExit();
     }
 
-    /// <summary>How often a thread went to sleep so far (proc(5), status).</summary>
-    internal static long Sleeps(int processId, string thread)
-    {
-        string task = Directory.GetDirectories($"/proc/{processId}/task").Single(task => File.ReadAllText(Path.Combine(task, "comm")).Trim() == thread);
-        string line = File.ReadLines(Path.Combine(task, "status")).Single(line => line.StartsWith("voluntary_ctxt_switches:", StringComparison.Ordinal));
-        return long.Parse(line[(line.IndexOf(':') + 1)..]);
-    }
+    /// <summary>How often a thread, or all of them, went to sleep so far (proc(5), status): each wake-up ends with one.</summary>
+    internal static long Sleeps(int processId, string? thread = null) => Directory.GetDirectories($"/proc/{processId}/task")
+        .Where(task => thread is null || File.ReadAllText(Path.Combine(task, "comm")).Trim() == thread)
+        .Sum(task =>
+        {
+            string line = File.ReadLines(Path.Combine(task, "status")).Single(line => line.StartsWith("voluntary_ctxt_switches:", StringComparison.Ordinal));
+            return long.Parse(line[(line.IndexOf(':') + 1)..]);
+        });
 
     /// <summary>Whether a text has been printed, on either stream.</summary>
     internal bool HasSaid(string text) => Snapshot(_output).Contains(text, StringComparison.Ordinal) || Snapshot(_error).Contains(text, StringComparison.Ordinal);

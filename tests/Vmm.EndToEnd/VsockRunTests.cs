@@ -54,7 +54,7 @@ public sealed class VsockRunTests
         using ScratchDirectory scratch = new();
         VmmResult result = VmmProcess.Run("run", "--vsock", $"cid=3,uds={scratch.PathOf("v")}", "--exec", "vsock connect 99 hello; poweroff");
         Assert.Equal(1, result.ExitCode);
-        Assert.Contains("error: vsock0: nobody on the host listens on port 99", result.Lines);
+        Assert.Contains("error: vsock0: nothing on the host listens on port 99", result.Lines);
     }
 
     [Theory]

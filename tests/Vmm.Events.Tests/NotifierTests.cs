@@ -1,11 +1,14 @@
+using Vmm.Events.Tests.Support;
+
 namespace Vmm.Events.Tests;
 
-public sealed class NotifierTests
+/// <summary>One descriptor that wakes a loop, on each poller.</summary>
+public abstract class NotifierTests : ReactorSuite
 {
     [Fact]
     public void One_wait_hears_any_number_of_notifications_once()
     {
-        using Reactor reactor = new();
+        using Reactor reactor = NewReactor();
         using Notifier notifier = new();
         int calls = 0;
         notifier.Wait(reactor, _ =>
@@ -24,7 +27,7 @@ public sealed class NotifierTests
     [Fact]
     public void A_notification_before_the_first_wait_is_delivered()
     {
-        using Reactor reactor = new();
+        using Reactor reactor = NewReactor();
         using Notifier notifier = new();
         Assert.Equal(NotifyResult.Delivered, notifier.Notify());
         int calls = 0;
@@ -40,7 +43,7 @@ public sealed class NotifierTests
     [Fact]
     public void A_disarmed_notifier_keeps_what_comes_for_the_next_wait()
     {
-        using Reactor reactor = new();
+        using Reactor reactor = NewReactor();
         using Notifier notifier = new();
         int calls = 0;
         NotifyAction Handle(IReactor _)
@@ -66,7 +69,7 @@ public sealed class NotifierTests
     [Fact]
     public void A_notification_from_inside_the_handler_is_one_more_call()
     {
-        using Reactor reactor = new();
+        using Reactor reactor = NewReactor();
         using Notifier notifier = new();
         int calls = 0;
         notifier.Wait(reactor, _ =>
@@ -84,7 +87,7 @@ public sealed class NotifierTests
     [Fact]
     public void A_full_counter_counts_as_delivered()
     {
-        using Reactor reactor = new();
+        using Reactor reactor = NewReactor();
         using Notifier notifier = new();
         notifier.Fd.Signal(ulong.MaxValue - 1);
         Assert.Equal(NotifyResult.Delivered, notifier.Notify());
@@ -101,7 +104,7 @@ public sealed class NotifierTests
     [Fact]
     public void Notifying_a_loop_that_is_gone_is_a_value_not_a_crash()
     {
-        Reactor reactor = new();
+        Reactor reactor = NewReactor();
         Notifier notifier = new();
         notifier.Wait(reactor, _ => NotifyAction.Rearm);
         reactor.Dispose();
@@ -113,8 +116,8 @@ public sealed class NotifierTests
     [Fact]
     public void A_notifier_serves_one_loop_only()
     {
-        using Reactor reactor = new();
-        using Reactor other = new();
+        using Reactor reactor = NewReactor();
+        using Reactor other = NewReactor();
         using Notifier notifier = new();
         notifier.Wait(reactor, _ => NotifyAction.Disarm);
         notifier.Notify();
@@ -131,7 +134,7 @@ public sealed class NotifierTests
         using Notifier notifier = new();
         long said = 0;
         long heard = 0;
-        using Reactor reactor = new();
+        using Reactor reactor = NewReactor();
         notifier.Wait(reactor, _ =>
         {
             heard = Interlocked.Read(ref said);
@@ -151,5 +154,34 @@ public sealed class NotifierTests
         Assert.Equal(Threads * Each, heard);
     }
 
+    [Fact]
+    public void A_first_wait_that_is_refused_leaves_the_notifier_free_for_the_next()
+    {
+        using Reactor reactor = NewReactor();
+        using Notifier notifier = new();
+        int calls = 0;
+        Exception? refused = null;
+        Thread stranger = new(() => refused = Record.Exception(() => notifier.Wait(reactor, _ => NotifyAction.Rearm)));
+        stranger.Start();
+        stranger.Join();
+        Assert.IsType<InvalidOperationException>(refused);
+        Assert.False(notifier.IsArmed);
+        notifier.Notify();
+        notifier.Wait(reactor, _ =>
+        {
+            calls++;
+            return NotifyAction.Disarm;
+        });
+        Run(reactor);
+        Assert.Equal(1, calls);
+    }
+
     private static void Run(Reactor reactor) => reactor.RunOnce(TimeSpan.Zero);
+}
+
+public sealed class NotifierOnEpollTests : NotifierTests;
+
+public sealed class NotifierOnIoRingTests : NotifierTests
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
 }

@@ -8,7 +8,11 @@ internal static class BenchCommand
 {
     internal static Command Create()
     {
-        Argument<string[]> arguments = new("ARGUMENTS") { Arity = ArgumentArity.ZeroOrMore, Description = "For BenchmarkDotNet, as in: --filter '*Dispatch*'." };
+        Argument<string[]> arguments = new("ARGUMENTS")
+        {
+            Arity = ArgumentArity.ZeroOrMore,
+            Description = "For BenchmarkDotNet, as in: --filter '*Dispatch*'."
+        };
         Command command = new("bench", "Run BenchmarkDotNet benchmarks: absolute times, allocations, machine code.") { arguments };
         command.TreatUnmatchedTokensAsErrors = false;
         command.SetAction(parsed =>

@@ -17,14 +17,26 @@ internal static class CompareCommand
         Option<bool> quick = new("--quick") { Description = "Fewer and shorter rounds: for a look, not for a claim." };
         Option<FileInfo?> json = new("--json") { HelpName = "FILE", Description = "Write the measurements to a file." };
         Option<DirectoryInfo?> plot = new("--plot") { HelpName = "DIR", Description = "Draw each group as an SVG file in a directory." };
-        Option<string[]> variants = new("--variant") { HelpName = "NAME", Description = "Only this one beside the baseline, for a profiler; may be given several times." };
+        Option<string[]> variants = new("--variant")
+        {
+            HelpName = "NAME",
+            Description = "Only this one beside the baseline, for a profiler; may be given several times."
+        };
+        Option<bool> slow = new("--slow-handlers")
+        { Description = "Report what held a reactor beyond 1 ms. The watch costs time of its own: not for figures." };
         Command command = new("compare", "Run all variants of each group interleaved; print medians and the ratio to the baseline.")
         {
-            suite, quick, json, plot, variants,
+            suite, quick, json, plot, variants, slow,
         };
         command.SetAction(parsed =>
         {
+            SlowHandlers.AreWatched = parsed.GetValue(slow);
             Interleaver interleaver = new(parsed.GetValue(quick) ? Pace.Quick : Pace.Thorough, parsed.GetValue(variants) ?? []);
+            // Not among all: minutes, in processes of their own, with bounds that are kept or missed.
+            if (parsed.GetRequiredValue(suite) == NeighbourReport.Suite)
+                return NeighbourReport.Print(AnsiConsole.Console, parsed.GetValue(quick)) ? 0 : 1;
+            if (parsed.GetRequiredValue(suite) == FootprintReport.Suite)
+                return FootprintReport.Print(AnsiConsole.Console, parsed.GetValue(quick)) ? 0 : 1;
             return Run(parsed.GetRequiredValue(suite), interleaver, parsed.GetValue(json), parsed.GetValue(plot));
         });
         return command;
@@ -52,6 +64,7 @@ internal static class CompareCommand
             all.AddRange(measurements);
         }
         if (suite is IdleReport.Suite or Comparisons.EverySuite) IdleReport.Print(AnsiConsole.Console);
+        SlowHandlers.Print(AnsiConsole.Console);
         if (json is not null) JsonReport.Write(json.FullName, all);
         return 0;
     }

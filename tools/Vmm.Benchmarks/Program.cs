@@ -4,7 +4,11 @@ using Vmm.Benchmarks;
 RootCommand root = new("Measures Vmm beside what else could do the same work.")
 {
     CompareCommand.Create(),
+#if !AOT
     BenchCommand.Create(),
+#endif
+    AttackCommand.Create(),
+    SoakCommand.Create(),
 };
 
 try

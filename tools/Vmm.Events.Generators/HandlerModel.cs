@@ -3,7 +3,9 @@ using Microsoft.CodeAnalysis.Text;
 
 namespace Vmm.Events.Generators;
 
-/// <summary>What the subscription of a handler is made from, or why it cannot be made. Holds no symbol, so that it can be compared.</summary>
+/// <summary>
+/// What the subscription of a handler is made from, or why it cannot be made. Holds no symbol, so that it can be compared.
+/// </summary>
 /// <param name="FileHint">A file name for the generated source.</param>
 /// <param name="Namespace">The namespace; empty for the global one.</param>
 /// <param name="Types">The declarations of the containing types, outermost first, as in <c>class Device&lt;T&gt;</c>.</param>
@@ -12,7 +14,8 @@ namespace Vmm.Events.Generators;
 /// <param name="Accessibility">The handler's accessibility, as source.</param>
 /// <param name="IsStatic">Whether it is called without an object.</param>
 /// <param name="OwnsSubscriptions">Whether the type is a Subscriber, to which the subscription then belongs.</param>
-/// <param name="DispatchAccessibility">How the subscription's dispatch is declared, as source: the library's friends see more of it.</param>
+/// <param name="DispatchAccessibility">How the subscription's dispatch is declared, as source: the library's friends see more of
+/// it.</param>
 /// <param name="FdType">The descriptor's type, as source.</param>
 /// <param name="Arguments">The handler's arguments, in its order, as source.</param>
 /// <param name="Faults">Why not; empty if it can be made.</param>

@@ -46,7 +46,8 @@ internal static class HandlerReader
     {
         MethodDeclarationSyntax syntax = (MethodDeclarationSyntax)method.DeclaringSyntaxReferences[0].GetSyntax(cancellation);
         if (!method.ReturnsVoid)
-            faults.Add(Fault.At(syntax.ReturnType.GetLocation(), Rules.NotPlain, method.Name, $"of type {method.ReturnType.ToDisplayString()}"));
+            faults.Add(Fault.At(syntax.ReturnType.GetLocation(), Rules.NotPlain, method.Name,
+                $"of type {method.ReturnType.ToDisplayString()}"));
         else if (method.IsAsync)
             faults.Add(Fault.At(syntax.Identifier.GetLocation(), Rules.NotPlain, method.Name, "async"));
         if (method.IsGenericMethod)
@@ -79,7 +80,8 @@ internal static class HandlerReader
             (string argument, string what)? supplied = parameter.RefKind == RefKind.None ? Supply(parameter.Type) : null;
             if (supplied is null)
             {
-                faults.Add(Fault.At(parameter.Locations[0], Rules.UnknownParameter, parameter.Name, parameter.Type.ToDisplayString(), method.Name));
+                faults.Add(Fault.At(parameter.Locations[0], Rules.UnknownParameter, parameter.Name,
+                    parameter.Type.ToDisplayString(), method.Name));
                 continue;
             }
             if (arguments.Contains(supplied.Value.argument))
@@ -125,7 +127,8 @@ internal static class HandlerReader
             (_, TypeKind.Interface) => "interface",
             _ => "class",
         };
-        string parameters = type.TypeParameters.Length == 0 ? "" : $"<{string.Join(", ", type.TypeParameters.Select(parameter => parameter.Name))}>";
+        string parameters = type.TypeParameters.Length == 0
+            ? "" : $"<{string.Join(", ", type.TypeParameters.Select(parameter => parameter.Name))}>";
         return $"{keyword} {type.Name}{parameters}";
     }
 }

@@ -9,7 +9,8 @@ internal static class Rules
 
     internal static readonly DiagnosticDescriptor UnknownParameter = Error("VMM001",
         "An event handler cannot be given this parameter",
-        "'{0}' of type '{1}' cannot be given to the event handler '{2}': it takes any of its own descriptor (OwnedFd or a type derived from it), Readiness, Interest and IReactor, by value");
+        "'{0}' of type '{1}' cannot be given to the event handler '{2}': it takes any of its own descriptor (OwnedFd or a type derived "
+        + "from it), Readiness, Interest and IReactor, by value");
 
     internal static readonly DiagnosticDescriptor TakenTwice = Error("VMM002",
         "An event handler takes each thing once",

@@ -2,7 +2,7 @@ using System.Collections;
 
 namespace Vmm.Events.Generators;
 
-/// <summary>An immutable list that equals another with equal elements, so that the compiler can tell whether a model changed.</summary>
+/// <summary>An immutable list that equals another with equal elements, so that the compiler can see whether a model changed.</summary>
 internal readonly struct Sequence<T>(IReadOnlyList<T> items) : IEquatable<Sequence<T>>, IReadOnlyList<T>
 {
     private readonly IReadOnlyList<T>? _items = items;

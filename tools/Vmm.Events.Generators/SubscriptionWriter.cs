@@ -26,7 +26,8 @@ internal static class SubscriptionWriter
         string modifiers = handler.IsStatic ? $"{handler.Accessibility} static" : handler.Accessibility;
         string host = handler.IsStatic ? "" : "this, ";
         string owner = handler.OwnsSubscriptions ? ".OwnedBy(this)" : "";
-        code.Line($"/// <summary>Makes a subscription whose events are handled by <c>{handler.Method}</c>. It is not registered yet.</summary>");
+        code.Line($"/// <summary>Makes a subscription whose events are handled by <c>{handler.Method}</c>. "
+            + "It is not registered yet.</summary>");
         code.Line($"{modifiers} {Subscription}<{handler.FdType}> Subscribe{handler.Method}({handler.FdType} fd, {Interest} interest) =>");
         code.Line($"    new {ClassName(handler)}({host}fd, interest){owner};");
     }
@@ -35,10 +36,13 @@ internal static class SubscriptionWriter
     {
         string host = handler.IsStatic ? "" : $"{HostType(handler)} host, ";
         string target = handler.IsStatic ? handler.Method : $"_host.{handler.Method}";
-        code.Open($"private sealed class {ClassName(handler)}({host}{handler.FdType} fd, {Interest} interest) : {Subscription}<{handler.FdType}>(fd, interest)");
+        code.Open($"private sealed class {ClassName(handler)}({host}{handler.FdType} fd, {Interest} interest) : "
+            + $"{Subscription}<{handler.FdType}>(fd, interest)");
         if (!handler.IsStatic) code.Line($"private readonly {HostType(handler)} _host = host;");
-        code.Line($"public override string Name => Owner is null ? \"{handler.TypeName}.{handler.Method}\" : Owner.Name + \"/{handler.Method}\";");
-        code.Line($"{handler.DispatchAccessibility} override void Dispatch(global::Vmm.Events.Readiness ready, global::Vmm.Events.IReactor reactor) =>");
+        code.Line($"public override string Name => Owner is null ? \"{handler.TypeName}.{handler.Method}\" : "
+            + $"Owner.Name + \"/{handler.Method}\";");
+        code.Line($"{handler.DispatchAccessibility} override void Dispatch(global::Vmm.Events.Readiness ready, "
+            + "global::Vmm.Events.IReactor reactor) =>");
         code.Line($"    {target}({string.Join(", ", handler.Arguments)});");
         code.Close();
     }

@@ -20,7 +20,8 @@ internal static class CoverageCommand
     {
         Argument<string> name = Target();
         Option<int> seconds = new("--seconds") { HelpName = "N", Description = "How long.", DefaultValueFactory = _ => 60 };
-        Command command = new("coverage", "Has AFL++ (afl-fuzz, of Debian's package afl++) look for inputs that go where none went before.") { name, seconds };
+        Command command = new("coverage", "Has AFL++ (afl-fuzz, of Debian's package afl++) look for inputs that go where none went before.")
+            { name, seconds };
         command.SetAction(parsed => Run(FuzzTargets.Find(parsed.GetValue(name)!)!, parsed.GetValue(seconds)));
         return command;
     }
@@ -36,7 +37,8 @@ internal static class CoverageCommand
 
     internal static Argument<string> Target()
     {
-        Argument<string> name = new("TARGET") { Description = $"One of {string.Join(", ", FuzzTargets.All.Select(target => target.Name))}." };
+        Argument<string> name =
+            new("TARGET") { Description = $"One of {string.Join(", ", FuzzTargets.All.Select(target => target.Name))}." };
         name.AcceptOnlyFromAmong([.. FuzzTargets.All.Select(target => target.Name)]);
         return name;
     }
@@ -81,7 +83,8 @@ internal static class CoverageCommand
     private static void WriteSeeds(FuzzTarget target, string folder)
     {
         Directory.CreateDirectory(folder);
-        for (int seed = 0; seed < SeedsAtStart; seed++) File.WriteAllBytes(Path.Combine(folder, $"seed-{seed}"), FuzzInput.FromSeed(seed).Bytes.Span);
+        for (int seed = 0; seed < SeedsAtStart; seed++)
+            File.WriteAllBytes(Path.Combine(folder, $"seed-{seed}"), FuzzInput.FromSeed(seed).Bytes.Span);
         foreach (string kept in target.Corpus) File.Copy(kept, Path.Combine(folder, Path.GetFileName(kept)), overwrite: true);
     }
 
@@ -126,8 +129,11 @@ internal static class CoverageCommand
             Console.Error.WriteLine($"fuzz: afl-fuzz ended before it began: {LastWords}");
             return World;
         }
-        Dictionary<string, string> stats = File.ReadLines(path).Select(line => line.Split(':', 2)).ToDictionary(pair => pair[0].Trim(), pair => pair[1].Trim());
-        Console.WriteLine($"{target.Name}: {stats["execs_done"]} executions, {stats["execs_per_sec"]} a second, {stats["corpus_count"]} inputs in the corpus, "
+        Dictionary<string, string> stats = File.ReadLines(path).Select(line => line.Split(':', 2))
+            .ToDictionary(pair => pair[0].Trim(), pair => pair[1].Trim());
+        Console.WriteLine(
+            $"{target.Name}: {stats["execs_done"]} executions, {stats["execs_per_sec"]} a second, "
+            + $"{stats["corpus_count"]} inputs in the corpus, "
             + $"{stats["edges_found"]} edges, {stats["saved_crashes"]} broken promises, {stats["saved_hangs"]} hangs");
         string[] broken = [.. Directory.EnumerateFiles(Path.Combine(results, "crashes"), "id*")];
         foreach (string input in broken) Console.WriteLine($"again: tools/fuzz.sh {target.Name} --input '{Path.GetFullPath(input)}'");

@@ -4,8 +4,8 @@ using System.Diagnostics;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// <c>keep</c>: of what AFL++ found, the few inputs that go where the others do not, into the corpus of the repository. <c>choose</c> is what does it, in
-/// the instrumented copy of the tool, which knows where an input goes.
+/// <c>keep</c>: of what AFL++ found, the few inputs that go where the others do not, into the corpus of the repository. <c>choose</c> is
+/// what does it, in the instrumented copy of the tool, which knows where an input goes.
 /// </summary>
 internal static class KeepCommand
 {
@@ -18,7 +18,8 @@ internal static class KeepCommand
         Command command = new("keep", "Keeps the best of what AFL++ found for a target in its corpus.") { name };
         command.SetAction(parsed =>
         {
-            using Process chooser = Process.Start(Environment.ProcessPath!, [CoverageCommand.InstrumentedTool(), "choose", parsed.GetValue(name)!]);
+            using Process chooser =
+                Process.Start(Environment.ProcessPath!, [CoverageCommand.InstrumentedTool(), "choose", parsed.GetValue(name)!]);
             chooser.WaitForExit();
             return chooser.ExitCode;
         });

@@ -1,6 +1,9 @@
 using System.CommandLine;
+using Vmm.Devices.Simulation;
 using Vmm.Fuzz;
 
+// Several fuzzers, and what else the machine does, share its processors.
+SimulatedGuestOptions.StandardIdlePatience = SimulatedGuest.Patience;
 RootCommand root = new("Fuzzes what a hostile guest can reach.")
 {
     RunCommand.Create(),

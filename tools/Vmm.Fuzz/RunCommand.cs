@@ -10,18 +10,36 @@ internal static class RunCommand
 
     internal static Command Create()
     {
-        Argument<string[]> names = new("TARGET") { Description = $"Which; all by default: {string.Join(", ", FuzzTargets.All.Select(target => target.Name))}." };
+        Argument<string[]> names =
+            new("TARGET") { Description = $"Which; all by default: {string.Join(", ", FuzzTargets.All.Select(target => target.Name))}." };
         names.AcceptOnlyFromAmong([.. FuzzTargets.All.Select(target => target.Name)]);
-        Option<double> seconds = new("--seconds") { HelpName = "N", Description = "How long each target runs.", DefaultValueFactory = _ => 20 };
-        Option<long> seed = new("--seed") { HelpName = "N", Description = "The first seed.", DefaultValueFactory = _ => Random.Shared.NextInt64() };
-        Option<long> count = new("--count") { HelpName = "N", Description = "Most seeds of each target.", DefaultValueFactory = _ => long.MaxValue };
+        Option<double> seconds = new("--seconds")
+        {
+            HelpName = "N",
+            Description = "How long each target runs.",
+            DefaultValueFactory = _ => 20
+        };
+        Option<long> seed = new("--seed")
+        {
+            HelpName = "N",
+            Description = "The first seed.",
+            DefaultValueFactory = _ => Random.Shared.NextInt64()
+        };
+        Option<long> count = new("--count")
+        {
+            HelpName = "N",
+            Description = "Most seeds of each target.",
+            DefaultValueFactory = _ => long.MaxValue
+        };
         Option<FileInfo?> input = new("--input") { HelpName = "FILE", Description = "Runs the bytes of a file, once, instead of seeds." };
-        Command command = new("run", "Runs targets, and prints executions a second and what was met.") { names, seconds, seed, count, input };
+        Command command =
+            new("run", "Runs targets, and prints executions a second and what was met.") { names, seconds, seed, count, input };
         command.SetAction(parsed =>
         {
             string[] wanted = parsed.GetValue(names) ?? [];
             IEnumerable<FuzzTarget> targets = wanted.Length == 0 ? FuzzTargets.All : wanted.Select(name => FuzzTargets.Find(name)!);
-            return targets.ToArray().All(target => Run(target, parsed.GetValue(input), parsed.GetValue(seed), parsed.GetValue(seconds), parsed.GetValue(count)))
+            return targets.ToArray()
+                .All(target => Run(target, parsed.GetValue(input), parsed.GetValue(seed), parsed.GetValue(seconds), parsed.GetValue(count)))
                 ? 0
                 : Broken;
         });

@@ -9,12 +9,12 @@ output=${1:?usage: tools/guest/nest.sh OUTPUT}
 "$here/build.sh" "$output"
 output=$(cd "$output" && pwd)
 
-sources=("$repository/src" "$repository/tools/vmm" "$here" "$repository/Directory.Build.props" "$repository/Directory.Packages.props")
+sources=("$repository/src" "$repository/tools/vmm" "$repository/tools/publish.sh" "$here" "$repository"/Directory.*.props)
 if [ -f "$output/nest.gz" ] && [ -z "$(find "${sources[@]}" -newer "$output/nest.gz" -type f)" ]; then exit 0; fi
 
-# The runtime comes along, what the tool does not use of it does not.
-dotnet publish "$repository/tools/vmm" -c Release -r linux-x64 -p:Standalone=true \
-  --artifacts-path "$output/tool" -v quiet --nologo
+# The file under test where there is one (VMM_TOOL), else one of these sources.
+tool=${VMM_TOOL:-}
+[ -n "$tool" ] || { "$repository/tools/publish.sh"; tool=$repository/artifacts/vmm/vmm; }
 
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
@@ -29,11 +29,10 @@ done
 rm -rf "$root/debian"
 for program in "$here"/host/*.c; do cc -O2 -Wall -static -o "$root/bin/$(basename "$program" .c)" "$program"; done
 cp "$output/vmlinuz" "$output/initramfs.gz" "$root/boot/"
-cp -r "$output"/tool/publish/vmm/*/. "$root/vmm/"
-# The host's own C and C++ libraries: what the runtime is linked against.
-find "$root/vmm" -type f \( -name '*.so' -o -name vmm \) -exec ldd {} + | grep -o '/[^ :)]*\.so[^ :)]*' | sort -u | grep -v "^$root" |
+cp "$tool" "$root/vmm/vmm"
+# The host's own C libraries.
+ldd "$tool" | grep -o '/[^ :)]*\.so[^ :)]*' | sort -u |
   while read -r library; do mkdir -p "$root$(dirname "$library")" && cp -L "$library" "$root$library"; done
-cc -O2 -Wall -static -o "$root/bin/peer" "$here/host/peer.c"
 install -m 755 "$here/nest-init" "$root/init"
 (cd "$root" && find . | cpio --quiet -o -H newc | gzip -1) >"$output/nest.gz.new"
 mv "$output/nest.gz.new" "$output/nest.gz"

@@ -21,46 +21,75 @@ internal static class BenchCommand
         NumberOption seconds = new("--seconds", "S", "Of load, for each back-end", 1, 86400, standard: 5);
         SwitchOption verify = new("--verify", "Compare every byte that is read with what was written.");
         SwitchOption poll = new("--poll", "Look for answers without end instead of waiting for calls.");
-        TextOption cpus = new("--cpus", "A[,B…]", "Processors the rings' threads are kept on.");
+        CpusOption cpus = new("Processors the rings' threads are kept on.");
         TextOption json = new("--json", "FILE", "Write the figures there too.");
 
-        Command command = new("vhost-user-blk", "Load one vhost-user disk, or two in alternation. Writing loads destroy what is on the disk.")
+        Command command =
+            new("vhost-user-blk", "Load one vhost-user disk, or two in alternation. Writing loads destroy what is on the disk.")
         {
             socket, versus, queues, depth, size, access, seconds, verify, poll, cpus, json,
         };
-        command.SetAction((parsed, stop) =>
+        command.SetAction(parsed =>
         {
-            BlockLoadOptions options = new(queues.In(parsed), depth.In(parsed), ParseSize(parsed.GetValue(size)!), ParseAccess(parsed.GetValue(access)!),
-                verify.In(parsed), poll.In(parsed), Parsing.Cpus("--cpus", parsed.GetValue(cpus)));
+            BlockLoadOptions options =
+                new(queues.In(parsed), depth.In(parsed), ParseSize(parsed.GetValue(size)!), ParseAccess(parsed.GetValue(access)!),
+                verify.In(parsed), poll.In(parsed), cpus.In(parsed));
             string[] sockets = parsed.GetValue(versus) is { } other ? [parsed.GetValue(socket)!, other] : [parsed.GetValue(socket)!];
-            return carriesOut ? RunAsync(sockets, options, seconds.In(parsed), parsed.GetValue(json), stop) : Task.FromResult(ExitCode.Success);
+            return carriesOut ? Run(sockets, options, seconds.In(parsed), parsed.GetValue(json)) : ExitCode.Success;
         });
         return command;
     }
 
-    private static async Task<int> RunAsync(string[] sockets, BlockLoadOptions options, int seconds, string? json, CancellationToken stop)
+    private static int Run(string[] sockets, BlockLoadOptions options, int seconds, string? json)
     {
+        if (json is not null) BlockReport.CheckWritable(json);
         List<BlockTarget> targets = [];
+        using CancellationTokenSource stop = new();
+        int interrupted = 0;
+        using Signals signals = new Signals().On(signal =>
+        {
+            interrupted = ExitCode.OfSignal(signal);
+            stop.Cancel();
+        }, Signals.Ending);
         try
         {
             foreach (string socket in sockets) targets.Add(new BlockTarget(socket, options));
-            for (int second = 0; second < seconds && !stop.IsCancellationRequested; second++)
+            Exception? failure = null;
+            try
             {
-                // Which one starts changes, so that neither always comes after the other's mess.
-                IEnumerable<BlockTarget> order = second % 2 == 0 ? targets : Enumerable.Reverse(targets);
-                foreach (BlockTarget target in order) await target.RunSliceAsync(Slice);
+                Load(targets, seconds, stop.Token);
             }
-            BlockFigures a = BlockFigures.Of(targets[0]);
-            BlockFigures? b = targets.Count > 1 ? BlockFigures.Of(targets[1]) : null;
-            BlockComparison comparison = new(a, b, b is null ? null : a.OperationsPerSecond / b.OperationsPerSecond);
-            BlockReport.Print(comparison, targets);
-            if (json is not null) BlockReport.Write(comparison, json);
-            return targets.Any(target => target.Errors > 0) ? ExitCode.World : ExitCode.Success;
+            catch (BackendEndedException ended)
+            {
+                failure = ended;
+            }
+            if (targets.TrueForAll(target => target.HasFigures)) Report(targets, json);
+            if (failure is not null) throw failure;
+            return interrupted != 0 ? interrupted : targets.Exists(target => target.Errors > 0) ? ExitCode.World : ExitCode.Success;
         }
         finally
         {
             foreach (BlockTarget target in targets) target.Dispose();
         }
+    }
+
+    private static void Load(List<BlockTarget> targets, int seconds, CancellationToken stop)
+    {
+        for (int second = 0; second < seconds && !stop.IsCancellationRequested; second++)
+        {
+            // Which one starts changes, so that neither always comes after the other's mess.
+            IEnumerable<BlockTarget> order = second % 2 == 0 ? targets : Enumerable.Reverse(targets);
+            foreach (BlockTarget target in order) target.RunSliceAsync(Slice, stop).GetAwaiter().GetResult();
+        }
+    }
+
+    private static void Report(List<BlockTarget> targets, string? json)
+    {
+        BlockFigures a = BlockFigures.Of(targets[0]);
+        BlockFigures? b = targets.Count > 1 ? BlockFigures.Of(targets[1]) : null;
+        BlockComparison comparison = new(a, b, b is null ? null : a.OperationsPerSecond / b.OperationsPerSecond);
+        BlockReport.Print(comparison, targets);
+        if (json is not null) BlockReport.Write(comparison, json);
     }
 
     private static BlockAccess ParseAccess(string text) => text switch
@@ -77,7 +106,8 @@ internal static class BenchCommand
     {
         int shift = text.Length == 0 ? 0 : text[^1] switch { 'k' or 'K' => 10, 'm' or 'M' => 20, _ => 0 };
         string digits = shift == 0 ? text : text[..^1];
-        return int.TryParse(digits, out int number) && number is > 0 and <= 1 << 20 && (long)number << shift is >= 512 and <= 1 << 20 && (number << shift) % 512 == 0
+        return int.TryParse(digits, out int number) && number is > 0 and <= 1 << 20
+            && (long)number << shift is >= 512 and <= 1 << 20 && (number << shift) % 512 == 0
             ? number << shift
             : throw new UsageException($"--size '{text}': give a multiple of 512 from 512 to 1M");
     }

@@ -10,39 +10,53 @@ internal static class BootCommand
     private const string StandardCommandLine = "console=ttyS0 panic=-1 reboot=k";
 
     /// <param name="carriesOut">False to look whether a command line makes sense, and no further.</param>
-    /// <param name="started">What was begun before the options are known; null for nothing.</param>
-    internal static Command Create(bool carriesOut, EarlyStart? started = null)
+    internal static Command Create(bool carriesOut)
     {
         TextOption kernel = new("--kernel", "FILE", "A Linux kernel for 64-bit x86: vmlinux or bzImage (vmlinuz).") { Required = true };
         TextOption initrd = new("--initrd", "FILE", "Its initial file system.");
-        TextOption commandLine = new("--cmdline", "TEXT", "The kernel's command line.") { DefaultValueFactory = _ => StandardCommandLine };
+        TextOption commandLine = new("--cmdline", "TEXT", $"The kernel's whole command line, in place of '{StandardCommandLine}'.")
+        { DefaultValueFactory = _ => StandardCommandLine };
+        TextOption append = new("--append", "TEXT", "What to add to the kernel's command line.");
         NumberOption vcpus = new("--vcpus", "N", "Virtual CPUs", 1, KvmMachineOptions.VcpusMax, standard: 1);
-        NumberOption memory = new("--memory", "MIB", "Guest memory in MiB", (int)(KvmMachineOptions.MemoryBytesMin >> 20), 65536, standard: 512);
+        NumberOption memory =
+            new("--memory", "MIB", "Guest memory in MiB", (int)(KvmMachineOptions.MemoryBytesMin >> 20), 65536, standard: 512);
         DeviceOptions devices = new(attachAll: false);
         ChoiceOption stats = new("--stats", "Print statistics at the end, and how.", standard: null, "table", "json");
+        ChoiceOption onCrash = new("--on-crash",
+            "What becomes of a machine whose guest crashes: it ends, or it is kept, paused, "
+            + "until this process is stopped.", standard: "end", "end", "pause");
+        SwitchOption core = CoreOption.Create();
         SwitchOption noAcpi = new("--no-acpi", "For a kernel without ACPI: name the devices on its command line.");
 
-        Command command = new("boot", "Boot a Linux kernel on KVM. Its serial console is this terminal: Ctrl-A x leaves, Ctrl-A Ctrl-A is Ctrl-A.")
+        Command command =
+            new("boot", "Boot a Linux kernel on KVM. Its serial console is this terminal: Ctrl-A x leaves, Ctrl-A Ctrl-A is Ctrl-A.")
         {
-            kernel, initrd, commandLine, vcpus, memory, noAcpi, stats,
+            kernel, initrd, commandLine, append, vcpus, memory, noAcpi, stats, onCrash, core, new ConfigOption(),
         };
         devices.AddTo(command);
         command.SetAction(parsed =>
         {
             KvmMachineOptions options = new()
             {
-                Boot = new BootSource(parsed.GetValue(kernel)!, parsed.GetValue(initrd), parsed.GetValue(commandLine)!),
+                Boot = new BootSource(parsed.GetValue(kernel)!, parsed.GetValue(initrd),
+                    CommandLineOf(parsed.GetValue(commandLine)!, parsed.GetValue(append))),
                 Vcpus = vcpus.In(parsed),
                 MemoryBytes = (ulong)memory.In(parsed) << 20,
                 Acpi = !noAcpi.In(parsed),
             };
-            if (!options.Acpi && options.Vcpus > 1) throw new UsageException($"--no-acpi with --vcpus {options.Vcpus}: without ACPI a kernel finds one processor only");
-            IReadOnlyList<DeviceRequest> requests = devices.Read(parsed, options.Vcpus, KvmMachine.DevicesMax);
+            IReadOnlyList<RequestedDevice> read = devices.Read(parsed);
+            UsageException.ThrowIfAny([.. Contradictions(options), .. DeviceOptions.Contradictions(read, KvmBoard.DevicesMax)]);
+            MachineDevices requested = new(read, devices.Setting(parsed, options.Vcpus, options.MemoryBytes), scratch: false);
             if (!carriesOut) return ExitCode.Success;
-            using MachineDevices opened = MachineDevices.Open(requests);
-            using EarlyStart early = started ?? new EarlyStart();
-            return new BootRun(options, early).Run(opened, StatsFormats.Of(stats.In(parsed)));
+            CoreOption.Apply(core.In(parsed));
+            return BootRun.Run(options, requested, devices.Reactors(parsed), onCrash.In(parsed) == "pause",
+                StatsFormats.Of(stats.In(parsed)));
         });
         return command;
     }
+
+    private static IEnumerable<string> Contradictions(KvmMachineOptions options) => !options.Acpi && options.Vcpus > 1
+        ? [$"--no-acpi with --vcpus {options.Vcpus}: without ACPI a kernel finds one processor only"] : [];
+
+    private static string CommandLineOf(string whole, string? added) => string.IsNullOrEmpty(added) ? whole : $"{whole} {added}";
 }

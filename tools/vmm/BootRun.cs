@@ -1,83 +1,77 @@
 using System.Runtime.InteropServices;
-using Microsoft.Extensions.Logging;
 using Vmm.Devices;
 using Vmm.Devices.Kvm;
 using Vmm.Events;
 
 namespace Vmm.Tool;
 
-/// <summary>One run of a KVM machine on this terminal: its reactor's thread, its devices, its end.</summary>
-/// <param name="machineOptions">The machine.</param>
-/// <param name="early">What serves its devices, and the VM it is built in.</param>
-internal sealed class BootRun(KvmMachineOptions machineOptions, EarlyStart early)
+/// <summary>One run of a KVM machine on this terminal: its devices, its console, its end.</summary>
+internal static class BootRun
 {
-    private readonly StandardErrorLogger _logger = new("vmm");
-
     /// <summary>Runs the machine until it ends.</summary>
-    /// <param name="devices">Its devices. They stay the caller's, who disposes them after this.</param>
+    /// <param name="machineOptions">The machine.</param>
+    /// <param name="devices">Its devices.</param>
+    /// <param name="reactors">Reactors that serve them.</param>
+    /// <param name="pauseOnCrash">Whether a machine whose guest crashed is kept, paused, until this process is asked to end.</param>
     /// <param name="format">How statistics are printed at the end; null for none.</param>
     /// <returns>The process's exit code.</returns>
-    internal int Run(MachineDevices devices, StatsFormat? format)
+    internal static int Run(KvmMachineOptions machineOptions, MachineDevices devices, int reactors, bool pauseOnCrash, StatsFormat? format)
     {
         using CancellationTokenSource stop = new();
-        Reactor reactor = early.Reactor;
-        foreach (VirtioDevice device in devices.Devices) (device.Logger, device.MeasureLatency) = (_logger, format is not null);
-        KvmMachineResult result;
+        using ExitDeadline deadline = new();
+        using StandardErrorLogging logging = new(new StandardErrorLogger("vmm"));
+        DeviceHostOptions options = new()
+        {
+            Reactors = reactors,
+            MeasureLatency = format is not null,
+            Logging = logging,
+            Announce = Console.WriteLine
+        };
+        using DeviceHost host = new(new KvmBoard(machineOptions), options);
+        devices.AddTo(host);
+        MachineResult result;
         using (RawTerminal? terminal = RawTerminal.TryEnter(StandardStreams.Input))
         {
             using ConsoleKeys? keys = terminal is null ? null : new ConsoleKeys(stop.Cancel);
+            if (terminal is not null) Console.Error.WriteLine($"vmm: {Banner(machineOptions, host)}");
             OwnedFd typed = keys?.Input ?? StandardStreams.DuplicateInput();
-            KvmMachineOptions options = machineOptions with
+            host.AddSerial("ttyS0", new SerialPortOptions
             {
-                ConsoleInput = devices.HaveTerminal ? null : typed,
-                ConsoleOutput = SerialOutput.To(StandardStreams.DuplicateOutput()),
-                Logger = _logger,
-                Vm = machineOptions.Acpi ? early.Vm : null,
-            };
-            using KvmMachine machine = new(options, devices.Devices, reactor.Remote);
-            using IDisposable ways = devices.Lead(reactor.Remote);
-            using IDisposable? screen = devices.HaveTerminal ? devices.LeadTerminal(typed) : null;
-            using SignalHandlers signals = new(machine, stop);
-            result = machine.Run(stop.Token);
+                Input = devices.HaveTerminal ? null : typed,
+                Output = SerialOutput.To(StandardStreams.DuplicateOutput()),
+            });
+            using KvmMachine machine = new(host) { PauseOnCrash = pauseOnCrash };
+            using IDisposable? screen = devices.HaveTerminal ? devices.ConnectTerminal(host, typed) : null;
+            using Signals signals = new Signals()
+                .On(_ =>
+                {
+                    deadline.Start();
+                    stop.Cancel();
+                }, Signals.Ending)
+                .On(_ => Pause(machine), PosixSignal.SIGTSTP)
+                .On(_ => machine.Resume(), PosixSignal.SIGCONT);
+            using SilenceWatch silence = new(machine);
+            ServiceNotification.Ready();
+            using (new ServiceWatchdog(host.IsAlive)) result = machine.Run(stop.Token);
+            ServiceNotification.Stopping();
         }
-        if (format is { } wanted) PrintStatistics(devices, reactor, wanted);
-        if (result.End == KvmMachineEnd.PoweredOff) return ExitCode.Success;
+        if (format is { } wanted) MachineStatistics.Of(host.Statistics, BalloonLine.Of(host), booted: []).Print(wanted);
+        if (result.End == MachineEnd.PoweredOff) return ExitCode.Success;
         Console.Error.WriteLine($"vmm: {result.Message}");
         return ExitCode.World;
     }
 
-    private static void PrintStatistics(MachineDevices devices, Reactor reactor, StatsFormat format)
+    /// <summary>What boots, with what, and how to leave.</summary>
+    private static string Banner(KvmMachineOptions machine, DeviceHost host)
     {
-        ReactorStatistics finished = reactor.Remote.Invoke(_ => reactor.Statistics);
-        MachineStatistics.Of(devices.Devices.Select(DeviceStatistics.Of), BalloonLine.Of(devices.Devices), booted: default, finished).Print(format);
+        string names = host.Devices.Count == 0 ? "no virtio device" : string.Join(", ", host.Devices.Select(hosted => hosted.Device.Name));
+        return $"boots {machine.Boot.Kernel} with {machine.Vcpus} {(machine.Vcpus == 1 ? "vCPU" : "vCPUs")}, "
+            + $"{machine.MemoryBytes >> 20} MiB and {names}; Ctrl-A x leaves";
     }
 
-    /// <summary>What other processes may ask of the machine: to end (INT, TERM, HUP, QUIT), to stand still (TSTP) and to go on (CONT).</summary>
-    private sealed class SignalHandlers : IDisposable
+    private static void Pause(KvmMachine machine)
     {
-        private readonly List<PosixSignalRegistration> _registrations = [];
-
-        internal SignalHandlers(KvmMachine machine, CancellationTokenSource stop)
-        {
-            foreach (PosixSignal signal in (PosixSignal[])[PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP, PosixSignal.SIGQUIT])
-                Handle(signal, stop.Cancel);
-            Handle(PosixSignal.SIGTSTP, () =>
-            {
-                machine.Pause();
-                Console.Error.WriteLine("vmm: the machine stands still, until SIGCONT");
-            });
-            Handle(PosixSignal.SIGCONT, machine.Resume);
-        }
-
-        public void Dispose()
-        {
-            foreach (PosixSignalRegistration registration in _registrations) registration.Dispose();
-        }
-
-        private void Handle(PosixSignal signal, Action action) => _registrations.Add(PosixSignalRegistration.Create(signal, context =>
-        {
-            context.Cancel = true;
-            action();
-        }));
+        machine.Pause();
+        Console.Error.WriteLine("vmm: the machine stands still, until SIGCONT");
     }
 }

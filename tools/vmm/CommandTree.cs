@@ -1,11 +1,14 @@
 using System.CommandLine;
+using System.CommandLine.Help;
+using System.CommandLine.Parsing;
 
 namespace Vmm.Tool;
 
 /// <summary>The commands of <c>vmm</c>.</summary>
 internal static class CommandTree
 {
-    private const string Escape = "?";
+    /// <summary>What the narrowest terminal shows, and a pipe gets too.</summary>
+    private const int HelpColumns = 80;
 
     // A word that begins with '@' is a file's name like any other, and nothing to read options from: it could be a pipe that never ends.
     private static readonly ParserConfiguration Literal = new() { ResponseFileTokenReplacer = null };
@@ -17,16 +20,19 @@ internal static class CommandTree
     /// <returns>The process's exit code.</returns>
     internal static int Run(string[] args, InvocationConfiguration invocation, bool carriesOut = true)
     {
-        ParseResult parsed = Parse(args, carriesOut);
-        if (parsed.Errors.Count > 0)
-        {
-            Command named = parsed.CommandResult.Command;
-            string command = named is RootCommand ? "vmm" : $"vmm {named.Name}";
-            return Complain($"{parsed.Errors[0].Message} (see '{command} --help')", ExitCode.Usage);
-        }
+        args = AsMeant(args);
+        ParseResult parsed = Parse(Create(carriesOut), args);
+        string? file = carriesOut ? ConfigOption.PathIn(parsed) : null;
+        if (FirstError(parsed, file) is { } wrong) return Complain(wrong, ExitCode.Usage);
         try
         {
-            return parsed.Invoke(invocation);
+            if (carriesOut) StandardStreams.Check();
+            return file is null ? parsed.Invoke(invocation) : ConfigFile.Read(file).Invoke(args, invocation);
+        }
+        catch (ConfigException config)
+        {
+            foreach (string mistake in config.Mistakes) invocation.Error.WriteLine(Printable.Of(mistake));
+            return ExitCode.Usage;
         }
         catch (UsageException usage)
         {
@@ -39,33 +45,54 @@ internal static class CommandTree
 
         int Complain(string sentence, int code)
         {
-            invocation.Error.WriteLine($"vmm: {Printable(sentence)}");
+            invocation.Error.WriteLine($"vmm: {Printable.Of(sentence)}");
             return code;
         }
     }
 
-    /// <summary>Understands a command line. What is wrong with it is in the result.</summary>
-    private static ParseResult Parse(string[] args, bool carriesOut)
+    /// <summary>Makes the commands.</summary>
+    /// <param name="carriesOut">False for commands that look whether a command line makes sense, and no further.</param>
+    internal static RootCommand Create(bool carriesOut)
     {
-        // Half of a start is compiling what it runs. A boot that is spelled right needs one command, and neither help nor suggestions.
-        if (args is ["boot", ..] && Array.IndexOf(args, "--help") < 0)
-        {
-            ParseResult boot = BootCommand.Create(carriesOut, carriesOut ? new EarlyStart() : null).Parse(args, Literal);
-            if (boot.Errors.Count == 0) return boot;
-        }
-        RootCommand root = new("Hosts the devices of a virtual machine: for a simulated guest, for QEMU over vhost-user, or for KVM.")
+        RootCommand root = null!;
+        root = new RootCommand("Hosts the devices of a virtual machine: for a simulated guest, for QEMU over vhost-user, or for KVM.")
         {
             RunCommand.Create(carriesOut),
             BootCommand.Create(carriesOut),
             ServeCommand.Create(carriesOut),
+            ConfigCommands.CreateStart(carriesOut),
+            ConfigCommands.CreateCheck(carriesOut),
+            ConfigCommands.CreateConfig(() => root, carriesOut),
             BenchCommand.Create(carriesOut),
+            DocumentationCommands.CreateCompletion(() => root, carriesOut),
+            DocumentationCommands.CreateManual(() => root, carriesOut),
         };
+        foreach (HelpOption help in root.Options.OfType<HelpOption>()) ((HelpAction)help.Action!).MaxWidth = HelpColumns;
         // No completion of a shell asks '[suggest]', and what answers it fails on lines that make no sense.
         root.Directives.Clear();
-        return root.Parse(args, Literal);
+        return root;
     }
 
-    /// <summary>What was typed is part of many sentences: it must not move the cursor, nor look like a second one.</summary>
-    private static string Printable(string sentence) =>
-        sentence.Any(char.IsControl) ? string.Concat(sentence.Select(letter => char.IsControl(letter) ? Escape : letter.ToString())) : sentence;
+    /// <summary>Understands a command line. What is wrong with it is in the result.</summary>
+    internal static ParseResult Parse(RootCommand root, IReadOnlyList<string> args) => root.Parse(args, Literal);
+
+    /// <summary>What is wrong with a command line, and where to look; null for nothing.</summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="file">A configuration file, which may have what the command line lacks; null for none.</param>
+    internal static string? FirstError(ParseResult parsed, string? file)
+    {
+        ParseError? error =
+            parsed.Errors.FirstOrDefault(error => file is null || error.SymbolResult is not OptionResult { Implicit: true });
+        Command named = parsed.CommandResult.Command;
+        return error is null ? null : $"{error.Message} (see '{(named is RootCommand ? "vmm" : $"vmm {named.Name}")} --help')";
+    }
+
+    /// <summary>The words that people type for help and version.</summary>
+    private static string[] AsMeant(string[] args) => args switch
+    {
+        ["help"] => ["--help"],
+        ["help", string command] => [command, "--help"],
+        ["version"] or ["-v"] or ["-V"] => ["--version"],
+        _ => args,
+    };
 }

@@ -5,7 +5,8 @@ using Vmm.Events;
 namespace Vmm.Tool;
 
 /// <summary>
-/// The keys of a terminal in raw mode on their way to a guest's console. Ctrl-A is ours: Ctrl-A x leaves, Ctrl-A Ctrl-A is the guest's Ctrl-A.
+/// The keys of a terminal in raw mode on their way to a guest's console. Ctrl-A is ours: Ctrl-A x leaves, Ctrl-A Ctrl-A is the guest's
+/// Ctrl-A.
 /// </summary>
 internal sealed class ConsoleKeys : IDisposable
 {
@@ -28,7 +29,7 @@ internal sealed class ConsoleKeys : IDisposable
         new Thread(CarryKeys) { Name = "keys", IsBackground = true }.Start();
     }
 
-    /// <summary>What the guest's console reads. Whoever takes it disposes it.</summary>
+    /// <summary>What the guest's console reads. The caller disposes it.</summary>
     internal OwnedFd Input { get; }
 
     /// <summary>What of some keys is the guest's.</summary>

@@ -8,18 +8,25 @@ using Vmm.Events;
 namespace Vmm.Tool;
 
 /// <summary>What a run's devices and reactor did, for people and for programs.</summary>
-internal sealed record MachineStatistics(IReadOnlyList<DeviceLine> Devices, IReadOnlyList<BalloonLine> Balloons, ReactorLine Reactor)
+internal sealed record MachineStatistics(
+    IReadOnlyList<DeviceLine> Devices, IReadOnlyList<BalloonLine> Balloons, ReactorLine Reactor, IReadOnlyList<ReactorLine> Reactors)
 {
     private const int WidthOfFile = 160;
 
-    private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
-
-    internal static MachineStatistics Of(IEnumerable<DeviceStatistics> devices, IReadOnlyList<BalloonLine> balloons, ReactorStatistics booted, ReactorStatistics finished) =>
-        new([.. devices.Select(DeviceLine.Of)], balloons, ReactorLine.Of(booted, finished));
+    /// <param name="finished">What devices and reactors did in all.</param>
+    /// <param name="balloons">The balloons as they were when the guest had finished.</param>
+    /// <param name="booted">What the reactors had done when the guest had booted; empty to count from the start.</param>
+    internal static MachineStatistics Of(DeviceHostStatistics finished, IReadOnlyList<BalloonLine> balloons,
+        IReadOnlyList<ReactorStatistics> booted)
+    {
+        ReactorLine[] reactors =
+            [.. finished.Reactors.Select((reactor, i) => ReactorLine.Of($"devices{i}", i < booted.Count ? booted[i] : default, reactor))];
+        return new MachineStatistics([.. finished.Devices.Select(DeviceLine.Of)], balloons, ReactorLine.Sum(reactors), reactors);
+    }
 
     internal void Print(StatsFormat format)
     {
-        if (format == StatsFormat.Json) Console.Out.WriteLine(JsonSerializer.Serialize(this, Json));
+        if (format == StatsFormat.Json) Console.Out.WriteLine(JsonSerializer.Serialize(this, StatisticsJson.Default.MachineStatistics));
         else PrintTable();
     }
 
@@ -35,20 +42,43 @@ internal sealed record MachineStatistics(IReadOnlyList<DeviceLine> Devices, IRea
             devices.AddRow(device.Name, Number(device.Kicks), Number(device.Requests), Number(device.Bytes), Number(device.Interrupts),
                 Micros(device.LatencyP50Us), Micros(device.LatencyP99Us));
         }
-        Table reactor = new Table().RoundedBorder();
+        Table reactors = new Table().RoundedBorder();
+        if (Reactors.Count > 1) reactors.AddColumn("reactor");
         foreach (string column in (string[])["waits", "events", "events/wait", "ghosts", "allocated bytes/event"])
-            reactor.AddColumn(new TableColumn(column).RightAligned());
-        reactor.AddRow(Number(Reactor.Waits), Number(Reactor.Events), Decimal(Reactor.EventsPerWait), Number(Reactor.Ghosts),
-            Decimal(Reactor.AllocatedBytesPerEvent));
+            reactors.AddColumn(new TableColumn(column).RightAligned());
+        foreach (ReactorLine reactor in Reactors)
+        {
+            string[] name = Reactors.Count > 1 ? [reactor.Name] : [];
+            reactors.AddRow([.. name, Number(reactor.Waits), Number(reactor.Events), Decimal(reactor.EventsPerWait), Number(reactor.Ghosts),
+                Decimal(reactor.AllocatedBytesPerEvent)]);
+        }
         AnsiConsole.Write(devices);
+        if (Reactors.Count > 1) AnsiConsole.Write(QueueTable());
         if (Balloons.Count > 0) AnsiConsole.Write(BalloonTable());
-        AnsiConsole.Write(reactor);
+        AnsiConsole.Write(reactors);
+    }
+
+    private Table QueueTable()
+    {
+        Table table = new Table().RoundedBorder().AddColumn("queue").AddColumn("reactor");
+        foreach (string column in (string[])["kicks", "requests", "bytes", "interrupts"])
+            table.AddColumn(new TableColumn(column).RightAligned());
+        foreach (DeviceLine device in Devices)
+        {
+            for (int i = 0; i < device.Queues.Count; i++)
+            {
+                QueueFigures queue = device.Queues[i];
+                table.AddRow($"{device.Name} {i} {queue.Name}", queue.Reactor, Number(queue.Kicks),
+                    Number(queue.Requests), Number(queue.Bytes), Number(queue.Interrupts));
+            }
+        }
+        return table;
     }
 
     private Table BalloonTable()
     {
         Table table = new Table().RoundedBorder().AddColumn("balloon");
-        foreach (string column in (string[])["target", "given up", "returned", "told: memory", "told: free"])
+        foreach (string column in (string[])["target", "given up", "returned", "memory", "free"])
             table.AddColumn(new TableColumn(column).RightAligned());
         foreach (BalloonLine line in Balloons)
         {
@@ -58,7 +88,8 @@ internal sealed record MachineStatistics(IReadOnlyList<DeviceLine> Devices, IRea
         return table;
     }
 
-    private static string Mebibytes(ulong? bytes) => bytes is { } known ? (known >> 20).ToString("N0", CultureInfo.InvariantCulture) + " MiB" : "not told";
+    private static string Mebibytes(ulong? bytes) =>
+        bytes is { } known ? (known >> 20).ToString("N0", CultureInfo.InvariantCulture) + " MiB" : "not known";
 
     private static string Number(long value) => value.ToString("N0", CultureInfo.InvariantCulture);
 
@@ -71,38 +102,53 @@ internal sealed record MachineStatistics(IReadOnlyList<DeviceLine> Devices, IRea
 /// <summary>One device's line.</summary>
 internal sealed record DeviceLine(
     string Name, long Kicks, long Requests, long Bytes, long Interrupts,
-    [property: JsonPropertyName("latency_p50_us")] double LatencyP50Us, [property: JsonPropertyName("latency_p99_us")] double LatencyP99Us)
+    [property: JsonPropertyName("latency_p50_us")] double LatencyP50Us, [property: JsonPropertyName("latency_p99_us")] double LatencyP99Us,
+    IReadOnlyList<QueueFigures> Queues)
 {
-    internal static DeviceLine Of(DeviceStatistics device) => new(device.Name, device.Kicks, device.Requests, device.Bytes, device.Interrupts,
-        Math.Round(device.LatencyP50Us, 2), Math.Round(device.LatencyP99Us, 2));
+    internal static DeviceLine Of(DeviceStatistics device) =>
+        new(device.Name, device.Kicks, device.Requests, device.Bytes, device.Interrupts,
+        Math.Round(device.LatencyP50Us, 2), Math.Round(device.LatencyP99Us, 2), device.Queues);
 }
 
 /// <summary>A balloon's line: what was asked for, what the guest says, what went back. All in bytes.</summary>
-internal sealed record BalloonLine(string Name, ulong TargetBytes, ulong ActualBytes, long ReturnedBytes, ulong? TotalBytes, ulong? FreeBytes)
+internal sealed record BalloonLine(string Name, ulong TargetBytes, ulong ActualBytes, long ReturnedBytes,
+    ulong? TotalBytes, ulong? FreeBytes)
 {
-    /// <summary>Of each balloon among some devices, as it is now: a guest that lets go of its devices lets go of its balloon.</summary>
-    internal static IReadOnlyList<BalloonLine> Of(IEnumerable<VirtioDevice> devices) => [.. devices.OfType<BalloonDevice>().Select(Of)];
+    /// <summary>Of each balloon of a host, as it is now: a guest that gives up its devices gives up its balloon.</summary>
+    internal static IReadOnlyList<BalloonLine> Of(DeviceHost host) =>
+        [.. host.Devices.Select(hosted => hosted.Device).OfType<BalloonDevice>().Select(Of)];
 
     private static BalloonLine Of(BalloonDevice balloon) => new(
-        balloon.Name, balloon.TargetBytes, balloon.ActualBytes, balloon.ReturnedBytes, Told(balloon, BalloonStatistic.TotalBytes), Told(balloon, BalloonStatistic.FreeBytes));
+        balloon.Name, balloon.TargetBytes, balloon.ActualBytes, balloon.ReturnedBytes, Reported(balloon,
+            BalloonStatistic.TotalBytes), Reported(balloon, BalloonStatistic.FreeBytes));
 
-    private static ulong? Told(BalloonDevice balloon, BalloonStatistic statistic) =>
-        balloon.LastStatistics is { } told && told.TryGetValue(statistic, out ulong value) ? value : null;
+    private static ulong? Reported(BalloonDevice balloon, BalloonStatistic statistic) =>
+        balloon.LastStatistics is { } reported && reported.TryGetValue(statistic, out ulong value) ? value : null;
 }
 
-/// <summary>The reactor's line: what it did from the end of the guest's boot to the end of its commands.</summary>
-internal sealed record ReactorLine(long Waits, long Events, double EventsPerWait, long Ghosts, long AllocatedBytes, double AllocatedBytesPerEvent)
+/// <summary>A reactor's line: what it did from the end of the guest's boot to the end of its commands.</summary>
+internal sealed record ReactorLine(string Name, long Waits, long Events, double EventsPerWait,
+    long Ghosts, long AllocatedBytes, double AllocatedBytesPerEvent)
 {
-    internal static ReactorLine Of(ReactorStatistics booted, ReactorStatistics finished)
-    {
-        long waits = finished.Waits - booted.Waits;
-        long events = finished.Events - booted.Events;
-        long allocated = finished.AllocatedBytes - booted.AllocatedBytes;
-        return new ReactorLine(waits, events, Ratio(events, waits, 3), finished.Ghosts, allocated, Ratio(allocated, events, 3));
-    }
+    internal static ReactorLine Of(string name, ReactorStatistics booted, ReactorStatistics finished) => Of(
+        name, finished.Waits - booted.Waits, finished.Events - booted.Events, finished.Ghosts,
+        finished.AllocatedBytes - booted.AllocatedBytes);
+
+    /// <summary>All reactors as one.</summary>
+    internal static ReactorLine Sum(IReadOnlyList<ReactorLine> lines) => Of(
+        "all", lines.Sum(line => line.Waits), lines.Sum(line => line.Events), lines.Sum(line =>
+            line.Ghosts), lines.Sum(line => line.AllocatedBytes));
+
+    private static ReactorLine Of(string name, long waits, long events, long ghosts, long allocated) =>
+        new(name, waits, events, Ratio(events, waits, 3), ghosts, allocated, Ratio(allocated, events, 3));
 
     private static double Ratio(long part, long whole, int decimals) => whole == 0 ? 0 : Math.Round((double)part / whole, decimals);
 }
+
+/// <summary>Serializes statistics without reflection, which the published file does not have.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower)]
+[JsonSerializable(typeof(MachineStatistics))]
+internal sealed partial class StatisticsJson : JsonSerializerContext;
 
 /// <summary>How statistics are printed.</summary>
 internal enum StatsFormat

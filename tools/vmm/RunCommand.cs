@@ -13,23 +13,28 @@ internal static class RunCommand
         DeviceOptions devices = new(attachAll: true);
         NumberOption vcpus = new("--vcpus", "N", "Virtual CPUs", 1, SimulatedMachineOptions.VcpusMax, standard: 1);
         NumberOption memory = new("--memory", "MIB", "Guest memory in MiB", 16, 65536, standard: 256);
-        TextOption exec = new("--exec", "COMMANDS", "Guest commands, separated by ';'. Without them the guest's console is yours; try 'help'.");
+        TextOption exec = new("--exec", "COMMANDS",
+            "Guest commands, separated by ';'. Without them the guest's console is yours; try 'help'.", ShellSyntax.Check);
         ChoiceOption stats = new("--stats", "How the closing statistics are printed.", standard: "table", "table", "json");
+        SwitchOption core = CoreOption.Create();
 
-        Command command = new("run", "Run a simulated guest on real devices: real eventfds, guest memory and disk images. Needs no privilege.")
+        Command command =
+            new("run", "Run a simulated guest on real devices: real eventfds, guest memory and disk images. Needs no privilege.")
         {
-            vcpus, memory, exec, stats,
+            vcpus, memory, exec, stats, core, new ConfigOption(),
         };
         devices.AddTo(command);
         command.SetAction(parsed =>
         {
-            string? commands = parsed.GetValue(exec);
-            if (commands is not null && ShellSyntax.Check(commands) is { } complaint) throw new UsageException($"--exec: {complaint}");
-            MachineRun run = new(new MachineArguments(vcpus.In(parsed), (ulong)memory.In(parsed) << 20, commands));
-            IReadOnlyList<DeviceRequest> requests = devices.Read(parsed, vcpus.In(parsed), new DeviceHostOptions().DevicesMax);
+            MachineArguments machine =
+                new(vcpus.In(parsed), (ulong)memory.In(parsed) << 20, devices.Reactors(parsed), parsed.GetValue(exec));
+            IReadOnlyList<RequestedDevice> read = devices.Read(parsed);
+            MachineDevices requested = new(read, devices.Setting(parsed, machine.Vcpus, machine.MemoryBytes), scratch: true);
+            UsageException.ThrowIfAny(
+                [.. MachineRun.Contradictions(machine, requested), .. DeviceOptions.Contradictions(read, SimulatedBoard.DevicesMax)]);
             if (!carriesOut) return ExitCode.Success;
-            using MachineDevices opened = MachineDevices.Open(requests);
-            return run.Run(opened, StatsFormats.Of(stats.In(parsed)) ?? StatsFormat.Table);
+            CoreOption.Apply(core.In(parsed));
+            return new MachineRun(machine).Run(requested, StatsFormats.Of(stats.In(parsed)) ?? StatsFormat.Table);
         });
         return command;
     }

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Runtime.InteropServices;
 using Vmm.Devices;
 using Vmm.Devices.VhostUser;
+using Vmm.Events;
 
 namespace Vmm.Tool;
 
@@ -11,89 +12,129 @@ internal static class ServeCommand
     /// <param name="carriesOut">False to look whether a command line makes sense, and no further.</param>
     internal static Command Create(bool carriesOut)
     {
-        Option<string[]> disks = new("--blk")
-        {
-            HelpName = "path=F,socket=S[,queues=N][,engine=ring|threads|synchronous][,ro][,direct]",
-            Description = "A disk: a raw image, served at a socket. May be given several times.",
-        };
-        Option<string[]> entropies = new("--rng") { HelpName = "socket=S", Description = "An entropy device. May be given several times." };
-        Option<string[]> consoles = new("--console") { HelpName = "socket=S,pty|uds=PATH|file=PATH", Description = "A console, and where it leads on this host: a terminal, a Unix socket or a file." };
-        Option<string[]> networks = new("--net")
-        {
-            HelpName = "socket=S,tap=T[,queues=N]",
-            Description = "A network card on a TAP interface of this host. May be given several times.",
-        };
-        Option<string[]> vsocks = new("--vsock")
-        {
-            HelpName = "socket=S,cid=N,uds=BASE",
-            Description = "Sockets of the guest, led to Unix sockets of this host: host port P to BASE_P, and BASE to the guest. May be given several times.",
-        };
-        NumberOption reactors = new("--reactors", "N", "Threads that serve devices and queues, dealt out in turn", 1, VhostUserServerOptions.ReactorsMax, standard: 1);
-        TextOption cpus = new("--cpus", "A[,B…]", "Processors the reactors are kept on, one for each.");
-        NumberOption poll = new("--poll-max-us", "N", "Microseconds a reactor looks for work before it sleeps; shortens each wake-up, costs processor time", 0, 1_000_000, standard: 0);
-        SwitchOption requireSealed = new("--require-sealed", "Refuse guest memory that its owner could cut short, which would end this process.");
+        DeviceOption[] kinds = [.. DeviceKinds.All.Select(kind => new DeviceOption(kind, isServed: true))];
+        NumberOption reactors = new("--reactors", "N", "Threads that serve devices and queues, dealt out in turn",
+            1, VhostUserServerOptions.ReactorsMax, standard: 1);
+        CpusOption cpus = new("Processors the reactors are kept on, one for each.");
+        NumberOption poll = new("--poll-max-us", "N",
+            "Microseconds a reactor looks for work before it sleeps; shortens each wake-up, "
+            + "costs processor time", 0, 1_000_000, standard: 0);
+        SwitchOption requireSealed =
+            new("--require-sealed", "Refuse guest memory that its owner could cut short: the default.", standard: true);
+        SwitchOption allowUnsealed = new("--allow-unsealed",
+            "Take such memory from front-ends that cannot seal theirs: cloud-hypervisor, User Mode Linux, DPDK without huge pages.");
+        NumberOption map = new("--map-max", "GIB",
+            "GiB of guest memory all front-ends may have mapped together, each at most half of what the others leave",
+            1, (int)(VhostUserServerOptions.MappedBytesLimit >> 30), standard: 4096);
+        SwitchOption core = CoreOption.Create();
 
-        Command command = new("serve", "Serve devices to guests of QEMU, cloud-hypervisor or crosvm, over vhost-user sockets, until SIGTERM.")
+        Command command =
+            new("serve", "Serve devices to guests of QEMU, cloud-hypervisor or crosvm, over vhost-user sockets, until SIGTERM.")
         {
-            disks, entropies, consoles, networks, vsocks, reactors, cpus, poll, requireSealed,
+            reactors, cpus, poll, requireSealed, allowUnsealed, map, core, new ConfigOption(),
         };
-        command.SetAction((parsed, stop) =>
+        foreach (DeviceOption kind in kinds) command.Options.Add(kind);
+        command.SetAction(parsed =>
         {
-            List<ServedDevice> devices =
-            [
-                .. (parsed.GetValue(disks) ?? []).Select(ServedDevice.Disk),
-                .. (parsed.GetValue(entropies) ?? []).Select(ServedDevice.Entropy),
-                .. (parsed.GetValue(consoles) ?? []).Select(ServedDevice.Console),
-                .. (parsed.GetValue(networks) ?? []).Select(ServedDevice.Net),
-                .. (parsed.GetValue(vsocks) ?? []).Select(ServedDevice.Vsock),
-            ];
-            if (devices.Count == 0) throw new UsageException("nothing to serve: give at least one device (see 'vmm serve --help')");
-            if (Parsing.Cpus("--cpus", parsed.GetValue(cpus)).Length > reactors.In(parsed))
-                throw new UsageException($"--cpus '{parsed.GetValue(cpus)}': give at most one processor for each of the {reactors.In(parsed)} reactors");
+            RequestedDevice[] devices = [.. kinds.SelectMany(kind => kind.In(parsed))];
+            UsageException.ThrowIfAny(Contradictions());
             VhostUserServerOptions options = new()
             {
                 Reactors = reactors.In(parsed),
-                Cpus = Parsing.Cpus("--cpus", parsed.GetValue(cpus)),
+                Cpus = cpus.In(parsed),
                 PollMax = TimeSpan.FromMicroseconds(poll.In(parsed)),
-                RequireSealed = requireSealed.In(parsed),
+                AllowUnsealed = allowUnsealed.In(parsed) || !requireSealed.In(parsed),
+                MappedBytesMax = (ulong)map.In(parsed) << 30,
                 Logger = new StandardErrorLogger("vmm"),
+                Announce = Console.WriteLine,
             };
-            return carriesOut ? ServeAsync(devices, options) : Task.FromResult(ExitCode.Success);
+            if (!carriesOut) return ExitCode.Success;
+            CoreOption.Apply(core.In(parsed));
+            return Serve(devices, options);
+
+            IEnumerable<string> Contradictions()
+            {
+                if (devices.Length == 0)
+                    yield return $"nothing to serve: give at least one device, by {string.Join(", ", kinds.Select(kind => kind.Name))}";
+                foreach (IGrouping<string, RequestedDevice> twice in devices.GroupBy(device => Path.GetFullPath(device.Socket)))
+                {
+                    if (twice.Count() > 1)
+                        yield return $"{string.Join(" and ", twice.Select(device => device.Name))} have the same socket, "
+                            + $"'{twice.First().Socket}': give each device one of its own";
+                }
+                if (cpus.In(parsed).Length > reactors.In(parsed))
+                    yield return $"--cpus '{parsed.GetValue(cpus)}': "
+                        + $"give at most one processor for each of the {reactors.In(parsed)} reactors";
+                if (parsed.GetResult(requireSealed) is { Implicit: false } && requireSealed.In(parsed) && allowUnsealed.In(parsed))
+                    yield return "--require-sealed and --allow-unsealed are opposites: give one of them";
+            }
         });
         return command;
     }
 
-    private static async Task<int> ServeAsync(List<ServedDevice> devices, VhostUserServerOptions options)
+    private static int Serve(RequestedDevice[] devices, VhostUserServerOptions options)
     {
-        TaskCompletionSource stop = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        void OnSignal(PosixSignalContext context)
+        // SIGUSR1 and SIGUSR2 of x86-64: the runtime has no names for them.
+        const PosixSignal User1 = (PosixSignal)10, User2 = (PosixSignal)12;
+        TaskCompletionSource stop = new();
+        using ExitDeadline deadline = new();
+        using Signals signals = new Signals().On(_ =>
         {
-            context.Cancel = true;
+            deadline.Start();
             stop.TrySetResult();
-        }
-        using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, OnSignal);
-        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal);
+        }, PosixSignal.SIGTERM, PosixSignal.SIGINT);
 
+        // Opened now: the first line to log may be that this process has no descriptor left.
+        _ = Console.Error;
+        using PassedSockets passed = PassedSockets.Take();
         using VhostUserServer server = new(options);
-        VhostUserBackend[] backends = [.. devices.Select(device => server.Add(device.Request.Open(), device.Socket))];
+        VhostUserBackend[] backends = [.. devices.Select(device => Add(server, device, passed.TakeAt(device.Socket)))];
+        passed.CheckAllTaken();
+        signals.On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, User2).On(_ => PrintStatistics(backends), User1);
         server.Start();
-        List<IDisposable> ways = [];
+        foreach (RequestedDevice device in devices)
+            Console.WriteLine($"listening {device.Kind.ServedName ?? device.Kind.Name} {device.Socket}");
+        ServiceNotification.Ready();
+        Task[] ends = [stop.Task, server.Failed];
+        int ended;
+        using (new ServiceWatchdog(server.IsAlive)) ended = Task.WaitAny(ends);
+        ServiceNotification.Stopping();
+        ends[ended].GetAwaiter().GetResult();
+        return ExitCode.Success;
+    }
+
+    private static VhostUserBackend Add(VhostUserServer server, RequestedDevice served, OwnedFd? listener)
+    {
+        (string name, DeviceSpec spec) = (served.Name, served.Spec);
         try
         {
-            foreach ((ServedDevice device, VhostUserBackend backend) in devices.Zip(backends))
-            {
-                if (device.Request.Lead is { } lead) ways.Add(lead(backend.Remote));
-                Console.WriteLine($"listening {device.Kind} {device.Socket}");
-            }
-            ServiceNotification.Ready();
-            Task ended = await Task.WhenAny(stop.Task, server.Failed);
-            ServiceNotification.Stopping();
-            await ended;
-            return ExitCode.Success;
+            return listener is null ? server.Add(name, spec, served.Socket) : server.Add(name, spec, listener);
         }
-        finally
+        catch (ArgumentException refused)
         {
-            ways.ForEach(way => way.Dispose());
+            throw new UsageException($"{served.Option}: {refused.Message}");
         }
+    }
+
+    /// <summary>What each device did so far, a line each, on standard error.</summary>
+    private static void PrintStatistics(VhostUserBackend[] backends)
+    {
+        foreach (VhostUserBackend backend in backends)
+        {
+            IReadOnlyList<QueueStatistics> queues = backend.Statistics;
+            Console.Error.WriteLine(
+                $"vmm: {backend.Device.Name}: front-ends {backend.Connections}, kicks {queues.Sum(queue => queue.Kicks)}, "
+                + $"requests {queues.Sum(queue => queue.Requests)}, bytes {queues.Sum(queue => queue.Bytes)}, "
+                    + $"interrupts {queues.Sum(queue => queue.Interrupts)}, "
+                + $"guest faults {backend.Device.GuestFaults}, host faults {backend.Device.HostFaults}");
+        }
+    }
+
+    /// <summary>Nothing is read again yet: the signal must not end the devices, and the service manager waits for an answer.</summary>
+    private static void Reload()
+    {
+        ServiceNotification.Reloading();
+        Console.Error.WriteLine("vmm: SIGHUP changes nothing: the options are read at the start only, so restart to change them");
+        ServiceNotification.Ready();
     }
 }

@@ -1,29 +1,54 @@
+using System.Diagnostics;
+using System.Globalization;
 using System.Net.Sockets;
 using System.Text;
 
 namespace Vmm.Tool;
 
-/// <summary>Tells systemd how far this service is (sd_notify(3)); nothing where no service manager asks.</summary>
+/// <summary>Reports to systemd how far this service is (sd_notify(3)); nothing where no service manager asks.</summary>
 internal static class ServiceNotification
 {
     internal static void Ready() => Send($"READY=1\nMAINPID={Environment.ProcessId}");
 
     internal static void Stopping() => Send("STOPPING=1");
 
+    /// <summary>Reports that options are read again; <see cref="Ready"/> ends it.</summary>
+    internal static void Reloading() =>
+        Send(string.Create(CultureInfo.InvariantCulture, $"RELOADING=1\nMONOTONIC_USEC={Stopwatch.GetTimestamp() / 1000}"));
+
+    /// <summary>Reports that the service still answers.</summary>
+    internal static void Alive() => Send("WATCHDOG=1");
+
+    /// <summary>
+    /// How often <see cref="Alive"/> is to be called, twice in the time that the service manager waits; infinite if it does not wait.
+    /// </summary>
+    internal static TimeSpan WatchdogPeriod { get; } = ReadPeriod();
+
+    private static TimeSpan ReadPeriod()
+    {
+        string? pid = Environment.GetEnvironmentVariable("WATCHDOG_PID");
+        bool isOurs = string.IsNullOrEmpty(pid) || pid == Environment.ProcessId.ToString(CultureInfo.InvariantCulture);
+        string? text = Environment.GetEnvironmentVariable("WATCHDOG_USEC");
+        if (!isOurs || !ulong.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out ulong microseconds) || microseconds == 0)
+            return Timeout.InfiniteTimeSpan;
+        // Not more often than a reactor can be asked, not less often than a wait can last.
+        return TimeSpan.FromMilliseconds(Math.Clamp(microseconds / 2000, 1, int.MaxValue));
+    }
+
     private static void Send(string state)
     {
         string? path = Environment.GetEnvironmentVariable("NOTIFY_SOCKET");
         if (string.IsNullOrEmpty(path)) return;
         // A leading @ stands for the zero byte of an abstract address.
-        UnixDomainSocketEndPoint manager = new(path[0] == '@' ? "\0" + path[1..] : path);
-        using Socket socket = new(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
         try
         {
+            UnixDomainSocketEndPoint manager = new(path[0] == '@' ? "\0" + path[1..] : path);
+            using Socket socket = new(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
             socket.SendTo(Encoding.UTF8.GetBytes(state), manager);
         }
-        catch (SocketException exception)
+        catch (Exception exception) when (exception is SocketException or ArgumentException)
         {
-            // Served all the same: whoever waits for the notification times out with a message of its own.
+            // The devices are served all the same; the service manager's own timeout reports what it misses.
             Console.Error.WriteLine($"vmm: cannot notify '{path}': {exception.Message}");
         }
     }

@@ -1,17 +1,43 @@
+using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 
 namespace Vmm.Tool;
 
-/// <summary>Says what happened on standard error, one line each: standard output is for what was asked for.</summary>
+/// <summary>
+/// Says what happened on standard error, one line each: standard output is for what was asked for. A line that is the same as the one
+/// before, within a second, is counted instead.
+/// </summary>
 internal sealed class StandardErrorLogger(string prefix, LogLevel least = LogLevel.Information) : ILogger
 {
+    private static readonly TimeSpan RepeatTime = TimeSpan.FromSeconds(1);
+
+    private readonly Lock _lock = new();
+    private string? _last;
+    private long _lastAt;
+    private int _repeats;
+
     public IDisposable? BeginScope<TState>(TState state) where TState : notnull => null;
 
     public bool IsEnabled(LogLevel logLevel) => logLevel >= least;
 
-    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception,
+        Func<TState, Exception?, string> formatter)
     {
-        if (IsEnabled(logLevel)) Console.Error.WriteLine(exception is null ? $"{prefix}: {formatter(state, exception)}" : $"{prefix}: {formatter(state, exception)}: {exception}");
+        if (!IsEnabled(logLevel)) return;
+        string sentence = formatter(state, exception);
+        string line = exception is null ? $"{prefix}: {sentence}" : $"{prefix}: {sentence}: {exception}";
+        lock (_lock)
+        {
+            long now = Stopwatch.GetTimestamp();
+            if (line == _last && Stopwatch.GetElapsedTime(_lastAt, now) < RepeatTime)
+            {
+                _repeats++;
+                return;
+            }
+            if (_repeats > 0) Console.Error.WriteLine($"{prefix}: the line before came {_repeats} more times");
+            Console.Error.WriteLine(line);
+            (_last, _lastAt, _repeats) = (line, now, 0);
+        }
     }
 }
 

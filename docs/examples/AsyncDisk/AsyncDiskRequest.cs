@@ -45,7 +45,7 @@ internal readonly record struct AsyncDiskRequest(BlockRequestType Kind, BlockSta
         else
             count = chain.Readable.FillVectors(pieces, HeaderBytes + done, Bytes - done, out _);
         vectors.Clear();
-        foreach (IoVector piece in pieces[..count]) vectors.Add(piece.Address, (nint)piece.Length);
+        foreach (IoVector piece in pieces[..count]) piece.AddTo(vectors);
     }
 
     /// <summary>Writes the status, which is the last writable byte, and gives the chain back.</summary>

@@ -4,11 +4,12 @@ using Vmm.Events;
 namespace Vmm.Examples.FourEventDevice;
 
 /// <summary>
-/// A virtual serial line that loops back: what the driver transmits, it receives. The driver rings four eventfds: activate, transmit, receive,
+/// A virtual serial line that loops back: what the driver transmits, it receives. The driver rings four eventfds: activate, transmit,
+/// receive,
 /// reset. Until it is activated the device watches the first alone.
 /// </summary>
 /// <remarks>The handlers are methods that take the reactor they may use, so a test calls them with a mocked one.</remarks>
-public sealed class LineDevice() : Subscriber("line device")
+public sealed partial class LineDevice() : Subscriber("line device")
 {
     /// <summary>Bytes on their way: what a driver transmits beyond without receiving is lost, and counted.</summary>
     public const int LineBytesMax = 256;
@@ -34,12 +35,14 @@ public sealed class LineDevice() : Subscriber("line device")
     {
         // This removes the source whose handler runs: it runs on to its end, and its duplicate closes then.
         RemoveFrom(reactor);
-        WatchDoorbell(TransmitEvent, OnTransmit, reactor);
-        WatchDoorbell(ReceiveEvent, OnReceive, reactor);
+        // A ring too many does no harm here, so the counters are never read: watching them again may ring once more.
+        SubscribeOnTransmit(TransmitEvent.Duplicate(), Interest.Doorbell).RegisterInto(reactor);
+        SubscribeOnReceive(ReceiveEvent.Duplicate(), Interest.Doorbell).RegisterInto(reactor);
         WatchOrder(ResetEvent, OnReset, reactor);
     }
 
     /// <summary>There are bytes to transmit.</summary>
+    [OnEvent]
     public void OnTransmit()
     {
         // Bounded: the driver may add as fast as this takes.
@@ -51,6 +54,7 @@ public sealed class LineDevice() : Subscriber("line device")
     }
 
     /// <summary>There is room to receive into.</summary>
+    [OnEvent]
     public void OnReceive()
     {
         while (_line.TryDequeue(out byte value)) ToDriver.Enqueue(value);
@@ -69,10 +73,6 @@ public sealed class LineDevice() : Subscriber("line device")
         base.Dispose(disposing);
         foreach (EventFd fd in new[] { ActivateEvent, TransmitEvent, ReceiveEvent, ResetEvent }) fd.Dispose();
     }
-
-    /// <summary>A ring too many does no harm here, so the counter is never read: watching it again may ring once more.</summary>
-    private void WatchDoorbell(EventFd fd, Action handler, IReactor reactor) =>
-        Interest.Doorbell.WithFd(fd.Duplicate()).WithHandler(_ => handler()).OwnedBy(this).RegisterInto(reactor);
 
     /// <summary>An order is followed once: its counter is read, so that it is not found again when the event is next watched.</summary>
     private void WatchOrder(EventFd fd, Action<IReactor> handler, IReactor reactor) =>

@@ -9,8 +9,8 @@ namespace Vmm.Devices.Kvm;
 internal sealed record VirtioNode(ulong Address, uint Gsi);
 
 /// <summary>
-/// The ACPI tables of a machine without the fixed hardware of a PC (hardware-reduced, ACPI § 4.1): processors, interrupt controllers, serial port, virtio
-/// devices, power-off and reset.
+/// The ACPI tables of a machine without the fixed hardware of a PC (hardware-reduced, ACPI § 4.1): processors, interrupt controllers,
+/// serial port, virtio devices, power-off and reset.
 /// </summary>
 internal static class AcpiTables
 {
@@ -60,7 +60,8 @@ internal static class AcpiTables
             Aml.Name("_CRS", Aml.Resources(Aml.Ports(MachinePorts.Panic, (byte)PvPanicDevice.RangeLength))));
         byte[] clock = Aml.Device("RTC0",
             Aml.Name("_HID", Aml.EisaId("PNP0B00")),
-            Aml.Name("_CRS", Aml.Resources(Aml.Ports(MachinePorts.Clock, (byte)CmosDevice.RangeLength), Aml.Interrupt(MachinePorts.ClockGsi))));
+            Aml.Name("_CRS",
+                Aml.Resources(Aml.Ports(MachinePorts.Clock, (byte)CmosDevice.RangeLength), Aml.Interrupt(MachinePorts.ClockGsi))));
         byte[][] virtio = new byte[devices.Count][];
         for (int i = 0; i < virtio.Length; i++)
         {

@@ -1,6 +1,6 @@
 namespace Vmm.Devices.Kvm;
 
-/// <summary>What a kernel is told beside its command line, whichever protocol it is entered by.</summary>
+/// <summary>What a kernel is given beside its command line, by each boot protocol.</summary>
 /// <param name="Map">The memory.</param>
 /// <param name="InitrdAddress">Guest-physical address of the initrd.</param>
 /// <param name="InitrdLength">Its bytes; 0 if there is none.</param>

@@ -1,8 +1,8 @@
 namespace Vmm.Devices.Kvm;
 
 /// <summary>
-/// Where things are in a machine's address space. Low memory holds what the kernel is handed; below 4 GiB a hole leaves room for devices and the interrupt
-/// controllers; memory that does not fit below the hole goes on at 4 GiB.
+/// Where things are in a machine's address space. Low memory holds what the kernel is handed; below 4 GiB a hole leaves room for devices
+/// and the interrupt controllers; memory that does not fit below the hole goes on at 4 GiB.
 /// </summary>
 internal static class BootLayout
 {
@@ -22,7 +22,7 @@ internal static class BootLayout
     /// <summary>End of the memory below 640 KiB that a kernel may use.</summary>
     internal const ulong LowMemoryEnd = 0x9_fc00;
 
-    /// <summary>ACPI tables: where a kernel that was told nothing looks for them (ACPI § 5.2.5.1).</summary>
+    /// <summary>ACPI tables: where a kernel looks for them without a hint (ACPI § 5.2.5.1).</summary>
     internal const ulong AcpiTables = 0xe_0000;
     internal const int AcpiTablesMax = 0x1_0000;
 

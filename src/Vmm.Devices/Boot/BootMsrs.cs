@@ -21,7 +21,8 @@ internal static class BootMsrs
             new KvmMsrEntry { Index = MiscEnable, Data = FastStrings },
             new KvmMsrEntry { Index = MtrrDefaultType, Data = MtrrEnabledWriteBack },
         ]);
-        // Interrupt pin 0 carries the 8259, pin 1 the non-maskable interrupt (MultiProcessor Specification § 3.6.2.2). The mode is in bits 8 to 10.
+        // Interrupt pin 0 carries the 8259, pin 1 the non-maskable interrupt (MultiProcessor Specification § 3.6.2.2). The mode is in bits
+        // 8 to 10.
         KvmLapicState lapic = vcpu.GetLapic();
         lapic[LocalVector0 + 1] = (byte)((lapic[LocalVector0 + 1] & ~7) | DeliverExternal);
         lapic[LocalVector1 + 1] = (byte)((lapic[LocalVector1 + 1] & ~7) | DeliverNmi);

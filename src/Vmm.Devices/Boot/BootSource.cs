@@ -33,10 +33,12 @@ public sealed record BootSource(string Kernel, string? Initrd = null, string Com
         if (Initrd is null) return default;
         byte[] initrd = ReadFile(Initrd);
         ulong end = Math.Min(memory.Regions[0].Length, kernel.InitrdLast + 1);
-        if ((ulong)initrd.Length > end || (end - (ulong)initrd.Length) / BootLayout.Page * BootLayout.Page is var address && address < kernel.End)
+        if ((ulong)initrd.Length > end || (end - (ulong)initrd.Length) / BootLayout.Page * BootLayout.Page is var address
+            && address < kernel.End)
         {
             throw new BootException(
-                $"'{Initrd}' does not fit: {initrd.Length} bytes between the kernel's end at 0x{kernel.End:x} and 0x{end:x}; give the machine more memory");
+                $"'{Initrd}' does not fit: {initrd.Length} bytes between the kernel's end at 0x{kernel.End:x} and 0x{end:x}; "
+                + "give the machine more memory");
         }
         memory.TryWrite(address, initrd);
         return new BootHandover([], address, (ulong)initrd.Length);
@@ -47,16 +49,19 @@ public sealed record BootSource(string Kernel, string? Initrd = null, string Com
         byte[] line = Encoding.UTF8.GetBytes(CommandLine + "\0");
         if (line.Length - 1 > kernel.CommandLineMax)
             throw new BootException($"the command line has {line.Length - 1} bytes: this kernel takes {kernel.CommandLineMax}");
-        if (line.AsSpan(0, line.Length - 1).Contains((byte)0)) throw new BootException("the command line holds a zero byte: the kernel would end it there");
+        if (line.AsSpan(0, line.Length - 1).Contains((byte)0))
+            throw new BootException("the command line holds a zero byte: the kernel would end it there");
         memory.TryWrite(BootLayout.CommandLine, line);
     }
 
     private static Span<byte> Low(GuestMemory memory, ulong address, int length) =>
-        memory.TryGetSpan(address, (uint)length, out Span<byte> page) ? page : throw new BootException("the machine's memory has less than 1 MiB");
+        memory.TryGetSpan(address, (uint)length, out Span<byte> page)
+            ? page : throw new BootException("the machine's memory has less than 1 MiB");
 
     private static byte[] ReadFile(string path)
     {
-        // A directory and an empty path are no files either.
+        if (Directory.Exists(path)) throw new BootException($"'{path}' is a directory: name a file in it");
+        // An empty path is no file either.
         if (!File.Exists(path)) throw new BootException($"there is no file '{path}'");
         FileInfo file = new(path);
         if (file.Length > int.MaxValue) throw new BootException($"'{path}' has {file.Length} bytes: more than {int.MaxValue}");

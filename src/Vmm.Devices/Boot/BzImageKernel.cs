@@ -28,20 +28,22 @@ internal sealed class BzImageKernel(ReadOnlyMemory<byte> file, string name)
         ushort version = BinaryPrimitives.ReadUInt16LittleEndian(bytes[0x206..]);
         ushort flags = BinaryPrimitives.ReadUInt16LittleEndian(bytes[0x236..]);
         if (version < VersionWithEntry64 || (flags & Entry64Flag) == 0)
-            throw new BootException($"'{name}' has no 64-bit entry (boot protocol {version >> 8}.{version & 0xff:d2}): use a 64-bit kernel from Linux 3.8 on");
+            throw new BootException(
+                $"'{name}' has no 64-bit entry (boot protocol {version >> 8}.{version & 0xff:d2}): use a 64-bit kernel from Linux 3.8 on");
 
         int setupSectors = bytes[HeaderOffset] == 0 ? DefaultSetupSectors : bytes[HeaderOffset];
         int setupBytes = (setupSectors + 1) * SectorBytes;
         if (setupBytes >= bytes.Length) throw new BootException($"'{name}' is damaged: it ends in its real-mode part");
         long protectedBytes = BinaryPrimitives.ReadUInt32LittleEndian(bytes[0x1f4..]) * (long)ParagraphBytes;
         if (setupBytes + protectedBytes > bytes.Length)
-            throw new BootException($"'{name}' is damaged: it has {bytes.Length} bytes, its header tells of {setupBytes + protectedBytes}");
+            throw new BootException($"'{name}' is damaged: it has {bytes.Length} bytes, its header says {setupBytes + protectedBytes}");
         ulong address = BinaryPrimitives.ReadUInt64LittleEndian(bytes[0x258..]);
         ulong initBytes = BinaryPrimitives.ReadUInt32LittleEndian(bytes[0x260..]);
         ReadOnlySpan<byte> kernel = bytes[setupBytes..];
         ulong needed = Math.Max(initBytes, (ulong)kernel.Length);
         if (address < BootLayout.HighMemory || !memory.Contains(address, needed))
-            throw new BootException($"'{name}' does not fit: it wants memory from 0x{address:x} to 0x{address + needed:x}; give the machine more");
+            throw new BootException(
+                $"'{name}' does not fit: it wants memory from 0x{address:x} to 0x{address + needed:x}; give the machine more");
         memory.TryWrite(address, kernel);
 
         // The header's length is in the jump that its first bytes are, counted from byte 0x202 on.

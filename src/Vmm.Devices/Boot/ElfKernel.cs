@@ -3,8 +3,8 @@ using System.Buffers.Binary;
 namespace Vmm.Devices.Kvm;
 
 /// <summary>
-/// An uncompressed kernel: a 64-bit ELF file whose segments are copied to their physical addresses. Entered by PVH if it carries the note that says where
-/// (XEN_ELFNOTE_PHYS32_ENTRY), else at its 64-bit entry.
+/// An uncompressed kernel: a 64-bit ELF file whose segments are copied to their physical addresses. Entered by PVH if it carries the note
+/// that says where (XEN_ELFNOTE_PHYS32_ENTRY), else at its 64-bit entry.
 /// </summary>
 internal sealed class ElfKernel(ReadOnlyMemory<byte> file, string name)
 {
@@ -14,6 +14,9 @@ internal sealed class ElfKernel(ReadOnlyMemory<byte> file, string name)
     private const int SegmentsMax = 64;
     private const byte Class64 = 2;
     private const ushort MachineX64 = 62;
+    // Objects and modules are relocatable, programs of today are shared objects; a vmlinux is neither.
+    private const ushort TypeRelocatable = 1;
+    private const ushort TypeShared = 3;
     private const uint SegmentLoad = 1;
     private const uint SegmentNote = 4;
     private const uint NotePhysicalEntry = 18;
@@ -32,11 +35,19 @@ internal sealed class ElfKernel(ReadOnlyMemory<byte> file, string name)
 
         ulong end = 0;
         ulong? physicalEntry = null;
+        bool isProgram = BinaryPrimitives.ReadUInt16LittleEndian(bytes[16..]) is TypeRelocatable or TypeShared;
+        for (int i = 0; i < count; i++)
+        {
+            Segment segment = Segment.Parse(Slice(table + (ulong)(i * SegmentHeaderBytes), SegmentHeaderBytes));
+            if (segment.Kind == SegmentNote) physicalEntry ??= FindEntryNote(Slice(segment.FileOffset, segment.FileLength));
+        }
+        if (isProgram && physicalEntry is null)
+            throw new BootException(
+                $"'{name}' is no Linux kernel but a program, a library or a module: a kernel is a vmlinux or a vmlinuz");
         for (int i = 0; i < count; i++)
         {
             Segment segment = Segment.Parse(Slice(table + (ulong)(i * SegmentHeaderBytes), SegmentHeaderBytes));
             if (segment is { Kind: SegmentLoad, MemoryLength: > 0 }) end = Math.Max(end, LoadSegment(segment, memory));
-            if (segment.Kind == SegmentNote) physicalEntry ??= FindEntryNote(Slice(segment.FileOffset, segment.FileLength));
         }
         if (end == 0) throw new BootException($"'{name}' is an ELF file without segments to load");
         return new KernelEntry(physicalEntry ?? entry, physicalEntry is not null, end);
@@ -48,7 +59,8 @@ internal sealed class ElfKernel(ReadOnlyMemory<byte> file, string name)
         if (segment.FileLength > segment.MemoryLength || end < segment.Address)
             throw new BootException($"'{name}' is damaged: a segment's file part is longer than its memory");
         if (segment.Address < BootLayout.HighMemory || !memory.Contains(segment.Address, segment.MemoryLength))
-            throw new BootException($"'{name}' does not fit: it wants memory from 0x{segment.Address:x} to 0x{end:x}; give the machine more");
+            throw new BootException(
+                $"'{name}' does not fit: it wants memory from 0x{segment.Address:x} to 0x{end:x}; give the machine more");
         // The rest of the segment is zero, as fresh memory is.
         memory.TryWrite(segment.Address, Slice(segment.FileOffset, segment.FileLength));
         return end;
@@ -68,7 +80,8 @@ internal sealed class ElfKernel(ReadOnlyMemory<byte> file, string name)
             if (kind == NotePhysicalEntry && notes.Slice(noteHeader, (int)nameLength).SequenceEqual("Xen\0"u8) && valueLength is 4 or 8)
             {
                 ReadOnlySpan<byte> address = notes.Slice((int)value, (int)valueLength);
-                return valueLength == 4 ? BinaryPrimitives.ReadUInt32LittleEndian(address) : BinaryPrimitives.ReadUInt64LittleEndian(address);
+                return valueLength == 4
+                    ? BinaryPrimitives.ReadUInt32LittleEndian(address) : BinaryPrimitives.ReadUInt64LittleEndian(address);
             }
             ulong next = value + Align(valueLength);
             notes = notes[(int)Math.Min(next, (ulong)notes.Length)..];

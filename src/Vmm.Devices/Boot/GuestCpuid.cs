@@ -3,8 +3,8 @@ using Vmm.Devices.Native;
 namespace Vmm.Devices.Kvm;
 
 /// <summary>
-/// What a guest sees of its processors: what the host's KVM can give, with the guest's own topology, and the bits that KVM leaves to the host program
-/// (KVM API, KVM_GET_SUPPORTED_CPUID).
+/// What a guest sees of its processors: what the host's KVM can give, with the guest's own topology, and the bits that KVM leaves to the
+/// host program (KVM API, KVM_GET_SUPPORTED_CPUID).
 /// </summary>
 internal static class GuestCpuid
 {

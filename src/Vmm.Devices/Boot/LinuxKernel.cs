@@ -35,7 +35,8 @@ internal static class LinuxKernel
         ReadOnlySpan<byte> bytes = file.Span;
         if (bytes.Length > sizeof(uint) && BinaryPrimitives.ReadUInt32LittleEndian(bytes) == ElfMagic)
             return new ElfKernel(file, name).Load(memory);
-        if (bytes.Length > BzImageMagicOffset + sizeof(uint) && BinaryPrimitives.ReadUInt32LittleEndian(bytes[BzImageMagicOffset..]) == BzImageMagic)
+        if (bytes.Length > BzImageMagicOffset + sizeof(uint)
+            && BinaryPrimitives.ReadUInt32LittleEndian(bytes[BzImageMagicOffset..]) == BzImageMagic)
             return new BzImageKernel(file, name).Load(memory);
         throw new BootException($"'{name}' is no Linux kernel: neither an ELF file (vmlinux) nor a bzImage (vmlinuz) for x86");
     }

@@ -15,7 +15,9 @@ internal static class MachinePorts
     /// <summary>Where Linux looks for what this machine does not have.</summary>
     internal static readonly (ushort Port, ulong Length, string What)[] Absent =
     [
-        (0x80, 1, "diagnostic port"),
+        (0x2e, 2, "Super I/O"),
+        (0x4e, 2, "Super I/O"),
+        (0x80, 16, "diagnostic port and DMA page registers"),
         (0x2e8, 8, "serial port ttyS3"),
         (0x2f8, 8, "serial port ttyS1"),
         (0x3e8, 8, "serial port ttyS2"),

@@ -34,5 +34,6 @@ internal static class PageTables
         }
     }
 
-    private static void Put(Span<byte> tables, int offset, ulong value) => BinaryPrimitives.WriteUInt64LittleEndian(tables[offset..], value);
+    private static void Put(Span<byte> tables, int offset, ulong value) =>
+        BinaryPrimitives.WriteUInt64LittleEndian(tables[offset..], value);
 }

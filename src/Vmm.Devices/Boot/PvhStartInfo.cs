@@ -2,7 +2,9 @@ using System.Buffers.Binary;
 
 namespace Vmm.Devices.Kvm;
 
-/// <summary>What the PVH protocol hands the kernel (struct hvm_start_info, xen/interface/hvm/start_info.h), version 1: with a map of memory.</summary>
+/// <summary>
+/// What the PVH protocol hands the kernel (struct hvm_start_info, xen/interface/hvm/start_info.h), version 1: with a map of memory.
+/// </summary>
 internal static class PvhStartInfo
 {
     internal const int Length = 4096;

@@ -1,8 +1,8 @@
 namespace Vmm.Devices.Kvm;
 
 /// <summary>
-/// All the firmware there is: what runs when a kernel resets by jumping to where a PC's BIOS begins. Linux does so on a hardware-reduced machine without
-/// EFI, unless its command line says <c>reboot=</c>.
+/// All the firmware there is: what runs when a kernel resets by jumping to where a PC's BIOS begins. Linux does so on a hardware-reduced
+/// machine without EFI, unless its command line says <c>reboot=</c>.
 /// </summary>
 internal static class ResetVector
 {

@@ -4,8 +4,8 @@ using Vmm.Devices.Native;
 namespace Vmm.Devices.Kvm;
 
 /// <summary>
-/// The flat segments a kernel is entered with: a descriptor table in guest memory, and the same as the registers of a vCPU. The selectors are those
-/// of the Linux boot protocol (__BOOT_CS, __BOOT_DS; Documentation/arch/x86/boot.rst).
+/// The flat segments a kernel is entered with: a descriptor table in guest memory, and the same as the registers of a vCPU. The selectors
+/// are those of the Linux boot protocol (__BOOT_CS, __BOOT_DS; Documentation/arch/x86/boot.rst).
 /// </summary>
 internal static class SegmentTable
 {

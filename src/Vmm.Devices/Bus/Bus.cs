@@ -1,8 +1,8 @@
 namespace Vmm.Devices;
 
 /// <summary>
-/// An address space of devices: one for memory-mapped ones, one for ports. Accesses are answered on vCPU threads, several at once, without a
-/// lock: a change publishes a new sorted table.
+/// An address space of devices: one for memory-mapped ones, one for ports. Accesses are answered on vCPU threads, several at once, without
+/// a lock: a change publishes a new sorted table.
 /// </summary>
 /// <param name="name">For messages: <c>mmio</c>, <c>port</c>.</param>
 public sealed class Bus(string name = "mmio")
@@ -28,7 +28,9 @@ public sealed class Bus(string name = "mmio")
         ArgumentNullException.ThrowIfNull(device);
         Mapping added = new(start, unchecked(start + length - 1), device);
         if (length == 0 || added.Last < start)
-            throw new ArgumentException($"the {Name} range at 0x{start:x} with a length of 0x{length:x} is empty or wraps: a range ends within 64 bits", nameof(length));
+            throw new ArgumentException(
+                $"the {Name} range at 0x{start:x} with a length of 0x{length:x} is empty or wraps: "
+                + "a range ends within 64 bits", nameof(length));
         lock (_changes)
         {
             int at = IndexAtOrBelow(_mappings, start);

@@ -1,8 +1,9 @@
 namespace Vmm.Devices;
 
 /// <summary>
-/// Something a vCPU reaches by address, memory-mapped or by port. Called on vCPU threads, several at once: it takes its own small lock, never
-/// blocks and never throws; what touches rings or device state it hands to the device's reactor. Any offset × width has a defined answer.
+/// Something a vCPU reaches by address, memory-mapped or by port. Called on vCPU threads, several at once: it takes its own small lock,
+/// never blocks and never throws; what touches rings or device state it hands to the device's reactor. Any offset × width has a defined
+/// answer.
 /// </summary>
 public interface IBusDevice
 {
@@ -21,7 +22,8 @@ public interface IBusDevice
 public interface IInterrupt
 {
     /// <summary>
-    /// Raises the line. On an edge-triggered line each call is an interrupt; on a level-triggered one the line stays up until <see cref="Deassert"/>.
+    /// Raises the line. On an edge-triggered line each call is an interrupt; on a level-triggered one the line stays up until
+    /// <see cref="Deassert"/>.
     /// </summary>
     void Assert();
 

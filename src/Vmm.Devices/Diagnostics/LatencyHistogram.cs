@@ -3,8 +3,8 @@ using System.Numerics;
 namespace Vmm.Devices;
 
 /// <summary>
-/// How often which latency occurred, to within 1/32 of its value, in fixed memory: buckets whose width doubles with each power of two, as HDR
-/// histograms have them. Written by one thread at a time, readable from any; a reader may miss what is being written.
+/// How often which latency occurred, to within 1/32 of its value, in fixed memory: buckets whose width doubles with each power of two, as
+/// HDR histograms have them. Written by one thread at a time, readable from any; a reader may miss what is being written.
 /// </summary>
 public sealed class LatencyHistogram
 {
@@ -13,7 +13,10 @@ public sealed class LatencyHistogram
 
     private const int SubBucketBits = 5;
     private const int SubBuckets = 1 << SubBucketBits;
-    private readonly long[] _counts = new long[(42 - SubBucketBits + 1) * SubBuckets];
+    private const int BucketCount = (42 - SubBucketBits + 1) * SubBuckets;
+
+    // Made when they are first needed: a server of thousands of disks that measures none would hold 10 KB for each.
+    private long[] _counts = [];
     private long _sum;
     private long _max;
 
@@ -22,8 +25,9 @@ public sealed class LatencyHistogram
     {
         get
         {
+            long[] counts = Volatile.Read(ref _counts);
             long count = 0;
-            for (int i = 0; i < _counts.Length; i++) count += Volatile.Read(ref _counts[i]);
+            for (int i = 0; i < counts.Length; i++) count += Volatile.Read(ref counts[i]);
             return count;
         }
     }
@@ -34,6 +38,12 @@ public sealed class LatencyHistogram
     /// <summary>The mean of the exact values; 0 with none.</summary>
     public double Mean => Count is var count and > 0 ? (double)Volatile.Read(ref _sum) / count : 0;
 
+    /// <summary>Makes room for what is recorded, so that recording allocates nothing. Counts as writing.</summary>
+    internal void Reserve()
+    {
+        if (_counts.Length == 0) Volatile.Write(ref _counts, new long[BucketCount]);
+    }
+
     /// <summary>Records a value; below 0 counts as 0.</summary>
     public void Record(long nanoseconds) => Record(nanoseconds, 1);
 
@@ -41,13 +51,16 @@ public sealed class LatencyHistogram
     internal void Record(long nanoseconds, int times)
     {
         long value = Math.Clamp(nanoseconds, 0, NanosecondsMax);
+        if (_counts.Length == 0) Reserve();
         ref long count = ref _counts[BucketOf(value)];
         Volatile.Write(ref count, count + times);
         Volatile.Write(ref _sum, _sum + value * times);
         if (value > _max) Volatile.Write(ref _max, value);
     }
 
-    /// <summary>The value that a share of the recorded ones does not exceed: the upper end of its bucket, at most <see cref="Max"/>; 0 with none.</summary>
+    /// <summary>
+    /// The value that a share of the recorded ones does not exceed: the upper end of its bucket, at most <see cref="Max"/>; 0 with none.
+    /// </summary>
     /// <param name="percent">0 to 100.</param>
     public long Percentile(double percent)
     {
@@ -55,9 +68,10 @@ public sealed class LatencyHistogram
         ArgumentOutOfRangeException.ThrowIfGreaterThan(percent, 100);
         long wanted = Math.Max(1, (long)Math.Ceiling(Count * percent / 100));
         long seen = 0;
-        for (int i = 0; i < _counts.Length; i++)
+        long[] counts = Volatile.Read(ref _counts);
+        for (int i = 0; i < counts.Length; i++)
         {
-            seen += Volatile.Read(ref _counts[i]);
+            seen += Volatile.Read(ref counts[i]);
             if (seen >= wanted) return Math.Min(HighestOf(i), Max);
         }
         return Max;
@@ -67,7 +81,9 @@ public sealed class LatencyHistogram
     public void Merge(LatencyHistogram other)
     {
         ArgumentNullException.ThrowIfNull(other);
-        for (int i = 0; i < _counts.Length; i++) Volatile.Write(ref _counts[i], _counts[i] + Volatile.Read(ref other._counts[i]));
+        long[] others = Volatile.Read(ref other._counts);
+        if (others.Length > 0) Reserve();
+        for (int i = 0; i < others.Length; i++) Volatile.Write(ref _counts[i], _counts[i] + Volatile.Read(ref others[i]));
         Volatile.Write(ref _sum, _sum + Volatile.Read(ref other._sum));
         Volatile.Write(ref _max, Math.Max(_max, other.Max));
     }
@@ -83,9 +99,10 @@ public sealed class LatencyHistogram
     /// <summary>The buckets that hold anything, from short to long: the highest value each stands for, and its count.</summary>
     public IEnumerable<(long NanosecondsMax, long Count)> Buckets()
     {
-        for (int i = 0; i < _counts.Length; i++)
+        long[] counts = Volatile.Read(ref _counts);
+        for (int i = 0; i < counts.Length; i++)
         {
-            long count = Volatile.Read(ref _counts[i]);
+            long count = Volatile.Read(ref counts[i]);
             if (count > 0) yield return (HighestOf(i), count);
         }
     }

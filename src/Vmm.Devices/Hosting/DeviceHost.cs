@@ -4,69 +4,65 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// The devices of one machine on their reactors: guest memory, an address space of registers and one of ports, virtio devices with an
-/// interrupt line each, serial ports. It runs from its making to its disposal; a machine with vCPUs, simulated or of KVM, connects to it.
+/// Hosts the devices of one machine: it gives each virtio device registers, an interrupt line and a reactor, and carries the bytes of
+/// serial ports. It runs from its making to its disposal; the machine on whose board it is, simulated or of KVM, runs the vCPUs.
 /// </summary>
-/// <remarks>Add devices and connect from one thread; everything else is thread-safe.</remarks>
+/// <remarks>Members are thread-safe. Those that wait must not be called on a reactor's thread.</remarks>
 public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
 {
     private readonly DeviceHostOptions _options;
     private readonly ILogger _logger;
-    private readonly List<ReactorThread> _reactors = [];
-    private readonly List<HostedDevice> _devices = [];
-    private readonly List<HostedSerial> _serials = [];
-    private readonly bool _ownsMemory;
+    private readonly ReactorGroup _reactors;
+    /// <summary>Guards changes of the lists below, which readers take whole.</summary>
+    private readonly Lock _changes = new();
+    private readonly HostedDevice?[] _slots;
+    private volatile HostedDevice[] _devices = [];
+    private volatile HostedSerial[] _serials = [];
 
     /// <summary>Hosts devices with the default options.</summary>
+    /// <param name="board">The machine's board. The host disposes it.</param>
     /// <param name="devices">The host disposes them.</param>
-    public DeviceHost(params VirtioDevice[] devices) : this(new DeviceHostOptions(), devices)
+    public DeviceHost(IMachineBoard board, params VirtioDevice[] devices) : this(board, new DeviceHostOptions(), devices)
     {
     }
 
     /// <summary>Hosts devices.</summary>
-    /// <param name="options">What the host is made of.</param>
+    /// <param name="board">The machine's board. The host disposes it, last; also if this throws.</param>
+    /// <param name="options">How they are served.</param>
     /// <param name="devices">The host disposes them, also if this throws.</param>
     /// <exception cref="ArgumentException">An option or a device does not fit; the message says which and why.</exception>
     /// <exception cref="KernelException">The host has not enough memory or descriptors.</exception>
-    public DeviceHost(DeviceHostOptions options, params VirtioDevice[] devices)
+    public DeviceHost(IMachineBoard board, DeviceHostOptions options, params VirtioDevice[] devices)
     {
+        ArgumentNullException.ThrowIfNull(board);
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(devices);
-        if (options.Failures().FirstOrDefault() is { } failure) throw new ArgumentException(failure, nameof(options));
+        Board = board;
         _options = options;
-        _logger = options.Logging.CreateLogger<DeviceHost>();
-        _ownsMemory = options.Memory is null;
-        Memory = options.Memory ?? GuestMemory.Create(options.MemoryBytes);
+        _logger = SteadyLogger.Over(options.Logging.CreateLogger<DeviceHost>());
+        _slots = new HostedDevice?[board.Slots.Count];
         int added = 0;
         try
         {
-            for (int i = 0; i < options.Reactors; i++)
-            {
-                _reactors.Add(new ReactorThread(ReactorOptions(i)));
-                _reactors[i].Start();
-            }
-            foreach (VirtioDevice device in devices)
-            {
-                Add(device);
-                added++;
-            }
+            if (options.Failures().FirstOrDefault() is { } failure) throw new ArgumentException(failure, nameof(options));
+            _reactors = new ReactorGroup(options.Reactors, ReactorOptions);
+            _reactors.Start();
+            for (; added < devices.Length; added++) Add(devices[added]);
         }
         catch
         {
             foreach (VirtioDevice device in devices.AsSpan(added)) device?.Dispose();
-            Dispose();
+            if (_reactors is null) board.Dispose();
+            else Dispose();
             throw;
         }
     }
 
+    /// <summary>The machine's board.</summary>
+    public IMachineBoard Board { get; }
+
     /// <summary>The guest's memory.</summary>
-    public GuestMemory Memory { get; }
-
-    /// <summary>Where the guest reaches the virtio devices.</summary>
-    public Bus Mmio { get; } = new("mmio");
-
-    /// <summary>Where the guest reaches the serial ports, and what else is put there.</summary>
-    public Bus Ports { get; } = new("port");
+    public GuestMemory Memory => Board.Memory;
 
     /// <summary>The virtio devices, in the order they were added.</summary>
     public IReadOnlyList<HostedDevice> Devices => _devices;
@@ -77,34 +73,115 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
     /// <summary>The reactors, for what else they are to serve.</summary>
     public IReadOnlyList<RemoteEndpoint> Reactors => [.. _reactors.Select(reactor => reactor.Remote)];
 
-    /// <summary>What devices and reactors did so far. Not on a reactor's thread.</summary>
-    public DeviceHostStatistics Statistics => new(
-        [.. _devices.Select(hosted => DeviceStatistics.Of(hosted.Device))],
-        ReactorStatistics);
+    /// <summary>Whether every reactor answers within a time: what a watchdog asks. Not on a reactor's thread.</summary>
+    /// <param name="patience">How long to wait for all of them.</param>
+    public bool IsAlive(TimeSpan patience) => _reactors.IsAlive(patience);
 
-    /// <summary>Puts a virtio device at the next free registers, interrupt line and reactor.</summary>
+    internal ILoggerFactory Logging => _options.Logging;
+
+    /// <summary>
+    /// Puts a virtio device at the first free registers and interrupt line. A guest that runs already learns of it only if it looks there
+    /// again.
+    /// </summary>
     /// <param name="device">From now on the host's, which disposes it. Stays the caller's if this throws.</param>
     /// <exception cref="ArgumentException">Its name or its disk is another device's already, or there is no room.</exception>
+    /// <exception cref="KernelException">The host has not enough descriptors.</exception>
     public HostedDevice Add(VirtioDevice device)
     {
         ArgumentNullException.ThrowIfNull(device);
-        ThrowIfSettled();
-        int index = _devices.Count;
-        if (index == _options.DevicesMax)
-            throw new ArgumentException($"no room for device '{device.Name}': this host takes {_options.DevicesMax}");
-        if (_devices.Any(hosted => hosted.Device.Name == device.Name))
-            throw new ArgumentException($"two devices are called '{device.Name}': give each a name of its own");
-        ThrowIfDiskIsShared(device);
+        lock (_changes)
+        {
+            ObjectDisposedException.ThrowIf(_stopped is not null, this);
+            if (_slots.Any(hosted => hosted?.Device.Name == device.Name))
+                throw new ArgumentException($"two devices are called '{device.Name}': give each a name of its own");
+            ThrowIfDiskIsShared(device);
+            int slot = Array.IndexOf(_slots, null);
+            if (slot < 0) throw new ArgumentException($"no room for device '{device.Name}': this machine takes {_slots.Length}");
 
-        device.Logger = _options.Logging.CreateLogger(device.GetType());
-        device.MeasureLatency = _options.MeasureLatency;
-        InterruptLine line = new(_options.FirstInterrupt + index);
-        ulong address = _options.MmioBase + ((ulong)index * VirtioMmioTransport.Length);
-        VirtioMmioTransport transport = new(device, Memory, line, _reactors[index % _reactors.Count].Remote, TransportOptions(device, index));
-        Mmio.Add(address, VirtioMmioTransport.Length, transport);
-        HostedDevice added = new(device, transport, address, line);
-        _devices.Add(added);
-        return added;
+            device.Logger = _options.Logging.CreateLogger(device.GetType());
+            device.MeasureLatency = _options.MeasureLatency;
+            DeviceReactors reactors = DeviceReactors.Of(device, slot, _reactors);
+            IInterrupt line = Board.Line(Board.Slots.LineOf(slot));
+            VirtioMmioTransport transport = new(device, Memory, line, reactors.Main.Remote, TransportOptions(reactors));
+            HostedDevice added = new(device, transport, reactors, slot, Board.Slots);
+            try
+            {
+                Attach(added);
+            }
+            catch
+            {
+                Detach(added);
+                transport.Dispose();
+                throw;
+            }
+            _slots[slot] = added;
+            _devices = [.. _devices, added];
+            return added;
+        }
+    }
+
+    /// <summary>Opens a device as it is described, adds it, and connects it to its endpoints on the host.</summary>
+    /// <param name="name">The device's name.</param>
+    /// <param name="spec">The device.</param>
+    /// <param name="setting">What the machine decides where the spec leaves it open; null for a machine of one vCPU.</param>
+    /// <exception cref="ArgumentException">The device does not fit; the message says why.</exception>
+    /// <exception cref="IOException">Something can't be opened; the message says what and why.</exception>
+    public HostedDevice Add(string name, DeviceSpec spec, DeviceSetting? setting = null)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        ArgumentNullException.ThrowIfNull(spec);
+        VirtioDevice device = spec.Open(name, setting);
+        HostedDevice added;
+        try
+        {
+            added = Add(device);
+        }
+        catch
+        {
+            device.Dispose();
+            throw;
+        }
+        try
+        {
+            added.Connection = spec.Connect(device, added.Reactor, _options.Announce);
+            return added;
+        }
+        catch
+        {
+            // No driver has found it: it comes to rest at once.
+            RemoveAsync(added).GetAwaiter().GetResult();
+            throw;
+        }
+    }
+
+    /// <summary>
+    /// Takes a virtio device out of the machine, also while the machine runs. The guest's accesses to its registers find nothing from now
+    /// on; its place is free when the task completes.
+    /// </summary>
+    /// <param name="hosted">What <see cref="Add(VirtioDevice)"/> gave.</param>
+    /// <returns>Completes when nothing of the device is in flight and it was disposed: not before the host's storage has
+    /// answered.</returns>
+    /// <exception cref="ArgumentException">The host does not have it, or is removing it already.</exception>
+    public async Task RemoveAsync(HostedDevice hosted)
+    {
+        ArgumentNullException.ThrowIfNull(hosted);
+        lock (_changes)
+        {
+            ObjectDisposedException.ThrowIf(_stopped is not null, this);
+            if (!_devices.Contains(hosted)) throw new ArgumentException($"device '{hosted.Device.Name}' is not part of this machine");
+            _devices = [.. _devices.Where(device => device != hosted)];
+            Detach(hosted);
+        }
+        await hosted.Transport.StopAsync().ConfigureAwait(false);
+        hosted.Connection?.Dispose();
+        lock (_changes)
+        {
+            // A host that stopped meanwhile disposes it.
+            if (_slots[hosted.Slot] != hosted || _released) return;
+            _slots[hosted.Slot] = null;
+        }
+        hosted.Transport.Dispose();
+        hosted.Device.Dispose();
     }
 
     /// <summary>Puts a 16550A serial port on the bus of ports, and carries its bytes.</summary>
@@ -113,46 +190,53 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
     public HostedSerial AddSerial(string name, SerialPortOptions? options = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(name);
-        ThrowIfSettled();
         options ??= new SerialPortOptions();
         if (options.Failures(name).FirstOrDefault() is { } failure) throw new ArgumentException(failure, nameof(options));
-        InterruptLine line = new(options.Interrupt);
-        Uart16550 port = new(line, name);
-        Ports.Add((ulong)options.Port, port.RangeLength, port);
-        RemoteEndpoint reactor = _reactors[_serials.Count % _reactors.Count].Remote;
-        SerialBackend backend = new(port, reactor, options.Input, options.Output, _options.Logging.CreateLogger<SerialBackend>(), options.Script);
-        HostedSerial added = new(port, (ushort)options.Port, line, backend, reactor);
-        _serials.Add(added);
-        reactor.Invoke(backend.RegisterInto);
-        return added;
-    }
-
-    private IReadOnlyList<ReactorStatistics> ReactorStatistics
-    {
-        get
+        lock (_changes)
         {
-            try
-            {
-                return _lastReactorStatistics ?? ReadReactorStatistics();
-            }
-            catch (ReactorStoppedException)
-            {
-                // Stopped meanwhile.
-                StopAsync().GetAwaiter().GetResult();
-                return _lastReactorStatistics!;
-            }
+            ObjectDisposedException.ThrowIf(_stopped is not null, this);
+            Uart16550 port = new(Board.Line(options.Interrupt), name);
+            Board.Ports.Add((ulong)options.Port, port.RangeLength, port);
+            RemoteEndpoint reactor = _reactors[_serials.Length % _reactors.Count].Remote;
+            SerialBackend backend =
+                new(port, reactor, options.Input, options.Output, _options.Logging.CreateLogger<SerialBackend>(), options.Script);
+            HostedSerial added = new(port, (ushort)options.Port, options.Interrupt, backend, reactor);
+            _serials = [.. _serials, added];
+            reactor.Invoke(backend.RegisterInto);
+            return added;
         }
     }
 
-    private List<ReactorStatistics> ReadReactorStatistics() =>
-        [.. _reactors.Select(thread => thread.Remote.Invoke(_ => thread.Reactor.Statistics))];
+    /// <summary>
+    /// Stops every device between two requests: on completion nothing of them touches the guest's memory. The vCPUs stand still already.
+    /// What the guest asked for meanwhile waits for <see cref="ResumeAsync"/>.
+    /// </summary>
+    public Task PauseAsync() => Task.WhenAll(_devices.Select(hosted => hosted.Transport.PauseAsync()));
+
+    /// <summary>Lets the devices go on where <see cref="PauseAsync"/> stopped them.</summary>
+    public Task ResumeAsync() => Task.WhenAll(_devices.Select(hosted => hosted.Transport.ResumeAsync()));
+
+    private void Attach(HostedDevice hosted)
+    {
+        Board.Mmio.Add(hosted.Address, VirtioMmioTransport.Length, hosted.Transport);
+        if (Board.Kicks is not { } kicks) return;
+        for (int queue = 0; queue < hosted.Device.Queues.Count; queue++)
+            kicks.Add(hosted.Address + MmioRegister.QueueNotify, sizeof(uint), (ulong)queue, hosted.Transport.KickOf(queue));
+    }
+
+    private void Detach(HostedDevice hosted)
+    {
+        for (int queue = 0; queue < hosted.Device.Queues.Count; queue++)
+            Board.Kicks?.Remove(hosted.Address + MmioRegister.QueueNotify, sizeof(uint), (ulong)queue);
+        Board.Mmio.Remove(hosted.Address);
+    }
 
     private void ThrowIfDiskIsShared(VirtioDevice device)
     {
         if (device is not BlockDevice { Backend.Identity: { } identity } disk) return;
-        foreach (HostedDevice hosted in _devices)
+        foreach (HostedDevice? hosted in _slots)
         {
-            if (hosted.Device is BlockDevice other && other.Backend.Identity == identity)
+            if (hosted?.Device is BlockDevice other && other.Backend.Identity == identity)
             {
                 throw new ArgumentException(
                     $"disks '{other.Name}' and '{disk.Name}' are the same file, {disk.Backend.Description}: give each an image of its own");
@@ -160,13 +244,10 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
         }
     }
 
-    private VirtioMmioOptions TransportOptions(VirtioDevice device, int index)
+    private VirtioMmioOptions TransportOptions(DeviceReactors reactors)
     {
-        VirtioMmioOptions options = new() { ResetWait = _options.ResetWait };
-        if (_options.CommonFeatures is { } features) options = options with { CommonFeatures = features };
-        if (!device.QueuesAreIndependent || _reactors.Count == 1) return options;
-        // Queue 0 where the device is, the others on the reactors after it.
-        return options with { QueueReactors = [.. device.Queues.Select((_, queue) => _reactors[(index + device.QueueGroupOf(queue)) % _reactors.Count].Remote)] };
+        VirtioMmioOptions options = new() { ResetWait = _options.ResetWait, QueueReactors = reactors.QueueRemotes };
+        return _options.CommonFeatures is { } features ? options with { CommonFeatures = features } : options;
     }
 
     private ReactorOptions ReactorOptions(int index) => new()

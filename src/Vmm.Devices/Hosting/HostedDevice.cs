@@ -3,16 +3,44 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>A virtio device of a host: where the guest finds it.</summary>
-/// <param name="Device">The device.</param>
-/// <param name="Transport">Its registers.</param>
-/// <param name="Address">Guest address of the registers, <see cref="VirtioMmioTransport.Length"/> bytes.</param>
-/// <param name="Line">Its interrupt line.</param>
-public sealed record HostedDevice(VirtioDevice Device, VirtioMmioTransport Transport, ulong Address, InterruptLine Line);
+public sealed class HostedDevice
+{
+    internal HostedDevice(VirtioDevice device, VirtioMmioTransport transport, DeviceReactors reactors, int slot, in DeviceSlots slots)
+    {
+        Device = device;
+        Transport = transport;
+        Reactors = reactors;
+        Slot = slot;
+        Address = slots.AddressOf(slot);
+        Line = slots.LineOf(slot);
+    }
+
+    /// <summary>The device.</summary>
+    public VirtioDevice Device { get; }
+
+    /// <summary>Guest address of its registers, <see cref="VirtioMmioTransport.Length"/> bytes.</summary>
+    public ulong Address { get; }
+
+    /// <summary>The number of its interrupt line.</summary>
+    public int Line { get; }
+
+    /// <summary>How other threads reach the reactor that owns the device.</summary>
+    public RemoteEndpoint Reactor => Reactors.Main.Remote;
+
+    internal VirtioMmioTransport Transport { get; }
+
+    internal DeviceReactors Reactors { get; }
+
+    internal int Slot { get; }
+
+    /// <summary>What connects it to its endpoints on the host; null if nothing does.</summary>
+    internal IDisposable? Connection { get; set; }
+}
 
 /// <summary>A serial port of a host: where the guest finds it.</summary>
 /// <param name="Port">The chip.</param>
 /// <param name="Address">Its first port.</param>
-/// <param name="Line">Its interrupt line.</param>
+/// <param name="Line">The number of its interrupt line.</param>
 /// <param name="Backend">Its host side.</param>
 /// <param name="Reactor">The reactor that carries its bytes.</param>
-public sealed record HostedSerial(Uart16550 Port, ushort Address, InterruptLine Line, SerialBackend Backend, RemoteEndpoint Reactor);
+public sealed record HostedSerial(Uart16550 Port, ushort Address, int Line, SerialBackend Backend, RemoteEndpoint Reactor);

@@ -1,8 +1,8 @@
 namespace Vmm.Devices;
 
 /// <summary>
-/// A place where a PC may have a device, that every kernel looks at, and where this machine has none: reads give ones, writes are dropped, and neither is
-/// an access that went astray.
+/// A place where a PC may have a device, that every kernel looks at, and where this machine has none: reads give ones, writes are dropped,
+/// and neither is an access that went astray.
 /// </summary>
 /// <param name="name">What is not there.</param>
 internal sealed class AbsentDevice(string name) : IBusDevice

@@ -1,7 +1,8 @@
 namespace Vmm.Devices;
 
 /// <summary>
-/// Power-off and reset of a hardware-reduced ACPI machine: the sleep control, sleep status and reset registers (ACPI § 4.8.3.7, § 4.8.3.6), a byte each.
+/// Power-off and reset of a hardware-reduced ACPI machine: the sleep control, sleep status and reset registers (ACPI § 4.8.3.7, § 4.8.3.6),
+/// a byte each.
 /// </summary>
 /// <param name="onPowerOff">The guest powers off. On the vCPU's thread; it must not wait for that vCPU.</param>
 /// <param name="onReset">The guest resets. As above.</param>
@@ -37,7 +38,8 @@ public sealed class AcpiPowerControl(Action onPowerOff, Action onReset) : IBusDe
     {
         if (data.Length != 1) return;
         if (offset == ResetOffset && data[0] == ResetValue) onReset();
-        else if (offset == SleepControlOffset && (data[0] & SleepEnable) != 0 && ((data[0] >> SleepTypeShift) & SleepTypeMask) == SleepTypeOff) onPowerOff();
+        else if (offset == SleepControlOffset && (data[0] & SleepEnable) != 0
+            && ((data[0] >> SleepTypeShift) & SleepTypeMask) == SleepTypeOff) onPowerOff();
     }
 
     /// <inheritdoc/>

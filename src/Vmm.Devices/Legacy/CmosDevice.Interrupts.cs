@@ -1,7 +1,7 @@
 namespace Vmm.Devices;
 
-// Alarm and update-ended interrupts (MC146818, registers A to C). What happened since register C was read last is worked out when somebody looks; a timer
-// runs only while an interrupt is enabled, so that a clock nobody waits for wakes nobody.
+// Alarm and update-ended interrupts (MC146818, registers A to C). What happened since register C was read last is worked out when the guest
+// reads it; a timer runs only while an interrupt is enabled, so that an unused clock wakes no thread.
 public sealed partial class CmosDevice
 {
     private const int SecondsAlarm = 0x01;
@@ -48,14 +48,16 @@ public sealed partial class CmosDevice
         return (byte)((NextUpdate(_looked) <= now ? UpdateFlag : 0) | (NextAlarm(_looked) <= now ? AlarmFlag : 0));
     }
 
-    /// <summary>Sets the timer to the next event that is to interrupt, if there is one. The clock, an alarm or what is enabled has changed.</summary>
+    /// <summary>
+    /// Sets the timer to the next event that is to interrupt, if there is one. The clock, an alarm or what is enabled has changed.
+    /// </summary>
     private void Arm()
     {
         if (_timer is null || _isDisposed) return;
         DateTimeOffset next = DateTimeOffset.MaxValue;
         if (!IsSetting && (Enabled & UpdateFlag) != 0) next = NextUpdate(_looked);
         if (!IsSetting && (Enabled & AlarmFlag) != 0 && NextAlarm(_looked) is var alarm && alarm < next) next = alarm;
-        // Once the line is up nothing more is to be told until register C is read.
+        // Once the line is up there is nothing more to report until register C is read.
         bool waits = !_lineUp && next < DateTimeOffset.MaxValue;
         TimeSpan due = next - Now;
         _timer.Change(!waits ? Timeout.InfiniteTimeSpan : due > TimeSpan.Zero ? due : TimeSpan.Zero, Timeout.InfiniteTimeSpan);
@@ -79,7 +81,8 @@ public sealed partial class CmosDevice
         if (up) _interrupt?.Assert(); else _interrupt?.Deassert();
     }
 
-    private static DateTimeOffset NextUpdate(DateTimeOffset after) => after.AddTicks(TimeSpan.TicksPerSecond - after.Ticks % TimeSpan.TicksPerSecond);
+    private static DateTimeOffset NextUpdate(DateTimeOffset after) =>
+        after.AddTicks(TimeSpan.TicksPerSecond - after.Ticks % TimeSpan.TicksPerSecond);
 
     /// <summary>The next time the three alarm bytes match; the end of time if they never do.</summary>
     private DateTimeOffset NextAlarm(DateTimeOffset after)
@@ -89,7 +92,8 @@ public sealed partial class CmosDevice
         // A step to the next hour, minute or second at a time: at most 24 + 60 + 60 of them to a match.
         while (candidate <= end)
         {
-            if (!Matches(_bytes[HoursAlarm], EncodeHour(candidate.Hour))) candidate = candidate.AddSeconds(3600 - candidate.Minute * 60 - candidate.Second);
+            if (!Matches(_bytes[HoursAlarm], EncodeHour(candidate.Hour)))
+                candidate = candidate.AddSeconds(3600 - candidate.Minute * 60 - candidate.Second);
             else if (!Matches(_bytes[MinutesAlarm], Encode(candidate.Minute))) candidate = candidate.AddSeconds(60 - candidate.Second);
             else if (!Matches(_bytes[SecondsAlarm], Encode(candidate.Second))) candidate = candidate.AddSeconds(1);
             else return candidate;

@@ -1,9 +1,9 @@
 namespace Vmm.Devices;
 
 /// <summary>
-/// A PC's real-time clock and its battery-backed bytes (Motorola MC146818): an index port and a data port. The clock runs on the host's; the
-/// guest may set it. Alarms and the end of each second's update interrupt if they are enabled; the periodic interrupt, which no kernel of this century
-/// waits for, never comes. An access of two bytes is one to each port.
+/// A PC's real-time clock and its battery-backed bytes (Motorola MC146818): an index port and a data port. The clock runs on the host's;
+/// the guest may set it. Alarms and the end of each second's update interrupt if they are enabled; the periodic interrupt, which no kernel
+/// of this century waits for, never comes. An access of two bytes is one to each port.
 /// </summary>
 public sealed partial class CmosDevice : IBusDevice, IDisposable
 {
@@ -53,7 +53,8 @@ public sealed partial class CmosDevice : IBusDevice, IDisposable
         _looked = _clock.GetUtcNow();
         _interrupt = interrupt;
         if (interrupt is not null)
-            _timer = _clock.CreateTimer(static device => ((CmosDevice)device!).OnTimer(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+            _timer = _clock.CreateTimer(static device => ((CmosDevice)device!)
+                .OnTimer(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         _bytes[StatusA] = OscillatorOn32KHz;
         _bytes[StatusB] = Hours24;
         _bytes[StatusD] = RamValid;
@@ -65,7 +66,12 @@ public sealed partial class CmosDevice : IBusDevice, IDisposable
     {
         lock (_lock)
         {
-            for (int i = 0; i < data.Length; i++) data[i] = (offset + (ulong)i) switch { 0 => _index, 1 => ReadByte(_index), _ => byte.MaxValue };
+            for (int i = 0; i < data.Length; i++) data[i] = (offset + (ulong)i) switch
+            {
+                0 => _index,
+                1 => ReadByte(_index),
+                _ => byte.MaxValue
+            };
         }
     }
 

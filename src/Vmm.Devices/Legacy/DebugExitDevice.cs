@@ -3,7 +3,7 @@ using System.Buffers.Binary;
 namespace Vmm.Devices;
 
 /// <summary>A port that ends the machine: whatever the guest writes there is its status. Reads give 0.</summary>
-/// <param name="onExit">Told the status, on the vCPU's thread, each time; it must not wait for that vCPU.</param>
+/// <param name="onExit">Called with the status on the vCPU's thread, each time. It must not wait for that vCPU.</param>
 public sealed class DebugExitDevice(Action<uint> onExit) : IBusDevice
 {
     /// <summary>Bytes of its range on the bus.</summary>

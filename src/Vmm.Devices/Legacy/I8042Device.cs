@@ -2,10 +2,10 @@ namespace Vmm.Devices;
 
 /// <summary>
 /// A PC's keyboard controller with no keyboard: what a kernel needs to find it, and its line to the processor's reset, which is how most of
-/// them reboot. Mapped at port 0x60 for <see cref="RangeLength"/>: data at offset 0, command and status at offset 4. An access of several bytes is
-/// one to each byte's port.
+/// them reboot. Mapped at port 0x60 for <see cref="RangeLength"/>: data at offset 0, command and status at offset 4. An access of several
+/// bytes is one to each byte's port.
 /// </summary>
-/// <param name="onReset">Told that the guest pulled the reset line, on the vCPU's thread; it must not wait for that vCPU.</param>
+/// <param name="onReset">Called on the vCPU's thread when the guest pulls the reset line. It must not wait for that vCPU.</param>
 public sealed class I8042Device(Action onReset) : IBusDevice
 {
     /// <summary>Bytes of its range on the bus. The three ports in the middle belong to other chips of a PC and read as 0.</summary>
@@ -130,7 +130,7 @@ public sealed class I8042Device(Action onReset) : IBusDevice
                 _output = value;
                 return (value & OutputNotReset) == 0;
             default:
-                // For the keyboard that is not there: acknowledged, so that nobody waits for it.
+                // For the absent keyboard: acknowledged, so that the guest does not wait for an answer.
                 Answer(KeyboardAcknowledge);
                 return false;
         }

@@ -1,6 +1,6 @@
 namespace Vmm.Devices;
 
-/// <summary>What a guest tells by way of <see cref="PvPanicDevice"/> (QEMU, docs/specs/pvpanic).</summary>
+/// <summary>What a guest reports through <see cref="PvPanicDevice"/> (QEMU, docs/specs/pvpanic).</summary>
 [Flags]
 public enum PanicEvents : byte
 {

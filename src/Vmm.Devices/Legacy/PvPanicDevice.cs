@@ -1,9 +1,10 @@
 namespace Vmm.Devices;
 
-/// <summary>One byte by which a guest tells that it panicked (QEMU, docs/specs/pvpanic). A PC has it at port 0x505.</summary>
-/// <param name="onEvent">Told what happened, on the vCPU's thread; it must not wait for that vCPU.</param>
-/// <param name="supported">What the guest may tell; the rest is ignored.</param>
-public sealed class PvPanicDevice(Action<PanicEvents> onEvent, PanicEvents supported = PanicEvents.Panicked | PanicEvents.CrashLoaded) : IBusDevice
+/// <summary>One byte by which a guest reports that it panicked (QEMU, docs/specs/pvpanic). A PC has it at port 0x505.</summary>
+/// <param name="onEvent">Called with the event on the vCPU's thread. It must not wait for that vCPU.</param>
+/// <param name="supported">The events the guest may report; others are ignored.</param>
+public sealed class PvPanicDevice(Action<PanicEvents> onEvent, PanicEvents supported = PanicEvents.Panicked | PanicEvents.CrashLoaded)
+    : IBusDevice
 {
     /// <summary>Bytes of its range on the bus.</summary>
     public const ulong RangeLength = 1;

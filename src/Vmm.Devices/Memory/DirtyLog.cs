@@ -1,8 +1,8 @@
 namespace Vmm.Devices;
 
 /// <summary>
-/// Which pages of guest memory devices wrote to, one bit for each 4 KiB page from guest address 0 on, in memory shared with a front-end that
-/// copies the guest elsewhere while it runs (vhost-user, VHOST_USER_SET_LOG_BASE). Thread-safe.
+/// Which pages of guest memory devices wrote to, one bit for each 4 KiB page from guest address 0 on, in memory shared with a front-end
+/// that copies the guest elsewhere while it runs (vhost-user, VHOST_USER_SET_LOG_BASE). Thread-safe.
 /// </summary>
 public sealed unsafe class DirtyLog : IDisposable
 {
@@ -23,8 +23,8 @@ public sealed unsafe class DirtyLog : IDisposable
         ulong last = Math.Min((address + length - 1) >> PageShift, _log.Length / sizeof(uint) * 32 - 1);
         for (ulong page = address >> PageShift; page <= last; page++)
         {
-            // SAFETY: the word of the page lies inside the log, which stays mapped while this object is in use; mappings are page-aligned and
-            // the log's offset is checked to be a multiple of 8 by whoever set it up, so the word is aligned.
+            // SAFETY: the word of the page lies inside the log, which stays mapped while this object is in use; mappings are page-aligned
+            // and the log's offset is checked to be a multiple of 8 when it is set up, so the word is aligned.
             ref int word = ref ((int*)_log.HostAddress)[page / 32];
             int bit = 1 << (int)(page % 32);
             if ((Volatile.Read(ref word) & bit) == 0) Interlocked.Or(ref word, bit);

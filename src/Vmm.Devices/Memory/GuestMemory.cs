@@ -6,7 +6,7 @@ namespace Vmm.Devices;
 
 /// <summary>
 /// The guest's physical memory: regions over mapped memfds. The only way to guest bytes; every range is checked against the regions.
-/// Thread-safe. Regions may be added and removed while devices run: whoever still holds an earlier state keeps its regions mapped.
+/// Thread-safe. Regions may be added and removed while devices run: a caller that still holds an earlier state keeps its regions mapped.
 /// </summary>
 public sealed class GuestMemory : IDisposable
 {
@@ -30,7 +30,7 @@ public sealed class GuestMemory : IDisposable
     /// <summary>The regions in force, by guest address.</summary>
     public IReadOnlyList<GuestRegion> Regions => Map.RegionArray;
 
-    /// <summary>Where device writes are logged; null while nobody asks.</summary>
+    /// <summary>Where device writes are logged; null while there is no log.</summary>
     public DirtyLog? DirtyLog
     {
         get => Volatile.Read(ref field);
@@ -49,7 +49,7 @@ public sealed class GuestMemory : IDisposable
         lock (_swap) return TrySwap([.. _map.RegionArray, region], out refusal);
     }
 
-    /// <summary>Removes the region at a guest address. It is unmapped when nobody holds a state that contains it.</summary>
+    /// <summary>Removes the region at a guest address. It is unmapped when no caller holds a state that contains it.</summary>
     /// <returns>False if no region starts there.</returns>
     public bool Remove(ulong guestAddress)
     {
@@ -125,8 +125,8 @@ public sealed class GuestMemory : IDisposable
     }
 
     /// <summary>
-    /// Gives pages back to the host: they read as zeros and take no memory until they are written again (MADV_REMOVE, madvise(2)). Only whole
-    /// pages go; a part of one at either end stays as it is.
+    /// Gives pages back to the host: they read as zeros and take no memory until they are written again (MADV_REMOVE, madvise(2)). Only
+    /// whole pages go; a part of one at either end stays as it is.
     /// </summary>
     /// <returns>False if any byte of the range is in no region, or if the host's file can't do it.</returns>
     public bool TryDiscard(ulong address, ulong length)

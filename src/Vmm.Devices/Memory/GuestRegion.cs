@@ -23,12 +23,13 @@ public sealed class GuestRegion : IDisposable
     private const ulong PageLength = 4096;
 
     private readonly MappedMemory _mapping;
-    private readonly OwnedFd _file;
+    private readonly OwnedFd? _file;
     private int _references = 1;
 
-    private GuestRegion(OwnedFd file, MappedMemory mapping, nint hostAddress, in RegionLayout layout)
+    private GuestRegion(OwnedFd? file, in MemoryFile source, MappedMemory mapping, nint hostAddress, in RegionLayout layout)
     {
         _file = file;
+        Source = source;
         _mapping = mapping;
         HostAddress = hostAddress;
         Layout = layout;
@@ -43,16 +44,24 @@ public sealed class GuestRegion : IDisposable
     /// <summary>Bytes. May exceed 2 GiB.</summary>
     public ulong Length => Layout.Length;
 
-    /// <summary>Host address of its first byte, for the kernel (KVM memory slots, fixed buffers). Valid while the region is mapped.</summary>
+    /// <summary>
+    /// Host address of its first byte, for the kernel (KVM memory slots, fixed buffers). Valid while the region is mapped.
+    /// </summary>
     public nint HostAddress { get; }
 
     /// <summary>The file behind it, to be handed to another process. Owned by the region.</summary>
-    public OwnedFd File => _file;
+    /// <exception cref="InvalidOperationException">The memory came from another process: its file was closed when it was
+    /// mapped.</exception>
+    public OwnedFd File => _file ?? throw new InvalidOperationException("the file of this memory was closed when it was mapped");
 
     /// <summary>
-    /// Whether nobody can shorten the file any more (F_SEAL_SHRINK, fcntl(2)). Touching memory beyond a file's end ends the process with SIGBUS.
+    /// Whether the file was sealed against being shortened when it was mapped (F_SEAL_SHRINK, fcntl(2)); a seal cannot be taken back.
+    /// Touching memory beyond a file's end ends the process with SIGBUS.
     /// </summary>
-    public bool IsSealed => (MemoryCalls.Fcntl(_file.Number, MemoryCalls.F_GET_SEALS, 0) is var seals and >= 0) && (seals & MemoryCalls.F_SEAL_SHRINK) != 0;
+    public bool IsSealed => Source.IsSealed;
+
+    /// <summary>What the file behind it is.</summary>
+    internal MemoryFile Source { get; }
 
     internal bool IsMapped => !_mapping.IsClosed;
 
@@ -63,7 +72,8 @@ public sealed class GuestRegion : IDisposable
     public static GuestRegion Create(ulong guestAddress, ulong bytes)
     {
         if (bytes == 0 || bytes % PageLength != 0 || bytes > LengthMax)
-            throw new ArgumentOutOfRangeException(nameof(bytes), bytes, $"guest memory must be a multiple of {PageLength} bytes, at most {LengthMax}");
+            throw new ArgumentOutOfRangeException(nameof(bytes), bytes,
+                $"guest memory must be a multiple of {PageLength} bytes, at most {LengthMax}");
         int fd = MemoryCalls.MemfdCreate("guest-memory", MemoryCalls.MFD_CLOEXEC | MemoryCalls.MFD_ALLOW_SEALING);
         if (fd < 0) throw new KernelException("cannot create guest memory", MemoryCalls.LastError);
         OwnedFd file = new(fd);
@@ -89,9 +99,33 @@ public sealed class GuestRegion : IDisposable
     /// <param name="layout">Where the region lies.</param>
     /// <param name="region">The region, owned by the caller until a memory takes it.</param>
     /// <param name="refusal">A sentence that says why not.</param>
-    public static bool TryMap(OwnedFd file, in RegionLayout layout, [NotNullWhen(true)] out GuestRegion? region, [NotNullWhen(false)] out string? refusal)
+    public static bool TryMap(OwnedFd file, in RegionLayout layout, [NotNullWhen(true)] out GuestRegion? region,
+        [NotNullWhen(false)] out string? refusal)
     {
         ArgumentNullException.ThrowIfNull(file);
+        return TryMap(file, layout, MemoryFile.Of(file.Number), null, out region, out refusal);
+    }
+
+    /// <summary>
+    /// Maps a part of a file that another process sent. The file is closed in any case: a mapping needs none, and a process that holds one
+    /// for each region runs out of descriptors.
+    /// </summary>
+    /// <param name="file">Taken over.</param>
+    /// <param name="layout">Where the region lies.</param>
+    /// <param name="source">What the file is.</param>
+    /// <param name="account">Charged for the mapping, for as long as there is one.</param>
+    /// <param name="region">The region, owned by the caller until a memory takes it.</param>
+    /// <returns>A sentence that says why not; null if it is mapped.</returns>
+    internal static string? TryMapForeign(OwnedFd file, in RegionLayout layout, in MemoryFile source,
+        MappingBudget.Account account, out GuestRegion? region)
+    {
+        using OwnedFd closed = file;
+        return TryMap(file, layout, source, account, out region, out string? refusal) ? null : refusal;
+    }
+
+    private static bool TryMap(OwnedFd file, in RegionLayout layout, in MemoryFile source, MappingBudget.Account? account,
+        [NotNullWhen(true)] out GuestRegion? region, [NotNullWhen(false)] out string? refusal)
+    {
         region = null;
         refusal = Check(file, layout, out ulong window);
         if (refusal is not null) return false;
@@ -99,13 +133,17 @@ public sealed class GuestRegion : IDisposable
         // Map from a multiple of the file's block: that is the page size of a huge-page file, whose mappings know no other alignment.
         ulong lead = layout.FileOffset % window;
         ulong length = (lead + layout.Length + window - 1) / window * window;
-        Errno errno = MappedMemory.Map(file, layout.FileOffset - lead, length, out MappedMemory? mapping);
+        refusal = account?.TryCharge(length);
+        if (refusal is not null) return false;
+        Errno errno = MappedMemory.Map(file, layout.FileOffset - lead, length, source.IsHuge, account, out MappedMemory? mapping);
         if (mapping is null)
         {
+            account?.Release(length);
             refusal = $"cannot map {layout.Length} bytes of guest memory at offset {layout.FileOffset} of {file}: {errno}";
+            if (source.IsHuge && errno == Errno.NoMemory) refusal += " (the host has not that many free huge pages)";
             return false;
         }
-        region = new GuestRegion(file, mapping, mapping.Address + (nint)lead, layout);
+        region = new GuestRegion(account is null ? file : null, source, mapping, mapping.Address + (nint)lead, layout);
         return true;
     }
 
@@ -118,15 +156,17 @@ public sealed class GuestRegion : IDisposable
     {
         if (Interlocked.Decrement(ref _references) != 0) return;
         _mapping.Dispose();
-        _file.Dispose();
+        _file?.Dispose();
     }
 
     private static string? Check(OwnedFd file, in RegionLayout layout, out ulong window)
     {
         window = PageLength;
         if (layout.Length == 0 || layout.Length > LengthMax) return $"a memory region of {layout.Length} bytes";
-        if (layout.GuestAddress + layout.Length - 1 < layout.GuestAddress) return $"a memory region that wraps, at 0x{layout.GuestAddress:x}";
-        if (layout.UserAddress + layout.Length - 1 < layout.UserAddress) return $"a memory region that wraps, at front-end address 0x{layout.UserAddress:x}";
+        if (layout.GuestAddress + layout.Length - 1 < layout.GuestAddress)
+            return $"a memory region that wraps, at 0x{layout.GuestAddress:x}";
+        if (layout.UserAddress + layout.Length - 1 < layout.UserAddress)
+            return $"a memory region that wraps, at front-end address 0x{layout.UserAddress:x}";
         Errno errno = MemoryCalls.Stat(file.Number, out FileStatus status);
         if (errno != Errno.None) return $"cannot stat the file of a memory region: {errno}";
         if (status.Size < 0 || layout.FileOffset > (ulong)status.Size || layout.Length > (ulong)status.Size - layout.FileOffset)

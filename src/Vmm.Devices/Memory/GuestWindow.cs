@@ -4,8 +4,8 @@ using System.Runtime.CompilerServices;
 namespace Vmm.Devices;
 
 /// <summary>
-/// A checked, aligned range of guest memory with the single loads and stores that rings need. Each member touches memory exactly once, with its
-/// width. Valid while the hold it was resolved under is held. x86-64: guest order is host order.
+/// A checked, aligned range of guest memory with the single loads and stores that rings need. Each member touches memory exactly once, with
+/// its width. Valid while the hold it was resolved under is held. x86-64: guest order is host order.
 /// </summary>
 internal readonly unsafe struct GuestWindow
 {

@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace Vmm.Devices;
 
 /// <summary>
-/// A piece of guest memory at its host address, as the kernel takes it: struct iovec of readv(2) and io_uring(7). Valid while the chain or the
-/// <see cref="MemoryHold"/> it came from is held.
+/// A piece of guest memory at its host address, as the kernel takes it: struct iovec of readv(2) and io_uring(7). Valid while the chain or
+/// the <see cref="MemoryHold"/> it came from is held.
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public readonly unsafe struct IoVector
@@ -24,13 +24,29 @@ public readonly unsafe struct IoVector
     /// <summary>A piece of mapped memory that is no guest's: a buffer of our own.</summary>
     internal static IoVector Over(Span<byte> unmoving) =>
         // SAFETY: only the number is kept; that the bytes stay where they are is the caller's promise.
-        new((nint)System.Runtime.CompilerServices.Unsafe.AsPointer(ref System.Runtime.InteropServices.MemoryMarshal.GetReference(unmoving)), (nuint)unmoving.Length);
+        new((nint)System.Runtime.CompilerServices.Unsafe.AsPointer(ref System.Runtime.InteropServices.MemoryMarshal.GetReference(unmoving)),
+            (nuint)unmoving.Length);
+
+    /// <summary>
+    /// Adds the piece to a list for a vectored operation of a ring. What holds the piece holds it until the operation is over.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The list is full.</exception>
+    public void AddTo(Vmm.Events.Buffers.IoVectors list)
+    {
+        ArgumentNullException.ThrowIfNull(list);
+        // SAFETY: pieces are made from checked translations and from memory of our own that does not move.
+        list.Add((void*)Address, (nint)Length);
+    }
+
+    /// <summary>The bytes from an offset on, or as many of them as a span holds: a driver may describe more in one buffer.</summary>
+    internal Span<byte> PieceAt(nuint offset) => Slice(offset, (int)Math.Min(Length - offset, int.MaxValue));
 
     /// <summary>A part of the piece; the caller has checked that it lies inside.</summary>
     internal Span<byte> Slice(nuint offset, int length)
     {
         System.Diagnostics.Debug.Assert(offset <= Length && (nuint)length <= Length - offset, "outside of the piece");
-        // SAFETY: vectors are made from checked translations only, the mapping is held by whoever gave the vector out, and the part lies inside.
+        // SAFETY: vectors are made from checked translations only, the mapping is held by the object that made the vector, and the part
+        // lies inside.
         return new Span<byte>((byte*)Address + offset, length);
     }
 }

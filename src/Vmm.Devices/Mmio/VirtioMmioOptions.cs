@@ -6,14 +6,14 @@ namespace Vmm.Devices;
 public sealed record VirtioMmioOptions
 {
     /// <summary>
-    /// The reactors that serve the queues, taken in turn: queue 0 by the first and so on. Empty: all by the device's own reactor, as for any device
-    /// whose queues share state.
+    /// The reactor that serves each queue, by the queue's number: one for each. Empty: the device's own reactor serves them all, as for any
+    /// device whose queues share state.
     /// </summary>
     public IReadOnlyList<RemoteEndpoint> QueueReactors { get; init; } = [];
 
     /// <summary>
-    /// The feature bits of rings and transport that are offered beside VERSION_1. NOTIFICATION_DATA is understood but not offered by default: a kick
-    /// that carries data matches no ioeventfd, so that each would be an exit.
+    /// The feature bits of rings and transport that are offered beside VERSION_1. NOTIFICATION_DATA is understood but not offered by
+    /// default: a kick that carries data matches no ioeventfd, so that each would be an exit.
     /// </summary>
     public ulong CommonFeatures { get; init; } =
         VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex | VirtioFeatures.PackedRing | VirtioFeatures.RingReset;

@@ -1,6 +1,7 @@
 namespace Vmm.Devices;
 
-// What the device tells its driver. Reactor threads raise, vCPU threads look and acknowledge; a lock of its own keeps line and reasons together.
+// Interrupts to the driver. Reactor threads raise, vCPU threads look and acknowledge; a lock of its own keeps line and reasons
+// together.
 public sealed partial class VirtioMmioTransport
 {
     private const uint UsedBuffers = 1;
@@ -28,7 +29,7 @@ public sealed partial class VirtioMmioTransport
         bool live;
         lock (_lock)
         {
-            // A driver that is gone, or going, needs no telling.
+            // A driver that is gone, or going, needs no interrupt.
             if (_status == DeviceStatus.None || _resetting || _status.HasFlag(DeviceStatus.NeedsReset)) return;
             _status |= DeviceStatus.NeedsReset;
             live = IsLive;

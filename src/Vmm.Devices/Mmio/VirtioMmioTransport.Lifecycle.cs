@@ -2,12 +2,11 @@ using Vmm.Events;
 
 namespace Vmm.Devices;
 
-// What runs on the main reactor: activation, the start and stop of queues, reset. Calls arrive there in the order of the register writes.
+// What runs on the device's reactor, by its runner: the driver's coming, the start and stop of queues, reset. Calls arrive there in the
+// order of the register writes.
 public sealed partial class VirtioMmioTransport
 {
     private readonly ConfigWrittenCall _configChanged;
-    private int _runningQueues;
-    private bool _resetBegun;
     private TaskCompletionSource? _stopped;
 
     /// <summary>
@@ -36,85 +35,32 @@ public sealed partial class VirtioMmioTransport
 
     private void Activate(ulong features, MmioQueue[] ready, IReactor reactor)
     {
-        try
-        {
-            _device.Activate(new DeviceActivation(features, _memory, this, reactor, _main));
-        }
-        catch
-        {
-            // A bug, or a host that has nothing left: the reactor reports it, the driver is not left waiting.
-            SignalNeedsReset();
-            throw;
-        }
-        foreach (MmioQueue queue in ready) StartQueue(queue, reactor);
+        _runner.Begin(new DriverSession(features, _memory, this, reactor, _main));
+        foreach (MmioQueue queue in ready) StartQueue(queue);
     }
 
-    private void StartQueue(MmioQueue queue, IReactor reactor)
+    private void StartQueue(MmioQueue queue)
     {
-        // Nobody else touches a queue's registers while it is ready.
-        QueueConfiguration configuration = new()
+        // The driver can't change a queue's registers while it is ready.
+        QueueConfiguration ring = new()
         {
             Index = queue.Index,
-            Name = _device.Queues[queue.Index].Name,
             Size = queue.Size,
             SizeMax = queue.SizeMax,
             DescriptorTable = queue.Descriptors,
             DriverRing = queue.Driver,
             DeviceRing = queue.Device,
-            Features = _driverFeatures,
-            MeasureLatency = _device.MeasureLatency,
-            Statistics = _device.QueueStatistics[queue.Index],
-            OnFault = _device.ReportGuestFault,
         };
-        if (!VirtQueue.TryCreate(configuration, _memory, this, out VirtQueue? ring, out GuestFault fault))
-        {
-            _device.ReportGuestFault(fault);
-            return;
-        }
-        queue.Ring = ring;
-        _runningQueues++;
-        OnReactorOf(queue, reactor, r => _device.StartQueue(ring, queue.Kick.Duplicate(), r));
+        if (!_runner.TryStart(ring, out GuestFault fault)) _device.ReportGuestFault(fault);
     }
 
-    private void StopQueue(MmioQueue queue, IReactor reactor)
+    private void StopQueue(MmioQueue queue) => _runner.Stop(queue.Index, QuiesceReason.Reset, () =>
     {
-        if (queue.Ring is not { } ring)
-        {
-            Quiet(queue);
-            return;
-        }
-        bool asked = OnReactorOf(queue, reactor, r => _device.StopQueue(queue.Index, r, () =>
-        {
-            ring.Dispose();
-            OnMain(queue, () => Quiet(queue));
-        }));
-        // Its reactor has stopped, and took the kick with it.
-        if (!asked) Quiet(queue);
-    }
-
-    private void Quiet(MmioQueue queue)
-    {
-        if (queue.Ring is not null) _runningQueues--;
-        queue.Ring = null;
         lock (_lock) queue.Clear();
-        if (_resetBegun && _runningQueues == 0) FinishReset();
-    }
-
-    private void Reset(IReactor reactor)
-    {
-        _resetBegun = true;
-        if (_runningQueues == 0)
-        {
-            FinishReset();
-            return;
-        }
-        foreach (MmioQueue queue in _queues.Where(queue => queue is { Ring: not null, Stopping: false }).ToArray()) StopQueue(queue, reactor);
-    }
+    });
 
     private void FinishReset()
     {
-        _resetBegun = false;
-        _device.Reset();
         TaskCompletionSource? stopped;
         lock (_lock)
         {
@@ -133,28 +79,19 @@ public sealed partial class VirtioMmioTransport
             Refuse("to write configuration that is read-only or does not exist");
     }
 
-    /// <summary>Has the main reactor do something. If that has stopped the machine is ending, and nobody waits for it.</summary>
+    /// <summary>
+    /// Has the main reactor do something. If the reactor has stopped, the machine is ending and no caller waits for this.
+    /// </summary>
     private bool Post(Action<IReactor> action) => _main.TryPost(new Call(action));
-
-    private bool OnReactorOf(MmioQueue queue, IReactor reactor, Action<IReactor> action)
-    {
-        if (queue.Remote != _main) return queue.Remote.TryPost(new Call(action));
-        action(reactor);
-        return true;
-    }
-
-    private void OnMain(MmioQueue queue, Action action)
-    {
-        if (queue.Remote == _main) action();
-        else Post(_ => action());
-    }
 
     private sealed class Call(Action<IReactor> action) : RemoteCall
     {
         protected override void Run(IReactor reactor) => action(reactor);
     }
 
-    /// <summary>Tells the device what the driver wrote of its configuration: one call for many writes, so that a driver can't pile them up.</summary>
+    /// <summary>
+    /// Passes the driver's writes to the configuration on to the device: one call for many writes, so that a driver can't pile them up.
+    /// </summary>
     private sealed class ConfigWrittenCall(VirtioMmioTransport transport) : RemoteCall
     {
         private readonly Lock _lock = new();

@@ -121,7 +121,7 @@ public sealed partial class VirtioMmioTransport
         }
         if (Configurable() is not { } queue) return;
         queue.Ready = true;
-        if (IsLive) Post(reactor => StartQueue(queue, reactor));
+        if (IsLive) Post(_ => StartQueue(queue));
     }
 
     private void WriteQueueReset(uint value)
@@ -140,7 +140,7 @@ public sealed partial class VirtioMmioTransport
         if (IsLive)
         {
             queue.Stopping = true;
-            Post(reactor => StopQueue(queue, reactor));
+            Post(_ => StopQueue(queue));
         }
         else
         {

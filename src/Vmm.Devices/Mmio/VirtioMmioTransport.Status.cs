@@ -37,11 +37,16 @@ public sealed partial class VirtioMmioTransport
         }
         _status |= accepted;
         if ((accepted & ~had & DeviceStatus.FeaturesOk) != 0)
+        {
             Volatile.Write(ref _kickMask, (_driverFeatures & VirtioFeatures.NotificationData) != 0 ? KickWithData : WholeKick);
+            _device.OnFeaturesAccepted(_driverFeatures);
+        }
         if ((accepted & ~had & DeviceStatus.DriverOk) != 0) PostActivation();
     }
 
-    /// <summary>Whether a bit may follow those that the status <paramref name="had"/>, and those <paramref name="accepted"/> by the same write.</summary>
+    /// <summary>
+    /// Whether a bit may follow those that the status <paramref name="had"/>, and those <paramref name="accepted"/> by the same write.
+    /// </summary>
     private bool MayAdd(DeviceStatus bit, DeviceStatus had, DeviceStatus accepted) => bit switch
     {
         DeviceStatus.Driver => accepted.HasFlag(DeviceStatus.Acknowledge),
@@ -63,14 +68,14 @@ public sealed partial class VirtioMmioTransport
         if (_resetting) return;
         if (!_status.HasFlag(DeviceStatus.DriverOk))
         {
-            // The device has not heard of this driver yet.
+            // The device was not activated by this driver yet.
             CompleteReset();
             return;
         }
         _resetting = true;
         _quiet.Reset();
         // With its reactor gone the device is as quiet as it will ever be.
-        if (!Post(Reset)) CompleteReset();
+        if (!Post(_ => _runner.Reset(FinishReset))) CompleteReset();
     }
 
     /// <summary>Only now the status reads 0 (virtio 1.2 § 2.4.1).</summary>

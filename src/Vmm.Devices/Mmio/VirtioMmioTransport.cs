@@ -5,12 +5,13 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// A virtio device as memory-mapped registers, version 2 (virtio 1.2 § 4.2). vCPU threads access the registers under the transport's own small
-/// lock; activation, the start and stop of queues and reset run on the reactors that own the device and its queues, never on a vCPU's thread.
+/// A virtio device as memory-mapped registers, version 2 (virtio 1.2 § 4.2). vCPU threads access the registers under the transport's own
+/// small lock; activation, the start and stop of queues and reset run on the reactors that own the device and its queues, never on a vCPU's
+/// thread.
 /// </summary>
 /// <remarks>
-/// Registers take aligned accesses of 4 bytes only, the configuration space takes any. Every other access reads 0 or is dropped, and is counted in
-/// <see cref="RefusedAccesses"/>, as is a write that the specification forbids the driver.
+/// Registers take aligned accesses of 4 bytes only, the configuration space takes any. Every other access reads 0 or is dropped, and is
+/// counted in <see cref="RefusedAccesses"/>, as is a write that the specification forbids the driver.
 /// </remarks>
 public sealed partial class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, IDisposable
 {
@@ -27,6 +28,7 @@ public sealed partial class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, 
     private readonly RemoteEndpoint _main;
     private readonly VirtioMmioOptions _options;
     private readonly MmioQueue[] _queues;
+    private readonly DeviceRunner _runner;
     private readonly ulong _offered;
     private uint _kickMask = WholeKick;
     private long _refused;
@@ -46,17 +48,14 @@ public sealed partial class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, 
         ArgumentNullException.ThrowIfNull(line);
         ArgumentNullException.ThrowIfNull(reactor);
         _options = options ?? new VirtioMmioOptions();
-        IReadOnlyList<RemoteEndpoint> reactors = _options.QueueReactors;
-        if (reactors.Count > 0 && !device.QueuesAreIndependent)
-            throw new ArgumentException($"the queues of {device.Name} share state: one reactor has to serve them all", nameof(options));
-
         _device = device;
         _memory = memory;
         _line = line;
         _main = reactor;
         _offered = device.Features | _options.CommonFeatures | VirtioFeatures.Version1;
-        _queues = [.. device.Queues.Select((queue, i) =>
-            new MmioQueue(i, queue.SizeMax, reactors.Count == 0 ? reactor : reactors[i % reactors.Count]))];
+        RemoteEndpoint[] reactors = DeviceRunner.ReactorsOf(device, reactor, _options.QueueReactors);
+        _queues = [.. device.Queues.Select((queue, i) => new MmioQueue(i, queue.SizeMax))];
+        _runner = new DeviceRunner(device, reactor, reactors, queue => _queues[queue].Kick.Duplicate());
         _configChanged = new ConfigWrittenCall(this);
     }
 
@@ -67,10 +66,13 @@ public sealed partial class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, 
     public long RefusedAccesses => Interlocked.Read(ref _refused);
 
     /// <summary>
-    /// What rings a queue. A write of the queue's number to QueueNotify signals it; an ioeventfd may do so with no exit to user space. It lives
-    /// as long as the transport.
+    /// What rings a queue. A write of the queue's number to QueueNotify signals it; an ioeventfd may do so with no exit to user space. It
+    /// lives as long as the transport.
     /// </summary>
     public EventFd KickOf(int queue) => _queues[queue].Kick;
+
+    /// <summary>Chains of a queue that were popped and not pushed. On the reactor's thread.</summary>
+    internal int InFlight(int queue) => _runner.InFlight(queue);
 
     /// <inheritdoc/>
     public void Read(ulong offset, Span<byte> data)
@@ -117,8 +119,19 @@ public sealed partial class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, 
     {
         // With NOTIFICATION_DATA the high half says how far the driver got (virtio 1.2 § 2.9): the ring says so too, and is what counts.
         uint queue = value & Volatile.Read(ref _kickMask);
-        if (queue < (uint)_queues.Length) _queues[queue].Kick.Signal();
-        else Refuse("a kick of a queue that does not exist");
+        if (queue >= (uint)_queues.Length)
+        {
+            Refuse("a kick of a queue that does not exist");
+            return;
+        }
+        try
+        {
+            _queues[queue].Kick.Signal();
+        }
+        catch (ObjectDisposedException)
+        {
+            // The device was removed while this access was under way.
+        }
     }
 
     private bool IsRegisterAccess(ulong offset, int width)
@@ -131,6 +144,7 @@ public sealed partial class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, 
     private void Refuse(string what)
     {
         if (Interlocked.Increment(ref _refused) == 1)
-            _device.Logger.LogWarning("{Device}: the driver tried {What}: ignored (later ones are counted, not logged)", _device.Name, what);
+            _device.Logger.LogWarning("{Device}: the driver tried {What}: ignored (later ones are counted, not logged)",
+                _device.Name, what);
     }
 }

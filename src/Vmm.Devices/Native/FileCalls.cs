@@ -3,7 +3,10 @@ using Vmm.Events;
 
 namespace Vmm.Devices.Native;
 
-/// <summary>The system calls behind disk images: open(2), preadv2(2), pwritev2(2), fdatasync(2), fallocate(2), fcntl(2) locks.</summary>
+/// <summary>
+/// The system calls behind disk images: open(2), preadv2(2), pwritev2(2), fdatasync(2), fallocate(2), fcntl(2) locks, ioctl(2) of block
+/// devices.
+/// </summary>
 internal static unsafe partial class FileCalls
 {
     private const string Name = "libc";
@@ -12,19 +15,30 @@ internal static unsafe partial class FileCalls
     internal const int O_WRONLY = 1;
     internal const int O_RDWR = 2;
     internal const int O_CREAT = 0x40;
+    internal const int O_EXCL = 0x80;
     internal const int O_APPEND = 0x400;
     internal const int O_NONBLOCK = 0x800;
     internal const int O_DIRECT = 0x4000;
     internal const int O_CLOEXEC = 0x80000;
+    internal const int O_PATH = 0x200000;
+    internal const int O_NOFOLLOW = 0x20000;
     internal const int FALLOC_FL_KEEP_SIZE = 0x01;
     internal const int FALLOC_FL_PUNCH_HOLE = 0x02;
     internal const int FALLOC_FL_ZERO_RANGE = 0x10;
     internal const int RWF_DSYNC = 0x02;
     internal const int RWF_NOWAIT = 0x08;
+    internal const int RWF_DONTCACHE = 0x80;
+    internal const int F_OFD_GETLK = 36;
     internal const int F_OFD_SETLK = 37;
     internal const short F_RDLCK = 0;
     internal const short F_WRLCK = 1;
+    internal const short F_UNLCK = 2;
     internal const int SEEK_END = 2;
+    internal const uint BLKROGET = 0x125e;
+    internal const uint BLKSSZGET = 0x1268;
+    internal const uint BLKPBSZGET = 0x127b;
+    internal const uint BLKGETZONESZ = 0x80041284;
+    internal const uint LOOP_GET_STATUS64 = 0x4c05;
     private const int F_GETFL = 3;
     private const int F_SETFL = 4;
 
@@ -73,6 +87,9 @@ internal static unsafe partial class FileCalls
     [LibraryImport(Name, EntryPoint = "fcntl", SetLastError = true)]
     private static partial int Control(int fd, int command, int argument);
 
+    [LibraryImport(Name, EntryPoint = "ioctl", SetLastError = true)]
+    private static partial int InputOutputControl(int fd, nuint request, void* answer);
+
     internal static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
 
     /// <summary>Reads into vectors that their holder keeps mapped.</summary>
@@ -82,9 +99,7 @@ internal static unsafe partial class FileCalls
         // SAFETY: the kernel reads `count` vectors from the pinned span; what they point at is guest memory that the chain holds mapped.
         fixed (IoVector* first = vectors)
         {
-            nint done;
-            do done = ReadVectors(fd, first, vectors.Length, offset, flags);
-            while (done < 0 && LastError == Errno.Interrupted);
+            nint done = ReadVectors(fd, first, vectors.Length, offset, flags);
             error = done < 0 ? LastError : Errno.None;
             return done;
         }
@@ -97,9 +112,7 @@ internal static unsafe partial class FileCalls
         // SAFETY: as for Read; the kernel only reads the memory.
         fixed (IoVector* first = vectors)
         {
-            nint done;
-            do done = WriteVectors(fd, first, vectors.Length, offset, flags);
-            while (done < 0 && LastError == Errno.Interrupted);
+            nint done = WriteVectors(fd, first, vectors.Length, offset, flags);
             error = done < 0 ? LastError : Errno.None;
             return done;
         }
@@ -111,42 +124,68 @@ internal static unsafe partial class FileCalls
         // SAFETY: the kernel reads the pinned span.
         fixed (byte* first = bytes)
         {
-            nint done;
-            do done = WriteBytes(fd, first, (nuint)bytes.Length, offset);
-            while (done < 0 && LastError == Errno.Interrupted);
+            nint done = WriteBytes(fd, first, (nuint)bytes.Length, offset);
             error = done < 0 ? LastError : Errno.None;
             return done;
         }
     }
 
     /// <summary>Makes what was written durable (fdatasync(2)).</summary>
-    internal static Errno Flush(int fd)
-    {
-        int result;
-        do result = Sync(fd);
-        while (result < 0 && LastError == Errno.Interrupted);
-        return result < 0 ? LastError : Errno.None;
-    }
+    internal static Errno Flush(int fd) => Sync(fd) < 0 ? LastError : Errno.None;
 
     /// <summary>Changes the allocation of a range, never the file's size (fallocate(2)).</summary>
-    internal static Errno Allocate(int fd, int mode, ulong offset, ulong length)
-    {
-        int result;
-        do result = Allocate(fd, mode | FALLOC_FL_KEEP_SIZE, (long)offset, (long)length);
-        while (result < 0 && LastError == Errno.Interrupted);
-        return result < 0 ? LastError : Errno.None;
-    }
+    internal static Errno Allocate(int fd, int mode, ulong offset, ulong length) =>
+        Allocate(fd, mode | FALLOC_FL_KEEP_SIZE, (long)offset, (long)length) < 0 ? LastError : Errno.None;
 
     /// <summary>Has calls on a file that was opened with O_NONBLOCK wait again (fcntl(2), F_SETFL).</summary>
     internal static Errno MakeBlocking(int fd) =>
         Control(fd, F_SETFL, Control(fd, F_GETFL, 0) & ~O_NONBLOCK) == 0 ? Errno.None : LastError;
 
-    /// <summary>Locks a whole file for this open file description, shared or exclusive; it ends with the description (fcntl(2), F_OFD_SETLK).</summary>
-    internal static Errno TryLock(int fd, bool exclusive)
+    /// <summary>
+    /// Locks a byte of a file, shared, for this open file description; it ends with the description (fcntl(2), F_OFD_SETLK).
+    /// </summary>
+    internal static Errno LockByte(int fd, long offset)
     {
-        FileLock whole = new() { Type = exclusive ? F_WRLCK : F_RDLCK };
+        FileLock one = new() { Type = F_RDLCK, Start = offset, Length = 1 };
         // SAFETY: the kernel reads one struct flock from a local.
-        return Lock(fd, F_OFD_SETLK, &whole) == 0 ? Errno.None : LastError;
+        return Lock(fd, F_OFD_SETLK, &one) == 0 ? Errno.None : LastError;
+    }
+
+    /// <summary>Whether another open file description has a byte locked, in whatever way.</summary>
+    /// <returns><see cref="Errno.Again"/> if so.</returns>
+    internal static Errno IsByteLocked(int fd, long offset)
+    {
+        FileLock one = new() { Type = F_WRLCK, Start = offset, Length = 1 };
+        // SAFETY: the kernel reads and writes one struct flock in a local.
+        if (Lock(fd, F_OFD_GETLK, &one) != 0) return LastError;
+        return one.Type == F_UNLCK ? Errno.None : Errno.Again;
+    }
+
+    /// <summary>Takes away all locks of this open file description.</summary>
+    internal static void Unlock(int fd)
+    {
+        FileLock whole = new() { Type = F_UNLCK };
+        // SAFETY: the kernel reads one struct flock from a local.
+        _ = Lock(fd, F_OFD_SETLK, &whole);
+    }
+
+    /// <summary>What is behind a loop device (ioctl(2), LOOP_GET_STATUS64).</summary>
+    internal static bool AskLoop(int fd, out LoopStatus status)
+    {
+        LoopStatus local = default;
+        // SAFETY: the kernel writes one struct loop_info64 into a local of that size (the ABI test compares it).
+        bool known = InputOutputControl(fd, LOOP_GET_STATUS64, &local) == 0;
+        status = local;
+        return known;
+    }
+
+    /// <summary>Asks a block device for a number of up to 32 bits (ioctl(2)).</summary>
+    /// <returns>What it says, or something else if it has no answer.</returns>
+    internal static uint AskDisk(int fd, uint request, uint otherwise)
+    {
+        uint answer = 0;
+        // SAFETY: the requests named here write one int into a local.
+        return InputOutputControl(fd, request, &answer) == 0 ? answer : otherwise;
     }
 }
 
@@ -159,4 +198,12 @@ internal struct FileLock
     internal long Start;
     internal long Length;
     internal int Owner;
+}
+
+/// <summary>struct loop_info64 (loop(4)); only the fields used here are named.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 232)]
+internal struct LoopStatus
+{
+    [FieldOffset(0)] internal ulong Device;
+    [FieldOffset(8)] internal ulong Inode;
 }

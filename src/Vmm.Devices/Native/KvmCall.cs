@@ -4,7 +4,9 @@ using Vmm.Events;
 
 namespace Vmm.Devices.Native;
 
-/// <summary>The calls of /dev/kvm: open, ioctl, and the mapping of a vCPU's run area. Request numbers are in <see cref="KvmRequest"/>.</summary>
+/// <summary>
+/// The calls of /dev/kvm: open, ioctl, and the mapping of a vCPU's run area. Request numbers are in <see cref="KvmRequest"/>.
+/// </summary>
 internal static unsafe partial class KvmCall
 {
     private const string Name = "libc";
@@ -44,7 +46,8 @@ internal static unsafe partial class KvmCall
     }
 
     /// <summary>
-    /// A request whose argument is a head and a number of entries that follow it in memory, read or written by the kernel. The head says how many.
+    /// A request whose argument is a head and a number of entries that follow it in memory, read or written by the kernel. The head says
+    /// how many.
     /// </summary>
     /// <returns>What the kernel returned, or −1 with <see cref="LastError"/>.</returns>
     internal static int Control<THead, TEntry>(int fd, uint request, ref THead head, TEntry[] entries)
@@ -54,7 +57,8 @@ internal static unsafe partial class KvmCall
         fixed (byte* buffer = new byte[sizeof(THead) + length])
         fixed (TEntry* first = entries)
         {
-            // SAFETY: the buffer holds the head and every entry that the head announces; both arrays are pinned while they are copied and for the call.
+            // SAFETY: the buffer holds the head and every entry that the head announces; both arrays are pinned while they are copied and
+            // for the call.
             *(THead*)buffer = head;
             Buffer.MemoryCopy(first, buffer + sizeof(THead), length, length);
             int result = Ioctl(fd, request, buffer);

@@ -4,7 +4,10 @@ using Vmm.Events;
 
 namespace Vmm.Devices.Native;
 
-/// <summary>The mapping of a vCPU's run area. Not thread-safe but for <see cref="SetImmediateExit"/>, which its owner keeps from racing with dispose.</summary>
+/// <summary>
+/// The mapping of a vCPU's run area. Not thread-safe but for <see cref="SetImmediateExit"/>, which its owner keeps from racing with
+/// dispose.
+/// </summary>
 internal sealed unsafe partial class KvmRunArea : IDisposable
 {
     private const int PROT_READ_WRITE = 3;
@@ -26,7 +29,7 @@ internal sealed unsafe partial class KvmRunArea : IDisposable
     internal ref KvmRun Run
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        // SAFETY: mapped until Dispose, which the owner calls when nobody runs; the mapping is larger than the structure.
+        // SAFETY: mapped until Dispose, which the owner calls when no vCPU runs; the mapping is larger than the structure.
         get => ref Unsafe.AsRef<KvmRun>(_run);
     }
 

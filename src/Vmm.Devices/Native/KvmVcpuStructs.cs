@@ -121,7 +121,11 @@ internal struct KvmXcrs
     private byte _first;
 }
 
-/// <summary>struct kvm_vcpu_events, as bytes: kept and given back, never looked into.</summary>
+/// <summary>
+/// struct kvm_vcpu_events, as bytes: kept and given back. Only its first 8 are looked into, for messages: injected, number, has an error
+/// code, pending;
+/// then the error code.
+/// </summary>
 [InlineArray(64)]
 internal struct KvmVcpuEvents
 {

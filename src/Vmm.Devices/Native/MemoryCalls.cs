@@ -3,7 +3,7 @@ using Vmm.Events;
 
 namespace Vmm.Devices.Native;
 
-/// <summary>The system calls behind guest memory: memfd_create(2), mmap(2), madvise(2), fcntl(2) seals, fstat(2).</summary>
+/// <summary>The system calls behind guest memory: memfd_create(2), mmap(2), madvise(2), fcntl(2) seals, fstat(2), fstatfs(2).</summary>
 internal static unsafe partial class MemoryCalls
 {
     private const string Name = "libc";
@@ -19,6 +19,7 @@ internal static unsafe partial class MemoryCalls
     internal const int F_SEAL_SHRINK = 2;
     internal const int F_SEAL_GROW = 4;
     internal const int MADV_REMOVE = 9;
+    internal const int MADV_DONTDUMP = 16;
     internal static readonly nint MapFailed = -1;
 
     [LibraryImport(Name, EntryPoint = "memfd_create", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
@@ -42,6 +43,9 @@ internal static unsafe partial class MemoryCalls
     [LibraryImport(Name, EntryPoint = "fstat", SetLastError = true)]
     private static partial int Stat(int fd, FileStatus* status);
 
+    [LibraryImport(Name, EntryPoint = "fstatfs", SetLastError = true)]
+    private static partial int StatFileSystem(int fd, FileSystemStatus* status);
+
     internal static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
 
     /// <summary>fstat(2) of an open descriptor.</summary>
@@ -50,6 +54,16 @@ internal static unsafe partial class MemoryCalls
         FileStatus local = default;
         // SAFETY: the kernel writes one struct stat into a local of that size (the ABI test compares it).
         int result = Stat(fd, &local);
+        status = local;
+        return result == 0 ? Errno.None : LastError;
+    }
+
+    /// <summary>fstatfs(2) of the file system an open file is on.</summary>
+    internal static Errno StatFileSystem(int fd, out FileSystemStatus status)
+    {
+        FileSystemStatus local = default;
+        // SAFETY: the kernel writes one struct statfs into a local of that size (the ABI test compares it).
+        int result = StatFileSystem(fd, &local);
         status = local;
         return result == 0 ? Errno.None : LastError;
     }
@@ -62,6 +76,8 @@ internal struct FileStatus
     [FieldOffset(0)] internal ulong Device;
     [FieldOffset(8)] internal ulong Inode;
     [FieldOffset(24)] internal uint Mode;
+    /// <summary>Which device a device node stands for.</summary>
+    [FieldOffset(40)] internal ulong DeviceNumber;
     [FieldOffset(48)] internal long Size;
     [FieldOffset(56)] internal long BlockSize;
     /// <summary>In units of 512 bytes, whatever the file system's own.</summary>

@@ -23,6 +23,9 @@ internal sealed class ReceivedFds : IDisposable
 
     internal int Room => CountMax - Count;
 
+    /// <summary>Whether there is one to close.</summary>
+    internal bool AnyLeft => _fds.AsSpan(0, Count).ContainsAnyExcept(Taken);
+
     internal void Add(int fd)
     {
         Debug.Assert(Count < CountMax, "more descriptors than the control buffer has room for");

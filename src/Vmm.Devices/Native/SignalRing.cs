@@ -4,8 +4,8 @@ using Vmm.Events;
 namespace Vmm.Devices.Native;
 
 /// <summary>
-/// The smallest io_uring there is: one entry, whose completion makes the kernel signal an eventfd. Costs one system call a signal, as a write
-/// would. Used by one thread at a time.
+/// The smallest io_uring there is: one entry, whose completion makes the kernel signal an eventfd. Costs one system call a signal, as a
+/// write would. Used by one thread at a time.
 /// </summary>
 internal sealed unsafe partial class SignalRing : IDisposable
 {
@@ -75,7 +75,8 @@ internal sealed unsafe partial class SignalRing : IDisposable
     /// <summary>Has the kernel add 1 to the eventfd. Never blocks.</summary>
     internal void Signal()
     {
-        // SAFETY: pointers into mappings that live until Dispose; the ring is ours alone, the kernel reads the tail and writes the other one.
+        // SAFETY: pointers into mappings that live until Dispose; the ring is ours alone, the kernel reads the tail and writes the other
+        // one.
         Volatile.Write(ref *_submissionTail, *_submissionTail + 1);
         _ = SystemCall(EnterCall, _fd.Number, 1, 0, 0);
         Volatile.Write(ref *_completionHead, Volatile.Read(ref *_completionTail));

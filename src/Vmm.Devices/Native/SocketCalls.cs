@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace Vmm.Devices.Native;
 
-/// <summary>The socket calls of Unix sockets, with and without descriptors (unix(7), cmsg(3)). Used by <see cref="UnixSocket"/> only.</summary>
+/// <summary>
+/// The socket calls of Unix sockets, with and without descriptors (unix(7), cmsg(3)). Used by the classes for sockets beside it.
+/// </summary>
 internal static unsafe partial class SocketCalls
 {
     private const string Name = "libc";
@@ -17,6 +19,7 @@ internal static unsafe partial class SocketCalls
     internal const int SO_TYPE = 3;
     internal const int SO_SNDBUF = 7;
     internal const int SO_PEERCRED = 17;
+    internal const int SO_ACCEPTCONN = 30;
     internal const int SO_DOMAIN = 39;
     internal const int SCM_RIGHTS = 1;
     internal const short POLLIN = 1;
@@ -47,6 +50,9 @@ internal static unsafe partial class SocketCalls
     [LibraryImport(Name, EntryPoint = "connect", SetLastError = true)]
     internal static partial int Connect(int fd, UnixAddress* address, uint length);
 
+    [LibraryImport(Name, EntryPoint = "connect", SetLastError = true)]
+    internal static partial int Connect(int fd, byte* address, uint length);
+
     [LibraryImport(Name, EntryPoint = "accept4", SetLastError = true)]
     internal static partial int Accept(int fd, void* address, uint* length, int flags);
 
@@ -70,6 +76,9 @@ internal static unsafe partial class SocketCalls
 
     [LibraryImport(Name, EntryPoint = "poll", SetLastError = true)]
     internal static partial int Poll(PollEntry* entries, nuint count, int timeoutMs);
+
+    [LibraryImport(Name, EntryPoint = "geteuid")]
+    internal static partial uint EffectiveUser();
 
     [LibraryImport(Name, EntryPoint = "close")]
     internal static partial int Close(int fd);

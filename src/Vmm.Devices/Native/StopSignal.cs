@@ -38,7 +38,7 @@ internal static unsafe partial class StopSignal
             throw new KernelException("KVM_SET_SIGNAL_MASK", KvmCall.LastError);
     }
 
-    /// <summary>Sends the signal to a thread of this process. One that is gone hears nothing.</summary>
+    /// <summary>Sends the signal to a thread of this process. A thread that has ended gets nothing.</summary>
     internal static void Send(int thread) => _ = SendToThread(Environment.ProcessId, thread, Number);
 
     /// <summary>Takes pending signals off the calling thread's queue; the thread has the signal blocked.</summary>

@@ -43,8 +43,39 @@ internal static unsafe partial class StreamCalls
         }
     }
 
+    /// <summary>Whether a descriptor is a socket, of any kind.</summary>
+    internal static bool IsSocket(int fd)
+    {
+        int type = 0;
+        uint length = sizeof(int);
+        // SAFETY: getsockopt writes at most length bytes into a local of that size.
+        return SocketCalls.GetOption(fd, SocketCalls.SOL_SOCKET, SocketCalls.SO_TYPE, &type, &length) == 0;
+    }
+
+    /// <summary>Writes to a socket without waiting, whatever its mode, and without SIGPIPE.</summary>
+    internal static Errno Send(int fd, ReadOnlySpan<byte> bytes, out int length)
+    {
+        fixed (byte* start = bytes)
+        {
+            // SAFETY: the span is pinned for the call, and the kernel only reads it and the locals.
+            SocketVector vector = new() { Base = start, Length = (nuint)bytes.Length };
+            MessageHeader message = new() { Vectors = &vector, VectorCount = 1 };
+            return Finish(SocketCalls.SendMessage(fd, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_NOSIGNAL), out length);
+        }
+    }
+
+    /// <summary>Waits until a descriptor can be written, or its reader is gone.</summary>
+    /// <returns>False if the time was up.</returns>
+    internal static bool WaitWritable(int fd, TimeSpan patience)
+    {
+        PollEntry entry = new() { Fd = fd, Events = SocketCalls.POLLOUT };
+        // SAFETY: poll reads and writes one entry, a local.
+        return SocketCalls.Poll(&entry, 1, (int)patience.TotalMilliseconds) > 0;
+    }
+
     /// <summary>
-    /// Opens what a descriptor stands for once more, non-blocking, so that the mode of the first one, which other processes may share, stays.
+    /// Opens what a descriptor stands for once more, non-blocking, so that the mode of the first one, which other processes may share,
+    /// stays.
     /// </summary>
     /// <returns>Null if it can't be opened by name: sockets, and what this user may not open.</returns>
     internal static OwnedFd? TryReopen(int fd, bool forWriting)

@@ -37,10 +37,14 @@ internal static unsafe partial class TunCalls
     internal static Errno Attach(int fd, string name, short flags)
     {
         InterfaceRequest request = new() { Flags = flags };
-        // SAFETY: the name was checked to fit by the caller, a shorter one is followed by zeros; the kernel reads and writes one struct ifreq, a local.
+        // SAFETY: the name was checked to fit by the caller, a shorter one is followed by zeros; the kernel reads and writes one struct
+        // ifreq, a local.
         Encoding.UTF8.GetBytes(name, new Span<byte>(request.Name, NameLengthMax));
         return Finish(Control(fd, SetInterface, (nint)(&request)));
     }
+
+    /// <summary>Whether there is a network interface of a name.</summary>
+    internal static bool Exists(string name) => IndexOf(name) != 0;
 
     /// <summary>Has a queue take part, or not.</summary>
     internal static Errno SetActive(int fd, bool active)
@@ -63,6 +67,9 @@ internal static unsafe partial class TunCalls
     private static Errno SetInteger(int fd, nuint request, int value) => Finish(Control(fd, request, (nint)(&value)));
 
     private static Errno Finish(int result) => result >= 0 ? Errno.None : (Errno)Marshal.GetLastPInvokeError();
+
+    [LibraryImport("libc", EntryPoint = "if_nametoindex", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial uint IndexOf(string name);
 
     [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
     private static partial int Control(int fd, nuint request, nint argument);

@@ -3,15 +3,16 @@ using Vmm.Events;
 namespace Vmm.Devices.Native;
 
 /// <content>
-/// Bytes between a socket and pieces of memory, for devices whose guests name the peers: whatever the peer does is an error number, never an
-/// exception. Descriptors that a peer sends along are closed by the kernel.
+/// Bytes between a socket and pieces of memory, for devices whose guests name the peers: whatever the peer does is an error number, never
+/// an exception. Descriptors that a peer sends along are closed by the kernel.
 /// </content>
 internal sealed unsafe partial class UnixSocket
 {
     /// <summary>Connects to a listening path.</summary>
     /// <param name="path">At most 107 bytes.</param>
     /// <param name="isSeqPacket">A socket of messages instead of a stream.</param>
-    /// <param name="errno"><see cref="Errno.Again"/> if its backlog is full, NoEntry or ConnectionRefused if nobody listens there.</param>
+    /// <param name="errno"><see cref="Errno.Again"/> if its backlog is full, NoEntry or ConnectionRefused if no socket listens
+    /// there.</param>
     /// <returns>Null if it is not connected.</returns>
     internal static UnixSocket? TryConnect(string path, bool isSeqPacket, out Errno errno)
     {
@@ -32,7 +33,8 @@ internal sealed unsafe partial class UnixSocket
     /// <param name="sent">Bytes that were taken: on a socket of messages all or none.</param>
     internal Errno Send(ReadOnlySpan<IoVector> vectors, out uint sent)
     {
-        // SAFETY: vectors are made of checked translations whose mapping the caller holds; the kernel only reads them. Their layout is that of iovec.
+        // SAFETY: vectors are made of checked translations whose mapping the caller holds; the kernel only reads them. Their layout is that
+        // of iovec.
         fixed (IoVector* start = vectors) return Send((SocketVector*)start, vectors.Length, out sent);
     }
 
@@ -104,7 +106,8 @@ internal sealed unsafe partial class UnixSocket
 
     private Errno Receive(SocketVector* vectors, int count, int flags, out uint received)
     {
-        // SAFETY: recvmsg reads as many vectors as the local says, and writes what they point to and the local's flags; no name and no control data.
+        // SAFETY: recvmsg reads as many vectors as the local says, and writes what they point to and the local's flags; no name and no
+        // control data.
         MessageHeader message = new() { Vectors = vectors, VectorCount = (nuint)count };
         return Finish(SocketCalls.ReceiveMessage(Number, &message, flags | SocketCalls.MSG_DONTWAIT), out received);
     }

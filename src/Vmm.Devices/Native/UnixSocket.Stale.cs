@@ -2,38 +2,37 @@ using Vmm.Events;
 
 namespace Vmm.Devices.Native;
 
-/// <content>Sockets that processes which are gone left behind in the file system.</content>
+/// <content>Sockets that ended processes left behind in the file system.</content>
 internal sealed unsafe partial class UnixSocket
 {
-    private const int O_PATH = 0x200000;
-    private const int O_CLOEXEC = 0x80000;
-
-    /// <summary>Listens on a path; a socket that a process that is gone left there is replaced, anything else is not touched.</summary>
-    /// <param name="path">At most 107 bytes.</param>
+    /// <summary>Listens on a path. A socket that an ended process left there is replaced; anything else is not touched.</summary>
+    /// <param name="path">At most <see cref="PathBytesMax"/> bytes.</param>
     /// <param name="mode">The permissions the path has from the moment it appears.</param>
-    /// <param name="backlog">How many may wait to be accepted.</param>
-    /// <exception cref="KernelException">Somebody listens there, something else is there, or the directory can't be written.</exception>
+    /// <param name="backlog">How many connections may wait to be accepted.</param>
+    /// <exception cref="KernelException">A process listens there, something else is there, or the directory can't be written.</exception>
     internal static UnixSocket ListenAnew(string path, UnixFileMode mode, int backlog = Backlog)
     {
-        if (Path.Exists(path))
+        if (SocketFile.At(path) is { } there)
         {
-            if (!IsSocket(path)) throw new KernelException($"cannot listen on '{path}'", Errno.Exists, "there is a file, and it is no socket");
             if (TryConnect(path, isSeqPacket: false, out Errno errno) is { } other)
             {
                 other.Dispose();
                 errno = Errno.None;
             }
-            if (errno != Errno.ConnectionRefused) throw new KernelException($"cannot listen on '{path}'", Errno.AddressInUse, "another process listens there");
-            File.Delete(path);
+            if (errno != Errno.ConnectionRefused)
+                throw new KernelException($"cannot listen on '{path}'", Errno.AddressInUse, "another process listens there");
+            there.Remove();
+        }
+        else if (Path.Exists(path))
+        {
+            throw new KernelException($"cannot listen on '{path}'", Errno.Exists, "there is a file, and it is no socket");
         }
         return Listen(path, mode, backlog);
     }
 
-    private static bool IsSocket(string path)
-    {
-        int fd = FileCalls.Open(path, O_PATH | O_CLOEXEC);
-        if (fd < 0) return false;
-        using OwnedFd opened = new(fd);
-        return MemoryCalls.Stat(fd, out FileStatus status) == Errno.None && status.IsSocket;
-    }
+    /// <summary>
+    /// Removes the path this socket was bound to, if the path still names this socket. Call it before the socket is closed: until then no
+    /// other file gets its inode number.
+    /// </summary>
+    internal void RemovePath() => _boundTo?.Remove();
 }

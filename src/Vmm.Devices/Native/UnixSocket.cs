@@ -7,12 +7,13 @@ namespace Vmm.Devices.Native;
 /// <summary>What one receive brought.</summary>
 /// <param name="Bytes">Bytes received; 0 with no error is the end of the stream.</param>
 /// <param name="Errno">Why nothing came; <see cref="Errno.Again"/> if there is nothing yet.</param>
-/// <param name="Truncated">The peer sent more descriptors than there was room for, or than this process may open. Those that came are kept.</param>
+/// <param name="Truncated">The peer sent more descriptors than there was room for, or than this process may open. Those that came are
+/// kept.</param>
 internal readonly record struct Reception(int Bytes, Errno Errno, bool Truncated);
 
 /// <summary>
-/// A Unix stream socket that carries descriptors (unix(7)). Sends and receives never block and never raise SIGPIPE, whatever the peer does to
-/// the flags of a descriptor it shares with us: they ask for it with each call.
+/// A Unix stream socket that carries descriptors (unix(7)). Sends and receives never block and never raise SIGPIPE, whatever the peer does
+/// to the flags of a descriptor it shares with us: they ask for it with each call.
 /// </summary>
 internal sealed unsafe partial class UnixSocket : OwnedFd
 {
@@ -21,7 +22,15 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
     /// <summary>CMSG_SPACE of <see cref="ReceivedFds.CountMax"/> descriptors: a header of 16 bytes, then 4 bytes each.</summary>
     private const int ControlBytes = 16 + (ReceivedFds.CountMax * sizeof(int));
 
-    /// <summary>Most descriptors sent at once: more than any receiver of this kind has room for, so that a test can send too many.</summary>
+    /// <summary>Longest path of a Unix socket, in bytes of UTF-8 (unix(7)).</summary>
+    internal const int PathBytesMax = UnixAddress.PathMax - 1;
+
+    /// <summary>Where it listens; null for one that does not.</summary>
+    private SocketFile? _boundTo;
+
+    /// <summary>
+    /// Most descriptors sent at once: more than any receiver of this kind has room for, so that a test can send too many.
+    /// </summary>
     internal const int SentFdsMax = 16;
 
     /// <summary>Takes over a connected or listening stream socket.</summary>
@@ -31,7 +40,7 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
 
     /// <summary>A second descriptor of the same socket.</summary>
     /// <exception cref="KernelException">The process has no descriptor left.</exception>
-    internal UnixSocket DuplicateSocket() => new(DuplicateNumber());
+    internal UnixSocket DuplicateSocket() => new(DuplicateNumber()) { _boundTo = _boundTo };
 
     /// <summary>Listens on a path that does not exist yet.</summary>
     /// <param name="path">At most 107 bytes.</param>
@@ -49,6 +58,7 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
             if (SocketCalls.ChangeMode(socket.Number, (uint)mode) < 0 || SocketCalls.Bind(socket.Number, &address, length) < 0
                 || SocketCalls.Listen(socket.Number, backlog) < 0)
                 throw new KernelException($"cannot listen on '{path}'", LastError);
+            socket._boundTo = SocketFile.At(path);
             return socket;
         }
         catch
@@ -59,11 +69,11 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
     }
 
     /// <summary>Connects to a listening path. A Unix socket connects at once or not at all.</summary>
-    /// <exception cref="KernelException">Nobody listens there, or the backlog is full.</exception>
+    /// <exception cref="KernelException">No socket listens there, or its backlog is full.</exception>
     internal static UnixSocket Connect(string path)
     {
-        UnixSocket socket = new(Create());
         UnixAddress address = AddressOf(path, out uint length);
+        UnixSocket socket = new(Create());
         // SAFETY: connect reads length bytes of a local.
         if (SocketCalls.Connect(socket.Number, &address, length) == 0) return socket;
         Errno errno = LastError;
@@ -98,7 +108,7 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
         OptionOf(fd, SocketCalls.SO_DOMAIN) == SocketCalls.AF_UNIX && OptionOf(fd, SocketCalls.SO_TYPE) == SocketCalls.SOCK_STREAM;
 
     /// <summary>Takes the next connection of a listening socket.</summary>
-    /// <param name="errno"><see cref="Errno.Again"/> if nobody waits; ProcessFileLimit if this process can open no more.</param>
+    /// <param name="errno"><see cref="Errno.Again"/> if no connection waits; ProcessFileLimit if this process can open no more.</param>
     internal UnixSocket? Accept(out Errno errno)
     {
         // SAFETY: the peer's address is not asked for.
@@ -145,8 +155,8 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
     internal int Send(ReadOnlySpan<byte> bytes, ReadOnlySpan<int> fds, out Errno errno)
     {
         byte* control = stackalloc byte[sizeof(ControlHeader) + (SentFdsMax * sizeof(int))];
-        // SAFETY: both buffers are pinned or on the stack during the call and the kernel only reads them; control has room for the header and
-        // SentFdsMax descriptors, which the check above the copy holds.
+        // SAFETY: both buffers are pinned or on the stack during the call and the kernel only reads them; control has room for the header
+        // and SentFdsMax descriptors, which the check above the copy holds.
         fixed (byte* data = bytes)
         {
             SocketVector vector = new() { Base = data, Length = (nuint)bytes.Length };
@@ -174,12 +184,32 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
     }
 
     /// <summary>The process that made the other end, as the kernel noted it; 0 if it is not visible from here.</summary>
-    internal int PeerProcessId()
+    internal int PeerProcessId() => TryGetPeer(out PeerCredentials peer) ? peer.ProcessId : 0;
+
+    /// <summary>
+    /// Whether another user could be first to listen at a path, and is: in a directory that everyone may write to, such as /tmp, a socket
+    /// of this user or of root is trusted only.
+    /// </summary>
+    /// <param name="path">What this socket was connected to.</param>
+    /// <param name="user">Who listens there.</param>
+    internal bool IsOfStranger(string path, out uint user)
+    {
+        user = 0;
+        if (!TryGetPeer(out PeerCredentials peer)) return false;
+        user = peer.UserId;
+        if (user == 0 || user == SocketCalls.EffectiveUser()) return false;
+        string directory = Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/";
+        return (File.GetUnixFileMode(directory) & UnixFileMode.OtherWrite) != 0;
+    }
+
+    private bool TryGetPeer(out PeerCredentials peer)
     {
         PeerCredentials credentials = default;
         uint length = (uint)sizeof(PeerCredentials);
         // SAFETY: getsockopt writes at most length bytes into a local of that size.
-        return SocketCalls.GetOption(Number, SocketCalls.SOL_SOCKET, SocketCalls.SO_PEERCRED, &credentials, &length) == 0 ? credentials.ProcessId : 0;
+        bool isKnown = SocketCalls.GetOption(Number, SocketCalls.SOL_SOCKET, SocketCalls.SO_PEERCRED, &credentials, &length) == 0;
+        peer = credentials;
+        return isKnown;
     }
 
     /// <summary>Blocks until there is something to read or the peer is gone.</summary>
@@ -247,7 +277,7 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
         UnixAddress address = new() { Family = SocketCalls.AF_UNIX };
         int bytes = Encoding.UTF8.GetByteCount(path);
         if (bytes >= UnixAddress.PathMax)
-            throw new ArgumentException($"socket path '{path}' has {bytes} bytes: at most {UnixAddress.PathMax - 1} fit into a socket address", nameof(path));
+            throw new KernelException($"socket path '{path}' has {bytes} bytes", Errno.NameTooLong, $"give it at most {PathBytesMax}");
         // SAFETY: the path and its terminating zero were checked to fit.
         Encoding.UTF8.GetBytes(path, new Span<byte>(address.Path, UnixAddress.PathMax));
         length = (uint)(sizeof(ushort) + bytes + 1);

@@ -3,7 +3,9 @@ using Vmm.Events;
 
 namespace Vmm.Devices.Native;
 
-/// <summary>Transfers between descriptors that never block and vectors that their holder keeps mapped: readv(2), writev(2), sendmsg(2), recvmsg(2).</summary>
+/// <summary>
+/// Transfers between descriptors that never block and vectors that their holder keeps mapped: readv(2), writev(2), sendmsg(2), recvmsg(2).
+/// </summary>
 internal static unsafe partial class VectorCalls
 {
     private const string Name = "libc";

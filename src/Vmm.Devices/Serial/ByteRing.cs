@@ -6,6 +6,8 @@ internal sealed class ByteRing(int capacity)
     private readonly byte[] _bytes = new byte[capacity];
     private int _head;
 
+    internal int Capacity => _bytes.Length;
+
     internal int Count { get; private set; }
 
     internal int Room => _bytes.Length - Count;
@@ -33,6 +35,9 @@ internal sealed class ByteRing(int capacity)
         _bytes.AsSpan(0, length - first).CopyTo(bytes[first..]);
         return length;
     }
+
+    /// <summary>The oldest bytes in place, as far as they lie together: empty only if there are none.</summary>
+    internal ReadOnlySpan<byte> Oldest(int bytesMax) => _bytes.AsSpan(_head, Math.Min(Math.Min(Count, _bytes.Length - _head), bytesMax));
 
     /// <summary>Takes the oldest bytes out.</summary>
     internal void Skip(int length)

@@ -8,7 +8,8 @@ public interface ISerialOutput : IDisposable
     /// <summary>Writes what can be written now.</summary>
     /// <param name="bytes">At least 1.</param>
     /// <param name="written">How many of them went out.</param>
-    /// <returns><see cref="Errno.Again"/> if none can now: then <see cref="Ready"/> tells when. Other errors end the output.</returns>
+    /// <returns><see cref="Errno.Again"/> if none can now: then <see cref="Ready"/> becomes writable when it can. Other errors end the
+    /// output.</returns>
     Errno Write(ReadOnlySpan<byte> bytes, out int written);
 
     /// <summary>What becomes writable; null for an output that always takes everything.</summary>

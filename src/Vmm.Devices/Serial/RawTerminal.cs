@@ -4,8 +4,9 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// A terminal whose keys go to a guest one by one, unechoed, Ctrl-C included; Ctrl-\ still ends the process. What is printed is treated as before.
-/// The terminal gets its mode back on <see cref="Dispose"/>, and when the process ends by itself without one.
+/// A terminal whose keys go to a guest one by one, unechoed, Ctrl-C included; Ctrl-\ still ends the process. What is printed is treated as
+/// before. The terminal gets its mode back on <see cref="Dispose"/>, and when the process ends by itself without one, by an unhandled
+/// exception too.
 /// </summary>
 public sealed class RawTerminal : IDisposable
 {
@@ -20,6 +21,7 @@ public sealed class RawTerminal : IDisposable
         _fd = fd;
         _before = before;
         AppDomain.CurrentDomain.ProcessExit += OnProcessExit;
+        AppDomain.CurrentDomain.UnhandledException += OnProcessExit;
     }
 
     /// <summary>Switches a terminal over.</summary>
@@ -37,7 +39,8 @@ public sealed class RawTerminal : IDisposable
         raw.SetCharacter(TerminalCalls.VMIN, 1);
         raw.SetCharacter(TerminalCalls.VTIME, 0);
         Errno errno = TerminalCalls.Set(fd, raw);
-        return errno == Errno.None ? new RawTerminal(fd, before) : throw new KernelException("cannot switch the terminal to raw mode", errno);
+        return errno == Errno.None
+            ? new RawTerminal(fd, before) : throw new KernelException("cannot switch the terminal to raw mode", errno);
     }
 
     /// <summary>How large a terminal is now. Any thread.</summary>
@@ -50,6 +53,7 @@ public sealed class RawTerminal : IDisposable
     {
         if (Interlocked.Exchange(ref _restored, 1) != 0) return;
         AppDomain.CurrentDomain.ProcessExit -= OnProcessExit;
+        AppDomain.CurrentDomain.UnhandledException -= OnProcessExit;
         _ = TerminalCalls.Set(_fd, _before);
     }
 

@@ -6,8 +6,8 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// The host side of a serial port: carries bytes between the port and two descriptors, on a reactor. Input that the port has no room for is not
-/// read; output that the descriptor does not take stays in the port, whose transmitter then has no room. A vCPU never waits for either.
+/// The host side of a serial port: carries bytes between the port and two descriptors, on a reactor. Input that the port has no room for is
+/// not read; output that the descriptor does not take stays in the port, whose transmitter then has no room. A vCPU never waits for either.
 /// </summary>
 public sealed class SerialBackend : Subscriber
 {
@@ -41,8 +41,9 @@ public sealed class SerialBackend : Subscriber
     /// <param name="remote">The reactor that is to carry the bytes.</param>
     /// <param name="input">What to read; null if there is nothing to read. It is taken over.</param>
     /// <param name="output">Where the guest's bytes go; null drops them.</param>
-    /// <param name="logger">Told of the first failure of each direction.</param>
-    /// <param name="script">Input that is there already, before anything is read. With no <paramref name="input"/> the line hangs up behind it.</param>
+    /// <param name="logger">Gets the first failure of each direction.</param>
+    /// <param name="script">Input that is there already, before anything is read. With no <paramref name="input"/> the line hangs up behind
+    /// it.</param>
     public SerialBackend(Uart16550 port, RemoteEndpoint remote, OwnedFd? input, ISerialOutput? output, ILogger? logger = null,
         ReadOnlyMemory<byte> script = default)
         : base(port is null ? throw new ArgumentNullException(nameof(port)) : port.Name)
@@ -52,13 +53,14 @@ public sealed class SerialBackend : Subscriber
         _port = port;
         _output = output;
         _script = script;
-        _logger = logger ?? NullLogger.Instance;
+        _logger = SteadyLogger.Over(logger ?? NullLogger.Instance);
         _outputBell = remote.CreateDoorbell(DrainOutput);
         _inputBell = remote.CreateDoorbell(ResumeInput);
         if (input is not null)
         {
             // One-shot: while the port has no room nothing at all is reported, not even a hang-up, which would come back for ever.
-            _input = Interest.Readable.OneShot.WithFd(input).WithHandler((OwnedFd fd, IReactor reactor) => ReadInput(fd, reactor)).OwnedBy(this);
+            _input = Interest.Readable.OneShot.WithFd(input).WithHandler((OwnedFd fd, IReactor reactor) => ReadInput(fd, reactor))
+                .OwnedBy(this);
         }
         _port.Connect(() => _outputBell.TryRing(), () => _inputBell.TryRing());
     }
@@ -131,7 +133,8 @@ public sealed class SerialBackend : Subscriber
             reactor.Modify(_writable, Interest.Writable.OneShot);
             return;
         }
-        _writable = Interest.Writable.OneShot.WithFd(_output!.Ready!).WithHandler((OwnedFd _, IReactor ops) => DrainOutput(ops)).OwnedBy(this);
+        _writable = Interest.Writable.OneShot.WithFd(_output!.Ready!).WithHandler((OwnedFd _, IReactor ops) => DrainOutput(ops))
+            .OwnedBy(this);
         reactor.Add(_writable);
     }
 

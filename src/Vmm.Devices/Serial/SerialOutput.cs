@@ -8,8 +8,8 @@ public static class SerialOutput
 {
     /// <summary>A terminal, pipe, socket or file.</summary>
     /// <param name="fd">
-    /// The descriptor; it is taken over. Terminals and pipes are opened anew, so that its own mode, which other processes may share, stays; a
-    /// socket should be non-blocking already.
+    /// The descriptor; it is taken over. Terminals and pipes are opened anew, so that its own mode, which other processes may share, stays.
+    /// A socket may be blocking: it is written without waiting.
     /// </param>
     public static ISerialOutput To(OwnedFd fd)
     {
@@ -22,8 +22,10 @@ public static class SerialOutput
     public static ISerialOutput AppendTo(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        int fd = FileCalls.Open(path, FileCalls.O_WRONLY | FileCalls.O_CREAT | FileCalls.O_APPEND | FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK, OwnerOnly);
-        return fd >= 0 ? new FdOutput(new OwnedFd(fd)) : throw new KernelException($"cannot open '{path}' for the guest's output", FileCalls.LastError);
+        int fd = FileCalls.Open(path,
+            FileCalls.O_WRONLY | FileCalls.O_CREAT | FileCalls.O_APPEND | FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK, OwnerOnly);
+        return fd >= 0 ? new FdOutput(new OwnedFd(fd))
+            : throw new KernelException($"cannot open '{path}' for the guest's output", FileCalls.LastError);
     }
 
     /// <summary>A stream whose writes do not wait, such as a <see cref="MemoryStream"/>. It stays the caller's.</summary>
@@ -38,19 +40,35 @@ public static class SerialOutput
 
     private sealed class FdOutput : ISerialOutput
     {
+        /// <summary>A pipe that is ready to be written takes this much without waiting (pipe(7), PIPE_BUF).</summary>
+        private const int BytesWithoutWaitMax = 4096;
+
         private readonly OwnedFd _fd;
+        private readonly bool _isSocket;
+        /// <summary>A terminal or pipe of another user, in a mode that is not ours to change.</summary>
+        private readonly bool _mayBlock;
 
         internal FdOutput(OwnedFd fd)
         {
+            _isSocket = StreamCalls.IsSocket(fd.Number);
             // A file that is opened anew would be written from its start.
-            OwnedFd? fresh = IsFile(fd) ? null : StreamCalls.TryReopen(fd.Number, forWriting: true);
+            bool isFile = IsFile(fd);
+            OwnedFd? fresh = isFile || _isSocket ? null : StreamCalls.TryReopen(fd.Number, forWriting: true);
             if (fresh is not null) fd.Dispose();
             _fd = fresh ?? fd;
+            _mayBlock = !isFile && !_isSocket && fresh is null;
         }
 
         public OwnedFd? Ready => _fd;
 
-        public Errno Write(ReadOnlySpan<byte> bytes, out int written) => StreamCalls.Write(_fd.Number, bytes, out written);
+        public Errno Write(ReadOnlySpan<byte> bytes, out int written)
+        {
+            written = 0;
+            if (_isSocket) return StreamCalls.Send(_fd.Number, bytes, out written);
+            if (!_mayBlock) return StreamCalls.Write(_fd.Number, bytes, out written);
+            if (!StreamCalls.WaitWritable(_fd.Number, TimeSpan.Zero)) return Errno.Again;
+            return StreamCalls.Write(_fd.Number, bytes[..Math.Min(bytes.Length, BytesWithoutWaitMax)], out written);
+        }
 
         public void Dispose() => _fd.Dispose();
 

@@ -44,7 +44,9 @@ public sealed partial class Uart16550
         get { lock (_lock) return _output.Count + _transmit.Count; }
     }
 
-    /// <summary>Sets who is told, on a vCPU's thread, that output waits or that input is welcome again. Once, before the guest runs.</summary>
+    /// <summary>
+    /// Sets what is called, on a vCPU's thread, when output waits or there is room for input again. Once, before the guest runs.
+    /// </summary>
     internal void Connect(Action onOutput, Action onInputRoom)
     {
         _onOutput = onOutput;
@@ -52,7 +54,7 @@ public sealed partial class Uart16550
     }
 
     /// <summary>Copies the oldest bytes the guest transmitted; they stay until <see cref="SkipOutput"/>. One taker at a time.</summary>
-    /// <returns>How many; 0 if there are none: then the taker is told when there are.</returns>
+    /// <returns>How many; 0 if there are none: then the taker is called when there are.</returns>
     public int PeekOutput(Span<byte> bytes)
     {
         lock (_lock)
@@ -80,7 +82,7 @@ public sealed partial class Uart16550
     /// <summary>Hands over bytes for the guest, as many as there is room for.</summary>
     /// <param name="bytes">What came in.</param>
     /// <param name="taken">How many of them were taken.</param>
-    /// <returns>False if there is no room for more: do not read the host until told.</returns>
+    /// <returns>False if there is no room for more: do not read the host until the next call.</returns>
     public bool TryGiveInput(ReadOnlySpan<byte> bytes, out int taken)
     {
         lock (_lock)
@@ -120,8 +122,8 @@ public sealed partial class Uart16550
     }
 
     /// <summary>
-    /// Whether the guest is there to hear the far side: it raised a modem line or waits for the interrupt. Until then the far side holds its
-    /// bytes back, or a driver that sets the chip up would throw away what was sent to it before.
+    /// Whether the guest is ready for input from the host: it raised a modem line or waits for the interrupt. Until then the far side holds
+    /// its bytes back, or a driver that sets the chip up would throw away what was sent to it before.
     /// </summary>
     private bool IsListening =>
         (_modemControl & (UartModemControl.DataTerminalReady | UartModemControl.RequestToSend)) != 0
@@ -154,8 +156,8 @@ public sealed partial class Uart16550
         return needs;
     }
 
-    /// <summary>Tells the host side, outside of the lock.</summary>
-    private void Tell(HostNeeds needs)
+    /// <summary>Calls the host side, outside of the lock.</summary>
+    private void Notify(HostNeeds needs)
     {
         if ((needs & HostNeeds.OutputIsWaiting) != 0) _onOutput?.Invoke();
         if ((needs & HostNeeds.InputHasRoom) != 0) _onInputRoom?.Invoke();

@@ -216,7 +216,8 @@ public sealed partial class Uart16550
         if ((_enabled & UartInterrupts.ReceivedData) != 0 && _receive.Count > 0)
             return _receive.Count >= _trigger ? UartInterruptId.ReceivedData : UartInterruptId.CharacterTimeout;
         if ((_enabled & UartInterrupts.TransmitterEmpty) != 0 && _transmitterEmptyPending) return UartInterruptId.TransmitterEmpty;
-        if ((_enabled & UartInterrupts.ModemStatus) != 0 && (_modemStatus & UartModemStatus.Changes) != 0) return UartInterruptId.ModemStatus;
+        if ((_enabled & UartInterrupts.ModemStatus) != 0 && (_modemStatus & UartModemStatus.Changes) != 0)
+            return UartInterruptId.ModemStatus;
         return UartInterruptId.None;
     }
 

@@ -1,12 +1,13 @@
 namespace Vmm.Devices;
 
 /// <summary>
-/// A 16550A serial port (National Semiconductor PC16550D data sheet) with no wire: a byte is transmitted as soon as the host side has room for
-/// it, and an idle line is seen at once. The registers are reached on vCPU threads, the host side on a reactor; one small lock is between them.
+/// A 16550A serial port (National Semiconductor PC16550D data sheet) with no wire: a byte is transmitted as soon as the host side has room
+/// for it, and an idle line is seen at once. The registers are reached on vCPU threads, the host side on a reactor; one small lock is
+/// between them.
 /// </summary>
 /// <remarks>
-/// The interrupt line follows the chip's INTR pin; OUT2, which gates it on a PC board but not elsewhere, does not. An access of several bytes
-/// is one access to each byte's register, in rising order, as on a bus of 8 bits.
+/// The interrupt line follows the chip's INTR pin; OUT2, which gates it on a PC board but not elsewhere, does not. An access of several
+/// bytes is one access to each byte's register, in rising order, as on a bus of 8 bits.
 /// </remarks>
 public sealed partial class Uart16550 : IBusDevice
 {
@@ -75,7 +76,7 @@ public sealed partial class Uart16550 : IBusDevice
                 data[i] = RegisterAt(offset + (ulong)i, out int register) ? ReadRegister(register) : byte.MinValue;
             needs = TakeHostNeeds();
         }
-        Tell(needs);
+        Notify(needs);
     }
 
     /// <inheritdoc/>
@@ -90,7 +91,7 @@ public sealed partial class Uart16550 : IBusDevice
             }
             needs = TakeHostNeeds();
         }
-        Tell(needs);
+        Notify(needs);
     }
 
     /// <summary>The register a byte of the range belongs to; the bytes between two registers read as 0 and take nothing.</summary>

@@ -19,7 +19,15 @@ public abstract class DriverQueue : IDisposable
         _allocator = allocator;
         _tables = new ulong[size];
         _tableEntries = new uint[size];
-        QueueConfiguration shape = new() { Index = 0, Size = size, Features = features, DescriptorTable = 0, DriverRing = 0, DeviceRing = 0 };
+        QueueConfiguration shape = new()
+        {
+            Index = 0,
+            Size = size,
+            Features = features,
+            DescriptorTable = 0,
+            DriverRing = 0,
+            DeviceRing = 0
+        };
         DescriptorTable = AllocateZeroed(RingLayout.TableLength(size));
         DriverRing = AllocateZeroed(RingLayout.DriverLength(shape));
         DeviceRing = AllocateZeroed(RingLayout.DeviceLength(shape));
@@ -54,7 +62,8 @@ public abstract class DriverQueue : IDisposable
     public bool UseIndirect { get; set; }
 
     /// <summary>Where a device begins with it, in the form of VHOST_USER_SET_VRING_BASE.</summary>
-    internal uint StartBase => (Features & VirtioFeatures.PackedRing) == 0 ? 0 : PackedPosition.StartBits | ((uint)PackedPosition.StartBits << 16);
+    internal uint StartBase =>
+        (Features & VirtioFeatures.PackedRing) == 0 ? 0 : PackedPosition.StartBits | ((uint)PackedPosition.StartBits << 16);
 
     /// <summary>Chains added and not collected yet.</summary>
     public int InFlight { get; private protected set; }
@@ -85,7 +94,7 @@ public abstract class DriverQueue : IDisposable
             : new SplitDriverQueue(memory, allocator, size, features);
     }
 
-    /// <summary>What the driver tells the device about this queue.</summary>
+    /// <summary>What the driver writes to the device about this queue.</summary>
     public QueueConfiguration Configuration(int index = 0) => new()
     {
         Index = index,
@@ -156,7 +165,8 @@ public abstract class DriverQueue : IDisposable
         return Resolve(address, (ulong)entries * RingLayout.DescriptorLength);
     }
 
-    private protected GuestWindow Resolve(ulong address, ulong length) => GuestWindow.TryResolve(Hold.Map, address, length, 1, out GuestWindow window)
+    private protected GuestWindow Resolve(ulong address, ulong length) =>
+        GuestWindow.TryResolve(Hold.Map, address, length, 1, out GuestWindow window)
         ? window
         : throw new InvalidOperationException($"0x{address:x} and the {length} bytes from there are not in guest memory");
 

@@ -43,5 +43,6 @@ public sealed class GuestAllocator
     /// <param name="bytes">What it was asked for.</param>
     public void Free(ulong address, uint bytes) => (_free[ShiftOf(bytes)] ??= new Stack<ulong>()).Push(address);
 
-    private static int ShiftOf(uint bytes) => Math.Max(SmallestShift, BitOperations.Log2(BitOperations.RoundUpToPowerOf2((ulong)Math.Max(bytes, 1))));
+    private static int ShiftOf(uint bytes) =>
+        Math.Max(SmallestShift, BitOperations.Log2(BitOperations.RoundUpToPowerOf2((ulong)Math.Max(bytes, 1))));
 }

@@ -14,7 +14,8 @@ public sealed class PackedDriverQueue : DriverQueue
     private ushort _batchFlags;
     private int _batchDescriptors;
 
-    internal PackedDriverQueue(GuestMemory memory, GuestAllocator allocator, ushort size, ulong features) : base(memory, allocator, size, features)
+    internal PackedDriverQueue(GuestMemory memory, GuestAllocator allocator, ushort size, ulong features)
+        : base(memory, allocator, size, features)
     {
         _freeIds = new ushort[size];
         _lengths = new ushort[size];
@@ -34,7 +35,9 @@ public sealed class PackedDriverQueue : DriverQueue
     /// <summary>Raw: the flags that make the entry at <see cref="NextAvailable"/> available.</summary>
     public ushort AvailableFlags => _nextAvailable.AvailableFlags;
 
-    /// <summary>Raw: the driver's event suppression: position and wrap counter in bits 0 to 15, flags above (0 always, 1 never, 2 at the position).</summary>
+    /// <summary>
+    /// Raw: the driver's event suppression: position and wrap counter in bits 0 to 15, flags above (0 always, 1 never, 2 at the position).
+    /// </summary>
     public uint DriverEvent
     {
         get => Driver.Load32(0);
@@ -45,7 +48,8 @@ public sealed class PackedDriverQueue : DriverQueue
     public uint DeviceEvent => Device.Load32(0);
 
     /// <summary>Raw: writes an entry of the ring, flags as given.</summary>
-    public void WriteDescriptor(int index, ulong address, uint length, ushort id, ushort flags) => Store(Table, index, address, length, id, flags);
+    public void WriteDescriptor(int index, ulong address, uint length, ushort id, ushort flags) =>
+        Store(Table, index, address, length, id, flags);
 
     /// <inheritdoc/>
     public override bool Publish()
@@ -115,7 +119,8 @@ public sealed class PackedDriverQueue : DriverQueue
             GuestBuffer buffer = i < readable.Length ? readable[i] : writable[i - readable.Length];
             Store(table, i, buffer.Address, buffer.Length, 0, i < readable.Length ? (ushort)0 : RingLayout.FlagWrite);
         }
-        Write(_nextAvailable, new GuestBuffer(address, (uint)count * RingLayout.DescriptorLength), id, RingLayout.FlagIndirect, isHead: true);
+        Write(_nextAvailable, new GuestBuffer(address, (uint)count * RingLayout.DescriptorLength),
+            id, RingLayout.FlagIndirect, isHead: true);
         MoveTo(_nextAvailable.Advance(1, Size), 1);
         return id;
     }

@@ -4,8 +4,8 @@ using Vmm.Events;
 namespace Vmm.Devices.Simulation;
 
 /// <summary>
-/// A guest with one device and a driver in C#, to test the device with: no hypervisor, but real guest memory, real rings, real eventfds, the real
-/// transport and a real reactor, which the test steps on its own thread.
+/// A guest with one device and a driver in C#, to test the device with: no hypervisor, but real guest memory, real rings, real eventfds,
+/// the real transport and a real reactor, which the test steps on its own thread.
 /// </summary>
 /// <example><code>
 /// using var guest = SimulatedGuest.For(new EntropyDevice("rng0"));
@@ -14,7 +14,10 @@ namespace Vmm.Devices.Simulation;
 /// </code></example>
 public sealed class SimulatedGuest : IDisposable
 {
-    /// <summary>Longest a test waits for something that completes on another thread or in the kernel.</summary>
+    /// <summary>
+    /// Longest a test waits for something that completes on another thread or in the kernel, while the reactor has work; see
+    /// <see cref="SimulatedGuestOptions.IdlePatience"/>.
+    /// </summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
     // Low memory is left alone, so that a null address in a ring is never one of ours.
@@ -32,7 +35,14 @@ public sealed class SimulatedGuest : IDisposable
         _options = options;
         Memory = GuestMemory.Create(options.MemoryBytes);
         Allocator = new GuestAllocator(FirstAddress, options.MemoryBytes - FirstAddress);
-        Reactor = new Reactor(new ReactorOptions { Name = device.Name, HandlerFailurePolicy = HandlerFailurePolicy.StopReactor, Poller = options.Poller, TimeProvider = options.Clock });
+        ReactorOptions reactor = new()
+        {
+            Name = device.Name,
+            HandlerFailurePolicy = HandlerFailurePolicy.StopReactor,
+            Poller = options.Poller,
+            TimeProvider = options.Clock,
+        };
+        Reactor = new Reactor(options.Reactor?.Invoke(reactor) ?? reactor);
         Transport = new VirtioMmioTransport(device, Memory, _line, Reactor.Remote, options.Transport);
         Driver = new VirtioMmioDriver(Transport);
         _queues = new SimulatedQueue?[device.Queues.Count];
@@ -80,7 +90,12 @@ public sealed class SimulatedGuest : IDisposable
     }
 
     /// <summary>A queue the driver set up.</summary>
-    public SimulatedQueue Queue(int index) => _queues[index] ?? throw new InvalidOperationException($"queue {index} is not set up: start the guest first");
+    /// <exception cref="ArgumentOutOfRangeException">The device has no such queue; the message names those it has.</exception>
+    public SimulatedQueue Queue(int index) =>
+        index >= 0 && index < _queues.Length
+            ? _queues[index] ?? throw new InvalidOperationException($"queue {index} is not set up: start the guest first")
+            : throw new ArgumentOutOfRangeException(nameof(index), $"{Device.Name} has no queue {index}: it has "
+                + string.Join(", ", Device.Queues.Select((queue, i) => $"{i} '{queue.Name}'")));
 
     /// <summary>Brings the device up as a driver does: probe, features, queues, DRIVER_OK. Again after a reset.</summary>
     /// <param name="features">Those the driver can use; null for those of the options.</param>
@@ -130,8 +145,8 @@ public sealed class SimulatedGuest : IDisposable
     }
 
     /// <summary>
-    /// Steps the reactor until it has nothing to do, as an interrupt handler collecting what was used. Requests a device completes from elsewhere
-    /// may still be in flight: see <see cref="RunUntil"/>.
+    /// Steps the reactor until it has nothing to do, as an interrupt handler collecting what was used. Requests a device completes from
+    /// elsewhere may still be in flight: see <see cref="RunUntil"/>.
     /// </summary>
     public SimulatedGuest RunUntilIdle()
     {
@@ -143,17 +158,32 @@ public sealed class SimulatedGuest : IDisposable
     }
 
     /// <summary>Steps the reactor until something is so.</summary>
-    /// <exception cref="TimeoutException">It was not within <see cref="Patience"/>.</exception>
+    /// <exception cref="TimeoutException">
+    /// It was not within <see cref="Patience"/>, or the reactor had nothing to do for
+    /// <see cref="SimulatedGuestOptions.IdlePatience"/>. The message names the queues with chains that the device has not pushed.
+    /// </exception>
     public SimulatedGuest RunUntil(Func<bool> condition)
     {
         ArgumentNullException.ThrowIfNull(condition);
-        long start = Stopwatch.GetTimestamp();
+        long start = Stopwatch.GetTimestamp(), busy = start;
         while (!condition())
         {
-            if (Stopwatch.GetElapsedTime(start) > Patience) throw new TimeoutException($"{Device.Name} did not get there in {Patience}");
-            Step(TimeSpan.FromMilliseconds(20));
+            if (Stopwatch.GetElapsedTime(busy) > _options.IdlePatience) throw Stuck($"has had nothing to do for {_options.IdlePatience}");
+            if (Stopwatch.GetElapsedTime(start) > Patience) throw Stuck($"is still busy after {Patience}");
+            if (Step(TimeSpan.FromMilliseconds(20)) > 0) busy = Stopwatch.GetTimestamp();
         }
         return this;
+    }
+
+    /// <summary>What the device has not done yet, for the author who looks for the chain that was not pushed.</summary>
+    private TimeoutException Stuck(string how)
+    {
+        IEnumerable<string> left = _queues.OfType<SimulatedQueue>().Where(queue => queue.InFlight > 0).Select(queue =>
+        {
+            int popped = Transport.InFlight(queue.Index);
+            return $"queue '{Device.Queues[queue.Index].Name}': {popped} popped, not pushed; {queue.InFlight - popped} not popped";
+        });
+        return new TimeoutException(string.Join("; ", left.Prepend($"{Device.Name} {how}, and the condition does not hold")));
     }
 
     /// <summary>Resets the device as a driver does, and waits until it is.</summary>
@@ -168,6 +198,15 @@ public sealed class SimulatedGuest : IDisposable
         }
         return this;
     }
+
+    /// <summary>
+    /// Pauses the device, as a machine that stands still: on return it does not touch the guest until <see cref="Resume"/>.
+    /// </summary>
+    /// <exception cref="TimeoutException">It did not come to rest within <see cref="Patience"/>.</exception>
+    public SimulatedGuest Pause() => Await(Transport.PauseAsync());
+
+    /// <summary>Lets a paused device go on.</summary>
+    public SimulatedGuest Resume() => Await(Transport.ResumeAsync());
 
     /// <summary>Lets the device come to rest, and disposes everything.</summary>
     public void Dispose()
@@ -187,6 +226,8 @@ public sealed class SimulatedGuest : IDisposable
         Device.Dispose();
         Memory.Dispose();
     }
+
+    private SimulatedGuest Await(Task task) => RunUntil(() => task.IsCompleted);
 
     private int Step(TimeSpan wait)
     {

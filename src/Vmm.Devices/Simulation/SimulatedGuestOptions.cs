@@ -23,6 +23,18 @@ public sealed record SimulatedGuestOptions
     /// <summary>The clock of the device's timers. With a <see cref="ManualClock"/> the test owns their time.</summary>
     public TimeProvider Clock { get; init; } = TimeProvider.System;
 
+    /// <summary>
+    /// How long <see cref="SimulatedGuest.RunUntil"/> waits while the reactor has nothing to do; of a busy one the bound is
+    /// <see cref="SimulatedGuest.Patience"/>. Longer for a device that waits for slow storage or another process.
+    /// </summary>
+    public TimeSpan IdlePatience { get; init; } = StandardIdlePatience;
+
+    /// <summary>Tests on a machine that does much else at the same time set more.</summary>
+    internal static TimeSpan StandardIdlePatience { get; set; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>Changes the options of the reactor: a measurement that has its handlers watched. Null leaves them.</summary>
+    internal Func<ReactorOptions, ReactorOptions>? Reactor { get; init; }
+
     /// <summary>How the transport behaves; null for its defaults.</summary>
     public VirtioMmioOptions? Transport { get; init; }
 }

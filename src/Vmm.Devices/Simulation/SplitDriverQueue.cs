@@ -5,7 +5,9 @@ public sealed class SplitDriverQueue : DriverQueue
 {
     private const ushort None = ushort.MaxValue;
 
-    /// <summary>Free descriptors and the descriptors of chains are linked here, not in the table: the device could have scribbled there.</summary>
+    /// <summary>
+    /// Free descriptors and the descriptors of chains are linked here, not in the table: the device could have scribbled there.
+    /// </summary>
     private readonly ushort[] _next;
     private readonly ushort[] _lengths;
     private readonly uint _mask;
@@ -15,7 +17,8 @@ public sealed class SplitDriverQueue : DriverQueue
     private ushort _published;
     private ushort _nextUsed;
 
-    internal SplitDriverQueue(GuestMemory memory, GuestAllocator allocator, ushort size, ulong features) : base(memory, allocator, size, features)
+    internal SplitDriverQueue(GuestMemory memory, GuestAllocator allocator, ushort size, ulong features)
+        : base(memory, allocator, size, features)
     {
         _mask = (uint)size - 1;
         _next = new ushort[size];
@@ -71,7 +74,8 @@ public sealed class SplitDriverQueue : DriverQueue
     }
 
     /// <summary>Raw: writes an entry of the descriptor table.</summary>
-    public void WriteDescriptor(int index, ulong address, uint length, ushort flags, ushort next) => Store(Table, index, address, length, flags, next);
+    public void WriteDescriptor(int index, ulong address, uint length, ushort flags, ushort next) =>
+        Store(Table, index, address, length, flags, next);
 
     /// <summary>Raw: writes an entry of the available ring.</summary>
     /// <param name="position">Any available index; taken modulo the queue size.</param>
@@ -163,7 +167,9 @@ public sealed class SplitDriverQueue : DriverQueue
         return head;
     }
 
-    /// <summary>Takes the first descriptors off the free list, up to and with the last one of the chain, and makes the chain available.</summary>
+    /// <summary>
+    /// Takes the first descriptors off the free list, up to and with the last one of the chain, and makes the chain available.
+    /// </summary>
     private void Take(ushort head, ushort last, int count)
     {
         _firstFree = _next[last];

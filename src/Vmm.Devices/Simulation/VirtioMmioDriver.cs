@@ -5,8 +5,8 @@ using System.Runtime.InteropServices;
 namespace Vmm.Devices.Simulation;
 
 /// <summary>
-/// A driver's way through the registers of a virtio-mmio device (virtio 1.2 § 3.1 and § 4.2.3), in the order a real kernel takes. It reaches the
-/// device by accesses only: straight, or by the exits of a vCPU.
+/// A driver's way through the registers of a virtio-mmio device (virtio 1.2 § 3.1 and § 4.2.3), in the order a real kernel takes. It
+/// reaches the device by accesses only: straight, or by the exits of a vCPU.
 /// </summary>
 /// <param name="registers">The device's registers, from its first one.</param>
 public sealed class VirtioMmioDriver(IBusDevice registers)
@@ -97,7 +97,7 @@ public sealed class VirtioMmioDriver(IBusDevice registers)
         return (ushort)Read(MmioRegister.QueueSizeMax);
     }
 
-    /// <summary>Tells the device where a queue is, and that it may use it.</summary>
+    /// <summary>Writes where a queue is, and enables it.</summary>
     public void SetUpQueue(int index, QueueConfiguration queue)
     {
         ArgumentNullException.ThrowIfNull(queue);

@@ -15,7 +15,9 @@ public enum VcpuExitKind
     Halt,
     /// <summary>The guest shut down: triple fault.</summary>
     Shutdown,
-    /// <summary>The guest asked for power-off or reset by a firmware interface; <see cref="VcpuExit.Address"/> holds the kind of event.</summary>
+    /// <summary>
+    /// The guest asked for power-off or reset by a firmware interface; <see cref="VcpuExit.Address"/> holds the kind of event.
+    /// </summary>
     SystemEvent,
     /// <summary>Someone asked the vCPU to come out (<see cref="IVcpu.RequestExit"/>).</summary>
     Interrupted,
@@ -49,7 +51,8 @@ public interface IVcpu : IDisposable
     VcpuExit Run();
 
     /// <summary>
-    /// Makes <see cref="Run"/> return with <see cref="VcpuExitKind.Interrupted"/>, now or at once when it is next called. Any thread; never lost.
+    /// Makes <see cref="Run"/> return with <see cref="VcpuExitKind.Interrupted"/>, now or at once when it is next called. Any thread; never
+    /// lost.
     /// </summary>
     void RequestExit();
 }

@@ -11,7 +11,9 @@ public enum VcpuEndReason
     Shutdown,
     /// <summary>The guest asked for power-off or reset; <see cref="VcpuEnd.Code"/> is the kind of event.</summary>
     SystemEvent,
-    /// <summary>The vCPU can't go on; <see cref="VcpuEnd.Code"/> is the reason's number, or <see cref="VcpuEnd.Failure"/> says it.</summary>
+    /// <summary>
+    /// The vCPU can't go on; <see cref="VcpuEnd.Code"/> is the reason's number, or <see cref="VcpuEnd.Failure"/> says it.
+    /// </summary>
     Failed,
 }
 

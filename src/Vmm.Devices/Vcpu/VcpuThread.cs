@@ -6,11 +6,14 @@ namespace Vmm.Devices;
 
 /// <summary>
 /// The thread of one vCPU: run guest code, hand the exit to the bus, run again, until the guest or the machine wants an end. Whatever
-/// ends it, an exception too, is told to the machine; nothing escapes the thread.
+/// ends it, an exception too, is reported to the machine; nothing escapes the thread.
 /// </summary>
 public sealed class VcpuThread : IDisposable
 {
     private const int KindCount = (int)VcpuExitKind.Failed + 1;
+
+    /// <summary>Exits that are remembered; a power of two.</summary>
+    private const int LastExitsMax = 8;
 
     private readonly IVcpu _vcpu;
     private readonly Bus _mmio;
@@ -19,6 +22,8 @@ public sealed class VcpuThread : IDisposable
     private readonly ILogger _logger;
     private readonly Thread _thread;
     private readonly long[] _exits = new long[KindCount];
+    private readonly (VcpuExitKind Kind, ulong Address, int Width)[] _last = new (VcpuExitKind, ulong, int)[LastExitsMax];
+    private int _lastCount;
     private long _unhandled;
     /// <summary>Guards the three below, and is waited on for their changes.</summary>
     private readonly object _standing = new();
@@ -32,8 +37,8 @@ public sealed class VcpuThread : IDisposable
     /// <param name="vcpu">What it runs. It stays the caller's, who disposes it after <see cref="Join"/>.</param>
     /// <param name="mmio">The memory-mapped devices.</param>
     /// <param name="port">The port devices.</param>
-    /// <param name="onEnd">Told once how the thread ends, as the last thing on it. It must not join it.</param>
-    /// <param name="logger">Told of the first exit that nothing handles.</param>
+    /// <param name="onEnd">Called once with how the thread ends, as the last thing on it. It must not join it.</param>
+    /// <param name="logger">Gets the first exit that nothing handles.</param>
     public VcpuThread(IVcpu vcpu, Bus mmio, Bus port, Action<VcpuThread, VcpuEnd> onEnd, ILogger? logger = null)
     {
         ArgumentNullException.ThrowIfNull(vcpu);
@@ -44,7 +49,7 @@ public sealed class VcpuThread : IDisposable
         _mmio = mmio;
         _port = port;
         _onEnd = onEnd;
-        _logger = logger ?? NullLogger.Instance;
+        _logger = SteadyLogger.Over(logger ?? NullLogger.Instance);
         // A guest that can't be stopped must not keep the process alive.
         _thread = new Thread(RunToEnd) { Name = $"vcpu{vcpu.Index}", IsBackground = true };
     }
@@ -54,6 +59,15 @@ public sealed class VcpuThread : IDisposable
 
     /// <summary>Exits that no device and no rule handled: answered with all ones, or dropped.</summary>
     public long UnhandledExits => Volatile.Read(ref _unhandled);
+
+    /// <summary>
+    /// The last exits, the latest first: <c>PortWrite 1 at 0x3f8, MmioRead 4 at 0xd0000070</c>. For a thread that stands still or has
+    /// ended.
+    /// </summary>
+    public string LastExits => _lastCount == 0
+        ? "none"
+        : string.Join(", ", Enumerable.Range(1, Math.Min(_lastCount, LastExitsMax))
+            .Select(back => Describe(_last[(_lastCount - back) & (LastExitsMax - 1)])));
 
     /// <summary>Exits so far of a kind. Any thread.</summary>
     public long ExitCount(VcpuExitKind kind) => Volatile.Read(ref _exits[(int)kind]);
@@ -68,13 +82,15 @@ public sealed class VcpuThread : IDisposable
     /// <summary>Asks the thread to end, before or after its start, and does not wait. Any thread.</summary>
     public void RequestStop()
     {
-        // The flag first: whoever comes out because of the request sees it.
+        // The flag first: a vCPU that leaves the guest because of the request sees it.
         _stopRequested = true;
         Resume();
         _vcpu.RequestExit();
     }
 
-    /// <summary>Asks the thread to stand still between two guest instructions, before or after its start, and does not wait. Any thread.</summary>
+    /// <summary>
+    /// Asks the thread to stand still between two guest instructions, before or after its start, and does not wait. Any thread.
+    /// </summary>
     public void RequestPause()
     {
         lock (_standing) _pauseRequested = true;
@@ -153,6 +169,7 @@ public sealed class VcpuThread : IDisposable
         end = default;
         VcpuExit exit = _vcpu.Run();
         Volatile.Write(ref _exits[(int)exit.Kind], _exits[(int)exit.Kind] + 1);
+        _last[_lastCount++ & (LastExitsMax - 1)] = (exit.Kind, exit.Address, exit.Width);
         switch (exit.Kind)
         {
             case VcpuExitKind.MmioRead:
@@ -180,6 +197,9 @@ public sealed class VcpuThread : IDisposable
                 return false;
         }
     }
+
+    private static string Describe((VcpuExitKind Kind, ulong Address, int Width) exit) =>
+        exit.Width == 0 ? $"{exit.Kind}" : $"{exit.Kind} {exit.Width} at 0x{exit.Address:x}";
 
     private void StandStillIfAsked()
     {

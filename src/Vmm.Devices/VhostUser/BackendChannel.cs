@@ -4,8 +4,8 @@ using Vmm.Events;
 namespace Vmm.Devices.VhostUser;
 
 /// <summary>
-/// The connection on which a back-end asks something of its front-end (VHOST_USER_SET_BACKEND_REQ_FD). Only "the configuration changed" is ever
-/// said: it waits, as one bit, while the front-end does not read. No answer is asked for, and what comes is not read.
+/// The connection on which a back-end asks something of its front-end (VHOST_USER_SET_BACKEND_REQ_FD). Only "the configuration changed" is
+/// ever said: it waits, as one bit, while the front-end does not read. No answer is asked for, and what comes is not read.
 /// </summary>
 internal sealed class BackendChannel : IDisposable
 {
@@ -17,7 +17,8 @@ internal sealed class BackendChannel : IDisposable
     internal BackendChannel(UnixSocket socket, IReactor reactor, Subscriber owner)
     {
         _reactor = reactor;
-        _subscription = Interest.Writable.AndReadHangUp.EdgeTriggered.WithFd(socket).WithHandler((_, ready, _) => OnReady(ready)).OwnedBy(owner);
+        _subscription = Interest.Writable.AndReadHangUp.EdgeTriggered.WithFd(socket)
+            .WithHandler((_, ready, _) => OnReady(ready)).OwnedBy(owner);
         _subscription.RegisterInto(reactor);
     }
 

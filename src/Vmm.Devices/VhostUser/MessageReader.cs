@@ -17,8 +17,8 @@ internal enum ReadProgress
 }
 
 /// <summary>
-/// Assembles one message at a time from however many pieces it comes in. Never asks the socket for a byte beyond the message it is at, so the
-/// descriptors that come with a message are that message's. Memory is one message of the largest size.
+/// Assembles one message at a time from however many pieces it comes in. Never asks the socket for a byte beyond the message it is at, so
+/// the descriptors that come with a message are that message's. Memory is one message of the largest size.
 /// </summary>
 internal sealed class MessageReader : IDisposable
 {
@@ -38,7 +38,9 @@ internal sealed class MessageReader : IDisposable
     /// <summary>What the peer did, after <see cref="ReadProgress.Broken"/>. A constant sentence.</summary>
     internal string Complaint { get; private set; } = "";
 
-    /// <summary>Reads on. After a message, closes the descriptors of it that were not taken.</summary>
+    /// <summary>
+    /// Reads on. After a message, closes the descriptors of it that were not taken; those that came before an error go with the reader.
+    /// </summary>
     internal ReadProgress Read(UnixSocket socket)
     {
         if (_have == _need) StartNext();
@@ -74,7 +76,6 @@ internal sealed class MessageReader : IDisposable
 
     private ReadProgress Break(string complaint)
     {
-        Fds.Clear();
         Complaint = complaint;
         return ReadProgress.Broken;
     }

@@ -18,7 +18,7 @@ internal sealed class MessageWriter : IDisposable
     internal bool IsPending => _sent < _length;
 
     /// <summary>Puts a message in. The one before is out.</summary>
-    /// <param name="header">Its header; tells the size of the payload.</param>
+    /// <param name="header">Its header, which holds the size of the payload.</param>
     /// <param name="fd">A descriptor to go with it, of which this object becomes the owner; null for none.</param>
     /// <returns>Where the payload goes, zeroed.</returns>
     internal Span<byte> Begin(VhostUserHeader header, OwnedFd? fd = null)

@@ -18,47 +18,75 @@ public sealed class VhostUserBackend : IDisposable
     /// <summary>Most different complaints that are logged. There are fewer, but some name a number.</summary>
     private const int SentencesMax = 100;
 
+    /// <summary>A guest that starts again leaves, comes and starts its driver within one second.</summary>
+    private const int AnnouncementsPerSecond = 6;
+
     private readonly Reactor _reactor;
     private readonly Subscriber _sources;
     private readonly Subscription<UnixSocket> _listener;
-    private readonly TimerFd _retry = new();
+    private readonly ReactorTimer _retry;
+    private readonly Doorbell _acceptNext;
     private VhostUserSession? _session;
     private Action? _onStopped;
     private readonly HashSet<string> _said = [];
+    /// <summary>Why no connection can be accepted now; null while it can.</summary>
+    private string? _failure;
     private bool _stopping;
+    private long _announcedSecond;
+    private int _announced;
 
     /// <summary>Listens. The socket has mode 0600; one that a process that is gone left behind is replaced.</summary>
     /// <param name="device">The device. It stays the caller's, and is reset when a front-end goes.</param>
     /// <param name="socketPath">At most 107 bytes.</param>
     /// <param name="reactor">What serves it, on its thread or before it runs.</param>
     /// <param name="options">How it is served; null for the defaults.</param>
-    /// <exception cref="KernelException">Somebody listens there, or the directory can't be written.</exception>
+    /// <exception cref="KernelException">Another socket listens there, or the directory can't be written.</exception>
     public VhostUserBackend(VirtioDevice device, string socketPath, Reactor reactor, VhostUserBackendOptions? options = null)
+        : this(device, () => UnixSocket.ListenAnew(socketPath, SocketMode), socketPath, reactor, options)
+    {
+    }
+
+    /// <summary>
+    /// Serves a device at a socket that another process made, such as systemd (<c>LISTEN_FDS</c>). Its path is not removed.
+    /// </summary>
+    /// <param name="device">The device. It stays the caller's, and is reset when a front-end goes.</param>
+    /// <param name="listener">A Unix stream socket that listens; taken over.</param>
+    /// <param name="reactor">What serves it, on its thread or before it runs.</param>
+    /// <param name="options">How it is served; null for the defaults.</param>
+    /// <exception cref="ArgumentException">The descriptor is no such socket.</exception>
+    public VhostUserBackend(VirtioDevice device, OwnedFd listener, Reactor reactor, VhostUserBackendOptions? options = null)
+        : this(device, () => UnixSocket.OfListener(listener), "", reactor, options)
+    {
+    }
+
+    private VhostUserBackend(VirtioDevice device, Func<UnixSocket> listen, string socketPath,
+        Reactor reactor, VhostUserBackendOptions? options)
     {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(reactor);
         Device = device;
         SocketPath = socketPath;
         Options = options ?? new VhostUserBackendOptions();
-        if (Options.QueueReactors.Count > 0 && !device.QueuesAreIndependent)
-            throw new ArgumentException($"the queues of {device.Name} share state: they can't be served by reactors of their own", nameof(options));
-        Statistics = [.. device.Queues.Select(_ => new QueueStatistics())];
+        if (Options.MeasureLatency) device.MeasureLatency = true;
         _reactor = reactor;
+        QueueReactors = DeviceRunner.ReactorsOf(device, reactor.Remote, Options.QueueReactors);
+        _acceptNext = reactor.Remote.CreateDoorbell(_ => AcceptNext());
         _sources = new Subscriber($"{device.Name}/listener");
         // Edge-triggered: with a front-end connected the next one waits in the backlog, without waking us.
-        _listener = Interest.Readable.EdgeTriggered.WithFd(UnixSocket.ListenAnew(socketPath, SocketMode)).WithHandler(_ => AcceptNext()).OwnedBy(_sources);
+        _listener = Interest.Readable.EdgeTriggered.WithFd(listen()).WithHandler(_ => AcceptNext()).OwnedBy(_sources);
         _listener.RegisterInto(reactor);
-        Interest.Readable.EdgeTriggered.WithFd(_retry).WithHandler(_ => AcceptNext()).OwnedBy(_sources).RegisterInto(reactor);
+        // A timer of the reactor costs no descriptor: a process serves thousands of disks.
+        _retry = reactor.Timers.Create((_, _) => AcceptNext(), $"{device.Name}/accept");
     }
 
     /// <summary>The device.</summary>
     public VirtioDevice Device { get; }
 
-    /// <summary>Where it listens.</summary>
+    /// <summary>Where it listens; empty if it was given its socket.</summary>
     public string SocketPath { get; }
 
     /// <summary>What its queues did, by number, over all connections. Any thread.</summary>
-    public IReadOnlyList<QueueStatistics> Statistics { get; }
+    public IReadOnlyList<QueueStatistics> Statistics => Device.QueueStatistics;
 
     /// <summary>Front-ends that came so far. Any thread.</summary>
     public long Connections => Volatile.Read(ref _connections);
@@ -69,9 +97,8 @@ public sealed class VhostUserBackend : IDisposable
     /// <summary>How other threads reach the device's own reactor. Any thread.</summary>
     public RemoteEndpoint Remote => _reactor.Remote;
 
-    /// <summary>Who serves a queue.</summary>
-    internal RemoteEndpoint QueueRemote(int index) =>
-        Options.QueueReactors.Count == 0 ? Remote : Options.QueueReactors[Math.Min(index, Options.QueueReactors.Count - 1)];
+    /// <summary>The reactor of each queue.</summary>
+    internal RemoteEndpoint[] QueueReactors { get; }
 
     /// <summary>Stops to listen, removes the socket, and ends the connection there is.</summary>
     /// <param name="onStopped">Called on the reactor's thread, now or later, when every ring is quiet and the device is reset.</param>
@@ -81,8 +108,9 @@ public sealed class VhostUserBackend : IDisposable
         if (!_stopping)
         {
             _stopping = true;
+            RemoveSocket();
+            if (_retry.IsArmed) _retry.Cancel();
             _sources.RemoveFrom(_reactor);
-            File.Delete(SocketPath);
         }
         if (_session is null)
         {
@@ -93,15 +121,39 @@ public sealed class VhostUserBackend : IDisposable
         _session.Stop();
     }
 
+    /// <summary>Removes the socket's path if it still names this back-end's socket.</summary>
+    internal void RemoveSocket() => _listener.Fd.RemovePath();
+
     /// <summary>As <see cref="Stop"/>, without waiting for rings to come to rest.</summary>
     public void Dispose() => Stop(() => { });
 
     /// <summary>
     /// Says what a front-end did wrong, the first time it happens: one that comes back and does it again, for days, fills no log.
+    /// Any thread.
     /// </summary>
-    internal void WarnOnce(string sentence)
+    internal void WarnOnce(string sentence) => LogOnce(LogLevel.Warning, sentence);
+
+    /// <summary>As <see cref="WarnOnce"/>, for what is unusual and harms nothing.</summary>
+    internal void DebugOnce(string sentence) => LogOnce(LogLevel.Debug, sentence);
+
+    private void LogOnce(LogLevel level, string sentence)
     {
-        if (_said.Count < SentencesMax && _said.Add(sentence)) Options.Logger.LogWarning("{Device}: {Sentence}", Device.Name, sentence);
+        lock (_said)
+        {
+            if (_said.Count >= SentencesMax || !_said.Add(sentence)) return;
+        }
+        Options.Logger.Log(level, "{Device}: {Sentence}", Device.Name, sentence);
+    }
+
+    /// <summary>
+    /// Says what happened to a connection, for the operator. Of a front-end that comes and goes many times a second, the first lines of
+    /// each second. On the reactor's thread.
+    /// </summary>
+    internal void Announce(string sentence)
+    {
+        long second = Environment.TickCount64 / 1000;
+        if (second != _announcedSecond) (_announcedSecond, _announced) = (second, 0);
+        if (_announced++ < AnnouncementsPerSecond) Options.Logger.LogInformation("{Device}: {Sentence}", Device.Name, sentence);
     }
 
     private void AcceptNext()
@@ -110,13 +162,33 @@ public sealed class VhostUserBackend : IDisposable
         UnixSocket? socket = _listener.Fd.Accept(out Errno errno);
         if (socket is null)
         {
-            if (errno is Errno.Again) return;
-            Options.Logger.LogError("{Device}: cannot accept a connection: {Errno}", Device.Name, errno);
-            _retry.Arm(AcceptRetry);
+            if (errno is not Errno.Again) AcceptLater($"cannot accept a connection: {errno}");
+            return;
+        }
+        try
+        {
+            _session = new VhostUserSession(this, socket, _reactor, OnSessionEnded);
+        }
+        catch (KernelException exception)
+        {
+            socket.Dispose();
+            AcceptLater($"cannot serve a connection: {exception.Message}");
             return;
         }
         Volatile.Write(ref _connections, _connections + 1);
-        _session = new VhostUserSession(this, socket, _reactor, OnSessionEnded);
+        if (_failure is not null) Options.Logger.LogInformation("{Device}: takes connections again", Device.Name);
+        _failure = null;
+        _session.Start();
+    }
+
+    /// <summary>Tries again in a moment, after any error: what waits in the backlog gives no second edge.</summary>
+    /// <param name="why">Logged once, not with each try.</param>
+    private void AcceptLater(string why)
+    {
+        _retry.Arm(AcceptRetry);
+        if (why == _failure) return;
+        _failure = why;
+        Options.Logger.LogError("{Device}: {Why}; trying again", Device.Name, why);
     }
 
     private void OnSessionEnded()
@@ -130,6 +202,6 @@ public sealed class VhostUserBackend : IDisposable
             return;
         }
         // Not from inside of the end of this one: a queue of connections that break at once must not become a stack.
-        Remote.Post(_ => AcceptNext());
+        _acceptNext.TryRing();
     }
 }

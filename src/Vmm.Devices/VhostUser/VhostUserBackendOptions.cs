@@ -8,17 +8,24 @@ namespace Vmm.Devices.VhostUser;
 public sealed record VhostUserBackendOptions
 {
     /// <summary>Where it says who came, who went and what was refused.</summary>
-    public ILogger Logger { get; init; } = NullLogger.Instance;
+    public ILogger Logger { get; init => field = SteadyLogger.Over(value); } = NullLogger.Instance;
 
     /// <summary>
-    /// Refuses guest memory that its owner could still cut short: touching a mapping beyond the end of its file ends this process (SIGBUS).
-    /// Otherwise such memory is accepted with one warning a device.
+    /// Takes guest memory that its owner can still shorten (no F_SEAL_SHRINK, fcntl(2)), with one warning a device: for front-ends that
+    /// cannot seal theirs, such as cloud-hypervisor, User Mode Linux and DPDK without huge pages. Otherwise it is refused.
     /// </summary>
-    public bool RequireSealed { get; init; }
+    public bool AllowUnsealed { get; init; }
+
+    /// <summary>What front-ends may map, shared by the devices of a process.</summary>
+    internal MappingBudget Mappings { get; init; } = ProcessMappings;
+    private static readonly MappingBudget ProcessMappings = new(MappingBudget.StandardBytes);
+
+    /// <summary>Makes calls that take as long as a front-end likes, on another thread.</summary>
+    internal Func<Action, Task> SlowCalls { get; init; } = Task.Run;
 
     /// <summary>
-    /// The reactors that serve the queues, by queue number, the last repeated; empty: the device's own serves them. Only for a device whose
-    /// <see cref="VirtioDevice.QueuesAreIndependent"/>.
+    /// The reactor that serves each queue, by the queue's number: one for each. Empty: the device's own reactor serves them all, as for any
+    /// device whose queues share state.
     /// </summary>
     public IReadOnlyList<RemoteEndpoint> QueueReactors { get; init; } = [];
 

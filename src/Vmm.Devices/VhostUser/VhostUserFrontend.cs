@@ -9,8 +9,8 @@ namespace Vmm.Devices.VhostUser;
 public sealed class VhostUserException(string message) : IOException(message);
 
 /// <summary>
-/// The front-end's side of vhost-user, for a VMM, a test or a load generator: hands memory and rings to a device in another process (or in this
-/// one). Its calls block until the back-end has answered. Used by one thread.
+/// The front-end's side of vhost-user, for a VMM, a test or a load generator: hands memory and rings to a device in another process (or in
+/// this one). Its calls block until the back-end has answered. Used by one thread.
 /// </summary>
 public sealed class VhostUserFrontend : IDisposable
 {
@@ -37,6 +37,9 @@ public sealed class VhostUserFrontend : IDisposable
     /// <summary>The back-end's process; 0 if it is not visible from here.</summary>
     public int BackendProcessId => _socket.PeerProcessId();
 
+    /// <summary>Whether the back-end still holds the connection.</summary>
+    public bool IsConnected => !_socket.Ends().HungUp;
+
     /// <summary>What the protocol was extended by.</summary>
     internal ProtocolFeatures Protocol => _protocol;
 
@@ -46,7 +49,7 @@ public sealed class VhostUserFrontend : IDisposable
     /// <summary>Connects to a back-end that listens.</summary>
     /// <param name="path">Its socket.</param>
     /// <param name="timeout">Longest wait for an answer; 30 seconds by default.</param>
-    /// <exception cref="KernelException">Nobody listens there.</exception>
+    /// <exception cref="KernelException">No socket listens there.</exception>
     public static VhostUserFrontend Connect(string path, TimeSpan? timeout = null) =>
         new(UnixSocket.Connect(path), timeout ?? TimeSpan.FromSeconds(30));
 
@@ -65,12 +68,12 @@ public sealed class VhostUserFrontend : IDisposable
             const ProtocolFeatures Known = ProtocolFeatures.MultipleQueues | ProtocolFeatures.ReplyAck | ProtocolFeatures.Config
                 | ProtocolFeatures.InflightSharedMemory | ProtocolFeatures.ConfigureMemorySlots | ProtocolFeatures.ResetDevice;
             _protocol = (ProtocolFeatures)Ask(VhostUserRequest.GetProtocolFeatures) & Known;
-            Tell(VhostUserRequest.SetProtocolFeatures, (ulong)_protocol);
+            SetWord(VhostUserRequest.SetProtocolFeatures, (ulong)_protocol);
             if (_protocol.HasFlag(ProtocolFeatures.MultipleQueues)) QueuesMax = (int)Ask(VhostUserRequest.GetQueueNum);
         }
         Send(VhostUserRequest.SetOwner, [], []);
         Features = offered & (wanted | VirtioFeatures.Version1 | HasProtocolFeatures);
-        Tell(VhostUserRequest.SetFeatures, Features);
+        SetWord(VhostUserRequest.SetFeatures, Features);
     }
 
     /// <summary>Reads the device's configuration space.</summary>
@@ -81,7 +84,8 @@ public sealed class VhostUserFrontend : IDisposable
         byte[] payload = ConfigPayload(offset, new byte[length]);
         Send(VhostUserRequest.GetConfig, payload, []);
         ReadOnlySpan<byte> reply = Receive(VhostUserRequest.GetConfig);
-        if (reply.Length != payload.Length) throw new VhostUserException($"the back-end has no {length} bytes of configuration at {offset}");
+        if (reply.Length != payload.Length)
+            throw new VhostUserException($"the back-end has no {length} bytes of configuration at {offset}");
         return reply[MessageShape.ConfigHeaderBytes..].ToArray();
     }
 
@@ -95,7 +99,8 @@ public sealed class VhostUserFrontend : IDisposable
         ArgumentNullException.ThrowIfNull(memory);
         IReadOnlyList<GuestRegion> regions = memory.Regions;
         if (regions.Count > MessageShape.TableRegionsMax)
-            throw new ArgumentException($"guest memory has {regions.Count} regions: a table holds {MessageShape.TableRegionsMax}, add the others one by one");
+            throw new ArgumentException(
+                $"guest memory has {regions.Count} regions: a table holds {MessageShape.TableRegionsMax}, add the others one by one");
         byte[] payload = new byte[MessageShape.MemoryTableHeaderBytes + (regions.Count * MessageShape.RegionBytes)];
         BinaryPrimitives.WriteInt32LittleEndian(payload, regions.Count);
         for (int i = 0; i < regions.Count; i++)
@@ -132,18 +137,19 @@ public sealed class VhostUserFrontend : IDisposable
     /// <summary>Hands over a ring that another back-end served before.</summary>
     /// <param name="ring">Goes on with its eventfds.</param>
     /// <param name="baseIndex">
-    /// Where the device goes on: what <see cref="StopRing"/> said, or, after a crash, the used index; of a packed ring its in-flight log knows better.
+    /// Where the device goes on: what <see cref="StopRing"/> said, or, after a crash, the used index; of a packed ring its in-flight log
+    /// knows better.
     /// </param>
     public void StartRing(VhostUserRing ring, uint? baseIndex)
     {
         ArgumentNullException.ThrowIfNull(ring);
         (int index, DriverQueue queue) = (ring.Index, ring.Queue);
-        TellRing(VhostUserRequest.SetVringNum, index, queue.Size);
-        TellRing(VhostUserRequest.SetVringBase, index, baseIndex ?? queue.StartBase);
+        SetRing(VhostUserRequest.SetVringNum, index, queue.Size);
+        SetRing(VhostUserRequest.SetVringBase, index, baseIndex ?? queue.StartBase);
         Do(VhostUserRequest.SetVringAddress, AddressPayload(index, queue), []);
         Do(VhostUserRequest.SetVringCall, RingWord((uint)index), [ring.Call.Number]);
         Do(VhostUserRequest.SetVringKick, RingWord((uint)index), [ring.Kick.Number]);
-        TellRing(VhostUserRequest.SetVringEnable, index, 1);
+        SetRing(VhostUserRequest.SetVringEnable, index, 1);
     }
 
     /// <summary>
@@ -157,7 +163,8 @@ public sealed class VhostUserFrontend : IDisposable
         new InflightGeometry(0, 0, (ushort)queues, queueSize).Write(payload);
         Send(VhostUserRequest.GetInflightFd, payload, []);
         ReadOnlySpan<byte> reply = Receive(VhostUserRequest.GetInflightFd);
-        if (reply.Length != payload.Length || _reader.Fds.Count != 1) throw new VhostUserException("the back-end gave no memory for in-flight logs");
+        if (reply.Length != payload.Length || _reader.Fds.Count != 1)
+            throw new VhostUserException("the back-end gave no memory for in-flight logs");
         return new VhostUserInflight(new OwnedFd(_reader.Fds.Take(0)), InflightGeometry.Read(reply));
     }
 
@@ -171,7 +178,7 @@ public sealed class VhostUserFrontend : IDisposable
     }
 
     /// <summary>Enables or disables a ring that was handed over.</summary>
-    public void Enable(int index, bool enabled) => TellRing(VhostUserRequest.SetVringEnable, index, enabled ? 1u : 0u);
+    public void Enable(int index, bool enabled) => SetRing(VhostUserRequest.SetVringEnable, index, enabled ? 1u : 0u);
 
     /// <summary>Stops a ring and waits until nothing of it is in flight.</summary>
     /// <returns>Where it would go on.</returns>
@@ -194,7 +201,8 @@ public sealed class VhostUserFrontend : IDisposable
     {
         bool acknowledged = _protocol.HasFlag(ProtocolFeatures.ReplyAck);
         Send(request, payload, fds, acknowledged);
-        if (acknowledged && BinaryPrimitives.ReadUInt64LittleEndian(Receive(request)) != 0) throw new VhostUserException($"the back-end refused {request}");
+        if (acknowledged && BinaryPrimitives.ReadUInt64LittleEndian(Receive(request)) != 0)
+            throw new VhostUserException($"the back-end refused {request}");
     }
 
     internal void Send(VhostUserRequest request, ReadOnlySpan<byte> payload, ReadOnlySpan<int> fds, bool needsReply = false)
@@ -205,7 +213,8 @@ public sealed class VhostUserFrontend : IDisposable
         for (int sent = 0; sent < message.Length;)
         {
             int now = _socket.Send(message.AsSpan(sent), sent == 0 ? fds : [], out Errno errno);
-            if (errno == Errno.Again && !_socket.WaitWritable(_timeoutMs)) throw new VhostUserException($"the back-end does not read {request}");
+            if (errno == Errno.Again && !_socket.WaitWritable(_timeoutMs))
+                throw new VhostUserException($"the back-end does not read {request}");
             if (errno is not (Errno.None or Errno.Again)) throw new VhostUserException($"the back-end is gone, before {request}: {errno}");
             sent += now;
         }
@@ -238,7 +247,8 @@ public sealed class VhostUserFrontend : IDisposable
     {
         Send(request, [], []);
         ReadOnlySpan<byte> reply = Receive(request);
-        return reply.Length == sizeof(ulong) ? BinaryPrimitives.ReadUInt64LittleEndian(reply) : throw new VhostUserException($"{reply.Length} bytes for {request}");
+        return reply.Length == sizeof(ulong)
+            ? BinaryPrimitives.ReadUInt64LittleEndian(reply) : throw new VhostUserException($"{reply.Length} bytes for {request}");
     }
 
     internal static byte[] AddressPayload(int index, DriverQueue queue)
@@ -268,9 +278,9 @@ public sealed class VhostUserFrontend : IDisposable
         return payload;
     }
 
-    private void Tell(VhostUserRequest request, ulong word) => Do(request, BitConverter.GetBytes(word), []);
+    private void SetWord(VhostUserRequest request, ulong word) => Do(request, BitConverter.GetBytes(word), []);
 
-    private void TellRing(VhostUserRequest request, int index, uint number) => Do(request, StatePayload(index, number), []);
+    private void SetRing(VhostUserRequest request, int index, uint number) => Do(request, StatePayload(index, number), []);
 
     private static byte[] ConfigPayload(int offset, ReadOnlySpan<byte> data)
     {

@@ -2,7 +2,9 @@ using System.Buffers.Binary;
 
 namespace Vmm.Devices.VhostUser;
 
-/// <summary>The 12 bytes before every payload: request, flags, size (vhost-user protocol, "Header"). Native order, which is little-endian here.</summary>
+/// <summary>
+/// The 12 bytes before every payload: request, flags, size (vhost-user protocol, "Header"). Native order, which is little-endian here.
+/// </summary>
 internal readonly record struct VhostUserHeader(uint Request, uint Flags, int PayloadBytes)
 {
     internal const int Bytes = 12;
@@ -18,7 +20,8 @@ internal readonly record struct VhostUserHeader(uint Request, uint Flags, int Pa
     internal bool IsReply => (Flags & ReplyFlag) != 0;
 
     /// <summary>The version is the one there is, and no flag is set that has no meaning.</summary>
-    internal bool IsSound => (Flags & VersionMask) == Version && (Flags & ~(VersionMask | ReplyFlag | NeedReplyFlag)) == 0 && PayloadBytes >= 0;
+    internal bool IsSound =>
+        (Flags & VersionMask) == Version && (Flags & ~(VersionMask | ReplyFlag | NeedReplyFlag)) == 0 && PayloadBytes >= 0;
 
     internal static VhostUserHeader ForRequest(uint request, int payloadBytes, bool needsReply) =>
         new(request, needsReply ? Version | NeedReplyFlag : Version, payloadBytes);

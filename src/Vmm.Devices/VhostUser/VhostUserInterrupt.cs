@@ -3,7 +3,8 @@ using Vmm.Events;
 namespace Vmm.Devices.VhostUser;
 
 /// <summary>
-/// What a device tells its driver, by way of the front-end: calls go straight to the ring's eventfd, the rest to the session's thread, coalesced.
+/// Interrupts to the driver, by way of the front-end: calls go straight to the ring's eventfd, the rest to the session's thread,
+/// coalesced.
 /// </summary>
 internal sealed class VhostUserInterrupt : IVirtioInterrupt
 {

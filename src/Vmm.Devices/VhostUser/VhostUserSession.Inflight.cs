@@ -1,9 +1,11 @@
 using System.Buffers.Binary;
+using Vmm.Devices.Native;
+using Vmm.Events.Tasks;
 
 namespace Vmm.Devices.VhostUser;
 
 /// <content>
-/// In-flight logs: the front-end keeps the memory in which we note what we have taken, and gives it to whoever serves the device after us.
+/// In-flight logs: the front-end keeps the memory in which we note what we have taken, and gives it to the next back-end of the device.
 /// </content>
 internal sealed partial class VhostUserSession
 {
@@ -12,27 +14,31 @@ internal sealed partial class VhostUserSession
     private InflightRegion? _inflight;
     private bool _inflightIsPacked;
 
-    private ushort QueueSizeMax => _device.Queues.Max(queue => queue.SizeMax);
-
-    private string? GetInflightFd(ReadOnlySpan<byte> payload)
+    private async ReactorTask<string?> GetInflightFd()
     {
-        InflightGeometry asked = InflightGeometry.Read(payload);
-        if (asked.Check(_rings.Length, QueueSizeMax) is { } refusal) return refusal;
+        InflightGeometry asked = InflightGeometry.Read(_reader.Payload);
+        if (asked.Check(_rings.Length) is { } refusal) return refusal;
+        InflightRegion fresh = await Beside(() => InflightRegion.Create(asked.Queues, asked.QueueSize, IsPacked));
         // Not in use before the front-end hands it in: it may keep what it has.
-        using InflightRegion fresh = InflightRegion.Create(asked.Queues, asked.QueueSize, IsPacked);
-        fresh.Geometry.Write(BeginReply(payload.Length, fresh.File.Duplicate()));
+        _retired.Add(fresh);
+        _freshInflight = MemoryFile.Of(fresh.File.Number);
+        fresh.Geometry.Write(BeginReply(_reader.Payload.Length, fresh.File.Duplicate()));
         return null;
     }
 
-    private string? SetInflightFd(ReadOnlySpan<byte> payload)
+    private async ReactorTask<string?> SetInflightFd()
     {
-        InflightGeometry geometry = InflightGeometry.Read(payload);
+        InflightGeometry geometry = InflightGeometry.Read(_reader.Payload);
         if (AnyRunning) return "other in-flight logs while rings run";
-        if ((geometry.Check(_rings.Length, QueueSizeMax) ?? geometry.CheckPlace(IsPacked)) is { } refusal) return refusal;
-        if (Map(new RegionLayout(0, geometry.BytesNeeded(IsPacked), geometry.Offset), 0, [], out GuestRegion? region) is { } unmapped) return unmapped;
-        _inflight?.Dispose();
-        _inflight = InflightRegion.Adopt(region!, geometry);
+        if ((geometry.Check(_rings.Length) ?? geometry.CheckPlace(IsPacked)) is { } refusal) return refusal;
+        RegionLayout layout = new(0, geometry.BytesToMap(IsPacked), geometry.Offset);
+        (string? unmapped, GuestRegion? region) = await Beside(() => Map(layout, 0, []));
+        if (region is null) return unmapped;
+        if (_inflight is not null) _retired.Add(_inflight);
+        _inflight = InflightRegion.Adopt(region, geometry, IsPacked);
+        _retired.Remove(region);
         _inflightIsPacked = IsPacked;
+        TakeModeOver();
         return null;
     }
 
@@ -52,14 +58,15 @@ internal sealed partial class VhostUserSession
         Span<byte> index = stackalloc byte[sizeof(ushort)];
         if (!_memory.TryRead(usedRing + UsedIndexOffset, index)) return "a used ring outside of guest memory";
         ushort usedIndex = BinaryPrimitives.ReadUInt16LittleEndian(index);
-        ushort[] retaken = log.Recover(usedIndex);
-        if (retaken.Length > ring.Size || retaken.Any(head => head >= ring.Size)) return "an in-flight log with descriptors the ring does not have";
-        if (retaken.Length > 0)
+        IReadOnlyCollection<ushort> retaken = log.Recover(usedIndex);
+        if (retaken.Count > ring.Size || retaken.Any(head => head >= ring.Size))
+            return "an in-flight log with descriptors the ring does not have";
+        if (retaken.Count > 0)
         {
-            ring.AvailBase = (ushort)(usedIndex + retaken.Length);
+            ring.AvailBase = (ushort)(usedIndex + retaken.Count);
             ring.UsedBase = usedIndex;
         }
-        configuration = configuration with { Inflight = log, Retaken = retaken };
+        configuration = configuration with { Journal = log };
         return null;
     }
 
@@ -81,7 +88,7 @@ internal sealed partial class VhostUserSession
         if (!isRight) return "an in-flight log with descriptors the ring does not have";
         ring.AvailBase = available.Bits;
         ring.UsedBase = used.Bits;
-        configuration = configuration with { PackedInflight = log };
+        configuration = configuration with { Journal = log };
         return null;
     }
 }

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Vmm.Devices.Native;
 using Vmm.Events;
+using Vmm.Events.Tasks;
 
 namespace Vmm.Devices.VhostUser;
 
@@ -9,131 +10,222 @@ internal sealed partial class VhostUserSession
 {
     private const int SlotPaddingBytes = 8;
 
+    private const string Unsealed =
+        "memory that its owner can still shorten (F_SEAL_SHRINK is not set): have the front-end use a sealed memfd "
+        + "(QEMU: -object memory-backend-memfd,share=on), or serve with --allow-unsealed one that cannot (cloud-hypervisor, "
+            + "User Mode Linux, DPDK --no-huge)";
+
     /// <summary>Dirty bits are set word by word: the log must start at a multiple of this in its file.</summary>
     private const ulong LogAlignment = 8;
+
+    /// <summary>Longest log: a bit for each page of the longest region of guest memory.</summary>
+    private const ulong LogBytesMax = GuestRegion.LengthMax / 4096 / 8;
 
     private readonly GuestMemory _memory = new();
     /// <summary>Regions that were added again just as they are, and how often.</summary>
     private readonly Dictionary<GuestRegion, int> _repeats = [];
+    private readonly MappingBudget.Account _mapped;
+    /// <summary>What a request mapped and did not put into force, or took out of force: <see cref="LetGo"/> unmaps it.</summary>
+    private readonly List<IDisposable> _retired = [];
     private DirtyLog? _dirtyLog;
 
-    private string? SetMemoryTable(ReadOnlySpan<byte> payload)
+    private async ReactorTask<string?> SetMemoryTable()
     {
-        int count = (payload.Length - MessageShape.MemoryTableHeaderBytes) / MessageShape.RegionBytes;
-        if (ReadHalf(payload, 0) != (uint)count || _reader.Fds.Count != count) return "a number of regions that is not what the message carries";
+        ReadOnlySpan<byte> payload = _reader.Payload;
+        // Room behind the last region is no error: User Mode Linux sends one region in a message that has room for two.
+        int room = (payload.Length - MessageShape.MemoryTableHeaderBytes) / MessageShape.RegionBytes;
+        uint count = ReadHalf(payload, 0);
+        if (count > (uint)room || _reader.Fds.Count != count) return "a number of regions that is not what the message carries";
+        RegionLayout[] layouts = new RegionLayout[count];
+        for (int i = 0; i < layouts.Length; i++)
+            layouts[i] = ReadLayout(payload[(MessageShape.MemoryTableHeaderBytes + (i * MessageShape.RegionBytes))..]);
         List<GuestRegion> regions = [];
-        string? refusal = null;
-        for (int i = 0; i < count && refusal is null; i++)
+        string? refusal = await Beside(() => MapTable(layouts, regions));
+        if (refusal is not null) return refusal;
+        // Rings may lie elsewhere in another table: they stop in this one and start again in that.
+        await StopRings(_rings, QuiesceReason.Pause);
+        GuestRegion[] gone = [.. _memory.Regions.Except(regions)];
+        Array.ForEach(gone, region => region.Hold());
+        if (_memory.TryReplace(regions, out refusal))
         {
-            RegionLayout layout = ReadLayout(payload[(MessageShape.MemoryTableHeaderBytes + (i * MessageShape.RegionBytes))..]);
-            refusal = Map(layout, i, regions, out GuestRegion? region);
-            if (region is not null) regions.Add(region);
+            _retired.Clear();
+            _repeats.Clear();
         }
-        if (refusal is not null)
-        {
-            regions.ForEach(region => region.Dispose());
-            return refusal;
-        }
-        // Rings may lie elsewhere in another table: they come to rest in this one and start again in that.
-        WhenStopped(_rings, () =>
-        {
-            if (!_memory.TryReplace(regions, out string? refused)) regions.ForEach(region => region.Dispose());
-            else _repeats.Clear();
-            Refuse(refused);
-            MemoryChanged();
-        });
-        return null;
+        _retired.AddRange(gone);
+        string? other = await MemoryChanged();
+        return refusal ?? other;
     }
 
-    private string? AddMemoryRegion(ReadOnlySpan<byte> payload)
+    private async ReactorTask<string?> AddMemoryRegion()
     {
-        RegionLayout layout = ReadLayout(payload[SlotPaddingBytes..]);
-        if (_memory.Regions.FirstOrDefault(region => region.Layout == layout) is { } known && IsSameFile(known.File.Number, _reader.Fds.Peek(0)))
+        RegionLayout layout = ReadLayout(_reader.Payload[SlotPaddingBytes..]);
+        (string? refusal, GuestRegion? region, bool isKnown) = await Beside(() => MapOrKnow(layout, 0, _memory.Regions));
+        if (region is null) return refusal;
+        if (isKnown)
         {
             // A network's queue pairs are devices of their own to QEMU 7.2: each adds the same memory, and removes it.
-            _repeats[known] = _repeats.GetValueOrDefault(known) + 1;
+            _repeats[region] = _repeats.GetValueOrDefault(region) + 1;
             return null;
         }
-        string? refusal = Map(layout, 0, _memory.Regions, out GuestRegion? region);
-        if (region is null) return refusal;
-        if (!_memory.TryAdd(region, out refusal))
-        {
-            region.Dispose();
-            return refusal;
-        }
-        MemoryChanged();
-        return null;
+        if (!_memory.TryAdd(region, out refusal)) return refusal;
+        _retired.Remove(region);
+        return await MemoryChanged();
     }
 
-    private string? RemoveMemoryRegion(ReadOnlySpan<byte> payload)
+    private async ReactorTask<string?> RemoveMemoryRegion()
     {
-        RegionLayout asked = ReadLayout(payload[SlotPaddingBytes..]);
-        GuestRegion? region = _memory.Regions.FirstOrDefault(region => region.Layout with { FileOffset = 0 } == asked with { FileOffset = 0 });
+        RegionLayout asked = ReadLayout(_reader.Payload[SlotPaddingBytes..]);
+        GuestRegion? region =
+            _memory.Regions.FirstOrDefault(region => region.Layout with { FileOffset = 0 } == asked with { FileOffset = 0 });
         if (region is null) return "a region that is not there";
         if (_repeats.Remove(region, out int repeats))
         {
             if (repeats > 1) _repeats[region] = repeats - 1;
             return null;
         }
-        // A ring whose memory goes is brought to rest first; it starts again when its memory is back.
-        WhenStopped([.. _rings.Where(ring => ring.Addresses is { } addresses && Touches(region.Layout, addresses))], () =>
-        {
-            _memory.Remove(region.GuestAddress);
-            MemoryChanged();
-        });
-        return null;
+        // A ring whose memory goes is stopped first; it starts again when its memory is back.
+        await StopRings(_rings.Where(ring => ring.Addresses is { } addresses && Touches(region.Layout, addresses)), QuiesceReason.Pause);
+        region.Hold();
+        _retired.Add(region);
+        _memory.Remove(region.GuestAddress);
+        return await MemoryChanged();
     }
 
-    private string? SetLogBase(ReadOnlySpan<byte> payload)
+    private async ReactorTask<string?> SetLogBase()
     {
+        ReadOnlySpan<byte> payload = _reader.Payload;
         ulong bytes = ReadWord(payload), offset = BinaryPrimitives.ReadUInt64LittleEndian(payload[sizeof(ulong)..]);
         if (offset % LogAlignment != 0 || bytes % LogAlignment != 0) return "a log that is not aligned";
-        if (Map(new RegionLayout(0, bytes, offset), 0, [], out GuestRegion? region) is { } refusal) return refusal;
+        if (bytes > LogBytesMax) return "a log that is longer than any guest's memory needs";
+        (string? refusal, GuestRegion? region) = await Beside(() => Map(new RegionLayout(0, bytes, offset), 0, []));
+        if (region is null) return refusal;
         DirtyLog? before = _dirtyLog;
-        _dirtyLog = new DirtyLog(region!);
+        _dirtyLog = new DirtyLog(region);
+        _retired.Remove(region);
         SwitchLog();
         Reply(0UL);
+        if (before is null) return null;
         // Queues may be marking pages in the old one: it goes when each of their threads has passed by.
-        if (before is not null) OnEveryRingThread(_ => { }, before.Dispose);
+        await _runner.VisitAsync(_ => { });
+        _retired.Add(before);
         return null;
     }
 
     private void SwitchLog() => _memory.DirtyLog = (_features & LogAll) != 0 ? _dirtyLog : null;
 
     /// <summary>Has every running queue let go of what is no longer memory, and starts rings that waited for it.</summary>
-    private void MemoryChanged() => OnEveryRingThread(ring => ring.Queue?.RefreshMemory(), () =>
+    /// <returns>Why a ring can't start though it has all it needs; null if there is none.</returns>
+    private async ReactorTask<string?> MemoryChanged()
     {
-        foreach (Vring ring in _rings) Refuse(TryStart(ring));
-    });
+        await _runner.VisitAsync(queue => queue.RefreshMemory());
+        string? refusal = null;
+        foreach (Vring ring in _rings)
+        {
+            string? refused = await TryStart(ring);
+            refusal ??= refused;
+        }
+        return refusal;
+    }
 
-    /// <summary>Maps a region from a descriptor of the message.</summary>
-    private string? Map(in RegionLayout layout, int fdIndex, IEnumerable<GuestRegion> others, out GuestRegion? region)
+    /// <summary>
+    /// Has the runtime's pool make calls that take as long as a front-end likes, while the session waits: mapping and unmapping (eight
+    /// regions, terabytes, huge pages), closing what it sent. The reactor serves the neighbours meanwhile. Nothing else of the session
+    /// goes on, so the calls may use all of it.
+    /// </summary>
+    private async ReactorTask<T> Beside<T>(Func<T> calls)
     {
-        region = null;
-        if (!FdInspection.IsMappableFile(_reader.Fds.Peek(fdIndex))) return "memory that is no regular file open for reading and writing";
+        T? result = default;
+        Task made = _options.SlowCalls(() => result = calls());
+        try
+        {
+            await made.ComeHome();
+        }
+        catch (TaskAbortedException)
+        {
+            // The reactor ends. What the calls use is let go of next.
+            made.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing).GetAwaiter().GetResult();
+            throw;
+        }
+        return result!;
+    }
+
+    /// <summary>Unmaps what a request left behind, and closes its descriptors: beside the reactor, if there are any.</summary>
+    private async ReactorTask LetGo()
+    {
+        if (_retired.Count > 0 || _reader.Fds.AnyLeft) await Beside(DropRetired);
+    }
+
+    private bool DropRetired()
+    {
+        _retired.ForEach(each => each.Dispose());
+        _retired.Clear();
+        _reader.Fds.Clear();
+        return true;
+    }
+
+    /// <param name="layouts">In the order of the message's descriptors.</param>
+    /// <param name="regions">Gets all regions of the table.</param>
+    /// <returns>Why it is refused; null if all are mapped.</returns>
+    private string? MapTable(RegionLayout[] layouts, List<GuestRegion> regions)
+    {
+        for (int i = 0; i < layouts.Length; i++)
+        {
+            (string? refusal, GuestRegion? region, _) = MapOrKnow(layouts[i], i, regions);
+            if (region is null) return refusal;
+            regions.Add(region);
+        }
+        return null;
+    }
+
+    /// <summary>
+    /// What stays as it is, the same place of the same file, stays mapped: the same table, sent again and again, costs no mapping.
+    /// </summary>
+    private (string? Refusal, GuestRegion? Region, bool IsKnown) MapOrKnow(
+        RegionLayout layout, int fdIndex, IEnumerable<GuestRegion> others)
+    {
+        GuestRegion? known = _memory.Regions.FirstOrDefault(region => region.Layout == layout);
+        if (known is not null && MemoryFile.WhyNot(_reader.Fds.Peek(fdIndex)) is null
+            && known.Source == MemoryFile.Of(_reader.Fds.Peek(fdIndex)))
+            return (null, known, true);
+        (string? refusal, GuestRegion? region) = Map(layout, fdIndex, others);
+        return (refusal, region, false);
+    }
+
+    /// <summary>
+    /// Maps a region from a descriptor of the message. It is retired until it comes into force; if it is refused, so is the message.
+    /// </summary>
+    private (string? Refusal, GuestRegion? Region) Map(RegionLayout layout, int fdIndex, IEnumerable<GuestRegion> others)
+    {
+        (string? refusal, GuestRegion? region) = TryMap(layout, fdIndex, others);
+        if (region is null) DropRetired();
+        else _retired.Add(region);
+        return (refusal, region);
+    }
+
+    private (string? Refusal, GuestRegion? Region) TryMap(RegionLayout layout, int fdIndex, IEnumerable<GuestRegion> others)
+    {
+        if (MemoryFile.WhyNot(_reader.Fds.Peek(fdIndex)) is { } wrong) return (wrong, null);
         if (layout.Length != 0 && layout.UserAddress != 0)
         {
             foreach (GuestRegion other in others)
             {
                 ulong start = other.Layout.UserAddress;
                 if (layout.UserAddress - start < other.Length || start - layout.UserAddress < layout.Length)
-                    return "memory regions overlap in the front-end's address space";
+                    return ("memory regions overlap in the front-end's address space", null);
             }
         }
-        if (!FdInspection.IsSealedAgainstShrinking(_reader.Fds.Peek(fdIndex)))
+        MemoryFile source = MemoryFile.Of(_reader.Fds.Peek(fdIndex));
+        if (!source.IsSealed)
         {
-            if (_options.RequireSealed) return "memory that is not sealed against shrinking (F_SEAL_SHRINK), and such was asked for";
-            _backend.WarnOnce("guest memory is not sealed against shrinking: whoever owns it can end this process by cutting it short");
+            if (!_options.AllowUnsealed) return (Unsealed, null);
+            _backend.WarnOnce(BusErrorGuard.IsInstalled
+                ? "guest memory is not sealed against shrinking, which is allowed here: if its owner shortens it, the connection ends"
+                : "guest memory is not sealed against shrinking, which is allowed here: if its owner shortens it, this process ends");
         }
-        OwnedFd file = new(_reader.Fds.Take(fdIndex));
-        if (GuestRegion.TryMap(file, layout, out region, out string? refusal)) return null;
-        file.Dispose();
-        return refusal;
+        string? refusal = GuestRegion.TryMapForeign(
+            new OwnedFd(_reader.Fds.Take(fdIndex)), layout, source, _mapped, out GuestRegion? region);
+        return (refusal, region);
     }
-
-    private static bool IsSameFile(int one, int other) =>
-        MemoryCalls.Stat(one, out FileStatus first) == Errno.None && MemoryCalls.Stat(other, out FileStatus second) == Errno.None
-        && (first.Device, first.Inode) == (second.Device, second.Inode);
 
     private static bool Touches(in RegionLayout region, in VringAddresses addresses) =>
         addresses.Descriptors - region.UserAddress < region.Length || addresses.Available - region.UserAddress < region.Length

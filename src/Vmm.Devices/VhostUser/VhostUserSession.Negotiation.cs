@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Vmm.Devices.Native;
+using Vmm.Events.Tasks;
 
 namespace Vmm.Devices.VhostUser;
 
@@ -12,11 +13,14 @@ internal sealed partial class VhostUserSession
     /// <summary>The protocol has features of its own (VHOST_USER_F_PROTOCOL_FEATURES).</summary>
     private const ulong HasProtocolFeatures = 1UL << 30;
 
-    private const ProtocolFeatures OfferedAlways = ProtocolFeatures.MultipleQueues | ProtocolFeatures.LogSharedMemory | ProtocolFeatures.ReplyAck
+    private const ProtocolFeatures OfferedAlways =
+        ProtocolFeatures.MultipleQueues | ProtocolFeatures.LogSharedMemory | ProtocolFeatures.ReplyAck
         | ProtocolFeatures.BackendRequests | ProtocolFeatures.Config | ProtocolFeatures.InflightSharedMemory | ProtocolFeatures.ResetDevice
         | ProtocolFeatures.ConfigureMemorySlots | ProtocolFeatures.Status;
 
-    /// <summary>Where a network device's configuration has its MTU (virtio 1.2 § 5.1.4), and what can be one (§ 5.1.4.1, RFC 791).</summary>
+    /// <summary>
+    /// Where a network device's configuration has its MTU (virtio 1.2 § 5.1.4), and what can be one (§ 5.1.4.1, RFC 791).
+    /// </summary>
     private const int MtuOffset = 10, MtuMin = 68;
 
     private const uint ForMigration = 1;
@@ -26,7 +30,9 @@ internal sealed partial class VhostUserSession
     private DeviceStatus _status;
     private BackendChannel? _backendChannel;
 
-    private ulong OfferedFeatures => _device.Features | VirtioFeatures.Version1 | VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex | VirtioFeatures.PackedRing
+    private ulong OfferedFeatures =>
+        _device.Features | VirtioFeatures.Version1 | VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex
+        | VirtioFeatures.PackedRing
         | LogAll | HasProtocolFeatures;
 
     private ProtocolFeatures OfferedProtocolFeatures =>
@@ -39,6 +45,8 @@ internal sealed partial class VhostUserSession
     {
         // Some front-ends acknowledge bits that were never offered: those have no effect.
         ulong features = acknowledged & OfferedFeatures;
+        if (features != acknowledged)
+            _backend.DebugOnce($"the front-end acknowledged features that were not offered: 0x{acknowledged & ~OfferedFeatures:x}");
         if (AnyRunning)
         {
             // While rings run only the log can be switched, as live migration does.
@@ -48,6 +56,7 @@ internal sealed partial class VhostUserSession
         {
             if ((features & VirtioFeatures.Version1) == 0) return "a driver from before virtio 1.0";
             if (!_device.AcceptsFeatures(features & ~(LogAll | HasProtocolFeatures))) return "a set of features the device can't work with";
+            _device.OnFeaturesAccepted(features & ~(LogAll | HasProtocolFeatures));
         }
         _features = features;
         SwitchLog();
@@ -72,6 +81,7 @@ internal sealed partial class VhostUserSession
     private string? GetConfig(ReadOnlySpan<byte> payload)
     {
         if (ReadConfigHeader(payload, out uint offset, out _, out int length) is { } refusal) return refusal;
+        ConfigRead((int)offset, length);
         Span<byte> reply = BeginReply(MessageShape.ConfigHeaderBytes + length);
         payload[..MessageShape.ConfigHeaderBytes].CopyTo(reply);
         _device.Config.Read((int)offset, reply[MessageShape.ConfigHeaderBytes..]);
@@ -83,8 +93,9 @@ internal sealed partial class VhostUserSession
         if (ReadConfigHeader(payload, out uint offset, out uint flags, out int length) is { } refusal) return refusal;
         ReadOnlySpan<byte> data = payload.Slice(MessageShape.ConfigHeaderBytes, length);
         if (offset + (uint)length > (uint)_device.Config.Length) return "a write beyond the configuration space";
-        if (flags == ForMigration) _device.Config.Update((int)offset, data);
+        if (flags == ForMigration) _device.Config.Restore((int)offset, data);
         else if (!_device.Config.Write((int)offset, data)) return "a write to configuration the driver may only read";
+        ModeWritten((int)offset, length);
         _device.ConfigWritten((int)offset, length);
         return null;
     }
@@ -108,17 +119,19 @@ internal sealed partial class VhostUserSession
         return null;
     }
 
-    private string? SetStatus(ulong status)
+    private async ReactorTask<string?> SetStatus(ulong status)
     {
         if (status > byte.MaxValue) return "a status of more than 8 bits";
-        if (status == 0) return ResetDevice();
+        if (status == 0) return await ResetDevice();
         _status = (DeviceStatus)status | (_status & DeviceStatus.NeedsReset);
         return null;
     }
 
     private void OnConfigChanged()
     {
-        if (!_hasEnded && _protocolFeatures.HasFlag(ProtocolFeatures.Config)) _backendChannel?.SayConfigChanged();
+        if (_hasEnded || !_protocolFeatures.HasFlag(ProtocolFeatures.Config) || _backendChannel is null) return;
+        _changeWasAnnounced = true;
+        _backendChannel.SayConfigChanged();
     }
 
     private void OnNeedsReset()

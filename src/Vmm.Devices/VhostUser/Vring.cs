@@ -9,17 +9,11 @@ internal readonly record struct VringAddresses(ulong Descriptors, ulong Used, ul
 /// <summary>
 /// One ring as its front-end set it up. Belongs to the session's thread, but for <see cref="Call"/>, which the queue's thread signals.
 /// </summary>
-internal sealed class Vring(int index, RemoteEndpoint remote, QueueStatistics statistics) : IDisposable
+internal sealed class Vring(int index) : IDisposable
 {
-    private UntrustedEventFd? _call;
+    private UntrustedSignal? _call;
 
     internal int Index => index;
-
-    /// <summary>The reactor that serves it.</summary>
-    internal RemoteEndpoint Remote => remote;
-
-    /// <summary>Survives connections: the numbers of the device.</summary>
-    internal QueueStatistics Statistics => statistics;
 
     /// <summary>Entries; 0 before VHOST_USER_SET_VRING_NUM.</summary>
     internal ushort Size { get; set; }
@@ -32,26 +26,23 @@ internal sealed class Vring(int index, RemoteEndpoint remote, QueueStatistics st
     /// <summary>Where it goes on giving back; differs from <see cref="AvailBase"/> in form only once a packed ring was stopped.</summary>
     internal ushort? UsedBase { get; set; }
 
-    /// <summary>What the front-end was told when the ring last stopped: a base other than that is another driver's.</summary>
-    internal ushort StoppedAt { get; set; }
+    /// <summary>
+    /// What was reported to the front-end when the ring last stopped; null if it never did. A base other than that is another driver's.
+    /// </summary>
+    internal ushort? StoppedAt { get; set; }
 
     /// <summary>What the driver rings. A master copy: each start hands out a duplicate.</summary>
     internal EventFd? Kick { get; private set; }
 
     internal bool IsEnabled { get; set; }
 
-    /// <summary>The queue while the ring runs or is coming to rest.</summary>
-    internal VirtQueue? Queue { get; set; }
+    /// <summary>Whether its queue runs or is coming to rest.</summary>
+    internal bool IsBusy { get; set; }
 
-    /// <summary>What waits for the ring to come to rest; null unless it is stopping.</summary>
-    internal Action? OnStopped { get; set; }
-
-    internal bool IsRunning => Queue is not null && OnStopped is null;
-
-    internal UntrustedEventFd? Error { get; private set; }
+    internal UntrustedSignal? Error { get; private set; }
 
     /// <summary>What the driver waits for; null means it polls.</summary>
-    internal UntrustedEventFd? Call => Volatile.Read(ref _call);
+    internal UntrustedSignal? Call => Volatile.Read(ref _call);
 
     internal void ReplaceKick(EventFd? kick)
     {
@@ -59,18 +50,18 @@ internal sealed class Vring(int index, RemoteEndpoint remote, QueueStatistics st
         Kick = kick;
     }
 
-    internal void ReplaceError(UntrustedEventFd? error)
+    internal void ReplaceError(UntrustedSignal? error)
     {
         Error?.Dispose();
         Error = error;
     }
 
-    internal void ReplaceCall(UntrustedEventFd? call)
+    internal void ReplaceCall(UntrustedSignal? call)
     {
         // The queue's thread may be signalling the old one: that is what its lock is for.
         Interlocked.Exchange(ref _call, call)?.Dispose();
         // A signal that went to the old one after the driver had stopped to look there must not be lost; one too many does no harm.
-        if (Queue is not null) call?.Signal();
+        if (IsBusy) call?.Signal();
     }
 
     public void Dispose()

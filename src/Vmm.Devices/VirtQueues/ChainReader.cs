@@ -4,8 +4,8 @@ using System.Runtime.InteropServices;
 namespace Vmm.Devices;
 
 /// <summary>
-/// Reads the device-readable part of a chain from its start to its end, wherever the driver cut it. What it copied out the guest can't change
-/// any more; bytes seen in place it can. Valid while the chain is in flight.
+/// Reads the device-readable part of a chain from its start to its end, wherever the driver cut it. What it copied out the guest can't
+/// change any more; bytes seen in place it can. Valid while the chain is in flight.
 /// </summary>
 public ref struct ChainReader
 {

@@ -13,28 +13,48 @@ internal ref struct ChainWalk(DescriptorChain chain, MemoryMap map)
     private ulong _bytes;
     private int _region;
     private bool _writable;
+    /// <summary>Where the piece added last ends, and the region it lies in: what follows there belongs to the same piece.</summary>
+    private nint _end;
+    private int _endRegion;
 
-    /// <summary>Why <see cref="TryAdd"/> refused.</summary>
+    /// <summary>Why a buffer was refused.</summary>
     internal GuestFault Fault { get; private set; }
 
     /// <summary>Adds a buffer; one without bytes adds nothing (drivers send such, § 2.7.5 does not forbid it).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal bool TryAdd(ulong address, uint length, bool writable)
     {
-        if (_writable && !writable) return Refuse(QueueFaults.Order);
-        _writable = writable;
+        if (_writable != writable)
+        {
+            if (_writable) return Refuse(QueueFaults.Order);
+            _writable = true;
+            _end = 0;
+        }
         _bytes += length;
         if (_bytes > BytesMax) return Refuse(QueueFaults.Bytes);
-        if (length == 0) return true;
+        if (length == 0) return Skip();
         nint host = map.Translate(address, ref _region, out ulong available);
         if (host == 0 || available < length) return TryAddAcross(address, length);
-        Add(host, length);
-        return true;
+        return TryAddPiece(host, length);
     }
 
-    private readonly void Add(nint host, ulong length)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryAddPiece(nint host, ulong length)
     {
-        if (_writable) chain.AddWritable(host, length); else chain.AddReadable(host, length);
+        bool isNext = host == _end && _region == _endRegion;
+        _end = host + (nint)length;
+        _endRegion = _region;
+        if (isNext) chain.Extend(length, _writable);
+        else if (_writable) chain.AddWritable(host, length);
+        else chain.AddReadable(host, length);
+        return chain.Segments <= DescriptorChain.SegmentsMax || Refuse(QueueFaults.Segments);
+    }
+
+    /// <summary>A descriptor costs its walk even if it adds nothing.</summary>
+    private readonly bool Skip()
+    {
+        chain.Weight++;
+        return true;
     }
 
     /// <summary>A buffer that goes on in the region that follows.</summary>
@@ -45,7 +65,7 @@ internal ref struct ChainWalk(DescriptorChain chain, MemoryMap map)
             nint host = map.Translate(address, ref _region, out ulong available);
             if (host == 0) return Refuse(QueueFaults.Address);
             ulong piece = Math.Min(length, available);
-            Add(host, piece);
+            if (!TryAddPiece(host, piece)) return false;
             address += piece;
             length -= piece;
         }

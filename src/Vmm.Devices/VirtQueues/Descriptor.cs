@@ -3,7 +3,8 @@ using System.Runtime.CompilerServices;
 namespace Vmm.Devices;
 
 /// <summary>
-/// A descriptor as the ring has it, read once: struct virtq_desc (virtio 1.2 § 2.7.5) and, with other last fields, struct pvirtq_desc (§ 2.8.13).
+/// A descriptor as the ring has it, read once: struct virtq_desc (virtio 1.2 § 2.7.5) and, with other last fields, struct pvirtq_desc (§
+/// 2.8.13).
 /// </summary>
 /// <param name="Address">Guest address of the buffer.</param>
 /// <param name="Tail">Length in bits 0 to 31; then split: flags, next; packed: buffer id, flags.</param>

@@ -3,12 +3,21 @@ using System.Runtime.CompilerServices;
 namespace Vmm.Devices;
 
 /// <summary>
-/// One request: a device-readable part followed by a device-writable one, each in any number of buffers. Pooled by its queue; valid from pop to
-/// push, on the queue's thread. It keeps the guest memory under its buffers mapped.
+/// One request: a device-readable part followed by a device-writable one, each in any number of buffers. Pooled by its queue; valid from
+/// pop to push, on the queue's thread. It keeps the guest memory under its buffers mapped.
 /// </summary>
 public sealed class DescriptorChain
 {
     private const int FirstSegments = 4;
+
+    /// <summary>
+    /// Most pieces of host memory: as many as descriptors, and one more for each border between regions. Only buffers that overlap, over
+    /// regions of a few bytes, have more.
+    /// </summary>
+    internal const int SegmentsMax = VirtQueue.ChainDescriptorsMax + GuestMemory.RegionsMax;
+
+    /// <summary>Descriptors that cost as much of a turn as a chain does.</summary>
+    private const int WeightUnit = 16;
 
     private IoVector[] _segments = new IoVector[FirstSegments];
     private int _count;
@@ -29,7 +38,8 @@ public sealed class DescriptorChain
     public ulong WritableLength { get; private set; }
 
     /// <summary>
-    /// When the batch it was popped in began, in ticks of <see cref="System.Diagnostics.Stopwatch"/>; 0 if the queue does not measure latency.
+    /// When the batch it was popped in began, in ticks of <see cref="System.Diagnostics.Stopwatch"/>; 0 if the queue does not measure
+    /// latency.
     /// </summary>
     public long PoppedAt { get; internal set; }
 
@@ -57,6 +67,18 @@ public sealed class DescriptorChain
     /// <summary>Whether a process before this one took it from the driver.</summary>
     internal bool IsRetaken { get; set; }
 
+    /// <summary>Pieces of host memory.</summary>
+    internal int Segments => _count;
+
+    /// <summary>Descriptors that were walked and added no piece.</summary>
+    internal int Weight { get; set; }
+
+    /// <summary>What it costs of a turn's budget: 1 for the few buffers that requests usually have, more for many.</summary>
+    internal int Cost => 1 + ((_count + Weight) / WeightUnit);
+
+    /// <summary>Room for pieces beyond the first few.</summary>
+    internal int GrownBy => _segments.Length - FirstSegments;
+
     internal ReadOnlySpan<IoVector> WritableVectors => _segments.AsSpan(_readableCount, _count - _readableCount);
 
     internal void Clear()
@@ -65,6 +87,20 @@ public sealed class DescriptorChain
         _readableCount = 0;
         ReadableLength = 0;
         WritableLength = 0;
+        Weight = 0;
+    }
+
+    /// <summary>Gives the room beyond the first few pieces back. Only of a chain that is empty.</summary>
+    internal void Shrink() => _segments = new IoVector[FirstSegments];
+
+    /// <summary>Makes the last piece longer: the buffer that follows lies behind it.</summary>
+    internal void Extend(ulong length, bool writable)
+    {
+        IoVector last = _segments[_count - 1];
+        _segments[_count - 1] = new IoVector(last.Address, last.Length + (nuint)length);
+        if (writable) WritableLength += length;
+        else ReadableLength += length;
+        Weight++;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -85,7 +121,13 @@ public sealed class DescriptorChain
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Add(nint host, ulong length)
     {
-        if ((uint)_count >= (uint)_segments.Length) Array.Resize(ref _segments, _segments.Length * 2);
+        if ((uint)_count >= (uint)_segments.Length) Grow();
         _segments[_count++] = new IoVector(host, (nuint)length);
+    }
+
+    private void Grow()
+    {
+        Queue.CountGrown(_segments.Length);
+        Array.Resize(ref _segments, _segments.Length * 2);
     }
 }

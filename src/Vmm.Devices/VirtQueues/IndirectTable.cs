@@ -13,7 +13,8 @@ internal static class IndirectTable
     /// <param name="negotiated">Whether there may be any.</param>
     /// <param name="table">The table.</param>
     /// <param name="entries">Its descriptors.</param>
-    internal static GuestFault Find(MemoryMap map, in Descriptor descriptor, ushort flags, bool negotiated, out GuestWindow table, out uint entries)
+    internal static GuestFault Find(MemoryMap map, in Descriptor descriptor, ushort flags, bool negotiated,
+        out GuestWindow table, out uint entries)
     {
         table = default;
         entries = descriptor.Length / RingLayout.DescriptorLength;

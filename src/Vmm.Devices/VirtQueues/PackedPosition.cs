@@ -12,9 +12,11 @@ internal readonly record struct PackedPosition(ushort Index, bool Wrap)
 
     private const ushort WrapBit = 0x8000;
     private const ushort FlagAvailable = 1 << 7;
-    private const ushort FlagUsed = 1 << 15;
+    internal const ushort FlagUsed = 1 << 15;
 
-    /// <summary>Position in bits 0 to 14, wrap counter in bit 15: as in the event suppression structures and in VHOST_USER_SET_VRING_BASE.</summary>
+    /// <summary>
+    /// Position in bits 0 to 14, wrap counter in bit 15: as in the event suppression structures and in VHOST_USER_SET_VRING_BASE.
+    /// </summary>
     internal ushort Bits => (ushort)(Index | (Wrap ? WrapBit : 0));
 
     /// <summary>Where the flags of this entry are in the ring.</summary>
@@ -49,7 +51,7 @@ internal readonly record struct PackedPosition(ushort Index, bool Wrap)
         return index >= 0 ? new PackedPosition((ushort)index, Wrap) : new PackedPosition((ushort)(index + size), !Wrap);
     }
 
-    /// <summary>Whether the other side wants to hear that this side moved on (§ 2.8.10).</summary>
+    /// <summary>Whether the other side wants an event when this side moves on (§ 2.8.10).</summary>
     /// <param name="suppression">Its event suppression structure, read as one: position and wrap counter, then flags.</param>
     /// <param name="eventIndex">Whether it may name a position.</param>
     /// <param name="now">Where this side is now.</param>

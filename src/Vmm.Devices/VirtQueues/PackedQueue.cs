@@ -1,30 +1,35 @@
 namespace Vmm.Devices;
 
-/// <summary>A packed virtqueue (virtio 1.2 § 2.8): one ring of descriptors that both sides write, and two event suppression structures.</summary>
+/// <summary>
+/// A packed virtqueue (virtio 1.2 § 2.8): one ring of descriptors that both sides write, and two event suppression structures.
+/// </summary>
 internal sealed class PackedQueue : VirtQueue
 {
     private readonly QueueConfiguration _configuration;
     private readonly bool _eventIndex;
     private readonly bool _indirect;
-    private readonly PackedInflightLog? _inflight;
+    private readonly IQueueJournal? _journal;
     private bool _hasStaleFlags;
     private GuestWindow _ring, _driverEvent, _deviceEvent;
     private PackedPosition _nextAvailable;
     private PackedPosition _nextUsed;
     /// <summary>Ring descriptors popped and not visibly given back: the driver can't have reused them.</summary>
     private int _taken;
-    /// <summary>The first used entry since the last publish. Its flags are written last: the driver sees none after it before them.</summary>
+    /// <summary>
+    /// The first used entry since the last publish. Its flags are written last: the driver sees none after it before them.
+    /// </summary>
     private PackedPosition _batchStart;
     private ushort _batchFlags;
     private int _batchDescriptors;
 
-    internal PackedQueue(QueueConfiguration configuration, GuestMemory memory, IVirtioInterrupt interrupt) : base(configuration, memory, interrupt)
+    internal PackedQueue(QueueConfiguration configuration, GuestMemory memory, IVirtioInterrupt interrupt)
+        : base(configuration, memory, interrupt)
     {
         _configuration = configuration;
         _eventIndex = configuration.Has(VirtioFeatures.EventIndex);
         _indirect = configuration.Has(VirtioFeatures.IndirectDescriptors);
-        _inflight = configuration.PackedInflight;
-        _taken = _inflight?.RetakenDescriptors ?? 0;
+        _journal = configuration.Journal;
+        _taken = _journal?.RetakenDescriptors ?? 0;
         _hasStaleFlags = _taken > 0;
         _nextAvailable = PackedPosition.FromBits(configuration.AvailBase ?? PackedPosition.StartBits);
         _nextUsed = configuration.UsedBase is { } used ? PackedPosition.FromBits(used) : _nextAvailable;
@@ -45,7 +50,8 @@ internal sealed class PackedQueue : VirtQueue
         return HasAvailable;
     }
 
-    internal override bool HasAvailable => _inflight is { Retaken: > 0 } || _nextAvailable.IsAvailable(_ring.Load16(_nextAvailable.FlagsOffset));
+    internal override bool HasAvailable =>
+        _journal is { Retaken: > 0 } || _nextAvailable.IsAvailable(_ring.Load16(_nextAvailable.FlagsOffset));
 
     private protected override GuestFault ResolveRings(MemoryMap map)
     {
@@ -63,36 +69,38 @@ internal sealed class PackedQueue : VirtQueue
 
     private protected override DescriptorChain? TakeAvailable()
     {
-        if (_inflight is { Retaken: > 0 }) return Retake(_inflight);
+        if (_journal is { Retaken: > 0 }) return Retake(_journal);
         // Flags, id and length come with one load, and before the address: the driver writes the flags of a chain's head last.
         Descriptor head = Descriptor.Load(_ring, _nextAvailable.Index);
         if (!_nextAvailable.IsAvailable(head.PackedFlags)) return null;
         DescriptorChain chain = Rent();
         chain.IsRetaken = false;
-        _inflight?.Taking();
+        _journal?.Taking();
         if (!TryWalk(chain, head, out ushort id, out int descriptors))
         {
             Return(chain);
-            _inflight?.Abandon();
+            _journal?.Abandon();
             return null;
         }
         if (!TryClaim(chain, id))
         {
-            _inflight?.Abandon();
+            _journal?.Abandon();
             return null;
         }
-        if (_inflight is not null) chain.LogEntry = _inflight.Taken();
+        if (_journal is not null) chain.LogEntry = _journal.Taken(id);
         chain.RingDescriptors = (ushort)descriptors;
         _taken += descriptors;
         _nextAvailable = _nextAvailable.Advance(descriptors, Size);
         return chain;
     }
 
-    /// <summary>A chain that a process before this one had taken: its descriptors may be overwritten in the ring, and are in the log.</summary>
-    private DescriptorChain? Retake(PackedInflightLog log)
+    /// <summary>
+    /// A chain that a process before this one had taken: its descriptors may be overwritten in the ring, and are in the log.
+    /// </summary>
+    private DescriptorChain? Retake(IQueueJournal journal)
     {
         if (_hasStaleFlags) ForgetUsedFlags();
-        Descriptor[] descriptors = log.Retake(out ushort entry);
+        (ushort name, Descriptor[] descriptors) = journal.Retake();
         DescriptorChain chain = Rent();
         chain.IsRetaken = true;
         ChainWalk walk = new(chain, Held.Map);
@@ -100,20 +108,21 @@ internal sealed class PackedQueue : VirtQueue
         {
             bool isAdded = (descriptor.PackedFlags & RingLayout.FlagIndirect) != 0
                 ? TryWalkTable(ref walk, descriptor)
-                : walk.TryAdd(descriptor.Address, descriptor.Length, (descriptor.PackedFlags & RingLayout.FlagWrite) != 0) || Refuse(walk.Fault);
+                : walk.TryAdd(descriptor.Address, descriptor.Length, (descriptor.PackedFlags & RingLayout.FlagWrite) != 0)
+                    || Refuse(walk.Fault);
             if (isAdded) continue;
             Return(chain);
             return null;
         }
         if (!TryClaim(chain, descriptors[^1].BufferId)) return null;
-        chain.LogEntry = entry;
+        chain.LogEntry = name;
         chain.RingDescriptors = (ushort)descriptors.Length;
         return chain;
     }
 
     /// <summary>
-    /// A process that died in a batch may have left used entries that the driver does not see, because the first one of them is not complete. It would take
-    /// them for ours when we have given back what comes before.
+    /// A process that died in a batch may have left used entries that the driver does not see, because the first one of them is not
+    /// complete. It would take them for ours when we have given back what comes before.
     /// </summary>
     private void ForgetUsedFlags()
     {
@@ -129,10 +138,10 @@ internal sealed class PackedQueue : VirtQueue
     {
         if (chain.IsRetaken)
         {
-            _inflight!.PutBack(chain.LogEntry);
+            _journal!.PutBack(chain.LogEntry);
             return;
         }
-        _inflight?.NotTaken(chain.LogEntry);
+        _journal?.NotTaken(chain.LogEntry);
         _taken -= chain.RingDescriptors;
         _nextAvailable = _nextAvailable.Retreat(chain.RingDescriptors, Size);
     }
@@ -154,7 +163,7 @@ internal sealed class PackedQueue : VirtQueue
             _ring.Store64(entry + 8, written | ((ulong)chain.Id << 32) | ((ulong)flags << 48));
         }
         _batchDescriptors += chain.RingDescriptors;
-        _inflight?.GivenBack(chain.LogEntry);
+        _journal?.GivenBack(chain.LogEntry);
         _nextUsed = _nextUsed.Advance(chain.RingDescriptors, Size);
     }
 
@@ -164,9 +173,9 @@ internal sealed class PackedQueue : VirtQueue
         if (descriptors == 0) return false;
         _batchDescriptors = 0;
         _taken -= descriptors;
-        _inflight?.Publishing(_nextUsed);
+        _journal?.Publishing(_nextUsed.Bits);
         _ring.Store16(_batchStart.FlagsOffset, _batchFlags);
-        _inflight?.Published(_nextUsed);
+        _journal?.Published(_nextUsed.Bits);
         if (Memory.DirtyLog is { } log) log.Mark(_configuration.DescriptorTable, _ring.Length);
         // The driver asks for an interrupt, then looks at the flags; we the other way round.
         Interlocked.MemoryBarrier();
@@ -185,7 +194,7 @@ internal sealed class PackedQueue : VirtQueue
         {
             ushort flags = descriptor.PackedFlags;
             id = descriptor.BufferId;
-            _inflight?.Add(descriptor);
+            _journal?.Add(descriptor);
             if ((flags & RingLayout.FlagIndirect) != 0)
                 return TryWalkTable(ref walk, descriptor) && HasTaken(descriptors);
             if (!walk.TryAdd(descriptor.Address, descriptor.Length, (flags & RingLayout.FlagWrite) != 0)) return Refuse(walk.Fault);
@@ -200,7 +209,8 @@ internal sealed class PackedQueue : VirtQueue
     /// <summary>Every descriptor of a packed ring's indirect table is used, in order; there is no NEXT flag (§ 2.8.7).</summary>
     private bool TryWalkTable(ref ChainWalk walk, in Descriptor descriptor)
     {
-        GuestFault fault = IndirectTable.Find(Held.Map, descriptor, descriptor.PackedFlags, _indirect, out GuestWindow table, out uint entries);
+        GuestFault fault =
+            IndirectTable.Find(Held.Map, descriptor, descriptor.PackedFlags, _indirect, out GuestWindow table, out uint entries);
         if (fault.Kind != GuestFaultKind.None) return Refuse(fault);
         // Linux fills a table up to the segments a device allows, however short the ring is.
         if (entries > ChainDescriptorsMax) return Refuse(QueueFaults.Length);

@@ -1,6 +1,6 @@
 namespace Vmm.Devices;
 
-/// <summary>What a driver told about a queue, and what its host wants to know of it.</summary>
+/// <summary>What a driver configured of a queue, and what its transport adds.</summary>
 public sealed record QueueConfiguration
 {
     /// <summary>The queue's number in its device.</summary>
@@ -28,34 +28,33 @@ public sealed record QueueConfiguration
     public ulong Features { get; init; }
 
     /// <summary>
-    /// Where the queue goes on taking chains; null for a fresh ring. Split: the available index. Packed: the ring position in bits 0 to 14, the
-    /// wrap counter in bit 15. As vhost-user has it in VHOST_USER_SET_VRING_BASE.
+    /// Where the queue goes on taking chains; null for a fresh ring. Split: the available index. Packed: the ring position in bits 0 to 14,
+    /// the wrap counter in bit 15. As vhost-user has it in VHOST_USER_SET_VRING_BASE.
     /// </summary>
     public ushort? AvailBase { get; init; }
 
-    /// <summary>Where the queue goes on giving chains back, in the same form; null: nothing is in flight, so where it goes on taking them.</summary>
+    /// <summary>
+    /// Where the queue goes on giving chains back, in the same form; null: nothing is in flight, so where it goes on taking them.
+    /// </summary>
     public ushort? UsedBase { get; init; }
 
     /// <summary>Whether the time from pop to publish of each chain goes into the latency histogram.</summary>
     public bool MeasureLatency { get; init; }
 
     /// <summary>
-    /// Hears of each guest fault, on the queue's thread, and asks for a reset; usually <see cref="VirtioDevice.ReportGuestFault"/>. Null: the queue
-    /// itself asks the driver for a reset, once.
+    /// Called for each guest fault, on the queue's thread; asks for a reset. usually <see cref="VirtioDevice.ReportGuestFault"/>. Null:
+    /// the queue itself asks the driver for a reset, once.
     /// </summary>
     public Action<GuestFault>? OnFault { get; init; }
 
     /// <summary>Where the queue counts; null for counters of its own. Given so that the counts of a device survive its resets.</summary>
     public QueueStatistics? Statistics { get; init; }
 
-    /// <summary>Where a split queue notes what it has taken; null: nowhere.</summary>
-    internal InflightLog? Inflight { get; init; }
-
-    /// <summary>Where a packed queue notes what it has taken, and has what whoever served the ring before had; null: nowhere.</summary>
-    internal PackedInflightLog? PackedInflight { get; init; }
-
-    /// <summary>Heads that whoever served the ring before had taken, in order: this queue gives them first, and counts them into <see cref="AvailBase"/>.</summary>
-    internal IReadOnlyCollection<ushort> Retaken { get; init; } = [];
+    /// <summary>
+    /// Where the queue notes what it has taken, and finds what another process had taken before: that it gives first, and
+    /// <see cref="AvailBase"/> counts it. Null: nowhere.
+    /// </summary>
+    internal IQueueJournal? Journal { get; init; }
 
     internal bool Has(ulong feature) => (Features & feature) != 0;
 }

@@ -5,7 +5,7 @@ namespace Vmm.Devices;
 /// </summary>
 public sealed class QueueStatistics
 {
-    private long _kicks, _requests, _bytes, _interrupts, _faults;
+    private long _kicks, _requests, _bytes, _interrupts, _faults, _throttled;
 
     /// <summary>Kicks that arrived.</summary>
     public long Kicks => Volatile.Read(ref _kicks);
@@ -22,14 +22,20 @@ public sealed class QueueStatistics
     /// <summary>Guest faults.</summary>
     public long Faults => Volatile.Read(ref _faults);
 
+    /// <summary>How long it waited because its device's <see cref="RateLimit"/> had no token.</summary>
+    public TimeSpan Throttled => TimeSpan.FromTicks(Volatile.Read(ref _throttled));
+
     /// <summary>Nanoseconds from pop to publish, of the queues that measure it.</summary>
-    public LatencyHistogram Latency { get; } = new();
+    public LatencyHistogram Latency => LazyInitializer.EnsureInitialized(ref _latency, static () => new LatencyHistogram());
+    private LatencyHistogram? _latency;
 
     internal void CountKick() => Volatile.Write(ref _kicks, _kicks + 1);
 
     internal void CountInterrupt() => Volatile.Write(ref _interrupts, _interrupts + 1);
 
     internal void CountFault() => Volatile.Write(ref _faults, _faults + 1);
+
+    internal void CountThrottled(TimeSpan held) => Volatile.Write(ref _throttled, _throttled + held.Ticks);
 
     internal void CountRequest(ulong bytes)
     {

@@ -35,7 +35,8 @@ internal static class RingLayout
     {
         ushort size = configuration.Size;
         bool packed = configuration.Has(VirtioFeatures.PackedRing);
-        if (size == 0 || size > Math.Min(configuration.SizeMax, VirtQueue.SizeLimit) || (!packed && (size & (size - 1)) != 0)) return QueueFaults.Size;
+        if (size == 0 || size > Math.Min(configuration.SizeMax, VirtQueue.SizeLimit) || (!packed && (size & (size - 1)) != 0))
+            return QueueFaults.Size;
         if (configuration.DescriptorTable % DescriptorLength != 0 || configuration.DriverRing % DriverAlignment(configuration) != 0
             || configuration.DeviceRing % 4 != 0)
         {

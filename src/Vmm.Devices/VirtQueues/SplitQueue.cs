@@ -7,8 +7,7 @@ internal sealed class SplitQueue : VirtQueue
     private readonly uint _mask;
     private readonly bool _eventIndex;
     private readonly bool _indirect;
-    private readonly InflightLog? _inflight;
-    private readonly Queue<ushort> _retaken;
+    private readonly IQueueJournal? _journal;
     private GuestWindow _table, _available, _used;
     /// <summary>The available index as last read: entries before it may be taken without reading it again.</summary>
     private ushort _availableEnd;
@@ -16,14 +15,14 @@ internal sealed class SplitQueue : VirtQueue
     private ushort _nextUsed;
     private ushort _published;
 
-    internal SplitQueue(QueueConfiguration configuration, GuestMemory memory, IVirtioInterrupt interrupt) : base(configuration, memory, interrupt)
+    internal SplitQueue(QueueConfiguration configuration, GuestMemory memory, IVirtioInterrupt interrupt)
+        : base(configuration, memory, interrupt)
     {
         _configuration = configuration;
         _mask = (uint)configuration.Size - 1;
         _eventIndex = configuration.Has(VirtioFeatures.EventIndex);
         _indirect = configuration.Has(VirtioFeatures.IndirectDescriptors);
-        _inflight = configuration.Inflight;
-        _retaken = new Queue<ushort>(configuration.Retaken);
+        _journal = configuration.Journal;
         _nextAvailable = _availableEnd = configuration.AvailBase ?? 0;
         _nextUsed = _published = configuration.UsedBase ?? _nextAvailable;
     }
@@ -51,12 +50,13 @@ internal sealed class SplitQueue : VirtQueue
         return HasAvailable;
     }
 
-    internal override bool HasAvailable => _retaken.Count > 0 || _available.Load16(RingLayout.IndexOffset) != _nextAvailable;
+    internal override bool HasAvailable => _journal is { Retaken: > 0 } || _available.Load16(RingLayout.IndexOffset) != _nextAvailable;
 
     private protected override GuestFault ResolveRings(MemoryMap map)
     {
         if (!GuestWindow.TryResolve(map, _configuration.DescriptorTable, RingLayout.TableLength(Size), 16, out GuestWindow table)
-            || !GuestWindow.TryResolve(map, _configuration.DriverRing, RingLayout.DriverLength(_configuration), 2, out GuestWindow available)
+            || !GuestWindow.TryResolve(map, _configuration.DriverRing, RingLayout.DriverLength(_configuration),
+                2, out GuestWindow available)
             || !GuestWindow.TryResolve(map, _configuration.DeviceRing, RingLayout.DeviceLength(_configuration), 4, out GuestWindow used))
         {
             return QueueFaults.Outside;
@@ -69,7 +69,7 @@ internal sealed class SplitQueue : VirtQueue
 
     private protected override DescriptorChain? TakeAvailable()
     {
-        if (_retaken.TryDequeue(out ushort retaken)) return Take(retaken, isRetaken: true);
+        if (_journal is { Retaken: > 0 }) return Retake(_journal);
         if (_nextAvailable == _availableEnd && !SeesMore()) return null;
         ushort head = _available.Load16(RingLayout.EntriesOffset + (_nextAvailable & _mask) * RingLayout.AvailableEntryLength);
         if (head >= Size)
@@ -77,8 +77,14 @@ internal sealed class SplitQueue : VirtQueue
             Fault(QueueFaults.Head);
             return null;
         }
-        DescriptorChain? chain = Take(head, isRetaken: false);
-        if (chain is not null) _nextAvailable++;
+        if (Take(head) is not { } chain) return null;
+        chain.IsRetaken = false;
+        if (_journal is not null)
+        {
+            _journal.Taking();
+            chain.LogEntry = _journal.Taken(head);
+        }
+        _nextAvailable++;
         return chain;
     }
 
@@ -86,11 +92,11 @@ internal sealed class SplitQueue : VirtQueue
     {
         if (chain.IsRetaken)
         {
-            _retaken.Enqueue(chain.Id);
+            _journal!.PutBack(chain.LogEntry);
             return;
         }
         _nextAvailable--;
-        _inflight?.NotTaken(chain.Id);
+        _journal?.NotTaken(chain.LogEntry);
     }
 
     private protected override void WriteUsed(DescriptorChain chain, uint written)
@@ -99,7 +105,7 @@ internal sealed class SplitQueue : VirtQueue
         _used.Store32(entry, chain.Id);
         _used.Store32(entry + 4, written);
         _nextUsed++;
-        _inflight?.GivenBack(chain.Id);
+        _journal?.GivenBack(chain.LogEntry);
     }
 
     private protected override bool PublishUsed()
@@ -107,8 +113,9 @@ internal sealed class SplitQueue : VirtQueue
         ushort before = _published, after = _nextUsed;
         if (before == after) return false;
         _published = after;
+        _journal?.Publishing(after);
         _used.Store16(RingLayout.IndexOffset, after);
-        _inflight?.Published(after);
+        _journal?.Published(after);
         if (Memory.DirtyLog is { } log) log.Mark(_configuration.DeviceRing, _used.Length);
         // The driver asks for an interrupt, then looks at the index; we the other way round (§ 2.7.7.2).
         Interlocked.MemoryBarrier();
@@ -121,18 +128,25 @@ internal sealed class SplitQueue : VirtQueue
     internal static bool Passed(ushort eventIndex, ushort before, ushort after) =>
         (ushort)(after - eventIndex - 1) < (ushort)(after - before);
 
-    private DescriptorChain? Take(ushort head, bool isRetaken)
+    /// <summary>A chain that a process before this one had taken: the ring still has it.</summary>
+    private DescriptorChain? Retake(IQueueJournal journal)
+    {
+        ushort head = journal.Retake().Name;
+        if (Take(head) is not { } chain) return null;
+        chain.IsRetaken = true;
+        chain.LogEntry = journal.Taken(head);
+        return chain;
+    }
+
+    private DescriptorChain? Take(ushort head)
     {
         DescriptorChain chain = Rent();
-        chain.IsRetaken = isRetaken;
         if (!TryWalk(chain, head))
         {
             Return(chain);
             return null;
         }
-        if (!TryClaim(chain, head)) return null;
-        _inflight?.Taken(head);
-        return chain;
+        return TryClaim(chain, head) ? chain : null;
     }
 
     /// <summary>Reads the available index again.</summary>
@@ -150,8 +164,8 @@ internal sealed class SplitQueue : VirtQueue
     }
 
     /// <summary>
-    /// Follows a chain through the table and at most one indirect table. The bound on descriptors is what ends a loop: a chain has no memory of
-    /// where it has been.
+    /// Follows a chain through the table and at most one indirect table. The bound on descriptors is what ends a loop: a chain has no
+    /// memory of where it has been.
     /// </summary>
     private bool TryWalk(DescriptorChain chain, uint index)
     {
@@ -174,7 +188,8 @@ internal sealed class SplitQueue : VirtQueue
                 left = ChainDescriptorsMax + 1;
                 continue;
             }
-            if (!walk.TryAdd(descriptor.Address, descriptor.Length, (descriptor.SplitFlags & RingLayout.FlagWrite) != 0)) return Refuse(walk.Fault);
+            if (!walk.TryAdd(descriptor.Address, descriptor.Length, (descriptor.SplitFlags & RingLayout.FlagWrite) != 0))
+                return Refuse(walk.Fault);
             if ((descriptor.SplitFlags & RingLayout.FlagNext) == 0) return true;
             index = descriptor.Next;
             if (index >= entries) return Refuse(QueueFaults.Next);

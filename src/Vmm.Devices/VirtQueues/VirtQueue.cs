@@ -12,10 +12,25 @@ public abstract class VirtQueue : IDisposable
     public const ushort SizeLimit = 32768;
 
     /// <summary>
-    /// Most descriptors of one chain, in a longer ring and in an indirect table: what known drivers stay far below, and what bounds the memory a driver can make a
-    /// queue keep (16 bytes for each descriptor of each chain in flight).
+    /// Most descriptors of one chain, in a longer ring and in an indirect table: what known drivers stay far below, and what bounds the
+    /// memory a driver can make a queue keep (16 bytes for each descriptor of each chain in flight).
     /// </summary>
     internal const int ChainDescriptorsMax = 1024;
+
+    /// <summary>
+    /// Room for pieces of memory that the chains of a queue may have together, beyond the first few of each: 4 MiB. With that much in
+    /// flight the queue gives no more chains until some of them were pushed.
+    /// </summary>
+    private const int GrownInFlightMax = 1 << 18;
+
+    /// <summary>As much of it is kept for later chains: 1 MiB, enough for 256 requests of 256 buffers.</summary>
+    private const int GrownKeptMax = 1 << 16;
+
+    /// <summary>
+    /// Requests that a queue is ready for from its start, and with it what serves them; what more takes is made when its driver has so
+    /// many in flight, once each. A served disk has dozens of queues, of which most stay almost empty.
+    /// </summary>
+    internal const int MadeAtStart = 16;
 
     private readonly IVirtioInterrupt _interrupt;
     private readonly Action<GuestFault>? _onFault;
@@ -23,6 +38,7 @@ public abstract class VirtQueue : IDisposable
     /// <summary>Chains that are not in flight; the one used last goes out first.</summary>
     private readonly DescriptorChain[] _pool;
     private int _pooled;
+    private bool _isFull;
     /// <summary>By head or buffer id.</summary>
     private bool[] _idsInFlight;
     private MemoryHold _hold;
@@ -38,12 +54,13 @@ public abstract class VirtQueue : IDisposable
         Statistics = configuration.Statistics ?? new QueueStatistics();
         _interrupt = interrupt;
         _onFault = configuration.OnFault;
+        if (configuration.MeasureLatency) Statistics.Latency.Reserve();
         _latency = configuration.MeasureLatency ? new BatchLatency(Statistics.Latency) : null;
         _idsInFlight = new bool[Size];
         _hold = memory.Hold();
-        // All it will ever need: as many as can be in flight, and one that is being filled.
+        // Room for as many as can be in flight, and one that is being filled.
         _pool = new DescriptorChain[Size + 1];
-        while (_pooled < _pool.Length) _pool[_pooled++] = new DescriptorChain(this);
+        while (_pooled < Math.Min(_pool.Length, MadeAtStart + 1)) _pool[_pooled++] = new DescriptorChain(this);
     }
 
     /// <summary>The queue's number in its device.</summary>
@@ -64,7 +81,10 @@ public abstract class VirtQueue : IDisposable
     /// <summary>What it did so far.</summary>
     public QueueStatistics Statistics { get; }
 
-    /// <summary>The first thing the driver did wrong; of kind <see cref="GuestFaultKind.None"/> while it did nothing. Then the queue gives no more chains.</summary>
+    /// <summary>
+    /// The first thing the driver did wrong; of kind <see cref="GuestFaultKind.None"/> while it did nothing. Then the queue gives no more
+    /// chains.
+    /// </summary>
     public GuestFault FirstFault { get; private set; }
 
     /// <summary>Where the queue will take the next chain, in the form of <see cref="QueueConfiguration.AvailBase"/>.</summary>
@@ -73,21 +93,22 @@ public abstract class VirtQueue : IDisposable
     /// <summary>Where the queue will give the next chain back, in the form of <see cref="QueueConfiguration.UsedBase"/>.</summary>
     public abstract ushort UsedBase { get; }
 
-    /// <summary>Chains <see cref="TryPop"/> may still give in this turn.</summary>
-    internal int TurnBudget { get; private set; } = int.MaxValue;
+    /// <summary>What <see cref="TryPop"/> may still give in this turn. Its worker's, while one serves the queue.</summary>
+    internal TurnBudget Turn { get; set; } = new();
 
     private protected MemoryHold Held => _hold;
 
     private bool IsBroken => FirstFault.Kind != GuestFaultKind.None;
 
     /// <summary>Makes the device's side of a ring that the driver laid out.</summary>
-    /// <param name="configuration">What the driver told.</param>
+    /// <param name="configuration">What the driver configured.</param>
     /// <param name="memory">Where the ring and its buffers are.</param>
     /// <param name="interrupt">What the queue signals.</param>
     /// <param name="queue">The queue; dispose it when it is quiet and not needed any more: it keeps guest memory mapped.</param>
     /// <param name="fault">What is wrong with the layout.</param>
     public static bool TryCreate(
-        QueueConfiguration configuration, GuestMemory memory, IVirtioInterrupt interrupt, [NotNullWhen(true)] out VirtQueue? queue, out GuestFault fault)
+        QueueConfiguration configuration, GuestMemory memory, IVirtioInterrupt interrupt, [NotNullWhen(true)] out VirtQueue? queue,
+        out GuestFault fault)
     {
         ArgumentNullException.ThrowIfNull(configuration);
         ArgumentNullException.ThrowIfNull(memory);
@@ -116,7 +137,7 @@ public abstract class VirtQueue : IDisposable
     public bool TryPop([NotNullWhen(true)] out DescriptorChain? chain)
     {
         chain = null;
-        if (TurnBudget <= 0 || IsBroken || _disposed) return false;
+        if (Turn.IsSpent || IsBroken || _disposed || (Grown > GrownInFlightMax && IsFull())) return false;
         if (Memory.Map != _hold.Map && !TryRefreshMemory()) return false;
         chain = TakeAvailable();
         if (chain is null)
@@ -124,11 +145,13 @@ public abstract class VirtQueue : IDisposable
             HasRunDry = true;
             return false;
         }
-        TurnBudget--;
+        Turn.Took(chain.Cost);
         return true;
     }
 
-    /// <summary>Gives a chain back. The driver sees it with the next <see cref="Publish"/>; the chain object must not be used after.</summary>
+    /// <summary>
+    /// Gives a chain back. The driver sees it with the next <see cref="Publish"/>; the chain object must not be used after.
+    /// </summary>
     /// <param name="chain">A chain this queue popped.</param>
     /// <param name="written">Bytes written to the device-writable part, from its start.</param>
     /// <exception cref="InvalidOperationException">The chain is not in flight in this queue: a bug of the device.</exception>
@@ -143,7 +166,8 @@ public abstract class VirtQueue : IDisposable
     }
 
     /// <summary>
-    /// Undoes the pop of a chain: the next pop takes it again, and nobody learns that it was taken. For a device that finds its host side not ready.
+    /// Undoes the pop of a chain: the next pop takes it again, and neither end notices. For a device that finds its host side
+    /// not ready.
     /// </summary>
     /// <param name="chain">The chain popped last of those in flight that were not pushed; of several, the latest first.</param>
     /// <exception cref="InvalidOperationException">The chain is not in flight in this queue: a bug of the device.</exception>
@@ -151,7 +175,7 @@ public abstract class VirtQueue : IDisposable
     {
         MemoryHold hold = HoldOf(chain);
         UndoTake(chain);
-        if (TurnBudget < int.MaxValue) TurnBudget++;
+        Turn.PutBack(chain.Cost);
         // What was put back is there; its device waits for something else.
         HasRunDry = false;
         LandChain(chain, hold);
@@ -187,8 +211,8 @@ public abstract class VirtQueue : IDisposable
     }
 
     /// <summary>
-    /// Moves to the memory state in force, after regions were added, removed or replaced. A queue does so before its next pop anyway; call this,
-    /// on its thread, so that an idle queue lets go of removed regions too. A ring whose memory is gone is a guest fault.
+    /// Moves to the memory state in force, after regions were added, removed or replaced. A queue does so before its next pop anyway; call
+    /// this, on its thread, so that an idle queue lets go of removed regions too. A ring whose memory is gone is a guest fault.
     /// </summary>
     public void RefreshMemory()
     {
@@ -211,17 +235,20 @@ public abstract class VirtQueue : IDisposable
         Publish();
     }
 
+    /// <summary>Called, on the queue's thread, when the queue gave no chain because too much was in flight, and now would.</summary>
+    internal Action? OnRoom { get; set; }
+
+    /// <summary>Pieces of memory that its chains have room for, beyond the first few of each.</summary>
+    internal int Grown { get; private set; }
+
+    /// <summary>A chain made room for more pieces.</summary>
+    internal void CountGrown(int pieces) => Grown += pieces;
+
     /// <summary>Counts a kick for the statistics.</summary>
     internal void CountKick() => Statistics.CountKick();
 
-    /// <summary>Whether a pop found nothing available: the device would have taken more. Set back by whoever asks.</summary>
+    /// <summary>Whether a pop found nothing available: the device would have taken more. Reading it sets it back.</summary>
     internal bool HasRunDry { get; set; }
-
-    /// <summary>Gives the queue a number of chains for this turn; <see cref="TryPop"/> then stops.</summary>
-    internal void BeginTurn(int chainsMax) => TurnBudget = chainsMax;
-
-    /// <summary>Ends the bound of <see cref="BeginTurn"/>.</summary>
-    internal void EndTurn() => TurnBudget = int.MaxValue;
 
     /// <summary>Asks the driver not to kick.</summary>
     internal abstract void DisableKicks();
@@ -230,7 +257,9 @@ public abstract class VirtQueue : IDisposable
     /// <returns>True if chains became available in the meantime: no kick will come for them.</returns>
     internal abstract bool EnableKicks();
 
-    /// <summary>Whether the driver made a chain available that was not popped yet. One load; says nothing of whether it is well formed.</summary>
+    /// <summary>
+    /// Whether the driver made a chain available that was not popped yet. One load; says nothing of whether it is well formed.
+    /// </summary>
     internal abstract bool HasAvailable { get; }
 
     /// <summary>Finds the rings in a memory state. Changes nothing if they are not there.</summary>
@@ -253,12 +282,23 @@ public abstract class VirtQueue : IDisposable
     private protected abstract bool PublishUsed();
 
     /// <summary>A chain to be filled: to be claimed or returned.</summary>
-    private protected DescriptorChain Rent() => _pool[--_pooled];
+    private protected DescriptorChain Rent() => _pooled > 0 ? _pool[--_pooled] : new DescriptorChain(this);
 
     private protected void Return(DescriptorChain chain)
     {
         chain.Clear();
+        if (Grown > GrownKeptMax && chain.GrownBy > 0)
+        {
+            Grown -= chain.GrownBy;
+            chain.Shrink();
+        }
         _pool[_pooled++] = chain;
+    }
+
+    private bool IsFull()
+    {
+        _isFull = InFlight > 0;
+        return _isFull;
     }
 
     /// <summary>Puts a filled chain in flight.</summary>
@@ -286,7 +326,8 @@ public abstract class VirtQueue : IDisposable
         ArgumentNullException.ThrowIfNull(chain);
         return chain.Queue == this && chain.Hold is { } hold
             ? hold
-            : throw new InvalidOperationException($"chain {chain.Id} is not in flight in queue {Index}: it was pushed already, or popped elsewhere");
+            : throw new InvalidOperationException(
+                $"chain {chain.Id} is not in flight in queue {Index}: it was pushed already, or popped elsewhere");
     }
 
     /// <summary>A chain is in flight no more.</summary>
@@ -299,6 +340,9 @@ public abstract class VirtQueue : IDisposable
         InFlight--;
         if (hold != _hold && hold.Chains == 0) hold.Dispose();
         if (_disposed && InFlight == 0) LetGo();
+        if (!_isFull || Grown > GrownInFlightMax) return;
+        _isFull = false;
+        OnRoom?.Invoke();
     }
 
     /// <summary>Reports a fault.</summary>
@@ -332,8 +376,8 @@ public abstract class VirtQueue : IDisposable
     }
 
     /// <summary>
-    /// Marks what the device says it wrote, and the last byte: a status may stand there after data that was not written. Not all of the writable
-    /// part: a driver may offer 4 GiB for an answer of one byte, in every chain.
+    /// Marks what the device says it wrote, and the last byte: a status may stand there after data that was not written. Not all of the
+    /// writable part: a driver may offer 4 GiB for an answer of one byte, in every chain.
     /// </summary>
     private static void MarkDirty(DirtyLog log, DescriptorChain chain, uint written, MemoryMap map)
     {

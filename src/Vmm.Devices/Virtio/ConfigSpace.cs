@@ -1,8 +1,8 @@
 namespace Vmm.Devices;
 
 /// <summary>
-/// A device's configuration space (virtio 1.2 § 2.5): bytes, and a generation that changes when the device changes several of them at once, so
-/// that a driver can tell a torn read. Thread-safe: vCPUs read and write it, the device's reactor updates it.
+/// A device's configuration space (virtio 1.2 § 2.5): bytes, and a generation that changes when the device changes several of them at once,
+/// so that a driver can notice a torn read. Thread-safe: vCPUs read and write it, the device's reactor updates it.
 /// </summary>
 public sealed class ConfigSpace
 {
@@ -10,7 +10,10 @@ public sealed class ConfigSpace
     private readonly byte[] _bytes;
     private readonly bool[] _writable;
     private uint _generation;
-    private (int Offset, Action<byte> Told)? _register;
+    private (int Offset, Action<byte> Written)? _register;
+    private int _modeOffset = -1;
+    private volatile byte _mode;
+    private volatile bool _isModeKnown = true;
 
     /// <summary>A space of zeros that the driver can't write.</summary>
     public ConfigSpace(int length)
@@ -32,15 +35,49 @@ public sealed class ConfigSpace
     public void AllowWrites(int offset, int length) => _writable.AsSpan(offset, length).Fill(true);
 
     /// <summary>
-    /// Makes a byte a register whose every write counts, where for others the last one does: what the driver writes there is told at once, on the thread
-    /// that carries the write, under the space's lock.
+    /// Makes a byte a register whose every write counts, where for others the last one does: what the driver writes there is passed on at
+    /// once, on the thread that carries the write, under the space's lock.
     /// </summary>
-    public void AllowWrites(int offset, Action<byte> told)
+    public void AllowWrites(int offset, Action<byte> written)
     {
-        ArgumentNullException.ThrowIfNull(told);
+        ArgumentNullException.ThrowIfNull(written);
         AllowWrites(offset, 1);
-        _register = (offset, told);
+        _register = (offset, written);
     }
+
+    /// <summary>Whether a byte of it is a mode: see <see cref="AllowMode"/>.</summary>
+    internal bool HasMode => _modeOffset >= 0;
+
+    /// <summary>The mode as the driver last wrote it, from the moment of that write. It outlives the driver's resets.</summary>
+    internal byte Mode => _mode;
+
+    /// <summary>
+    /// Whether the driver is known to have read or written the mode as it is here. Not so for a driver that a server before this one
+    /// served: its front-end may answer its reads from a copy of what that server said.
+    /// </summary>
+    internal bool IsModeKnown
+    {
+        get => _isModeKnown;
+        set => _isModeKnown = value;
+    }
+
+    /// <summary>Lets the driver write a byte that sets how its later requests are meant, such as a disk's write cache.</summary>
+    internal void AllowMode(int offset, byte mode)
+    {
+        AllowWrites(offset, 1);
+        _modeOffset = offset;
+        SetMode(mode);
+    }
+
+    /// <summary>Sets the mode as if the driver had written it.</summary>
+    internal void SetMode(byte mode)
+    {
+        _mode = mode;
+        Update(_modeOffset, [mode]);
+    }
+
+    /// <summary>Whether a range holds the mode.</summary>
+    internal bool CoversMode(int offset, int length) => HasMode && offset <= _modeOffset && _modeOffset - offset < length;
 
     /// <summary>Reads for the driver; bytes outside of the space are 0.</summary>
     public void Read(int offset, Span<byte> data)
@@ -66,10 +103,18 @@ public sealed class ConfigSpace
                 if (!_writable[offset + i]) continue;
                 _bytes[offset + i] = data[i];
                 any = true;
-                if (_register is { } register && register.Offset == offset + i) register.Told(data[i]);
+                if (offset + i == _modeOffset) _mode = data[i];
+                if (_register is { } register && register.Offset == offset + i) register.Written(data[i]);
             }
         }
         return any;
+    }
+
+    /// <summary>Puts back what a device had on another host.</summary>
+    internal void Restore(int offset, ReadOnlySpan<byte> data)
+    {
+        Update(offset, data);
+        if (CoversMode(offset, data.Length)) _mode = data[_modeOffset - offset];
     }
 
     /// <summary>Changes bytes for the device, as one step with a new generation. The device then signals the change itself.</summary>

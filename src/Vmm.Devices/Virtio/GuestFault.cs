@@ -1,8 +1,8 @@
 namespace Vmm.Devices;
 
 /// <summary>
-/// Something the guest's driver did that the specification forbids. Counted, logged once per device and kind; the device then asks for a reset.
-/// Never an exception. The texts are constants: a hostile guest makes nothing grow.
+/// Something the guest's driver did that the specification forbids. Counted, logged once per device and kind; the device then asks for a
+/// reset. Never an exception. The texts are constants: a hostile guest makes nothing grow.
 /// </summary>
 /// <param name="Kind">What kind of thing it was.</param>
 /// <param name="Text">A sentence for the log, with the clause of the specification.</param>

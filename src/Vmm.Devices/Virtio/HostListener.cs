@@ -1,3 +1,4 @@
+using System.Text;
 using Vmm.Devices.Native;
 using Vmm.Events;
 
@@ -8,7 +9,7 @@ internal sealed class HostListener : IDisposable
 {
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
-    /// <summary>How long those who wait do so when this process can open no more descriptors: nobody says when it can.</summary>
+    /// <summary>How long accepting pauses when this process can open no more descriptors: no event says when it can.</summary>
     internal static readonly TimeSpan Retry = TimeSpan.FromMilliseconds(100);
 
     private readonly RemoteEndpoint _remote;
@@ -21,8 +22,10 @@ internal sealed class HostListener : IDisposable
     /// <summary>Listens; a socket that a process that is gone left there is replaced.</summary>
     /// <param name="path">At most 107 bytes; only this user may connect. Removed at the end.</param>
     /// <param name="reactor">The reactor that accepts.</param>
-    /// <param name="onPeer">Takes somebody over, on the reactor. Whether the next may come now; if not, <see cref="TakeNext"/> says when.</param>
-    /// <exception cref="KernelException">Somebody listens there, something else is there, or the directory can't be written.</exception>
+    /// <param name="onPeer">Takes a peer over, on the reactor. Returns whether the next may come now; if not, <see cref="TakeNext"/> says
+    /// when.</param>
+    /// <exception cref="KernelException">Another socket listens there, something else is there, or the directory can't be
+    /// written.</exception>
     internal HostListener(string path, RemoteEndpoint reactor, Func<UnixSocket, IReactor, bool> onPeer)
     {
         _remote = reactor;
@@ -32,10 +35,18 @@ internal sealed class HostListener : IDisposable
         _next = reactor.CreateDoorbell(Arm);
         reactor.Post(ops =>
         {
-            // Now: when there is no descriptor for whoever connects there is none for a first timer either.
+            // Now: when there is no descriptor for a connection there is none for a first timer either.
             _again = ReactorTimers.Of(ops).Create((_, again) => Arm(again), "a listener");
             ops.Add(_waiting);
         });
+    }
+
+    /// <summary>What is wrong with a path for a socket, in a sentence; null if nothing is.</summary>
+    internal static string? Failure(string path)
+    {
+        int bytes = Encoding.UTF8.GetByteCount(path);
+        return bytes <= UnixSocket.PathBytesMax
+            ? null : $"the socket path '{path}' has {bytes} bytes: give it at most {UnixSocket.PathBytesMax}";
     }
 
     /// <summary>Where it listens.</summary>
@@ -49,6 +60,7 @@ internal sealed class HostListener : IDisposable
     {
         if (_disposed) return;
         _disposed = true;
+        _waiting.Fd.RemovePath();
         try
         {
             _remote.Invoke(ops =>
@@ -61,7 +73,6 @@ internal sealed class HostListener : IDisposable
         {
             _waiting.Fd.Dispose();
         }
-        File.Delete(Path);
     }
 
     private void Accept(UnixSocket listening, IReactor reactor)

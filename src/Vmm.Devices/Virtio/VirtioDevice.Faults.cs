@@ -17,17 +17,18 @@ public abstract partial class VirtioDevice
     public long HostFaults => _hostFaults.Sum();
 
     /// <summary>
-    /// Transport and queues: the driver did something forbidden. Counted, logged the first time for each kind, and the driver is told that the
-    /// device needs a reset. Any thread.
+    /// Transport and queues: the driver did something forbidden. Counted, logged the first time for each kind, and the driver learns that
+    /// the device needs a reset. Any thread.
     /// </summary>
     public void ReportGuestFault(GuestFault fault)
     {
         CountGuestFault(fault);
-        Activation?.Interrupt.SignalNeedsReset();
+        Driver?.Interrupt.SignalNeedsReset();
     }
 
     /// <summary>
-    /// The driver did something forbidden that the device answers by its own protocol, and goes on: counted, and logged the first time for each kind.
+    /// The driver did something forbidden that the device answers by its own protocol, and goes on: counted, and logged the first time for
+    /// each kind.
     /// </summary>
     protected void CountGuestFault(GuestFault fault)
     {
@@ -36,14 +37,16 @@ public abstract partial class VirtioDevice
     }
 
     /// <summary>
-    /// The host failed the device: a file, a socket. Counted, and logged the first time for each error; the guest gets an error status from the caller.
+    /// The host failed the device: a file, a socket. Counted, and logged the first time for each error; the guest gets an error status from
+    /// the caller.
     /// </summary>
     /// <param name="error">What the host said.</param>
     /// <param name="what">What was asked of it: <c>cannot write to the disk</c>.</param>
     /// <param name="source">What failed, for the operator: the file, the socket.</param>
-    protected void ReportHostFault(Errno error, string what, string source)
+    protected internal void ReportHostFault(Errno error, string what, string source)
     {
         if (Interlocked.Increment(ref _hostFaults[Math.Clamp((int)error, 0, ErrnoMax)]) != 1) return;
-        Logger.LogError("{Device}: {What}, {Source}: {Error} (further ones are counted, not logged)", Name, what, source, KernelException.Describe(error));
+        Logger.LogError("{Device}: {What}, {Source}: {Error} (further ones are counted, not logged)",
+            Name, what, source, KernelException.Describe(error));
     }
 }

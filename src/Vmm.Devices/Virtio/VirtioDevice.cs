@@ -1,38 +1,43 @@
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
-using Vmm.Events;
 
 namespace Vmm.Devices;
 
 /// <summary>A queue as a device declares it.</summary>
-/// <param name="Name">For messages and measurements: <c>requests</c>, <c>receive</c>.</param>
-/// <param name="SizeMax">Most entries the driver may give it.</param>
-/// <param name="OnKick">Serves the queue, on its reactor's thread: pops what it can, pushes what is done. It need not publish.</param>
-public sealed record QueueDefinition(string Name, ushort SizeMax, Action<VirtQueue> OnKick);
+public sealed class QueueDefinition
+{
+    internal QueueDefinition(string name, ushort sizeMax, Func<QueueContext, QueueWorker> makeWorker)
+    {
+        Name = name;
+        SizeMax = sizeMax;
+        MakeWorker = makeWorker;
+    }
 
-/// <summary>What a device gets when its driver is ready (virtio 1.2 § 3.1.1, DRIVER_OK).</summary>
-/// <param name="Features">The negotiated feature bits, transport and ring bits included.</param>
-/// <param name="Memory">The guest's memory.</param>
-/// <param name="Interrupt">What the device tells its driver.</param>
-/// <param name="Reactor">The device's own reactor, for descriptors of its own. Valid on its thread.</param>
-/// <param name="Remote">How other threads reach that reactor.</param>
-public sealed record DeviceActivation(
-    ulong Features, GuestMemory Memory, IVirtioInterrupt Interrupt, IReactor Reactor, RemoteEndpoint Remote);
+    /// <summary>For messages and measurements: <c>requests</c>, <c>receive</c>.</summary>
+    public string Name { get; }
+
+    /// <summary>Most entries the driver may give it.</summary>
+    public ushort SizeMax { get; }
+
+    /// <summary>What the queue did so far. The counts survive resets; any thread may read them.</summary>
+    public QueueStatistics Statistics => LazyInitializer.EnsureInitialized(ref _statistics, static () => new QueueStatistics());
+    // Made when the queue starts or is asked for: a disk declares dozens of queues, of which a guest uses one or two.
+    private QueueStatistics? _statistics;
+
+    internal Func<QueueContext, QueueWorker> MakeWorker { get; }
+}
 
 /// <summary>
-/// A virtio device. It declares its features, configuration and queues and reacts to kicks; it does not know which transport or vCPU is on
-/// the other side. The transport calls the lifecycle members on the reactor that owns the device (queue members: that serves the queue),
-/// in this order: <see cref="Activate"/>, then any number of <see cref="StartQueue"/> and <see cref="StopQueue"/>, each queue for itself, then,
-/// with every queue quiet, <see cref="Reset"/>; and from the start if the driver comes back.
+/// A virtio device. It declares its features, configuration and queues, and serves each queue by a <see cref="QueueWorker"/> or a method;
+/// it does not know which transport or vCPU is on the other side. <see cref="OnDriver"/>, <see cref="OnDriverGone"/> and
+/// <see cref="OnConfigWritten"/> run on the device's own reactor, workers on the reactor of their queue: which is the same one, unless
+/// <see cref="QueuesAreIndependent"/>.
 /// </summary>
-public abstract partial class VirtioDevice : IDisposable
+public abstract partial class VirtioDevice : IInspectable, IDisposable
 {
-    /// <summary>Most chains one queue may take before the others get their turn: a driver that keeps its ring full starves nobody.</summary>
-    internal const int ChainsPerTurnMax = 256;
-
     private readonly List<QueueDefinition> _queues = [];
-    private readonly List<QueueStatistics> _statistics = [];
-    private KickSource?[] _running = [];
+    /// <summary>What serves each queue; empty before the first driver.</summary>
+    private QueueContext?[] _serving = [];
 
     /// <summary>Declares a device.</summary>
     /// <param name="type">Its kind.</param>
@@ -56,69 +61,87 @@ public abstract partial class VirtioDevice : IDisposable
     public IReadOnlyList<QueueDefinition> Queues => _queues;
 
     /// <summary>What each of its queues did, by number. The counts survive resets; any thread may read them.</summary>
-    public IReadOnlyList<QueueStatistics> QueueStatistics => _statistics;
+    public IReadOnlyList<QueueStatistics> QueueStatistics => [.. _queues.Select(queue => queue.Statistics)];
 
-    /// <summary>Whether the time each request takes goes into its queue's latency histogram. Set before the device is activated.</summary>
+    /// <summary>Whether the time each request takes goes into its queue's latency histogram. Set before the driver is ready.</summary>
     public bool MeasureLatency { get; set; }
 
     /// <summary>Its configuration space. Thread-safe.</summary>
     public ConfigSpace Config { get; }
 
-    /// <summary>Where it says what went wrong. Set before it is activated.</summary>
-    public ILogger Logger { get; set; } = NullLogger.Instance;
+    /// <summary>
+    /// What its driver may do a second, over all its queues; null for no limit. It may be set, and changed in itself, while the device
+    /// runs; several devices may share one. Any thread.
+    /// </summary>
+    public RateLimit? Limit
+    {
+        get => Volatile.Read(ref _limit);
+        set
+        {
+            RateLimit? before = Interlocked.Exchange(ref _limit, value);
+            before?.WakeAll();
+        }
+    }
+
+    private RateLimit? _limit;
+
+    /// <summary>
+    /// Where it says what went wrong. Set before the driver is ready. If it throws, what it was to log is lost, and nothing else.
+    /// </summary>
+    public ILogger Logger { get; set => field = SteadyLogger.Over(value); } = NullLogger.Instance;
 
     /// <summary>The device-type feature bits it offers; the transport adds those of rings and of itself.</summary>
     public virtual ulong Features => 0;
 
     /// <summary>
-    /// Whether its queues share no state that is not thread-safe, so that each may be served by a reactor of its own. Otherwise all are served
-    /// by the device's reactor.
+    /// Whether its queues share no state that is not thread-safe, so that each may be served by a reactor of its own. Otherwise all are
+    /// served by the device's reactor.
     /// </summary>
     public virtual bool QueuesAreIndependent => false;
 
-    /// <summary>Which of its independent queues go together: where there are several reactors, the queues of one group are served by the same.</summary>
+    /// <summary>
+    /// Which of its independent queues go together: where there are several reactors, the queues of one group are served by the same.
+    /// </summary>
     public virtual int QueueGroupOf(int queue) => queue;
 
     /// <summary>Whether a subset of the offered features works; a FEATURES_OK on one that does not is refused (virtio 1.2 § 2.2).</summary>
     public virtual bool AcceptsFeatures(ulong features) => true;
 
-    /// <summary>The activation in force; null before DRIVER_OK and after a reset.</summary>
-    protected DeviceActivation? Activation { get; private set; }
+    /// <summary>
+    /// The driver's features were accepted: the configuration it reads from now on may depend on them. On the thread that carries the
+    /// acceptance, before <see cref="OnDriver"/>; the device does not run.
+    /// </summary>
+    protected internal virtual void OnFeaturesAccepted(ulong features)
+    {
+    }
+
+    /// <summary>The driver it has; null before DRIVER_OK and after a reset.</summary>
+    protected DriverSession? Driver { get; private set; }
 
     /// <summary>Declares the next queue. Constructors only.</summary>
-    protected void AddQueue(string name, ushort sizeMax, Action<VirtQueue> onKick)
-    {
-        _queues.Add(new QueueDefinition(name, sizeMax, onKick));
-        _statistics.Add(new QueueStatistics());
-    }
+    /// <param name="name">For messages and measurements: <c>requests</c>, <c>receive</c>.</param>
+    /// <param name="sizeMax">Most entries the driver may give it.</param>
+    /// <param name="worker">Makes the worker of the queue when it starts, on the thread of the reactor that serves it.</param>
+    protected void AddQueue(string name, ushort sizeMax, Func<QueueContext, QueueWorker> worker) =>
+        _queues.Add(new QueueDefinition(name, sizeMax, worker));
+
+    /// <summary>Makes room for as many queues as are about to be declared: a disk has dozens.</summary>
+    private protected void ReserveQueues(int count) => _queues.Capacity = count;
+
+    /// <summary>Declares the next queue, of a device that keeps nothing between its turns. Constructors only.</summary>
+    /// <param name="name">For messages and measurements: <c>requests</c>, <c>receive</c>.</param>
+    /// <param name="sizeMax">Most entries the driver may give it.</param>
+    /// <param name="serve">Serves the queue: pops what it can, pushes what is done. It need not publish.</param>
+    protected void AddQueue(string name, ushort sizeMax, Action<QueueContext> serve) =>
+        AddQueue(name, sizeMax, context => new SimpleWorker(context, serve));
 
     /// <summary>The driver is ready: features are settled. Queues start after this.</summary>
-    protected virtual void OnActivate(DeviceActivation activation)
+    protected virtual void OnDriver(DriverSession driver)
     {
     }
 
-    /// <summary>A queue can be popped from now on. It is served once right after, as if kicked. On the queue's thread, as all that follows.</summary>
-    /// <param name="queue">The queue.</param>
-    /// <param name="reactor">The reactor that serves it, for what the device watches on its behalf.</param>
-    protected virtual void OnQueueStarted(VirtQueue queue, IReactor reactor)
-    {
-    }
-
-    /// <summary>
-    /// A queue gets no more kicks. Complete or cancel what is in flight: the queue is quiet when every popped chain was pushed, and the
-    /// transport waits for that.
-    /// </summary>
-    protected virtual void OnQueueStopping(VirtQueue queue)
-    {
-    }
-
-    /// <summary>A queue that was stopped is quiet: let go of what was kept for it.</summary>
-    protected virtual void OnQueueStopped(VirtQueue queue)
-    {
-    }
-
-    /// <summary>Every queue is quiet: forget the driver.</summary>
-    protected virtual void OnReset()
+    /// <summary>The driver is gone, and every queue was reset: forget it.</summary>
+    protected virtual void OnDriverGone()
     {
     }
 
@@ -128,103 +151,62 @@ public abstract partial class VirtioDevice : IDisposable
     }
 
     /// <summary>
-    /// Serves a queue as if it had been kicked: for something that happened on the host side, such as input for buffers that wait. On the
-    /// queue's thread; nothing if the queue does not run.
+    /// Writes what the device knows beyond its configuration and queues, for another process to go on with. The device stands still.
     /// </summary>
-    protected void ServeQueue(int index)
+    protected internal virtual void Save(StateWriter to)
     {
-        if ((uint)index < (uint)_running.Length) _running[index]?.Serve();
+    }
+
+    /// <summary>Reads back what <see cref="Save"/> wrote, in a device that was made with the same options and has had no driver.</summary>
+    protected internal virtual void Restore(StateReader from)
+    {
+    }
+
+    /// <inheritdoc/>
+    public virtual void Inspect(InspectNode node)
+    {
     }
 
     /// <summary>
-    /// Ends a queue's turn from within its handler, which has more to do than others should wait for: it is called again in a later turn of the
-    /// reactor, even if the driver has nothing new.
+    /// Serves a queue as if it had been kicked, for something that happened in the device: see <see cref="QueueContext.ServeNow"/>. On the
+    /// queue's thread; nothing if the queue does not run.
     /// </summary>
-    protected void ContinueLater(VirtQueue queue)
+    protected internal void ServeQueue(int index)
     {
-        ArgumentNullException.ThrowIfNull(queue);
-        queue.BeginTurn(0);
-        _running[queue.Index]?.ServeLater();
+        if ((uint)index < (uint)_serving.Length) _serving[index]?.ServeNow();
     }
 
-    /// <summary>Transport: the driver is ready.</summary>
-    public void Activate(DeviceActivation activation)
+    /// <summary>
+    /// Whether the requests of a queue count for <see cref="Limit"/>; those of control queues and of buffers that wait for input do
+    /// not.
+    /// </summary>
+    protected virtual bool IsLimited(int queue) => true;
+
+    /// <summary>Finds the limit of a queue, at the start of each of its turns.</summary>
+    internal Func<RateLimit?> LimitOfQueue(int queue) => IsLimited(queue) ? _findLimit ??= () => Limit : static () => null;
+
+    private Func<RateLimit?>? _findLimit;
+
+    /// <summary>Runner: the driver is ready.</summary>
+    internal void Begin(DriverSession driver)
     {
-        ArgumentNullException.ThrowIfNull(activation);
-        Activation = activation;
-        if (_running.Length != _queues.Count) _running = new KickSource?[_queues.Count];
-        OnActivate(activation);
+        Driver = driver;
+        if (_serving.Length == 0) _serving = new QueueContext?[_queues.Count];
+        OnDriver(driver);
     }
 
-    /// <summary>Transport: a queue starts; the device must be active and the queue not running.</summary>
-    /// <param name="queue">The queue.</param>
-    /// <param name="kick">
-    /// What the driver's kicks ring. The reactor takes this descriptor over and closes it when the queue stops: hand in a duplicate if the
-    /// transport needs it for longer.
-    /// </param>
-    /// <param name="reactor">The reactor that serves the queue; call on its thread.</param>
-    public void StartQueue(VirtQueue queue, EventFd kick, IReactor reactor)
+    /// <summary>Runner: every queue is quiet and the driver is gone.</summary>
+    internal void End()
     {
-        ArgumentNullException.ThrowIfNull(queue);
-        ArgumentNullException.ThrowIfNull(kick);
-        if (_running[queue.Index] is not null) throw new InvalidOperationException($"queue {queue.Index} of {Name} runs already");
-        KickSource source = new(this, queue, kick);
-        source.Start(reactor);
-        _running[queue.Index] = source;
-        try
-        {
-            OnQueueStarted(queue, reactor);
-        }
-        catch
-        {
-            // The host has nothing left for it, or a bug: the driver must not wait for this queue in silence.
-            Activation?.Interrupt.SignalNeedsReset();
-            source.HasFailed = true;
-            throw;
-        }
-        // What the driver made available before the kick was watched must not wait for the next one.
-        source.ServeLater();
+        OnDriverGone();
+        Driver = null;
     }
 
-    /// <summary>Transport: a queue stops. Its kick is closed.</summary>
-    /// <param name="index">The queue's number.</param>
-    /// <param name="reactor">The reactor that serves it; call on its thread.</param>
-    /// <param name="onQuiet">Called on that thread, now or later, when nothing of the queue is in flight any more.</param>
-    public void StopQueue(int index, IReactor reactor, Action onQuiet)
-    {
-        ArgumentNullException.ThrowIfNull(reactor);
-        ArgumentNullException.ThrowIfNull(onQuiet);
-        if ((uint)index >= (uint)_running.Length || _running[index] is not { } source)
-        {
-            onQuiet();
-            return;
-        }
-        _running[index] = null;
-        source.Owner!.RemoveFrom(reactor);
-        OnQueueStopping(source.Queue);
-        if (source.HasFailed)
-        {
-            // What its handler had taken when it threw nobody gives back any more. The chains keep their memory mapped.
-            OnQueueStopped(source.Queue);
-            onQuiet();
-            return;
-        }
-        source.Queue.WhenQuiet(() =>
-        {
-            OnQueueStopped(source.Queue);
-            onQuiet();
-        });
-    }
-
-    /// <summary>Transport: every queue is quiet and the driver is gone.</summary>
-    public void Reset()
-    {
-        OnReset();
-        Activation = null;
-    }
+    /// <summary>Runner: a queue is served from now on, on its thread; null: no more.</summary>
+    internal void ServedBy(int index, QueueContext? context) => _serving[index] = context;
 
     /// <summary>Transport: the driver wrote the configuration space.</summary>
-    public void ConfigWritten(int offset, int length) => OnConfigWritten(offset, length);
+    internal void ConfigWritten(int offset, int length) => OnConfigWritten(offset, length);
 
     /// <inheritdoc/>
     public void Dispose()
@@ -236,96 +218,5 @@ public abstract partial class VirtioDevice : IDisposable
     /// <summary>Releases what the device holds of the host.</summary>
     protected virtual void Dispose(bool disposing)
     {
-    }
-
-    /// <summary>
-    /// A queue's doorbell: kick → serve, one virtual call. Beside the driver's eventfd there is one of our own for later turns: the driver's may be
-    /// shared with a process that makes it block or empties it, so it is only ever waited for. While a reactor polls, kicks stay off, and it looks at the ring.
-    /// </summary>
-    private sealed class KickSource(VirtioDevice device, VirtQueue queue, EventFd kick) : Subscription<EventFd>(kick, Interest.Doorbell), IPolledSource
-    {
-        private Subscription<EventFd>? _again;
-        /// <summary>The queue ran dry, and its driver was not asked to kick for the next chain.</summary>
-        private bool _kicksStayOff;
-
-        internal VirtQueue Queue => queue;
-
-        /// <summary>A handler of it threw.</summary>
-        internal bool HasFailed { get; set; }
-
-        public override string Name => $"{device.Name}/{device._queues[queue.Index].Name}";
-
-        public bool HasWork => _kicksStayOff && queue.HasAvailable;
-
-        public bool StopLooking()
-        {
-            if (!_kicksStayOff) return false;
-            _kicksStayOff = queue.EnableKicks();
-            return _kicksStayOff;
-        }
-
-        /// <summary>Has a reactor watch both, as one subscriber.</summary>
-        internal void Start(IReactor reactor)
-        {
-            Subscriber both = new(Name);
-            try
-            {
-                OwnedBy(both).RegisterInto(reactor);
-                _again = Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => ServeOrGiveUp()).OwnedBy(both).RegisterInto(reactor);
-            }
-            catch
-            {
-                both.RemoveFrom(reactor);
-                Fd.Dispose();
-                throw;
-            }
-        }
-
-        /// <summary>Serves the queue until it is empty or its turn is over, with kicks switched off meanwhile.</summary>
-        internal void Serve()
-        {
-            Action<VirtQueue> onKick = device._queues[queue.Index].OnKick;
-            queue.BeginTurn(ChainsPerTurnMax);
-            bool more;
-            do
-            {
-                queue.DisableKicks();
-                int left = queue.TurnBudget;
-                queue.HasRunDry = false;
-                onKick(queue);
-                queue.Publish();
-                // A handler that took nothing although there was something waits for its host side; asking it again at once would spin. One
-                // that found nothing has not seen what came meanwhile, and for that no kick will come.
-                _kicksStayOff = IsPolled && queue.HasRunDry;
-                more = _kicksStayOff ? queue.HasAvailable : queue.EnableKicks() && (queue.TurnBudget != left || queue.HasRunDry);
-            }
-            while (more && queue.TurnBudget > 0);
-            queue.EndTurn();
-            if (more) ServeLater();
-        }
-
-        /// <summary>Serves the queue in a later turn, after the others had theirs.</summary>
-        internal void ServeLater() => _again!.Fd.Signal();
-
-        protected override void Dispatch(Readiness ready, IReactor reactor)
-        {
-            if (!_kicksStayOff) queue.CountKick();
-            ServeOrGiveUp();
-        }
-
-        private void ServeOrGiveUp()
-        {
-            try
-            {
-                Serve();
-            }
-            catch
-            {
-                // A bug of the device. The reactor reports it and drops this queue; the driver must not wait for it in silence.
-                HasFailed = true;
-                device.Activation?.Interrupt.SignalNeedsReset();
-                throw;
-            }
-        }
     }
 }

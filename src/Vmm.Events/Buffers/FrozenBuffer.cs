@@ -3,8 +3,8 @@ using System.Buffers;
 namespace Vmm.Events.Buffers;
 
 /// <summary>
-/// Bytes that do not change any more. Each value is one owner's share: it is released once, or handed into an operation, and another owner gets a
-/// <see cref="Share()"/> of its own. Shares may be used and released on any thread.
+/// Bytes that do not change any more. Each value is one owner's share: it is released once, or handed into an operation, and another owner
+/// gets a <see cref="Share()"/> of its own. Shares may be used and released on any thread.
 /// </summary>
 public readonly struct FrozenBuffer : IEquatable<FrozenBuffer>
 {
@@ -39,8 +39,8 @@ public readonly struct FrozenBuffer : IEquatable<FrozenBuffer>
     }
 
     /// <summary>
-    /// The bytes as an ordinary memory, which throws <see cref="ObjectDisposedException"/> once this share is released. The first use allocates
-    /// the object behind it.
+    /// The bytes as an ordinary memory, which throws <see cref="ObjectDisposedException"/> once this share is released; a pin of it keeps
+    /// the bytes until it is undone. The first use allocates the object behind it.
     /// </summary>
     /// <exception cref="ObjectDisposedException">This share was released or handed on.</exception>
     public ReadOnlyMemory<byte> Memory => _share is null ? default : _share.Memory(_generation).Memory.Slice(_start, Length);
@@ -72,7 +72,9 @@ public readonly struct FrozenBuffer : IEquatable<FrozenBuffer>
         _share.Release(_generation);
     }
 
-    /// <summary>Several buffers as one sequence, in order. The owner of the shares keeps them until the sequence is not used any more.</summary>
+    /// <summary>
+    /// Several buffers as one sequence, in order. The owner of the shares keeps them until the sequence is not used any more.
+    /// </summary>
     public static ReadOnlySequence<byte> Sequence(params ReadOnlySpan<FrozenBuffer> buffers)
     {
         if (buffers.IsEmpty) return ReadOnlySequence<byte>.Empty;
@@ -82,14 +84,22 @@ public readonly struct FrozenBuffer : IEquatable<FrozenBuffer>
         return new ReadOnlySequence<byte>(first, 0, last, last.Memory.Length);
     }
 
-    /// <summary>Hands the share to the kernel: the operation owns it now (invariant A).</summary>
-    internal FrozenBuffer Take()
+    /// <summary>
+    /// Hands the share to an operation (invariant A), for an <see cref="Rings.IRingEvent{TResult}"/>; the ring's own operations do it by
+    /// themselves. This handle is stale then, and the returned one is the operation's.
+    /// </summary>
+    /// <exception cref="ObjectDisposedException">The handle is stale.</exception>
+    public FrozenBuffer Take()
     {
         ObjectDisposedException.ThrowIf(_share is null, typeof(FrozenBuffer));
         return new FrozenBuffer(_share, _share.Take(_generation), _start, Length);
     }
 
-    internal nint Address => _share.Block.Address + _start;
+    /// <summary>Takes <see cref="Take"/> back: the operation did not begin, and the handle it was given is good again.</summary>
+    internal void UndoTake() => _share.UndoTake(_generation);
+
+    /// <summary>Where the bytes are, for a submission entry. They stay there until the last share is released.</summary>
+    public nint Address => _share.Block.Address + _start;
 
     internal SlabBlock Block => _share.Block;
 

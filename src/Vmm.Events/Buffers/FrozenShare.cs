@@ -1,6 +1,6 @@
 namespace Vmm.Events.Buffers;
 
-/// <summary>One owner's stake in a frozen block. Reused; its generation tells its lives apart (invariant D).</summary>
+/// <summary>One owner's share of a frozen block. Reused: its generation distinguishes its lives (invariant D).</summary>
 internal sealed class FrozenShare
 {
     private ulong _generation;
@@ -8,7 +8,7 @@ internal sealed class FrozenShare
 
     internal FrozenShare(SlabBlock block) => Block = block;
 
-    /// <summary>The block it is a stake in; changes only between two lives.</summary>
+    /// <summary>The block it is a share of; changes only between two lives.</summary>
     internal SlabBlock Block { get; set; }
 
     internal FrozenShare? NextFree { get; set; }
@@ -27,6 +27,9 @@ internal sealed class FrozenShare
         if (Interlocked.CompareExchange(ref _generation, next, generation) != generation) ThrowStale();
         return next;
     }
+
+    /// <summary>Takes <see cref="Take"/> back, which gave this generation. It was not handed to other code.</summary>
+    internal void UndoTake(ulong generation) => Volatile.Write(ref _generation, generation - 1);
 
     internal FrozenMemory Memory(ulong generation)
     {

@@ -1,11 +1,10 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace Vmm.Events.Buffers;
 
 /// <summary>
-/// A list of pieces of memory for one vectored operation (struct iovec of readv(2)), at an address that does not move. Made once, filled anew for each
-/// operation. It holds no memory alive: that is its user's duty, until the operation is over.
+/// A list of pieces of memory for one vectored operation (struct iovec of readv(2)), at an address that does not move. Made once, filled
+/// anew for each operation. It holds no memory alive: that is its user's duty, until the operation is over.
 /// </summary>
 public sealed class IoVectors
 {
@@ -47,17 +46,22 @@ public sealed class IoVectors
         Bytes = 0;
     }
 
-    /// <summary>Adds memory that does not move and outlives the operation: mapped memory of a guest, say, never an array.</summary>
+    /// <summary>
+    /// Adds memory by its address: memory that does not move and outlives the operation, such as mapped memory of a guest, never an array.
+    /// Only unsafe code can name it, because nothing here can check it.
+    /// </summary>
+    /// <param name="address">The first byte.</param>
+    /// <param name="length">Bytes, 0 or more.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The length is negative.</exception>
     /// <exception cref="InvalidOperationException">The list is full.</exception>
-    public unsafe void Add(ReadOnlySpan<byte> unmoving)
+    public unsafe void Add(void* address, nint length)
     {
-        // SAFETY: only the number is kept; that the bytes stay where they are is the caller's promise.
-        Add((nint)Unsafe.AsPointer(ref MemoryMarshal.GetReference(unmoving)), unmoving.Length);
+        ArgumentOutOfRangeException.ThrowIfNegative(length);
+        Add((nint)address, length);
     }
 
-    /// <summary>Adds memory by its address, under the same conditions.</summary>
-    /// <exception cref="InvalidOperationException">The list is full.</exception>
-    public void Add(nint address, nint length)
+    /// <summary>Adds a piece of memory that the caller holds until the operation is over: a lent buffer, say.</summary>
+    internal void Add(nint address, nint length)
     {
         if (_end == _vectors.Length) throw new InvalidOperationException($"the list has room for {_vectors.Length} pieces");
         _vectors[_end++] = new Vector { Address = address, Length = length };

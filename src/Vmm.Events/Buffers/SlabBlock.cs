@@ -5,7 +5,7 @@ namespace Vmm.Events.Buffers;
 /// <summary>Who may touch a block.</summary>
 internal enum BlockState : byte
 {
-    /// <summary>Nobody: it is in the pool.</summary>
+    /// <summary>No code: it is in the pool.</summary>
     Free,
     /// <summary>The holder of the current <see cref="SlabBuffer"/>.</summary>
     Owned,
@@ -18,8 +18,8 @@ internal enum BlockState : byte
 }
 
 /// <summary>
-/// One piece of a slab and its life. State and generation are one word that changes by compare-and-swap, so that of two threads that release
-/// the same buffer one gets an exception (invariants A, B and D).
+/// One piece of a slab and its life. State and generation are one word that changes by compare-and-swap, so that of two threads that
+/// release the same buffer one gets an exception (invariants A, B and D).
 /// </summary>
 internal sealed unsafe class SlabBlock
 {
@@ -83,6 +83,9 @@ internal sealed unsafe class SlabBlock
         Swap(generation, from, generation + 1, to);
         return generation + 1;
     }
+
+    /// <summary>Takes a hand-over back whose generation was not handed to other code: the handle before it is valid again.</summary>
+    internal void UndoMove(ulong generation, BlockState from, BlockState to) => Swap(generation, from, generation - 1, to);
 
     /// <summary>Changes who may touch the block; its handle stays good.</summary>
     internal void Switch(ulong generation, BlockState from, BlockState to) => Swap(generation, from, generation, to);
@@ -161,7 +164,8 @@ internal sealed unsafe class SlabBlock
     {
         Check(generation, BlockState.Owned);
         if ((uint)count > (uint)_written)
-            throw new ArgumentOutOfRangeException(nameof(count), count, $"only {_written} bytes are written: the rest is not anyone's to show");
+            throw new ArgumentOutOfRangeException(nameof(count), count,
+                $"only {_written} bytes are written: the rest is not anyone's to show");
         Move(generation, BlockState.Owned, BlockState.Frozen);
         _written = count;
         Volatile.Write(ref _shares, 1);

@@ -1,8 +1,9 @@
 namespace Vmm.Events.Buffers;
 
 /// <summary>
-/// A rented piece of memory that the kernel may be given. It has one owner: handing it on (into an operation, to <see cref="Freeze"/>) makes
-/// every copy of this handle stale, and using a stale one throws <see cref="ObjectDisposedException"/>. Not for use by two threads at once.
+/// A rented piece of memory that the kernel may be given. It has one owner: handing it on (into an operation, to <see cref="Freeze"/>)
+/// makes every copy of this handle stale, and using a stale one throws <see cref="ObjectDisposedException"/>. Not for use by two threads at
+/// once.
 /// </summary>
 public readonly struct SlabBuffer : IEquatable<SlabBuffer>
 {
@@ -53,8 +54,8 @@ public readonly struct SlabBuffer : IEquatable<SlabBuffer>
     }
 
     /// <summary>
-    /// The buffer as an ordinary <see cref="Memory{T}"/>, for code that knows nothing of slabs. Until the view is disposed, the buffer itself
-    /// can't be used. Allocates the view.
+    /// The buffer as an ordinary <see cref="Memory{T}"/>, for code that knows nothing of slabs. Until the view is disposed, the buffer
+    /// itself can't be used. Allocates the view.
     /// </summary>
     /// <exception cref="InvalidOperationException">A mutable view is out.</exception>
     public SlabView OpenView()
@@ -76,8 +77,12 @@ public readonly struct SlabBuffer : IEquatable<SlabBuffer>
         _block.Release(_generation, BlockState.Owned);
     }
 
-    /// <summary>Hands the buffer to the kernel (invariants A and B).</summary>
-    internal LentBuffer Lend()
+    /// <summary>
+    /// Hands the buffer to the kernel (invariants A and B), for an <see cref="Rings.IRingEvent{TResult}"/>; the ring's own operations do it
+    /// by themselves. This handle is stale then.
+    /// </summary>
+    /// <exception cref="ObjectDisposedException">The handle is stale.</exception>
+    public LentBuffer Lend()
     {
         ObjectDisposedException.ThrowIf(_block is null, typeof(SlabBuffer));
         return new LentBuffer(_block, _block.Move(_generation, BlockState.Owned, BlockState.Lent));

@@ -31,7 +31,9 @@ internal sealed class SlabPage
     /// <summary>Bytes mapped, guard pages included.</summary>
     internal long MappedBytes => (long)_mappedBytes;
 
-    /// <summary>The number the pool's ring knows this page by as a registered buffer; -1 if it does not. Set on the ring's thread.</summary>
+    /// <summary>
+    /// The number the pool's ring knows this page by as a registered buffer; -1 if it does not. Set on the ring's thread.
+    /// </summary>
     internal int RegisteredIndex { get; set; } = NotRegistered;
 
     internal const int NotRegistered = -1;
@@ -49,7 +51,7 @@ internal sealed class SlabPage
         return new SlabPage(mapping, (nuint)bytes, mapping, bytes).Cut(pool, blockBytes, blocks);
     }
 
-    /// <summary>One block that ends where a page begins that nobody may touch.</summary>
+    /// <summary>One block that ends where an inaccessible page begins.</summary>
     internal static SlabPage MapGuarded(SlabPool pool, int blockBytes)
     {
         int bytes = RoundToPages(blockBytes);

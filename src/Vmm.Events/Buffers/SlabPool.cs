@@ -55,7 +55,7 @@ public sealed class SlabPool : IDisposable
         }
     }
 
-    /// <summary>The ring that registers this pool's pages; told of pages that are gone, on any thread.</summary>
+    /// <summary>The ring that registers this pool's pages; it is notified of pages that are gone, on any thread.</summary>
     internal IPageRegistry? Registry { get; set; }
 
     /// <summary>Rents a buffer. It is empty, and its owner must release, freeze or hand it on.</summary>
@@ -65,7 +65,8 @@ public sealed class SlabPool : IDisposable
     public SlabBuffer Rent(int capacity) => TryRent(capacity, out SlabBuffer buffer)
         ? buffer
         : throw new InvalidOperationException(
-            $"{capacity} more bytes exceed the pool's limit of {_options.BytesMax}: raise {nameof(SlabPoolOptions.BytesMax)} or release some");
+            $"{capacity} more bytes exceed the pool's limit of {_options.BytesMax}: raise {nameof(SlabPoolOptions.BytesMax)} or "
+            + "release some");
 
     /// <summary>As <see cref="Rent"/>, for callers that can wait.</summary>
     /// <returns>False if the pool's bytes are used up.</returns>
@@ -91,7 +92,7 @@ public sealed class SlabPool : IDisposable
         }
     }
 
-    /// <summary>The buffers that are out: rented, and not released by anybody.</summary>
+    /// <summary>The buffers that are rented and not released.</summary>
     public IReadOnlyList<SlabLeak> ReportLeaks()
     {
         List<SlabLeak> leaks = [];

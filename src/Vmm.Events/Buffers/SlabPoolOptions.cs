@@ -7,7 +7,7 @@ public sealed record SlabPoolOptions
     public long BytesMax { get; init; } = 1L << 30;
 
     /// <summary>
-    /// For finding faults: each buffer has pages of its own and ends at a page that nobody may touch, and a released buffer may not be
+    /// For finding faults: each buffer has pages of its own and ends at an inaccessible page, and a released buffer may not be
     /// touched at all. Slow, and it never reuses memory.
     /// </summary>
     public bool GuardPages { get; init; }

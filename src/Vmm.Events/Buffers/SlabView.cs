@@ -52,10 +52,16 @@ public sealed class SlabView : MemoryManager<byte>
     }
 
     /// <inheritdoc/>
-    public override void Unpin() => Interlocked.Decrement(ref _pins);
+    /// <exception cref="InvalidOperationException">It was undone before.</exception>
+    public override void Unpin()
+    {
+        if (Interlocked.Decrement(ref _pins) >= 0) return;
+        Interlocked.Increment(ref _pins);
+        throw new InvalidOperationException("this pin was undone before");
+    }
 
     /// <inheritdoc/>
-    /// <exception cref="InvalidOperationException">Part of it is pinned: somebody still has its address.</exception>
+    /// <exception cref="InvalidOperationException">Part of it is pinned: its address is still in use.</exception>
     protected override void Dispose(bool disposing)
     {
         if (_closed) return;

@@ -10,7 +10,9 @@ namespace Vmm.Events;
 public sealed class PidFd : OwnedFd
 {
     /// <summary>Opens a process.</summary>
-    /// <param name="processId">Its number. If it is a child of this process that nobody has waited for, the number is its own for sure.</param>
+    /// <param name="processId">
+    /// Its number. While it is a child of this process and no call has waited for it, the number cannot be another process's.
+    /// </param>
     /// <exception cref="KernelException">There is no such process (<see cref="Errno.NoProcess"/>), or no descriptor left.</exception>
     public PidFd(int processId) : base(Open(processId)) => ProcessId = processId;
 
@@ -19,6 +21,7 @@ public sealed class PidFd : OwnedFd
 
     private static int Open(int processId)
     {
+        Platform.ThrowIfForeign();
         int fd = Libc.OpenPidFd(processId);
         return fd >= 0 ? fd : throw new KernelException($"cannot open process {processId}", Libc.LastError);
     }

@@ -83,7 +83,7 @@ public sealed class SignalFd : OwnedFd
     /// <summary>On a thread of the runtime.</summary>
     private void Arrived(PosixSignalContext context, ulong bit)
     {
-        // The runtime reaps the children that its users started, unless it is told that somebody else does.
+        // The runtime reaps the children that were started through it, unless a handler cancels the signal.
         context.Cancel = context.Signal != PosixSignal.SIGCHLD;
         Interlocked.Or(ref _pending, bit);
         bool held = false;
@@ -104,6 +104,7 @@ public sealed class SignalFd : OwnedFd
 
     private static int Create(ReadOnlySpan<PosixSignal> signals)
     {
+        Platform.ThrowIfForeign();
         if (signals.Length is 0 or > SignalsMax)
             throw new ArgumentException($"name 1 to {SignalsMax} signals, not {signals.Length}", nameof(signals));
         int fd = Libc.CreateEventFd(0, Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK);

@@ -46,6 +46,7 @@ public sealed class TimerFd : OwnedFd
 
     private static int Create()
     {
+        Platform.ThrowIfForeign();
         int fd = Libc.CreateTimerFd(Libc.CLOCK_MONOTONIC, Libc.TFD_CLOEXEC | Libc.TFD_NONBLOCK);
         return fd >= 0 ? fd : throw new KernelException("cannot create a timerfd", Libc.LastError);
     }

@@ -3,20 +3,20 @@ using System.Diagnostics;
 namespace Vmm.Events;
 
 /// <summary>
-/// Measures how long each handler holds the reactor's thread, and tells of one that does so for too long while it still does. There is
+/// Measures how long each handler holds the reactor's thread, and reports one that does so for too long while it still runs. There is
 /// none unless the options ask for it.
 /// </summary>
 internal sealed class HandlerWatch : IDisposable
 {
-    private const long Nobody = 0;
+    private const long NotHeld = 0;
 
     private readonly Reactor _reactor;
     private readonly TimeSpan _slowAfter;
     private readonly bool _measures;
     private readonly Timer? _timer;
     private object? _holder;
-    private long _since = Nobody;
-    private long _toldSince = Nobody;
+    private long _since = NotHeld;
+    private long _reportedSince = NotHeld;
 
     private HandlerWatch(Reactor reactor, TimeSpan? slowAfter, bool measures)
     {
@@ -30,16 +30,16 @@ internal sealed class HandlerWatch : IDisposable
         reactor.Options is { SlowHandlerAfter: null, MeasureHandlers: false }
             ? null : new HandlerWatch(reactor, reactor.Options.SlowHandlerAfter, reactor.Options.MeasureHandlers);
 
-    /// <summary>From now on the thread is held by somebody else, or by nobody. On the reactor's thread.</summary>
+    /// <summary>From now on another handler holds the thread, or none. On the reactor's thread.</summary>
     /// <param name="holder">A subscription, call, timer or other work.</param>
     internal void Switch(object? holder)
     {
         long now = Stopwatch.GetTimestamp();
         if (_holder is { } before) Ended(before, Stopwatch.GetElapsedTime(_since, now));
         // Cleared first and set last: who reads the same time before and after the holder has read a pair.
-        Volatile.Write(ref _since, Nobody);
+        Volatile.Write(ref _since, NotHeld);
         Volatile.Write(ref _holder, holder);
-        Volatile.Write(ref _since, holder is null ? Nobody : now);
+        Volatile.Write(ref _since, holder is null ? NotHeld : now);
     }
 
     public void Dispose() => _timer?.Dispose();
@@ -55,10 +55,10 @@ internal sealed class HandlerWatch : IDisposable
     {
         long since = Volatile.Read(ref _since);
         object? holder = Volatile.Read(ref _holder);
-        if (since == Nobody || since == _toldSince || holder is null || Volatile.Read(ref _since) != since) return;
+        if (since == NotHeld || since == _reportedSince || holder is null || Volatile.Read(ref _since) != since) return;
         TimeSpan held = Stopwatch.GetElapsedTime(since);
         if (held < _slowAfter) return;
-        _toldSince = since;
+        _reportedSince = since;
         _reactor.ReportSlow(new SlowHandler(NameOf(holder), held, IsStillRunning: true));
     }
 

@@ -43,7 +43,7 @@ public sealed partial class Reactor
         }
     }
 
-    private void TellOfTurn(int events, int calls)
+    private void ReportTurn(int events, int calls)
     {
         if (ReactorMeter.BatchSize.Enabled) ReactorMeter.BatchSize.Record(events, new KeyValuePair<string, object?>("reactor", Name));
         if (ReactorEventSource.Log.IsEnabled(EventLevel.Verbose, EventKeywords.None)) ReactorEventSource.Log.Turned(Name, events, calls);

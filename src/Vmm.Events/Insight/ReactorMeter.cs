@@ -4,8 +4,8 @@ using System.Runtime.CompilerServices;
 namespace Vmm.Events;
 
 /// <summary>
-/// The meter <c>Vmm.Events</c> (System.Diagnostics.Metrics). Its counters are read from the reactors when somebody looks: nobody looking
-/// costs nothing, and somebody looking costs the reactor nothing. Each measurement bears the tag <c>reactor</c>.
+/// The meter <c>Vmm.Events</c> (System.Diagnostics.Metrics). Its counters are read from the reactors when a listener collects: without one
+/// they cost nothing, and a collection costs the reactor nothing. Each measurement has the tag <c>reactor</c>.
 /// </summary>
 internal static class ReactorMeter
 {

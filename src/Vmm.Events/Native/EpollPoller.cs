@@ -41,8 +41,9 @@ internal sealed unsafe class EpollPoller : IPoller
     public Errno Remove(int fd, ulong data) => Control(Libc.EPOLL_CTL_DEL, fd, 0, data);
 
     /// <summary>
-    /// A look that finds something spares the fence of the announcement and the transition of a call that may block, about 20 ns; one that finds nothing
-    /// costs a call, 130 ns. So it is asked for as often as it pays: each miss doubles the waits up to the next, each hit halves them.
+    /// A look that finds something spares the fence of the announcement and the transition of a call that may block, about 20 ns; one that
+    /// finds nothing costs a call, 130 ns. So it is asked for as often as it pays: each miss doubles the waits up to the next, each hit
+    /// halves them.
     /// </summary>
     public ReadOnlySpan<ReadyEvent> Look()
     {

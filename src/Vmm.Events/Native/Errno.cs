@@ -1,6 +1,6 @@
 namespace Vmm.Events;
 
-/// <summary>The Linux error numbers this library tells apart (errno(3), x86-64 values).</summary>
+/// <summary>The Linux error numbers that this library distinguishes (errno(3), x86-64 values).</summary>
 public enum Errno
 {
     /// <summary>No error.</summary>
@@ -43,17 +43,23 @@ public enum Errno
     ReadOnlyFileSystem = 30,
     /// <summary>EPIPE: the reader is gone.</summary>
     BrokenPipe = 32,
+    /// <summary>ENAMETOOLONG: the name is longer than the system takes.</summary>
+    NameTooLong = 36,
     /// <summary>ENOSYS: the kernel does not know the call.</summary>
     NotImplemented = 38,
     /// <summary>ETIME: the time is up.</summary>
     TimerExpired = 62,
+    /// <summary>EBADFD: the descriptor is in a bad state; from a TAP: its interface was deleted.</summary>
+    BadDescriptorState = 77,
     /// <summary>EOPNOTSUPP: the operation is not supported by this file.</summary>
     NotSupported = 95,
-    /// <summary>EADDRINUSE: somebody else has that address.</summary>
+    /// <summary>EADDRINUSE: another socket has that address.</summary>
     AddressInUse = 98,
-    /// <summary>ECONNREFUSED: nobody listens there.</summary>
+    /// <summary>ETIMEDOUT: the other end did not answer in time.</summary>
+    TimedOut = 110,
+    /// <summary>ECONNREFUSED: no socket listens there.</summary>
     ConnectionRefused = 111,
-    /// <summary>EALREADY: it is on its way already, and cannot be cancelled any more.</summary>
+    /// <summary>EALREADY: it is in progress, and cannot be cancelled any more.</summary>
     Already = 114,
     /// <summary>ECANCELED: the operation was cancelled.</summary>
     Canceled = 125,

@@ -5,7 +5,8 @@ namespace Vmm.Events.Native;
 
 /// <summary>
 /// Watches with io_uring instead of epoll. An edge-triggered interest is one multishot poll request, which costs nothing more until it
-/// ends; a level-triggered or one-shot one is a poll request an event, armed together with the next wait. Submitting and waiting are one call.
+/// ends; a level-triggered or one-shot one is a poll request an event, armed together with the next wait. Submitting and waiting are one
+/// call.
 /// </summary>
 /// <remarks>
 /// The ring has one issuer: it is made disabled, and enabled by the thread that first waits; what was added until then is armed there. The
@@ -20,10 +21,16 @@ internal sealed unsafe class IoRingPoller : IPoller
     /// <summary>A completion that finds no room ends its multishot request, which costs a submission to arm it again.</summary>
     private const uint CompletionsMin = 4096;
     private const uint AddMultishot = 1;
+    private const uint CancelAll = 1u << 0;
+    private const uint CancelAny = 1u << 2;
+    /// <summary>A cancelled poll request ends within one call or a few. The limit is for a kernel that breaks this.</summary>
+    private const int EndingMsMax = 10_000;
     private const uint ReadBand = 0x080;
-    /// <summary>The answer to a cancellation, which is nobody's event.</summary>
+    /// <summary>User data of a cancellation, whose answer is no event.</summary>
     private const ulong NoData = 0;
-    /// <summary>A modified request ends first and is armed anew then, and may complete at once: that still belongs to the same wait.</summary>
+    /// <summary>
+    /// A modified request ends first and is armed anew then, and may complete at once: that still belongs to the same wait.
+    /// </summary>
     private const int RoundsMax = 4;
 
     private readonly SlotTable _slots;
@@ -39,6 +46,8 @@ internal sealed unsafe class IoRingPoller : IPoller
     private readonly int[] _askedEvent;
     private int _askedCount;
     private readonly int _probe;
+    /// <summary>Poll requests whose last completion was not taken yet: each of them holds its open file.</summary>
+    private int _inFlight;
     private int _wait;
     private IoUringQueue? _queue;
     private bool _enabled;
@@ -64,8 +73,8 @@ internal sealed unsafe class IoRingPoller : IPoller
     /// <param name="poller">The poller; null when refused.</param>
     /// <param name="completions">Completion entries; 0 chooses.</param>
     /// <param name="isLookedAt">
-    /// Whether waits that do not block are frequent: then the kernel shows in the ring that it has work for us, which spares the call while it
-    /// has none.
+    /// Whether waits that do not block are frequent: then the kernel shows in the ring that it has work for us, which spares the call while
+    /// it has none.
     /// </param>
     /// <returns>As <see cref="IoUringQueue.TryCreate"/>.</returns>
     internal static Errno TryCreate(
@@ -113,8 +122,25 @@ internal sealed unsafe class IoRingPoller : IPoller
         if (!_enabled || slot.Poll == PollState.Idle) return Errno.None;
         Errno errno = slot.Poll == PollState.Armed ? End(ref slot, data) : Errno.None;
         slot.Poll = PollState.Idle;
-        // Now, and not with the next wait: the request holds the open file, and whoever removes may close its descriptor next.
-        return errno == Errno.None ? _queue!.SubmitAndReap() : errno;
+        // Now, and not with the next wait: the request holds the open file, and the caller may close its descriptor next.
+        return errno == Errno.None ? ReapUntilEnded(data) : errno;
+    }
+
+    /// <summary>
+    /// Submits, and lets the kernel work until the last completion of a request is in the ring: until then the request holds its file. The
+    /// kernel does a bounded amount of its deferred work in one call, so one call is not always enough.
+    /// </summary>
+    private Errno ReapUntilEnded(ulong data)
+    {
+        uint looked = 0;
+        while (true)
+        {
+            uint before = _queue!.Available;
+            Errno errno = _queue.SubmitAndReap();
+            if (errno != Errno.None) return errno;
+            // The last completion was taken before, or is one of those that found no room: the file is not held any more.
+            if (_queue.HasLastCompletion(data, ref looked) || _queue.HasOverflown || _queue.Available == before) return Errno.None;
+        }
     }
 
     public ReadOnlySpan<ReadyEvent> Wait(int timeoutMs)
@@ -169,16 +195,52 @@ internal sealed unsafe class IoRingPoller : IPoller
         NativeMemory.AlignedFree(_asked);
     }
 
-    /// <summary>Ends every request, by closing the ring. On the owner's thread, where the registered descriptor can be given back.</summary>
+    /// <summary>
+    /// Ends every request and closes the ring. On the owner's thread, where the registered descriptor can be given back. The requests end
+    /// first: the kernel takes a closed ring apart in the background, and the files that its requests hold would stay open until then.
+    /// </summary>
     private void Close()
     {
         if (_queue is null) return;
-        if (_enabled) _queue.UnregisterRingFd();
+        if (_enabled)
+        {
+            EndAll(_queue);
+            _queue.UnregisterRingFd();
+        }
         _queue.Dispose();
         _queue = null;
         _enabled = false;
+        _inFlight = 0;
         _firedCount = 0;
         for (int i = 0; i < _slots.Capacity; i++) _slots[i].Poll = PollState.Idle;
+    }
+
+    /// <summary>Cancels every request and takes completions until the last one has come.</summary>
+    private void EndAll(IoUringQueue queue)
+    {
+        long deadline = Environment.TickCount64 + EndingMsMax;
+        while (_inFlight > 0 && Environment.TickCount64 < deadline)
+        {
+            // Another thread than the owner is refused: that one has ended, and the kernel takes the ring apart by itself.
+            if (MakeRoom() != Errno.None) return;
+            queue.Prepare() = new IoUringEntry
+            {
+                Op = IoUringOp.AsyncCancel,
+                Fd = -1,
+                OpFlags = CancelAll | CancelAny,
+                Flags = IoUringEntryFlags.CqeSkipSuccess,
+                UserData = NoData,
+            };
+            Errno errno = queue.SubmitAndReap();
+            if (errno is not (Errno.None or Errno.Again or Errno.Busy)) return;
+            while (queue.TryTake(out IoUringCompletion done)) Count(done);
+        }
+    }
+
+    /// <summary>Takes note of the last completion of a request.</summary>
+    private void Count(in IoUringCompletion done)
+    {
+        if (done.UserData != NoData && (done.Flags & IoUringCompletionFlags.More) == 0) _inFlight--;
     }
 
     /// <summary>
@@ -241,6 +303,7 @@ internal sealed unsafe class IoRingPoller : IPoller
             UserData = data,
         };
         slot.Poll = PollState.Armed;
+        _inFlight++;
         return Errno.None;
     }
 
@@ -276,6 +339,7 @@ internal sealed unsafe class IoRingPoller : IPoller
         IoUringQueue queue = _queue!;
         while (count < _eventsMax && queue.TryTake(out IoUringCompletion done))
         {
+            Count(done);
             ref Slot slot = ref ThinPointer.Resolve(done.UserData);
             // Removed since; or the answer to a cancellation, whose data resolves to nothing.
             if (done.UserData == NoData || slot.Generation != ThinPointer.GenerationOf(done.UserData)) continue;
@@ -297,7 +361,7 @@ internal sealed unsafe class IoRingPoller : IPoller
             }
             else
             {
-                // A second edge before anybody was told of the first.
+                // A second edge before the first was reported.
                 _events[slot.SeenAt].Events |= ready;
             }
             if (!goesOn) Fired(ref slot, done.UserData);
@@ -321,7 +385,9 @@ internal sealed unsafe class IoRingPoller : IPoller
         _askedEvent[_askedCount++] = index;
     }
 
-    /// <summary>A request ended with nothing to report: because its interest changed, or its readiness is not of interest any more.</summary>
+    /// <summary>
+    /// A request ended with nothing to report: because its interest changed, or its readiness is not of interest any more.
+    /// </summary>
     private void Ended(ref Slot slot, in IoUringCompletion done)
     {
         slot.Poll = PollState.Idle;
@@ -365,8 +431,8 @@ internal sealed unsafe class IoRingPoller : IPoller
     }
 
     /// <summary>
-    /// A poll request that asks for priority is not woken by priority alone, but sockets wake for it with the band of it as well, which none of
-    /// them reports as ready.
+    /// A poll request that asks for priority is not woken by priority alone, but sockets wake for it with the band of it as well, which
+    /// none of them reports as ready.
     /// </summary>
     private static uint RequestBits(uint bits) =>
         (bits & Interest.PollMask) | ((bits & Interest.PriorityMask) != 0 ? ReadBand : 0);

@@ -24,14 +24,11 @@ internal sealed unsafe class IoUringEngine : IRingEngine
     private long _submissions;
     private long _overflows;
 
-    private IoUringEngine(IoUringQueue queue, IoUringSetup setup, RingOptions options)
+    private IoUringEngine(IoUringQueue queue, EventFd wakeful, IoUringSetup setup, RingOptions options)
     {
         _queue = queue;
+        Wakeful = wakeful;
         _enabled = (setup & IoUringSetup.Disabled) == 0;
-        int fd = Wakeful.Number;
-        // SAFETY: the kernel reads one int, a local.
-        Errno errno = queue.Register(IoUringRegister.EventFd, &fd, 1);
-        if (errno != Errno.None) throw new KernelException("cannot register an eventfd with io_uring", errno);
         _operations = options.Lacking.Aggregate(Probe(), (operations, lacking) => operations & ~(1UL << (int)lacking));
         _hasFiles = RegisterSparse(IoUringRegister.Files2, options.FilesMax);
         _hasBuffers = RegisterSparse(IoUringRegister.Buffers2, options.BuffersMax);
@@ -45,20 +42,41 @@ internal sealed unsafe class IoUringEngine : IRingEngine
         {
             int completions = options.CompletionEntries != 0 ? options.CompletionEntries : 4 * options.SubmissionEntries;
             errno = IoUringQueue.TryCreate(
-                (uint)options.SubmissionEntries, (uint)Math.Max(completions, options.SubmissionEntries), setup | IoUringSetup.Clamp, out IoUringQueue? queue);
-            if (errno == Errno.None)
-            {
-                engine = new IoUringEngine(queue!, setup, options);
-                return Errno.None;
-            }
+                (uint)options.SubmissionEntries, (uint)Math.Max(completions, options.SubmissionEntries), setup | IoUringSetup.Clamp,
+                out IoUringQueue? queue);
+            if (errno == Errno.None) return TryMake(queue!, setup, options, out engine);
             if (errno != Errno.Invalid) break;
         }
         return errno;
     }
 
+    private static Errno TryMake(IoUringQueue queue, IoUringSetup setup, RingOptions options, out IoUringEngine? engine)
+    {
+        engine = null;
+        EventFd? wakeful = null;
+        try
+        {
+            wakeful = new EventFd();
+            int fd = wakeful.Number;
+            // SAFETY: the kernel reads one int, a local.
+            Errno errno = queue.Register(IoUringRegister.EventFd, &fd, 1);
+            // A ring that could not wake the reactor would lose completions.
+            if (errno == Errno.None) engine = new IoUringEngine(queue, wakeful, setup, options);
+            return errno;
+        }
+        finally
+        {
+            if (engine is null)
+            {
+                wakeful?.Dispose();
+                queue.Dispose();
+            }
+        }
+    }
+
     public string Name => "io_uring";
 
-    public EventFd Wakeful { get; } = new();
+    public EventFd Wakeful { get; }
 
     public int EntriesMax => (int)_queue.SqCapacity;
 
@@ -113,6 +131,9 @@ internal sealed unsafe class IoUringEngine : IRingEngine
 
     public void Dispose()
     {
+        // The kernel takes a closed ring apart in the background, and would hold the files of its table until then.
+        if (_hasFiles && _enabled) _ = _queue.Register(IoUringRegister.UnregisterFiles, null, 0);
+        if (_hasBuffers && _enabled) _ = _queue.Register(IoUringRegister.UnregisterBuffers, null, 0);
         _queue.Dispose();
     }
 

@@ -5,7 +5,7 @@ namespace Vmm.Events.Native;
 
 /// <summary>
 /// One io_uring: its mapped rings and the three calls on it (io_uring(7)). It knows nothing of what is submitted. Used by one thread at a
-/// time; with <see cref="IoUringSetup.SingleIssuer"/> by the thread that enabled it only, whose <see cref="Errno.Exists"/> tells.
+/// time; with <see cref="IoUringSetup.SingleIssuer"/> by the thread that enabled it only: any other gets <see cref="Errno.Exists"/>.
 /// </summary>
 /// <example><code>
 /// if (!queue.HasRoom) queue.Submit();
@@ -27,7 +27,8 @@ internal sealed unsafe class IoUringQueue : IDisposable
     private const long EntriesOffset = 0x10000000;
     private const int NotRegistered = -1;
     private const IoUringFeatures Needed =
-        IoUringFeatures.SingleMmap | IoUringFeatures.NoDrop | IoUringFeatures.SubmitStable | IoUringFeatures.ExtArg | IoUringFeatures.CqeSkip;
+        IoUringFeatures.SingleMmap | IoUringFeatures.NoDrop | IoUringFeatures.SubmitStable | IoUringFeatures.ExtArg
+            | IoUringFeatures.CqeSkip;
 
     private readonly int _fd;
     private readonly byte* _rings;
@@ -113,7 +114,7 @@ internal sealed unsafe class IoUringQueue : IDisposable
         if (entriesMap is null)
         {
             Errno errno = Libc.LastError;
-            // SAFETY: mapped two lines above, nobody else knows it.
+            // SAFETY: mapped two lines above, and not handed to any other code.
             _ = Libc.Unmap(rings, ringsLength);
             return Refuse(fd, errno);
         }
@@ -151,8 +152,8 @@ internal sealed unsafe class IoUringQueue : IDisposable
     internal bool HasTaskWork => (Volatile.Read(ref *_sqFlags) & FlagTaskRun) != 0;
 
     /// <summary>
-    /// Whether completions signal the registered eventfd (IORING_CQ_EVENTFD_DISABLED). Whoever turns it on must look for completions after
-    /// that: of those that came before nobody is told.
+    /// Whether completions signal the registered eventfd (IORING_CQ_EVENTFD_DISABLED). After turning it on the caller must look for
+    /// completions: those that came before are not signalled.
     /// </summary>
     internal void SetSignalling(bool isOn)
     {
@@ -177,6 +178,21 @@ internal sealed unsafe class IoUringQueue : IDisposable
         return true;
     }
 
+    /// <summary>Looks for the last completion of a request among those that can be taken, without taking any.</summary>
+    /// <param name="userData">Of the request.</param>
+    /// <param name="looked">Completions looked at by earlier calls, counted from the oldest that can be taken.</param>
+    internal bool HasLastCompletion(ulong userData, ref uint looked)
+    {
+        uint head = *_cqHead;
+        for (uint available = Available; looked < available; looked++)
+        {
+            // SAFETY: the mask keeps the index inside the mapped array; the kernel wrote the entry before it moved the tail.
+            ref readonly IoUringCompletion done = ref _completions[(head + looked) & _cqMask];
+            if (done.UserData == userData && (done.Flags & IoUringCompletionFlags.More) == 0) return true;
+        }
+        return false;
+    }
+
     /// <summary>Submits what was prepared.</summary>
     /// <returns>
     /// <see cref="Errno.Again"/> or <see cref="Errno.Busy"/> while completions must be taken first, <see cref="Errno.Exists"/> on
@@ -188,7 +204,9 @@ internal sealed unsafe class IoUringQueue : IDisposable
     /// <inheritdoc cref="Submit" path="/returns"/>
     internal Errno SubmitAndReap() => Enter(completionsMin: 0, EnterGetEvents, null, 0);
 
-    /// <summary>Submits, and blocks until so many completions can be taken. A signal or the time limit ends it early, without an error.</summary>
+    /// <summary>
+    /// Submits, and blocks until so many completions can be taken. A signal or the time limit ends it early, without an error.
+    /// </summary>
     /// <param name="completionsMin">How many to wait for.</param>
     /// <param name="timeoutNs">Nanoseconds; <see cref="Forever"/> for no limit.</param>
     /// <inheritdoc cref="Submit" path="/returns"/>
@@ -238,7 +256,10 @@ internal sealed unsafe class IoUringQueue : IDisposable
         // SAFETY: the caller's argument is valid for the operation it names.
         Libc.IoUringRegister(_fd, what, argument, count) >= 0 ? Errno.None : Libc.LastError;
 
-    /// <summary>Closes the ring. The kernel cancels what is still in flight, after this returns.</summary>
+    /// <summary>
+    /// Closes the ring. The kernel cancels what is still in flight, and closes registered files, in the background after this returned: an
+    /// owner that needs them closed ends its requests and unregisters its files first.
+    /// </summary>
     public void Dispose()
     {
         if (_disposed) return;

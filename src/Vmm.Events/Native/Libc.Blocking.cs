@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace Vmm.Events.Native;
 
-/// <summary>The blocking calls of the thread engine: each one what an operation of io_uring does. Addresses come from submission entries.</summary>
+/// <summary>
+/// The blocking calls of the thread engine: each one what an operation of io_uring does. Addresses come from submission entries.
+/// </summary>
 internal static unsafe partial class Libc
 {
     internal const int RWF_NOWAIT = 8;

@@ -33,7 +33,9 @@ internal static unsafe partial class Libc
     [LibraryImport(Name, EntryPoint = "munmap", SetLastError = true)]
     internal static partial int Unmap(void* address, nuint length);
 
-    /// <summary>Binds the calls that a ring makes in the middle of a turn: to bind one when it is first made allocates the library's name.</summary>
+    /// <summary>
+    /// Binds the calls that a ring makes in the middle of a turn: to bind one when it is first made allocates the library's name.
+    /// </summary>
     internal static void BindIoUring()
     {
         const int NoRing = -1;

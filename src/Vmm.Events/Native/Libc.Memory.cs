@@ -23,10 +23,10 @@ internal static unsafe partial class Libc
         return address != -1 ? address : throw new KernelException($"cannot map {bytes} bytes", LastError);
     }
 
-    /// <summary>Gives pages back. Nobody, the kernel included, may touch them from now on.</summary>
+    /// <summary>Gives pages back. Neither this process nor the kernel may touch them from now on.</summary>
     internal static void UnmapPages(nint address, nuint bytes)
     {
-        // SAFETY: the caller mapped it and says that nobody uses it any more.
+        // SAFETY: the caller mapped it and guarantees that it is not used any more.
         if (Unmap((void*)address, bytes) != 0) throw new KernelException($"cannot unmap {bytes} bytes", LastError);
     }
 

@@ -33,7 +33,10 @@ internal static unsafe partial class Libc
     [LibraryImport(Name, EntryPoint = "pthread_setspecific")]
     private static partial int SetOfThread(uint key, void* value);
 
-    /// <summary>Has the C library empty a signal set (sigemptyset(3)) when the calling thread ends, after all managed code and before its stack is free.</summary>
+    /// <summary>
+    /// Has the C library empty a signal set (sigemptyset(3)) when the calling thread ends, after all managed code and before its stack is
+    /// free.
+    /// </summary>
     /// <param name="set">At least <see cref="SignalSetBytes"/>, there until then. One for each thread.</param>
     /// <returns>False if the process has no key left for it.</returns>
     // SAFETY: the destructor of the key takes a set, which the caller keeps.
@@ -77,7 +80,8 @@ internal static unsafe partial class Libc
         {
             nint library = NativeLibrary.Load(Libc.Name, typeof(Libc).Assembly, null);
             uint key;
-            // SAFETY: the library fills a local; a destructor is called with one pointer, as sigemptyset is, and its result is left in a register.
+            // SAFETY: the library fills a local; a destructor is called with one pointer, as sigemptyset is, and its result is left in a
+            // register.
             return CreateThreadKey(&key, (void*)NativeLibrary.GetExport(library, "sigemptyset")) == 0 ? key : null;
         }
     }

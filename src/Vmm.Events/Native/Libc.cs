@@ -5,8 +5,8 @@ namespace Vmm.Events.Native;
 /// <summary>
 /// The only P/Invokes of Vmm.Events. Those of the hot path go through <c>syscall</c>, with the numbers of x86-64: the wrappers of libc are
 /// cancellation points, which costs two locked instructions a call. Calls marked <see cref="SuppressGCTransitionAttribute"/> never block:
-/// an eventfd or timerfd read and write on a non-blocking descriptor, an epoll_ctl, an epoll_wait without a timeout. Their errno is read at once,
-/// nothing runs in between.
+/// an eventfd or timerfd read and write on a non-blocking descriptor, an epoll_ctl, an epoll_wait without a timeout. Their errno is read at
+/// once, nothing runs in between.
 /// </summary>
 internal static unsafe partial class Libc
 {
@@ -72,7 +72,9 @@ internal static unsafe partial class Libc
         // SAFETY: the kernel reads one epoll_event of the caller, or none for a removal.
         EpollCtlNow(epfd, op, fd, interest) == 0 ? Errno.None : (Errno)Marshal.GetLastSystemError();
 
-    /// <summary>epoll_wait(2). To keep errno costs a tenth of the call, so a failed one is asked again without waiting, for its reason.</summary>
+    /// <summary>
+    /// epoll_wait(2). To keep errno costs a tenth of the call, so a failed one is asked again without waiting, for its reason.
+    /// </summary>
     /// <returns>The events, 0 when a signal came first, or -1 and <see cref="LastError"/>.</returns>
     internal static int EpollWait(int epfd, ReadyEvent* events, int eventsMax, int timeoutMs)
     {

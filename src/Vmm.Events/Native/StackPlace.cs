@@ -12,20 +12,23 @@ internal struct StackRange
 }
 
 /// <summary>
-/// The place in which one thread says where its stack lies. No managed code runs at the end of a thread, in between its last and the next one
-/// on its stack; the C library runs a destructor of its own there, which empties the place.
+/// Where one thread records the range of its stack. No managed code runs between the end of a thread and the reuse of its stack, but the C
+/// library runs a destructor of its own there, which empties the record.
 /// </summary>
 internal sealed unsafe class StackPlace
 {
     /// <summary>
-    /// The main thread's stack may be unlimited and then reaches, to those who ask, down to what is mapped there by now. The kernel leaves at
-    /// least 128 MiB below its top to it. Who is deeper down is not recognised.
+    /// The main thread's stack may be unlimited and then reaches, to those who ask, down to what is mapped there by now. The kernel leaves
+    /// at least 128 MiB below its top to it. Who is deeper down is not recognised.
     /// </summary>
     internal const nuint BytesMax = 64 << 20;
 
     private const int CacheLine = 64;
 
-    /// <summary>Ranges that nobody looks at any more. A thread that is still at clearing the last of one empties what is written there too early, which costs speed only.</summary>
+    /// <summary>
+    /// Ranges that are free for reuse. A thread that is still clearing a range when it is reused empties it too early, which costs speed
+    /// only.
+    /// </summary>
     private static readonly ConcurrentBag<nint> Unused = [];
 
     [ThreadStatic]
@@ -45,10 +48,12 @@ internal sealed unsafe class StackPlace
         Range = range;
     }
 
-    /// <summary>On which nobody is.</summary>
+    /// <summary>An empty range: no thread's stack lies in it.</summary>
     internal static StackPlace Nowhere { get; } = new();
 
-    /// <summary>The calling thread's; <see cref="Nowhere"/> if the C library does not say where its stack lies, or cannot empty it.</summary>
+    /// <summary>
+    /// The calling thread's; <see cref="Nowhere"/> if the C library does not say where its stack lies, or cannot empty it.
+    /// </summary>
     internal static StackPlace OfCallingThread => _mine ??= Find();
 
     /// <summary>Ranges allocated so far: as many as threads that had one at a time, and some.</summary>
@@ -75,7 +80,7 @@ internal sealed unsafe class StackPlace
     {
         // SAFETY: a range is never freed.
         if (((StackRange*)Range)->Bytes == 0) Unused.Add(Range);
-        // Nobody holds it and it was not emptied: the thread is on its way out.
+        // No object refers to it and it was not emptied yet: its thread is about to end.
         else GC.ReRegisterForFinalize(this);
     }
 }

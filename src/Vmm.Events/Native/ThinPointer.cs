@@ -25,7 +25,8 @@ internal static unsafe class ThinPointer
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static ref Slot Resolve(ulong data)
     {
-        // SAFETY: slots are never freed while their reactor lives, so even a stale pointer names a slot; the generation tells which.
+        // SAFETY: slots are never freed while their reactor lives, so even a stale pointer names a slot; the generation says whether it is
+        // the same subscription.
         return ref Unsafe.AsRef<Slot>((void*)(data & AddressMask));
     }
 

@@ -4,8 +4,9 @@ using System.Runtime.InteropServices;
 namespace Vmm.Events.Native;
 
 /// <summary>
-/// A thread, known by where its stack lies: whose locals are there runs on it. To look is a compare, while the thread's number is a look into
-/// thread-local storage, which costs more than the rest of a wake-up. Asked from all threads, so it shares a cache line with nothing that changes.
+/// Identifies a thread by the range of its stack: code whose locals lie in the range runs on that thread. The test is one compare, while
+/// the number of the thread is in thread-local storage, which costs more than the rest of a wake-up. All threads read it, so it shares a
+/// cache line with nothing that changes.
 /// </summary>
 /// <remarks>
 /// Stacks go to later threads, in whole or in parts. A thread that ends without giving its stack back is known no more all the same: its
@@ -19,18 +20,20 @@ internal sealed unsafe class ThreadStack
     [FieldOffset(CacheLine)]
     private nint _range = StackPlace.Nowhere.Range;
 
-    /// <summary>Kept as long as this: somebody may look at the place of a thread that has given it back.</summary>
+    /// <summary>Kept as long as this object: another thread may still read the range of a thread that has given it back.</summary>
     [FieldOffset(CacheLine + 8)]
     private StackPlace _place = StackPlace.Nowhere;
 
-    /// <summary>It is the calling thread's from now on, until the same one gives it back or ends. Done once: who looks meanwhile sees nobody's stack or this one.</summary>
+    /// <summary>
+    /// Records the calling thread, until it gives the record back or ends. Done once: a concurrent reader sees an empty range or this one.
+    /// </summary>
     internal void Claim()
     {
         _place = StackPlace.OfCallingThread;
         Volatile.Write(ref _range, _place.Range);
     }
 
-    /// <summary>It is no thread's any more.</summary>
+    /// <summary>Forgets the thread.</summary>
     internal void GiveBack() => Volatile.Write(ref _range, StackPlace.Nowhere.Range);
 
     /// <summary>Whether the calling thread is that one. False also where the C library does not say where its stack lies.</summary>

@@ -44,7 +44,9 @@ public readonly struct InterestOfHandler<TFd> where TFd : OwnedFd
 /// <summary>Counting subscriptions: the builder for handlers of an eventfd that need its count.</summary>
 public static class CountingExtensions
 {
-    /// <summary>Adds a handler that gets the eventfd's count, which is read (and so reset) before each call. A count of 0 is not reported.</summary>
+    /// <summary>
+    /// Adds a handler that gets the eventfd's count, which is read (and so reset) before each call. A count of 0 is not reported.
+    /// </summary>
     public static Subscription<EventFd> WithCountingHandler(this InterestInFd<EventFd> interest, Action<EventFd, ulong, IReactor> handler)
     {
         ArgumentNullException.ThrowIfNull(handler);

@@ -3,9 +3,10 @@ namespace Vmm.Events;
 /// <summary>The sources of a subscriber on their way from one reactor to another.</summary>
 internal sealed record HandedOver(Subscription[] Sources, bool[] IsDisarmed)
 {
-    /// <summary>No reactor is left to take them.</summary>
+    /// <summary>No reactor is left to take them: they end, and their subscriber with them.</summary>
     internal void Close()
     {
         foreach (Subscription source in Sources) source.Handle.Dispose();
+        if (Sources.Length > 0) Sources[0].Owner?.Dispose();
     }
 }

@@ -11,18 +11,19 @@ public interface IReactor
     /// subscription is removed, and is closed then.
     /// </summary>
     /// <exception cref="InvalidOperationException">
-    /// The descriptor is watched already, or is that of the running handler, which removed itself, or another source of its subscriber is in
-    /// another reactor.
+    /// The descriptor is watched already, or is that of the running handler, which removed itself, or another source of its subscriber is
+    /// in another reactor.
     /// </exception>
     /// <exception cref="ObjectDisposedException">The descriptor is closed.</exception>
     /// <exception cref="KernelException">
-    /// The kernel refused: <see cref="Errno.NotPermitted"/> for a file that cannot be polled, <see cref="Errno.NoSpace"/> at the limit of watches.
+    /// The kernel refused: <see cref="Errno.NotPermitted"/> for a file that cannot be polled, <see cref="Errno.NoSpace"/> at the limit of
+    /// watches.
     /// </exception>
     void Add(Subscription subscription);
 
     /// <summary>
-    /// Changes what a subscription wants to hear; re-arms a one-shot one. An event of it that was reported before, in the batch that is being
-    /// handled, still comes.
+    /// Changes the interest of a subscription; re-arms a one-shot one. An event that was reported before, in the batch that is being
+    /// handled, is still dispatched.
     /// </summary>
     /// <exception cref="InvalidOperationException">The subscription is not registered here.</exception>
     /// <exception cref="KernelException">The kernel refused; the old interest holds.</exception>

@@ -1,7 +1,7 @@
 namespace Vmm.Events;
 
 /// <summary>
-/// What a subscription wants to hear of its descriptor (epoll_ctl(2)). A value: each member gives a new one. Errors and a full hang-up
+/// Which events of its descriptor a subscription handles (epoll_ctl(2)). A value: each member gives a new one. Errors and a full hang-up
 /// are always reported, asked for or not.
 /// </summary>
 /// <example><c>Interest.Readable.AndReadHangUp.EdgeTriggered</c></example>

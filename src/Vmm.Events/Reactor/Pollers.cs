@@ -15,7 +15,8 @@ internal static class Pollers
     private static IPoller CreateReal(ReactorOptions options, SlotTable slots)
     {
         if (options.Poller == PollerKind.Epoll) return new EpollPoller(options.EventsPerWaitMax);
-        Errno errno = IoRingPoller.TryCreate(slots, options.EventsPerWaitMax, out IoRingPoller? ring, isLookedAt: options.PollMax > TimeSpan.Zero);
+        Errno errno =
+            IoRingPoller.TryCreate(slots, options.EventsPerWaitMax, out IoRingPoller? ring, isLookedAt: options.PollMax > TimeSpan.Zero);
         if (ring is not null) return ring;
         options.OnFallBack($"reactor '{options.Name}' waits with epoll: {WhyNoRing(errno)}");
         return new EpollPoller(options.EventsPerWaitMax);

@@ -46,6 +46,6 @@ public sealed partial class Reactor
         slot.Bits = DisarmedBit;
     }
 
-    /// <summary>Nobody owns it: the next thread that touches it, or runs it, does.</summary>
-    internal void LeaveToWhoeverComes() => Volatile.Write(ref _owner, null);
+    /// <summary>Leaves it unowned: the next thread that uses or runs it owns it.</summary>
+    internal void GiveUpOwnership() => Volatile.Write(ref _owner, null);
 }

@@ -9,7 +9,9 @@ public sealed partial class Reactor
     /// <summary>Looks into memory for each look at the descriptors, which costs a system call.</summary>
     private const int LooksPerWait = 32;
 
-    /// <summary>Turns that may come from memory before the descriptors have theirs: a queue that is never empty does not keep them waiting.</summary>
+    /// <summary>
+    /// Turns that may come from memory before the descriptors have theirs: a queue that is never empty does not keep them waiting.
+    /// </summary>
     private const int TurnsFromMemoryMax = 8;
 
     private readonly ReadyEvent[] _seenInMemory = new ReadyEvent[1];
@@ -31,7 +33,7 @@ public sealed partial class Reactor
             if (!intoMemory) _turnsFromMemory = 0;
             else if (seen.Length > 0) _turnsFromMemory++;
             if (seen.Length > 0 || _remote.HasCalls || _turnWorkDue || _stopRequested) return seen;
-            // For the sake of the other thread on the core.
+            // Leaves the core to its other hardware thread for a moment.
             Thread.SpinWait(1);
         }
         if (StopLooking()) return LookIntoMemory();
@@ -54,8 +56,8 @@ public sealed partial class Reactor
         return default;
     }
 
-    /// <summary>From now on the descriptors have to tell.</summary>
-    /// <returns>Whether some source has work of which its descriptor will not.</returns>
+    /// <summary>From now on the descriptors have to be signalled.</summary>
+    /// <returns>Whether a source has work already, for which its descriptor will not be signalled.</returns>
     private bool StopLooking()
     {
         bool work = false;

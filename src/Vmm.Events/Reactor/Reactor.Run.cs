@@ -34,13 +34,13 @@ public sealed partial class Reactor
     private long AllocatedBytes =>
         _allocatedBytes + (_allocatedAtStart == NotCounting ? 0 : GC.GetAllocatedBytesForCurrentThread() - _allocatedAtStart);
 
-    /// <summary>Events handled, remote calls run and turn work done; the wake-up is no event of anybody.</summary>
+    /// <summary>Events handled, remote calls run and turn work done. The wake-up of the reactor itself is not counted.</summary>
     private long Handled => _events - _remote.WakeUps + _remote.CallsRun + _turnWorkDone;
 
     /// <summary>
-    /// Handles events on the calling thread until <paramref name="stop"/> is cancelled. Then the reactor has stopped for good: its tasks are aborted, what its
-    /// rings have in flight is cancelled, pending and later remote calls fail with <see cref="ReactorStoppedException"/>, and all that is left to do is to take
-    /// it apart or dispose it.
+    /// Handles events on the calling thread until <paramref name="stop"/> is cancelled. Then the reactor has stopped for good: its tasks
+    /// are aborted, what its rings have in flight is cancelled, pending and later remote calls fail with
+    /// <see cref="ReactorStoppedException"/>, and all that is left to do is to take it apart or dispose it.
     /// </summary>
     /// <exception cref="InvalidOperationException">It runs already, or a handler asked for it.</exception>
     /// <exception cref="ReactorStoppedException">It was run to its end before.</exception>
@@ -54,7 +54,8 @@ public sealed partial class Reactor
         began?.Invoke();
         try
         {
-            using CancellationTokenRegistration registration = stop.UnsafeRegister(static reactor => ((Reactor)reactor!).RequestStop(), this);
+            using CancellationTokenRegistration registration =
+                stop.UnsafeRegister(static reactor => ((Reactor)reactor!).RequestStop(), this);
             while (!_stopRequested) Turn(Forever);
         }
         finally
@@ -65,13 +66,18 @@ public sealed partial class Reactor
         _fatal?.Throw();
     }
 
-    /// <summary>Runs turns until one of them handled something or the time is up. A turn is one wait, one batch of events, some remote calls.</summary>
+    /// <summary>
+    /// Runs turns until one of them handled something or the time is up. A turn is one wait, one batch of events, some remote calls.
+    /// </summary>
     /// <param name="timeout">
-    /// Longest wait; zero is one turn that does not wait, <see cref="Timeout.InfiniteTimeSpan"/> waits for ever. Whole milliseconds, rounded up.
+    /// Longest wait; zero is one turn that does not wait, <see cref="Timeout.InfiniteTimeSpan"/> waits for ever. Whole milliseconds,
+    /// rounded up.
     /// </param>
     /// <returns>Events handled and remote calls run.</returns>
     /// <exception cref="InvalidOperationException">It is run by another thread, or a handler asked for it.</exception>
-    /// <exception cref="ReactorStoppedException">It was run to its end before, a failed handler stopped it, or the thread that ran it has ended.</exception>
+    /// <exception cref="ReactorStoppedException">
+    /// It was run to its end before, a failed handler stopped it, or the thread that ran it has ended.
+    /// </exception>
     public int RunOnce(TimeSpan timeout)
     {
         if (timeout != Timeout.InfiniteTimeSpan) ArgumentOutOfRangeException.ThrowIfLessThan(timeout, TimeSpan.Zero);
@@ -131,18 +137,20 @@ public sealed partial class Reactor
         if (runner == me) return;
         Runner.Claim();
         Volatile.Write(ref _owner, me);
-        // Here and not where it is made: the first reactor of a process makes the instruments, which takes longer than all else it is made of.
+        // Here and not where it is made: the first reactor of a process makes the instruments, which takes longer than all else it is made
+        // of.
         ReactorMeter.Add(this);
         _allocatedAtStart = GC.GetAllocatedBytesForCurrentThread();
     }
 
     /// <summary>The reactor has stopped for good.</summary>
-    /// <param name="next">Who may dispose it; null for whoever comes first.</param>
+    /// <param name="next">The thread that may dispose it; null for the first one that does.</param>
     private void Stopped(Thread? next)
     {
         _stopRequested = true;
         _running = false;
-        // Here and not where it is disposed: the kernel takes the requests of a ring from the thread that owns it only, and tasks run on no other.
+        // Here and not where it is disposed: the kernel takes the requests of a ring from the thread that owns it only, and tasks run on no
+        // other.
         DisposeTurnWork();
         _allocatedBytes = AllocatedBytes;
         _allocatedAtStart = NotCounting;
@@ -171,7 +179,7 @@ public sealed partial class Reactor
             Dispatch(batch);
             int calls = _remote.HasCalls ? _remote.RunCalls(_options.RemoteCallsPerTurnMax) : 0;
             if (_turnWorkDue) RunTurnWork();
-            if (ReactorMeter.BatchSize.Enabled || ReactorEventSource.Log.IsEnabled()) TellOfTurn(batch.Length, calls);
+            if (ReactorMeter.BatchSize.Enabled || ReactorEventSource.Log.IsEnabled()) ReportTurn(batch.Length, calls);
         }
         finally
         {
@@ -185,7 +193,9 @@ public sealed partial class Reactor
         return seen.Length > 0 ? seen : Block(timeoutMs);
     }
 
-    /// <summary>Apart, because a method with a call that may block pays for that at its start, whether it comes to the call or not.</summary>
+    /// <summary>
+    /// Apart, because a method with a call that may block pays for that at its start, whether it comes to the call or not.
+    /// </summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private ReadOnlySpan<ReadyEvent> Block(int timeoutMs)
     {
@@ -304,15 +314,20 @@ public sealed partial class Reactor
             if (_selfRemoved is not null) CloseSelf();
         }
         Report(new HandlerFailure(name, exception));
+        if (failed?.Owner is { } owner) DisposeOwner(owner, name);
+        if (_options.HandlerFailurePolicy == HandlerFailurePolicy.StopReactor) StopFor(exception);
+    }
+
+    internal void DisposeOwner(Subscriber owner, string name)
+    {
         try
         {
-            failed?.Owner?.Dispose();
+            owner.Dispose();
         }
-        catch (Exception second)
+        catch (Exception exception)
         {
-            Report(new HandlerFailure(name, second));
+            Report(new HandlerFailure(name, exception));
         }
-        if (_options.HandlerFailurePolicy == HandlerFailurePolicy.StopReactor) StopFor(exception);
     }
 
     /// <summary>A remote call threw: reported, and by policy the end of the reactor.</summary>
@@ -332,8 +347,9 @@ public sealed partial class Reactor
         }
         catch (Exception exception)
         {
-            // Whoever reports must not bring the loop down; this is the last place it can be said.
-            Console.Error.WriteLine($"the report of a failed handler failed: {exception.Message} (of {failure.Source}: {failure.Exception.Message})");
+            // A report that fails must not stop the loop. Standard error is the last place for it.
+            Console.Error.WriteLine(
+                $"the report of a failed handler failed: {exception.Message} (of {failure.Source}: {failure.Exception.Message})");
         }
     }
 

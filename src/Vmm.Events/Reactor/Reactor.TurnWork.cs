@@ -2,7 +2,9 @@ namespace Vmm.Events;
 
 public sealed partial class Reactor
 {
-    /// <summary>Most rounds of turn work before the descriptors get their turn: tasks begin operations whose completions wake tasks.</summary>
+    /// <summary>
+    /// Most rounds of turn work before the descriptors get their turn: tasks begin operations whose completions wake tasks.
+    /// </summary>
     private const int TurnWorkRoundsMax = 32;
 
     private const int WorkPerLookAtClock = 32;
@@ -29,7 +31,7 @@ public sealed partial class Reactor
 
     internal void RequestTurnWork() => _turnWorkDue = true;
 
-    /// <summary>Work that stands on this reactor threw something that nobody else takes: reported, and by policy the reactor's end.</summary>
+    /// <summary>Work on this reactor threw, and no caller handles it: it is reported and, by policy, stops the reactor.</summary>
     internal void FailWork(string name, Exception exception)
     {
         _failures++;

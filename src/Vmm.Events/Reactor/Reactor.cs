@@ -9,12 +9,14 @@ namespace Vmm.Events;
 /// </summary>
 /// <remarks>
 /// The reactor belongs to the thread that made it, until another thread first runs it; from then on to that thread. Every member but
-/// <see cref="Remote"/> throws <see cref="InvalidOperationException"/> on any other thread. When its thread has ended it belongs to whoever comes first; if
-/// that thread ran it by hand, it has stopped.
+/// <see cref="Remote"/> throws <see cref="InvalidOperationException"/> on any other thread. When its thread has ended, the first thread
+/// that uses it owns it; if the ended thread had run it by hand, it has stopped.
 /// </remarks>
 public sealed partial class Reactor : IReactor, IDisposable
 {
-    /// <summary>In place of a slot's bits: a one-shot interest that fired and was not modified since. No EPOLL… bit has this value.</summary>
+    /// <summary>
+    /// In place of a slot's bits: a one-shot interest that fired and was not modified since. No EPOLL… bit has this value.
+    /// </summary>
     internal const uint DisarmedBit = 1u << 26;
 
     private readonly ReactorOptions _options;
@@ -23,7 +25,7 @@ public sealed partial class Reactor : IReactor, IDisposable
     private readonly SlotTable _slots = new();
     private readonly RemoteEndpoint _remote;
     private int[] _slotOfFd = new int[64];
-    /// <summary>Threads and not their numbers, which go to later threads. Null: nobody's, until somebody comes.</summary>
+    /// <summary>Thread objects and not their numbers, which later threads get again. Null: unowned, until a thread uses it.</summary>
     private Thread? _owner = Thread.CurrentThread;
     private Thread? _runner;
     private ReactorTimers? _timers;
@@ -32,8 +34,10 @@ public sealed partial class Reactor : IReactor, IDisposable
     /// <summary>Makes a reactor with nothing to watch.</summary>
     /// <param name="options">How it behaves; null for the defaults.</param>
     /// <exception cref="KernelException">The process has no descriptor left.</exception>
+    /// <exception cref="PlatformNotSupportedException">This is not Linux on x86-64.</exception>
     public Reactor(ReactorOptions? options = null)
     {
+        Platform.ThrowIfForeign();
         _options = options ?? new ReactorOptions();
         _options.Validate();
         _poller = Pollers.Create(_options, _slots);
@@ -78,7 +82,8 @@ public sealed partial class Reactor : IReactor, IDisposable
         get
         {
             CheckThread();
-            return new ReactorStatistics(_waits, _events - _remote.WakeUps, _ghosts, _rebuilds, _failures, _remote.CallsRun, _remote.WakeUps,
+            return new ReactorStatistics(_waits, _events - _remote.WakeUps, _ghosts, _rebuilds,
+                _failures, _remote.CallsRun, _remote.WakeUps,
                 AllocatedBytes);
         }
     }
@@ -91,11 +96,24 @@ public sealed partial class Reactor : IReactor, IDisposable
 
     internal ReactorOptions Options => _options;
 
+    /// <summary>Slots in use, those of the reactor's own wake-up and timers included.</summary>
+    internal int SlotsInUse => _slots.Rented;
+
+    /// <summary>What timers and remote calls are called with: this, or the mock that this stands behind.</summary>
+    internal IReactor Face
+    {
+        get => field ?? this;
+        init;
+    }
+
     /// <summary>The thread that runs the reactor: the first to do so keeps it.</summary>
     internal ThreadStack Runner { get; } = new();
 
     /// <summary>Whether the calling thread runs the reactor, or did last and will again: no thread does once it has ended.</summary>
     internal bool IsRunByThisThread => Runner.IsMine || (!_ended && Thread.CurrentThread == Volatile.Read(ref _runner));
+
+    /// <summary>Whether no thread has run it so far and the calling thread is the one that owns it until one does.</summary>
+    internal bool WaitsForItsMaker => Volatile.Read(ref _runner) is null && Volatile.Read(ref _owner) == Thread.CurrentThread;
 
     /// <inheritdoc/>
     public void Add(Subscription subscription)
@@ -105,7 +123,8 @@ public sealed partial class Reactor : IReactor, IDisposable
         if (subscription.IsRegistered)
             throw new InvalidOperationException($"{subscription.Name} is registered already");
         if (ReferenceEquals(subscription.Handle, _selfRemoved?.Handle))
-            throw new InvalidOperationException($"{subscription.Handle} was removed by its own handler and closes when that ends: add a duplicate of it");
+            throw new InvalidOperationException(
+                $"{subscription.Handle} was removed by its own handler and closes when that ends: add a duplicate of it");
 
         bool held = false;
         subscription.Handle.DangerousAddRef(ref held);
@@ -135,8 +154,9 @@ public sealed partial class Reactor : IReactor, IDisposable
         if (errno == Errno.NoEntry && slot.Bits == DisarmedBit) errno = _poller.Add(slot.Fd, interest.Bits, data);
         if (errno != Errno.None)
         {
-            // An exclusive interest is changed by a remove and an add. If the add was refused, the old interest must go on.
-            if (slot.Bits != DisarmedBit) _ = _poller.Add(slot.Fd, slot.Bits, data);
+            // An exclusive interest is changed by a remove and an add. If the add was refused, the old interest must go on. What was not in
+            // the set was closed behind our back, and its number may be another file's by now.
+            if (slot.Bits != DisarmedBit && errno is not (Errno.NoEntry or Errno.BadDescriptor)) _ = _poller.Add(slot.Fd, slot.Bits, data);
             throw Refused("modify", subscription, errno);
         }
         slot.Bits = interest.Bits;
@@ -192,7 +212,10 @@ public sealed partial class Reactor : IReactor, IDisposable
         return subscriptions;
     }
 
-    /// <summary>Removes every subscription and closes its descriptor. Pending remote calls fail with <see cref="ReactorStoppedException"/>.</summary>
+    /// <summary>
+    /// Removes every subscription and closes its descriptor, and then disposes each subscriber that had one. Pending remote calls fail with
+    /// <see cref="ReactorStoppedException"/>. What a subscriber throws is reported to <see cref="ReactorOptions.OnHandlerFailure"/>.
+    /// </summary>
     /// <exception cref="InvalidOperationException">Called from a handler, or from another thread than the reactor's.</exception>
     public void Dispose()
     {
@@ -200,7 +223,7 @@ public sealed partial class Reactor : IReactor, IDisposable
         CheckThread();
         ThrowIfInTurn("dispose the reactor");
         DisposeTurnWork();
-        foreach (Subscription subscription in LiveSubscriptions(ofReactor: false)) Remove(subscription);
+        RemoveAll();
         _timers?.Dispose();
         foreach (Subscription subscription in LiveSubscriptions(ofReactor: true)) Remove(subscription);
         _disposed = true;
@@ -210,6 +233,21 @@ public sealed partial class Reactor : IReactor, IDisposable
         _poller.Dispose();
         Runner.GiveBack();
         _ended = true;
+    }
+
+    /// <summary>
+    /// What a subscriber registers belongs to the reactor, and so does the subscriber: it ends with its sources, here as after a failure.
+    /// </summary>
+    private void RemoveAll()
+    {
+        HashSet<Subscriber> ended = [];
+        // Again for what a subscriber registers while it is disposed, for itself or for another.
+        while (LiveSubscriptions(ofReactor: false) is { Count: > 0 } live)
+        {
+            Subscriber[] owners = [.. live.Select(each => each.Owner).OfType<Subscriber>().Where(ended.Add)];
+            foreach (Subscription subscription in live) Remove(subscription);
+            foreach (Subscriber owner in owners) DisposeOwner(owner, owner.Name);
+        }
     }
 
     private List<Subscription> LiveSubscriptions(bool ofReactor)
@@ -224,8 +262,7 @@ public sealed partial class Reactor : IReactor, IDisposable
 
     private void Watch(Subscription subscription, int fd)
     {
-        if (fd >= _slotOfFd.Length) Array.Resize(ref _slotOfFd, Math.Max(fd + 1, _slotOfFd.Length * 2));
-        if (_slotOfFd[fd] != 0)
+        if (fd < _slotOfFd.Length && _slotOfFd[fd] != 0)
             throw new InvalidOperationException($"{subscription.Handle} is watched already, by {_slots[_slotOfFd[fd] - 1].Target?.Name}");
         subscription.Owner?.ThrowIfElsewhere(this);
 
@@ -243,6 +280,7 @@ public sealed partial class Reactor : IReactor, IDisposable
         slot.Target = subscription;
         slot.Fd = fd;
         slot.Bits = subscription.Interest.Bits;
+        if (fd >= _slotOfFd.Length) Array.Resize(ref _slotOfFd, Math.Max(fd + 1, _slotOfFd.Length * 2));
         _slotOfFd[fd] = index + 1;
         subscription.SlotIndex = index;
         subscription.Registrar = this;
@@ -301,23 +339,28 @@ public sealed partial class Reactor : IReactor, IDisposable
         throw new InvalidOperationException($"reactor '{Name}' belongs to another thread: reach it through its remote endpoint");
     }
 
-    /// <summary>What is nobody's is who comes first's, and so is what belonged to a thread that has ended. If that one ran the reactor, it took its life along.</summary>
+    /// <summary>
+    /// An unowned reactor is adopted by the first thread that uses it, and so is one whose owner has ended. If that owner had run the
+    /// reactor, the reactor has stopped.
+    /// </summary>
     private bool TryAdopt(Thread? owner)
     {
         Thread me = Thread.CurrentThread;
         if (owner is { IsAlive: true } || Interlocked.CompareExchange(ref _owner, me, owner) != owner) return false;
         if (_ended || owner is null || owner != _runner) return true;
-        // What it allocated is not known any more.
+        // The allocations of a thread that has ended are not known.
         _allocatedAtStart = NotCounting;
         Stopped(me);
         return true;
     }
 
-    /// <summary>A thread that ended between two runs by hand left a reactor that nobody may run: whoever would wait for it finds that out.</summary>
+    /// <summary>
+    /// If the thread that ran the reactor by hand has ended, no other may run it: the reactor stops here, so that no caller waits for it.
+    /// </summary>
     internal void StopIfAbandoned()
     {
         if (_ended || Volatile.Read(ref _runner) is not { IsAlive: false } runner || !TryAdopt(runner)) return;
-        LeaveToWhoeverComes();
+        GiveUpOwnership();
     }
 
     private void ThrowIfInTurn(string what)

@@ -26,8 +26,8 @@ public sealed record ReactorOptions
     public HandlerFailurePolicy HandlerFailurePolicy { get; init; } = HandlerFailurePolicy.RemoveSubscriber;
 
     /// <summary>
-    /// Told of each failure of a handler, on the reactor's thread, and of each posted call or doorbell that a stop left undone, on the thread
-    /// that saw it. By default a line on standard error.
+    /// Called for each failure of a handler, on the reactor's thread, and for each posted call or doorbell that did not run because the
+    /// reactor stopped, on the thread that found it. By default a line on standard error.
     /// </summary>
     public Action<HandlerFailure> OnHandlerFailure { get; init; } =
         failure => Console.Error.WriteLine($"handler of {failure.Source} failed: {failure.Exception}");
@@ -45,7 +45,8 @@ public sealed record ReactorOptions
     public EventSimulation? Simulation { get; init; }
 
     /// <summary>
-    /// Told once, when the reactor is made, if it has to do with less than was asked for and why. By default a line on standard error.
+    /// Called once, when the reactor is made, with the reason if it cannot have all that was asked for. By default a line on standard
+    /// error.
     /// </summary>
     public Action<string> OnFallBack { get; init; } = reason => Console.Error.WriteLine(reason);
 
@@ -55,22 +56,29 @@ public sealed record ReactorOptions
     /// <summary>Most events taken by one wait. Bounds the batch, and so the memory for it: 12 bytes each.</summary>
     public int EventsPerWaitMax { get; init; } = 1024;
 
-    /// <summary>The clock of the reactor's timers. The system's, by default, is a timer of the kernel; a test may own it (<see cref="ManualClock"/>).</summary>
+    /// <summary>
+    /// The clock of the reactor's timers. The system's, by default, is a timer of the kernel; a test may own it
+    /// (<see cref="ManualClock"/>).
+    /// </summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
 
     /// <summary>
-    /// Reports each handler, remote call and timer that holds the thread for so long, by name, while it still does and again when it ends; null
-    /// for no such report. The resolution is this time.
+    /// Reports each handler, remote call and timer that holds the thread for so long, by name, while it still does and again when it ends;
+    /// null for no such report. The resolution is this time.
     /// </summary>
     public TimeSpan? SlowHandlerAfter { get; init; }
 
     /// <summary>
-    /// Told of a slow handler, on the reactor's thread when it has ended, on another while it runs. By default a line on standard error.
+    /// Called for a slow handler: on the reactor's thread when it has ended, on another thread while it runs. By default a line on standard
+    /// error.
     /// </summary>
     public Action<SlowHandler> OnSlowHandler { get; init; } = slow => Console.Error.WriteLine(
-        $"{slow.Source} {(slow.IsStillRunning ? "has been holding" : "held")} the reactor's thread for {slow.Held.TotalMilliseconds:F0} ms");
+        $"{slow.Source} {(slow.IsStillRunning ? "has been holding" : "held")} the reactor's thread for "
+        + $"{slow.Held.TotalMilliseconds:F0} ms");
 
-    /// <summary>Whether the time of each handler is measured, for the histogram <c>vmm.events.handler_time</c> of the meter <c>Vmm.Events</c>.</summary>
+    /// <summary>
+    /// Whether the time of each handler is measured, for the histogram <c>vmm.events.handler_time</c> of the meter <c>Vmm.Events</c>.
+    /// </summary>
     public bool MeasureHandlers { get; init; }
 
     /// <summary>The CPU, from 0, that the thread of a <see cref="ReactorThread"/> runs on; null leaves it to the scheduler.</summary>
@@ -90,7 +98,8 @@ public sealed record ReactorOptions
         }
         ArgumentOutOfRangeException.ThrowIfLessThan(PollMax, TimeSpan.Zero);
         Simulation?.Validate();
-        if (Poller is not (PollerKind.Epoll or PollerKind.IoRing)) throw new ArgumentOutOfRangeException(nameof(Poller), Poller, "there is no such poller");
+        if (Poller is not (PollerKind.Epoll or PollerKind.IoRing))
+            throw new ArgumentOutOfRangeException(nameof(Poller), Poller, "there is no such poller");
         ArgumentOutOfRangeException.ThrowIfLessThan(RemoteCallsPerTurnMax, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(EventsPerWaitMax, 1);
         if (Cpu is not { } cpu) return;

@@ -8,7 +8,7 @@ namespace Vmm.Events;
 /// <param name="HandlerFailures">Handlers and remote calls that threw.</param>
 /// <param name="RemoteCalls">Remote calls and doorbells run.</param>
 /// <param name="WakeUps">Times another thread had to wake the reactor by its eventfd.</param>
-/// <param name="AllocatedBytes">Managed bytes allocated on the reactor's thread, by whomever, from its first turn to its end.</param>
+/// <param name="AllocatedBytes">Managed bytes allocated on the reactor's thread, by any code, from its first turn to its end.</param>
 public readonly record struct ReactorStatistics(
     long Waits, long Events, long Ghosts, long Rebuilds, long HandlerFailures, long RemoteCalls, long WakeUps, long AllocatedBytes)
 {

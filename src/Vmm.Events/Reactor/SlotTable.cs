@@ -8,7 +8,7 @@ internal struct Slot
     internal Subscription? Target;
     internal int Fd;
     internal uint Bits;
-    /// <summary>Odd while the slot is rented, even while it is free: an event never matches a slot that nobody holds.</summary>
+    /// <summary>Odd while the slot is rented, even while it is free: an event never matches a free slot.</summary>
     internal ushort Generation;
     /// <summary>Kept by <see cref="IoRingPoller"/>.</summary>
     internal PollState Poll;
@@ -26,8 +26,8 @@ internal struct Slot
 /// <summary>
 /// The reactor's slots (invariant I2). A retired slot goes to the end of a first-in first-out list and gets a new generation at once, so an
 /// event that was already reported for it no longer matches. Slots retired during a batch are reused only after the batch. A generation
-/// comes back after 32 768 rentals of the same slot, that is after 8 million subscriptions at the least: the list is never shorter than a chunk
-/// less what is rented from it.
+/// comes back after 32 768 rentals of the same slot, that is after 8 million subscriptions at the least: the list is never shorter than a
+/// chunk less what is rented from it.
 /// </summary>
 internal sealed class SlotTable
 {
@@ -42,6 +42,9 @@ internal sealed class SlotTable
     private int _retiredInBatch;
 
     internal int Capacity => _chunks.Count << ChunkShift;
+
+    /// <summary>Slots that are rented now.</summary>
+    internal int Rented => Capacity - _reusable - _retiredInBatch;
 
     internal ref Slot this[int index] => ref _chunks[index >> ChunkShift][index & (ChunkLength - 1)];
 

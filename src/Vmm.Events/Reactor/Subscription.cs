@@ -1,7 +1,7 @@
 namespace Vmm.Events;
 
 /// <summary>
-/// One descriptor, what is to be heard of it, and who hears it. The reactor's slot points at this object; an event is one call of
+/// One descriptor, the interest in it, and its handler. The reactor's slot points at this object; an event is one call of
 /// <see cref="Dispatch"/>. Derive from <see cref="Subscription{TFd}"/> for a handler without a delegate, or use
 /// <see cref="Interest.WithFd{TFd}"/>.
 /// </summary>
@@ -17,7 +17,7 @@ public abstract class Subscription
     /// <summary>The watched descriptor. The reactor owns it while the subscription is registered.</summary>
     public OwnedFd Handle { get; }
 
-    /// <summary>What is to be heard. Changed by <see cref="IReactor.Modify"/>.</summary>
+    /// <summary>Which events are handled. Changed by <see cref="IReactor.Modify"/>.</summary>
     public Interest Interest { get; internal set; }
 
     /// <summary>The subscriber this belongs to; null if it stands alone.</summary>
@@ -29,7 +29,10 @@ public abstract class Subscription
     /// <summary>Whether a reactor watches it now.</summary>
     public bool IsRegistered => Registrar is not null;
 
-    /// <summary>Whether the reactor that watches it looks for its work in memory besides: it is an <see cref="IPolledSource"/>, and that reactor polls.</summary>
+    /// <summary>
+    /// Whether the reactor that watches it looks for its work in memory besides: it is an <see cref="IPolledSource"/>, and that reactor
+    /// polls.
+    /// </summary>
     public bool IsPolled { get; internal set; }
 
     /// <summary>Whether it is a part of the reactor, of which its users know nothing.</summary>

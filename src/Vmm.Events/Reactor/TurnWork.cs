@@ -1,8 +1,8 @@
 namespace Vmm.Events;
 
 /// <summary>
-/// Work that gathers while handlers run and is done once at the end of the turn, before the reactor waits again: a ring's submissions, ready
-/// tasks. A reactor with none of it pays one test of a flag. Used on the reactor's thread only.
+/// Work that gathers while handlers run and is done once at the end of the turn, before the reactor waits again: a ring's submissions,
+/// ready tasks. A reactor with none of it pays one test of a flag. Used on the reactor's thread only.
 /// </summary>
 internal abstract class TurnWork
 {
@@ -21,13 +21,13 @@ internal abstract class TurnWork
     /// <summary>Has <see cref="Run"/> called before the reactor waits next.</summary>
     internal void Request() => _reactor?.RequestTurnWork();
 
-    /// <summary>Does what has gathered, within a bound; whoever has more left requests again.</summary>
+    /// <summary>Does what has gathered, within a bound, and requests another run if more is left.</summary>
     /// <returns>How many things were done.</returns>
     internal abstract int Run();
 
     /// <summary>
-    /// The reactor runs no more, and its descriptors are still open. On the thread that ran it, or on the one that disposes a reactor that never ran; once
-    /// more when it is disposed.
+    /// The reactor runs no more, and its descriptors are still open. On the thread that ran it, or on the one that disposes a reactor that
+    /// never ran; once more when it is disposed.
     /// </summary>
     internal abstract void ReactorEnding();
 

@@ -20,11 +20,11 @@ public sealed class Doorbell : RemoteCall
     protected internal override string Name { get; }
 
     /// <summary>Asks for one call of the handler after now.</summary>
-    /// <exception cref="ReactorStoppedException">The reactor stopped: nobody hears it.</exception>
+    /// <exception cref="ReactorStoppedException">The reactor stopped: the handler will not run.</exception>
     public void Ring() => _endpoint.Post(this);
 
     /// <summary>Asks for one call of the handler after now.</summary>
-    /// <returns>False if the reactor stopped: nobody hears it.</returns>
+    /// <returns>False if the reactor stopped: the handler will not run.</returns>
     public bool TryRing() => _endpoint.TryPost(this);
 
     /// <inheritdoc/>

@@ -1,6 +1,8 @@
 namespace Vmm.Events;
 
-/// <summary>A function whose result somebody waits for. Whoever gives up first decides: the waiter before the start, or the start.</summary>
+/// <summary>
+/// A function whose result a thread waits for. The first of two decides: a waiter that gives up before the start, or the start.
+/// </summary>
 internal sealed class InvokeCall<T>(Func<IReactor, T> function) : RemoteCall
 {
     private const int Waiting = 0;

@@ -14,13 +14,14 @@ public enum NotifyResult
 {
     /// <summary>It is there: a handler is called for it, now or after the next wait.</summary>
     Delivered,
-    /// <summary>The loop is gone: nobody hears it.</summary>
+    /// <summary>The loop is gone: no handler will run.</summary>
     Gone,
 }
 
 /// <summary>
-/// Wakes a loop from any thread, with one descriptor that can also be handed to other processes. One call of the handler for any number of notifications before
-/// it; what comes before the first wait is kept. Where both ends are in this process, a <see cref="Doorbell"/> is cheaper.
+/// Wakes a loop from any thread, with one descriptor that can also be handed to other processes. One call of the handler for any number of
+/// notifications before it; what comes before the first wait is kept. Where both ends are in this process, a <see cref="Doorbell"/> is
+/// cheaper.
 /// </summary>
 public sealed class Notifier : IDisposable
 {
@@ -28,7 +29,7 @@ public sealed class Notifier : IDisposable
     private IReactor? _reactor;
     private Watch? _watch;
 
-    /// <summary>The descriptor: whoever writes to it notifies.</summary>
+    /// <summary>The descriptor: a write to it notifies.</summary>
     public EventFd Fd => _fd;
 
     /// <summary>Whether a wait is armed.</summary>
@@ -47,17 +48,20 @@ public sealed class Notifier : IDisposable
         if (_reactor is not null && _reactor != reactor) throw new InvalidOperationException("the notifier is another loop's");
         if (_watch is null)
         {
-            _watch = new Watch(_fd, handler);
+            Watch first = new(_fd, handler);
+            // A wait that is refused here was none: the notifier is as before.
+            reactor.Add(first);
+            _watch = first;
             _reactor = reactor;
-            reactor.Add(_watch);
             return;
         }
         ObjectDisposedException.ThrowIf(_fd.IsClosed, this);
-        _watch.Handler = handler;
-        _watch.Arm(reactor);
+        _watch.Arm(reactor, handler);
     }
 
-    /// <summary>Notifies. Any thread. A counter that is full is a notification that was not heard yet: that counts as delivered.</summary>
+    /// <summary>
+    /// Notifies. Any thread. A counter that is full is a notification that was not handled yet: that counts as delivered.
+    /// </summary>
     public NotifyResult Notify()
     {
         try
@@ -81,7 +85,7 @@ public sealed class Notifier : IDisposable
     /// <summary>Level-triggered: a notification from before the wait is found by it.</summary>
     private sealed class Watch(EventFd fd, Func<IReactor, NotifyAction> handler) : Subscription<EventFd>(fd, Interest.Readable)
     {
-        internal Func<IReactor, NotifyAction> Handler { get; set; } = handler;
+        private Func<IReactor, NotifyAction> _handler = handler;
 
         internal bool IsArmed { get; private set; } = true;
 
@@ -91,14 +95,15 @@ public sealed class Notifier : IDisposable
         {
             // Taken before the handler looks: what comes while it runs is one more notification.
             if (!Fd.TryRead(out _)) return;
-            if (Handler(reactor) == NotifyAction.Rearm || !IsRegistered) return;
+            if (_handler(reactor) == NotifyAction.Rearm || !IsRegistered) return;
             IsArmed = false;
             reactor.Modify(this, Interest.None);
         }
 
-        internal void Arm(IReactor reactor)
+        internal void Arm(IReactor reactor, Func<IReactor, NotifyAction> handler)
         {
             reactor.Modify(this, Interest.Readable);
+            _handler = handler;
             IsArmed = true;
         }
     }

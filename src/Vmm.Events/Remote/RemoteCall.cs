@@ -2,14 +2,15 @@ namespace Vmm.Events;
 
 /// <summary>
 /// Work for a reactor's thread, allocated once and posted any number of times. It is its own entry in the queue: posting it while it
-/// is queued changes nothing, posting it while it runs makes it run once more.
+/// is queued changes nothing, posting it while it runs makes it run once more. It is in the queue of one reactor at a time: another one
+/// refuses it until it runs.
 /// </summary>
 public abstract class RemoteCall
 {
     /// <summary>The next entry of the queue.</summary>
     internal RemoteCall? Next;
 
-    /// <summary>1 while it is in a queue.</summary>
+    /// <summary>The number of the endpoint in whose queue it is; 0 while it is in none.</summary>
     internal int Queued;
 
     /// <summary>For messages and measurements: whose call this is.</summary>
@@ -19,8 +20,8 @@ public abstract class RemoteCall
     protected internal abstract void Run(IReactor reactor);
 
     /// <summary>
-    /// Told, on any thread, that the reactor stopped before the work could run. A call that somebody relies on says so here; the default
-    /// is silent.
+    /// Called on any thread when the reactor stopped before the work could run. A call whose result is waited for reports it here; the
+    /// default does nothing.
     /// </summary>
     protected internal virtual void Abandon(ReactorStoppedException reason)
     {

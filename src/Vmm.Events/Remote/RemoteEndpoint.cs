@@ -11,14 +11,20 @@ public sealed class RemoteEndpoint
     private const int Awaken = 0;
     private const int Asleep = 1;
 
-    /// <summary>Looks for a link that a producer is about to store, before it is taken for one that lost its processor.</summary>
+    /// <summary>
+    /// How often the reactor looks for a link that a producer is about to store, before it assumes that the producer was preempted.
+    /// </summary>
     private const int LooksForLinkMax = 200;
 
     private const int LinkWaitMs = 1;
 
+    private static int _numbers;
+
     private readonly Reactor _reactor;
     private readonly ThreadStack _runner;
     private readonly Lock _popLock = new();
+    /// <summary>Says in a call which queue it is in. Never 0, which stands for none.</summary>
+    private readonly int _number = NextNumber();
     private int _sleep = Awaken;
     private volatile bool _stopped;
 
@@ -45,7 +51,10 @@ public sealed class RemoteEndpoint
     /// <summary>Whether the calling thread is the one that runs the reactor. Before the first run no thread is.</summary>
     public bool IsReactorThread => _reactor.IsRunByThisThread;
 
-    /// <summary>The same at the least cost; false at times on the reactor's thread too, where the way of other threads is as right.</summary>
+    /// <summary>
+    /// A cheap <see cref="IsReactorThread"/> that may give false negatives; callers then take the path of other threads, which is also
+    /// correct.
+    /// </summary>
     internal bool IsHome => _runner.IsMine;
 
     /// <summary>Has the reactor run something, soon, and does not wait.</summary>
@@ -58,7 +67,10 @@ public sealed class RemoteEndpoint
     }
 
     /// <summary>Has the reactor run a pre-allocated call, soon, and does not wait or allocate.</summary>
-    /// <returns>False if it was queued already: it will run once for both.</returns>
+    /// <returns>False if it was queued here already: it will run once for both.</returns>
+    /// <exception cref="InvalidOperationException">
+    /// It is in the queue of another reactor: it can be posted here when it has run there.
+    /// </exception>
     /// <exception cref="ReactorStoppedException">The reactor stopped.</exception>
     public bool Post(RemoteCall call)
     {
@@ -68,13 +80,17 @@ public sealed class RemoteEndpoint
 
     /// <summary>As <see cref="Post(RemoteCall)"/>, for callers that outlive the reactor.</summary>
     /// <returns>False if the reactor stopped: the call will not run.</returns>
+    /// <exception cref="InvalidOperationException">It is in the queue of another reactor.</exception>
     public bool TryPost(RemoteCall call)
     {
         ArgumentNullException.ThrowIfNull(call);
         return TryPost(call, out _);
     }
 
-    /// <summary>Makes a doorbell for a handler. A ring that the reactor's stop left unheard is reported to <see cref="ReactorOptions.OnHandlerFailure"/>.</summary>
+    /// <summary>
+    /// Makes a doorbell for a handler. A ring that the reactor's stop left unheard is reported to
+    /// <see cref="ReactorOptions.OnHandlerFailure"/>.
+    /// </summary>
     /// <param name="handler">Called on the reactor's thread.</param>
     /// <param name="name">For messages and measurements.</param>
     public Doorbell CreateDoorbell(Action<IReactor> handler, string name = "a doorbell")
@@ -88,7 +104,10 @@ public sealed class RemoteEndpoint
     /// <param name="function">What to run. What it throws is thrown here.</param>
     /// <param name="timeout">Longest wait; null waits for ever. A call that has not started by then never does.</param>
     /// <param name="cancellation">Gives up waiting; a call that has not started by then never does.</param>
-    /// <exception cref="InvalidOperationException">Called on the reactor's own thread, which would wait for itself.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// Called on the reactor's own thread, which would wait for itself: the one that runs it or, before any thread does, the one that made
+    /// it.
+    /// </exception>
     /// <exception cref="TimeoutException">The time was up. A call that had started goes on, its result is dropped.</exception>
     /// <exception cref="OperationCanceledException">Cancelled. A call that had started goes on, its result is dropped.</exception>
     /// <exception cref="ReactorStoppedException">The reactor stopped before the call ran.</exception>
@@ -100,7 +119,11 @@ public sealed class RemoteEndpoint
         _reactor.StopIfAbandoned();
         if (_stopped) throw new ReactorStoppedException(ReactorName);
         if (IsReactorThread)
-            throw new InvalidOperationException($"this is the thread of reactor '{ReactorName}': call the function instead of waiting for yourself");
+            throw new InvalidOperationException(
+                $"this is the thread of reactor '{ReactorName}': call the function instead of waiting for yourself");
+        if (_reactor.WaitsForItsMaker)
+            throw new InvalidOperationException(
+                $"reactor '{ReactorName}' does not run yet, and this thread made it: let another thread run it first");
         InvokeCall<T> call = new(function);
         Post(call);
         return call.Wait(timeout, cancellation);
@@ -117,7 +140,10 @@ public sealed class RemoteEndpoint
         }, timeout, cancellation);
     }
 
-    /// <summary>Runs a function on the reactor's thread and gives a task of its result. May be called on the reactor's own thread.</summary>
+    /// <summary>
+    /// Runs a function on the reactor's thread and gives a task of its result. May be called on the reactor's own thread, which must not
+    /// block until the task ends; neither must the thread that made the reactor, before another one runs it.
+    /// </summary>
     /// <inheritdoc cref="Invoke{T}" path="/param"/>
     public Task<T> InvokeAsync<T>(Func<IReactor, T> function, TimeSpan? timeout = null, CancellationToken cancellation = default)
     {
@@ -132,7 +158,7 @@ public sealed class RemoteEndpoint
 
     /// <summary>
     /// Hands every source of a subscriber from this reactor to another. No event is lost: what happens in between is reported by the other
-    /// reactor, and an edge-triggered source may hear of an event once more than it happened. Its handlers run on one of the two threads at a time.
+    /// reactor, and an edge-triggered source may get one event more than there were. Its handlers run on one of the two threads at a time.
     /// </summary>
     /// <param name="subscriber">Registered in this endpoint's reactor.</param>
     /// <param name="destination">The other reactor.</param>
@@ -172,8 +198,20 @@ public sealed class RemoteEndpoint
         }
         catch (Exception)
         {
-            // Nobody is left to watch them; the reason that the caller gets is the first one.
+            // No reactor is left to watch them. The caller gets the first reason, and a failure of the subscriber's own end is reported.
+            CloseAndReport(parcel);
+        }
+    }
+
+    private void CloseAndReport(HandedOver parcel)
+    {
+        try
+        {
             parcel.Close();
+        }
+        catch (Exception exception)
+        {
+            _reactor.Report(new HandlerFailure("the end of a subscriber that was handed over", exception));
         }
     }
 
@@ -187,12 +225,12 @@ public sealed class RemoteEndpoint
         while (run < callsMax && !_reactor.StopRequested && Queue.Pop() is { } call)
         {
             run++;
-            // Cleared before the work starts, with a full fence: a post from now on is heard by a later run.
+            // Cleared before the work starts, with a full fence: a post from now on causes a later run.
             if (call.Queued != 0) Interlocked.Exchange(ref call.Queued, 0);
             _reactor.Watching?.Switch(call);
             try
             {
-                call.Run(_reactor);
+                call.Run(_reactor.Face);
             }
             catch (Exception exception)
             {
@@ -204,15 +242,17 @@ public sealed class RemoteEndpoint
         return run;
     }
 
-    /// <summary>Tells the producers that the reactor is about to block.</summary>
+    /// <summary>Announces to the producers that the reactor is about to block.</summary>
     /// <returns>How long it may: nothing if something is queued.</returns>
     internal int AnnounceSleep(int timeoutMs)
     {
         Interlocked.Exchange(ref _sleep, Asleep);
         if (Queue.IsUntouched && !_reactor.StopRequested) return timeoutMs;
-        // Begun, not linked yet: that producer may have looked for a sleeper before there was one. It is a few instructions from the end.
+        // A push has begun and is not linked yet. Its producer may have looked for a sleeper before the announcement; it is a few
+        // instructions from its end.
         for (int look = 0; look < LooksForLinkMax && !Queue.HasEntry && !_reactor.StopRequested; look++) Thread.SpinWait(1);
-        // It lost its processor in between. If it has not looked yet it will wake us; the time limit is for a processor that is this late.
+        // The producer was preempted. If it has not looked for a sleeper yet, it will wake the reactor; the time limit covers the case that
+        // it has.
         if (!Queue.HasEntry && !_reactor.StopRequested) return timeoutMs < 0 ? LinkWaitMs : Math.Min(timeoutMs, LinkWaitMs);
         Volatile.Write(ref _sleep, Awaken);
         return 0;
@@ -265,19 +305,35 @@ public sealed class RemoteEndpoint
     {
         queued = false;
         if (_stopped) return false;
-        if (Interlocked.Exchange(ref call.Queued, 1) != 0) return true;
+        int before = Interlocked.CompareExchange(ref call.Queued, _number, 0);
+        if (before != 0) return before == _number || ThrowQueuedElsewhere(call);
         queued = true;
         return TryPush(call);
     }
 
-    /// <summary>As <see cref="TryPost(RemoteCall)"/>, for a call that is in no queue and sees to it itself that it is in one once at most.</summary>
+    /// <summary>
+    /// A call has one place for the link of a queue, so a second queue cannot take it; to say that it is queued would lose it in silence.
+    /// </summary>
+    private bool ThrowQueuedElsewhere(RemoteCall call) => throw new InvalidOperationException(
+        $"{call.Name} is in the queue of another reactor: "
+        + $"post it to '{ReactorName}' when it has run there, or use a call for each reactor");
+
+    private static int NextNumber()
+    {
+        int number = Interlocked.Increment(ref _numbers);
+        return number != 0 ? number : Interlocked.Increment(ref _numbers);
+    }
+
+    /// <summary>
+    /// As <see cref="TryPost(RemoteCall)"/>, for a call that is in no queue and sees to it itself that it is in one once at most.
+    /// </summary>
     internal bool TryPush(RemoteCall call)
     {
         if (_stopped) return false;
         // The exchange in there is the fence between what is queued and the look for a sleeper.
         Queue.Push(call);
         WakeSleeper();
-        // Pushed behind the back of a stop: whoever sees it first fails it, so the caller hears it from there.
+        // A stop may have raced with this push. Either side may fail the call, and exactly one does.
         if (_stopped) FailQueued();
         return true;
     }
@@ -303,13 +359,14 @@ public sealed class RemoteEndpoint
         }
         catch (Exception exception)
         {
-            // The others in the queue must hear of the stop too.
+            // The other calls in the queue must be failed too.
             _reactor.Report(new HandlerFailure(call.Name, exception));
         }
     }
 
     /// <summary>Says of a call whose poster does not wait that it will not run.</summary>
-    internal void ReportAbandoned(RemoteCall call, ReactorStoppedException reason) => _reactor.Report(new HandlerFailure(call.Name, reason));
+    internal void ReportAbandoned(RemoteCall call, ReactorStoppedException reason) =>
+        _reactor.Report(new HandlerFailure(call.Name, reason));
 
     private static void CheckTimeout(TimeSpan? timeout)
     {

@@ -16,7 +16,7 @@ internal sealed class RemoteQueue
 
     internal void Push(RemoteCall call) => Link(TakePlace(call), call);
 
-    /// <summary>The first half of a push, a full fence: the entry has its place, and nobody can get at it yet.</summary>
+    /// <summary>The first half of a push, a full fence: the entry has its place, and the consumer cannot reach it yet.</summary>
     /// <returns>The entry before it.</returns>
     internal RemoteCall TakePlace(RemoteCall call)
     {

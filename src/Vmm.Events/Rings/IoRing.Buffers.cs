@@ -11,8 +11,8 @@ public sealed partial class IoRing
     private int _bufferSlotsUsed;
 
     /// <summary>
-    /// Has the kernel keep the pool's pages mapped for this ring, each from its first use on: reads and writes of its buffers are cheaper then. Where the
-    /// kernel refuses (RLIMIT_MEMLOCK, threads) everything works as before.
+    /// Has the kernel keep the pool's pages mapped for this ring, each from its first use on: reads and writes of its buffers are cheaper
+    /// then. Where the kernel refuses (RLIMIT_MEMLOCK, threads) everything works as before.
     /// </summary>
     /// <exception cref="InvalidOperationException">Another ring registers this pool.</exception>
     public void RegisterBuffers(SlabPool pool)

@@ -25,13 +25,16 @@ public sealed partial class IoRing
     }
 
     /// <summary>
-    /// Puts another descriptor behind a registered file (IORING_OP_FILES_UPDATE), in its place among other operations: those that a chain has behind it
-    /// go to the new one. The file holds the new descriptor from now on, and lets go of the old one when no operation on it is in flight.
+    /// Puts another descriptor behind a registered file (IORING_OP_FILES_UPDATE), in its place among other operations: those that a chain
+    /// has behind it go to the new one. The file holds the new descriptor from now on, and lets go of the old one when no operation on it
+    /// is in flight.
     /// </summary>
     /// <param name="file">Which file.</param>
     /// <param name="replacement">What is to be behind it.</param>
     /// <returns>1, or why it could not be done: the old one stays.</returns>
-    /// <exception cref="InvalidOperationException">The file has no place in the ring's table, or this is not the reactor's thread.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// The file has no place in the ring's table, or this is not the reactor's thread.
+    /// </exception>
     /// <exception cref="ObjectDisposedException">The file, the descriptor or the ring is closed.</exception>
     public RingOperation<RingResult> UpdateFile(RingFile file, OwnedFd replacement)
     {
@@ -40,10 +43,26 @@ public sealed partial class IoRing
         if (!file.IsRegistered)
             throw new InvalidOperationException($"the file has no place in the ring's table: raise {nameof(RingOptions.FilesMax)}");
         HeldFile held = HeldFile.Of(file, replacement);
-        Span<byte> number = stackalloc byte[sizeof(int)];
-        BinaryPrimitives.WriteInt32LittleEndian(number, held.Number);
-        LentBuffer lent = LendScratch(number);
-        IoUringEntry entry = new() { Op = IoUringOp.FilesUpdate, Fd = -1, Address = (ulong)lent.Address, Length = 1, Offset = (ulong)file.Slot };
+        LentBuffer lent;
+        try
+        {
+            Span<byte> number = stackalloc byte[sizeof(int)];
+            BinaryPrimitives.WriteInt32LittleEndian(number, held.Number);
+            lent = LendScratch(number);
+        }
+        catch
+        {
+            held.Release(-(int)Errno.Canceled);
+            throw;
+        }
+        IoUringEntry entry = new()
+        {
+            Op = IoUringOp.FilesUpdate,
+            Fd = -1,
+            Address = (ulong)lent.Address,
+            Length = 1,
+            Offset = (ulong)file.Slot
+        };
         return Start<HeldFileEvent, RingResult>(new HeldFileEvent(entry, held, lent), null);
     }
 

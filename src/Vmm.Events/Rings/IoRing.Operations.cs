@@ -14,7 +14,7 @@ public sealed partial class IoRing
     /// <param name="buffer">Where to. It is the operation's until the result.</param>
     /// <param name="offset">Byte position in the file, or <see cref="CurrentPosition"/>.</param>
     /// <param name="count">Most bytes; null for all the room there is.</param>
-    /// <inheritdoc cref="ReadV(RingRequest, RingFile, ulong, IoVectors)" path="/exception"/>
+    /// <inheritdoc cref="ReadV(RingRequest, RingFile, ulong, IoVectors, bool)" path="/exception"/>
     public RingOperation<BufferResult> Read(RingFile file, SlabBuffer buffer, ulong offset = CurrentPosition, int? count = null) =>
         Fill(IoUringOp.Read, file, buffer, offset, count, flags: 0);
 
@@ -48,19 +48,13 @@ public sealed partial class IoRing
     public RingOperation<BuffersResult> ReadV(RingFile file, ReadOnlySpan<SlabBuffer> buffers, ulong offset = CurrentPosition)
     {
         CheckFile(file);
-        IoVectors vectors = new(buffers.Length);
-        LentBuffer[] lent = new LentBuffer[buffers.Length];
-        for (int i = 0; i < lent.Length; i++)
-        {
-            lent[i] = buffers[i].Lend();
-            vectors.Add(lent[i].RoomAddress, lent[i].RoomBytes);
-        }
+        LentBuffer[] lent = Lend(buffers, out IoVectors vectors);
         return Start<FillVectorEvent, BuffersResult>(new FillVectorEvent(lent, vectors, offset), file);
     }
 
     /// <summary>
-    /// Reads into pieces of memory that are the caller's, such as a guest's (preadv(2)). The list and the memory stay as they are until the operation is over,
-    /// abandoned or not: what may be given up needs buffers that the operation owns.
+    /// Reads into pieces of memory that are the caller's, such as a guest's (preadv(2)). The list and the memory stay as they are until the
+    /// operation is over, abandoned or not: what may be given up needs buffers that the operation owns.
     /// </summary>
     /// <param name="file">Where from.</param>
     /// <param name="offset">Byte position in the file, or <see cref="CurrentPosition"/>.</param>
@@ -69,7 +63,9 @@ public sealed partial class IoRing
     public RingOperation<RingResult> ReadV(RingFile file, ulong offset, IoVectors vectors) =>
         StartVectored(Vectored(offset, vectors, IoUringOp.ReadV, flags: 0), vectors, file);
 
-    /// <summary>Writes pieces of memory that are the caller's (pwritev(2)), under the conditions of <see cref="ReadV(RingFile, ulong, IoVectors)"/>.</summary>
+    /// <summary>
+    /// Writes pieces of memory that are the caller's (pwritev(2)), under the conditions of <see cref="ReadV(RingFile, ulong, IoVectors)"/>.
+    /// </summary>
     /// <param name="file">Where to.</param>
     /// <param name="offset">Byte position in the file, or <see cref="CurrentPosition"/>.</param>
     /// <param name="vectors">Where from, 1 piece or more.</param>
@@ -78,7 +74,9 @@ public sealed partial class IoRing
     public RingOperation<RingResult> WriteV(RingFile file, ulong offset, IoVectors vectors, bool durable = false) =>
         StartVectored(Vectored(offset, vectors, IoUringOp.WriteV, durable ? WriteDurably : 0), vectors, file);
 
-    /// <summary>Writes several frozen buffers, one after the other (pwritev(2)). Fewer bytes may go out: see <see cref="WriteAll"/>.</summary>
+    /// <summary>
+    /// Writes several frozen buffers, one after the other (pwritev(2)). Fewer bytes may go out: see <see cref="WriteAll"/>.
+    /// </summary>
     /// <param name="file">Where to.</param>
     /// <param name="frozen">What, 1 to <see cref="IoVectors.CountMax"/>. The shares are the operation's until the result.</param>
     /// <param name="offset">Byte position in the file, or <see cref="CurrentPosition"/>.</param>
@@ -101,6 +99,17 @@ public sealed partial class IoRing
     public RingOperation<RingResult> Fallocate(RingFile file, FallocateMode mode, ulong offset, ulong length) =>
         StartPlain(new IoUringEntry { Op = IoUringOp.Fallocate, Offset = offset, Address = length, Length = (uint)mode }, file);
 
+    /// <summary>Begins an operation of one's own.</summary>
+    /// <param name="ringEvent">The operation. What it holds is the ring's until the result.</param>
+    /// <param name="file">What it is on; null for one that is on no file, or that names its descriptor itself.</param>
+    /// <inheritdoc cref="Read" path="/exception"/>
+    public RingOperation<TResult> Begin<TEvent, TResult>(in TEvent ringEvent, RingFile? file = null)
+        where TEvent : struct, IRingEvent<TResult>
+    {
+        if (file is null) CheckUsable(); else CheckFile(file);
+        return Start<CustomEvent<TEvent, TResult>, TResult>(new CustomEvent<TEvent, TResult>(ringEvent), file);
+    }
+
     private RingOperation<BufferResult> Fill(IoUringOp operation, RingFile file, SlabBuffer buffer, ulong offset, int? count, uint flags)
     {
         CheckFile(file);
@@ -111,14 +120,46 @@ public sealed partial class IoRing
         return Start<FillEvent, BufferResult>(new FillEvent(operation, lent, count ?? room, offset, flags, index), file);
     }
 
+    /// <summary>Lends all buffers or, when one is refused, none: then every handle is as good as before.</summary>
+    private static LentBuffer[] Lend(ReadOnlySpan<SlabBuffer> buffers, out IoVectors vectors)
+    {
+        vectors = new IoVectors(buffers.Length);
+        LentBuffer[] lent = new LentBuffer[buffers.Length];
+        int count = 0;
+        try
+        {
+            for (; count < lent.Length; count++)
+            {
+                lent[count] = buffers[count].Lend();
+                vectors.Add(lent[count].RoomAddress, lent[count].RoomBytes);
+            }
+        }
+        catch
+        {
+            while (count-- > 0) lent[count].UndoLend();
+            throw;
+        }
+        return lent;
+    }
+
+    /// <summary>Takes all shares or, when one is refused, none: then every handle is as good as before.</summary>
     private static FrozenBuffer[] Take(ReadOnlySpan<FrozenBuffer> frozen, out IoVectors vectors)
     {
         vectors = new IoVectors(frozen.Length);
         FrozenBuffer[] taken = new FrozenBuffer[frozen.Length];
-        for (int i = 0; i < taken.Length; i++)
+        int count = 0;
+        try
         {
-            taken[i] = frozen[i].Take();
-            vectors.Add(taken[i].Address, taken[i].Length);
+            for (; count < taken.Length; count++)
+            {
+                taken[count] = frozen[count].Take();
+                vectors.Add(taken[count].Address, taken[count].Length);
+            }
+        }
+        catch
+        {
+            while (count-- > 0) taken[count].UndoTake();
+            throw;
         }
         return taken;
     }
@@ -143,7 +184,7 @@ public sealed partial class IoRing
         file.ThrowIfDisposed();
     }
 
-    private RingOperation<TResult> Start<TEvent, TResult>(in TEvent ringEvent, RingFile? file) where TEvent : struct, IRingEvent<TResult>
+    private RingOperation<TResult> Start<TEvent, TResult>(in TEvent ringEvent, RingFile? file) where TEvent : struct, IBuiltInEvent<TResult>
     {
         OperationCell<TEvent, TResult> cell = OperationCell<TEvent, TResult>.Rent(this, ringEvent);
         Begin(cell, file);

@@ -13,7 +13,7 @@ public sealed partial class IoRing
     internal RemoteEndpoint Remote => _reactor.Remote;
 
     /// <summary>For arguments that the kernel reads from memory: paths, addresses, message heads.</summary>
-    private SlabPool Scratch { get; }
+    internal SlabPool Scratch { get; }
 
     internal static int NextPoolKey() => Interlocked.Increment(ref _poolKeys) - 1;
 

@@ -42,7 +42,8 @@ public sealed partial class IoRing
     public RingOperation<FrozenResult> Send(RingFile file, FrozenBuffer frozen)
     {
         CheckFile(file);
-        return Start<FrozenEvent, FrozenResult>(new FrozenEvent(IoUringOp.Send, frozen.Take(), 0, Libc.MSG_NOSIGNAL, SlabPage.NotRegistered), file);
+        return Start<FrozenEvent, FrozenResult>(new FrozenEvent(IoUringOp.Send, frozen.Take(), 0,
+            Libc.MSG_NOSIGNAL, SlabPage.NotRegistered), file);
     }
 
     /// <summary>Ends one or both directions of a connection (shutdown(2)).</summary>
@@ -62,17 +63,30 @@ public sealed partial class IoRing
         ArgumentNullException.ThrowIfNull(descriptors);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(descriptors.Length, MessageLayout.DescriptorsMax, nameof(descriptors));
         CheckFile(socket);
-        foreach (OwnedFd descriptor in descriptors) ObjectDisposedException.ThrowIf(descriptor.IsClosed, descriptor);
         FrozenBuffer taken = data.Take();
-        Span<int> numbers = stackalloc int[descriptors.Length];
-        for (int i = 0; i < descriptors.Length; i++)
+        int held = 0;
+        try
         {
-            bool held = false;
-            descriptors[i].DangerousAddRef(ref held);
-            numbers[i] = (int)descriptors[i].DangerousGetHandle();
+            Span<int> numbers = stackalloc int[descriptors.Length];
+            for (; held < descriptors.Length; held++) numbers[held] = Hold(descriptors[held]);
+            LentBuffer scratch = MessageLayout.Write(Scratch, taken.Address, taken.Length, numbers, descriptors.Length);
+            return Start<SendMessageEvent, SentMessageResult>(new SendMessageEvent(scratch, taken, descriptors), socket);
         }
-        LentBuffer scratch = MessageLayout.Write(Scratch, taken.Address, taken.Length, numbers, descriptors.Length);
-        return Start<SendMessageEvent, SentMessageResult>(new SendMessageEvent(scratch, taken, descriptors), socket);
+        catch
+        {
+            // Nothing was begun: what was handed in is the caller's as before.
+            while (held-- > 0) descriptors[held].DangerousRelease();
+            taken.UndoTake();
+            throw;
+        }
+
+        static int Hold(OwnedFd descriptor)
+        {
+            ArgumentNullException.ThrowIfNull(descriptor, nameof(descriptors));
+            bool isHeld = false;
+            descriptor.DangerousAddRef(ref isHeld);
+            return (int)descriptor.DangerousGetHandle();
+        }
     }
 
     /// <summary>Receives bytes and descriptors from a Unix socket (recvmsg(2), SCM_RIGHTS), behind the written bytes of a buffer.</summary>
@@ -85,7 +99,16 @@ public sealed partial class IoRing
         ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)descriptorsMax, (uint)MessageLayout.DescriptorsMax, nameof(descriptorsMax));
         CheckFile(socket);
         LentBuffer lent = buffer.Lend();
-        LentBuffer scratch = MessageLayout.Write(Scratch, lent.RoomAddress, lent.RoomBytes, [], descriptorsMax);
+        LentBuffer scratch;
+        try
+        {
+            scratch = MessageLayout.Write(Scratch, lent.RoomAddress, lent.RoomBytes, [], descriptorsMax);
+        }
+        catch
+        {
+            lent.UndoLend();
+            throw;
+        }
         return Start<ReceiveMessageEvent, MessageResult>(new ReceiveMessageEvent(scratch, lent), socket);
     }
 }

@@ -26,22 +26,24 @@ public sealed partial class IoRing
     }
 
     /// <summary>
-    /// Gives the operation before it in an open chain a time limit (IORING_OP_LINK_TIMEOUT), which begins when that operation does. When the time is
-    /// up the operation is cancelled, and with it the rest of the chain.
+    /// Gives the operation before it in an open chain a time limit (IORING_OP_LINK_TIMEOUT), which begins when that operation does. When
+    /// the time is up the operation is cancelled, and with it the rest of the chain.
     /// </summary>
     /// <param name="time">How long it may take, on the monotonic clock.</param>
     /// <returns>
-    /// <see cref="Errno.TimerExpired"/> if the time was up and it cancelled the operation, <see cref="Errno.Already"/> if that could not be cancelled any
-    /// more, <see cref="Errno.Canceled"/> if it was in time. Whether it did anything is for the operation's own result to say. Abandoned, the limit
-    /// holds all the same.
+    /// <see cref="Errno.TimerExpired"/> if the time was up and it cancelled the operation, <see cref="Errno.Already"/> if that could not be
+    /// cancelled any more, <see cref="Errno.Canceled"/> if it was in time. Whether it did anything is for the operation's own result to
+    /// say. Abandoned, the limit holds all the same.
     /// </returns>
     /// <exception cref="InvalidOperationException">No chain is open, or nothing that could be limited is before it.</exception>
-    /// <example><c>using (ring.Chain()) { answer = ring.Receive(peer, buffer); ring.LinkTimeout(TimeSpan.FromSeconds(1)).Abandon(); }</c></example>
+    /// <example><c>using (ring.Chain()) { answer = ring.Receive(peer, buffer); ring.LinkTimeout(TimeSpan.FromSeconds(1)).Abandon();
+    /// }</c></example>
     public RingOperation<RingResult> LinkTimeout(TimeSpan time)
     {
         CheckUsable();
         if (_chainLength <= 0 || _lastHeld!.Entry.Op == IoUringOp.LinkTimeout)
-            throw new InvalidOperationException("a time limit stands in a chain, behind the operation that it limits: open one and begin that first");
+            throw new InvalidOperationException(
+                "a time limit stands in a chain, behind the operation that it limits: open one and begin that first");
         return StartTimed(IoUringOp.LinkTimeout, time);
     }
 

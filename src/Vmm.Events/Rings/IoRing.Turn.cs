@@ -5,7 +5,7 @@ namespace Vmm.Events.Rings;
 
 public sealed partial class IoRing
 {
-    /// <summary>User data of a cancellation: nobody waits for its own result.</summary>
+    /// <summary>User data of a cancellation, whose own result is not used.</summary>
     private const ulong CancellationTag = ulong.MaxValue;
 
     private const int NoChain = -1;
@@ -54,8 +54,8 @@ public sealed partial class IoRing
     }
 
     /// <summary>
-    /// Asks for an operation to end early. It completes in any case, later and once: with its result, or with
-    /// <see cref="Errno.Canceled"/> (some calls say <see cref="Errno.Interrupted"/>).
+    /// Asks for an operation to end early. It completes in any case, later and once: with its result, or with <see cref="Errno.Canceled"/>
+    /// (some calls say <see cref="Errno.Interrupted"/>).
     /// </summary>
     /// <returns>False if it is not in flight.</returns>
     public bool Cancel(RingRequest request)
@@ -132,7 +132,7 @@ public sealed partial class IoRing
         if (_disposed) return delivered;
         if ((_firstHeld is not null || _cancelling.Count > 0) && CanHandOver()) _turn.Request();
         _engine.SetSignalling(true);
-        // What came while nobody was told.
+        // Completions that arrived while the signal was off.
         if (_engine.HasWork) _turn.Request();
         return delivered;
     }
@@ -179,8 +179,9 @@ public sealed partial class IoRing
     private void HandOverCancellations()
     {
         int kept = 0;
-        foreach (RingRequest request in _cancelling)
+        for (int i = 0; i < _cancelling.Count; i++)
         {
+            RingRequest request = _cancelling[i];
             // Over already, and perhaps begun again.
             if (!request.CancelWanted) continue;
             if (_engine.Room == 0) _engine.Submit();
@@ -190,7 +191,13 @@ public sealed partial class IoRing
                 continue;
             }
             request.CancelWanted = false;
-            _engine.Prepare(new IoUringEntry { Op = IoUringOp.AsyncCancel, Fd = -1, Address = request.Entry.UserData, UserData = CancellationTag });
+            _engine.Prepare(new IoUringEntry
+            {
+                Op = IoUringOp.AsyncCancel,
+                Fd = -1,
+                Address = request.Entry.UserData,
+                UserData = CancellationTag
+            });
         }
         _cancelling.RemoveRange(kept, _cancelling.Count - kept);
     }
@@ -254,7 +261,8 @@ public sealed partial class IoRing
             Deliver(int.MaxValue);
             if (Environment.TickCount64 < reportAt) continue;
             reportAt = long.MaxValue;
-            _reactor.Report(new HandlerFailure("completion ring", new TimeoutException($"{InFlight} cancelled operations do not end: still waiting")));
+            _reactor.Report(new HandlerFailure("completion ring",
+                new TimeoutException($"{InFlight} cancelled operations do not end: still waiting")));
         }
     }
 
@@ -267,8 +275,8 @@ public sealed partial class IoRing
     }
 
     /// <summary>
-    /// Where an operation is found when it completes. A struct: a store into an array of an open class has the runtime look up whether it may, in a
-    /// cache that now and then grows, on the thread that stores.
+    /// Where an operation is found when it completes. A struct: a store into an array of an open class has the runtime look up whether it
+    /// may, in a cache that now and then grows, on the thread that stores.
     /// </summary>
     private struct Place
     {

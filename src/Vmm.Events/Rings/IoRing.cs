@@ -4,9 +4,9 @@ using Vmm.Events.Native;
 namespace Vmm.Events.Rings;
 
 /// <summary>
-/// Completion-based input and output on a reactor: operations are begun here, go to the kernel together at the end of the reactor's turn, and complete
-/// on the reactor's thread. Where io_uring is missing or forbidden, threads carry them out behind the same interface. Every member is for
-/// the reactor's thread.
+/// Completion-based input and output on a reactor: operations are begun here, go to the kernel together at the end of the reactor's turn,
+/// and complete on the reactor's thread. Where io_uring is missing or forbidden, threads carry them out behind the same interface. Every
+/// member is for the reactor's thread.
 /// </summary>
 public sealed partial class IoRing : IDisposable
 {
@@ -14,8 +14,10 @@ public sealed partial class IoRing : IDisposable
     private static readonly IoUringOp[] Operations =
     [
         IoUringOp.ReadV, IoUringOp.WriteV, IoUringOp.Fsync, IoUringOp.ReadFixed, IoUringOp.WriteFixed, IoUringOp.PollAdd, IoUringOp.SendMsg,
-        IoUringOp.RecvMsg, IoUringOp.Timeout, IoUringOp.Accept, IoUringOp.AsyncCancel, IoUringOp.LinkTimeout, IoUringOp.Connect, IoUringOp.Fallocate,
-        IoUringOp.OpenAt, IoUringOp.Close, IoUringOp.FilesUpdate, IoUringOp.Statx, IoUringOp.Read, IoUringOp.Write, IoUringOp.Send, IoUringOp.Recv,
+        IoUringOp.RecvMsg, IoUringOp.Timeout, IoUringOp.Accept, IoUringOp.AsyncCancel, IoUringOp.LinkTimeout, IoUringOp.Connect,
+        IoUringOp.Fallocate,
+        IoUringOp.OpenAt, IoUringOp.Close, IoUringOp.FilesUpdate, IoUringOp.Statx, IoUringOp.Read, IoUringOp.Write, IoUringOp.Send,
+        IoUringOp.Recv,
         IoUringOp.Splice, IoUringOp.Shutdown,
     ];
 
@@ -30,12 +32,11 @@ public sealed partial class IoRing : IDisposable
     /// <summary>Makes a ring for a reactor.</summary>
     /// <param name="reactor">The reactor its completions arrive on. Disposing that disposes the ring.</param>
     /// <param name="options">How it behaves; null for the defaults.</param>
-    /// <exception cref="ArgumentException">The reactor is a stand-in: a ring needs a real one.</exception>
+    /// <exception cref="ArgumentException">The reactor is a mock with no <see cref="ReactorStandIn"/> behind it.</exception>
     /// <exception cref="KernelException">The kernel's ring was asked for and refused.</exception>
     public IoRing(IReactor reactor, RingOptions? options = null)
     {
-        ArgumentNullException.ThrowIfNull(reactor);
-        _reactor = reactor as Reactor ?? throw new ArgumentException("a ring needs a real reactor", nameof(reactor));
+        _reactor = ReactorStandIn.RealOf(reactor, "a ring needs");
         _options = options ?? new RingOptions();
         _options.Validate();
         _engine = _options.Decorate(CreateEngine(_options));
@@ -43,7 +44,17 @@ public sealed partial class IoRing : IDisposable
         _freeFileSlots = new Stack<int>(Enumerable.Range(0, _options.FilesMax).Reverse());
         _turn = new Turn(this);
         _wakeUp = new WakeUp(this, _engine.Wakeful) { BelongsToReactor = true };
-        _reactor.Add(_wakeUp);
+        try
+        {
+            _reactor.Add(_wakeUp);
+        }
+        catch
+        {
+            _engine.Dispose();
+            _engine.Wakeful.Dispose();
+            Scratch.Dispose();
+            throw;
+        }
         _reactor.Attach(_turn);
     }
 
@@ -53,8 +64,7 @@ public sealed partial class IoRing : IDisposable
     /// <inheritdoc cref="IoRing(IReactor, RingOptions)" path="/exception"/>
     public static IoRing Of(IReactor reactor, RingEngine engine = RingEngine.Automatic)
     {
-        ArgumentNullException.ThrowIfNull(reactor);
-        Turn? shared = (reactor as Reactor)?.Find<Turn>(turn => turn.Ring._sharedFor == engine);
+        Turn? shared = ReactorStandIn.RealOf(reactor, "a ring needs").Find<Turn>(turn => turn.Ring._sharedFor == engine);
         return shared?.Ring ?? new IoRing(reactor, new RingOptions { Engine = engine }) { _sharedFor = engine };
     }
 
@@ -97,7 +107,8 @@ public sealed partial class IoRing : IDisposable
         ObjectDisposedException.ThrowIf(_disposed || _draining, this);
         _reactor.CheckThread();
         if (_chainLength == _engine.EntriesMax)
-            throw new InvalidOperationException($"a chain has at most {_engine.EntriesMax} operations: raise {nameof(RingOptions.SubmissionEntries)}");
+            throw new InvalidOperationException(
+                $"a chain has at most {_engine.EntriesMax} operations: raise {nameof(RingOptions.SubmissionEntries)}");
     }
 
     private static IRingEngine CreateEngine(RingOptions options)
@@ -140,7 +151,7 @@ public sealed partial class IoRing : IDisposable
 
         public override string Name => "completion ring";
 
-        // The kernel tells of completions in either way.
+        // The kernel signals completions in either case.
         public bool StopLooking() => ring._engine.HasWork;
 
         protected internal override void Dispatch(Readiness ready, IReactor reactor) => ring._turn.Request();

@@ -4,8 +4,8 @@ using Vmm.Events.Tasks;
 namespace Vmm.Events.Rings;
 
 /// <summary>
-/// An operation under way and whoever waits for it. Reused; the generation tells its lives apart. When its waiter leaves, what the kernel may touch
-/// stays here until the completion.
+/// An operation in flight and what awaits it. Reused: the generation distinguishes its lives. When its waiter leaves, what the kernel may
+/// touch stays here until the completion.
 /// </summary>
 internal abstract class OperationCell<TResult> : RingRequest, ITaskWait
 {
@@ -46,11 +46,12 @@ internal abstract class OperationCell<TResult> : RingRequest, ITaskWait
         return _stage == Stage.InFlight && Ring.Cancel(this);
     }
 
-    /// <summary>Nobody will take the result: what it gives back is released.</summary>
+    /// <summary>The result will not be taken: what it would give back is released.</summary>
     internal void Abandon(uint generation)
     {
         Check(generation);
-        if (_waiter is not null || _outsideWaiter is not null) throw new InvalidOperationException("the operation is awaited: abort the task that does");
+        if (_waiter is not null || _outsideWaiter is not null)
+            throw new InvalidOperationException("the operation is awaited: abort the task that does");
         if (_stage == Stage.Completed)
         {
             GiveUp().Release(_raw);
@@ -140,12 +141,13 @@ internal abstract class OperationCell<TResult> : RingRequest, ITaskWait
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Check(uint generation)
     {
-        if (Generation != generation) throw new InvalidOperationException("this handle is stale: its operation was awaited or abandoned before");
+        if (Generation != generation)
+            throw new InvalidOperationException("this handle is stale: its operation was awaited or abandoned before");
     }
 }
 
 /// <summary>The cell of one kind of operation.</summary>
-internal sealed class OperationCell<TEvent, TResult> : OperationCell<TResult> where TEvent : struct, IRingEvent<TResult>
+internal sealed class OperationCell<TEvent, TResult> : OperationCell<TResult> where TEvent : struct, IBuiltInEvent<TResult>
 {
     private static readonly int PoolKey = IoRing.NextPoolKey();
 

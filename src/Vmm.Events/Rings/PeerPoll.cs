@@ -4,8 +4,8 @@ using Vmm.Events.Native;
 namespace Vmm.Events.Rings;
 
 /// <summary>
-/// One thread for calls that wait for a peer or for time: it polls their descriptors and makes the call, without waiting, when one is ready. Any
-/// number of operations, each of which can be cancelled at any time.
+/// One thread for calls that wait for a peer or for time: it polls their descriptors and makes the call, without waiting, when one is
+/// ready. Any number of operations, each of which can be cancelled at any time.
 /// </summary>
 internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
 {
@@ -157,7 +157,8 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
                 return;
             }
             _isNonBlocking = (Libc.Fcntl(job.Entry.Fd, Libc.F_GETFL, 0) & Libc.O_NONBLOCK) != 0 && job.Entry.Op != IoUringOp.PollAdd;
-            _waitsForOutput = job.Entry.Op is IoUringOp.Write or IoUringOp.WriteV or IoUringOp.Send or IoUringOp.SendMsg or IoUringOp.Connect;
+            _waitsForOutput =
+                job.Entry.Op is IoUringOp.Write or IoUringOp.WriteV or IoUringOp.Send or IoUringOp.SendMsg or IoUringOp.Connect;
         }
 
         internal ThreadJob Job { get; }
@@ -172,7 +173,12 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
                     IoUringOp.Timeout or IoUringOp.LinkTimeout => new PollEntry { Fd = -1 },
                     IoUringOp.PollAdd => new PollEntry { Fd = entry.Fd, Events = (short)entry.OpFlags },
                     IoUringOp.Splice when !_waitsForOutput => new PollEntry { Fd = entry.FileIndex, Events = Libc.POLLIN },
-                    _ => new PollEntry { Fd = entry.Fd, Events = _waitsForOutput || entry.Op == IoUringOp.Splice ? Libc.POLLOUT : Libc.POLLIN },
+                    _ => new PollEntry
+                    {
+                        Fd = entry.Fd,
+                        Events = _waitsForOutput || entry.Op == IoUringOp.Splice
+                        ? Libc.POLLOUT : Libc.POLLIN
+                    },
                 };
             }
         }

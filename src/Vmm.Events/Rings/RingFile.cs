@@ -3,8 +3,8 @@ using Vmm.Events.Native;
 namespace Vmm.Events.Rings;
 
 /// <summary>
-/// A file as a ring knows it: registered with the kernel where that is possible, so that operations on it skip the look-up of the descriptor. It
-/// holds the descriptor open until it is disposed and the last operation on it is over. Used on the reactor's thread.
+/// A file as a ring knows it: registered with the kernel where that is possible, so that operations on it skip the look-up of the
+/// descriptor. It holds the descriptor open until it is disposed and the last operation on it is over. Used on the reactor's thread.
 /// </summary>
 public sealed class RingFile : IDisposable
 {
@@ -31,6 +31,12 @@ public sealed class RingFile : IDisposable
 
     /// <summary>Whether the kernel has it in the ring's table of files.</summary>
     public bool IsRegistered => _slot != NotRegistered;
+
+    /// <summary>
+    /// Whether a <see cref="IoRing.WriteAll"/> to it as a stream was aborted: part of what it was to write may be out, and how much is not
+    /// known. A protocol cannot go on behind half a frame, so the stream is to be closed.
+    /// </summary>
+    public bool IsCut { get; internal set; }
 
     internal int Number { get; private set; }
 

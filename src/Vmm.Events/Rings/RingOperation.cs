@@ -5,8 +5,8 @@ using Vmm.Events.Tasks;
 namespace Vmm.Events.Rings;
 
 /// <summary>
-/// An operation that was begun. Await it once, in a <see cref="ReactorTask"/> best, or <see cref="Abandon"/> it. Its buffers come back with the result, also
-/// after an error or a cancellation. Aborting the task that awaits it abandons it. For the reactor's thread.
+/// An operation that was begun. Await it once, in a <see cref="ReactorTask"/> best, or <see cref="Abandon"/> it. Its buffers come back with
+/// the result, also after an error or a cancellation. Aborting the task that awaits it abandons it. For the reactor's thread.
 /// </summary>
 [SuppressMessage("Performance", "CA1815:Override equals and operator equals on value types", Justification = "A handle is used once.")]
 public readonly struct RingOperation<TResult>
@@ -24,12 +24,16 @@ public readonly struct RingOperation<TResult>
     /// <exception cref="InvalidOperationException">The handle is stale.</exception>
     public bool IsCompleted => _cell.IsCompleted(_generation);
 
-    /// <summary>Asks the kernel to end it early. It completes in any case, with its result or with <see cref="RingResult.IsCanceled"/>.</summary>
+    /// <summary>
+    /// Asks the kernel to end it early. It completes in any case, with its result or with <see cref="RingResult.IsCanceled"/>.
+    /// </summary>
     /// <returns>False if it has completed.</returns>
     /// <exception cref="InvalidOperationException">The handle is stale.</exception>
     public bool Cancel() => _cell.Cancel(_generation);
 
-    /// <summary>Cancels it and takes no result: the ring releases its buffers, and closes what it opened, when the kernel is done with it.</summary>
+    /// <summary>
+    /// Cancels it and takes no result: the ring releases its buffers, and closes what it opened, when the kernel is done with it.
+    /// </summary>
     /// <exception cref="InvalidOperationException">The handle is stale.</exception>
     public void Abandon() => _cell.Abandon(_generation);
 

@@ -17,7 +17,9 @@ public sealed record RingOptions
     /// <summary>What carries out the operations.</summary>
     public RingEngine Engine { get; init; } = RingEngine.Automatic;
 
-    /// <summary>Submission entries, rounded up to a power of two. More operations than that wait their turn; they are not refused.</summary>
+    /// <summary>
+    /// Submission entries, rounded up to a power of two. More operations than that wait their turn; they are not refused.
+    /// </summary>
     public int SubmissionEntries { get; init; } = 256;
 
     /// <summary>Completion entries; 0 is four for each submission entry. Completions that find no room are kept by the kernel.</summary>
@@ -35,7 +37,10 @@ public sealed record RingOptions
     /// <summary>Threads of the fall-back that carry out operations on files.</summary>
     public int Threads { get; init; } = 4;
 
-    /// <summary>Told, once a ring, why it runs on threads although the kernel's ring was wanted. By default a line on standard error, once a process.</summary>
+    /// <summary>
+    /// Called once for a ring with the reason why it runs on threads although the kernel's ring was wanted. By default a line on standard
+    /// error, once a process.
+    /// </summary>
     public Action<string> OnFallBack { get; init; } = SayOnce;
 
     /// <summary>For tests: operations that the kernel's ring is to lack.</summary>
@@ -60,7 +65,8 @@ public sealed record RingOptions
         CheckRange(Threads, 1, 64);
     }
 
-    private static void CheckRange(int value, int min, int max, [System.Runtime.CompilerServices.CallerArgumentExpression(nameof(value))] string? name = null)
+    private static void CheckRange(int value, int min, int max,
+        [System.Runtime.CompilerServices.CallerArgumentExpression(nameof(value))] string? name = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(value, min, name);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(value, max, name);

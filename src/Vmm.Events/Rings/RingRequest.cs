@@ -3,8 +3,9 @@ using Vmm.Events.Native;
 namespace Vmm.Events.Rings;
 
 /// <summary>
-/// An operation in its raw form, for devices: made once, begun any number of times, one at a time, and completing into a virtual call. Beginning and
-/// completing it allocate nothing. The caller keeps the memory that its addresses point to alive until <see cref="Complete"/>, cancelled or not.
+/// An operation in its raw form, for devices: made once, begun any number of times, one at a time, and completing into a virtual call.
+/// Beginning and completing it allocate nothing. The caller keeps the memory that its addresses point to alive until
+/// <see cref="Complete"/>, cancelled or not.
 /// </summary>
 public abstract class RingRequest
 {
@@ -28,7 +29,11 @@ public abstract class RingRequest
     /// <summary>Whether it was begun and has not completed.</summary>
     public bool IsInFlight => Slot != Idle;
 
-    /// <summary>The operation is over and the kernel touches none of its memory any more. On the reactor's thread; it may be begun again in here.</summary>
-    /// <param name="result">What the call gave, mostly bytes; or an error number with its sign turned (<c>-(int)Errno.InputOutput</c>).</param>
+    /// <summary>
+    /// The operation is over and the kernel touches none of its memory any more. On the reactor's thread; it may be begun again in here.
+    /// </summary>
+    /// <param name="result">
+    /// What the call gave, mostly bytes; or an error number with its sign turned (<c>-(int)Errno.InputOutput</c>).
+    /// </param>
     protected internal abstract void Complete(int result);
 }

@@ -1,9 +1,10 @@
-using System.Runtime.InteropServices;
 using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
 
-/// <summary>The kernel's ring, with threads for the operations that it lacks. A chain is carried out by one of the two, as a whole.</summary>
+/// <summary>
+/// The kernel's ring, with threads for the operations that it lacks. A chain is carried out by one of the two, as a whole.
+/// </summary>
 internal sealed class SplitEngine : IRingEngine
 {
     private readonly IRingEngine _kernel;
@@ -36,7 +37,7 @@ internal sealed class SplitEngine : IRingEngine
     {
         if (entry.Op == IoUringOp.AsyncCancel)
         {
-            // Whoever has the operation ends it; the other one does not know it.
+            // The engine that has the operation cancels it; the other one does not find it.
             _kernel.Prepare(entry);
             _threads.Prepare(entry);
             return;
@@ -46,7 +47,7 @@ internal sealed class SplitEngine : IRingEngine
         bool isForKernel = _chain.TrueForAll(each => _kernel.Supports(each.Op));
         foreach (IoUringEntry each in _chain)
         {
-            if (each.Op == IoUringOp.FilesUpdate) _updates[each.UserData] = ((int)each.Offset, Marshal.ReadInt32((nint)each.Address));
+            if (each.Op == IoUringOp.FilesUpdate) _updates[each.UserData] = ((int)each.Offset, EntryMemory.Descriptor(each));
             if (isForKernel) _kernel.Prepare(each); else _threads.Prepare(ForThreads(each));
         }
         _chain.Clear();
@@ -62,7 +63,8 @@ internal sealed class SplitEngine : IRingEngine
     {
         if (!_kernel.TryTake(out completion) && !_threads.TryTake(out completion)) return false;
         // One of the two has changed its table: now the other does.
-        if (_updates.Remove(completion.UserData, out (int Slot, int Fd) update) && completion.Result > 0) TryRegisterFile(update.Slot, update.Fd);
+        if (_updates.Remove(completion.UserData, out (int Slot, int Fd) update) && completion.Result > 0)
+            TryRegisterFile(update.Slot, update.Fd);
         return true;
     }
 

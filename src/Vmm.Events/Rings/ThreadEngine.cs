@@ -1,14 +1,16 @@
-using System.Runtime.InteropServices;
 using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
 
 /// <summary>
-/// Carries out a ring's operations where the kernel's ring is not to be had: calls that wait for a disk on a few threads, calls that wait for a peer
-/// on one thread that polls. Looks from outside like the kernel's ring, results and links included.
+/// Carries out a ring's operations where the kernel's ring is not to be had: calls that wait for a disk on a few threads, calls that wait
+/// for a peer on one thread that polls. Looks from outside like the kernel's ring, results and links included.
 /// </summary>
 internal sealed class ThreadEngine : IRingEngine
 {
+    private const int Signalling = 1;
+    private const int One = 2;
+
     private readonly List<IoUringEntry> _prepared = [];
     private readonly List<ThreadJob> _begun = [];
     private readonly Queue<Done> _done = new();
@@ -16,8 +18,11 @@ internal sealed class ThreadEngine : IRingEngine
     private readonly FileWorkers _workers;
     private readonly PeerPoll _poll;
     private readonly int[] _files;
-    private volatile bool _signalling;
-    private volatile int _doneCount;
+    /// <summary>
+    /// How many are done and not taken, times <see cref="One"/>, and whether the next one is signalled: one word, so that of a thread that
+    /// completes and the reactor that turns the signal on the later one sees the other.
+    /// </summary>
+    private int _state;
     private long _submissions;
 
     /// <param name="options">How many entries and threads.</param>
@@ -40,7 +45,7 @@ internal sealed class ThreadEngine : IRingEngine
 
     public int Room => EntriesMax - _prepared.Count;
 
-    public bool HasWork => _doneCount > 0 || _prepared.Count > 0;
+    public bool HasWork => Volatile.Read(ref _state) >= One || _prepared.Count > 0;
 
     public (long Submissions, long Overflows) Counts => (_submissions, 0);
 
@@ -70,10 +75,10 @@ internal sealed class ThreadEngine : IRingEngine
     public bool TryTake(out IoUringCompletion completion)
     {
         completion = default;
-        if (_doneCount == 0) return false;
+        if (Volatile.Read(ref _state) < One) return false;
         lock (_done)
         {
-            _doneCount--;
+            Interlocked.Add(ref _state, -One);
             Done done = _done.Dequeue();
             completion = done.Completion;
             if (done.Job.IsAlone) _free.Push(done.Job);
@@ -92,8 +97,7 @@ internal sealed class ThreadEngine : IRingEngine
 
     public void SetSignalling(bool isOn)
     {
-        _signalling = isOn;
-        if (isOn) Interlocked.MemoryBarrier();
+        if (isOn) Interlocked.Or(ref _state, Signalling); else Interlocked.And(ref _state, ~Signalling);
     }
 
     public bool TryRegisterFile(int slot, int fd)
@@ -116,7 +120,7 @@ internal sealed class ThreadEngine : IRingEngine
         if (limit is not null)
         {
             limit.Limits = job;
-            // Now: when the operation has ended, the limit has too, and its timespec is somebody else's memory.
+            // Read the time now: when the operation has ended, the limit has too, and the memory of its timespec may be reused.
             limit.Arm();
         }
         Carry(job);
@@ -137,7 +141,7 @@ internal sealed class ThreadEngine : IRingEngine
                 Ended(job, found ? 0 : -(int)Errno.NoEntry);
                 break;
             case IoUringOp.FilesUpdate:
-                TryRegisterFile((int)job.Entry.Offset, Marshal.ReadInt32((nint)job.Entry.Address));
+                TryRegisterFile((int)job.Entry.Offset, EntryMemory.Descriptor(job.Entry));
                 Ended(job, 1);
                 break;
             case IoUringOp.LinkTimeout:
@@ -151,7 +155,7 @@ internal sealed class ThreadEngine : IRingEngine
     }
 
     /// <summary>On any thread: an operation is over; the ones linked to it follow, or end with it.</summary>
-    private void Ended(ThreadJob job, int result)
+    internal void Ended(ThreadJob job, int result)
     {
         if (job is { IsTimeLimit: true, Limits: not null })
         {
@@ -189,14 +193,14 @@ internal sealed class ThreadEngine : IRingEngine
 
     private void Post(ThreadJob job, int result)
     {
+        bool isSignalled;
         lock (_done)
         {
             _done.Enqueue(new Done(new IoUringCompletion { UserData = job.Entry.UserData, Result = result }, job));
-            _doneCount++;
+            isSignalled = (Interlocked.Add(ref _state, One) & Signalling) != 0;
             Monitor.Pulse(_done);
         }
-        Interlocked.MemoryBarrier();
-        if (_signalling) Wakeful.Signal();
+        if (isSignalled) Wakeful.Signal();
     }
 
     private readonly record struct Done(IoUringCompletion Completion, ThreadJob Job);

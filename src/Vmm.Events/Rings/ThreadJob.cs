@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Vmm.Events.Buffers;
 using Vmm.Events.Native;
 
@@ -17,7 +16,7 @@ internal sealed class ThreadJob
     /// <summary>Its place among those that wait for a thread.</summary>
     internal LinkedListNode<ThreadJob> Place { get; }
 
-    /// <summary>Whether it is no part of a chain: nobody knows it any more when it has ended, and it is used again.</summary>
+    /// <summary>Whether it is outside of any chain: then no other job refers to it when it has ended, and it is reused.</summary>
     internal bool IsAlone { get; set; }
 
     /// <summary>The operation that starts when this one succeeded, or, if that is a time limit, the limit of this one.</summary>
@@ -39,9 +38,7 @@ internal sealed class ThreadJob
     /// <summary>When the time is over that the entry's timespec names, beginning now.</summary>
     internal void Arm()
     {
-        long seconds = Marshal.ReadInt64((nint)Entry.Address);
-        long nanoseconds = Marshal.ReadInt64((nint)Entry.Address, sizeof(long));
-        DueMs = Environment.TickCount64 + seconds * 1000 + (nanoseconds + 999_999) / 1_000_000;
+        DueMs = Environment.TickCount64 + EntryMemory.Milliseconds(Entry);
     }
 
     internal bool IsLinked => (Entry.Flags & (IoUringEntryFlags.Link | IoUringEntryFlags.HardLink)) != 0;
@@ -62,7 +59,7 @@ internal sealed class ThreadJob
         return result < 0 || Entry.Op switch
         {
             IoUringOp.Read or IoUringOp.Write => result < Entry.Length,
-            IoUringOp.ReadV or IoUringOp.WriteV => result < VectorBytes(),
+            IoUringOp.ReadV or IoUringOp.WriteV => result < EntryMemory.VectorBytes(Entry),
             _ => false,
         };
     }
@@ -111,13 +108,6 @@ internal sealed class ThreadJob
         single.Clear();
         single.Add((nint)Entry.Address, (int)Entry.Length);
         return single.Address;
-    }
-
-    private long VectorBytes()
-    {
-        long bytes = 0;
-        for (int i = 0; i < Entry.Length; i++) bytes += Marshal.ReadIntPtr((nint)Entry.Address, i * 2 * nint.Size + nint.Size);
-        return bytes;
     }
 
     internal static bool IsOnDisk(int fd) => Libc.FileKind(fd) is Libc.KindRegular or Libc.KindBlock or Libc.KindDirectory or 0;

@@ -6,7 +6,7 @@ namespace Vmm.Events;
 /// </summary>
 /// <remarks>
 /// With a <see cref="ManualClock"/> as <see cref="ReactorOptions.TimeProvider"/> the reactor runs on virtual time as well: when there is
-/// nothing to do, the clock goes on to the next timer instead of anybody waiting.
+/// nothing to do, the clock advances to the next timer at once, and no thread waits.
 /// </remarks>
 /// <example><c>new Reactor(new ReactorOptions { Simulation = EventSimulation.Chaos(seed), TimeProvider = new ManualClock() })</c></example>
 public sealed record EventSimulation
@@ -53,7 +53,8 @@ public sealed record EventSimulation
         foreach (double chance in (ReadOnlySpan<double>)[DelayChance, SplitChance, DuplicateChance, InterruptChance])
         {
             // A certain delay, cut or interruption would never end.
-            if (chance is not (>= 0 and < 1)) throw new ArgumentOutOfRangeException(nameof(chance), chance, "a chance is from 0 to below 1");
+            if (chance is not (>= 0 and < 1))
+                throw new ArgumentOutOfRangeException(nameof(chance), chance, "a chance is from 0 to below 1");
         }
     }
 }

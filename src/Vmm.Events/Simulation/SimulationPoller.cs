@@ -8,8 +8,8 @@ namespace Vmm.Events;
 internal readonly record struct SimulationCounts(long Shuffled, long Delayed, long Split, long Merged, long Duplicated, long Interrupted);
 
 /// <summary>
-/// Stands between a reactor and its poller and does to the events what a <see cref="EventSimulation"/> says. It holds some of them back; while it
-/// does, no wait blocks. What it holds of a descriptor goes when that is modified or removed, as the kernel looks again then.
+/// Stands between a reactor and its poller and does to the events what a <see cref="EventSimulation"/> says. It holds some of them back;
+/// while it does, no wait blocks. What it holds of a descriptor goes when that is modified or removed, as the kernel looks again then.
 /// </summary>
 internal sealed class SimulationPoller(IPoller inner, EventSimulation simulation, ManualClock? clock) : IPoller
 {
@@ -71,7 +71,7 @@ internal sealed class SimulationPoller(IPoller inner, EventSimulation simulation
 
     public void Dispose() => inner.Dispose();
 
-    /// <summary>On virtual time nobody waits for a timer: the clock goes on to it, or to the end of the wait.</summary>
+    /// <summary>On virtual time no thread waits for a timer: the clock advances to it, or to the end of the wait.</summary>
     private ReadOnlySpan<ReadyEvent> WaitInTime(int timeoutMs)
     {
         if (clock is null || timeoutMs == 0) return inner.Wait(timeoutMs);

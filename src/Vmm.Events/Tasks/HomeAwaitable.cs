@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace Vmm.Events.Tasks;
 
 /// <summary>
-/// Awaits an ordinary task so that the wait can be aborted. (An ordinary task may be awaited bare in a <see cref="ReactorTask"/>: it comes home to the reactor's
-/// thread too, but an abort has to wait for its end.) Allocates.
+/// Awaits an ordinary task so that the wait can be aborted. (An ordinary task may be awaited bare in a <see cref="ReactorTask"/>: it comes
+/// home to the reactor's thread too, but an abort has to wait for its end.) Allocates.
 /// </summary>
 public readonly record struct HomeAwaitable<T> : ICriticalNotifyCompletion, ITaskAwaiter
 {
@@ -44,7 +44,7 @@ public readonly record struct HomeAwaitable<T> : ICriticalNotifyCompletion, ITas
         _task.ConfigureAwait(false).GetAwaiter().UnsafeOnCompleted(link.ComeHome);
     }
 
-    /// <summary>One wait. The ordinary task keeps it when the wait was given up, and then finds nobody.</summary>
+    /// <summary>One wait. The ordinary task keeps it after the wait was given up, and then resumes nothing.</summary>
     private sealed class Link(TaskCell cell) : RemoteCall, ITaskWait
     {
         private TaskCell? _cell = cell;

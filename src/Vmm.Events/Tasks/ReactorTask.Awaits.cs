@@ -5,6 +5,9 @@ namespace Vmm.Events.Tasks;
 /// <summary>What a task can wait for by itself.</summary>
 public readonly partial struct ReactorTask
 {
+    /// <summary>A task that has ended already. Costs nothing.</summary>
+    public static ReactorTask<T> FromResult<T>(T result) => new(result);
+
     /// <summary>Lets the other ready tasks, and now and then the descriptors, have their turn.</summary>
     public static YieldAwaitable Yield() => default;
 
@@ -16,7 +19,7 @@ public readonly partial struct ReactorTask
     /// </summary>
     public static ParkAwaitable Park() => default;
 
-    /// <summary>Gives a waker of this very task, to hand to whoever is to wake it.</summary>
+    /// <summary>Gives a waker of the calling task, for the code that is to wake it.</summary>
     public static WakerAwaitable GetWaker() => default;
 }
 

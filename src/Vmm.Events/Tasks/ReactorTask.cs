@@ -6,8 +6,8 @@ namespace Vmm.Events.Tasks;
 
 /// <summary>
 /// An async method on a reactor's thread, and the handle to join it. It runs at once, up to its first await. Await it once, or
-/// <see cref="Detach"/> it. Its storage is reused: a handle that was awaited or detached is stale, and using it throws. Everything is for the reactor's
-/// thread.
+/// <see cref="Detach"/> it. Its storage is reused: a handle that was awaited or detached is stale, and using it throws. Everything is for
+/// the reactor's thread.
 /// </summary>
 [AsyncMethodBuilder(typeof(ReactorTaskMethodBuilder))]
 [SuppressMessage("Naming", "CA1711:Identifiers should not have incorrect suffix", Justification = "It is what the field calls a task.")]
@@ -26,7 +26,16 @@ public readonly partial struct ReactorTask : IEquatable<ReactorTask>
     /// <exception cref="InvalidOperationException">The handle is stale.</exception>
     public bool IsCompleted => Handles.IsCompleted(_cell, _generation);
 
-    /// <summary>Asks it to end at its await: that throws <see cref="TaskAbortedException"/> there, once. Harmless when it has ended.</summary>
+    /// <summary>
+    /// Its number among the tasks of its reactor, from 1, for logs: a failure that is reported bears it. 0 if it ended without ever
+    /// suspending. Storage is reused, numbers are not.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The handle is stale.</exception>
+    public long Id => Handles.IdOf(_cell, _generation);
+
+    /// <summary>
+    /// Asks it to end at its await: that throws <see cref="TaskAbortedException"/> there, once. Harmless when it has ended.
+    /// </summary>
     /// <exception cref="InvalidOperationException">The handle is stale.</exception>
     public void Abort() => Handles.Abort(_cell, _generation);
 
@@ -97,7 +106,8 @@ public readonly partial struct ReactorTask : IEquatable<ReactorTask>
 
 /// <summary>A <see cref="ReactorTask"/> with a result.</summary>
 [AsyncMethodBuilder(typeof(ReactorTaskMethodBuilder<>))]
-[SuppressMessage("Performance", "CA1815:Override equals and operator equals on value types", Justification = "A result need not be comparable.")]
+[SuppressMessage("Performance", "CA1815:Override equals and operator equals on value types",
+    Justification = "A result need not be comparable.")]
 public readonly struct ReactorTask<T>
 {
     private readonly TaskCell<T>? _cell;
@@ -114,6 +124,9 @@ public readonly struct ReactorTask<T>
 
     /// <inheritdoc cref="ReactorTask.IsCompleted"/>
     public bool IsCompleted => Handles.IsCompleted(_cell, _generation);
+
+    /// <inheritdoc cref="ReactorTask.Id"/>
+    public long Id => Handles.IdOf(_cell, _generation);
 
     /// <inheritdoc cref="ReactorTask.Abort"/>
     public void Abort() => Handles.Abort(_cell, _generation);
@@ -182,6 +195,13 @@ internal static class Handles
         return cell.Is(TaskMarks.Completed);
     }
 
+    internal static long IdOf(TaskCell? cell, uint generation)
+    {
+        if (cell is null) return 0;
+        Check(cell, generation);
+        return cell.Id;
+    }
+
     internal static void Abort(TaskCell? cell, uint generation)
     {
         if (cell is null) return;
@@ -213,7 +233,7 @@ internal static class Handles
         if (cell.Joiner is not null || cell.OutsideJoiner is not null) throw new InvalidOperationException("another one awaits this task");
         cell.Joiner = joiner;
         joiner.AwaitedChild = cell;
-        // An abort that came for the joiner while it ran is for whom it waits now.
+        // An abort that the joiner got while it ran goes on to the task that it waits for now.
         if (!joiner.Is(TaskMarks.AbortWanted)) return;
         joiner.Marks &= ~TaskMarks.AbortWanted;
         cell.Abort();

@@ -8,7 +8,7 @@ namespace Vmm.Events.Tasks;
 [EditorBrowsable(EditorBrowsableState.Never)]
 [SuppressMessage("Design", "CA1000:Do not declare static members on generic types", Justification = "The compiler asks for this shape.")]
 [SuppressMessage("Performance", "CA1822:Mark members as static", Justification = "The compiler asks for this shape.")]
-[SuppressMessage("Performance", "CA1815:Override equals and operator equals on value types", Justification = "Nobody compares builders.")]
+[SuppressMessage("Performance", "CA1815:Override equals and operator equals on value types", Justification = "Builders are not compared.")]
 public struct ReactorTaskMethodBuilder<T>
 {
     private TaskCell<T>? _cell;
@@ -23,7 +23,8 @@ public struct ReactorTaskMethodBuilder<T>
     public readonly ReactorTask<T> Task => _cell is null ? new ReactorTask<T>(_result) : new ReactorTask<T>(_cell, _cell.Generation);
 
     /// <summary>Runs the method up to its first suspension.</summary>
-    public readonly void Start<TStateMachine>(ref TStateMachine stateMachine) where TStateMachine : IAsyncStateMachine => stateMachine.MoveNext();
+    public readonly void Start<TStateMachine>(ref TStateMachine stateMachine) where TStateMachine : IAsyncStateMachine =>
+        stateMachine.MoveNext();
 
     /// <summary>Not used: state machines are structs.</summary>
     public readonly void SetStateMachine(IAsyncStateMachine stateMachine)
@@ -74,7 +75,7 @@ public struct ReactorTaskMethodBuilder<T>
 [EditorBrowsable(EditorBrowsableState.Never)]
 [SuppressMessage("Design", "CA1000:Do not declare static members on generic types", Justification = "The compiler asks for this shape.")]
 [SuppressMessage("Performance", "CA1822:Mark members as static", Justification = "The compiler asks for this shape.")]
-[SuppressMessage("Performance", "CA1815:Override equals and operator equals on value types", Justification = "Nobody compares builders.")]
+[SuppressMessage("Performance", "CA1815:Override equals and operator equals on value types", Justification = "Builders are not compared.")]
 public struct ReactorTaskMethodBuilder
 {
     private ReactorTaskMethodBuilder<NoResult> _typed;
@@ -86,7 +87,8 @@ public struct ReactorTaskMethodBuilder
     public readonly ReactorTask Task => _typed.Cell is { } cell ? new ReactorTask(cell, cell.Generation) : default;
 
     /// <summary>Runs the method up to its first suspension.</summary>
-    public readonly void Start<TStateMachine>(ref TStateMachine stateMachine) where TStateMachine : IAsyncStateMachine => stateMachine.MoveNext();
+    public readonly void Start<TStateMachine>(ref TStateMachine stateMachine) where TStateMachine : IAsyncStateMachine =>
+        stateMachine.MoveNext();
 
     /// <summary>Not used: state machines are structs.</summary>
     public readonly void SetStateMachine(IAsyncStateMachine stateMachine)
@@ -101,19 +103,21 @@ public struct ReactorTaskMethodBuilder
 
     /// <summary>The method suspends.</summary>
     public void AwaitOnCompleted<TAwaiter, TStateMachine>(ref TAwaiter awaiter, ref TStateMachine stateMachine)
-        where TAwaiter : INotifyCompletion where TStateMachine : IAsyncStateMachine => _typed.AwaitOnCompleted(ref awaiter, ref stateMachine);
+        where TAwaiter : INotifyCompletion where TStateMachine : IAsyncStateMachine =>
+            _typed.AwaitOnCompleted(ref awaiter, ref stateMachine);
 
     /// <summary>The method suspends.</summary>
     public void AwaitUnsafeOnCompleted<TAwaiter, TStateMachine>(ref TAwaiter awaiter, ref TStateMachine stateMachine)
-        where TAwaiter : ICriticalNotifyCompletion where TStateMachine : IAsyncStateMachine => _typed.AwaitUnsafeOnCompleted(ref awaiter, ref stateMachine);
+        where TAwaiter : ICriticalNotifyCompletion where TStateMachine : IAsyncStateMachine =>
+            _typed.AwaitUnsafeOnCompleted(ref awaiter, ref stateMachine);
 }
 
 /// <summary>What a builder does with an awaiter.</summary>
 internal static class Builders
 {
     /// <summary>
-    /// Suspends on an awaiter of ours. Optimized from its first call on: then the awaiter's type is known, and neither the test nor the call
-    /// boxes it.
+    /// Suspends on an awaiter of ours. Optimized from its first call on: then the awaiter's type is known, and neither the test nor the
+    /// call boxes it.
     /// </summary>
     /// <returns>False if the awaiter knows nothing of tasks.</returns>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

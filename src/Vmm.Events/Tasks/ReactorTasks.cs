@@ -11,8 +11,8 @@ namespace Vmm.Events.Tasks;
 public readonly record struct ReactorTaskStatistics(long Resumes, int Live, long SlabCells, long SlabGrowths, long Dropped);
 
 /// <summary>
-/// The tasks of one reactor: async methods that run on its thread, at the end of its turns. Their storage is kept and reused. Every member is for the
-/// reactor's thread.
+/// The tasks of one reactor: async methods that run on its thread, at the end of its turns. Their storage is kept and reused. Every member
+/// is for the reactor's thread.
 /// </summary>
 [SuppressMessage("Design", "CA1001:Types that own disposable fields should be disposable", Justification = "The reactor disposes it.")]
 public sealed class ReactorTasks
@@ -41,24 +41,35 @@ public sealed class ReactorTasks
     private long _dropped;
     private bool _disposed;
 
-    private ReactorTasks(Reactor reactor)
+    private ReactorTasks(Reactor reactor, ReactorTasksOptions options)
     {
         _reactor = reactor;
+        Options = options;
         _turn = new Turn(this);
         reactor.Attach(_turn);
     }
 
-    /// <summary>The tasks of a reactor.</summary>
-    /// <exception cref="ArgumentException">The reactor is a stand-in: tasks need a real one.</exception>
-    public static ReactorTasks Of(IReactor reactor)
+    /// <summary>The tasks of a reactor, which are made when they are first asked for.</summary>
+    /// <param name="reactor">Whose tasks.</param>
+    /// <param name="options">How they behave; null for the defaults, or for what the first who asked wanted.</param>
+    /// <exception cref="ArgumentException">The reactor is a mock with no <see cref="ReactorStandIn"/> behind it.</exception>
+    /// <exception cref="InvalidOperationException">The tasks are there already, with other options.</exception>
+    public static ReactorTasks Of(IReactor reactor, ReactorTasksOptions? options = null)
     {
-        ArgumentNullException.ThrowIfNull(reactor);
-        Reactor real = reactor as Reactor ?? throw new ArgumentException("tasks need a real reactor", nameof(reactor));
-        return real.Find<Turn>()?.Tasks ?? new ReactorTasks(real);
+        Reactor real = ReactorStandIn.RealOf(reactor, "tasks need");
+        options?.Validate();
+        if (real.Find<Turn>() is not { } turn) return new ReactorTasks(real, options ?? new ReactorTasksOptions());
+        if (options is not null && options != turn.Tasks.Options)
+            throw new InvalidOperationException(
+                $"reactor '{real.Name}' has tasks with other options: give them to the first who asks for its tasks");
+        return turn.Tasks;
     }
 
+    /// <summary>The number of the task that runs on this thread, for logs; 0 if none does. See <see cref="ReactorTask.Id"/>.</summary>
+    public static long CurrentId => TaskThread.Mine.Current?.RunningHere?.Id ?? 0;
+
     /// <summary>The reactor they run on.</summary>
-    public IReactor Reactor => _reactor;
+    public IReactor Reactor => _reactor.Face;
 
     /// <summary>How other threads reach it.</summary>
     public RemoteEndpoint Remote => _reactor.Remote;
@@ -66,8 +77,13 @@ public sealed class ReactorTasks
     /// <summary>What the tasks did so far.</summary>
     public ReactorTaskStatistics Statistics => new(_resumes, LiveCount, _cells.Count, _slabGrowths, _dropped);
 
+    internal ReactorTasksOptions Options { get; }
+
     /// <summary>Async methods that have begun and not ended.</summary>
     internal int LiveCount { get; set; }
+
+    /// <summary>Lives of cells so far: the number of the last one.</summary>
+    internal long LastId { get; set; }
 
     /// <summary>Starts a task: it runs at once, up to its first await.</summary>
     /// <exception cref="InvalidOperationException">This is not the reactor's thread.</exception>
@@ -228,10 +244,10 @@ public sealed class ReactorTasks
         _unjoined.Remove(cell);
     }
 
-    /// <summary>A failure that nobody joins. An abort is no failure.</summary>
+    /// <summary>Reports a failure that no join will take. An abort is no failure.</summary>
     internal void ReportFailure(TaskCell cell, Exception failure)
     {
-        if (failure is not TaskAbortedException) _reactor.FailWork(cell.Name, failure);
+        if (failure is not TaskAbortedException) _reactor.FailWork($"{cell.Name} #{cell.Id}", failure);
     }
 
     private TaskThread Enter(out ReactorTasks? before)
@@ -244,7 +260,8 @@ public sealed class ReactorTasks
     }
 
     /// <summary>What the calling thread knows of tasks, remembered of the one that runs the reactor.</summary>
-    private TaskThread ThreadHere => _reactor.StopRequested || !_reactor.Runner.IsMine ? TaskThread.Mine : _runnersThread ??= TaskThread.Mine;
+    private TaskThread ThreadHere =>
+        _reactor.StopRequested || !_reactor.Runner.IsMine ? TaskThread.Mine : _runnersThread ??= TaskThread.Mine;
 
     private void Enqueue(TaskCell cell)
     {

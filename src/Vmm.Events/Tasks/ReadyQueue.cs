@@ -3,8 +3,9 @@ using System.Runtime.CompilerServices;
 namespace Vmm.Events.Tasks;
 
 /// <summary>
-/// The tasks that are to go on, the first to come first. A task is in it once at most, and <see cref="Reserve"/> has made room for all there are, so queueing
-/// one can't fail. A place that holds the task already is not written again: a store of a reference costs more than a look.
+/// The tasks that are to go on, the first to come first. A task is in it once at most, and <see cref="Reserve"/> has made room for all
+/// there are, so queueing one can't fail. A place that holds the task already is not written again: a store of a reference costs more than
+/// a look.
 /// </summary>
 internal sealed class ReadyQueue
 {

@@ -17,9 +17,6 @@ internal abstract class TaskCell<T>(ReactorTasks tasks) : TaskCell(tasks)
 /// <summary>The storage of one async method: its state machine lives here from its first suspension on.</summary>
 internal sealed class StateMachineCell<TStateMachine, T> : TaskCell<T> where TStateMachine : IAsyncStateMachine
 {
-    /// <summary>Cells made at a time, when the slab of a method is empty.</summary>
-    private const int GrowBy = 16;
-
     private static readonly int SlabKey = ReactorTasks.NextSlabKey();
 
     private readonly MethodSlab<StateMachineCell<TStateMachine, T>> _slab;
@@ -68,7 +65,7 @@ internal sealed class StateMachineCell<TStateMachine, T> : TaskCell<T> where TSt
     private static void Grow(ReactorTasks tasks, MethodSlab<StateMachineCell<TStateMachine, T>> slab)
     {
         tasks.CountSlabGrowth();
-        for (int i = 0; i < GrowBy; i++)
+        for (int i = 0; i < tasks.Options.Reserve; i++)
         {
             StateMachineCell<TStateMachine, T> cell = new(tasks, slab);
             tasks.Track(cell);

@@ -17,11 +17,11 @@ internal enum TaskMarks
     AbortWanted = 1 << 4,
     /// <summary>Its wait was given up: the await throws.</summary>
     AbortNow = 1 << 5,
-    /// <summary>Nobody will join it.</summary>
+    /// <summary>It will not be joined.</summary>
     Detached = 1 << 6,
     /// <summary>In the slab.</summary>
     Free = 1 << 7,
-    /// <summary>Failed, and in the list of failures that nobody has heard of.</summary>
+    /// <summary>Failed, and in the list of failures that were not reported yet.</summary>
     Unjoined = 1 << 8,
     /// <summary>Queued by a waker: more wakes before it runs change nothing.</summary>
     Woken = 1 << 9,
@@ -30,9 +30,9 @@ internal enum TaskMarks
 }
 
 /// <summary>
-/// The storage of one running async method: a header beside its state machine (see <see cref="StateMachineCell{TStateMachine, T}"/>). It is its own entry
-/// in the ready queue and, as a <see cref="RemoteCall"/>, in the queue of other threads. Reused when it has completed, nobody holds it and
-/// its last waker is gone; the generation tells its lives apart.
+/// The storage of one running async method: a header beside its state machine (see <see cref="StateMachineCell{TStateMachine, T}"/>). It is
+/// its own entry in the ready queue and, as a <see cref="RemoteCall"/>, in the queue of other threads. Reused when it has completed, no
+/// handle refers to it and its last waker is gone; the generation distinguishes its lives.
 /// </summary>
 internal abstract class TaskCell : RemoteCall
 {
@@ -63,6 +63,9 @@ internal abstract class TaskCell : RemoteCall
     internal TaskMarks Marks = TaskMarks.Free;
 
     internal uint Generation;
+
+    /// <summary>The number of this life among those of its reactor, from 1.</summary>
+    internal long Id;
 
     /// <summary>Its place among all cells of its reactor.</summary>
     internal int Key;
@@ -105,6 +108,7 @@ internal abstract class TaskCell : RemoteCall
         Marks = TaskMarks.None;
         _holds = 2;
         Tasks.LiveCount++;
+        Id = ++Tasks.LastId;
     }
 
     /// <summary>A continuation for awaiters that know nothing of reactors; it may be called on any thread.</summary>
@@ -166,8 +170,8 @@ internal abstract class TaskCell : RemoteCall
     }
 
     /// <summary>
-    /// Asks the task to end at its await, or, if that has its result already, at the next one. It is asked where it stands: in the innermost
-    /// method that it waits for.
+    /// Asks the task to end at its await, or, if that has its result already, at the next one. It is asked where it stands: in the
+    /// innermost method that it waits for.
     /// </summary>
     internal void Abort()
     {
@@ -241,7 +245,9 @@ internal abstract class TaskCell : RemoteCall
         if (_endpoint.IsHome) Tasks.Ready(this); else PostHome(RemoteResume);
     }
 
-    /// <summary>Has the reactor's thread do something. What is to be done says whether the task is in the queue: it is as soon as there is anything.</summary>
+    /// <summary>
+    /// Has the reactor's thread do something. What is to be done says whether the task is in the queue: it is as soon as there is anything.
+    /// </summary>
     /// <returns>False if the reactor has stopped.</returns>
     private bool PostHome(int what)
     {

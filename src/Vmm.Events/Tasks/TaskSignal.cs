@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace Vmm.Events.Tasks;
 
 /// <summary>
-/// Something that happens now and then, for one task to wait for. What happened while nobody waited ends the next wait at once; several times count once.
+/// A signal for one task to wait for. A signal while no task waits ends the next wait at once; several count once.
 /// For the reactor's thread.
 /// </summary>
 public class TaskSignal : ITaskWait
@@ -71,7 +71,9 @@ public class TaskSignal : ITaskWait
     }
 }
 
-/// <summary>A doorbell for a task: any thread rings it, one task waits for it. No allocation, and no system call while the reactor is awake.</summary>
+/// <summary>
+/// A doorbell for a task: any thread rings it, one task waits for it. No allocation, and no system call while the reactor is awake.
+/// </summary>
 public sealed class TaskDoorbell : TaskSignal
 {
     private readonly Doorbell _bell;

@@ -1,6 +1,8 @@
 namespace Vmm.Events.Tasks;
 
-/// <summary>What a thread knows of tasks, in one object: a look at thread-local storage costs more than all else that an await does.</summary>
+/// <summary>
+/// What a thread knows of tasks, in one object: a look at thread-local storage costs more than all else that an await does.
+/// </summary>
 internal sealed class TaskThread
 {
     [ThreadStatic]

@@ -71,7 +71,7 @@ public static class TaskWaits
         internal async ReactorTask Run(TimeSpan timeout)
         {
             await ReactorTask.Delay(timeout);
-            // Due in the same moment as the task's end: there is nobody left to abort.
+            // It became due at the moment at which the task ended: there is nothing left to abort.
             if (_isCancelled) return;
             HasPassed = true;
             abort();

@@ -4,8 +4,8 @@ namespace Vmm.Events;
 
 /// <summary>
 /// Several reactors, each on a thread of its own. A device, or a single queue of it, is pinned to one by registering it there; it can be
-/// handed to another with <see cref="RemoteEndpoint.HandOverAsync"/>. Members may be called from any thread, but <see cref="Stop"/> and
-/// <see cref="Dispose"/> from none of the group's own.
+/// handed to another with <see cref="RemoteEndpoint.HandOverAsync"/>. Members may be called from any thread; <see cref="Stop"/> and
+/// <see cref="Dispose"/> must not be called on a thread of the group.
 /// </summary>
 public sealed class ReactorGroup : IReadOnlyList<ReactorThread>, IDisposable
 {
@@ -16,16 +16,19 @@ public sealed class ReactorGroup : IReadOnlyList<ReactorThread>, IDisposable
 
     /// <summary>Makes reactors whose threads do not run yet.</summary>
     /// <param name="count">How many, 1 to <see cref="CountMax"/>.</param>
-    /// <param name="options">The options of each by its index; null for the defaults, named <c>reactor-0</c> and so on. Names are unique.</param>
+    /// <param name="options">
+    /// The options of each by its index; null for the defaults, named <c>reactor-0</c> and so on. Names are unique.
+    /// </param>
     /// <exception cref="ArgumentException">Two reactors have the same name.</exception>
     /// <exception cref="KernelException">The process has no descriptor left.</exception>
     public ReactorGroup(int count, Func<int, ReactorOptions>? options = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(count, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(count, CountMax);
-        ReactorOptions[] all = [.. Enumerable.Range(0, count).Select(options ?? (index => new ReactorOptions { Name = $"reactor-{index}" }))];
+        ReactorOptions[] all =
+            [.. Enumerable.Range(0, count).Select(options ?? (index => new ReactorOptions { Name = $"reactor-{index}" }))];
         if (all.GroupBy(each => each.Name).FirstOrDefault(same => same.Count() > 1) is { } twins)
-            throw new ArgumentException($"{twins.Count()} reactors are named '{twins.Key}': name each, it is how they are told apart", nameof(options));
+            throw new ArgumentException($"{twins.Count()} reactors are named '{twins.Key}': give each a name of its own", nameof(options));
 
         List<ReactorThread> made = [];
         try
@@ -53,7 +56,8 @@ public sealed class ReactorGroup : IReadOnlyList<ReactorThread>, IDisposable
     /// <summary>The reactor of a name.</summary>
     /// <exception cref="KeyNotFoundException">None has it.</exception>
     public ReactorThread this[string name] => Array.Find(_threads, thread => thread.Name == name)
-        ?? throw new KeyNotFoundException($"no reactor is named '{name}'; there are {string.Join(", ", _threads.Select(thread => thread.Name))}");
+        ?? throw new KeyNotFoundException(
+            $"no reactor is named '{name}'; there are {string.Join(", ", _threads.Select(thread => thread.Name))}");
 
     /// <summary>Starts every thread. If one cannot start, those that did are stopped again.</summary>
     /// <inheritdoc cref="ReactorThread.Start" path="/exception"/>
@@ -68,6 +72,21 @@ public sealed class ReactorGroup : IReadOnlyList<ReactorThread>, IDisposable
         {
             for (int i = 0; i < started; i++) _threads[i].Stop();
             throw;
+        }
+    }
+
+    /// <summary>Whether every reactor answers within a time: what a watchdog asks. Not on a thread of the group.</summary>
+    /// <param name="patience">How long to wait for all of them.</param>
+    public bool IsAlive(TimeSpan patience)
+    {
+        try
+        {
+            return Task.WaitAll([.. _threads.Select(thread => thread.Remote.InvokeAsync(static _ => true))], patience);
+        }
+        catch (AggregateException)
+        {
+            // A reactor has stopped: Completion says why.
+            return false;
         }
     }
 
@@ -93,7 +112,9 @@ public sealed class ReactorGroup : IReadOnlyList<ReactorThread>, IDisposable
         if (failures.Count > 0) throw new AggregateException(failures);
     }
 
-    /// <summary>Stops every reactor, waits for their threads and closes what they watched. Failures are left to <see cref="Completion"/>.</summary>
+    /// <summary>
+    /// Stops every reactor, waits for their threads and closes what they watched. Failures are left to <see cref="Completion"/>.
+    /// </summary>
     /// <exception cref="InvalidOperationException">Called on a thread of the group.</exception>
     public void Dispose()
     {
@@ -111,6 +132,7 @@ public sealed class ReactorGroup : IReadOnlyList<ReactorThread>, IDisposable
     private void ThrowIfOwnThread()
     {
         if (Array.Find(_threads, thread => thread.Remote.IsReactorThread) is { } own)
-            throw new InvalidOperationException($"this is the thread of reactor '{own.Name}', which cannot wait for its own end: request the stop");
+            throw new InvalidOperationException(
+                $"this is the thread of reactor '{own.Name}', which cannot wait for its own end: request the stop");
     }
 }

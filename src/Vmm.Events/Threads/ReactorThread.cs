@@ -3,8 +3,8 @@ using Vmm.Events.Native;
 namespace Vmm.Events;
 
 /// <summary>
-/// A reactor and the thread that runs it, named after the reactor. Every member may be called from any thread, but of those that wait none
-/// from the reactor's own.
+/// A reactor and the thread that runs it, named after the reactor. Every member may be called from any thread; those that wait must
+/// not be called on the reactor's own.
 /// </summary>
 public sealed class ReactorThread : IDisposable
 {
@@ -25,7 +25,7 @@ public sealed class ReactorThread : IDisposable
     {
         Reactor = new Reactor(options);
         _cpu = Reactor.Options.Cpu;
-        // A process that has nothing else to do may end: whoever wants the devices served waits for Completion.
+        // A background thread: the process may end while it runs. A program that must go on serving waits for Completion.
         _thread = new Thread(RunToTheEnd) { Name = Reactor.Name, IsBackground = true };
     }
 
@@ -75,7 +75,9 @@ public sealed class ReactorThread : IDisposable
         if (_ended.Task.IsFaulted) _ended.Task.GetAwaiter().GetResult();
     }
 
-    /// <summary>Stops the reactor, waits for its thread and closes what the reactor watched. A failure is left to <see cref="Completion"/>.</summary>
+    /// <summary>
+    /// Stops the reactor, waits for its thread and closes what the reactor watched. A failure is left to <see cref="Completion"/>.
+    /// </summary>
     /// <exception cref="InvalidOperationException">Called on the reactor's own thread.</exception>
     public void Dispose()
     {
@@ -86,7 +88,7 @@ public sealed class ReactorThread : IDisposable
             if (_phase == Phase.Disposed) return;
             if (_phase == Phase.Made)
             {
-                Reactor.LeaveToWhoeverComes();
+                Reactor.GiveUpOwnership();
                 _ended.TrySetResult();
             }
             _phase = Phase.Disposed;
@@ -98,7 +100,8 @@ public sealed class ReactorThread : IDisposable
     private void Join()
     {
         if (Thread.CurrentThread == _thread)
-            throw new InvalidOperationException($"this is the thread of reactor '{Name}', which cannot wait for its own end: request the stop");
+            throw new InvalidOperationException(
+                $"this is the thread of reactor '{Name}', which cannot wait for its own end: request the stop");
         bool wasStarted;
         lock (_phaseLock) wasStarted = _phase == Phase.Running;
         if (wasStarted) _thread.Join();
@@ -109,13 +112,14 @@ public sealed class ReactorThread : IDisposable
         try
         {
             if (_cpu is { } cpu) Pin(cpu);
-            // The first call: who waits for the start can rely on the reactor's being this thread's.
+            // Signalled when this thread owns the reactor, so that the starter can rely on it.
             Reactor.Run(() => _began.SetResult(), _stop.Token);
             _ended.SetResult();
         }
         catch (Exception exception)
         {
-            // A run that failed goes to whoever awaits the end. A start that failed is thrown to the starter as well, who finds the end told already.
+            // The failure of a run is reported by Completion. The failure of a start is also thrown to the starter, after Completion was
+            // set.
             _ended.SetException(exception);
             _ = _ended.Task.Exception;
             _began.TrySetException(exception);
@@ -126,6 +130,7 @@ public sealed class ReactorThread : IDisposable
     {
         Errno errno = Libc.PinCallingThread(cpu);
         if (errno == Errno.None) return;
-        throw new KernelException($"cannot pin reactor '{Name}' to CPU {cpu}", errno, "the CPU is not there, or this process may not use it");
+        throw new KernelException($"cannot pin reactor '{Name}' to CPU {cpu}", errno,
+            "the CPU is not there, or this process may not use it");
     }
 }

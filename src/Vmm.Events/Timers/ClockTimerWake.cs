@@ -1,8 +1,8 @@
 namespace Vmm.Events;
 
 /// <summary>
-/// A timer of a <see cref="TimeProvider"/>, which calls back on any thread: it signals an eventfd, so that timers come where they would with
-/// the kernel's, among the descriptors of the next wait.
+/// A timer of a <see cref="TimeProvider"/>, which calls back on any thread: it signals an eventfd, so that timers come where they would
+/// with the kernel's, among the descriptors of the next wait.
 /// </summary>
 internal sealed class ClockTimerWake : ITimerWake
 {

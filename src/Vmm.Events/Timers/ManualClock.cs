@@ -1,7 +1,7 @@
 namespace Vmm.Events;
 
 /// <summary>
-/// A clock that stands still until it is told to go on: for tests that own time. Timers made of it call back inside
+/// A clock that stands still until it is advanced: for tests that control time. Timers made of it call back inside
 /// <see cref="Advance"/>, in the order they are due, at the time they are due. Thread-safe.
 /// </summary>
 /// <example><c>new Reactor(new ReactorOptions { TimeProvider = clock })</c></example>
@@ -22,7 +22,9 @@ public sealed class ManualClock : TimeProvider
     /// <inheritdoc/>
     public override TimeZoneInfo LocalTimeZone => TimeZoneInfo.Utc;
 
-    /// <summary>Time from now until the next timer is due; null if none is armed. A simulation that has nothing to do goes on by this.</summary>
+    /// <summary>
+    /// Time from now until the next timer is due; null if none is armed. A simulation that has nothing to do goes on by this.
+    /// </summary>
     public TimeSpan? UntilNextTimer
     {
         get

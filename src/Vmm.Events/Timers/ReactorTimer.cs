@@ -22,6 +22,23 @@ public abstract class ReactorTimer
     /// <summary>For messages and measurements.</summary>
     public string Name { get; }
 
+    /// <summary>The subscriber this belongs to; null if it stands alone.</summary>
+    public Subscriber? Owner { get; private set; }
+
+    /// <summary>
+    /// Makes this a timer of a subscriber: it is cancelled when the subscriber is removed, and when it throws the subscriber ends, as when
+    /// one of its sources' handlers throws.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">It has an owner.</exception>
+    public ReactorTimer OwnedBy(Subscriber owner)
+    {
+        ArgumentNullException.ThrowIfNull(owner);
+        if (Owner is not null) throw new InvalidOperationException($"{Name} is a timer of {Owner.Name} already");
+        Owner = owner;
+        owner.Add(this);
+        return this;
+    }
+
     /// <summary>Whether it is due some time.</summary>
     public bool IsArmed => HeapIndex >= 0;
 
@@ -37,7 +54,7 @@ public abstract class ReactorTimer
     /// <summary>When it is due, in units of the clock's timestamp.</summary>
     internal long DueAt { get; set; }
 
-    /// <summary>Tells timers that are due at the same time apart: armed first, called first.</summary>
+    /// <summary>Orders timers that are due at the same time: armed first, called first.</summary>
     internal long Sequence { get; set; }
 
     /// <summary>Units between calls; 0 if it is due once.</summary>

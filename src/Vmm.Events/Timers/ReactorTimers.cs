@@ -23,19 +23,19 @@ public sealed class ReactorTimers
     {
         _reactor = reactor;
         _clock = reactor.Options.TimeProvider;
-        _wake = ReferenceEquals(_clock, TimeProvider.System) ? new KernelTimerWake(reactor, CallDue) : new ClockTimerWake(reactor, _clock, CallDue);
+        _wake = ReferenceEquals(_clock, TimeProvider.System)
+            ? new KernelTimerWake(reactor, CallDue) : new ClockTimerWake(reactor, _clock, CallDue);
     }
 
     /// <summary>Longest time that a timer can be armed for: a hundred years.</summary>
     public static TimeSpan DueMax { get; } = TimeSpan.FromDays(36_500);
 
     /// <summary>The timers of the reactor that a handler got.</summary>
-    /// <exception cref="ArgumentException">The reactor is a stand-in: timers need a real one.</exception>
+    /// <exception cref="ArgumentException">It is a mock with no <see cref="ReactorStandIn"/> behind it.</exception>
     /// <exception cref="KernelException">The process has no descriptor left for the first timer.</exception>
     public static ReactorTimers Of(IReactor reactor)
     {
-        ArgumentNullException.ThrowIfNull(reactor);
-        return (reactor as Reactor ?? throw new ArgumentException("timers need a real reactor", nameof(reactor))).Timers;
+        return ReactorStandIn.RealOf(reactor, "timers need").Timers;
     }
 
     /// <summary>How many timers are armed.</summary>
@@ -110,12 +110,14 @@ public sealed class ReactorTimers
         _reactor.Watching?.Switch(timer);
         try
         {
-            timer.Expired(_reactor);
+            timer.Expired(_reactor.Face);
         }
         catch (Exception exception)
         {
             Cancel(timer);
-            _reactor.FailWork(timer.Name, exception);
+            timer.Owner?.RemoveFrom(_reactor);
+            _reactor.FailWork(timer.Owner is null ? timer.Name : $"{timer.Owner.Name}/{timer.Name}", exception);
+            if (timer.Owner is { } owner) _reactor.DisposeOwner(owner, owner.Name);
         }
     }
 
@@ -123,8 +125,8 @@ public sealed class ReactorTimers
     {
         // While timers are called, one look at the end serves them all.
         if (_calling || _heap.First is not { } first || first.DueAt >= _wakeAt) return;
-        _wakeAt = first.DueAt;
         _wake.Set(TimeSpan.FromTicks(Ticks(first.DueAt - _clock.GetTimestamp())));
+        _wakeAt = first.DueAt;
     }
 
     private long Units(TimeSpan span) => (long)((Int128)span.Ticks * _clock.TimestampFrequency / TimeSpan.TicksPerSecond);
@@ -139,7 +141,8 @@ public sealed class ReactorTimers
         ArgumentOutOfRangeException.ThrowIfGreaterThan(span, DueMax, parameter);
     }
 
-    private sealed class DelegateTimer(ReactorTimers timers, string name, Action<ReactorTimer, IReactor> handler) : ReactorTimer(timers, name)
+    private sealed class DelegateTimer(ReactorTimers timers, string name, Action<ReactorTimer, IReactor> handler)
+        : ReactorTimer(timers, name)
     {
         protected internal override void Expired(IReactor reactor) => handler(this, reactor);
     }

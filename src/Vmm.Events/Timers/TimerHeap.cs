@@ -68,7 +68,9 @@ internal sealed class TimerHeap
     private static bool IsBefore(ReactorTimer left, ReactorTimer right) =>
         left.DueAt != right.DueAt ? left.DueAt < right.DueAt : left.Sequence < right.Sequence;
 
-    /// <summary>A struct: a store into an array of an open class has the runtime look up whether it may, in a cache that now and then grows.</summary>
+    /// <summary>
+    /// A struct: a store into an array of an open class has the runtime look up whether it may, in a cache that now and then grows.
+    /// </summary>
     private struct Entry
     {
         internal ReactorTimer Timer;

@@ -1,3 +1,4 @@
+using System.Reflection;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp;
 using Microsoft.CodeAnalysis.CSharp.Syntax;
@@ -18,9 +19,12 @@ internal static class SourceRules
     /// <summary>Each P/Invoke outside a folder named Native, and each that is not a LibraryImport.</summary>
     internal static IEnumerable<string> MisplacedImports(string project) => InFilesOf(project, MisplacedImports);
 
-    /// <summary>Each use of unsafe code, or of <c>Unsafe</c>, outside the folders that may.</summary>
-    internal static IEnumerable<string> MisplacedUnsafe(string project, params string[] folders) =>
-        InFilesOf(project, (file, root) => MisplacedUnsafe(file, root, folders));
+    /// <summary>
+    /// Each public member that takes an address as a number, which safe code could make up. One that takes a pointer can be called from
+    /// unsafe code only.
+    /// </summary>
+    internal static IEnumerable<string> RawAddresses(Assembly library) =>
+        RawAddresses(library.GetExportedTypes().Where(type => !typeof(Delegate).IsAssignableFrom(type)));
 
     /// <summary>Each member with unsafe code that has no comment to say why it is sound.</summary>
     internal static IEnumerable<string> Unexplained(string project) => InFilesOf(project, Unexplained);
@@ -36,9 +40,15 @@ internal static class SourceRules
         where name is "DllImport" || (name is "LibraryImport" && !IsIn(file, "Native"))
         select At(file, attribute, $"{name}: a P/Invoke is a LibraryImport in Native/");
 
-    internal static IEnumerable<string> MisplacedUnsafe(string file, SyntaxNode root, params string[] folders) =>
-        IsIn(file, folders) ? [] : root.DescendantTokens().Where(token => token.IsKind(SyntaxKind.UnsafeKeyword)).Select(token => token.Parent!)
-            .Concat(UnsafeIn(root)).Select(node => At(file, node, $"unsafe code stands in {string.Join(", ", folders)} only"));
+    internal static IEnumerable<string> RawAddresses(IEnumerable<Type> types) =>
+        from type in types
+        from member in type.GetMembers(BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.Static | BindingFlags.DeclaredOnly)
+            .OfType<MethodBase>()
+        where (member.IsPublic || member.IsFamily) && !member.IsSpecialName | member.IsConstructor
+        from parameter in member.GetParameters()
+        where parameter.ParameterType == typeof(nint) || parameter.ParameterType == typeof(nuint)
+        where parameter.Name!.Contains("address", StringComparison.OrdinalIgnoreCase) || parameter.Name.Contains("pointer", StringComparison.OrdinalIgnoreCase)
+        select $"{type.Name}.{member.Name}({parameter.Name})";
 
     internal static IEnumerable<string> Unexplained(string file, SyntaxNode root) =>
         from node in UnsafeIn(root)

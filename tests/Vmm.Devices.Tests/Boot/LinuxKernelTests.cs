@@ -45,12 +45,18 @@ public sealed class LinuxKernelTests : IDisposable
     }
 
     [Fact]
+    public void A_directory_is_refused_as_a_directory() =>
+        Assert.Contains("is a directory", Assert.Throws<BootException>(() => new BootSource(_directory).Load(_memory)).Message, StringComparison.Ordinal);
+
+    [Fact]
     public void Files_that_are_no_kernel_are_refused_in_a_sentence()
     {
         Refused("is no Linux kernel", []);
         Refused("is no Linux kernel", [0x7f, (byte)'E', (byte)'L', (byte)'F']);
         Refused("is no Linux kernel", Encoding.ASCII.GetBytes(new string('x', 4096)));
         Refused("none for 64-bit x86", Spoiled(file => file[18] = 3));
+        Refused("is no Linux kernel but a program", Spoiled(file => file[16] = 1));
+        Refused("is no Linux kernel but a program", File.ReadAllBytes("/bin/ls"));
         Refused("none for 64-bit x86", ElfFile.Of([1], pvh: false)[..60]);
         Refused("without segments", Spoiled(file => file[56] = 0));
         Refused("without segments", Spoiled(file => file[56] = 200));
@@ -63,8 +69,8 @@ public sealed class LinuxKernelTests : IDisposable
         Refused("does not fit", ElfFile.Of([1], pvh: false, address: MemoryBytes));
         Refused("does not fit", ElfFile.Of([1], pvh: false, address: 0x1000));
         Refused("does not fit", ElfFile.Of([1], pvh: false, memoryBytes: MemoryBytes));
-        Refused("its header tells of", BzImageFile.Of([1], file => BinaryPrimitives.WriteUInt32LittleEndian(file.AsSpan(0x1f4), 0x1_0000)));
-        Refused("its header tells of", BzImageFile.Of([1], file => BinaryPrimitives.WriteUInt32LittleEndian(file.AsSpan(0x1f4), uint.MaxValue)));
+        Refused("its header says", BzImageFile.Of([1], file => BinaryPrimitives.WriteUInt32LittleEndian(file.AsSpan(0x1f4), 0x1_0000)));
+        Refused("its header says", BzImageFile.Of([1], file => BinaryPrimitives.WriteUInt32LittleEndian(file.AsSpan(0x1f4), uint.MaxValue)));
         Refused("no 64-bit entry", BzImageFile.Of([1], file => file[0x236] = 0));
         Refused("no 64-bit entry", BzImageFile.Of([1], file => file[0x206] = 0xb));
         Refused("ends in its header", BzImageFile.Of([1])[..0x220]);

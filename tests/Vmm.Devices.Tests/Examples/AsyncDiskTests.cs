@@ -60,9 +60,9 @@ public sealed class AsyncDiskTests : IDisposable
     {
         _image.Bytes = Random(MiB);
         using SimulatedGuest guest = SimulatedGuest.For(Disk());
-        int[] pieces = [.. Enumerable.Repeat(512, 100), 1];
+        int[] pieces = [.. Enumerable.Repeat(384, 100), 1];
         byte[] read = Serve(guest, [Header(Read, 8)], pieces).Written;
-        Assert.Equal(_image.Bytes[4096..(4096 + 51_200)], read[..^1]);
+        Assert.Equal(_image.Bytes[4096..(4096 + 38_400)], read[..^1]);
     }
 
     [Theory]
@@ -92,7 +92,7 @@ public sealed class AsyncDiskTests : IDisposable
     public void Two_CPUs_fill_and_verify_it()
     {
         using MemoryStream console = new();
-        using DeviceHost host = new(Disk());
+        using DeviceHost host = new(new SimulatedBoard(), Disk());
         host.AddSerial("ttyS0", new SerialPortOptions { Script = "fill vda 42; flush vda; verify vda 42; poweroff\n"u8.ToArray(), Output = SerialOutput.To(console) });
         using SimulatedMachine machine = new(host, new SimulatedMachineOptions { Vcpus = 2 });
         Assert.True(machine.Run(TestContext.Current.CancellationToken).Succeeded, Encoding.UTF8.GetString(console.ToArray()));

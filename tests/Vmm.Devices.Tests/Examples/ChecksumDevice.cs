@@ -12,8 +12,9 @@ public sealed class ChecksumDevice : VirtioDevice
 
     public ChecksumDevice() : base((VirtioDeviceType)63, "checksum", configLength: 4) => AddQueue("requests", sizeMax: 64, Serve);
 
-    private void Serve(VirtQueue requests)
+    private void Serve(QueueContext context)
     {
+        VirtQueue requests = context.Queue;
         while (requests.TryPop(out DescriptorChain? chain))
         {
             ChainWriter answer = chain.Writable;

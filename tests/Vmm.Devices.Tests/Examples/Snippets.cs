@@ -1,5 +1,6 @@
 using Microsoft.Extensions.DependencyInjection;
 using Vmm.Devices;
+using Vmm.Devices.Simulation;
 using Vmm.Events;
 
 namespace Examples;
@@ -28,6 +29,6 @@ internal static class Snippets
 
     internal static void HostByHand()
     {
-        using var host = new DeviceHost(new BlockDevice("vda", RawImage.Open("disk.img")));
+        using var host = new DeviceHost(new SimulatedBoard(), new BlockDevice("vda", RawImage.Open("disk.img")));
     }
 }

@@ -75,7 +75,7 @@ public sealed class EndlessDriverTests
                     machine.Registers.Kick(request.Queue);
                     machine.Reactor.RunOnce(TimeSpan.Zero);
                     // A turn of the reactor serves a queue once for the driver's kick, and once for our own.
-                    Assert.InRange(Served(device) - before, 0, 2 * VirtioDevice.ChainsPerTurnMax * device.Queues.Count);
+                    Assert.InRange(Served(device) - before, 0, 2 * TurnBudget.ChainsMaxDefault * device.Queues.Count);
                     if (turn % 16 != 0) continue;
                     machine.AskWitness();
                     // Whoever looks at an answer takes it off the wire: a far end that never reads holds its device up, as it should.

@@ -95,9 +95,22 @@ public sealed class CommandLineFuzzTests(ITestOutputHelper output) : FuzzTests("
     protected override long ExecutionsToMeet => 15_000;
 }
 
+public sealed class ConfigFuzzTests(ITestOutputHelper output) : FuzzTests("config", output)
+{
+    protected override IEnumerable<string> MustMeet => ["refused", "run", "boot", "serve", "read by both", "refused by both"];
+
+    /// <summary>One file in 400 is one of serve that makes sense.</summary>
+    protected override long ExecutionsToMeet => 10_000;
+}
+
 public sealed class VhostUserFuzzTests(ITestOutputHelper output) : FuzzTests("vhost-user", output)
 {
     protected override IEnumerable<string> MustMeet => ["messages"];
+}
+
+public sealed class NbdFuzzTests(ITestOutputHelper output) : FuzzTests("nbd", output)
+{
+    protected override IEnumerable<string> MustMeet => ["agreed", "refused", "replies", "Ok", "IoError"];
 }
 
 /// <summary>What the process holds is counted, so these run alone.</summary>
@@ -110,9 +123,15 @@ public sealed class FuzzLeakTests
     public void A_target_leaves_no_descriptor_and_no_memory_behind(string name)
     {
         Execute(name);
-        Leaks leaks = new();
-        Execute(name);
-        Assert.Null(leaks.Find());
+        // What is left behind is left behind each time; what the runtime opens once is not.
+        string? left = "";
+        for (int tries = 0; left is not null && tries < 3; tries++)
+        {
+            Leaks leaks = new();
+            Execute(name);
+            left = leaks.Find();
+        }
+        Assert.Null(left);
     }
 
     [Fact]

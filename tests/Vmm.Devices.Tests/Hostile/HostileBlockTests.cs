@@ -18,7 +18,7 @@ public sealed class HostileBlockTests
     [Trait("Outcome", "I/O error")]
     public void Sectors_the_disk_does_not_have_are_an_error(HostileCase @case)
     {
-        using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", new TestBackend()));
+        using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", new FaultyBackend()));
         using Neighbour neighbour = new(guest);
         foreach ((ulong sector, int count) in ((ulong, int)[])
         [
@@ -40,7 +40,7 @@ public sealed class HostileBlockTests
     [Trait("Outcome", "unsupported")]
     public void Types_nobody_knows_are_unsupported(HostileCase @case)
     {
-        using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", new TestBackend()));
+        using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", new FaultyBackend()));
         using Neighbour neighbour = new(guest);
         foreach (uint type in (uint[])[2, 3, 5, 6, 7, 9, 10, 12, 14, 15, 0x100, 0x8000_0000, uint.MaxValue])
             Assert.Equal(BlockStatus.Unsupported, Answer(guest, queue => queue.Ask((BlockRequestType)type)));
@@ -51,7 +51,7 @@ public sealed class HostileBlockTests
     [Trait("Outcome", "I/O error")]
     public void Lengths_that_are_no_sectors_are_an_error(HostileCase @case)
     {
-        using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", new TestBackend()));
+        using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", new FaultyBackend()));
         using Neighbour neighbour = new(guest);
         byte[] header = new byte[16];
         foreach (int length in (int[])[1, 511, 513, 1023, 4095])
@@ -68,7 +68,7 @@ public sealed class HostileBlockTests
     [Trait("Outcome", "given back, needs reset")]
     public void A_request_without_a_status_byte_or_a_header_comes_back(HostileCase @case)
     {
-        using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", new TestBackend()));
+        using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", new FaultyBackend()));
         using Neighbour neighbour = new(guest);
         foreach ((byte[][] readable, int[] writable) in ((byte[][], int[])[])[([new byte[16]], []), ([new byte[16], new byte[512]], []), ([new byte[15]], [1]), ([], [513])])
         {
@@ -85,21 +85,21 @@ public sealed class HostileBlockTests
     [Trait("Outcome", "needs reset; completed once")]
     public void A_head_given_twice_while_it_is_written_to_disk_is_completed_once(HostileCase @case)
     {
-        TestBackend backend = new() { Waits = true };
+        FaultyBackend backend = new() { Holds = true };
         using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", backend));
         using Neighbour neighbour = new(guest);
         SimulatedQueue queue = guest.Queue(0);
         queue.Ring.UseIndirect = false;
         DriverRequest made = queue.Write(3, new byte[512]);
         guest.Kick(0).RunUntilIdle();
-        Assert.Equal(1, backend.Waiting);
+        Assert.Equal(1, backend.Held);
         if (queue.Ring is PackedDriverQueue packed) packed.WriteDescriptor(3, queue.Place(new byte[16]).Address, 16, 0, packed.AvailableFlags);
         else ((SplitDriverQueue)queue.Ring).MakeAvailable(0);
         guest.Kick(0).RunUntilIdle();
         Assert.True(guest.Driver.Status.HasFlag(DeviceStatus.NeedsReset));
-        Assert.Equal(1, backend.Waiting);
-        backend.Waits = false;
-        backend.CompleteAll();
+        Assert.Equal(1, backend.Held);
+        backend.Holds = false;
+        backend.CompleteHeld();
         guest.RunUntilIdle();
         Assert.Equal(BlockStatus.Ok, made.Status());
         guest.Reset().Start();
@@ -111,7 +111,7 @@ public sealed class HostileBlockTests
     [Trait("Outcome", "the reset waits")]
     public void A_late_completion_writes_to_no_driver_that_comes_after(HostileCase @case)
     {
-        TestBackend backend = new() { Waits = true };
+        FaultyBackend backend = new() { Holds = true };
         using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", backend));
         using Neighbour neighbour = new(guest);
         DriverRequest made = guest.Queue(0).Read(0);
@@ -120,9 +120,9 @@ public sealed class HostileBlockTests
         guest.RunUntilIdle();
         // Until the kernel is done with the driver's memory the device has not been reset, and says so.
         Assert.NotEqual(DeviceStatus.None, guest.Driver.Status);
-        Assert.Equal(1, backend.Waiting);
-        backend.Waits = false;
-        backend.CompleteAll();
+        Assert.Equal(1, backend.Held);
+        backend.Holds = false;
+        backend.CompleteHeld();
         guest.RunUntil(() => guest.Driver.Status == DeviceStatus.None);
         guest.Memory.TryWrite(made.Writable[^1].Address, [0x77]);
         guest.Reset().Start();
@@ -135,7 +135,7 @@ public sealed class HostileBlockTests
     [Trait("Outcome", "memory stays flat")]
     public void Errors_without_end_allocate_nothing(HostileCase @case)
     {
-        using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", new TestBackend()));
+        using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", new FaultyBackend()));
         using Neighbour neighbour = new(guest);
         DriverQueue ring = guest.Queue(0).Ring;
         GuestBuffer header = guest.Queue(0).Place([.. BitConverter.GetBytes(2), .. new byte[12]]), status = guest.Queue(0).Place([0xff]);
@@ -163,7 +163,7 @@ public sealed class HostileBlockTests
     [Trait("Outcome", "served a turn at a time")]
     public void A_turn_moves_no_more_than_its_share_of_bytes(HostileCase @case)
     {
-        TestBackend backend = new();
+        FaultyBackend backend = new();
         using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", backend));
         using Neighbour neighbour = new(guest);
         SimulatedQueue queue = guest.Queue(0);

@@ -35,7 +35,7 @@ public sealed record HostileCase(string Device, ulong Ring, PollerKind Poller)
     internal static IReadOnlyList<string> Receivers { get; } = ["console", "net", "vsock"];
 
     /// <summary>A guest with a vsock device and a driver that says what a test wants it to say.</summary>
-    internal VsockGuest Vsock(int buffers = 32, VsockDeviceOptions? device = null) => new(Options, buffers, options: device);
+    internal VsockGuest Vsock(int buffers = 32, VsockSpec? device = null) => new(Options, buffers, options: device);
 
     /// <summary>A guest with another device than the catalogue's.</summary>
     internal SimulatedGuest Guest(VirtioDevice device) => SimulatedGuest.For(device, Options);

@@ -3,7 +3,7 @@ using Vmm.Devices.Kvm;
 namespace Vmm.Devices.Tests.Hostile;
 
 /// <summary>The devices of an old PC and their ports, accessed as no driver does. None has a ring, a buffer or a reactor.</summary>
-[Trait("Device", "serial port, CMOS, PL031, keyboard controller, ACPI power, pvpanic, exit port, phase port, absent devices")]
+[Trait("Device", "serial port, CMOS, keyboard controller, ACPI power, pvpanic, exit port, phase port, absent devices")]
 [Trait("Rings", "none")]
 public sealed class HostileLegacyTests
 {
@@ -21,7 +21,6 @@ public sealed class HostileLegacyTests
         ["serial port"] = _ => new(new Uart16550(new SeenLine()), Uart16550.RegisterCount, bus => Keeps(bus, UartRegister.Scratch)),
         ["serial port with a stride of 4"] = _ => new(new Uart16550(new SeenLine(), registerStride: 4), 4 * Uart16550.RegisterCount, bus => Keeps(bus, 4 * UartRegister.Scratch)),
         ["CMOS"] = clock => new(new CmosDevice(clock, memoryBytes: 3UL << 30, new SeenLine()), CmosDevice.RangeLength, KeepsBytes),
-        ["PL031"] = clock => new(new Pl031Device(new SeenLine(), clock), Pl031Device.RangeLength, bus => ReadWord(bus, 0xfe0) == 0x31 && ReadWord(bus, 0x0c) == 1),
         ["keyboard controller"] = _ => new(new I8042Device(() => { }), I8042Device.RangeLength, TestsItself),
         ["ACPI power control"] = _ => new(new AcpiPowerControl(() => { }, () => { }), AcpiPowerControl.RangeLength, bus => ReadByte(bus, AcpiPowerControl.SleepStatusOffset) == 0),
         ["pvpanic"] = _ => new(new PvPanicDevice(_ => { }), PvPanicDevice.RangeLength, bus => ReadByte(bus, 0) == 3),
@@ -115,26 +114,23 @@ public sealed class HostileLegacyTests
     }
 
     [Fact]
-    [Trait("Device", "CMOS, PL031")]
-    [Trait("Source", "alarms set without end, and each to the next second: a timer for each, or one that fires for ever")]
+    [Trait("Device", "CMOS")]
+    [Trait("Source", "alarms set without end, each to the next second: a timer for each, or one that fires for ever")]
     [Trait("Outcome", "one timer; one interrupt until it is taken back")]
     public void Alarms_without_end_keep_one_timer_and_one_interrupt()
     {
         CountingClock time = new(DateTimeOffset.UnixEpoch.AddYears(50));
-        CountingLine cmosLine = new(), pl031Line = new();
+        CountingLine cmosLine = new();
         using CmosDevice cmos = new(time, interrupt: cmosLine);
-        using Pl031Device pl031 = new(pl031Line, time);
         int timers = time.Timers;
-        pl031.Write(0x10, [1, 0, 0, 0]);
         for (int i = 0; i < 10_000; i++)
         {
-            // Every second and every update, and the match a second from now.
+            // Every second and every update.
             foreach ((byte index, byte value) in ((byte, byte)[])[(0x01, 0xc0), (0x03, 0xc0), (0x05, 0xc0), (0x0b, 0x32)]) cmos.Write(0, [index, value]);
-            pl031.Write(0x04, BitConverter.GetBytes((uint)time.Now.ToUnixTimeSeconds() + 1));
         }
         Assert.Equal(timers, time.Timers);
         time.Advance(TimeSpan.FromSeconds(3600));
-        Assert.Equal((1, 1), (cmosLine.Asserts, pl031Line.Asserts));
+        Assert.Equal(1, cmosLine.Asserts);
     }
 
     private static bool Keeps(Bus bus, int register)
@@ -161,13 +157,6 @@ public sealed class HostileLegacyTests
     {
         byte[] data = new byte[1];
         return bus.Read(Start + (ulong)offset, data) ? data[0] : -1;
-    }
-
-    private static uint ReadWord(Bus bus, ulong offset)
-    {
-        byte[] data = new byte[4];
-        bus.Read(Start + offset, data);
-        return BitConverter.ToUInt32(data);
     }
 
     private sealed class Counter : IBusDevice

@@ -64,7 +64,8 @@ public sealed class HostileNetTests
         using Reactor reactor = new(new ReactorOptions { Poller = @case.Poller, HandlerFailurePolicy = HandlerFailurePolicy.StopReactor });
         GuestAllocator allocator = new(1 << 12, (1 << 20) - (1 << 12));
         SignalCounter signals = new();
-        device.Activate(new DeviceActivation(features, memory, signals, reactor, reactor.Remote));
+        DeviceRunner runner = new(device, reactor.Remote, DeviceRunner.ReactorsOf(device, reactor.Remote, []), _ => new EventFd());
+        runner.Begin(new DriverSession(features, memory, signals, reactor, reactor.Remote));
         DriverQueue[] rings = [.. Enumerable.Range(0, 2).Select(_ => DriverQueue.Create(memory, allocator, 8, features))];
         byte[] frame = NetCable.Frame(60);
         GuestBuffer sent = Place(NetCable.Packet(frame, headerLength)), received = Place(new byte[200]);
@@ -73,8 +74,7 @@ public sealed class HostileNetTests
         for (int i = 0; i < rings.Length; i++)
         {
             rings[i].Publish();
-            Assert.True(VirtQueue.TryCreate(rings[i].Configuration(i), memory, signals, out VirtQueue? queue, out _));
-            device.StartQueue(queue, new EventFd(), reactor);
+            Assert.True(runner.TryStart(rings[i].Configuration(i), out _));
         }
         cable.TrySend(frame);
         for (int i = 0; i < 10; i++) reactor.RunOnce(TimeSpan.FromMilliseconds(1));
@@ -84,8 +84,7 @@ public sealed class HostileNetTests
         memory.TryRead(received.Address, whole);
         Assert.Equal(((uint)headerLength + 60, headerLength == 12 ? 1 : 0), (used.Written, headerLength == 12 ? BinaryPrimitives.ReadUInt16LittleEndian(whole.AsSpan(10)) : 0));
         Assert.Equal(frame, whole[headerLength..(headerLength + 60)]);
-        for (int i = 0; i < rings.Length; i++) device.StopQueue(i, reactor, () => { });
-        device.Reset();
+        runner.Reset(() => { });
 
         GuestBuffer Place(byte[] content)
         {

@@ -64,7 +64,7 @@ public sealed partial class HostilePage
             # The hostile guest
 
             Each row is a test that passes: what a guest tries, against which devices, on which rings, what comes of it, and where the attack comes from.
-            *Needs reset* means: the fault is counted, told once, and the queue gives nothing more until the driver has reset the device; then it works.
+            *Needs reset* means: the fault is counted, reported once, and the queue gives nothing more until the driver has reset the device; then it works.
             *All* are {string.Join(", ", DeviceBatteryTests.Devices.Keys)}. Wherever there is a reactor a row holds under both pollers, and beside
             the device under attack there is another guest's on the same reactor that is asked whether it noticed anything. Rows of *the queue of any* are about
             the ring that every device has, below devices and reactors.

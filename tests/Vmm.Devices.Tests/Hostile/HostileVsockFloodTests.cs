@@ -20,7 +20,7 @@ public sealed class HostileVsockFloodTests
     /// <summary>What is no CONNECT, or not yet one where it must be over.</summary>
     private static readonly string[] Nonsense =
     [
-        "CONNECT 00000000000000000000000000080\n", "CONNECT eighty\n", "CONNECT 4294967296\n", "CONNECT -1\n", "CONNECT \n", "connect 80\n",
+        "CONNECT 00000000000000000000000000080\n", "CONNECT eighty\n", "CONNECT 4294967296\n", "CONNECT -1\n", "CONNECT \n", "connected 80\n", "CONNECT80\n", "CONNECT +\n",
         "GET / HTTP/1.1\r\n\r\n", "a line that goes on and on and on and never comes to its end",
     ];
 
@@ -31,7 +31,7 @@ public sealed class HostileVsockFloodTests
     [Trait("Outcome", "RST beyond the limit")]
     public void A_flood_of_connections_ends_at_the_limit_and_the_device_works_on(HostileCase @case)
     {
-        using VsockGuest guest = @case.Vsock(device: new VsockDeviceOptions { ConnectionsMax = Limit });
+        using VsockGuest guest = @case.Vsock(device: new VsockSpec { ConnectionsMax = Limit });
         using Neighbour neighbour = new(guest.Guest);
         using Socket listener = guest.Listen(PortOfHost, backlog: 4096);
         int descriptors = Descriptors();
@@ -57,7 +57,7 @@ public sealed class HostileVsockFloodTests
     [Trait("Outcome", "RST after a while; few tries at a time")]
     public void A_flood_of_connections_to_a_full_backlog_leaves_the_reactor_time(HostileCase @case)
     {
-        using VsockGuest guest = @case.Vsock(device: new VsockDeviceOptions { ConnectTimeout = TimeSpan.FromMilliseconds(100) });
+        using VsockGuest guest = @case.Vsock(device: new VsockSpec { ConnectTimeout = TimeSpan.FromMilliseconds(100) });
         using Neighbour neighbour = new(guest.Guest);
         using Socket listener = guest.Listen(PortOfHost, backlog: 0);
         int resets = 0;
@@ -152,7 +152,7 @@ public sealed class HostileVsockFloodTests
     [Trait("Outcome", "closed")]
     public void Who_takes_too_long_for_CONNECT_is_closed(HostileCase @case)
     {
-        using VsockGuest guest = @case.Vsock(device: new VsockDeviceOptions { ConnectTimeout = TimeSpan.FromMilliseconds(50) });
+        using VsockGuest guest = @case.Vsock(device: new VsockSpec { ConnectTimeout = TimeSpan.FromMilliseconds(50) });
         using Neighbour neighbour = new(guest.Guest);
         using Socket host = guest.Connect("CONNECT 8");
         Assert.Equal(1, guest.Device.Connections);

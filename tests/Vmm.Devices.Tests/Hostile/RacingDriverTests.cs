@@ -192,7 +192,8 @@ public sealed class RacingDriverTests
         using RingRig rig = new(shape);
         for (int turn = 0; turn < 50; turn++)
         {
-            rig.Device.BeginTurn(100);
+            rig.Device.Turn.ChainsMax = 100;
+            rig.Device.Turn.Begin();
             int served = 0;
             while (served <= 1_000)
             {

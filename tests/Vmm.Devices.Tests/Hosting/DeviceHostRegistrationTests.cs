@@ -1,14 +1,19 @@
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Options;
+using Vmm.Events;
 
 namespace Vmm.Devices.Tests;
 
-public sealed class DeviceHostRegistrationTests : IDisposable
+public abstract class DeviceHostRegistrationTests(PollerKind poller) : PollerSuite(poller), IDisposable
 {
     private readonly ScratchImage _scratch = new(1 << 20);
 
-    public void Dispose() => _scratch.Dispose();
+    public void Dispose()
+    {
+        _scratch.Dispose();
+        GC.SuppressFinalize(this);
+    }
 
     [Fact]
     public async Task An_application_hosts_its_devices_from_its_start_to_its_stop()
@@ -75,21 +80,21 @@ public sealed class DeviceHostRegistrationTests : IDisposable
     public async Task An_application_has_sockets_to_its_guest_while_it_runs()
     {
         string uds = $"{_scratch.Path}.vsock";
-        IHost application = Application(services => services.AddDeviceHost().AddVsock(cid: 3, uds: uds).AddSerial("ttyS0"));
+        IHost application = Application(services => services.AddDeviceHost().AddVsock("vsock0", vsock => (vsock.Cid, vsock.Uds) = (3, uds)).AddSerial("ttyS0"));
         await application.StartAsync(TestContext.Current.CancellationToken);
         Assert.True(File.Exists(uds));
         Assert.Equal("vsock0", Assert.Single(application.Services.GetRequiredService<DeviceHost>().Devices).Device.Name);
         await application.StopAsync(TestContext.Current.CancellationToken);
         await ((IAsyncDisposable)application).DisposeAsync();
         Assert.False(File.Exists(uds));
-        Assert.Throws<ArgumentException>(() => Application(services => services.AddDeviceHost().AddVsock(cid: 2, uds: uds)));
+        await RefusedAsync(services => services.AddDeviceHost().AddVsock("vsock0", vsock => (vsock.Cid, vsock.Uds) = (2, uds)), "vsock 'vsock0' has context id 2");
     }
 
     [Fact]
     public async Task An_application_has_a_network_while_it_runs()
     {
         string socket = $"{_scratch.Path}.net";
-        IHost application = Application(services => services.AddDeviceHost(host => host.Reactors = 2).AddVirtioNet("net0", net => net.Socket = socket));
+        IHost application = Application(services => services.AddDeviceHost(host => host.Reactors = 2).AddVirtioNet("net0", net => net.Uds = socket));
         await application.StartAsync(TestContext.Current.CancellationToken);
         Assert.True(File.Exists(socket));
         Assert.IsType<NetDevice>(Assert.Single(application.Services.GetRequiredService<DeviceHost>().Devices).Device);
@@ -103,12 +108,42 @@ public sealed class DeviceHostRegistrationTests : IDisposable
         services => services.AddDeviceHost()
             .AddVirtioNet("net0", _ => { })
             .AddVirtioNet("net1", net => (net.Tap, net.Mtu) = ("tap0", 20))
-            .AddVirtioNet("net2", net => (net.Socket, net.QueuePairs) = ("/tmp/s", 2))
+            .AddVirtioNet("net2", net => (net.Uds, net.QueuePairs) = ("/tmp/s", 2))
             .AddVirtioNet("net2", net => { }),
         "network 'net0': name either its tap or its socket",
         "network 'net1' has an MTU of 20",
         "network 'net2' has 2 queue pairs",
         "two devices are called 'net2'");
+
+    [Fact]
+    public async Task A_hosted_service_may_ask_for_the_host_in_its_constructor()
+    {
+        using IHost application = Application(services =>
+        {
+            services.AddHostedService<Tenant>();
+            services.AddDeviceHost().AddVirtioBlock("vda", disk => disk.Path = _scratch.Path);
+        });
+        await application.StartAsync(TestContext.Current.CancellationToken);
+        await application.StopAsync(TestContext.Current.CancellationToken);
+    }
+
+    [Fact]
+    public async Task The_host_may_be_resolved_before_the_application_starts()
+    {
+        using IHost application = Application(services => services.AddDeviceHost().AddVirtioBlock("vda", disk => disk.Path = _scratch.Path));
+        Assert.Single(application.Services.GetRequiredService<DeviceHost>().Devices);
+        await application.StartAsync(TestContext.Current.CancellationToken);
+        await application.StopAsync(TestContext.Current.CancellationToken);
+    }
+
+    [Fact]
+    public async Task Every_device_that_can_not_be_opened_is_reported_at_once() => await RefusedAsync(
+        services => services.AddDeviceHost()
+            .AddVirtioBlock("vda", disk => disk.Path = "/tmp/vmm-no-such-image")
+            .AddVirtioBlock("vdb", disk => disk.Path = _scratch.Path)
+            .AddVirtioBlock("vdc", disk => disk.Path = "/tmp"),
+        "disk image '/tmp/vmm-no-such-image': no such file",
+        "disk image '/tmp' is a directory");
 
     [Fact]
     public void A_second_host_in_one_application_is_refused()
@@ -126,10 +161,24 @@ public sealed class DeviceHostRegistrationTests : IDisposable
         Assert.Equal(sentences.Length, refusal.Failures.Count());
     }
 
+    private sealed class Tenant(DeviceHost host) : BackgroundService
+    {
+        protected override Task ExecuteAsync(CancellationToken stoppingToken)
+        {
+            Assert.Single(host.Devices);
+            return Task.CompletedTask;
+        }
+    }
+
     private static IHost Application(Action<IServiceCollection> register)
     {
         HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(null);
         register(builder.Services);
+        builder.Services.Configure<DeviceHostOptions>(options => options.Poller = Poller);
         return builder.Build();
     }
 }
+
+public sealed class DeviceHostRegistrationOnEpollTests() : DeviceHostRegistrationTests(PollerKind.Epoll);
+
+public sealed class DeviceHostRegistrationOnIoRingTests() : DeviceHostRegistrationTests(PollerKind.IoRing);

@@ -11,18 +11,14 @@ internal sealed class HostedGuest : IDisposable
     private readonly DeviceHost _host;
     private readonly GuestAllocator _allocator;
     private readonly List<SimulatedQueue> _queues = [];
-    private readonly CountingLine[] _lines = [.. Enumerable.Range(0, 64).Select(_ => new CountingLine())];
 
     internal HostedGuest(DeviceHost host)
     {
         _host = host;
         _allocator = new GuestAllocator(1 << 20, (64 << 20) - (1 << 20));
-        host.Connect(number => _lines[number]);
     }
 
-    internal int InterruptsOn(int line) => _lines[line].Asserts;
-
-    internal VirtioMmioDriver Driver(int device) => new(new BusWindow(_host.Mmio, _host.Devices[device].Address));
+    internal VirtioMmioDriver Driver(int device) => new(new BusWindow(_host.Board.Mmio, _host.Devices[device].Address));
 
     internal SimulatedQueue[] Start(int device, ulong features = ulong.MaxValue)
     {
@@ -66,18 +62,5 @@ internal sealed class HostedGuest : IDisposable
         public void Read(ulong offset, Span<byte> data) => Assert.True(bus.Read(start + offset, data));
 
         public void Write(ulong offset, ReadOnlySpan<byte> data) => Assert.True(bus.Write(start + offset, data));
-    }
-
-    private sealed class CountingLine : IInterrupt
-    {
-        private int _asserts;
-
-        internal int Asserts => Volatile.Read(ref _asserts);
-
-        public void Assert() => Interlocked.Increment(ref _asserts);
-
-        public void Deassert()
-        {
-        }
     }
 }

@@ -1,4 +1,5 @@
 using System.Reflection;
+using System.Text.RegularExpressions;
 using Vmm.Tests.House;
 
 namespace Vmm.Devices.Tests.House;
@@ -15,16 +16,44 @@ public sealed class HouseTests
             .Where(name => name.StartsWith("Vmm", StringComparison.OrdinalIgnoreCase)));
 
     [Fact]
+    public void A_folder_names_the_folders_that_docs_architecture_lists() => AssertNone(FolderLayers.Differences(Project));
+
+    [Fact]
+    public void The_walks_of_docs_architecture_name_files_that_exist()
+    {
+        MatchCollection files = Regex.Matches(File.ReadAllText(RepositoryTree.PathOf("docs", "architecture.md")), "`((?:src|tools)/[^`]+[.]cs)`");
+        Assert.True(files.Count >= 20);
+        Assert.All(files, file => Assert.True(File.Exists(RepositoryTree.PathOf(file.Groups[1].Value)), file.Value));
+    }
+
+    [Fact]
     public void A_kernel_call_is_a_library_import_in_native() => AssertNone(SourceRules.MisplacedImports(Project));
 
     [Fact]
-    public void Unsafe_code_stands_in_native_and_memory_only() => AssertNone(SourceRules.MisplacedUnsafe(Project, "Native", "Memory"));
+    public void Unsafe_code_stands_in_native_and_memory_only() => AssertNone(UnsafeFence.Breaches(Project, "Native", "Memory"));
+
+    [Fact]
+    public void No_public_member_takes_an_address_as_a_number() => AssertNone(SourceRules.RawAddresses(Library));
 
     [Fact]
     public void Unsafe_code_says_why_it_is_sound() => AssertNone(SourceRules.Unexplained(Project));
 
     [Fact]
     public void Tests_that_start_processes_run_alone() => AssertNone(SourceRules.NotAlone("Vmm.Devices.Tests"));
+
+    [Fact]
+    public void Only_the_runner_starts_and_stops_queues()
+    {
+        MethodBase[] lifeOfQueues =
+        [
+            .. CallGraph.MethodsOf(typeof(QueueContext), "Start", "Stop", "Discard"),
+            .. CallGraph.MethodsOf(typeof(VirtioDevice), "Begin", "End", "ServedBy"),
+            .. CallGraph.MethodsOf(typeof(VirtQueue), "TryCreate"),
+        ];
+        Assert.Equal(7, lifeOfQueues.Length);
+        string[] callers = [.. CallGraph.CallersOf(Library, lifeOfQueues).Select(type => type.Name).Distinct()];
+        Assert.Equal([nameof(DeviceRunner)], callers);
+    }
 
     [Fact]
     public void The_public_api_is_the_one_that_was_accepted() =>

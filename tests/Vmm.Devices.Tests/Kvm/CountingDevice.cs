@@ -10,8 +10,9 @@ internal sealed class CountingDevice : VirtioDevice
 
     internal ulong Served => Volatile.Read(ref _served);
 
-    private void Serve(VirtQueue queue)
+    private void Serve(QueueContext context)
     {
+        VirtQueue queue = context.Queue;
         while (queue.TryPop(out DescriptorChain? chain))
         {
             chain.Writable.TryWrite(_served);

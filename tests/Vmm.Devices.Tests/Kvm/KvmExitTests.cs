@@ -9,7 +9,7 @@ public sealed class KvmExitTests
     private const ushort Serial = 0x3f8;
     private const uint Device = 0xd000_0000;
 
-    [Theory]
+    [KvmTheory]
     [InlineData(0)]
     [InlineData(1)]
     [InlineData(2)]
@@ -33,7 +33,7 @@ public sealed class KvmExitTests
         Assert.Equal(5, guest.Thread.ExitCount(VcpuExitKind.PortWrite));
     }
 
-    [Fact]
+    [KvmFact]
     public async Task Memory_mapped_writes_arrive_with_their_width_and_value()
     {
         using KvmGuest guest = new();
@@ -56,7 +56,7 @@ public sealed class KvmExitTests
             device.Writes);
     }
 
-    [Fact]
+    [KvmFact]
     public async Task Memory_mapped_reads_are_answered_in_every_width()
     {
         using KvmGuest guest = new();
@@ -85,7 +85,7 @@ public sealed class KvmExitTests
         Assert.Equal([0x11, 0x2211, 0x4433_2211, 0x8877_6655_4433_2211], read);
     }
 
-    [Theory]
+    [KvmTheory]
     [InlineData(1)]
     [InlineData(2)]
     [InlineData(4)]
@@ -116,7 +116,7 @@ public sealed class KvmExitTests
         }
     }
 
-    [Theory]
+    [KvmTheory]
     [InlineData(1)]
     [InlineData(2)]
     [InlineData(4)]
@@ -146,7 +146,7 @@ public sealed class KvmExitTests
         }
     }
 
-    [Fact]
+    [KvmFact]
     public async Task String_input_over_the_end_of_memory_harms_only_the_guest()
     {
         using KvmGuest guest = new();
@@ -165,7 +165,7 @@ public sealed class KvmExitTests
         Assert.Equal(0, guest.Memory[KvmGuest.MemoryBytes - 17]);
     }
 
-    [Fact]
+    [KvmFact]
     public async Task String_output_from_beyond_the_end_of_memory_reads_what_no_device_answers()
     {
         using KvmGuest guest = new();
@@ -185,7 +185,7 @@ public sealed class KvmExitTests
         Assert.All(port.Writes.Skip(4), write => Assert.Equal(0xfful, write.Value));
     }
 
-    [Fact]
+    [KvmFact]
     public async Task A_triple_fault_ends_the_guest_as_a_shutdown()
     {
         using KvmGuest guest = new();
@@ -193,7 +193,7 @@ public sealed class KvmExitTests
         Assert.Equal(VcpuEndReason.Shutdown, (await guest.RunToEnd()).Reason);
     }
 
-    [Fact]
+    [KvmFact]
     public async Task Code_in_a_hole_of_memory_fails_with_a_sentence()
     {
         using KvmGuest guest = new();

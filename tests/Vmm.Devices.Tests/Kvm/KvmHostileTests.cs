@@ -10,7 +10,7 @@ public sealed class KvmHostileTests
     private const uint Device = 0xd000_0000;
     private const int SweptPorts = 0x1_0000;
 
-    [Theory]
+    [KvmTheory]
     [InlineData(1)]
     [InlineData(2)]
     [InlineData(4)]
@@ -50,7 +50,7 @@ public sealed class KvmHostileTests
         Assert.Equal(16 - width + 1, device.Reads.Count);
     }
 
-    [Theory]
+    [KvmTheory]
     [InlineData(1)]
     [InlineData(2)]
     [InlineData(4)]
@@ -92,7 +92,7 @@ public sealed class KvmHostileTests
         await transport.StopAsync();
     }
 
-    [Fact]
+    [KvmFact]
     public async Task An_access_over_the_edge_of_two_devices_reaches_neither_in_part_of_its_width()
     {
         using KvmGuest guest = new();
@@ -115,7 +115,7 @@ public sealed class KvmHostileTests
         Assert.Equal(2, guest.Thread.UnhandledExits);
     }
 
-    [Fact]
+    [KvmFact]
     public async Task A_hole_of_memory_reads_as_ones_and_takes_no_writes()
     {
         using KvmGuest guest = new();
@@ -138,7 +138,7 @@ public sealed class KvmHostileTests
         Assert.True(guest.Thread.UnhandledExits > 0);
     }
 
-    [Fact]
+    [KvmFact]
     public async Task While_one_vcpu_floods_exits_another_is_served()
     {
         using KvmGuest guest = KvmGuest.WithInterrupts();

@@ -1,5 +1,7 @@
 using System.Text;
 using Iced.Intel;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 using Vmm.Devices.Kvm;
 using Vmm.Devices.Tests.Boot;
 using static Iced.Intel.AssemblerRegisters;
@@ -11,19 +13,19 @@ public sealed class KvmMachineTests : IDisposable
 {
     private const int Counter = 0x30_0000;
     private readonly string _directory = Directory.CreateTempSubdirectory("vmm-machine-").FullName;
-    private readonly ReactorThread _reactor = new();
+    private readonly List<DeviceHost> _hosts = [];
     private readonly MemoryStream _console = new();
 
     public void Dispose()
     {
-        _reactor.Dispose();
+        foreach (DeviceHost host in _hosts) host.Dispose();
         Directory.Delete(_directory, recursive: true);
     }
 
-    [Fact]
+    [KvmFact]
     public void A_pvh_kernel_speaks_and_powers_off()
     {
-        KvmMachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c =>
+        MachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c =>
         {
             Say(c, "pvh ");
             // The magic number of the start info, which rbx points to: x5n3 backwards.
@@ -32,40 +34,40 @@ public sealed class KvmMachineTests : IDisposable
             SayIfEqual(c, "handed over");
             PowerOff(c);
         }), pvh: true));
-        Assert.Equal(KvmMachineEnd.PoweredOff, result.End);
+        Assert.Equal(MachineEnd.PoweredOff, result.End);
         Assert.Equal("pvh handed over", Console());
     }
 
-    [Fact]
+    [KvmFact]
     public void A_64_bit_kernel_finds_its_zero_page()
     {
-        KvmMachineResult result = Run(ElfFile.Of(ElfFile.Assemble(64, c =>
+        MachineResult result = Run(ElfFile.Of(ElfFile.Assemble(64, c =>
         {
             c.mov(eax, __dword_ptr[rsi + 0x202]);
             c.cmp(eax, 0x5372_6448);
             SayIfEqual(c, "zero page");
             PowerOff(c);
         }), pvh: false));
-        Assert.Equal(KvmMachineEnd.PoweredOff, result.End);
+        Assert.Equal(MachineEnd.PoweredOff, result.End);
         Assert.Equal("zero page", Console());
     }
 
-    [Fact]
+    [KvmFact]
     public void A_compressed_kernel_is_entered_in_64_bits()
     {
-        KvmMachineResult result = Run(BzImageFile.Of(ElfFile.Assemble(64, c =>
+        MachineResult result = Run(BzImageFile.Of(ElfFile.Assemble(64, c =>
         {
             Say(c, "bzImage");
             PowerOff(c);
         }, BzImageFile.Entry)));
-        Assert.Equal(KvmMachineEnd.PoweredOff, result.End);
+        Assert.Equal(MachineEnd.PoweredOff, result.End);
         Assert.Equal("bzImage", Console());
     }
 
-    [Fact]
+    [KvmFact]
     public void The_guest_sees_a_hypervisor_and_its_processors()
     {
-        KvmMachineResult result = Run(ElfFile.Of(ElfFile.Assemble(64, c =>
+        MachineResult result = Run(ElfFile.Of(ElfFile.Assemble(64, c =>
         {
             c.mov(eax, 1);
             c.cpuid();
@@ -79,26 +81,26 @@ public sealed class KvmMachineTests : IDisposable
             SayIfEqual(c, "two cores");
             PowerOff(c);
         }), pvh: false), vcpus: 2);
-        Assert.Equal(KvmMachineEnd.PoweredOff, result.End);
+        Assert.Equal(MachineEnd.PoweredOff, result.End);
         Assert.Equal("hypervisor two cores", Console());
     }
 
-    [Theory]
+    [KvmTheory]
     [InlineData(0x64, 0xfe)]
     [InlineData(0x602, AcpiPowerControl.ResetValue)]
     public void A_reset_ends_the_machine(int port, int value)
     {
-        KvmMachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c =>
+        MachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c =>
         {
             c.mov(edx, port);
             c.mov(eax, value);
             c.@out(dx, al);
             KvmGuest.Spin(c);
         }), pvh: true));
-        Assert.Equal(KvmMachineEnd.Reset, result.End);
+        Assert.Equal(MachineEnd.Reset, result.End);
     }
 
-    [Fact]
+    [KvmFact]
     public void A_jump_to_the_reset_vector_resets_the_machine()
     {
         using KvmGuest guest = new();
@@ -112,10 +114,10 @@ public sealed class KvmMachineTests : IDisposable
         Assert.True(reset);
     }
 
-    [Fact]
+    [KvmFact]
     public void A_panic_that_is_told_ends_the_machine()
     {
-        KvmMachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c =>
+        MachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c =>
         {
             Say(c, "oh");
             c.mov(edx, 0x505);
@@ -123,47 +125,49 @@ public sealed class KvmMachineTests : IDisposable
             c.@out(dx, al);
             KvmGuest.Spin(c);
         }), pvh: true));
-        Assert.Equal(KvmMachineEnd.Panicked, result.End);
+        Assert.Equal(MachineEnd.Panicked, result.End);
         Assert.Equal("oh", Console());
     }
 
-    [Fact]
+    [KvmFact]
     public void A_triple_fault_ends_the_machine_with_a_sentence()
     {
-        KvmMachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c => c.ud2()), pvh: true));
-        Assert.Equal(KvmMachineEnd.TripleFault, result.End);
+        MachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c => c.ud2()), pvh: true));
+        Assert.Equal(MachineEnd.TripleFault, result.End);
         Assert.StartsWith("vCPU 0 shut down after a triple fault", result.Message);
+        Assert.Contains("rip ", result.Message, StringComparison.Ordinal);
+        Assert.EndsWith("last exits: Shutdown", result.Message, StringComparison.Ordinal);
     }
 
-    [Fact]
+    [KvmFact]
     public void A_kernel_that_jumps_into_nothing_fails_with_a_sentence()
     {
-        KvmMachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c =>
+        MachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c =>
         {
             c.mov(eax, 0xe000_0000);
             c.jmp(eax);
         }), pvh: true));
-        Assert.Equal(KvmMachineEnd.Failed, result.End);
+        Assert.Equal(MachineEnd.Failed, result.End);
         Assert.Contains("could not emulate an instruction, at e0000000", result.Message);
     }
 
-    [Fact]
+    [KvmFact]
     public async Task A_machine_is_stopped_by_its_host()
     {
         using CancellationTokenSource stop = new();
         using KvmMachine machine = Make(ElfFile.Of(ElfFile.Assemble(32, Count), pvh: true));
-        Task<KvmMachineResult> run = Task.Run(() => machine.Run(stop.Token), TestContext.Current.CancellationToken);
+        Task<MachineResult> run = Task.Run(() => machine.Run(stop.Token), TestContext.Current.CancellationToken);
         WaitForCount(machine);
         await stop.CancelAsync();
-        Assert.Equal(KvmMachineEnd.Stopped, (await run.WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken)).End);
+        Assert.Equal(MachineEnd.Stopped, (await run.WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken)).End);
     }
 
-    [Fact]
+    [KvmFact]
     public async Task A_paused_machine_stands_still_and_goes_on()
     {
         using CancellationTokenSource stop = new();
         using KvmMachine machine = Make(ElfFile.Of(ElfFile.Assemble(32, Count), pvh: true), vcpus: 2);
-        Task<KvmMachineResult> run = Task.Run(() => machine.Run(stop.Token), TestContext.Current.CancellationToken);
+        Task<MachineResult> run = Task.Run(() => machine.Run(stop.Token), TestContext.Current.CancellationToken);
         for (int round = 0; round < 5; round++)
         {
             WaitForCount(machine);
@@ -181,22 +185,22 @@ public sealed class KvmMachineTests : IDisposable
         }
         WaitForCount(machine);
         await stop.CancelAsync();
-        Assert.Equal(KvmMachineEnd.Stopped, (await run.WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken)).End);
+        Assert.Equal(MachineEnd.Stopped, (await run.WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken)).End);
     }
 
-    [Fact]
+    [KvmFact]
     public async Task A_paused_machine_can_be_stopped()
     {
         using CancellationTokenSource stop = new();
         using KvmMachine machine = Make(ElfFile.Of(ElfFile.Assemble(32, Count), pvh: true));
-        Task<KvmMachineResult> run = Task.Run(() => machine.Run(stop.Token), TestContext.Current.CancellationToken);
+        Task<MachineResult> run = Task.Run(() => machine.Run(stop.Token), TestContext.Current.CancellationToken);
         WaitForCount(machine);
         machine.Pause();
         await stop.CancelAsync();
-        Assert.Equal(KvmMachineEnd.Stopped, (await run.WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken)).End);
+        Assert.Equal(MachineEnd.Stopped, (await run.WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken)).End);
     }
 
-    [Fact]
+    [KvmFact]
     public void What_can_not_be_made_is_refused_in_a_sentence()
     {
         byte[] kernel = ElfFile.Of([0xf4], pvh: true);
@@ -207,20 +211,72 @@ public sealed class KvmMachineTests : IDisposable
         Assert.Contains("without ACPI", Assert.Throws<ArgumentException>(() => Make(kernel, vcpus: 2, change: options => options with { Acpi = false })).Message);
     }
 
-    [Fact]
+    [KvmFact]
     public void Without_acpi_the_devices_are_on_the_command_line()
     {
-        using CountingDevice device = new();
-        using KvmMachine machine = Make(ElfFile.Of([0xf4], pvh: true), change: options => options with { Acpi = false }, devices: [device]);
+        using KvmMachine machine = Make(ElfFile.Of([0xf4], pvh: true), change: options => options with { Acpi = false }, devices: new CountingDevice());
         byte[] line = new byte[64];
-        Assert.True(machine.Memory.TryRead(BootLayout.CommandLine, line));
+        Assert.True(machine.Host.Memory.TryRead(BootLayout.CommandLine, line));
         Assert.StartsWith("console=ttyS0 virtio_mmio.device=4K@0xd0000000:5\0", Encoding.ASCII.GetString(line));
         byte[] tables = new byte[8];
-        Assert.True(machine.Memory.TryRead(BootLayout.AcpiTables, tables));
+        Assert.True(machine.Host.Memory.TryRead(BootLayout.AcpiTables, tables));
         Assert.Equal(new byte[8], tables);
     }
 
-    private KvmMachine Make(byte[] kernel, int vcpus = 1, Func<KvmMachineOptions, KvmMachineOptions>? change = null, IReadOnlyList<VirtioDevice>? devices = null)
+    [KvmFact]
+    public async Task The_guest_gets_memory_and_loses_it_while_it_runs()
+    {
+        const ulong At = 1UL << 32;
+        using CancellationTokenSource stop = new();
+        using KvmMachine machine = Make(ElfFile.Of(ElfFile.Assemble(32, Count), pvh: true));
+        Task<MachineResult> run = Task.Run(() => machine.Run(stop.Token), TestContext.Current.CancellationToken);
+        for (int round = 0; round < 3; round++)
+        {
+            WaitForCount(machine);
+            GuestRegion region = GuestRegion.Create(At, 1 << 20);
+            machine.Host.Board.Map(region);
+            Assert.True(machine.Host.Memory.TryWrite(At, [1]));
+            machine.Host.Board.Unmap(region);
+            Assert.False(machine.Host.Memory.TryWrite(At, [1]));
+        }
+        using GuestRegion overlapping = GuestRegion.Create(0, 4096);
+        Assert.Throws<ArgumentException>(() => machine.Host.Board.Map(overlapping));
+        await stop.CancelAsync();
+        Assert.Equal(MachineEnd.Stopped, (await run.WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken)).End);
+    }
+
+    [KvmTheory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task An_application_runs_a_machine_and_stops_when_its_guest_ends(bool guestEnds)
+    {
+        string path = Path.Combine(_directory, "kernel");
+        File.WriteAllBytes(path, ElfFile.Of(ElfFile.Assemble(32, c =>
+        {
+            Say(c, "up");
+            if (guestEnds) PowerOff(c);
+            else Count(c);
+        }), pvh: true));
+        HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(null);
+        builder.Services.AddKvmMachine(_ => new KvmMachineOptions { Boot = new BootSource(path), MemoryBytes = 16 << 20 })
+            .AddVirtioEntropy("rng0")
+            .AddSerial("ttyS0", port => port.Output = SerialOutput.To(_console));
+        using IHost application = builder.Build();
+        await application.StartAsync(TestContext.Current.CancellationToken);
+        if (!guestEnds)
+        {
+            KvmMachine machine = application.Services.GetRequiredService<KvmMachine>();
+            WaitForCount(machine);
+            machine.Pause();
+            machine.Resume();
+            WaitForCount(machine);
+            await application.StopAsync(TestContext.Current.CancellationToken);
+        }
+        await application.WaitForShutdownAsync(TestContext.Current.CancellationToken).WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken);
+        Assert.Equal("up", Console());
+    }
+
+    private KvmMachine Make(byte[] kernel, int vcpus = 1, Func<KvmMachineOptions, KvmMachineOptions>? change = null, params VirtioDevice[] devices)
     {
         string path = Path.Combine(_directory, "kernel");
         File.WriteAllBytes(path, kernel);
@@ -229,12 +285,14 @@ public sealed class KvmMachineTests : IDisposable
             Boot = new BootSource(path),
             Vcpus = vcpus,
             MemoryBytes = 16 << 20,
-            ConsoleOutput = SerialOutput.To(_console),
         };
-        return new KvmMachine(change?.Invoke(options) ?? options, devices ?? [], _reactor.Remote);
+        DeviceHost host = new(new KvmBoard(change?.Invoke(options) ?? options), devices);
+        _hosts.Add(host);
+        host.AddSerial("ttyS0", new SerialPortOptions { Output = SerialOutput.To(_console) });
+        return new KvmMachine(host);
     }
 
-    private KvmMachineResult Run(byte[] kernel, int vcpus = 1)
+    private MachineResult Run(byte[] kernel, int vcpus = 1)
     {
         using CancellationTokenSource watchdog = new(KvmGuest.Watchdog);
         using KvmMachine machine = Make(kernel, vcpus);
@@ -246,7 +304,7 @@ public sealed class KvmMachineTests : IDisposable
     private static uint Read(KvmMachine machine)
     {
         byte[] bytes = new byte[4];
-        Assert.True(machine.Memory.TryRead(Counter, bytes));
+        Assert.True(machine.Host.Memory.TryRead(Counter, bytes));
         return BitConverter.ToUInt32(bytes);
     }
 

@@ -8,7 +8,7 @@ namespace Vmm.Devices.Tests.Kvm;
 
 public sealed class KvmStateTests
 {
-    [Fact]
+    [KvmFact]
     public void Registers_are_read_back_as_they_were_set()
     {
         using KvmGuest guest = new();
@@ -17,7 +17,7 @@ public sealed class KvmStateTests
         Assert.Equal((1ul, 2ul, 0x1234ul, 2ul), (regs.Rax, regs.R15, regs.Rip, regs.Rflags));
     }
 
-    [Fact]
+    [KvmFact]
     public async Task Pages_the_guest_wrote_are_told_once()
     {
         using KvmGuest guest = new(logDirtyPages: true);
@@ -36,14 +36,14 @@ public sealed class KvmStateTests
         Assert.All(dirty, word => Assert.Equal(0ul, word));
     }
 
-    [Fact]
+    [KvmFact]
     public void Dirty_pages_of_a_slot_that_does_not_log_are_refused()
     {
         using KvmGuest guest = new();
         Assert.Throws<KernelException>(() => guest.Vm.GetDirtyPages(0, new ulong[KvmGuest.MemoryBytes / 4096 / 64]));
     }
 
-    [Fact]
+    [KvmFact]
     public async Task A_snapshot_goes_on_in_another_machine()
     {
         using KvmGuest first = KvmGuest.WithInterrupts();
@@ -81,7 +81,7 @@ public sealed class KvmStateTests
         Assert.Equal(VcpuEndReason.Stopped, (await second.End()).Reason);
     }
 
-    [Fact]
+    [KvmFact]
     public void Vector_registers_are_part_of_a_snapshot()
     {
         const int Vector3 = 160 + 3 * 16;
@@ -96,7 +96,7 @@ public sealed class KvmStateTests
         Assert.Equal(0xa5, first.Vcpu.Save([]).Xsave[Vector3]);
     }
 
-    [Fact]
+    [KvmFact]
     public async Task A_second_vcpu_is_started_by_the_first()
     {
         using KvmGuest guest = KvmGuest.WithInterrupts();
@@ -134,7 +134,7 @@ public sealed class KvmStateTests
         Assert.Equal(VcpuEndReason.Stopped, (await end.Task.WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken)).Reason);
     }
 
-    [Fact]
+    [KvmFact]
     public async Task A_vcpu_that_waits_to_be_started_can_be_stopped()
     {
         using KvmGuest guest = KvmGuest.WithInterrupts();

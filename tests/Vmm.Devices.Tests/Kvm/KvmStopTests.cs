@@ -7,7 +7,7 @@ namespace Vmm.Devices.Tests.Kvm;
 
 public sealed class KvmStopTests
 {
-    [Fact]
+    [KvmFact]
     public async Task A_tight_loop_is_stopped_from_outside()
     {
         using KvmGuest guest = new();
@@ -18,7 +18,7 @@ public sealed class KvmStopTests
         Assert.Equal(VcpuEndReason.Stopped, (await guest.End()).Reason);
     }
 
-    [Fact]
+    [KvmFact]
     public async Task A_halted_guest_with_interrupt_controllers_is_stopped_too()
     {
         using KvmGuest guest = KvmGuest.WithInterrupts();
@@ -34,7 +34,7 @@ public sealed class KvmStopTests
         Assert.Equal(VcpuEndReason.Stopped, (await guest.End()).Reason);
     }
 
-    [Fact]
+    [KvmFact]
     public void A_request_made_before_the_run_is_not_lost()
     {
         using KvmGuest guest = new();
@@ -44,7 +44,7 @@ public sealed class KvmStopTests
         Assert.Equal(0u, guest.DataWord());
     }
 
-    [Fact]
+    [KvmFact]
     public void No_request_of_many_is_lost_and_none_is_served_twice()
     {
         using KvmGuest guest = new();
@@ -74,7 +74,7 @@ public sealed class KvmStopTests
         Assert.Equal(Rounds, served);
     }
 
-    [Fact]
+    [KvmFact]
     public async Task Collections_do_not_disturb_a_running_guest()
     {
         using KvmGuest guest = new();
@@ -91,7 +91,7 @@ public sealed class KvmStopTests
         Assert.Equal(0, guest.Thread.ExitCount(VcpuExitKind.MmioRead));
     }
 
-    [Fact]
+    [KvmFact]
     public void A_request_after_dispose_does_nothing()
     {
         KvmGuest guest = new();

@@ -29,7 +29,7 @@ public sealed class KvmSystemTests
         Assert.Equal(KvmUnavailableReason.NotOpened, refusal.Reason);
     }
 
-    [Fact]
+    [KvmFact]
     public void A_capability_that_is_not_there_is_named()
     {
         using KvmSystem system = KvmSystem.Open();
@@ -37,7 +37,7 @@ public sealed class KvmSystemTests
         Assert.Equal(KvmUnavailableReason.MissingCapability, refusal.Reason);
     }
 
-    [Fact]
+    [KvmFact]
     public void Memory_slots_that_overlap_are_refused()
     {
         using KvmGuest guest = new();
@@ -45,7 +45,7 @@ public sealed class KvmSystemTests
         Assert.Throws<KernelException>(() => guest.Vm.SetMemorySlot(1, 0x1000_0001, 0x1000, 0x10000));
     }
 
-    [Fact]
+    [KvmFact]
     public void A_vcpu_number_is_given_once()
     {
         using KvmGuest guest = new();

@@ -9,7 +9,7 @@ public sealed class KvmVirtQueueTests
     private const uint Device = 0xd000_0000;
     private const uint Gsi = 5;
 
-    [Fact]
+    [KvmFact]
     public async Task A_guest_sends_requests_by_ioeventfd_and_hears_of_them_by_irqfd()
     {
         const int Requests = 500;
@@ -46,7 +46,7 @@ public sealed class KvmVirtQueueTests
         await transport.StopAsync();
     }
 
-    [Fact]
+    [KvmFact]
     public async Task A_transport_that_is_paused_between_requests_serves_them_all()
     {
         const int Requests = 300;

@@ -11,7 +11,7 @@ public sealed class KvmWireTests
     private const uint Device = 0xd000_0000;
     private const ushort Port = 0x600;
 
-    [Fact]
+    [KvmFact]
     public async Task Ten_thousand_kicks_arrive_and_none_passes_through_user_space()
     {
         const int Kicks = 10_000;
@@ -38,7 +38,7 @@ public sealed class KvmWireTests
         Assert.Equal(0, guest.Thread.ExitCount(VcpuExitKind.MmioWrite));
     }
 
-    [Fact]
+    [KvmFact]
     public async Task Only_the_value_that_matches_kicks_and_the_rest_reaches_the_device()
     {
         using KvmGuest guest = new();
@@ -77,7 +77,7 @@ public sealed class KvmWireTests
         Assert.Equal([(0, 4, 3), (0, 2, 1), (0, 2, 8)], device.Writes);
     }
 
-    [Fact]
+    [KvmFact]
     public async Task A_doorbell_that_was_removed_reaches_the_device_again()
     {
         using KvmGuest guest = new();
@@ -99,7 +99,7 @@ public sealed class KvmWireTests
         Assert.Equal([(0, 4, 5)], device.Writes);
     }
 
-    [Fact]
+    [KvmFact]
     public async Task Edge_interrupts_are_counted_by_the_guest()
     {
         const int Interrupts = 1000;
@@ -117,7 +117,7 @@ public sealed class KvmWireTests
         Assert.Equal((uint)Interrupts, guest.DataWord());
     }
 
-    [Fact]
+    [KvmFact]
     public async Task Message_interrupts_arrive_by_route_and_by_call()
     {
         using KvmGuest guest = KvmGuest.WithInterrupts();
@@ -134,7 +134,7 @@ public sealed class KvmWireTests
         Assert.Equal(VcpuEndReason.Stopped, (await guest.End()).Reason);
     }
 
-    [Fact]
+    [KvmFact]
     public async Task Split_controllers_take_message_interrupts()
     {
         using KvmGuest guest = new(vm => vm.CreateSplitInterruptControllers());
@@ -150,7 +150,7 @@ public sealed class KvmWireTests
         Assert.Equal(VcpuEndReason.Stopped, (await guest.End()).Reason);
     }
 
-    [Fact]
+    [KvmFact]
     public void A_level_line_interrupts_again_until_the_device_is_content()
     {
         const int Rounds = 5;
@@ -184,7 +184,7 @@ public sealed class KvmWireTests
         Assert.Equal(Rounds, interrupt.Resamples);
     }
 
-    [Fact]
+    [KvmFact]
     public void A_level_line_raised_anew_just_before_the_device_is_content_interrupts_once_more()
     {
         using KvmGuest guest = KvmGuest.WithInterrupts();
@@ -203,7 +203,7 @@ public sealed class KvmWireTests
         Assert.Equal(2, interrupt.Resamples);
     }
 
-    [Fact]
+    [KvmFact]
     public async Task A_line_can_be_set_by_hand()
     {
         using KvmGuest guest = KvmGuest.WithInterrupts();
@@ -216,7 +216,7 @@ public sealed class KvmWireTests
         Assert.Equal(VcpuEndReason.Stopped, (await guest.End()).Reason);
     }
 
-    [Fact]
+    [KvmFact]
     public void An_interrupt_without_controllers_is_refused()
     {
         using KvmGuest guest = new();

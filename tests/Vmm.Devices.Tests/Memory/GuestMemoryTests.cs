@@ -4,6 +4,16 @@ namespace Vmm.Devices.Tests;
 
 public sealed class GuestMemoryTests
 {
+    [Fact]
+    public void Guest_memory_is_no_part_of_a_core_dump()
+    {
+        using GuestMemory memory = GuestMemory.Create(1 << 20);
+        string start = memory.Regions[0].HostAddress.ToString("x", System.Globalization.CultureInfo.InvariantCulture) + "-";
+        string flags = File.ReadLines("/proc/self/smaps").SkipWhile(line => !line.StartsWith(start, StringComparison.Ordinal))
+            .First(line => line.StartsWith("VmFlags:", StringComparison.Ordinal));
+        Assert.Contains("dd", flags.Split(' '));
+    }
+
     private const ulong Page = 4096;
 
     /// <summary>Two regions that touch, a hole, and one more: [1, 3) [3, 4) … [8, 9) pages.</summary>
@@ -269,10 +279,12 @@ public sealed class GuestMemoryTests
         foreach (GuestRegion region in regions) region.Dispose();
     }
 
-    [Fact]
-    public void Device_writes_mark_their_pages_dirty_and_nothing_else()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Device_writes_mark_their_pages_dirty_and_nothing_else(bool packed)
     {
-        using RingRig rig = new(new RingShape(false, false, false));
+        using RingRig rig = new(new RingShape(packed, false, false));
         using DirtyLog log = new(GuestRegion.Create(0, Page));
         GuestRegion bits = GuestRegion.Create(0, Page);
         rig.Memory.DirtyLog = new DirtyLog(bits);
@@ -283,11 +295,14 @@ public sealed class GuestMemoryTests
         rig.Device.Push(rig.Pop(), (uint)Page + 1);
         rig.Device.Publish();
         Assert.True(rig.Memory.TryWrite(RingRig.BufferStart + 20 * Page, [1]));
+        // The last byte of a page marks that page.
+        Assert.True(rig.Memory.TryWrite(RingRig.BufferStart + 24 * Page - 1, [1]));
         rig.Memory.DirtyLog = null;
         Assert.True(rig.Memory.TryWrite(RingRig.BufferStart + 21 * Page, [1]));
 
         ulong buffer = RingRig.BufferStart / Page;
-        SortedSet<ulong> expected = [buffer + 2, buffer + 3, buffer + 8, buffer + 9, buffer + 15, buffer + 20, rig.Driver.DeviceRing / Page];
+        SortedSet<ulong> expected =
+            [buffer + 2, buffer + 3, buffer + 8, buffer + 9, buffer + 15, buffer + 20, buffer + 23, UsedRing(rig.Driver) / Page];
         using GuestMemory view = new();
         Assert.True(view.TryAdd(bits, out _));
         byte[] seen = new byte[Page];
@@ -295,5 +310,9 @@ public sealed class GuestMemoryTests
         Assert.Equal(expected, Enumerable.Range(0, seen.Length * 8).Where(i => (seen[i / 8] & (1 << (i % 8))) != 0).Select(i => (ulong)i));
         log.Mark(ulong.MaxValue - 10, 5);
         log.Mark(0, ulong.MaxValue);
+
+        // A packed ring's used descriptors stand where its available ones stood (virtio 1.2 § 2.8).
+        static ulong UsedRing(DriverQueue driver) =>
+            driver is PackedDriverQueue ? driver.Configuration().DescriptorTable : driver.DeviceRing;
     }
 }

@@ -123,7 +123,7 @@ public sealed class GuestCommandsTests
     {
         using MemoryStream console = new();
         using CancellationTokenSource watchdog = new(Watchdog);
-        using DeviceHost host = new(new DeviceHostOptions { MemoryBytes = 64 * MiB }, devices);
+        using DeviceHost host = new(new SimulatedBoard(64 * MiB), devices);
         host.AddSerial("ttyS0", new SerialPortOptions { Script = Encoding.UTF8.GetBytes(commands + "\n"), Output = SerialOutput.To(console) });
         using SimulatedMachine machine = new(host);
         MachineResult result = machine.Run(watchdog.Token);

@@ -5,8 +5,10 @@ using Vmm.Events;
 
 namespace Vmm.Devices.Tests;
 
-public sealed class SimulatedMachineTests : IDisposable
+public abstract class SimulatedMachineTests(PollerKind poller) : PollerSuite(poller), IDisposable
 {
+    private static DeviceHostOptions Options => new() { Poller = Poller };
+
     private const int MiB = 1 << 20;
     private static readonly TimeSpan Watchdog = TimeSpan.FromSeconds(60);
 
@@ -146,7 +148,7 @@ public sealed class SimulatedMachineTests : IDisposable
     [Fact]
     public void A_host_that_fails_is_an_error_in_the_guest_and_the_machine_goes_on()
     {
-        BlockDevice disk = new("vda", new TestBackend { Failure = Errno.NoSpace });
+        BlockDevice disk = new("vda", new FaultyBackend { Fault = _ => Errno.NoSpace });
         MachineResult result = Run("fill vda 1; flush vda; read vda 0 512; lsdev", out string output, [disk]);
         Assert.Equal((MachineEnd.PoweredOff, 1u), (result.End, result.Status));
         string[] lines = output.Split('\n');
@@ -175,10 +177,10 @@ public sealed class SimulatedMachineTests : IDisposable
     public void Packed_rings_carry_the_same()
     {
         _image.Bytes = new byte[4 * MiB];
-        BlockDevice disk = new("vda", RawImage.Open(_image.Path), new BlockDeviceOptions { Queues = 2 });
-        using DeviceHost host = new(new DeviceHostOptions
+        BlockDevice disk = new("vda", RawImage.Open(_image.Path), new DiskSpec { Queues = 2 });
+        using DeviceHost host = new(new SimulatedBoard(64 * MiB), new DeviceHostOptions
         {
-            MemoryBytes = 64 * MiB,
+            Poller = Poller,
             CommonFeatures = VirtioFeatures.PackedRing | VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors,
         }, disk, new EntropyDevice("rng0"));
         using MemoryStream console = new();
@@ -197,8 +199,9 @@ public sealed class SimulatedMachineTests : IDisposable
     public void Whatever_the_rings_offer_is_enough(ulong features)
     {
         _image.Bytes = new byte[2 * MiB];
-        BlockDevice disk = new("vda", RawImage.Open(_image.Path), new BlockDeviceOptions { Queues = 1 });
-        using DeviceHost host = new(new DeviceHostOptions { MemoryBytes = 64 * MiB, CommonFeatures = features, Reactors = 2 }, disk);
+        BlockDevice disk = new("vda", RawImage.Open(_image.Path), new DiskSpec { Queues = 1 });
+        using DeviceHost host = new(new SimulatedBoard(64 * MiB),
+            new DeviceHostOptions { Poller = Poller, CommonFeatures = features, Reactors = 2 }, disk);
         host.AddSerial("ttyS0", new SerialPortOptions { Script = "fill vda 9; verify vda 9\n"u8.ToArray() });
         using SimulatedMachine machine = new(host, new SimulatedMachineOptions { Vcpus = 3 });
         Assert.True(machine.Run(TestContext.Current.CancellationToken).Succeeded);
@@ -222,11 +225,12 @@ public sealed class SimulatedMachineTests : IDisposable
     {
         _image.Bytes = new byte[64 * MiB];
         using CancellationTokenSource stop = new();
-        using DeviceHost host = new(new BlockDevice("vda", RawImage.Open(_image.Path), new BlockDeviceOptions { Queues = 2 }));
+        using DeviceHost host = new(new SimulatedBoard(),
+            Options, new BlockDevice("vda", RawImage.Open(_image.Path), new DiskSpec { Queues = 2 }));
         host.AddSerial("ttyS0", new SerialPortOptions { Script = Encoding.UTF8.GetBytes(EndlessFill + "\n") });
         using SimulatedMachine machine = new(host, new SimulatedMachineOptions { Vcpus = 2 });
         Task<MachineResult> run = Task.Run(() => machine.Run(stop.Token), CancellationToken.None);
-        SpinWait.SpinUntil(() => machine.DirectKicks > 50, Watchdog);
+        SpinWait.SpinUntil(() => ((SimulatedBoard)host.Board).DirectKicks > 50, Watchdog);
         stop.Cancel();
         Assert.Equal(MachineEnd.Stopped, (await Ended(run)).End);
         byte[] content = _image.Bytes;
@@ -250,13 +254,13 @@ public sealed class SimulatedMachineTests : IDisposable
     {
         using Terminal terminal = new();
         Task<MachineResult> run = terminal.Start(TestContext.Current.CancellationToken);
-        terminal.ReadUntil("vmm> ");
+        terminal.ReadUntil("guest> ");
         terminal.Type("halp\u007f\u007f\u007felp\r");
-        Assert.Contains("poweroff", terminal.ReadUntil("vmm> "));
+        Assert.Contains("poweroff", terminal.ReadUntil("guest> "));
         terminal.Type("nonsense\u0015lsdev\r");
-        Assert.DoesNotContain("error", terminal.ReadUntil("vmm> "));
+        Assert.DoesNotContain("error", terminal.ReadUntil("guest> "));
         terminal.Type("abandoned\u0003");
-        Assert.EndsWith("^C\r\nvmm> ", terminal.ReadUntil("vmm> "));
+        Assert.EndsWith("^C\r\nguest> ", terminal.ReadUntil("guest> "));
         terminal.Type("poweroff\r");
         Assert.True((await Ended(run)).Succeeded);
     }
@@ -265,18 +269,18 @@ public sealed class SimulatedMachineTests : IDisposable
     public async Task Control_C_aborts_the_command_that_runs()
     {
         const ulong ManyHours = 1ul << 44;
-        BlockDevice disk = new("vda", RawImage.Open(_image.Path), new BlockDeviceOptions { Queues = 2 });
+        BlockDevice disk = new("vda", RawImage.Open(_image.Path), new DiskSpec { Queues = 2 });
         // However late the key comes, the command still runs: a disk of so many bytes is not full before.
-        BlockDevice endless = new("vdb", new TestBackend { CapacityBytes = ManyHours });
+        BlockDevice endless = new("vdb", new FaultyBackend { CapacityBytes = ManyHours, KeepsContent = false });
         using Terminal terminal = new(disk, endless);
         Task<MachineResult> run = terminal.Start(TestContext.Current.CancellationToken);
-        terminal.ReadUntil("vmm> ");
+        terminal.ReadUntil("guest> ");
         terminal.Type("fill vda 5; fill vdb 5; fill vda 6\r");
         terminal.ReadUntil("ok\r\n");
         terminal.Type("\u0003");
-        Assert.Contains("interrupted", terminal.ReadUntil("vmm> "));
+        Assert.Contains("interrupted", terminal.ReadUntil("guest> "));
         terminal.Type("read vda 0 1\r");
-        terminal.ReadUntil("vmm> ");
+        terminal.ReadUntil("guest> ");
         terminal.Type("\u0004");
         Assert.True((await Ended(run)).Succeeded);
     }
@@ -288,7 +292,7 @@ public sealed class SimulatedMachineTests : IDisposable
     [InlineData(64, 15, "at least 16 MiB")]
     public void A_machine_that_can_not_be_is_refused_with_a_sentence(int vcpus, ulong mebibytes, string expected)
     {
-        using DeviceHost host = new(new DeviceHostOptions { MemoryBytes = mebibytes << 20 });
+        using DeviceHost host = new(new SimulatedBoard(mebibytes << 20), Options);
         host.AddSerial("ttyS0");
         ArgumentException refused = Assert.Throws<ArgumentException>(
             () => new SimulatedMachine(host, new SimulatedMachineOptions { Vcpus = vcpus }));
@@ -298,7 +302,7 @@ public sealed class SimulatedMachineTests : IDisposable
     [Fact]
     public void A_machine_without_a_console_is_refused()
     {
-        using DeviceHost host = new();
+        using DeviceHost host = new(new SimulatedBoard(), Options);
         Assert.Contains("console", Assert.Throws<ArgumentException>(() => new SimulatedMachine(host)).Message);
     }
 
@@ -308,11 +312,15 @@ public sealed class SimulatedMachineTests : IDisposable
     public void The_smallest_memory_is_enough(int vcpus)
     {
         ulong memory = SimulatedMachineOptions.MemoryBytesMin(vcpus);
-        BlockDevice disk = new("vda", RawImage.Open(_image.Path), new BlockDeviceOptions { Queues = vcpus });
+        BlockDevice disk = new("vda", RawImage.Open(_image.Path), new DiskSpec { Queues = vcpus });
         Assert.True(Run("fill vda 1; verify vda 1", out string output, [disk], vcpus, memory: memory).Succeeded, output);
     }
 
-    public void Dispose() => _image.Dispose();
+    public void Dispose()
+    {
+        _image.Dispose();
+        GC.SuppressFinalize(this);
+    }
 
     private static Task<MachineResult> Ended(Task<MachineResult> run) => run.WaitAsync(Watchdog, TestContext.Current.CancellationToken);
 
@@ -336,7 +344,7 @@ public sealed class SimulatedMachineTests : IDisposable
 
     private MachineResult Run(string commands, out string output, int vcpus = 1, int? queues = null, bool readOnly = false)
     {
-        BlockDevice disk = new("vda", RawImage.Open(_image.Path, readOnly), new BlockDeviceOptions { Queues = queues ?? vcpus });
+        BlockDevice disk = new("vda", RawImage.Open(_image.Path, readOnly), new DiskSpec { Queues = queues ?? vcpus });
         return Run(commands, out output, [disk], vcpus);
     }
 
@@ -344,7 +352,7 @@ public sealed class SimulatedMachineTests : IDisposable
     {
         using MemoryStream console = new();
         using CancellationTokenSource watchdog = new(Watchdog);
-        using DeviceHost host = new(new DeviceHostOptions { MemoryBytes = memory }, devices);
+        using DeviceHost host = new(new SimulatedBoard(memory), Options, devices);
         host.AddSerial("ttyS0", new SerialPortOptions { Script = Encoding.UTF8.GetBytes(commands + "\n"), Output = SerialOutput.To(console) });
         using SimulatedMachine machine = new(host, new SimulatedMachineOptions { Vcpus = vcpus });
         MachineResult result = machine.Run(watchdog.Token);
@@ -372,7 +380,7 @@ public sealed class SimulatedMachineTests : IDisposable
 
         internal Terminal(params VirtioDevice[] devices)
         {
-            _host = new DeviceHost(devices);
+            _host = new DeviceHost(new SimulatedBoard(), Options, devices);
             _host.AddSerial("ttyS0", new SerialPortOptions { Input = _line.TakeFd(), Output = SerialOutput.To(_line.TakeFd()) });
             _machine = new SimulatedMachine(_host, new SimulatedMachineOptions { Vcpus = 2, Interactive = true });
         }
@@ -402,3 +410,7 @@ public sealed class SimulatedMachineTests : IDisposable
         }
     }
 }
+
+public sealed class SimulatedMachineOnEpollTests() : SimulatedMachineTests(PollerKind.Epoll);
+
+public sealed class SimulatedMachineOnIoRingTests() : SimulatedMachineTests(PollerKind.IoRing);

@@ -32,6 +32,15 @@ public sealed class VcpuThreadTests
     }
 
     [Fact]
+    public async Task The_last_8_exits_are_remembered_for_a_message_the_latest_first()
+    {
+        Exit[] exits = [.. Enumerable.Range(0, 10).Select(i => new Exit(VcpuExitKind.PortWrite, 0x80 + (ulong)i, [0], 1)), new(VcpuExitKind.Shutdown, 0, [], 0)];
+        using VcpuThread thread = Start(new ScriptedVcpu(exits));
+        await _end.Task.WaitAsync(Watchdog, TestContext.Current.CancellationToken);
+        Assert.Equal("Shutdown, " + string.Join(", ", Enumerable.Range(3, 7).Reverse().Select(i => $"PortWrite 1 at 0x{0x80 + i:x}")), thread.LastExits);
+    }
+
+    [Fact]
     public async Task A_string_of_port_accesses_reaches_the_same_port_one_after_the_other()
     {
         Latch port = new();

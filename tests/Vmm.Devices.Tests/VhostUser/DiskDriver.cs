@@ -16,13 +16,13 @@ internal sealed class DiskDriver : IDisposable
     private readonly GuestAllocator _allocator = new(0, MemoryBytes);
     private readonly ulong _header, _status, _data;
 
-    internal DiskDriver(VhostUserFrontend frontend, int ring = 0, GuestMemory? memory = null)
+    internal DiskDriver(VhostUserFrontend frontend, int ring = 0, GuestMemory? memory = null, ushort ringSize = 16)
     {
         Memory = memory ?? GuestMemory.Create(MemoryBytes);
         Frontend = frontend;
         if (frontend.Features == 0) frontend.Negotiate(VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors);
         frontend.ShareMemory(Memory);
-        Queue = DriverQueue.Create(Memory, _allocator, 16, frontend.Features);
+        Queue = DriverQueue.Create(Memory, _allocator, ringSize, frontend.Features);
         Ring = frontend.StartRing(ring, Queue);
         _header = _allocator.Allocate(HeaderBytes);
         _status = _allocator.Allocate(1);
@@ -55,6 +55,10 @@ internal sealed class DiskDriver : IDisposable
         Assert.True(Memory.TryWrite(_data, Enumerable.Repeat(fill, 512).ToArray()));
         Assert.Equal(0, Request(Write, sector, [new GuestBuffer(_data, 512)], []));
     }
+
+    /// <summary>Writes sector 0 and what follows it from any guest memory.</summary>
+    /// <returns>The status of the request.</returns>
+    internal byte WriteFrom(ulong address, uint bytes) => Request(Write, 0, [new GuestBuffer(address, bytes)], []);
 
     /// <summary>Starts the ring again where it stopped.</summary>
     internal void Restart(uint? baseIndex)

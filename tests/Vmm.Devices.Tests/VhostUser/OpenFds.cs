@@ -1,3 +1,4 @@
+using Vmm.Devices.Native;
 using Vmm.Events;
 
 namespace Vmm.Devices.Tests.VhostUser;
@@ -18,9 +19,16 @@ internal static class OpenFds
         return Directory.GetFileSystemEntries("/proc/self/fdinfo").Count(path => IdOf(Path.GetFileName(path)) == wanted);
     }
 
+    /// <summary>Descriptors of the same memory, this one included.</summary>
+    internal static int OfMemory(OwnedFd memory)
+    {
+        string wanted = $"ino:\t{MemoryFile.Of(memory.Number).Inode}";
+        return Directory.GetFileSystemEntries("/proc/self/fdinfo").Count(path => Has(path, line => line == wanted));
+    }
+
     /// <summary>Descriptors of files with a name in their path.</summary>
     internal static int Named(string name) =>
-        Directory.GetFileSystemEntries("/proc/self/fd").Count(path => (File.ResolveLinkTarget(path, false)?.FullName ?? "").Contains(name, StringComparison.Ordinal));
+        Directory.GetFileSystemEntries("/proc/self/fd").Count(path => (new FileInfo(path).LinkTarget ?? "").Contains(name, StringComparison.Ordinal));
 
     /// <summary>
     /// What every descriptor of the process is, in order; sockets and pipes without their numbers. Without assemblies: the runtime opens each when it comes to
@@ -37,6 +45,19 @@ internal static class OpenFds
         string? target = new FileInfo(path).LinkTarget;
         int number = target?.IndexOf(":[", StringComparison.Ordinal) ?? -1;
         return number > 0 && char.IsAsciiDigit(target![number + 2]) ? target[..number] : target;
+    }
+
+    private static bool Has(string path, Func<string, bool> line)
+    {
+        try
+        {
+            return File.ReadLines(path).Any(line);
+        }
+        catch (IOException)
+        {
+            // Closed by another test since it was listed.
+            return false;
+        }
     }
 
     private static string? IdOf(string fd)

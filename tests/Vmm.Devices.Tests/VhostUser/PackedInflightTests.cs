@@ -114,7 +114,7 @@ public sealed class PackedInflightTests() : InflightSuite(packed: true)
             Assert.InRange(log.RetakenDescriptors, 0, Size);
             Assert.InRange(used.Index, 0, Size - 1);
             Assert.InRange(available.Index, 0, Size - 1);
-            while (log.Retaken > 0) Assert.InRange(log.Retake(out _).Length, 1, Size);
+            while (log.Retaken > 0) Assert.InRange(log.Retake().Descriptors.Length, 1, Size);
         }
         Assert.InRange(refused, 1, 499);
     }
@@ -132,7 +132,7 @@ public sealed class PackedInflightTests() : InflightSuite(packed: true)
     {
         Assert.True(Region.TryGetLog(0, out PackedInflightLog? log));
         Assert.True(log.TryRecover(PackedPosition.FromBits(PackedPosition.StartBits), Size, FlagsAt, out PackedPosition used, out PackedPosition available));
-        QueueConfiguration configuration = Driver.Configuration() with { AvailBase = available.Bits, UsedBase = used.Bits, PackedInflight = log };
+        QueueConfiguration configuration = Driver.Configuration() with { AvailBase = available.Bits, UsedBase = used.Bits, Journal = log };
         Assert.True(VirtQueue.TryCreate(configuration, Memory, new SilentInterrupt(), out VirtQueue? queue, out _));
         return queue;
     }

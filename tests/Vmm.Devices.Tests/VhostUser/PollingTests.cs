@@ -1,10 +1,11 @@
 using Vmm.Devices.Simulation;
 using Vmm.Devices.VhostUser;
+using Vmm.Events;
 
 namespace Vmm.Devices.Tests.VhostUser;
 
 /// <summary>A back-end whose reactor polls: rings are looked at where they are, and the driver is spared its kicks.</summary>
-public sealed class PollingTests
+public abstract class PollingTests(PollerKind poller) : PollerSuite(poller)
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
@@ -73,3 +74,7 @@ public sealed class PollingTests
         Assert.Equal(1, served.Backend.Statistics[0].Faults);
     }
 }
+
+public sealed class PollingOnEpollTests() : PollingTests(PollerKind.Epoll);
+
+public sealed class PollingOnIoRingTests() : PollingTests(PollerKind.IoRing);

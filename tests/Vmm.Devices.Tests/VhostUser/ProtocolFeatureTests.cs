@@ -1,11 +1,13 @@
 using System.Buffers.Binary;
+using System.Globalization;
+using Vmm.Devices.Native;
 using Vmm.Devices.VhostUser;
 using Vmm.Events;
 
 namespace Vmm.Devices.Tests.VhostUser;
 
 /// <summary>What is offered beside rings and memory works: status, reset, configuration, MTU, the dirty log.</summary>
-public sealed class ProtocolFeatureTests
+public abstract class ProtocolFeatureTests(PollerKind poller) : PollerSuite(poller)
 {
     private const ulong LogAll = 1UL << 26;
     private const int Page = 4096;
@@ -150,6 +152,78 @@ public sealed class ProtocolFeatureTests
         Assert.Throws<VhostUserException>(() => frontend.Do(VhostUserRequest.SetFeatures, BitConverter.GetBytes(frontend.Features & ~VirtioFeatures.EventIndex), []));
     }
 
+    [Fact]
+    public void Another_memory_table_is_in_force_only_when_nothing_is_in_flight_in_the_old_one()
+    {
+        ScriptedDevice device = new(VirtioDeviceType.Block) { HoldsRequests = true };
+        using ServedDevice served = new(device);
+        using VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(served);
+        using DiskDriver driver = new(frontend);
+        driver.SubmitWrite(0);
+        Assert.True(SpinWait.SpinUntil(() => device.Held == 1, TimeSpan.FromSeconds(30)));
+        byte[] slot = VhostUserFrontend.SlotPayload(driver.Memory.Regions[0]);
+        byte[] table = [1, 0, 0, 0, 0, 0, 0, 0, .. slot[8..]];
+        frontend.Send(VhostUserRequest.SetMemoryTable, table, [driver.Memory.Regions[0].File.Number], needsReply: true);
+        Assert.True(SpinWait.SpinUntil(() => device.Running == 0, TimeSpan.FromSeconds(30)), "the ring was not brought to rest");
+        Assert.False(frontend.Socket.WaitReadable(50));
+        served.Remote.Post(_ => device.Release(1));
+        Assert.Equal(0UL, BinaryPrimitives.ReadUInt64LittleEndian(frontend.Receive(VhostUserRequest.SetMemoryTable)));
+        driver.WaitUsed();
+        // And the ring started again by itself.
+        Assert.True(SpinWait.SpinUntil(() => device.Running == 1, TimeSpan.FromSeconds(30)));
+        driver.SubmitWrite(1);
+        Assert.True(SpinWait.SpinUntil(() => device.Held == 1, TimeSpan.FromSeconds(30)));
+        served.Remote.Post(_ => device.Release(1));
+        driver.WaitUsed();
+    }
+
+    [Fact]
+    public async Task An_old_log_stays_mapped_until_every_thread_that_serves_a_ring_has_let_it_go()
+    {
+        TimeSpan patience = TimeSpan.FromSeconds(30);
+        using TemporaryImage image = new(sectors: 8);
+        using ServedDevice served = new(image.OpenDevice(), queueReactors: 1);
+        using VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(served);
+        using DiskDriver disk = new(frontend);
+        using GuestRegion first = GuestRegion.Create(0, Page), second = GuestRegion.Create(0, Page);
+        byte[] bits = [.. BitConverter.GetBytes((ulong)Page), .. BitConverter.GetBytes(0UL)];
+        frontend.Send(VhostUserRequest.SetLogBase, bits, [first.File.Number]);
+        frontend.Receive(VhostUserRequest.SetLogBase);
+        Assert.Equal(2, MappingsOf(first));
+
+        using ManualResetEventSlim isBusy = new(), goesOn = new();
+        served.Backend.Options.QueueReactors[0].Post(_ =>
+        {
+            isBusy.Set();
+            goesOn.Wait();
+        });
+        Assert.True(isBusy.Wait(patience));
+        try
+        {
+            frontend.Send(VhostUserRequest.SetLogBase, bits, [second.File.Number]);
+            Assert.True(SpinWait.SpinUntil(() => MappingsOf(second) == 2, patience));
+            // The turn in which the request was carried out is over when the session's thread runs something else.
+            TaskCompletionSource turn = new(TaskCreationOptions.RunContinuationsAsynchronously);
+            served.Remote.Post(_ => turn.SetResult());
+            await turn.Task.WaitAsync(patience, TestContext.Current.CancellationToken);
+            Assert.Equal(2, MappingsOf(first));
+        }
+        finally
+        {
+            goesOn.Set();
+        }
+        frontend.Receive(VhostUserRequest.SetLogBase);
+        Assert.True(SpinWait.SpinUntil(() => MappingsOf(first) == 1, patience), "the old log stays mapped");
+    }
+
+    /// <summary>How often a region's file is mapped into this process: once by its maker, once by each that it was handed to.</summary>
+    private static int MappingsOf(GuestRegion region)
+    {
+        Assert.Equal(Errno.None, MemoryCalls.Stat(region.File.Number, out FileStatus status));
+        return File.ReadLines("/proc/self/maps").Count(line =>
+            line.Contains("memfd:", StringComparison.Ordinal) && line.Split(' ')[4] == status.Inode.ToString(CultureInfo.InvariantCulture));
+    }
+
     private static byte[] ReadAll(GuestRegion region)
     {
         using FileStream file = new($"/proc/self/fd/{region.File.Number}", FileMode.Open, FileAccess.Read);
@@ -158,3 +232,7 @@ public sealed class ProtocolFeatureTests
         return bytes;
     }
 }
+
+public sealed class ProtocolFeatureOnEpollTests() : ProtocolFeatureTests(PollerKind.Epoll);
+
+public sealed class ProtocolFeatureOnIoRingTests() : ProtocolFeatureTests(PollerKind.IoRing);

@@ -11,7 +11,7 @@ namespace Vmm.Devices.Tests.VhostUser;
 /// What QEMU 7.2 said to back-ends when a Debian guest ran, message by message, said to ours. Recorded from outside, so only what is
 /// on the wire counts: each request that was answered then is answered now, and no connection ends before its time.
 /// </summary>
-public sealed class ReplayTests : IDisposable
+public abstract class ReplayTests(PollerKind poller) : PollerSuite(poller), IDisposable
 {
     private const ulong MemoryBytes = 1 << 20;
 
@@ -22,6 +22,7 @@ public sealed class ReplayTests : IDisposable
     {
         _image.Dispose();
         Directory.Delete(_directory, recursive: true);
+        GC.SuppressFinalize(this);
     }
 
     [Theory]
@@ -51,7 +52,7 @@ public sealed class ReplayTests : IDisposable
     /// <summary>The device a session was recorded with. There is no file system here: what QEMU says to one is said to a disk.</summary>
     private VirtioDevice DeviceOf(string recording) => recording switch
     {
-        "net.txt" => new NetDevice("net0", new CountingNetwork(pairs: 1) { Offloads = NetOffloads.Checksum | NetOffloads.Tso4 }, new NetDeviceOptions { HasControlQueue = false }),
+        "net.txt" => new NetDevice("net0", new CountingNetwork(pairs: 1) { Offloads = NetOffloads.Checksum | NetOffloads.Tso4 }, new NetSpec { HasControlQueue = false }),
         "rng.txt" => new EntropyDevice("rng0"),
         "vsock.txt" => new VsockDevice("vsock0", 3, Path.Combine(_directory, "v")),
         _ => _image.OpenDevice(queues: 2),
@@ -162,3 +163,7 @@ public sealed class ReplayTests : IDisposable
         private static byte[] Words(params ulong[] words) => [.. words.SelectMany(BitConverter.GetBytes)];
     }
 }
+
+public sealed class ReplayOnEpollTests() : ReplayTests(PollerKind.Epoll);
+
+public sealed class ReplayOnIoRingTests() : ReplayTests(PollerKind.IoRing);

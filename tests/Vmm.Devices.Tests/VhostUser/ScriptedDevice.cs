@@ -9,12 +9,12 @@ internal sealed class ScriptedDevice : VirtioDevice
     private readonly Queue<DescriptorChain> _held = new();
     private int _heldCount;
     private int _turns;
-    private VirtQueue? _queue;
+    private QueueContext? _queue;
 
     internal ScriptedDevice(VirtioDeviceType type) : base(type, "scripted", ConfigBytes)
     {
         Config.AllowWrites(WritableOffset, 1);
-        AddQueue("requests", 256, Serve);
+        AddQueue("requests", 256, context => new Worker(this, context));
     }
 
     internal bool HoldsRequests { get; init; }
@@ -39,22 +39,14 @@ internal sealed class ScriptedDevice : VirtioDevice
     /// <summary>Gives requests back, on the device's thread.</summary>
     internal void Release(int count)
     {
-        for (; count > 0; count--) _queue!.Push(_held.Dequeue(), 0);
+        for (; count > 0; count--) _queue!.Queue.Push(_held.Dequeue(), 0);
         Volatile.Write(ref _heldCount, _held.Count);
         _queue!.Publish();
     }
 
-    protected override void OnActivate(DeviceActivation activation) => Activations++;
+    protected override void OnDriver(DriverSession driver) => Activations++;
 
-    protected override void OnQueueStarted(VirtQueue queue, Events.IReactor reactor)
-    {
-        Running++;
-        _queue = queue;
-    }
-
-    protected override void OnQueueStopping(VirtQueue queue) => Running--;
-
-    protected override void OnReset() => Resets++;
+    protected override void OnDriverGone() => Resets++;
 
     protected override void OnConfigWritten(int offset, int length) => LastConfigWrite = (offset, length);
 
@@ -66,5 +58,27 @@ internal sealed class ScriptedDevice : VirtioDevice
         }
         Volatile.Write(ref _heldCount, _held.Count);
         Volatile.Write(ref _turns, _turns + 1);
+    }
+
+    private sealed class Worker : QueueWorker
+    {
+        private readonly ScriptedDevice _device;
+
+        internal Worker(ScriptedDevice device, QueueContext context) : base(context)
+        {
+            _device = device;
+            Resume();
+        }
+
+        public override void Serve() => _device.Serve(Queue);
+
+        public override void Resume()
+        {
+            _device.Running++;
+            _device._queue = Context;
+        }
+
+        // A queue that stands still may be reset after that.
+        public override void Quiesce(QuiesceReason reason) => _device.Running = 0;
     }
 }

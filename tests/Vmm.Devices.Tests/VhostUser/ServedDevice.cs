@@ -12,17 +12,28 @@ internal sealed class ServedDevice : IDisposable
 
     private readonly CancellationTokenSource _stop = new();
     private readonly TimeSpan _pollMax;
+    private readonly TimeProvider _clock;
     private readonly List<Thread> _threads = [];
     private readonly string _directory = Directory.CreateTempSubdirectory("vmm-vhost-").FullName;
 
-    internal ServedDevice(VirtioDevice device, bool requireSealed = false, int queueReactors = 0, TimeSpan pollMax = default)
+    internal ServedDevice(VirtioDevice device, bool allowUnsealed = false, int queueReactors = 0, TimeSpan pollMax = default, MappingBudget? mappings = null,
+        Func<Action, Task>? slowCalls = null, TimeProvider? clock = null)
     {
         _pollMax = pollMax;
+        _clock = clock ?? TimeProvider.System;
         Device = device;
+        device.Logger = DeviceLog;
         RemoteEndpoint[] remotes = [.. Enumerable.Range(0, queueReactors).Select(i => Run(new Reactor(Options($"queue{i}"))).Remote)];
         Reactor reactor = new(Options("device"));
         Backend = new VhostUserBackend(device, Path.Combine(_directory, "s"), reactor,
-            new VhostUserBackendOptions { RequireSealed = requireSealed, QueueReactors = remotes, Logger = Log });
+            new VhostUserBackendOptions
+            {
+                AllowUnsealed = allowUnsealed,
+                QueueReactors = queueReactors == 0 ? [] : [.. device.Queues.Select((_, i) => remotes[i % queueReactors])],
+                Logger = Log,
+                Mappings = mappings ?? new MappingBudget(MappingBudget.StandardBytes),
+                SlowCalls = slowCalls ?? Task.Run,
+            });
         Remote = Run(reactor).Remote;
     }
 
@@ -35,6 +46,9 @@ internal sealed class ServedDevice : IDisposable
     internal string SocketPath => Backend.SocketPath;
 
     internal RecordingLogger Log { get; } = new();
+
+    /// <summary>What the device itself said.</summary>
+    internal RecordingLogger DeviceLog { get; } = new();
 
     /// <summary>Handlers that threw: there are none in a test that passes.</summary>
     internal ConcurrentQueue<HandlerFailure> Failures { get; } = new();
@@ -55,7 +69,8 @@ internal sealed class ServedDevice : IDisposable
         Assert.Empty(Failures);
     }
 
-    private ReactorOptions Options(string name) => new() { Name = name, OnHandlerFailure = Failures.Enqueue, PollMax = _pollMax };
+    private ReactorOptions Options(string name) =>
+        new() { Name = name, OnHandlerFailure = Failures.Enqueue, PollMax = _pollMax, Poller = PollerSuite.Poller, TimeProvider = _clock };
 
     private Reactor Run(Reactor reactor)
     {
@@ -74,12 +89,26 @@ internal sealed class ServedDevice : IDisposable
 /// <summary>Keeps what was logged.</summary>
 internal sealed class RecordingLogger : ILogger
 {
-    internal ConcurrentQueue<string> Lines { get; } = new();
+    private int _attempts;
+
+    internal ConcurrentQueue<(LogLevel Level, string Line)> Entries { get; } = new();
+
+    internal IEnumerable<string> Lines => Entries.Select(entry => entry.Line);
+
+    /// <summary>Warnings and errors that were to be logged.</summary>
+    internal int Attempts => Volatile.Read(ref _attempts);
+
+    /// <summary>Whether it fails, as a log does that cannot be written.</summary>
+    internal bool Throws { get; set; }
 
     public IDisposable? BeginScope<TState>(TState state) where TState : notnull => null;
 
     public bool IsEnabled(LogLevel logLevel) => true;
 
-    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
-        Lines.Enqueue(formatter(state, exception));
+    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+    {
+        if (logLevel >= LogLevel.Warning) Interlocked.Increment(ref _attempts);
+        if (Throws) throw new IOException("the log cannot be written");
+        Entries.Enqueue((logLevel, formatter(state, exception)));
+    }
 }

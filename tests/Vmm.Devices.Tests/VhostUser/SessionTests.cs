@@ -3,7 +3,7 @@ using Vmm.Events;
 
 namespace Vmm.Devices.Tests.VhostUser;
 
-public sealed class SessionTests
+public abstract class SessionTests(PollerKind poller) : PollerSuite(poller)
 {
     [Theory]
     [InlineData(0)]
@@ -19,6 +19,30 @@ public sealed class SessionTests
         Assert.Equal(0, image.ReadByte(6 * 512));
         Assert.Equal(2, disk.Frontend.QueuesMax);
         Assert.Equal(64, BitConverter.ToInt32(disk.Frontend.GetConfig(0, 8)));
+    }
+
+    [Fact]
+    public void More_requests_at_once_than_a_turn_takes_are_all_answered()
+    {
+        const int requests = 300;
+        using ServedDevice served = new(new ScriptedDevice(VirtioDeviceType.Block));
+        using VhostUserFrontend frontend = served.Connect();
+        for (int i = 0; i < requests; i++) frontend.Send(VhostUserRequest.GetFeatures, [], []);
+        for (int i = 0; i < requests; i++) Assert.Equal(sizeof(ulong), frontend.Receive(VhostUserRequest.GetFeatures).Length);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(VhostUserServerOptions.ReactorsMax + 1)]
+    public void A_server_with_no_reactor_or_too_many_is_refused(int reactors) =>
+        Assert.Contains("give 1 to", Assert.Throws<ArgumentException>(() => new VhostUserServer(new VhostUserServerOptions { Reactors = reactors }))
+            .Message, StringComparison.Ordinal);
+
+    [Fact]
+    public void A_served_device_waits_with_the_poller_of_its_suite()
+    {
+        using ServedDevice served = new(new ScriptedDevice(VirtioDeviceType.Block));
+        Assert.Equal(OfSuite, served.Remote.Invoke(reactor => ((Reactor)reactor).Poller));
     }
 
     [Fact]
@@ -83,3 +107,7 @@ public sealed class SessionTests
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(stale));
     }
 }
+
+public sealed class SessionOnEpollTests() : SessionTests(PollerKind.Epoll);
+
+public sealed class SessionOnIoRingTests() : SessionTests(PollerKind.IoRing);

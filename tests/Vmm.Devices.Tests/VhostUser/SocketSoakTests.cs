@@ -7,8 +7,7 @@ using Vmm.Events;
 namespace Vmm.Devices.Tests.VhostUser;
 
 /// <summary>Thousands of front-ends one after the other: the process keeps nothing of them.</summary>
-[Collection(Alone.Name)]
-public sealed class SocketSoakTests
+public abstract class SocketSoakTests(PollerKind poller) : PollerSuite(poller)
 {
     private const long GrowthBytesMax = 4 << 20;
 
@@ -63,3 +62,9 @@ public sealed class SocketSoakTests
         else frontend.Send(VhostUserRequest.SetVringCall, new byte[7], [fd.Number, fd.Number]);
     }
 }
+
+[Collection(Alone.Name)]
+public sealed class SocketSoakOnEpollTests() : SocketSoakTests(PollerKind.Epoll);
+
+[Collection(Alone.Name)]
+public sealed class SocketSoakOnIoRingTests() : SocketSoakTests(PollerKind.IoRing);

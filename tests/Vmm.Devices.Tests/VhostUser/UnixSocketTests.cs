@@ -83,8 +83,42 @@ public sealed class UnixSocketTests
     [Fact]
     public void A_path_that_does_not_fit_an_address_is_refused_with_its_length()
     {
-        ArgumentException refused = Assert.Throws<ArgumentException>(() => UnixSocket.Connect("/" + new string('x', 107)));
-        Assert.Contains("108 bytes", refused.Message, StringComparison.Ordinal);
+        string path = "/" + new string('x', 107);
+        foreach (Action use in (Action[])[() => UnixSocket.Connect(path), () => UnixSocket.ListenAnew(path, UnixFileMode.UserRead)])
+        {
+            KernelException refused = Assert.Throws<KernelException>(use);
+            Assert.Contains("has 108 bytes", refused.Message, StringComparison.Ordinal);
+            Assert.Contains("give it at most 107", refused.Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public void A_socket_that_ends_removes_its_own_path_and_leaves_that_of_its_successor()
+    {
+        string directory = Directory.CreateTempSubdirectory("vmm-socket-").FullName;
+        string path = Path.Combine(directory, "s");
+        UnixSocket first = UnixSocket.ListenAnew(path, UnixFileMode.UserRead);
+        File.Delete(path);
+        UnixSocket second = UnixSocket.ListenAnew(path, UnixFileMode.UserRead);
+        first.RemovePath();
+        first.Dispose();
+        Assert.True(Path.Exists(path));
+        second.RemovePath();
+        second.Dispose();
+        Assert.False(Path.Exists(path));
+        Directory.Delete(directory);
+    }
+
+    [Fact]
+    public void A_symbolic_link_to_a_socket_is_neither_followed_nor_removed()
+    {
+        string directory = Directory.CreateTempSubdirectory("vmm-socket-").FullName;
+        string path = Path.Combine(directory, "s"), link = Path.Combine(directory, "link");
+        UnixSocket.Listen(path, UnixFileMode.UserRead).Dispose();
+        File.CreateSymbolicLink(link, path);
+        Assert.Throws<KernelException>(() => UnixSocket.ListenAnew(link, UnixFileMode.UserRead));
+        Assert.True(Path.Exists(link));
+        Directory.Delete(directory, recursive: true);
     }
 
     [Fact]

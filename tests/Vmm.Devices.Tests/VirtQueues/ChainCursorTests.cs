@@ -6,6 +6,8 @@ namespace Vmm.Devices.Tests;
 public sealed class ChainCursorTests
 {
     private const ulong Start = RingRig.BufferStart;
+    /// <summary>Buffers that lie one behind the other would be one piece.</summary>
+    private const ulong Apart = 64;
     private static readonly RingShape Split = new(false, false, false);
 
     [StructLayout(LayoutKind.Sequential, Pack = 1)]
@@ -26,8 +28,11 @@ public sealed class ChainCursorTests
             for (int second = first; second <= size; second++)
             {
                 using RingRig rig = new(Split);
-                Assert.True(rig.Memory.TryWrite(Start, MemoryMarshal.AsBytes(new ReadOnlySpan<Header>(in header))));
-                rig.Add([new(Start, (uint)first), new(Start + (uint)first, (uint)(second - first)), new(Start + (uint)second, (uint)(size - second + 1))], []);
+                ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(new ReadOnlySpan<Header>(in header));
+                Assert.True(rig.Memory.TryWrite(Start, bytes[..first]));
+                Assert.True(rig.Memory.TryWrite(Start + Apart, bytes[first..second]));
+                Assert.True(rig.Memory.TryWrite(Start + (2 * Apart), bytes[second..]));
+                rig.Add([new(Start, (uint)first), new(Start + Apart, (uint)(second - first)), new(Start + (2 * Apart), (uint)(size - second + 1))], []);
                 rig.Driver.Publish();
                 ChainReader reader = rig.Pop().Readable;
                 Assert.True(reader.TryRead(out Header read));
@@ -64,7 +69,7 @@ public sealed class ChainCursorTests
     public void The_last_bytes_can_be_cut_off_across_buffers()
     {
         using RingRig rig = new(Split);
-        rig.Add([], [new(Start, 4), new(Start + 4, 4), new(Start + 8, 1)]);
+        rig.Add([], [new(Start, 4), new(Start + 5, 4), new(Start + 10, 1)]);
         rig.Driver.Publish();
         ChainWriter data = rig.Pop().Writable;
         Assert.False(data.TryCutLast(10, out _));
@@ -73,18 +78,19 @@ public sealed class ChainCursorTests
         Assert.Equal(2u, status.Remaining);
         Assert.Equal(7, data.CopyFrom(new byte[] { 1, 2, 3, 4, 5, 6, 7, 8, 9 }));
         Assert.True(status.TryWrite((ushort)0xfefd));
-        byte[] bytes = new byte[9];
+        byte[] bytes = new byte[11];
         Assert.True(rig.Memory.TryRead(Start, bytes));
-        Assert.Equal([1, 2, 3, 4, 5, 6, 7, 0xfd, 0xfe], bytes);
+        Assert.Equal([1, 2, 3, 4, 0, 5, 6, 7, 0xfd, 0, 0xfe], bytes);
     }
 
     [Fact]
     public void Parts_and_skips_never_pass_the_end()
     {
         using RingRig rig = new(Split);
-        rig.Add([new(Start, 10), new(Start + 10, 10)], []);
+        rig.Add([new(Start, 10), new(Start + Apart, 10)], []);
         rig.Driver.Publish();
-        Assert.True(rig.Memory.TryWrite(Start, [.. Enumerable.Range(0, 20).Select(i => (byte)i)]));
+        Assert.True(rig.Memory.TryWrite(Start, [.. Enumerable.Range(0, 10).Select(i => (byte)i)]));
+        Assert.True(rig.Memory.TryWrite(Start + Apart, [.. Enumerable.Range(10, 10).Select(i => (byte)i)]));
         ChainReader reader = rig.Pop().Readable;
         Assert.True(reader.TrySkip(8));
         Assert.False(reader.TrySkip(13));
@@ -144,7 +150,7 @@ public sealed class ChainCursorTests
     public void Filling_in_place_stops_at_its_bound_and_when_the_source_runs_dry()
     {
         using RingRig rig = new(Split);
-        rig.Add([], [new(Start, 8), new(Start + 8, 8), new(Start + 16, 8)]);
+        rig.Add([], [new(Start, 8), new(Start + Apart, 8), new(Start + (2 * Apart), 8)]);
         rig.Driver.Publish();
         DescriptorChain chain = rig.Pop();
         ChainWriter writer = chain.Writable;

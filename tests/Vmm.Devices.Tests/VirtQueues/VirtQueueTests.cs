@@ -84,7 +84,7 @@ public sealed class VirtQueueTests
             {
                 while (rig.Driver.TryAdd(readable, writable, out _)) { }
                 rig.Driver.Publish();
-                rig.Device.BeginTurn(256);
+                rig.Device.Turn.Begin();
                 rig.Device.DisableKicks();
                 while (rig.Device.TryPop(out DescriptorChain? chain))
                 {
@@ -165,12 +165,13 @@ public sealed class VirtQueueTests
         using RingRig rig = new(shape);
         for (int i = 0; i < 5; i++) rig.Add([Readable], []);
         rig.Driver.Publish();
-        rig.Device.BeginTurn(3);
+        rig.Device.Turn.ChainsMax = 3;
+        rig.Device.Turn.Begin();
         for (int i = 0; i < 3; i++) rig.Device.Push(rig.Pop(), 0);
         Assert.False(rig.Device.TryPop(out _));
-        Assert.Equal(0, rig.Device.TurnBudget);
+        Assert.Equal(0, rig.Device.Turn.ChainsLeft);
         Assert.True(rig.Device.EnableKicks());
-        rig.Device.EndTurn();
+        rig.Device.Turn.End();
         Assert.True(rig.Device.TryPop(out _));
     }
 

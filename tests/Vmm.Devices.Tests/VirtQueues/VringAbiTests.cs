@@ -64,8 +64,10 @@ public sealed class VringAbiTests
     }
 
     [Fact]
-    public void Memory_calls_are_those_of_the_headers() => Agree(["sys/mman.h", "sys/stat.h", "sys/uio.h", "fcntl.h"], new()
+    public void Memory_calls_are_those_of_the_headers() => Agree(["sys/mman.h", "sys/stat.h", "sys/vfs.h", "sys/uio.h", "fcntl.h"], new()
     {
+        ["sizeof(struct statfs)"] = Unsafe.SizeOf<FileSystemStatus>(),
+        ["offsetof(struct statfs, f_type)"] = Marshal.OffsetOf<FileSystemStatus>(nameof(FileSystemStatus.Type)),
         ["sizeof(struct stat)"] = Unsafe.SizeOf<FileStatus>(),
         ["offsetof(struct stat, st_mode)"] = Marshal.OffsetOf<FileStatus>(nameof(FileStatus.Mode)),
         ["offsetof(struct stat, st_size)"] = Marshal.OffsetOf<FileStatus>(nameof(FileStatus.Size)),

@@ -10,7 +10,7 @@ public sealed class DeviceBatteryTests
     internal static readonly IReadOnlyDictionary<string, Func<DeviceBattery>> Devices = new Dictionary<string, Func<DeviceBattery>>
     {
         ["block"] = () => new DeviceBattery(
-            () => new BlockDevice("vda", new TestBackend(), new BlockDeviceOptions { Queues = 2 }),
+            () => new BlockDevice("vda", new FaultyBackend(), new DiskSpec { Queues = 2 }),
             Block(0, type: 0, data: 0, writable: 1025),
             Block(1, type: 1, data: 1024, writable: 1),
             Block(1, type: 4, data: 0, writable: 1)),
@@ -125,10 +125,11 @@ public sealed class DeviceBatteryTests
     /// <summary>A device with a bug.</summary>
     private sealed class BrokenDevice : VirtioDevice
     {
-        internal BrokenDevice(bool spins) : base(VirtioDeviceType.Entropy, "broken") => AddQueue("requests", 16, queue =>
+        internal BrokenDevice(bool spins) : base(VirtioDeviceType.Entropy, "broken") => AddQueue("requests", 16, context =>
         {
+            VirtQueue queue = context.Queue;
             while (queue.TryPop(out DescriptorChain? chain)) queue.Push(chain, spins ? 0u : 100);
-            if (spins) Activation!.Remote.Post(_ => ServeQueue(0));
+            if (spins) Driver!.Remote.Post(_ => ServeQueue(0));
         });
     }
 }

@@ -1,5 +1,3 @@
-using Vmm.Events;
-
 namespace Vmm.Devices.Tests;
 
 /// <summary>
@@ -12,12 +10,12 @@ internal sealed class EchoDevice : VirtioDevice
     internal const ulong FeatureThatNeedsOffered = 1UL << 4;
 
     private readonly List<DescriptorChain> _kept = [];
-    private VirtQueue? _keeping;
+    private QueueContext? _keeping;
 
     internal EchoDevice() : base(VirtioDeviceType.Console, "echo", configLength: 16)
     {
-        AddQueue("echo", 64, Echo);
-        AddQueue("keep", 64, Keep);
+        AddQueue("echo", 64, context => new Worker(this, context, Echo));
+        AddQueue("keep", 64, context => new Worker(this, context, Keep));
         Config.Update(0, [1, 2, 3, 4, 5, 6, 7, 8]);
         Config.AllowWrites(8, 4);
     }
@@ -26,7 +24,7 @@ internal sealed class EchoDevice : VirtioDevice
 
     internal List<int> Threads { get; } = [];
 
-    internal DeviceActivation? Active => Activation;
+    internal DriverSession? Active => Driver;
 
     internal int Kept => _kept.Count;
 
@@ -49,27 +47,18 @@ internal sealed class EchoDevice : VirtioDevice
     internal void Grow()
     {
         Config.Update(0, [9, 9]);
-        Activation?.Interrupt.SignalConfig();
+        Driver?.Interrupt.SignalConfig();
     }
 
-    protected override void OnActivate(DeviceActivation activation) => Note("activate");
+    protected override void OnDriver(DriverSession driver) => Note("activate");
 
-    protected override void OnQueueStarted(VirtQueue queue, IReactor reactor) => Note($"start {queue.Index}");
-
-    protected override void OnQueueStopping(VirtQueue queue)
-    {
-        Note($"stop {queue.Index}");
-        if (queue == _keeping && !KeepsThroughStop) GiveBack();
-    }
-
-    protected override void OnQueueStopped(VirtQueue queue) => Note($"stopped {queue.Index}");
-
-    protected override void OnReset() => Note("reset");
+    protected override void OnDriverGone() => Note("reset");
 
     protected override void OnConfigWritten(int offset, int length) => Note($"config {offset}+{length}");
 
-    private void Echo(VirtQueue queue)
+    private void Echo(QueueContext context)
     {
+        VirtQueue queue = context.Queue;
         // With a chain in its hands, so that it can never be given back.
         if (ThrowsWhenKicked && queue.TryPop(out _)) throw new InvalidOperationException("a bug of the device");
         Span<byte> bytes = stackalloc byte[256];
@@ -83,9 +72,10 @@ internal sealed class EchoDevice : VirtioDevice
         }
     }
 
-    private void Keep(VirtQueue queue)
+    private void Keep(QueueContext context)
     {
-        _keeping = queue;
+        VirtQueue queue = context.Queue;
+        _keeping = context;
         while (queue.TryPop(out DescriptorChain? chain)) _kept.Add(chain);
     }
 
@@ -93,5 +83,32 @@ internal sealed class EchoDevice : VirtioDevice
     {
         Log.Add(what);
         Threads.Add(Environment.CurrentManagedThreadId);
+    }
+
+    private sealed class Worker : QueueWorker
+    {
+        private readonly EchoDevice _device;
+        private readonly Action<QueueContext> _serve;
+
+        internal Worker(EchoDevice device, QueueContext context, Action<QueueContext> serve) : base(context)
+        {
+            _device = device;
+            _serve = serve;
+            device.Note($"start {context.Index}");
+        }
+
+        public override void Serve() => _serve(Context);
+
+        public override void Quiesce(QuiesceReason reason)
+        {
+            _device.Note($"stop {Context.Index}");
+            if (Context == _device._keeping && !_device.KeepsThroughStop) _device.GiveBack();
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            _device.Note($"stopped {Context.Index}");
+            base.Dispose(disposing);
+        }
     }
 }

@@ -86,8 +86,9 @@ public sealed class ServeTests
 
         internal void HostSideHappened() => ServeQueue(0);
 
-        private void Serve(VirtQueue queue)
+        private void Serve(QueueContext context)
         {
+            VirtQueue queue = context.Queue;
             Calls++;
             if (TakesNothing) return;
             while (queue.TryPop(out DescriptorChain? chain)) queue.Push(chain, 0);

@@ -13,6 +13,7 @@ public sealed class VirtioAbiTests
     [
         "fcntl.h", "unistd.h", "sys/uio.h", "limits.h", "linux/falloc.h", "linux/virtio_ids.h", "linux/virtio_config.h", "linux/virtio_ring.h",
         "linux/virtio_mmio.h", "linux/virtio_blk.h", "linux/virtio_console.h", "linux/virtio_balloon.h",
+        "linux/fs.h", "linux/blkzoned.h", "linux/loop.h",
     ];
 
     private static readonly (string C, long Ours)[] Registers =
@@ -107,7 +108,10 @@ public sealed class VirtioAbiTests
     [
         ("O_RDWR", FileCalls.O_RDWR), ("O_RDONLY", FileCalls.O_RDONLY), ("O_CLOEXEC", FileCalls.O_CLOEXEC), ("O_NONBLOCK", FileCalls.O_NONBLOCK),
         ("FALLOC_FL_KEEP_SIZE", FileCalls.FALLOC_FL_KEEP_SIZE), ("FALLOC_FL_PUNCH_HOLE", FileCalls.FALLOC_FL_PUNCH_HOLE),
-        ("FALLOC_FL_ZERO_RANGE", FileCalls.FALLOC_FL_ZERO_RANGE), ("RWF_DSYNC", FileCalls.RWF_DSYNC), ("F_OFD_SETLK", FileCalls.F_OFD_SETLK),
+        ("FALLOC_FL_ZERO_RANGE", FileCalls.FALLOC_FL_ZERO_RANGE), ("RWF_DSYNC", FileCalls.RWF_DSYNC), ("F_OFD_SETLK", FileCalls.F_OFD_SETLK), ("F_OFD_GETLK", FileCalls.F_OFD_GETLK),
+        ("F_UNLCK", FileCalls.F_UNLCK), ("O_EXCL", FileCalls.O_EXCL), ("O_PATH", FileCalls.O_PATH), ("BLKROGET", FileCalls.BLKROGET), ("BLKSSZGET", FileCalls.BLKSSZGET),
+        ("BLKPBSZGET", FileCalls.BLKPBSZGET), ("BLKGETZONESZ", FileCalls.BLKGETZONESZ), ("LOOP_GET_STATUS64", FileCalls.LOOP_GET_STATUS64),
+        ("sizeof(struct loop_info64)", Unsafe.SizeOf<LoopStatus>()), ("offsetof(struct loop_info64, lo_inode)", (long)Marshal.OffsetOf<LoopStatus>(nameof(LoopStatus.Inode))),
         ("F_RDLCK", FileCalls.F_RDLCK), ("F_WRLCK", FileCalls.F_WRLCK), ("SEEK_END", FileCalls.SEEK_END), ("IOV_MAX", FileCalls.VectorsMax),
         ("sizeof(struct flock)", Unsafe.SizeOf<FileLock>()), ("offsetof(struct flock, l_type)", Offset(nameof(FileLock.Type))),
         ("offsetof(struct flock, l_whence)", Offset(nameof(FileLock.Whence))), ("offsetof(struct flock, l_start)", Offset(nameof(FileLock.Start))),
@@ -120,6 +124,27 @@ public sealed class VirtioAbiTests
         (string C, long Ours)[] all = [.. Registers, .. Virtio, .. Block, .. ConsoleAndBalloon, .. Files];
         IReadOnlyDictionary<string, long> theirs = KernelHeaders.Evaluate(Headers, [.. all.Select(value => value.C).Distinct()]);
         Assert.All(all, value => Assert.True(theirs[value.C] == value.Ours, $"{value.C} is {theirs[value.C]} in C, {value.Ours} here"));
+    }
+
+    [Fact]
+    public void Feature_bits_have_the_names_of_the_headers()
+    {
+        // Not in the headers of every distribution.
+        string[] newer = ["NOTIFICATION_DATA", "NOTIF_CONFIG_DATA", "GUEST_USO4", "GUEST_USO6", "HOST_USO", "GUEST_HDRLEN", "LIFETIME", "STREAM"];
+        (string C, long Bit)[] all = [.. FeatureNames.All.Where(feature => !newer.Contains(feature.Name)).Select(feature => (Prefix(feature.Type, feature.Bit) + feature.Name, (long)feature.Bit))];
+        IReadOnlyDictionary<string, long> theirs = KernelHeaders.Evaluate([.. Headers, "linux/virtio_net.h", "linux/virtio_vsock.h"], [.. all.Select(value => value.C)]);
+        Assert.All(all, value => Assert.Equal(theirs[value.C], value.Bit));
+        Assert.Equal(["FLUSH", "INDIRECT_DESC", "VERSION_1", "bit 41"], FeatureNames.Of(VirtioDeviceType.Block, 1UL << 9 | 1UL << 28 | 1UL << 32 | 1UL << 41));
+
+        static string Prefix(VirtioDeviceType? type, int bit) => type switch
+        {
+            VirtioDeviceType.Network => "VIRTIO_NET_F_",
+            VirtioDeviceType.Block => "VIRTIO_BLK_F_",
+            VirtioDeviceType.Console => "VIRTIO_CONSOLE_F_",
+            VirtioDeviceType.Balloon => "VIRTIO_BALLOON_F_",
+            VirtioDeviceType.Socket => "VIRTIO_VSOCK_F_",
+            _ => bit is 28 or 29 ? "VIRTIO_RING_F_" : "VIRTIO_F_",
+        };
     }
 
     private static long Offset(string field) => Marshal.OffsetOf<FileLock>(field);

@@ -72,6 +72,81 @@ public sealed class FrozenBufferTests
     }
 
     [Fact]
+    public unsafe void Invariant_D_a_pinned_memory_keeps_its_bytes_after_its_share_was_released()
+    {
+        using SlabPool pool = new();
+        FrozenBuffer frozen = Frozen(pool, 1, 2, 3, 4);
+        ReadOnlyMemory<byte> memory = frozen.Memory;
+        MemoryHandle pin = memory.Pin();
+        MemoryHandle second = memory[2..].Pin();
+        frozen.Release();
+        FrozenBuffer other = Frozen(pool, 9, 9, 9, 9);
+        Assert.Equal([1, 2, 3, 4], new ReadOnlySpan<byte>(pin.Pointer, 4).ToArray());
+        Assert.Equal([3, 4], new ReadOnlySpan<byte>(second.Pointer, 2).ToArray());
+        Assert.Throws<ObjectDisposedException>(() => memory.Pin());
+        Assert.Equal(2, pool.Statistics.Outstanding);
+        pin.Dispose();
+        pin.Dispose();
+        Assert.Equal(2, pool.Statistics.Outstanding);
+        second.Dispose();
+        Assert.Equal(1, pool.Statistics.Outstanding);
+        other.Release();
+        Assert.Equal(0, pool.Statistics.Outstanding);
+    }
+
+    [Fact]
+    public void Of_a_release_and_a_pin_on_two_threads_neither_frees_bytes_that_the_other_uses()
+    {
+        using SlabPool pool = new();
+        for (int round = 0; round < 2000; round++)
+        {
+            FrozenBuffer frozen = Frozen(pool, 7);
+            ReadOnlyMemory<byte> memory = frozen.Memory;
+            using Barrier both = new(2);
+            byte seen = 7;
+            Thread pinning = new(() =>
+            {
+                both.SignalAndWait();
+                try
+                {
+                    using MemoryHandle pin = memory.Pin();
+                    Thread.Yield();
+                    unsafe
+                    {
+                        seen = *(byte*)pin.Pointer;
+                    }
+                }
+                catch (ObjectDisposedException)
+                {
+                    // The release came first.
+                }
+            });
+            pinning.Start();
+            both.SignalAndWait();
+            frozen.Release();
+            FrozenBuffer other = Frozen(pool, 9);
+            pinning.Join();
+            other.Release();
+            Assert.Equal(7, seen);
+        }
+        Assert.Equal(0, pool.Statistics.Outstanding);
+    }
+
+    [Fact]
+    public void A_pin_that_is_undone_twice_is_refused_and_harms_nothing()
+    {
+        using SlabPool pool = new();
+        FrozenBuffer frozen = Frozen(pool, 1);
+        MemoryHandle pin = frozen.Memory.Pin();
+        MemoryHandle copy = pin;
+        pin.Dispose();
+        Assert.Throws<InvalidOperationException>(copy.Dispose);
+        Assert.Equal(1, frozen.Span[0]);
+        frozen.Release();
+        Assert.Equal(0, pool.Statistics.Outstanding);
+    }
+
+    [Fact]
     public void A_share_handed_to_the_kernel_can_be_released_by_no_copy()
     {
         using SlabPool pool = new();

@@ -4,7 +4,10 @@ using Vmm.Events.Native;
 
 namespace Vmm.Events.Tests.Buffers;
 
-/// <summary>What the kernel meets at a page that nobody may touch: EFAULT. What we meet there ends the process, see <see cref="GuardedProcessTests"/>.</summary>
+/// <summary>
+/// What the kernel meets at a page that nobody may touch: EFAULT. What we meet there ends the process, see
+/// <see cref="GuardedProcessTests"/>.
+/// </summary>
 public sealed partial class GuardPageTests
 {
     private static readonly SlabPoolOptions Guarded = new() { GuardPages = true };

@@ -9,7 +9,8 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests.Buffers;
 
 /// <summary>
-/// Buffer invariant A where breaking it is fatal: each buffer ends at a page nobody may touch, and may not be touched at all once it was released. A
+/// Buffer invariant A where breaking it is fatal: each buffer ends at a page nobody may touch, and may not be touched at all once it was
+/// released. A
 /// process that does it dies; a kernel that does it answers EFAULT.
 /// </summary>
 [Collection(Alone.Name)]
@@ -62,7 +63,9 @@ public sealed class GuardedProcessTests
         readEnd.Dispose();
     }
 
-    /// <summary>Operations of every kind that are abandoned, cancelled, awaited and torn down in any order, on memory where any slip is fatal.</summary>
+    /// <summary>
+    /// Operations of every kind that are abandoned, cancelled, awaited and torn down in any order, on memory where any slip is fatal.
+    /// </summary>
     [Fact]
     public void Nothing_touches_the_buffers_of_operations_that_were_given_up()
     {

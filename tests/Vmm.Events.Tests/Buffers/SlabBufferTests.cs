@@ -25,6 +25,21 @@ public sealed class SlabBufferTests
     }
 
     [Fact]
+    public void A_view_whose_pin_is_undone_twice_refuses_the_second_and_can_be_disposed()
+    {
+        using SlabPool pool = new();
+        SlabBuffer buffer = pool.Rent(512);
+        SlabView view = buffer.OpenView();
+        System.Buffers.MemoryHandle pin = view.Memory.Pin();
+        System.Buffers.MemoryHandle copy = pin;
+        Assert.Throws<InvalidOperationException>(() => ((IDisposable)view).Dispose());
+        pin.Dispose();
+        Assert.Throws<InvalidOperationException>(copy.Dispose);
+        ((IDisposable)view).Dispose();
+        buffer.Release();
+    }
+
+    [Fact]
     public void Invariant_A_an_address_does_not_move_through_collections_and_hand_overs()
     {
         using SlabPool pool = new();
@@ -155,14 +170,26 @@ public sealed class SlabBufferTests
         Assert.False(fresh.Room.Contains((byte)0xEE));
         fresh.Release();
 
+        // The room that was shown is zeroed: each way to show it begins with another one's bytes.
+        LeaveBytes(pool);
         SlabBuffer blind = pool.Rent(512);
-        blind.Advance(512);
+        blind.Append([1, 2]);
+        blind.Advance(510);
         Assert.False(blind.Bytes.Contains((byte)0xEE));
         blind.Release();
 
+        LeaveBytes(pool);
         SlabBuffer viewed = pool.Rent(512);
         using (SlabView view = viewed.OpenView()) Assert.False(view.Memory.Span.Contains((byte)0xEE));
         viewed.Release();
+
+        static void LeaveBytes(SlabPool pool)
+        {
+            SlabBuffer left = pool.Rent(512);
+            left.Room.Fill(0xEE);
+            left.Advance(512);
+            left.Release();
+        }
     }
 
     [Fact]

@@ -1,3 +1,4 @@
+using Vmm.Events.Native;
 using Vmm.Events.Tests.Support;
 
 namespace Vmm.Events.Tests;
@@ -39,6 +40,17 @@ public sealed class OwnedFdTests
         Assert.True(pipe.IsReadEndOpen);
         duplicate.Dispose();
         Assert.False(pipe.IsReadEndOpen);
+    }
+
+    [Fact]
+    public void A_duplicate_is_not_inherited_by_the_programs_that_are_started()
+    {
+        const int getDescriptorFlags = 1, closeOnExec = 1;
+        using EventFd fd = new();
+        using EventFd copy = fd.Duplicate();
+        using OwnedFd plain = ((OwnedFd)fd).Duplicate();
+        Assert.Equal(closeOnExec, Libc.Fcntl(copy.Number, getDescriptorFlags, 0));
+        Assert.Equal(closeOnExec, Libc.Fcntl(plain.Number, getDescriptorFlags, 0));
     }
 
     [Fact]

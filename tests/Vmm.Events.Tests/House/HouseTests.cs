@@ -23,10 +23,31 @@ public sealed class HouseTests
             Library.GetCustomAttributes<System.Runtime.CompilerServices.InternalsVisibleToAttribute>().Select(each => each.AssemblyName).Order());
 
     [Fact]
+    public void A_folder_names_the_folders_that_docs_architecture_lists() => AssertNone(FolderLayers.Differences(Project));
+
+    [Fact]
+    public void A_row_that_names_a_folder_below_it_needs_a_reason()
+    {
+        const string page = """
+            ### Folders of `src/Some`
+
+            | folder | what it holds | may name |
+            |---|---|---|
+            | `A` | | `B`¹ |
+            | `B` | | `A`, `C` |
+            | `C` | | `A`, `B` |
+            """;
+        Assert.Equal(["the row of 'B' names 'C', which is not above it"], FolderLayers.OutOfOrder(page, "Some"));
+    }
+
+    [Fact]
     public void A_kernel_call_is_a_library_import_in_native() => AssertNone(SourceRules.MisplacedImports(Project));
 
     [Fact]
-    public void Unsafe_code_stands_in_native_and_buffers_only() => AssertNone(SourceRules.MisplacedUnsafe(Project, "Native", "Buffers"));
+    public void Unsafe_code_stands_in_native_and_buffers_only() => AssertNone(UnsafeFence.Breaches(Project, "Native", "Buffers"));
+
+    [Fact]
+    public void No_public_member_takes_an_address_as_a_number() => AssertNone(SourceRules.RawAddresses(Library));
 
     [Fact]
     public void Unsafe_code_says_why_it_is_sound() => AssertNone(SourceRules.Unexplained(Project));

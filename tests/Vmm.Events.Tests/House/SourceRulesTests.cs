@@ -6,6 +6,9 @@ namespace Vmm.Events.Tests.House;
 /// <summary>The rules themselves: what they catch, and what they must let pass.</summary>
 public sealed class SourceRulesTests
 {
+    private const string Usings =
+        "using System; using System.Runtime.CompilerServices; using System.Runtime.InteropServices; using System.Buffers;\n";
+
     [Theory]
     [InlineData("class C { [DllImport(\"libc\")] static extern int getpid(); }", "Native/C.cs", 1)]
     [InlineData("class C { [LibraryImport(\"libc\")] static partial int getpid(); }", "Native/C.cs", 0)]
@@ -16,11 +19,52 @@ public sealed class SourceRulesTests
 
     [Theory]
     [InlineData("unsafe class C { }", 1)]
+    [InlineData("class C { unsafe void M(int* p) { } }", 2)]
+    [InlineData("class C { void M() { unsafe { } } }", 1)]
+    [InlineData("class C { void M() { unsafe void N() { } N(); } }", 1)]
+    [InlineData("class C { unsafe delegate*<int, void> F; }", 2)]
+    [InlineData("class C { unsafe void M() { byte* p = stackalloc byte[8]; } }", 2)]
     [InlineData("class C { int M(ref int x) => Unsafe.Add(ref x, 1); }", 1)]
+    [InlineData("class C { int M(ref int x) => System.Runtime.CompilerServices.Unsafe.Add(ref x, 1); }", 1)]
+    [InlineData("using U = System.Runtime.CompilerServices.Unsafe; class C { int M(ref int x) => U.Add(ref x, 1); }", 1)]
+    [InlineData("using static System.Runtime.CompilerServices.Unsafe; class C { int M(ref int x) => Add(ref x, 1); }", 1)]
+    [InlineData("class C { System.Func<nint, int> F = Marshal.ReadInt32; }", 1)]
+    [InlineData("class C { int M(nint a) => Marshal.ReadInt32(a); }", 1)]
+    [InlineData("class C { void M(nint a, byte[] b) => Marshal.Copy(a, b, 0, 1); }", 1)]
+    [InlineData("class C { nint M(byte[] b) => Marshal.UnsafeAddrOfPinnedArrayElement(b, 0); }", 1)]
+    [InlineData("class C { nint M(object o) => GCHandle.ToIntPtr(GCHandle.Alloc(o)); }", 2)]
+    [InlineData("class C { nint M() => NativeLibrary.Load(\"c\"); }", 1)]
     [InlineData("class C { Span<int> M(ref int x) => MemoryMarshal.CreateSpan(ref x, 1); }", 1)]
+    [InlineData("class C { Memory<int> M(ReadOnlyMemory<int> x) => MemoryMarshal.AsMemory(x); }", 1)]
+    [InlineData("class C { ref int M(Span<int> x) => ref MemoryMarshal.GetReference(x); }", 1)]
     [InlineData("class C { int M() => Unsafe.SizeOf<int>(); string S = \"unsafe\"; /* unsafe */ }", 0)]
+    [InlineData("class C { int M() { Span<byte> b = stackalloc byte[8]; return MemoryMarshal.Read<int>(b) + Marshal.GetLastPInvokeError(); } }", 0)]
     public void Misplaced_unsafe_code_is_seen(string text, int violations) =>
-        Assert.Equal(violations, SourceRules.MisplacedUnsafe("Reactor/C.cs", Parse(text), "Native").Count());
+        Assert.Equal(violations, UnsafeFence.BreachesIn("Reactor/C.cs", Usings + text, "Native").Count());
+
+    [Fact]
+    public void Unsafe_code_in_its_folder_is_no_breach_and_code_that_cannot_be_read_is_one()
+    {
+        Assert.Empty(UnsafeFence.BreachesIn("Native/C.cs", Usings + "unsafe class C { int* P; }", "Native"));
+        Assert.Contains("cannot read", Assert.Single(UnsafeFence.BreachesIn("Reactor/C.cs", "class C { int M() => Unknown.Thing(); }", "Native")), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_public_address_is_seen()
+    {
+        Assert.Equal(["Aim.At(address)"], SourceRules.RawAddresses([typeof(Aim)]));
+    }
+
+    public sealed class Aim
+    {
+        public nint Address { get; private set; }
+
+        public void At(nint address) => Address = address;
+
+        public unsafe void At(void* address) => Address = (nint)address;
+
+        internal void Near(nint address) => Address = address;
+    }
 
     [Theory]
     [InlineData("unsafe class C { int M(int* p) => *p; }", 1)]

@@ -3,7 +3,7 @@ using Vmm.Events.Tests.Support;
 
 namespace Vmm.Events.Tests;
 
-public sealed class SlowHandlerTests : ReactorSuite
+public abstract class SlowHandlerTests : ReactorSuite
 {
     private readonly BlockingCollection<SlowHandler> _slow = [];
 
@@ -56,6 +56,25 @@ public sealed class SlowHandlerTests : ReactorSuite
     {
         base.Dispose();
         _slow.Dispose();
+        GC.SuppressFinalize(this);
+    }
+
+    [Fact]
+    public void A_handler_that_goes_on_is_reported_once_while_it_runs()
+    {
+        int more = 0;
+        Interest.Doorbell.WithFd(new EventFd(initial: 1)).WithHandler(_ =>
+        {
+            SlowHandler during;
+            do Assert.True(_slow.TryTake(out during, Patience));
+            while (!during.IsStillRunning);
+            // The watch looks several times more.
+            Thread.Sleep(50);
+            while (_slow.TryTake(out SlowHandler again)) more += again.IsStillRunning && again.Source == during.Source ? 1 : 0;
+        }).RegisterInto(Reactor);
+        Turn();
+        Assert.Equal(0, more);
+        Assert.Empty(Failures);
     }
 
     /// <summary>The report of a handler that has ended; before it, others may have been slow on a busy machine.</summary>
@@ -69,4 +88,11 @@ public sealed class SlowHandlerTests : ReactorSuite
         while (slow.IsStillRunning || slow.Source != source);
         return slow;
     }
+}
+
+public sealed class SlowHandlerOnEpollTests : SlowHandlerTests;
+
+public sealed class SlowHandlerOnIoRingTests : SlowHandlerTests
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
 }

@@ -29,6 +29,23 @@ public sealed class GhostTests : ReactorSuite
     }
 
     [Fact]
+    public void A_modify_of_what_was_closed_behind_the_reactors_back_does_not_watch_the_stranger_that_has_its_number()
+    {
+        int calls = 0;
+        EventFd watched = new();
+        Subscription<EventFd> subscription = Interest.Readable.WithFd(watched).WithHandler(_ => calls++).RegisterInto(Reactor);
+        using EventFd stranger = new();
+        // Closes what was behind the number, and puts the other one there.
+        Assert.Equal(watched.Number, Posix.DuplicateTo(stranger.Number, watched.Number));
+        KernelException refused = Assert.Throws<KernelException>(() => Reactor.Modify(subscription, Interest.Readable.EdgeTriggered));
+        Assert.Equal(Errno.NoEntry, refused.Errno);
+        Assert.Contains("behind the reactor's back", refused.Message, StringComparison.Ordinal);
+        stranger.Signal();
+        Turn();
+        Assert.Equal(0, calls);
+    }
+
+    [Fact]
     public void An_edge_triggered_ghost_is_dropped_and_healed()
     {
         using EventFd ghost = HauntTheReactor(Interest.Doorbell);
@@ -96,6 +113,36 @@ public sealed class GhostTests : ReactorSuite
         Assert.Equal(1, calls);
         Turn();
         Assert.Equal(2, calls);
+    }
+
+    [Theory, InlineData(false), InlineData(true)]
+    public void A_ghosts_event_never_runs_the_handler_of_the_slots_next_tenant(bool isWatched)
+    {
+        // Slots are reused first in, first out: as many tenants as a chunk has come before the ghost's slot has its next one.
+        if (isWatched) Configure(options => options with { MeasureHandlers = true });
+        EventFd original = new();
+        using EventFd ghost = original.Duplicate();
+        int number = original.Number;
+        Subscription<EventFd> haunted = Interest.Doorbell.WithFd(original).WithHandler(_ => { }).RegisterInto(Reactor);
+        int slot = haunted.SlotIndex;
+        Assert.Equal(0, Posix.Close(number));
+        Assert.True(Reactor.Remove(haunted));
+        int strangers = 0;
+        Subscription<EventFd> tenant;
+        for (int tries = 0; ; tries++)
+        {
+            Assert.True(tries <= 2 * SlotTable.ChunkLength, "the slot is not reused");
+            tenant = Interest.Readable.WithFd(new EventFd()).WithHandler(_ => strangers++).RegisterInto(Reactor);
+            if (tenant.SlotIndex == slot) break;
+            Reactor.Remove(tenant);
+        }
+        ghost.Signal();
+        Assert.Equal(0, Turn());
+        Assert.Equal(0, strangers);
+        Assert.Equal(1, Reactor.Statistics.Ghosts);
+        tenant.Fd.Signal();
+        Assert.Equal(1, Turn());
+        Assert.Equal(1, strangers);
     }
 
     [Fact]

@@ -99,11 +99,71 @@ public sealed class IoRingTests : ReactorSuite
         runner.Start();
         Assert.True(stopped.Wait(Patience, cancelled));
         Reactor.Dispose();
-        // The kernel cancels the requests of a closed ring in the background.
-        bool isLetGo = SpinWait.SpinUntil(() => !pipe.IsReadEndOpen, Patience);
+        bool isLetGo = !pipe.IsReadEndOpen;
         disposed.Set();
         runner.Join();
         Assert.True(isLetGo);
+    }
+
+    [Fact]
+    public void A_removal_lets_the_file_go_at_once_however_many_others_are_ready()
+    {
+        const int others = 200;
+        using Pipe pipe = new();
+        EventFd[] fds = [.. Enumerable.Range(0, others).Select(_ => new EventFd())];
+        foreach (EventFd fd in fds) Interest.Doorbell.WithFd(fd).WithHandler(_ => { }).RegisterInto(Reactor);
+        Subscription<OwnedFd> subscription = Interest.Readable.EdgeTriggered.WithFd(pipe.Read).WithHandler((OwnedFd _) => { }).RegisterInto(Reactor);
+        Turn();
+        foreach (EventFd fd in fds) fd.Signal();
+        Reactor.Remove(subscription);
+        Assert.False(pipe.IsReadEndOpen);
+        Assert.Equal(others, Turn());
+    }
+
+    [Fact]
+    public void A_ring_that_is_made_anew_lets_go_at_once_of_all_that_the_old_one_watched()
+    {
+        SlotTable slots = new();
+        Assert.Equal(Errno.None, IoRingPoller.TryCreate(slots, eventsPerWaitMax: 64, out IoRingPoller? created));
+        using IoRingPoller poller = created!;
+        Pipe[] pipes = [.. Enumerable.Range(0, 100).Select(_ => new Pipe())];
+        foreach (Pipe pipe in pipes)
+        {
+            ref Slot slot = ref slots[slots.Rent()];
+            slot.Fd = pipe.Read.Number;
+            slot.Bits = Interest.Readable.EdgeTriggered.Bits;
+            Assert.Equal(Errno.None, poller.Add(slot.Fd, slot.Bits, ThinPointer.To(ref slot)));
+        }
+        Assert.Equal(0, poller.Wait(0).Length);
+        foreach (Pipe pipe in pipes[..50]) pipe.Fill();
+        poller.Rebuild();
+        foreach (Pipe pipe in pipes) pipe.Read.Dispose();
+        int open = pipes.Count(pipe => pipe.IsReadEndOpen);
+        foreach (Pipe pipe in pipes) pipe.Dispose();
+        Assert.Equal(0, open);
+
+        // And the new one waits.
+        for (int i = 0; i < pipes.Length; i++) slots.Retire(i, turn: 1, inBatch: false);
+        using Fleet fleet = new(slots, poller, 1);
+        fleet.Fds[0].Signal();
+        Assert.Equal(1, poller.Wait(0).Length);
+    }
+
+    [Fact]
+    public void A_ring_that_is_closed_twice_closes_no_descriptor_that_another_has_meanwhile()
+    {
+        SlotTable slots = new();
+        Assert.Equal(Errno.None, IoRingPoller.TryCreate(slots, eventsPerWaitMax: 64, out IoRingPoller? created));
+        created!.Dispose();
+        // They get the lowest numbers that are free, those of the ring among them.
+        EventFd[] others = [.. Enumerable.Range(0, 16).Select(_ => new EventFd())];
+        created.Dispose();
+        foreach (EventFd other in others)
+        {
+            other.Signal();
+            Assert.True(other.TryRead(out _));
+            other.Dispose();
+        }
     }
 
     [Fact]

@@ -3,7 +3,9 @@ using Vmm.Events.Tests.Support;
 
 namespace Vmm.Events.Tests;
 
-/// <summary>The user's limit of epoll watches is reached (ENOSPC of epoll_ctl(2)): the kernel says so, by a filter on the test's thread.</summary>
+/// <summary>
+/// The user's limit of epoll watches is reached (ENOSPC of epoll_ctl(2)): the kernel says so, by a filter on the test's thread.
+/// </summary>
 [Collection(Alone.Name)]
 public sealed class OutOfWatchesTests
 {

@@ -181,6 +181,42 @@ public abstract class RefusalTests : ReactorSuite
     }
 
     [Fact]
+    public void What_another_thread_allocated_is_not_counted_to_a_reactor_whose_thread_has_ended()
+    {
+        const int much = 64 << 20;
+        GC.KeepAlive(GC.AllocateUninitializedArray<byte>(much));
+        Reactor? reactor = null;
+        OnAnotherThread(() =>
+        {
+            reactor = NewReactor();
+            reactor.RunOnce(TimeSpan.Zero);
+        });
+        Assert.InRange(reactor!.Statistics.AllocatedBytes, 0, much / 2);
+        reactor.Dispose();
+    }
+
+    [Fact]
+    public void A_missing_argument_is_named()
+    {
+        using Subscriber device = new("vda");
+        Assert.Throws<ArgumentNullException>("subscription", () => Reactor.Add(null!));
+        Assert.Throws<ArgumentNullException>("subscription", () => Reactor.Modify(null!, Interest.Readable));
+        Assert.Throws<ArgumentNullException>("subscription", () => Reactor.Remove(null!));
+        Assert.Throws<ArgumentNullException>("subscription", () => Reactor.Detach((Subscription)null!));
+        Assert.Throws<ArgumentNullException>("reactor", () => device.RemoveFrom(null!));
+        Assert.Throws<ArgumentNullException>("handler", () => Reactor.Timers.Create(null!));
+        Assert.Throws<ArgumentNullException>("function", () => Reactor.Remote.Invoke((Action<IReactor>)null!));
+        Assert.Throws<ArgumentNullException>("function", () => Reactor.Remote.Invoke((Func<IReactor, int>)null!));
+        Assert.Throws<ArgumentNullException>("call", () => Reactor.Remote.Post((RemoteCall)null!));
+        foreach ((string name, Task task) in new[]
+        {
+            ("subscriber", Reactor.Remote.HandOverAsync(null!, Reactor.Remote)),
+            ("destination", Reactor.Remote.HandOverAsync(device, null!)),
+        })
+            Assert.Equal(name, Assert.IsType<ArgumentNullException>(task.Exception!.InnerException).ParamName);
+    }
+
+    [Fact]
     public void A_disposed_reactor_refuses_everything()
     {
         Subscription<EventFd> subscription = WatchRaised((_, _) => { });

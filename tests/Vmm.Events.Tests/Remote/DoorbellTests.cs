@@ -80,7 +80,7 @@ public abstract class DoorbellTests : ReactorSuite
     [Fact]
     public void A_ring_wakes_a_reactor_that_sleeps()
     {
-        using RunningReactor running = new();
+        using RunningReactor running = new(Options);
         using SemaphoreSlim heard = new(0);
         Doorbell doorbell = running.Remote.CreateDoorbell(_ => heard.Release());
         for (int i = 0; i < 100; i++)
@@ -96,7 +96,7 @@ public abstract class DoorbellTests : ReactorSuite
     {
         const int producers = 8;
         const int ringsEach = 5_000;
-        using RunningReactor running = new();
+        using RunningReactor running = new(Options);
         long rung = 0, seen = 0;
         int unheard = 0;
         Doorbell doorbell = running.Remote.CreateDoorbell(_ => Volatile.Write(ref seen, Volatile.Read(ref rung)));

@@ -2,16 +2,16 @@ using Vmm.Events.Tests.Support;
 
 namespace Vmm.Events.Tests;
 
-public sealed class RemoteEndpointTests
+/// <summary>What other threads may count on, on each poller.</summary>
+public abstract class RemoteEndpointTests : ReactorSuite
 {
-    private static readonly TimeSpan Patience = ReactorSuite.Patience;
     private static readonly TimeSpan Short = TimeSpan.FromMilliseconds(20);
     private static CancellationToken TestEnd => TestContext.Current.CancellationToken;
 
     [Fact]
     public void Posts_run_on_the_reactor_s_thread_in_the_order_they_came_in()
     {
-        using RunningReactor running = new();
+        using RunningReactor running = new(Options);
         int thread = running.Remote.Invoke(_ => Environment.CurrentManagedThreadId, Patience, TestEnd);
         List<int> order = [];
         HashSet<int> threads = [];
@@ -32,7 +32,7 @@ public sealed class RemoteEndpointTests
     [Fact]
     public void A_call_gets_the_reactor_and_may_register_in_it()
     {
-        using RunningReactor running = new();
+        using RunningReactor running = new(Options);
         using ManualResetEventSlim kicked = new();
         EventFd kick = new();
         running.Remote.Post(reactor => Interest.Doorbell.WithFd(kick).WithHandler(_ => kicked.Set()).RegisterInto(reactor));
@@ -43,20 +43,20 @@ public sealed class RemoteEndpointTests
     [Fact]
     public void Invoke_gives_the_result_and_throws_what_the_function_throws()
     {
-        using RunningReactor running = new();
+        using RunningReactor running = new(Options);
         Assert.Equal(42, running.Remote.Invoke(_ => 42, Patience, TestEnd));
         Assert.Equal("mine", Assert.Throws<InvalidDataException>(
             () => running.Remote.Invoke(_ => throw new InvalidDataException("mine"), Patience, TestEnd)).Message);
         Assert.Throws<OperationCanceledException>(
             () => running.Remote.Invoke<int>(_ => throw new OperationCanceledException(), Patience, TestEnd));
         Assert.Throws<TimeoutException>(() => running.Remote.Invoke<int>(_ => throw new TimeoutException(), Patience, TestEnd));
-        Assert.Empty(running.Failures);
+        Assert.Empty(Failures);
     }
 
     [Fact]
     public async Task InvokeAsync_gives_the_result_and_throws_what_the_function_throws()
     {
-        using RunningReactor running = new();
+        using RunningReactor running = new(Options);
         Assert.Equal(42, await running.Remote.InvokeAsync(_ => 42, Patience, TestEnd));
         await Assert.ThrowsAsync<InvalidDataException>(() => running.Remote.InvokeAsync<int>(_ => throw new InvalidDataException(), Patience, TestEnd));
     }
@@ -64,7 +64,7 @@ public sealed class RemoteEndpointTests
     [Fact]
     public async Task InvokeAsync_continues_elsewhere_than_on_the_reactor_s_thread()
     {
-        using RunningReactor running = new();
+        using RunningReactor running = new(Options);
         int reactorThread = await running.Remote.InvokeAsync(_ => Environment.CurrentManagedThreadId, Patience, TestEnd);
         Assert.NotEqual(reactorThread, Environment.CurrentManagedThreadId);
     }
@@ -72,7 +72,7 @@ public sealed class RemoteEndpointTests
     [Fact]
     public async Task InvokeAsync_may_be_called_on_the_reactor_s_own_thread()
     {
-        using RunningReactor running = new();
+        using RunningReactor running = new(Options);
         Task<int> inner = await running.Remote.InvokeAsync(_ => running.Remote.InvokeAsync(_ => 7, Patience, TestEnd), Patience, TestEnd);
         Assert.Equal(7, await inner.WaitAsync(Patience, TestEnd));
     }
@@ -80,7 +80,7 @@ public sealed class RemoteEndpointTests
     [Fact]
     public void I6_invoke_on_the_reactor_s_own_thread_throws_at_once()
     {
-        using RunningReactor running = new();
+        using RunningReactor running = new(Options);
         Exception? own = running.Remote.Invoke(_ => Record.Exception(() => running.Remote.Invoke(_ => 1, Patience, TestEnd)), Patience, TestEnd);
         Assert.IsType<InvalidOperationException>(own);
         Assert.True(running.Remote.Invoke(_ => running.Remote.IsReactorThread, Patience, TestEnd));
@@ -88,10 +88,92 @@ public sealed class RemoteEndpointTests
     }
 
     [Fact]
+    public void I6_invoke_on_the_thread_that_made_the_reactor_throws_before_any_run()
+    {
+        using Reactor reactor = NewReactor();
+        bool ran = false;
+        Assert.Contains("run", Assert.Throws<InvalidOperationException>(() => reactor.Remote.Invoke(_ => ran = true, cancellation: TestEnd)).Message,
+            StringComparison.Ordinal);
+        Assert.Throws<InvalidOperationException>(() => reactor.Remote.Invoke(_ => { ran = true; }, Short, TestEnd));
+        Assert.Equal(0, reactor.RunOnce(TimeSpan.Zero));
+        Assert.Throws<InvalidOperationException>(() => reactor.Remote.Invoke(_ => 1, Short, TestEnd));
+        Assert.False(ran);
+    }
+
+    [Fact]
+    public void I6_a_call_that_is_queued_in_one_reactor_is_refused_by_another()
+    {
+        using Reactor first = NewReactor(), second = NewReactor();
+        Counted counted = new();
+        CountedCall call = new(counted);
+        Assert.True(first.Remote.Post(call));
+        Assert.Contains("queue", Assert.Throws<InvalidOperationException>(() => second.Remote.Post(call)).Message, StringComparison.Ordinal);
+        Assert.Throws<InvalidOperationException>(() => second.Remote.TryPost(call));
+        Assert.False(first.Remote.Post(call));
+        Assert.Equal(0, second.RunOnce(TimeSpan.Zero));
+        Assert.Equal(1, first.RunOnce(TimeSpan.Zero));
+        Assert.True(second.Remote.Post(call));
+        Assert.Equal(1, second.RunOnce(TimeSpan.Zero));
+        Assert.Equal(2, counted.Runs);
+    }
+
+    [Fact]
+    public void I6_of_two_reactors_that_race_for_a_call_each_runs_it_or_refuses_it()
+    {
+        using RunningReactor first = new(Options with { Name = "first" }), second = new(Options with { Name = "second" });
+        int runs = 0, accepted = 0;
+        CallOfMany call = new(() => Interlocked.Increment(ref runs));
+        Thread[] threads = [.. new[] { first, second }.Select(running => new Thread(() =>
+        {
+            for (int i = 0; i < 20_000; i++)
+            {
+                try
+                {
+                    if (running.Remote.Post(call)) Interlocked.Increment(ref accepted);
+                }
+                catch (InvalidOperationException)
+                {
+                    // The other one has it.
+                }
+            }
+        }))];
+        foreach (Thread thread in threads) thread.Start();
+        foreach (Thread thread in threads) Assert.True(thread.Join(Patience));
+        first.Remote.Invoke(_ => { }, Patience, TestEnd);
+        second.Remote.Invoke(_ => { }, Patience, TestEnd);
+        Assert.Equal(accepted, runs);
+    }
+
+    [Fact]
+    public void A_call_to_a_reactor_that_another_event_woke_costs_no_wake_up()
+    {
+        // The reactor really sleeps, an event of its own wakes it, and the handler's thread is awake while another posts.
+        using Reactor reactor = NewReactor();
+        using TimerFd timer = new();
+        int calls = 0, ran = 0;
+        Subscription<TimerFd> due = Interest.Readable.EdgeTriggered.WithFd(timer).WithHandler((TimerFd _) =>
+        {
+            calls++;
+            Thread poster = new(() => reactor.Remote.Post(_ => ran++));
+            poster.Start();
+            poster.Join();
+        });
+        due.RegisterInto(reactor);
+        for (int i = 0; i < 3; i++)
+        {
+            timer.Arm(TimeSpan.FromMilliseconds(5));
+            while (calls <= i || ran <= i) reactor.RunOnce(Patience);
+        }
+        Assert.False(reactor.Remote.Wakeful.Fd.TryRead(out ulong signals), $"{signals} signals to a reactor that was awake");
+        Assert.Equal(0, reactor.Statistics.WakeUps);
+        reactor.Remove(due);
+    }
+
+    [Fact]
     public void A_run_that_has_ended_leaves_no_reactor_thread()
     {
         // A later thread may get the stack and the number of the one that ran it, and is not that one.
-        using Reactor reactor = new();
+        using Reactor reactor = NewReactor();
         reactor.RunOnce(TimeSpan.Zero);
         Assert.True(reactor.Remote.IsReactorThread);
         reactor.Run(new CancellationToken(canceled: true));
@@ -101,9 +183,14 @@ public sealed class RemoteEndpointTests
     [Fact]
     public void A_call_that_did_not_start_in_time_never_does()
     {
-        using Reactor reactor = new();
+        using Reactor reactor = NewReactor();
         bool ran = false;
-        Assert.Throws<TimeoutException>(() => reactor.Remote.Invoke(_ => ran = true, Short, TestEnd));
+        Exception? late = null;
+        // A thread that does not own the reactor, which nobody runs yet.
+        Thread caller = new(() => late = Record.Exception(() => reactor.Remote.Invoke(_ => ran = true, Short)));
+        caller.Start();
+        caller.Join();
+        Assert.IsType<TimeoutException>(late);
         Assert.Equal(1, reactor.RunOnce(TimeSpan.Zero));
         Assert.False(ran);
     }
@@ -114,7 +201,7 @@ public sealed class RemoteEndpointTests
         RemoteEndpoint? remote = null;
         bool ran = false;
         using ManualResetEventSlim goOn = new();
-        using RunningReactor running = new();
+        using RunningReactor running = new(Options);
         remote = running.Remote;
         remote.Post(_ => goOn.Wait(Patience));
         await Assert.ThrowsAsync<TimeoutException>(() => remote.InvokeAsync(_ => ran = true, Short, TestEnd));
@@ -126,7 +213,7 @@ public sealed class RemoteEndpointTests
     [Fact]
     public void A_call_that_had_started_goes_on_after_its_caller_gave_up()
     {
-        using RunningReactor running = new();
+        using RunningReactor running = new(Options);
         using ManualResetEventSlim started = new(), goOn = new();
         using CancellationTokenSource cancel = new();
         bool ended = false;
@@ -150,7 +237,7 @@ public sealed class RemoteEndpointTests
     [Fact]
     public async Task A_cancelled_call_never_starts()
     {
-        using Reactor reactor = new();
+        using Reactor reactor = NewReactor();
         bool ran = false;
         using CancellationTokenSource cancel = new();
         Task<bool> pending = reactor.Remote.InvokeAsync(_ => ran = true, cancellation: cancel.Token);
@@ -166,7 +253,7 @@ public sealed class RemoteEndpointTests
     [Fact]
     public void A_timeout_that_makes_no_sense_is_refused_before_anything_is_queued()
     {
-        using Reactor reactor = new();
+        using Reactor reactor = NewReactor();
         Assert.Throws<ArgumentOutOfRangeException>("timeout", () => reactor.Remote.Invoke(_ => 1, TimeSpan.FromSeconds(-3), TestEnd));
         Assert.Throws<ArgumentOutOfRangeException>("timeout", () => { _ = reactor.Remote.InvokeAsync(_ => 1, TimeSpan.MaxValue, TestEnd); });
         Assert.Equal(0, reactor.RunOnce(TimeSpan.Zero));
@@ -175,15 +262,24 @@ public sealed class RemoteEndpointTests
     [Fact]
     public void A_thread_may_invoke_before_another_thread_first_runs_the_reactor()
     {
-        using RunningReactor running = new();
-        // No wait for the start of the thread: the maker of a reactor is not the one who runs it.
-        Assert.Equal(1, running.Remote.Invoke(_ => 1, Patience, TestEnd));
+        using Reactor reactor = NewReactor();
+        int answer = 0;
+        Thread caller = new(() => answer = reactor.Remote.Invoke(_ => 1, Patience));
+        caller.Start();
+        while (!reactor.Remote.HasCalls) Thread.Yield();
+        using CancellationTokenSource stop = new();
+        Thread runner = new(() => reactor.Run(stop.Token));
+        runner.Start();
+        Assert.True(caller.Join(Patience));
+        stop.Cancel();
+        Assert.True(runner.Join(Patience));
+        Assert.Equal(1, answer);
     }
 
     [Fact]
     public async Task I6_every_way_to_call_a_stopped_reactor_fails()
     {
-        using RunningReactor running = new();
+        using RunningReactor running = new(Options);
         Doorbell doorbell = running.Remote.CreateDoorbell(_ => { });
         running.Stop();
         Assert.Throws<ReactorStoppedException>(() => running.Remote.Post(_ => { }));
@@ -197,7 +293,7 @@ public sealed class RemoteEndpointTests
     [Fact]
     public async Task I6_calls_that_a_stop_catches_in_the_queue_fail()
     {
-        RunningReactor running = new();
+        RunningReactor running = new(Options);
         using ManualResetEventSlim goOn = new();
         running.Remote.Post(_ => goOn.Wait(Patience));
         Task<int>[] pending = [.. Enumerable.Range(0, 10).Select(_ => running.Remote.InvokeAsync(_ => 1, Patience, TestEnd))];
@@ -214,7 +310,7 @@ public sealed class RemoteEndpointTests
     public void A_call_that_throws_when_it_is_abandoned_keeps_no_other_from_hearing_of_the_stop()
     {
         List<HandlerFailure> failures = [];
-        Reactor reactor = new(new ReactorOptions { OnHandlerFailure = failures.Add });
+        Reactor reactor = NewReactor(options => options with { OnHandlerFailure = failures.Add });
         reactor.Remote.Post(new ThrowsWhenAbandoned());
         reactor.Remote.Post(_ => { });
         reactor.Dispose();
@@ -226,7 +322,7 @@ public sealed class RemoteEndpointTests
     {
         const int producers = 8;
         const int postsEach = 20_000;
-        using RunningReactor running = new();
+        using RunningReactor running = new(Options);
         int[] runs = new int[producers * postsEach];
         int outOfOrder = 0;
         int[] lastOf = new int[producers];
@@ -257,7 +353,7 @@ public sealed class RemoteEndpointTests
         const int producers = 8;
         for (int round = 0; round < 20; round++)
         {
-            using RunningReactor running = new();
+            using RunningReactor running = new(Options);
             using ManualResetEventSlim go = new();
             int accepted = 0;
             Counted counted = new();
@@ -278,7 +374,7 @@ public sealed class RemoteEndpointTests
     [Fact]
     public void A_post_of_a_call_that_is_queued_runs_it_once_for_both()
     {
-        using Reactor reactor = new();
+        using Reactor reactor = NewReactor();
         Counted counted = new();
         CountedCall call = new(counted);
         Assert.True(reactor.Remote.Post(call));
@@ -303,6 +399,11 @@ public sealed class RemoteEndpointTests
         protected internal override void Abandon(ReactorStoppedException reason) => Interlocked.Increment(ref counted.Abandoned);
     }
 
+    private sealed class CallOfMany(Action run) : RemoteCall
+    {
+        protected internal override void Run(IReactor reactor) => run();
+    }
+
     private sealed class ThrowsWhenAbandoned : RemoteCall
     {
         protected internal override void Run(IReactor reactor)
@@ -311,4 +412,11 @@ public sealed class RemoteEndpointTests
 
         protected internal override void Abandon(ReactorStoppedException reason) => throw new InvalidDataException();
     }
+}
+
+public sealed class RemoteEndpointOnEpollTests : RemoteEndpointTests;
+
+public sealed class RemoteEndpointOnIoRingTests : RemoteEndpointTests
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
 }

@@ -54,7 +54,8 @@ public sealed class RemoteQueueTests
     }
 
     /// <summary>
-    /// Such a producer may have looked for a sleeper too early: the reactor sleeps for a moment only. It does sleep, as the producer may need its processor.
+    /// Such a producer may have looked for a sleeper too early: the reactor sleeps for a moment only. It does sleep, as the producer may
+    /// need its processor.
     /// </summary>
     [Fact]
     public void A_reactor_sleeps_shortly_while_a_producer_is_not_done()

@@ -5,10 +5,11 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>
-/// Producers race the reactor on the edge between awake and asleep, from a seed. A lost wake-up is a hang; a watchdog turns it into a failure
+/// Producers race the reactor on the edge between awake and asleep, from a seed. A lost wake-up is a hang; a watchdog turns it into a
+/// failure
 /// that shows the state. VMM_STRESS_SECONDS sets how long, VMM_SEED replays.
 /// </summary>
-public sealed class SleepWakeStressTests(ITestOutputHelper output)
+public abstract class SleepWakeStressTests(ITestOutputHelper output) : ReactorSuite
 {
     private const int Producers = 4;
     private static readonly TimeSpan HangAfter = TimeSpan.FromSeconds(20);
@@ -21,9 +22,9 @@ public sealed class SleepWakeStressTests(ITestOutputHelper output)
     public void No_wake_up_is_lost_between_announcing_sleep_and_sleeping()
     {
         int seed = TestSeed.Take();
-        TimeSpan length = TimeSpan.FromSeconds(Number("VMM_STRESS_SECONDS") ?? 3);
+        TimeSpan length = TimeSpan.FromSeconds(Number("VMM_STRESS_SECONDS") ?? 2);
 
-        using RunningReactor running = new();
+        using RunningReactor running = new(Options);
         EventFd kick = new();
         running.Remote.Post(
             reactor => Interest.Doorbell.WithFd(kick).WithHandler(_ => Volatile.Write(ref _events, _events + 1)).RegisterInto(reactor));
@@ -74,4 +75,11 @@ public sealed class SleepWakeStressTests(ITestOutputHelper output)
 
     private static int? Number(string variable) =>
         int.TryParse(Environment.GetEnvironmentVariable(variable), CultureInfo.InvariantCulture, out int value) ? value : null;
+}
+
+public sealed class SleepWakeStressOnEpollTests(ITestOutputHelper output) : SleepWakeStressTests(output);
+
+public sealed class SleepWakeStressOnIoRingTests(ITestOutputHelper output) : SleepWakeStressTests(output)
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
 }

@@ -1,4 +1,5 @@
 using Vmm.Events.Buffers;
+using Vmm.Events.Native;
 using Vmm.Events.Rings;
 using Vmm.Events.Tasks;
 using Vmm.Events.Tests.Support;
@@ -11,6 +12,35 @@ public sealed class CancellationTests
     private const byte Late = 0x1A;
 
     public static TheoryData<RingEngine> Engines => RingTable.Engines;
+
+    [Theory, MemberData(nameof(Engines))]
+    public void The_buffers_of_an_abandoned_operation_are_nobody_elses_before_its_completion(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        (RingFile pipe, FileStream writer) = table.NewPipe();
+        (OwnedFd left, OwnedFd right) = RingTable.SocketPair();
+        using RingFile socket = table.Ring.Register(left);
+        // Nothing comes: none of them completes by itself.
+        RingOperation<BufferResult> read = table.Ring.Read(pipe, table.Pool.Rent(512));
+        RingOperation<BuffersResult> several = table.Ring.ReadV(pipe, [table.Pool.Rent(512), table.Pool.Rent(512)]);
+        RingOperation<BufferResult> received = table.Ring.Receive(socket, table.Pool.Rent(512));
+        RingOperation<MessageResult> message = table.Ring.ReceiveMessage(socket, table.Pool.Rent(512), 1);
+        table.Ring.Flush();
+        read.Abandon();
+        several.Abandon();
+        received.Abandon();
+        message.Abandon();
+        Assert.Equal(5, table.Pool.Statistics.Outstanding);
+        Assert.Equal(5, table.Pool.ReportLeaks().Count(leak => leak.State == nameof(BlockState.Lent)));
+        // What is rented meanwhile is other memory.
+        SlabBuffer other = table.Pool.Rent(512);
+        Assert.Equal(6, table.Pool.Statistics.Outstanding);
+        table.RunUntil(() => table.Ring.InFlight == 0);
+        Assert.Equal(1, table.Pool.Statistics.Outstanding);
+        other.Release();
+        left.Dispose();
+        right.Dispose();
+    }
 
     [Theory, MemberData(nameof(Engines))]
     public void A_token_cancels_and_the_buffer_comes_back(RingEngine engine)
@@ -35,6 +65,31 @@ public sealed class CancellationTests
             Assert.Equal([1, 2], inTime.Buffer.Bytes.ToArray());
             inTime.Buffer.Release();
         });
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void A_cancellation_for_which_the_engine_has_no_room_is_handed_over_when_it_has(RingEngine engine)
+    {
+        const int waitingMax = 3;
+        FullEngine? full = null;
+        using RingTable table = new(engine, options => options with { Decorate = inner => full = new FullEngine(inner) });
+        (RingFile pipe, _) = table.NewPipe();
+        RingOperation<BufferResult>[] reads = [.. Enumerable.Range(0, waitingMax).Select(_ => table.Ring.Read(pipe, table.Pool.Rent(512)))];
+        table.Reactor.RunOnce(TimeSpan.Zero);
+        full!.IsFull = true;
+        foreach (RingOperation<BufferResult> read in reads) Assert.True(read.Cancel());
+        Assert.True(reads[0].Cancel());
+        for (int i = 0; i < 3; i++) table.Reactor.RunOnce(TimeSpan.Zero);
+        Assert.Equal(0, full.PreparedWithoutRoom);
+        Assert.Equal(waitingMax, table.Ring.InFlight);
+        full.IsFull = false;
+        table.RunUntil(() => table.Ring.InFlight == 0);
+        foreach (RingOperation<BufferResult> read in reads)
+        {
+            BufferResult result = read.GetAwaiter().GetResult();
+            Assert.True(result.Result.IsCanceled, $"{result.Result}");
+            result.Buffer.Release();
+        }
     }
 
     [Theory, MemberData(nameof(Engines))]
@@ -225,6 +280,29 @@ public sealed class CancellationTests
             {
                 ended++;
             }
+        }
+    }
+
+    /// <summary>An engine whose submissions the kernel does not take for a while (EBUSY).</summary>
+    private sealed class FullEngine(IRingEngine inner) : WatchedEngine(inner, static _ => { })
+    {
+        internal bool IsFull { get; set; }
+
+        internal int PreparedWithoutRoom { get; private set; }
+
+        public override int Room => IsFull ? 0 : base.Room;
+
+        // There is something left to submit.
+        public override bool HasWork => IsFull || base.HasWork;
+
+        public override void Prepare(in IoUringEntry entry)
+        {
+            if (IsFull) PreparedWithoutRoom++; else base.Prepare(entry);
+        }
+
+        public override void Submit()
+        {
+            if (!IsFull) base.Submit();
         }
     }
 }

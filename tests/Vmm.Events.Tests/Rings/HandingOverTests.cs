@@ -6,6 +6,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests.Rings;
 
 /// <summary>When and to whom operations are handed over, and what comes back of more than there is room for.</summary>
+[Collection(Alone.Name)]
 public sealed class HandingOverTests
 {
     public static TheoryData<RingEngine> Engines => RingTable.Engines;
@@ -33,6 +34,25 @@ public sealed class HandingOverTests
         Assert.Contains("forbids io_uring", Assert.Single(said), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void A_ring_that_takes_no_eventfd_is_none_and_nothing_of_it_stays_open()
+    {
+        List<string> said = [];
+        string[] before = OpenDescriptors.OfReactors();
+        ForbiddenCall.OnThread(() =>
+        {
+            const uint registerEventFd = 4;
+            using Reactor own = new();
+            ForbiddenCall.Forbid(ForbiddenCall.IoUringRegister, Errno.NotPermitted, registerEventFd);
+            string message = Assert.Throws<KernelException>(() => new IoRing(own, new RingOptions { Engine = RingEngine.Kernel })).Message;
+            Assert.Contains("forbids io_uring", message, StringComparison.Ordinal);
+            using IoRing ring = new(own, new RingOptions { OnFallBack = said.Add });
+            Assert.True(ring.IsOnThreads);
+        });
+        Assert.Contains("forbids io_uring", Assert.Single(said), StringComparison.Ordinal);
+        Assert.Equal(before, OpenDescriptors.OfReactors());
+    }
+
     [Theory, MemberData(nameof(Engines))]
     public void An_eager_operation_is_handed_over_at_once_with_what_was_begun_before(RingEngine engine)
     {
@@ -54,6 +74,31 @@ public sealed class HandingOverTests
             (await connecting).ThrowIfFailed("connect");
             (await reading).Buffer.Release();
         });
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void An_operation_that_is_begun_while_others_wait_for_room_comes_behind_them(RingEngine engine)
+    {
+        using RingTable table = new(engine, options => options with { OperationsMax = 1 });
+        using OwnedFd fd = RingTable.Open(table.NewFile());
+        using RingFile file = table.Ring.Register(fd);
+        List<int> order = [];
+        const int last = 5;
+        Assert.True(Begin(0) && Begin(1) && Begin(2) && Begin(3));
+        table.RunUntil(() => order.Count == last);
+        Assert.Equal([0, 1, 2, 3, 4], order);
+
+        bool Begin(int number)
+        {
+            table.Ring.Fsync(new RecordingRequest(request =>
+            {
+                Assert.Equal([0], request.Results);
+                order.Add(number);
+                // Two are waiting still.
+                if (number == 1) Begin(last - 1);
+            }), file, dataOnly: true);
+            return true;
+        }
     }
 
     [Theory, MemberData(nameof(Engines))]

@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using Vmm.Events.Buffers;
 using Vmm.Events.Rings;
 using Vmm.Events.Tasks;
+using Vmm.Events.Tests.Support;
 
 namespace Vmm.Events.Tests.Rings;
 
@@ -96,17 +97,71 @@ public sealed class OperationTests
             using RingFile file = ring.Register(fd);
             IoVectors vectors = new(2);
             Assert.Throws<ArgumentOutOfRangeException>(() => ring.ReadV(file, 0, vectors));
-            vectors.Add(content.AsSpan(0, 300));
-            vectors.Add(content.AsSpan(300));
+            Unmoving.AddTo(vectors, content.AsSpan(0, 300));
+            Unmoving.AddTo(vectors, content.AsSpan(300));
             Assert.Equal(1000, (await ring.WriteV(file, 4096, vectors, durable: true)).Value);
             vectors.Clear();
-            vectors.Add(read);
+            Unmoving.AddTo(vectors, read);
             Assert.Equal(1000, (await ring.ReadV(file, 4096, vectors)).Value);
             Assert.Equal(content, read);
             Assert.Equal(0, (await ring.ReadV(file, 1 << 20, vectors)).Value);
             ring.ReadV(file, 4096, vectors).Abandon();
         });
         table.RunUntil(() => table.Ring.InFlight == 0);
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void Descriptors_come_with_an_empty_message_too(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        using SocketPair pair = new(SocketPair.Datagrams);
+        using RingFile sender = table.Ring.Register(pair.Peer), receiver = table.Ring.Register(pair.Watched);
+        using Pipe pipe = new();
+        table.Run(async ring =>
+        {
+            SentMessageResult sent = await ring.SendMessage(sender, table.Frozen([]), pipe.Read);
+            sent.Result.ThrowIfFailed("send");
+            sent.Buffer.Release();
+            MessageResult received = await ring.ReceiveMessage(receiver, table.Pool.Rent(512), 1);
+            Assert.Equal((0, 0, false), (received.Result.Value, received.Buffer.Written, received.IsCut));
+            received.Buffer.Release();
+            OwnedFd descriptor = Assert.Single(received.Descriptors);
+            pipe.Read.Dispose();
+            Assert.True(pipe.IsReadEndOpen);
+            descriptor.Dispose();
+            Assert.False(pipe.IsReadEndOpen);
+        });
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void Buffers_that_a_ring_registered_are_registered_by_the_next_one_when_it_has_ended(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        using OwnedFd fd = RingTable.Open(table.NewFile([1, 2, 3]));
+        table.Ring.RegisterBuffers(table.Pool);
+        Read(table.Ring, 3);
+        using IoRing second = new(table.Reactor, new RingOptions { Engine = engine });
+        Assert.Throws<InvalidOperationException>(() => second.RegisterBuffers(table.Pool));
+        SlabBuffer kept = table.Pool.Rent(512);
+        SlabPage page = kept.Block.Page;
+        Assert.Equal(engine == RingEngine.Kernel, page.RegisteredIndex >= 0);
+        table.Ring.Dispose();
+        Assert.Equal(SlabPage.NotRegistered, page.RegisteredIndex);
+        Assert.False(page.IsRefused);
+        second.RegisterBuffers(table.Pool);
+        Read(second, 3);
+        Assert.Equal(engine == RingEngine.Kernel, page.RegisteredIndex >= 0);
+        kept.Release();
+
+        void Read(IoRing ring, int count)
+        {
+            using RingFile file = ring.Register(fd);
+            RingOperation<BufferResult> reading = ring.Read(file, table.Pool.Rent(512), 0);
+            table.RunUntil(() => reading.IsCompleted);
+            BufferResult read = reading.GetAwaiter().GetResult();
+            Assert.Equal(count, read.Result.Count);
+            read.Buffer.Release();
+        }
     }
 
     [Theory, MemberData(nameof(Engines))]
@@ -223,6 +278,10 @@ public sealed class OperationTests
             using OwnedFd into = new(RingTable.Dup((int)writeEnd.SafeFileHandle.DangerousGetHandle()));
             using RingFile pipe = ring.Register(into);
             using RingFile from = ring.Register(readEnd);
+            // A position is one, also if it is 0 and the file's own is another.
+            BufferResult before = await ring.Read(file, table.Pool.Rent(512), IoRing.CurrentPosition, count: 3);
+            Assert.Equal(3, before.Result.Count);
+            before.Buffer.Release();
             Assert.Equal(7, (await ring.Splice(file, 0, pipe, IoRing.CurrentPosition, 100)).Value);
             BufferResult read = await ring.Read(from, table.Pool.Rent(512));
             Assert.Equal("spliced"u8.ToArray(), read.Buffer.Bytes.ToArray());
@@ -270,6 +329,20 @@ public sealed class OperationTests
             second.Buffer.Release();
         });
         Assert.Equal([19], File.ReadAllBytes(path));
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void An_eager_operation_goes_to_the_kernel_at_once_and_any_other_with_the_turn(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        using OwnedFd fd = RingTable.Open(table.NewFile(new byte[512]));
+        using RingFile file = table.Ring.Register(fd);
+        RingOperation<RingResult> waiting = table.Ring.Fsync(file);
+        Assert.Equal(0, table.Ring.Statistics.Submissions);
+        RingOperation<RingResult> eager = table.Ring.Fsync(file).Eagerly();
+        Assert.Equal(1, table.Ring.Statistics.Submissions);
+        table.RunUntil(() => waiting.IsCompleted && eager.IsCompleted);
+        Assert.Equal(0, waiting.GetAwaiter().GetResult().Value + eager.GetAwaiter().GetResult().Value);
     }
 
     [Theory, MemberData(nameof(Engines))]

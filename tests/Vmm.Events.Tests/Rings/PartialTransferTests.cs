@@ -60,6 +60,96 @@ public sealed class PartialTransferTests
     }
 
     [Theory, MemberData(nameof(Engines))]
+    public void ReadAll_waits_until_everything_is_there_however_little_comes_at_a_time(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        (RingFile reader, FileStream writer) = table.NewPipe();
+        byte[] sent = RandomNumberGenerator.GetBytes(5000);
+        ReactorTask<BufferResult> reading = ReactorTasks.Of(table.Reactor).Spawn(
+            static state => state.Ring.ReadAll(state.Reader, state.Buffer, 5000), (table.Ring, Reader: reader, Buffer: table.Pool.Rent(8192)));
+        for (int at = 0; at < sent.Length; at += 1250)
+        {
+            Assert.False(reading.IsCompleted);
+            writer.Write(sent, at, 1250);
+            int soFar = at + 1250;
+            table.Reactor.RunOnce(TimeSpan.FromMilliseconds(1));
+            Assert.True(soFar == sent.Length || !reading.IsCompleted);
+        }
+        table.RunUntil(() => reading.IsCompleted);
+        BufferResult all = reading.GetAwaiter().GetResult();
+        Assert.True(all.IsComplete);
+        Assert.Equal(sent, all.Buffer.Bytes.ToArray());
+        all.Buffer.Release();
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void ReadAll_says_how_far_it_came_at_the_end_of_a_file_and_of_a_stream(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        using OwnedFd fd = RingTable.Open(table.NewFile([1, 2, 3, 4, 5, 6]));
+        (RingFile reader, FileStream writer) = table.NewPipe();
+        writer.Write([7, 8]);
+        writer.Dispose();
+        table.Run(async ring =>
+        {
+            using RingFile file = ring.Register(fd);
+            BufferResult some = await ring.ReadAll(file, table.Pool.Rent(512), 100, offset: 2);
+            Assert.Equal((4, true, false), (some.Result.Value, some.IsShort, some.IsComplete));
+            Assert.Equal([3, 4, 5, 6], some.Buffer.Bytes.ToArray());
+            some.Buffer.Clear();
+            BufferResult exact = await ring.ReadAll(file, some.Buffer, 3, offset: 1);
+            Assert.Equal([2, 3, 4], exact.Buffer.Bytes.ToArray());
+            exact.Buffer.Clear();
+            BufferResult end = await ring.ReadAll(reader, exact.Buffer, 3);
+            Assert.Equal((2, true), (end.Result.Value, end.IsShort));
+            end.Buffer.Release();
+        });
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void ReadAll_gives_the_buffer_back_with_an_error_and_refuses_more_than_there_is_room_for(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        using OwnedFd fd = RingTable.Open(Path.GetTempPath(), FileAccess.Read, isFolder: true);
+        table.Run(async ring =>
+        {
+            using RingFile folder = ring.Register(fd);
+            SlabBuffer buffer = table.Pool.Rent(512);
+            await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => ring.ReadAll(folder, buffer, 513, 0).AsTask());
+            await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => ring.ReadAll(folder, buffer, 0, 0).AsTask());
+            BufferResult refused = await ring.ReadAll(folder, buffer, 10, 0);
+            Assert.Equal((Errno.IsDirectory, 10), (refused.Result.Error, refused.Asked));
+            refused.Buffer.Release();
+        });
+    }
+
+    [Theory, MemberData(nameof(Engines))]
+    public void A_stream_whose_WriteAll_was_aborted_says_so_and_refuses_another(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        (OwnedFd readEnd, FileStream writeEnd) = RingTable.Pipe();
+        using OwnedFd into = new(RingTable.Dup((int)writeEnd.SafeFileHandle.DangerousGetHandle()));
+        RingFile file = table.Ring.Register(into);
+        ReactorTasks tasks = ReactorTasks.Of(table.Reactor);
+        // Longer than a pipe takes: half of the frame is out when it is aborted.
+        ReactorTask<FrozenBuffersResult> writing = tasks.Spawn(() => table.Ring.WriteAll(file, [.. Enumerable.Range(0, 4).Select(_ => table.Frozen(new byte[60_000]))]));
+        for (int i = 0; i < 10; i++) table.Reactor.RunOnce(TimeSpan.FromMilliseconds(1));
+        Assert.False(writing.IsCompleted);
+        Assert.False(file.IsCut);
+        writing.Abort();
+        table.RunUntil(() => writing.IsCompleted && table.Ring.InFlight == 0);
+        Assert.Throws<TaskAbortedException>(() => writing.GetAwaiter().GetResult());
+        Assert.True(file.IsCut);
+        FrozenBuffer next = table.Frozen([1]);
+        ReactorTask<FrozenBuffersResult> refused = tasks.Spawn(() => table.Ring.WriteAll(file, [next]));
+        Assert.Contains("aborted", Assert.Throws<InvalidOperationException>(() => refused.GetAwaiter().GetResult()).Message, StringComparison.Ordinal);
+        next.Release();
+        file.Dispose();
+        writeEnd.Dispose();
+        readEnd.Dispose();
+    }
+
+    [Theory, MemberData(nameof(Engines))]
     public void WriteAll_says_how_far_it_came_when_the_disk_is_full(RingEngine engine)
     {
         // A memory file cannot grow past what its writers may: the limit stands for a full disk, and its error for ENOSPC.

@@ -6,7 +6,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests.Rings;
 
 /// <summary>A ring whose reactor is run by one thread and disposed by another.</summary>
-public sealed class RingOnThreadTests
+public abstract class RingOnThreadTests(PollerKind poller)
 {
     public static TheoryData<RingEngine> Engines => RingTable.Engines;
 
@@ -16,7 +16,7 @@ public sealed class RingOnThreadTests
         using SlabPool pool = new();
         (OwnedFd readEnd, FileStream writeEnd) = RingTable.Pipe();
         RingOperation<BufferResult> reading = default;
-        ReactorThread thread = new();
+        ReactorThread thread = new(new ReactorOptions { Poller = poller });
         thread.Start();
         thread.Remote.Invoke(reactor =>
         {
@@ -39,7 +39,7 @@ public sealed class RingOnThreadTests
         (OwnedFd readEnd, FileStream writeEnd) = RingTable.Pipe();
         Thread? ran = null;
         Thread? ended = null;
-        ReactorThread thread = new();
+        ReactorThread thread = new(new ReactorOptions { Poller = poller });
         thread.Start();
         thread.Remote.Invoke(reactor =>
         {
@@ -76,7 +76,7 @@ public sealed class RingOnThreadTests
         Reactor? reactor = null;
         Thread runner = new(() =>
         {
-            reactor = new Reactor(new ReactorOptions { OnHandlerFailure = failures.Add });
+            reactor = new Reactor(new ReactorOptions { OnHandlerFailure = failures.Add, Poller = poller });
             IoRing ring = new(reactor, new RingOptions { Engine = engine });
             reading = ring.Read(ring.Register(readEnd), pool.Rent(512));
             reactor.RunOnce(TimeSpan.Zero);
@@ -100,3 +100,7 @@ public sealed class RingOnThreadTests
         readEnd.Dispose();
     }
 }
+
+public sealed class RingOnThreadOnEpollTests() : RingOnThreadTests(PollerKind.Epoll);
+
+public sealed class RingOnThreadOnIoRingTests() : RingOnThreadTests(PollerKind.IoRing);

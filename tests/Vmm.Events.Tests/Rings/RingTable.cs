@@ -1,10 +1,13 @@
 using System.Diagnostics;
 using System.IO.Pipes;
 using System.Net.Sockets;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using Vmm.Events.Buffers;
 using Vmm.Events.Rings;
 using Vmm.Events.Tasks;
+using Vmm.Events.Tests.Support;
 
 namespace Vmm.Events.Tests.Rings;
 
@@ -42,8 +45,9 @@ internal sealed class RingTable : IDisposable
         return path;
     }
 
-    internal static OwnedFd Open(string path, FileAccess access = FileAccess.ReadWrite)
+    internal static OwnedFd Open(string path, FileAccess access = FileAccess.ReadWrite, bool isFolder = false)
     {
+        if (isFolder) return new OwnedFd(Posix.Open(path, 0, 0));
         using FileStream stream = new(path, FileMode.Open, access, FileShare.ReadWrite, 0);
         return new OwnedFd(Dup((int)stream.SafeFileHandle.DangerousGetHandle()));
     }
@@ -126,6 +130,7 @@ internal sealed class RingTable : IDisposable
         Reactor.Dispose();
         foreach (IDisposable end in _pipeEnds) end.Dispose();
         Assert.Equal(0, Ring.InFlight);
+        Assert.Equal(0, Ring.Scratch.Statistics.Outstanding);
         Assert.Empty(Pool.ReportLeaks());
         Pool.Dispose();
         foreach (string file in _files) File.Delete(file);
@@ -145,8 +150,23 @@ internal sealed class RecordingRequest(Action<RecordingRequest>? then = null) : 
     }
 }
 
+/// <summary>Memory of a test that does not move, for vectored operations.</summary>
+internal static unsafe class Unmoving
+{
+    internal static void AddTo(IoVectors list, Span<byte> unmoving) =>
+        list.Add(Unsafe.AsPointer(ref MemoryMarshal.GetReference(unmoving)), unmoving.Length);
+}
+
 internal static class OwnedFdExtensions
 {
+    /// <summary>A handle that was closed.</summary>
+    internal static OwnedFd DisposedDuplicate(this OwnedFd fd)
+    {
+        OwnedFd copy = fd.Duplicate();
+        copy.Dispose();
+        return copy;
+    }
+
     /// <summary>The number, which is the caller's from now on.</summary>
     internal static int Detached(this OwnedFd fd)
     {

@@ -3,7 +3,8 @@ using Vmm.Events.Tests.Support;
 
 namespace Vmm.Events.Tests;
 
-// The suites that hold for any order of a batch, under a shuffled one. What a delay or a doubled event does to exact counts is not their subject.
+// The suites that hold for any order of a batch, under a shuffled one. What a delay or a doubled event does to exact counts is not their
+// subject.
 
 /// <summary>A seed for a suite, printed beside its tests. VMM_SEED replays.</summary>
 internal static class Shuffled

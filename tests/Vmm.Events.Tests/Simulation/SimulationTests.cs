@@ -113,6 +113,7 @@ public abstract class SimulationTests : ReactorSuite
     [InlineData(1.0, 0.5)]
     [InlineData(-0.1, 0.5)]
     [InlineData(0.5, 1.5)]
+    [InlineData(0.5, -0.1)]
     public void Chances_that_make_no_sense_are_refused(double delay, double shuffle) => Assert.Throws<ArgumentOutOfRangeException>(
         () => NewReactor(options => options with { Simulation = new EventSimulation(_seed) { DelayChance = delay, ShuffleChance = shuffle } }));
 

@@ -2,10 +2,14 @@ using System.Runtime.InteropServices;
 
 namespace Vmm.Events.Tests.Support;
 
-/// <summary>Runs something on a thread on which the kernel refuses one system call, as a container's seccomp profile or a full table does (seccomp(2)).</summary>
+/// <summary>
+/// Runs something on a thread on which the kernel refuses one system call, as a container's seccomp profile or a full table does
+/// (seccomp(2)).
+/// </summary>
 internal static unsafe partial class ForbiddenCall
 {
     internal const uint IoUringSetup = 425;
+    internal const uint IoUringRegister = 427;
     internal const uint EpollCtl = 233;
 
     private const int SetNoNewPrivileges = 38;
@@ -45,7 +49,9 @@ internal static unsafe partial class ForbiddenCall
         action();
     });
 
-    /// <summary>Runs an action on a thread of its own, which may <see cref="Forbid"/> itself something; what it throws is thrown here.</summary>
+    /// <summary>
+    /// Runs an action on a thread of its own, which may <see cref="Forbid"/> itself something; what it throws is thrown here.
+    /// </summary>
     internal static void OnThread(Action action)
     {
         Exception? failure = null;

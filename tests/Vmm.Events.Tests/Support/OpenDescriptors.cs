@@ -3,7 +3,9 @@ namespace Vmm.Events.Tests.Support;
 /// <summary>How many descriptors this process has open. For tests that run <see cref="Alone"/>.</summary>
 internal static class OpenDescriptors
 {
-    /// <summary>Those that other tests left to the finalizer are closed first: they would close under a count, or give their numbers back.</summary>
+    /// <summary>
+    /// Those that other tests left to the finalizer are closed first: they would close under a count, or give their numbers back.
+    /// </summary>
     internal static int Count()
     {
         Settle();
@@ -11,11 +13,13 @@ internal static class OpenDescriptors
     }
 
     /// <summary>
-    /// Those of the kinds that reactors make, by name: eventfds, timers, sets, rings. What else comes and goes is the runtime's: it opens assemblies when it needs them.
+    /// Those of the kinds that reactors make, by name: eventfds, timers, sets, rings. What else comes and goes is the runtime's: it opens
+    /// assemblies when it needs them.
     /// </summary>
-    internal static string[] OfReactors()
+    /// <param name="settled">Whether what was left to the finalizer is closed first.</param>
+    internal static string[] OfReactors(bool settled = true)
     {
-        Settle();
+        if (settled) Settle();
         return
         [
             .. Directory.GetFiles("/proc/self/fd").Select(path => new FileInfo(path).LinkTarget).OfType<string>()

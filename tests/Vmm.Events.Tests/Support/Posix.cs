@@ -28,6 +28,12 @@ internal static partial class Posix
     [LibraryImport("libc", EntryPoint = "close")]
     internal static partial int Close(int fd);
 
+    [LibraryImport("libc", EntryPoint = "open", StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int Open(string path, int flags, uint mode);
+
+    [LibraryImport("libc", EntryPoint = "mkfifo", StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int MakeFifo(string path, uint mode);
+
     [LibraryImport("libc", EntryPoint = "dup")]
     internal static partial int Duplicate(int fd);
 

@@ -5,12 +5,16 @@ internal sealed class RunningReactor : IDisposable
 {
     private readonly CancellationTokenSource _stop = new();
     private readonly Thread _thread;
+    private readonly ManualResetEventSlim _began = new();
 
+    /// <param name="options">How it behaves; null for defaults whose failures are kept here.</param>
     internal RunningReactor(ReactorOptions? options = null)
     {
         Reactor = new Reactor(options ?? new ReactorOptions { OnHandlerFailure = Failures.Add });
-        _thread = new Thread(() => Ended = Record.Exception(() => Reactor.Run(_stop.Token))) { IsBackground = true };
+        _thread = new Thread(() => Ended = Record.Exception(() => Reactor.Run(_began.Set, _stop.Token))) { IsBackground = true };
         _thread.Start();
+        // Until another thread runs it, the reactor is its maker's, who must not wait for it.
+        Assert.True(_began.Wait(ReactorSuite.Patience), "the reactor does not run");
     }
 
     internal Reactor Reactor { get; }
@@ -34,5 +38,6 @@ internal sealed class RunningReactor : IDisposable
         Stop();
         Reactor.Dispose();
         _stop.Dispose();
+        _began.Dispose();
     }
 }

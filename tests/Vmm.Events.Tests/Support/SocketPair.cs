@@ -1,17 +1,19 @@
 namespace Vmm.Events.Tests.Support;
 
-/// <summary>Two connected stream sockets: one is watched, the other is the peer.</summary>
+/// <summary>Two connected sockets, of streams unless said otherwise: one is watched, the other is the peer.</summary>
 internal sealed unsafe class SocketPair : IDisposable
 {
+    internal const int Datagrams = 2;
+
     private const int Unix = 1;
     private const int Stream = 1;
     private const int ShutWrite = 1;
     private const int OutOfBand = 1;
 
-    internal SocketPair()
+    internal SocketPair(int type = Stream)
     {
         int* ends = stackalloc int[2];
-        Assert.Equal(0, Posix.SocketPair(Unix, Stream | Posix.NonBlocking | Posix.CloseOnExec, 0, ends));
+        Assert.Equal(0, Posix.SocketPair(Unix, type | Posix.NonBlocking | Posix.CloseOnExec, 0, ends));
         Watched = new OwnedFd(ends[0]);
         Peer = new OwnedFd(ends[1]);
     }

@@ -4,7 +4,7 @@ using Vmm.Events.Rings;
 namespace Vmm.Events.Tests.Support;
 
 /// <summary>An engine whose completions are looked at on their way to the ring, those that nobody waits for any more included.</summary>
-internal sealed class WatchedEngine(IRingEngine engine, Action<IoUringCompletion> look) : IRingEngine
+internal class WatchedEngine(IRingEngine engine, Action<IoUringCompletion> look) : IRingEngine
 {
     public string Name => engine.Name;
 
@@ -12,17 +12,17 @@ internal sealed class WatchedEngine(IRingEngine engine, Action<IoUringCompletion
 
     public int EntriesMax => engine.EntriesMax;
 
-    public int Room => engine.Room;
+    public virtual int Room => engine.Room;
 
-    public bool HasWork => engine.HasWork;
+    public virtual bool HasWork => engine.HasWork;
 
     public (long Submissions, long Overflows) Counts => engine.Counts;
 
     public bool Supports(IoUringOp operation) => engine.Supports(operation);
 
-    public void Prepare(in IoUringEntry entry) => engine.Prepare(entry);
+    public virtual void Prepare(in IoUringEntry entry) => engine.Prepare(entry);
 
-    public void Submit() => engine.Submit();
+    public virtual void Submit() => engine.Submit();
 
     public bool TryTake(out IoUringCompletion completion)
     {

@@ -6,6 +6,73 @@ namespace Vmm.Events.Tests.Tasks;
 public sealed class ReactorTaskTests
 {
     [Fact]
+    public void Reserved_cells_serve_so_many_tasks_and_no_cell_is_made_before_one_more_is_needed()
+    {
+        using Reactor reactor = new();
+        ReactorTasks tasks = ReactorTasks.Of(reactor, new ReactorTasksOptions { Reserve = 200 });
+        reactor.RunOnce(TimeSpan.Zero);
+        Start(200);
+        Assert.Equal((200L, 1L), (tasks.Statistics.SlabCells, tasks.Statistics.SlabGrowths));
+        reactor.RunOnce(TimeSpan.Zero);
+        reactor.RunOnce(TimeSpan.Zero);
+        Assert.Equal(0, tasks.Statistics.Live);
+        Start(201);
+        Assert.Equal((400L, 2L), (tasks.Statistics.SlabCells, tasks.Statistics.SlabGrowths));
+
+        void Start(int count)
+        {
+            for (int i = 0; i < count; i++) tasks.Spawn(Body).Detach();
+        }
+
+        static async ReactorTask Body() => await ReactorTask.Yield();
+    }
+
+    [Fact]
+    public void The_options_of_tasks_are_those_of_the_first_who_asks()
+    {
+        using Reactor reactor = new();
+        ReactorTasks tasks = ReactorTasks.Of(reactor, new ReactorTasksOptions { Reserve = 3 });
+        Assert.Same(tasks, ReactorTasks.Of(reactor));
+        Assert.Same(tasks, ReactorTasks.Of(reactor, new ReactorTasksOptions { Reserve = 3 }));
+        Assert.Throws<InvalidOperationException>(() => ReactorTasks.Of(reactor, new ReactorTasksOptions { Reserve = 4 }));
+        Assert.Throws<ArgumentOutOfRangeException>(() => ReactorTasks.Of(reactor, new ReactorTasksOptions { Reserve = 0 }));
+        Assert.Throws<ArgumentOutOfRangeException>(() => ReactorTasks.Of(reactor, new ReactorTasksOptions { Reserve = ReactorTasksOptions.ReserveMax + 1 }));
+    }
+
+    [Fact]
+    public void Each_task_has_a_number_of_its_own_which_it_knows_itself_and_its_failure_bears()
+    {
+        using TaskTable table = new();
+        HashSet<long> seen = [];
+        for (int i = 0; i < 40; i++)
+        {
+            long inside = -1;
+            ReactorTask task = table.Tasks.Spawn(async () =>
+            {
+                await ReactorTask.Yield();
+                inside = ReactorTasks.CurrentId;
+                throw new InvalidDataException();
+            });
+            long id = task.Id;
+            table.RunUntil(() => task.IsCompleted);
+            Assert.Equal(id, inside);
+            Assert.True(seen.Add(id));
+            task.Detach();
+            Assert.EndsWith($" #{id}", table.Failures[^1].Source, StringComparison.Ordinal);
+            Assert.Throws<InvalidOperationException>(() => task.Id);
+        }
+        Assert.Equal(0, ReactorTasks.CurrentId);
+        ReactorTask<int> atOnce = table.Tasks.Spawn(AtOnce);
+        Assert.Equal(0, atOnce.Id);
+
+        static async ReactorTask<int> AtOnce()
+        {
+            await Task.CompletedTask;
+            return 7;
+        }
+    }
+
+    [Fact]
     public void A_task_runs_at_once_up_to_its_first_await_and_then_on_the_reactors_thread()
     {
         using TaskTable table = new();
@@ -76,7 +143,7 @@ public sealed class ReactorTaskTests
         table.Tasks.Spawn(() => Fail("detached", yields: true)).Detach();
         table.Turn();
         Assert.Equal(["detached"], table.Failures.Select(failure => failure.Exception.Message));
-        Assert.Equal("task Fail", table.Failures[0].Source);
+        Assert.StartsWith("task Fail #", table.Failures[0].Source, StringComparison.Ordinal);
 
         ReactorTask later = table.Tasks.Spawn(() => Fail("detached when it had failed", yields: false));
         Assert.Single(table.Failures);
@@ -196,6 +263,17 @@ public sealed class ReactorTaskTests
         Assert.Equal((home, home, 42), (bare, wrapped, value));
         Assert.Throws<FormatException>(() => table.Run(async () => await Task.Run(() => throw new FormatException())));
         Assert.Throws<FormatException>(() => table.Run(async () => await Task.Run(() => throw new FormatException()).ComeHome()));
+        // Whatever the thread has as its context: a task comes home by the reactor.
+        SynchronizationContext? before = SynchronizationContext.Current;
+        SynchronizationContext.SetSynchronizationContext(new DeafContext());
+        try
+        {
+            Assert.Equal(43, table.Run(async () => await Task.Run(() => 43).ComeHome()));
+        }
+        finally
+        {
+            SynchronizationContext.SetSynchronizationContext(before);
+        }
     }
 
     [Fact]
@@ -339,5 +417,17 @@ public sealed class ReactorTaskTests
     {
         if (yields) await ReactorTask.Yield();
         throw new InvalidDataException(message);
+    }
+
+    /// <summary>Runs nothing that it is given.</summary>
+    private sealed class DeafContext : SynchronizationContext
+    {
+        public override void Post(SendOrPostCallback d, object? state)
+        {
+        }
+
+        public override void Send(SendOrPostCallback d, object? state)
+        {
+        }
     }
 }

@@ -68,6 +68,89 @@ public sealed class WakerTests
     }
 
     [Fact]
+    public void A_copy_of_a_disposed_waker_touches_no_later_task_in_the_same_storage()
+    {
+        using TaskTable table = new();
+        Waker waker = default;
+        List<TaskCell> cells = [];
+        int wakes = 0;
+        ReactorTask first = table.Tasks.Spawn(Body);
+        table.Turn();
+        Waker copy = waker;
+        waker.Wake();
+        table.RunUntil(() => first.IsCompleted);
+        first.GetAwaiter().GetResult();
+        waker.Dispose();
+        ReactorTask task = table.Tasks.Spawn(Body);
+        table.Turn();
+        Assert.Same(cells[0], cells[1]);
+        Assert.Throws<InvalidOperationException>(copy.Dispose);
+        Assert.Throws<InvalidOperationException>(() => copy.Wake());
+        Assert.Throws<InvalidOperationException>(() => copy.Clone());
+        TaskTable.OnAnotherThread(() => Assert.Throws<InvalidOperationException>(() => copy.Wake()));
+        table.Turn();
+        Assert.Equal(1, wakes);
+        waker.Wake();
+        table.RunUntil(() => task.IsCompleted);
+        Assert.Equal(2, wakes);
+        waker.Dispose();
+        task.Detach();
+
+        async ReactorTask Body()
+        {
+            waker = await ReactorTask.GetWaker();
+            cells.Add(ReactorTasks.Running);
+            await ReactorTask.Park();
+            wakes++;
+        }
+    }
+
+    [Fact]
+    public void A_wake_that_a_task_gives_itself_before_it_parks_ends_the_park()
+    {
+        using TaskTable table = new();
+        int parks = 0;
+        ReactorTask task = table.Tasks.Spawn(async () =>
+        {
+            using Waker mine = await ReactorTask.GetWaker();
+            mine.Wake();
+            mine.Wake();
+            await ReactorTask.Park();
+            parks++;
+            // The two wakes were one: this park waits.
+            await ReactorTask.Park();
+            parks++;
+        });
+        for (int turn = 0; turn < 5; turn++) table.Turn();
+        Assert.Equal(1, parks);
+        task.Abort();
+        table.Turn();
+        Assert.Throws<TaskAbortedException>(() => task.GetAwaiter().GetResult());
+    }
+
+    [Fact]
+    public void A_wake_of_another_thread_before_the_park_ends_the_park()
+    {
+        using TaskTable table = new();
+        Waker waker = default;
+        bool goOn = false;
+        ReactorTask task = table.Tasks.Spawn(async () =>
+        {
+            waker = await ReactorTask.GetWaker();
+            while (!goOn) await ReactorTask.Delay(TimeSpan.FromMilliseconds(1));
+            await ReactorTask.Park();
+        });
+        table.RunUntil(() => waker != default);
+        TaskTable.OnAnotherThread(() => waker.Wake());
+        // It is known on the reactor's thread before the task parks.
+        table.Turn();
+        goOn = true;
+        table.RunUntil(() => task.IsCompleted);
+        task.Detach();
+        waker.Dispose();
+    }
+
+    [Fact]
     public void A_waker_that_is_disposed_by_another_thread_gives_the_storage_back()
     {
         using TaskTable table = new();

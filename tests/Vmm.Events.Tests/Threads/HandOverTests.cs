@@ -3,15 +3,18 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>A subscriber goes from one reactor to another while its descriptors are written to.</summary>
-public sealed class HandOverTests : IDisposable
+public abstract class HandOverTests : ReactorSuite
 {
-    private static readonly TimeSpan Patience = ReactorSuite.Patience;
     private static CancellationToken TestEnd => TestContext.Current.CancellationToken;
 
-    private readonly ReactorGroup _group = new(2);
+    private readonly ReactorGroup _group;
     private readonly Subscriber _device = new("device");
 
-    public HandOverTests() => _group.Start();
+    protected HandOverTests()
+    {
+        _group = new ReactorGroup(2, index => Options with { Name = $"reactor-{index}" });
+        _group.Start();
+    }
 
     [Fact]
     public async Task No_event_is_lost_while_a_subscriber_goes_back_and_forth()
@@ -99,11 +102,57 @@ public sealed class HandOverTests : IDisposable
         Assert.True(await called.WaitAsync(Patience, TestEnd));
     }
 
-    public void Dispose()
+    [Fact]
+    public async Task A_subscriber_of_which_neither_reactor_can_watch_a_source_any_more_ends_as_a_whole()
+    {
+        using Pipe pipe = new();
+        EventFd lost = new();
+        Subscription<OwnedFd> whole = Interest.Readable.WithFd(pipe.Read).WithHandler((OwnedFd _) => { }).OwnedBy(_device);
+        Subscription<EventFd> broken = Interest.Readable.WithFd(lost).WithHandler(_ => { }).OwnedBy(_device);
+        _group[0].Remote.Invoke(reactor =>
+        {
+            reactor.Add(whole);
+            reactor.Add(broken);
+        }, Patience, TestEnd);
+        // A file of a disk, which cannot be polled, comes behind its number.
+        using (FileStream file = new(Environment.ProcessPath!, FileMode.Open, FileAccess.Read))
+            Assert.Equal(lost.Number, Posix.DuplicateTo((int)file.SafeFileHandle.DangerousGetHandle(), lost.Number));
+        KernelException refused = await Assert.ThrowsAsync<KernelException>(
+            () => _group[0].Remote.HandOverAsync(_device, _group[1].Remote).WaitAsync(Patience, TestEnd));
+        Assert.Equal(Errno.NotPermitted, refused.Errno);
+        Assert.False(pipe.IsReadEndOpen);
+        Assert.True(lost.IsClosed);
+        Assert.Empty(_device.Subscriptions);
+    }
+
+    [Fact]
+    public async Task A_source_that_was_handed_over_and_removed_is_closed_at_once()
+    {
+        for (int round = 0; round < 50; round++)
+        {
+            using Pipe pipe = new();
+            Subscription<OwnedFd> source = Interest.Readable.EdgeTriggered.WithFd(pipe.Read).WithHandler((OwnedFd _) => { }).OwnedBy(_device);
+            _group[0].Remote.Invoke(reactor => reactor.Add(source), Patience, TestEnd);
+            await _group[0].Remote.HandOverAsync(_device, _group[1].Remote).WaitAsync(Patience, TestEnd);
+            _group[1].Remote.Invoke(reactor => { reactor.Remove(source); }, Patience, TestEnd);
+            Assert.False(pipe.IsReadEndOpen);
+        }
+    }
+
+    public override void Dispose()
     {
         _group.Dispose();
         _device.Dispose();
+        base.Dispose();
+        GC.SuppressFinalize(this);
     }
 
     private void Register(IReactor reactor) => Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => { }).OwnedBy(_device).RegisterInto(reactor);
+}
+
+public sealed class HandOverOnEpollTests : HandOverTests;
+
+public sealed class HandOverOnIoRingTests : HandOverTests
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
 }

@@ -2,15 +2,15 @@ using Vmm.Events.Tests.Support;
 
 namespace Vmm.Events.Tests;
 
-public sealed class ReactorGroupTests
+/// <summary>Several reactors, each on its thread, on each poller.</summary>
+public abstract class ReactorGroupTests : ReactorSuite
 {
-    private static readonly TimeSpan Patience = ReactorSuite.Patience;
     private static CancellationToken TestEnd => TestContext.Current.CancellationToken;
 
     [Fact]
     public void Reactors_run_on_threads_of_their_own_and_are_found_by_index_and_by_name()
     {
-        using ReactorGroup group = new(3, index => new ReactorOptions { Name = $"queue-{index}" });
+        using ReactorGroup group = new(3, index => Options with { Name = $"queue-{index}" });
         group.Start();
         Assert.Equal(3, group.Count);
         Assert.Same(group[1], group["queue-1"]);
@@ -27,17 +27,33 @@ public sealed class ReactorGroupTests
     }
 
     [Fact]
+    public async Task A_group_whose_reactors_ran_well_stops_without_a_word_and_what_they_watched_stays_open()
+    {
+        using ReactorGroup group = new(2, index => Options with { Name = $"queue-{index}" });
+        EventFd kick = new();
+        group.Start();
+        Subscription<EventFd> watch = Interest.Doorbell.WithFd(kick).WithHandler(_ => { });
+        group[1].Remote.Invoke(reactor => reactor.Add(watch), Patience, TestEnd);
+        group.Stop();
+        group.Stop();
+        await group.Completion.WaitAsync(Patience, TestEnd);
+        Assert.False(kick.IsClosed);
+        group.Dispose();
+        Assert.True(kick.IsClosed);
+    }
+
+    [Fact]
     public void Senseless_groups_are_refused()
     {
         Assert.Throws<ArgumentOutOfRangeException>(() => new ReactorGroup(0));
         Assert.Throws<ArgumentOutOfRangeException>(() => new ReactorGroup(ReactorGroup.CountMax + 1));
-        Assert.Throws<ArgumentException>(() => new ReactorGroup(2, _ => new ReactorOptions { Name = "twin" }));
+        Assert.Throws<ArgumentException>(() => new ReactorGroup(2, _ => Options with { Name = "twin" }));
     }
 
     [Fact]
     public async Task A_reactor_that_fails_leaves_the_others_running_and_its_failure_surfaces()
     {
-        using ReactorGroup group = new(2, index => new ReactorOptions
+        using ReactorGroup group = new(2, index => Options with
         {
             Name = $"r{index}",
             HandlerFailurePolicy = HandlerFailurePolicy.StopReactor,
@@ -52,12 +68,27 @@ public sealed class ReactorGroupTests
     }
 
     [Fact]
+    public void A_group_is_alive_until_one_of_its_reactors_does_not_answer()
+    {
+        using ReactorGroup group = new(2, index => Options with { Name = $"r{index}" });
+        using ManualResetEventSlim hangs = new();
+        group.Start();
+        Assert.True(group.IsAlive(Patience));
+        group[1].Remote.Post(_ => hangs.Wait(TestEnd));
+        Assert.False(group.IsAlive(TimeSpan.FromMilliseconds(50)));
+        hangs.Set();
+        Assert.True(group.IsAlive(Patience));
+        group.Stop();
+        Assert.False(group.IsAlive(Patience));
+    }
+
+    [Fact]
     public void A_start_that_fails_half_way_stops_those_that_had_started()
     {
         // Many times, as the failed thread and the one that started it race to tell and to look.
         for (int round = 0; round < 200; round++)
         {
-            using ReactorGroup group = new(2, index => new ReactorOptions { Name = $"r{index}", Cpu = index == 1 ? 1023 : null });
+            using ReactorGroup group = new(2, index => Options with { Name = $"r{index}", Cpu = index == 1 ? 1023 : null });
             Assert.Throws<KernelException>(group.Start);
             Assert.True(group[0].Completion.IsCompletedSuccessfully);
             Assert.True(group[1].Completion.IsFaulted);
@@ -67,7 +98,7 @@ public sealed class ReactorGroupTests
     [Fact]
     public void A_member_cannot_stop_its_own_group()
     {
-        using ReactorGroup group = new(2);
+        using ReactorGroup group = new(2, Numbered);
         group.Start();
         Assert.IsType<InvalidOperationException>(group[1].Remote.Invoke(_ => Record.Exception(group.Stop), Patience, TestEnd));
         Assert.Equal(1, group[0].Remote.Invoke(_ => 1, Patience, TestEnd));
@@ -76,11 +107,20 @@ public sealed class ReactorGroupTests
     [Fact]
     public async Task Dispose_joins_every_thread()
     {
-        ReactorGroup group = new(4);
+        ReactorGroup group = new(4, Numbered);
         group.Start();
         group.Dispose();
         group.Dispose();
         Assert.All(group, thread => Assert.True(thread.Completion.IsCompletedSuccessfully));
         await group.Completion;
     }
+
+    private ReactorOptions Numbered(int index) => Options with { Name = $"reactor-{index}" };
+}
+
+public sealed class ReactorGroupOnEpollTests : ReactorGroupTests;
+
+public sealed class ReactorGroupOnIoRingTests : ReactorGroupTests
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
 }

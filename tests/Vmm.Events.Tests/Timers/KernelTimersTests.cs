@@ -3,8 +3,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests;
 
 /// <summary>Timers on the kernel's clock: what they do in the long run, not how fast.</summary>
-[Collection(Alone.Name)]
-public sealed class KernelTimersTests : ReactorSuite
+public abstract class KernelTimersTests : ReactorSuite
 {
     private static readonly TimeSpan Short = TimeSpan.FromMilliseconds(1);
 
@@ -21,7 +20,8 @@ public sealed class KernelTimersTests : ReactorSuite
             timers.Add(timer);
         }
         while (calls.Count < 50) Assert.True(Reactor.RunOnce(Patience) > 0);
-        // By when they are due, which is not for certain against the order of arming: a thread can lose its processor for more than a millisecond.
+        // By when they are due, which is not for certain against the order of arming: a thread can lose its processor for more than a
+        // millisecond.
         Assert.Equal(timers.OrderBy(timer => timer.DueAt), calls);
         // One timer, one epoll set, one wake-up, and what the runtime may open meanwhile.
         Assert.True(OpenDescriptors.Count() - before <= 10);
@@ -68,4 +68,13 @@ public sealed class KernelTimersTests : ReactorSuite
         for (int number = 0; number < 1024; number++) Assert.False(Reactor.TryFind(number, out _));
         Assert.Empty(Reactor.TakeApart());
     }
+}
+
+[Collection(Alone.Name)]
+public sealed class KernelTimersOnEpollTests : KernelTimersTests;
+
+[Collection(Alone.Name)]
+public sealed class KernelTimersOnIoRingTests : KernelTimersTests
+{
+    protected override PollerKind Poller => PollerKind.IoRing;
 }

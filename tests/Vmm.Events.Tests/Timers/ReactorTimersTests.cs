@@ -40,6 +40,20 @@ public sealed class ReactorTimersTests : ReactorSuite
     }
 
     [Fact]
+    public void A_timer_between_two_periods_of_another_is_called_between_them()
+    {
+        ReactorTimer periodic = Create("periodic"), once = Create("once");
+        periodic.Arm(Second, period: Second);
+        once.Arm(1.5 * Second);
+        Pass(Second);
+        Assert.Equal(["periodic"], _calls);
+        Pass(0.5 * Second);
+        Assert.Equal(["periodic", "once"], _calls);
+        Pass(0.5 * Second);
+        Assert.Equal(["periodic", "once", "periodic"], _calls);
+    }
+
+    [Fact]
     public void A_cancelled_timer_is_not_called_even_if_it_is_due()
     {
         ReactorTimer cancelled = Create("cancelled"), other = Create("other");

@@ -4,8 +4,8 @@ using System.Runtime.InteropServices;
 namespace Vmm.Benchmarks;
 
 /// <summary>
-/// Compiles a C baseline of <c>Baseline/</c> with <c>cc -O2</c> and loads it into the process. A machine without a compiler, such as a small
-/// guest, brings it along: <c>exits_baseline.so</c> beside its source.
+/// Compiles a C baseline of <c>Baseline/</c> with <c>cc -O2</c> and loads it into the process. A machine without a compiler, such as a
+/// small guest, brings it along: <c>exits_baseline.so</c> beside its source.
 /// </summary>
 internal static class BaselineLibrary
 {
@@ -34,7 +34,8 @@ internal static class BaselineLibrary
         try
         {
             using Process cc = Process.Start(
-                new ProcessStartInfo("cc", ["-O2", "-shared", "-fPIC", "-pthread", "-o", library, source]) { RedirectStandardError = true })!;
+                new ProcessStartInfo("cc", ["-O2", "-shared", "-fPIC", "-pthread", "-o", library, source])
+                { RedirectStandardError = true })!;
             string errors = cc.StandardError.ReadToEnd();
             cc.WaitForExit();
             if (cc.ExitCode != 0) throw new IOException($"cc cannot compile the baseline {source}: {errors}");

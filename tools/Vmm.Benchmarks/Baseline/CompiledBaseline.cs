@@ -11,7 +11,8 @@ internal static unsafe class CompiledBaseline
     {
         // SAFETY: the signatures of these function pointers are those of epoll_baseline.c, which was compiled from the file beside us.
         nint baseline = Loaded.Value.Create(count);
-        return baseline != 0 ? baseline : throw new IOException($"the C baseline cannot watch {count} eventfds: out of descriptors (ulimit -n)?");
+        return baseline != 0
+            ? baseline : throw new IOException($"the C baseline cannot watch {count} eventfds: out of descriptors (ulimit -n)?");
     }
 
     internal static void Destroy(nint baseline) => Loaded.Value.Destroy(baseline);

@@ -4,7 +4,9 @@ using Vmm.Devices.Simulation;
 
 namespace Vmm.Benchmarks;
 
-/// <summary>One read of a disk, from the driver's ring to the used entry: kick, dispatch, pread into guest memory, publish, interrupt.</summary>
+/// <summary>
+/// One read of a disk, from the driver's ring to the used entry: kick, dispatch, pread into guest memory, publish, interrupt.
+/// </summary>
 [MemoryDiagnoser]
 public class BlockBenchmark
 {

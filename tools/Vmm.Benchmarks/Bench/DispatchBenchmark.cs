@@ -8,9 +8,13 @@ public class DispatchBenchmark
 {
     private EngineContender? _contender;
 
-    /// <summary>Watched eventfds, of which one fires.</summary>
+    /// <summary>Subscribers, of which one has an event.</summary>
     [Params(1, 1_000)]
     public int Watched { get; set; }
+
+    /// <summary>Eventfds of one subscriber; they fire in turn.</summary>
+    [Params(1, 4)]
+    public int FdsPerSubscriber { get; set; }
 
     /// <summary>The engine.</summary>
     [ParamsSource(nameof(EngineNames))]
@@ -24,7 +28,7 @@ public class DispatchBenchmark
     public void SetUp()
     {
         Engines.Factory create = Engines.All.First(engine => engine.Name == Engine).Create;
-        _contender = new EngineContender(create, Watched, fdsPerSubscriber: 1, new FiringPattern(Hot: 1));
+        _contender = new EngineContender(create, Watched * FdsPerSubscriber, FdsPerSubscriber, new FiringPattern(Hot: FdsPerSubscriber));
     }
 
     /// <summary>Closes.</summary>

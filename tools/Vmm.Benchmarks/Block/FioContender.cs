@@ -17,11 +17,13 @@ internal sealed class FioContender(bool batched) : IContender
     {
         List<string> arguments =
         [
-            "--name=compare", "--output-format=json", "--rw=randread", "--ioengine=io_uring", "--direct=0", "--invalidate=0", "--randrepeat=0",
+            "--name=compare", "--output-format=json", "--rw=randread", "--ioengine=io_uring", "--direct=0", "--invalidate=0",
+            "--randrepeat=0",
             $"--filename={BlockFile.Cached.Value.Path}", $"--bs={BlockFile.BlockBytes}", $"--iodepth={BlockComparison.Depth}",
             string.Create(CultureInfo.InvariantCulture, $"--io_size={operations * BlockFile.BlockBytes}"),
         ];
-        if (batched) arguments.AddRange([$"--iodepth_batch_submit={BlockComparison.Depth}", $"--iodepth_batch_complete_max={BlockComparison.Depth}", "--norandommap", "--gtod_reduce=1"]);
+        if (batched) arguments.AddRange([$"--iodepth_batch_submit={BlockComparison.Depth}",
+            $"--iodepth_batch_complete_max={BlockComparison.Depth}", "--norandommap", "--gtod_reduce=1"]);
         try
         {
             using Process fio = Process.Start(new ProcessStartInfo("fio", arguments) { RedirectStandardOutput = true })!;

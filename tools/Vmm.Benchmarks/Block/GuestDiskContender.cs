@@ -5,8 +5,8 @@ using Vmm.Devices.Simulation;
 namespace Vmm.Benchmarks;
 
 /// <summary>
-/// Random reads of a simulated guest's disk with one queue: driver, reactor and device on one thread, as fio is. Everything a guest's request passes is passed:
-/// the ring in guest memory, a kick by an eventfd, the device, the kernel, the used ring, the interrupt.
+/// Random reads of a simulated guest's disk with one queue: driver, reactor and device on one thread, as fio is. Everything a guest's
+/// request passes is passed: the ring in guest memory, a kick by an eventfd, the device, the kernel, the used ring, the interrupt.
 /// </summary>
 internal sealed class GuestDiskContender : IContender
 {
@@ -24,8 +24,12 @@ internal sealed class GuestDiskContender : IContender
     internal GuestDiskContender(bool packed)
     {
         _guest = SimulatedGuest.For(
-            new BlockDevice("vda", RawImage.Open(BlockFile.Cached.Value.Path, readOnly: true), new BlockDeviceOptions { QueueSize = 128 }),
-            new SimulatedGuestOptions { Transport = new VirtioMmioOptions { CommonFeatures = Features(packed) } });
+            new BlockDevice("vda", RawImage.Open(BlockFile.Cached.Value.Path, readOnly: true), new DiskSpec { QueueSize = 128 }),
+            new SimulatedGuestOptions
+            {
+                Transport = new VirtioMmioOptions { CommonFeatures = Features(packed) },
+                Reactor = SlowHandlers.Watch
+            });
         SimulatedQueue queue = _guest.Queue(0);
         _ring = queue.Ring;
         _slotOf = new int[_ring.Size];
@@ -57,7 +61,8 @@ internal sealed class GuestDiskContender : IContender
             while (_ring.TryCollect(out UsedChain used))
             {
                 int slot = _slotOf[used.Id];
-                if (used.Written != BlockFile.BlockBytes + StatusBytes) throw new InvalidOperationException($"a read gave {used.Written} bytes");
+                if (used.Written != BlockFile.BlockBytes + StatusBytes)
+                    throw new InvalidOperationException($"a read gave {used.Written} bytes");
                 _free.Push(slot);
                 done++;
             }

@@ -11,7 +11,8 @@ internal sealed class BufferCycle : Comparison
 
     internal override string Group => "buffers";
 
-    internal override string Description => "a buffer of n bytes is rented and released, by vmm-slab frozen in between; the baseline is ArrayPool.Shared";
+    internal override string Description =>
+        "a buffer of n bytes is rented and released, by vmm-slab frozen in between; the baseline is ArrayPool.Shared";
 
     internal override IReadOnlyList<int> Sizes => [512, 4096, 65_536];
 

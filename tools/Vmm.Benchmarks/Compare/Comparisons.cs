@@ -29,9 +29,14 @@ internal static class Comparisons
         new ExitComparison(),
         new StopComparison(),
         new StartComparison(),
+        new BootStartComparison(),
     ];
 
-    internal static IReadOnlyList<string> Suites { get; } = [.. All.Select(comparison => comparison.Suite).Distinct(), IdleReport.Suite, EverySuite];
+    internal static IReadOnlyList<string> Suites { get; } =
+    [
+        .. All.Select(comparison => comparison.Suite).Distinct(),
+        IdleReport.Suite, NeighbourReport.Suite, FootprintReport.Suite, EverySuite,
+    ];
 
     internal static IEnumerable<Comparison> InSuite(string suite) =>
         All.Where(comparison => suite == EverySuite || comparison.Suite == suite || comparison.Group == suite);

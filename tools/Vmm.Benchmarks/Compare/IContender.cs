@@ -6,12 +6,14 @@ internal interface IContender : IDisposable
     /// <summary>The operations of a run are a multiple of this.</summary>
     int Quantum => 1;
 
-    /// <summary>Clears away what the last run left; nobody looks at the clock meanwhile.</summary>
+    /// <summary>Clears away what the last run left; this time is not measured.</summary>
     void Prepare()
     {
     }
 
-    /// <summary>How long the last run took by its own account, if what it is in takes its time to start; null: as long as the call.</summary>
+    /// <summary>
+    /// How long the last run took by its own account, if what it is in takes its time to start; null: as long as the call.
+    /// </summary>
     TimeSpan? OwnTime => null;
 
     /// <summary>Does so many operations, to the end of the last one.</summary>

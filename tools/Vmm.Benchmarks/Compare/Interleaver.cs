@@ -25,11 +25,15 @@ internal sealed record Pace(int Rounds, TimeSpan Slice)
 /// <param name="onlyVariants">Names of the variants to measure beside the baseline; empty for all.</param>
 internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVariants)
 {
-    /// <summary>The runtime compiles hot methods anew in the background, twice; it is done when it was quiet for this many warm-ups.</summary>
+    /// <summary>
+    /// The runtime compiles hot methods anew in the background, twice; it is done when it was quiet for this many warm-ups.
+    /// </summary>
     private const int QuietWarmUps = 4;
     private const int WarmUpsMax = 60;
     private static readonly TimeSpan CompilerPause = TimeSpan.FromMilliseconds(120);
     private const int SpareDescriptors = 1000;
+    /// <summary>What the runtime and the program have open beside a variant's; a size that does not fit beside them is left out.</summary>
+    private const int OwnDescriptors = 80;
     /// <summary>A variant that is set up anew runs this many slices then, and has fewer rounds.</summary>
     private const int SlicesPerSetUp = 16;
     private const int SetUpsSpared = 4;
@@ -43,7 +47,7 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
         IReadOnlyList<Variant> variants =
             [.. comparison.Variants.Where((variant, i) => i == 0 || onlyVariants.Count == 0 || onlyVariants.Contains(variant.Name))];
         WarmUp([.. variants.Where(variant => !variant.IsOutside)], comparison.Sizes.Min());
-        foreach (int n in comparison.Sizes)
+        foreach (int n in comparison.Sizes.Where(n => comparison.DescriptorsFor(n) + OwnDescriptors < DescriptorLimit()))
         {
             bool allFit = (long)comparison.DescriptorsFor(n) * variants.Count + SpareDescriptors < DescriptorLimit();
             IReadOnlyList<Track> tracks = [.. variants.Select(variant => new Track(variant, n, isResident: allFit))];
@@ -58,7 +62,8 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
             }
             double baseline = tracks[0].MedianNs;
             foreach (Track track in tracks)
-                yield return new Measurement(comparison.Group, n, track.Name, track.MedianNs, track.MedianNs / baseline, track.BytesPerOperation);
+                yield return new Measurement(comparison.Group, n, track.Name, track.MedianNs,
+                    track.MedianNs / baseline, track.BytesPerOperation);
         }
     }
 
@@ -84,7 +89,7 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
     {
         for (int round = 0; round < rounds; round++)
         {
-            // Each round starts with another variant: nobody always runs in the shadow of the same neighbour.
+            // Each round starts with another variant: no variant always runs behind the same neighbour.
             for (int i = 0; i < tracks.Count; i++) tracks[(round + i) % tracks.Count].RunRound();
         }
     }

@@ -23,7 +23,8 @@ internal sealed class OneReady() : DispatchComparison(new FiringPattern(Hot: 1),
 
     internal override string Description => "one eventfd of n fires: fire + wait + dispatch (+ read, where the variant drains)";
 
-    internal override IReadOnlyList<int> Sizes => [1, 10, 100, 1_000, 10_000];
+    // 19,900 is what the usual limit of 20,000 descriptors holds; a larger size needs a larger limit (ulimit -n).
+    internal override IReadOnlyList<int> Sizes => [1, 10, 100, 1_000, 10_000, 19_900, 100_000];
 }
 
 /// <summary>The four eventfds of one subscriber of n fire in turn.</summary>
@@ -35,7 +36,7 @@ internal sealed class FourDescriptors() : DispatchComparison(new FiringPattern(H
 
     internal override string Description => "n subscribers with four eventfds each; those of one fire in turn, one before each wait";
 
-    internal override IReadOnlyList<int> Sizes => [100, 1_000];
+    internal override IReadOnlyList<int> Sizes => [100, 1_000, 4_900];
 }
 
 /// <summary>All eventfds fire before the wait.</summary>

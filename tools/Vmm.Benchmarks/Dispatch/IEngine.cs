@@ -16,9 +16,10 @@ internal static class Engines
     internal static IReadOnlyList<(string Name, Factory Create)> All { get; } =
     [
         ("dictionary-3", (fds, perSubscriber) => new ThreeDictionaries(fds, perSubscriber)),
-        ("dictionary-1", (fds, perSubscriber) => new OneDictionary(fds, perSubscriber)),
+        ("dictionary-1", (fds, _) => new OneDictionary(fds)),
         ("vmm-epoll-read", (fds, perSubscriber) => new ReactorEngine(fds, perSubscriber, drain: true, new ReactorOptions())),
         ("vmm-epoll", (fds, perSubscriber) => new ReactorEngine(fds, perSubscriber, drain: false, new ReactorOptions())),
-        ("vmm-ring", (fds, perSubscriber) => new ReactorEngine(fds, perSubscriber, drain: false, new ReactorOptions { Poller = PollerKind.IoRing })),
+        ("vmm-ring",
+            (fds, perSubscriber) => new ReactorEngine(fds, perSubscriber, drain: false, new ReactorOptions { Poller = PollerKind.IoRing })),
     ];
 }

@@ -2,21 +2,22 @@ using Vmm.Events.Native;
 
 namespace Vmm.Benchmarks;
 
-/// <summary>The shape of a poll with tokens: the loop looks the handler of a token up in one map.</summary>
+/// <summary>
+/// The shape of a poll with tokens: the loop looks the handler of a token up in one map. A token is one descriptor's, so its handler knows
+/// which it was, and compares nothing.
+/// </summary>
 internal sealed class OneDictionary : IEngine
 {
     private const int BatchMax = 1024;
     private readonly EpollPoller _poller = new(BatchMax);
-    private readonly Dictionary<ulong, (EventSubscriber Subscriber, EventFd Fd)> _ofToken = [];
+    private readonly Dictionary<ulong, TokenHandler> _ofToken = [];
 
-    internal OneDictionary(EventFd[] fds, int fdsPerSubscriber)
+    internal OneDictionary(EventFd[] fds)
     {
-        CountingSubscriber? subscriber = null;
         for (int i = 0; i < fds.Length; i++)
         {
-            if (i % fdsPerSubscriber == 0) subscriber = new CountingSubscriber(fds[i..(i + fdsPerSubscriber)]);
             ulong token = (ulong)i;
-            _ofToken.Add(token, (subscriber!, fds[i]));
+            _ofToken.Add(token, new CountingHandler(fds[i]));
             _poller.Add(fds[i].Number, Interest.Readable.Bits, token);
         }
     }
@@ -26,8 +27,7 @@ internal sealed class OneDictionary : IEngine
         ReadOnlySpan<ReadyEvent> batch = _poller.Wait(timeoutMs: -1);
         foreach (ReadyEvent ready in batch)
         {
-            if (_ofToken.TryGetValue(ready.Data, out (EventSubscriber Subscriber, EventFd Fd) found))
-                found.Subscriber.Process(found.Fd.Number, ready.Events);
+            if (_ofToken.TryGetValue(ready.Data, out TokenHandler? handler)) handler.Handle(ready.Events);
         }
         return batch.Length;
     }
@@ -35,6 +35,26 @@ internal sealed class OneDictionary : IEngine
     public void Dispose()
     {
         _poller.Dispose();
-        foreach ((_, EventFd fd) in _ofToken.Values) fd.Dispose();
+        foreach (TokenHandler handler in _ofToken.Values) handler.Dispose();
+    }
+
+    /// <summary>What a program keeps for a token.</summary>
+    private abstract class TokenHandler : IDisposable
+    {
+        internal abstract void Handle(uint ready);
+
+        public abstract void Dispose();
+    }
+
+    private sealed class CountingHandler(EventFd fd) : TokenHandler
+    {
+        private long _handled;
+
+        internal override void Handle(uint ready)
+        {
+            if (fd.TryRead(out _)) _handled++;
+        }
+
+        public override void Dispose() => fd.Dispose();
     }
 }

@@ -38,7 +38,8 @@ internal sealed class ThreeDictionaries : IEngine
         {
             int fd = (int)ready.Data;
             // An event of a descriptor that was removed by an earlier handler of this batch is skipped.
-            if (_watched.ContainsKey(fd) && _idOfFd.TryGetValue(fd, out int id) && _subscriberOfId.TryGetValue(id, out EventSubscriber? subscriber))
+            if (_watched.ContainsKey(fd) && _idOfFd.TryGetValue(fd, out int id)
+                && _subscriberOfId.TryGetValue(id, out EventSubscriber? subscriber))
                 subscriber.Process(fd, ready.Events);
         }
         return batch.Length;

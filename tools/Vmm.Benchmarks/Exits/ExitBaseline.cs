@@ -13,8 +13,8 @@ internal sealed unsafe class ExitBaseline : IContender
     {
         fixed (byte* code = RegisterReads.Code)
         {
-            // SAFETY: the signatures of these function pointers are those of exits_baseline.c, which was compiled from the file beside us; the code
-            // is copied during the call.
+            // SAFETY: the signatures of these function pointers are those of exits_baseline.c, which was compiled from the file beside us;
+            // the code is copied during the call.
             _exits = Loaded.Value.Create(code, RegisterReads.Code.Length);
         }
         if (_exits == 0) throw new IOException("the C baseline finds no KVM that it can use: is there a /dev/kvm, and may you open it?");
@@ -30,8 +30,11 @@ internal sealed unsafe class ExitBaseline : IContender
 
     private sealed class Functions(nint library)
     {
-        internal readonly delegate* unmanaged<byte*, int, nint> Create = (delegate* unmanaged<byte*, int, nint>)NativeLibrary.GetExport(library, "exits_create");
-        internal readonly delegate* unmanaged<nint, long, long> Run = (delegate* unmanaged<nint, long, long>)NativeLibrary.GetExport(library, "exits_run");
-        internal readonly delegate* unmanaged<nint, void> Destroy = (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "exits_destroy");
+        internal readonly delegate* unmanaged<byte*, int, nint> Create =
+            (delegate* unmanaged<byte*, int, nint>)NativeLibrary.GetExport(library, "exits_create");
+        internal readonly delegate* unmanaged<nint, long, long> Run =
+            (delegate* unmanaged<nint, long, long>)NativeLibrary.GetExport(library, "exits_run");
+        internal readonly delegate* unmanaged<nint, void> Destroy =
+            (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "exits_destroy");
     }
 }

@@ -8,7 +8,8 @@ internal sealed class ExitComparison : Comparison
     internal override string Group => "exits";
 
     internal override string Description =>
-        "a KVM guest reads a 4-byte device register, a whole round trip: exit, bus, device, entry. The baseline is a C loop that answers the same exits (n = 1)";
+        "a KVM guest reads a 4-byte device register, a whole round trip: exit, bus, device, entry. "
+        + "The baseline is a C loop that answers the same exits (n = 1)";
 
     internal override IReadOnlyList<int> Sizes => [1];
 

@@ -2,7 +2,9 @@ using Vmm.Devices;
 
 namespace Vmm.Benchmarks;
 
-/// <summary>How long a vCPU in a tight loop takes to stand still and go on, beside the same thread with a vCPU that only looks at a flag.</summary>
+/// <summary>
+/// How long a vCPU in a tight loop takes to stand still and go on, beside the same thread with a vCPU that only looks at a flag.
+/// </summary>
 internal sealed class StopComparison : Comparison
 {
     internal override string Suite => "exits";
@@ -10,7 +12,8 @@ internal sealed class StopComparison : Comparison
     internal override string Group => "stop";
 
     internal override string Description =>
-        "a guest in a tight loop is brought to a stand by another thread, and let go until it runs again. The baseline is a vCPU of software that spins on a flag (n = 1)";
+        "a guest in a tight loop is brought to a stand by another thread, and let go until it runs again. "
+        + "The baseline is a vCPU of software that spins on a flag (n = 1)";
 
     internal override IReadOnlyList<int> Sizes => [1];
 

@@ -35,7 +35,8 @@ internal sealed class StopContender : IContender
         for (long i = 0; i < operations; i++)
         {
             _thread.RequestPause();
-            if (!_thread.WaitUntilPaused(Watchdog)) throw new InvalidOperationException($"the vCPU did not come out within {Watchdog.TotalSeconds} s");
+            if (!_thread.WaitUntilPaused(Watchdog))
+                throw new InvalidOperationException($"the vCPU did not come out within {Watchdog.TotalSeconds} s");
             uint before = _progress();
             _thread.Resume();
             while (_progress() == before) Thread.SpinWait(1);

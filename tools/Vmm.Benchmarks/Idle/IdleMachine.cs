@@ -24,6 +24,7 @@ internal sealed class IdleMachine : IDisposable
         ConsolePort port = new("console", isConsole: true);
         _terminal.Connect(port);
         _host = new DeviceHost(
+            new SimulatedBoard(),
             new BlockDevice("vda", RawImage.Open(disk)),
             new EntropyDevice("rng0"),
             new BalloonDevice("balloon0"),
@@ -48,7 +49,7 @@ internal sealed class IdleMachine : IDisposable
 
     internal IEnumerable<string> Devices => _host.Devices.Select(hosted => hosted.Device.Name).Append(_host.Serials[0].Port.Name);
 
-    /// <summary>What the machine's threads did while nobody asked for anything.</summary>
+    /// <summary>What the machine's threads did while there was no work.</summary>
     internal IdleFigures Watch(TimeSpan time)
     {
         long reactor = Sleeps("devices0"), vcpu = Sleeps("vcpu0"), exits = Exits();
@@ -74,7 +75,8 @@ internal sealed class IdleMachine : IDisposable
     {
         string text = "";
         byte[] bytes = new byte[256];
-        while (!text.EndsWith("> ", StringComparison.Ordinal)) text += System.Text.Encoding.UTF8.GetString(bytes, 0, _typist.Receive(bytes));
+        while (!text.EndsWith("> ", StringComparison.Ordinal))
+            text += System.Text.Encoding.UTF8.GetString(bytes, 0, _typist.Receive(bytes));
         // What the devices still have to say to the driver after that.
         Thread.Sleep(TimeSpan.FromMilliseconds(500));
     }
@@ -86,7 +88,8 @@ internal sealed class IdleMachine : IDisposable
         foreach (string task in Directory.GetDirectories("/proc/self/task"))
         {
             if (File.ReadAllText(Path.Combine(task, "comm")).Trim() != thread) continue;
-            string line = File.ReadLines(Path.Combine(task, "status")).First(line => line.StartsWith("voluntary_ctxt_switches:", StringComparison.Ordinal));
+            string line = File.ReadLines(Path.Combine(task, "status"))
+                .First(line => line.StartsWith("voluntary_ctxt_switches:", StringComparison.Ordinal));
             sleeps += long.Parse(line[(line.IndexOf(':', StringComparison.Ordinal) + 1)..], CultureInfo.InvariantCulture);
         }
         return sleeps;

@@ -6,7 +6,8 @@ internal abstract class NetComparison(bool toGuest) : Comparison
     internal override string Suite => "net";
 
     internal override string Description =>
-        $"one frame of n bytes {(toGuest ? "from a TAP to the guest" : "from the guest to a TAP")}: rings, kick, reactor, device, interrupt. "
+        $"one frame of n bytes {(toGuest ? "from a TAP to the guest" : "from the guest to a TAP")}: rings, kick, reactor, "
+        + "device, interrupt. "
         + $"The baseline is a C loop of bare {(toGuest ? "reads" : "writes")} on such a TAP";
 
     internal override IReadOnlyList<int> Sizes => [64, 1500];

@@ -41,7 +41,8 @@ internal sealed class NetContender : IContender, IInterrupt
         _transport = new VirtioMmioTransport(_device, _memory, this, _reactor.Remote);
         _driver = new VirtioMmioDriver(_transport);
         _other = new OwnedFd(TapLibrary.OpenOtherSide(name));
-        if (!_driver.TryNegotiate(packed ? ulong.MaxValue : ~VirtioFeatures.PackedRing, out ulong features)) throw new InvalidOperationException("the device refuses its features");
+        if (!_driver.TryNegotiate(packed ? ulong.MaxValue : ~VirtioFeatures.PackedRing, out ulong features))
+            throw new InvalidOperationException("the device refuses its features");
         GuestAllocator allocator = new(1 << 16, MemoryBytes - (1 << 16));
         _queue = toGuest ? ReceiveQueue : TransmitQueue;
         _ring = DriverQueue.Create(_memory, allocator, Batch, features);
@@ -53,8 +54,10 @@ internal sealed class NetContender : IContender, IInterrupt
         // One buffer a chain: a table for it would be a detour.
         _ring.UseIndirect = false;
         byte[] content = new byte[toGuest ? ReceiveBuffer : HeaderLength + (uint)frame];
-        if (!toGuest) ((ReadOnlySpan<byte>)[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5]).CopyTo(content.AsSpan((int)HeaderLength, EthernetHeader));
-        _buffers = [.. Enumerable.Range(0, Batch).Select(_ => new GuestBuffer(allocator.Allocate((uint)content.Length), (uint)content.Length))];
+        if (!toGuest) ((ReadOnlySpan<byte>)[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5])
+            .CopyTo(content.AsSpan((int)HeaderLength, EthernetHeader));
+        _buffers =
+            [.. Enumerable.Range(0, Batch).Select(_ => new GuestBuffer(allocator.Allocate((uint)content.Length), (uint)content.Length))];
         foreach (GuestBuffer buffer in _buffers) _memory.TryWrite(buffer.Address, content);
         _bufferOf = new int[_ring.Size];
         if (!toGuest) return;

@@ -14,7 +14,8 @@ internal static unsafe class TapLibrary
     /// <summary>A name no other interface has.</summary>
     internal static string NewName() => $"vmb{Environment.ProcessId % 1_000_000}x{_named++}";
 
-    // SAFETY for all calls: the signatures of these function pointers are those of tap_baseline.c, which was compiled from the file beside us.
+    // SAFETY for all calls: the signatures of these function pointers are those of tap_baseline.c, which was compiled from the file beside
+    // us.
     internal static nint Create(string name, int frame)
     {
         nint text = Marshal.StringToCoTaskMemUTF8(name);
@@ -52,12 +53,19 @@ internal static unsafe class TapLibrary
 
     private sealed class Functions(nint library)
     {
-        internal readonly delegate* unmanaged<nint, uint, nint> Create = (delegate* unmanaged<nint, uint, nint>)NativeLibrary.GetExport(library, "tap_create");
-        internal readonly delegate* unmanaged<nint, int> OtherSide = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library, "tap_other_side");
-        internal readonly delegate* unmanaged<nint, int> Other = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library, "tap_other");
-        internal readonly delegate* unmanaged<int, uint, long, long> Fill = (delegate* unmanaged<int, uint, long, long>)NativeLibrary.GetExport(library, "tap_fill");
-        internal readonly delegate* unmanaged<nint, long, long> Read = (delegate* unmanaged<nint, long, long>)NativeLibrary.GetExport(library, "tap_read");
-        internal readonly delegate* unmanaged<nint, long, long> Write = (delegate* unmanaged<nint, long, long>)NativeLibrary.GetExport(library, "tap_write");
-        internal readonly delegate* unmanaged<nint, void> Destroy = (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "tap_destroy");
+        internal readonly delegate* unmanaged<nint, uint, nint> Create =
+            (delegate* unmanaged<nint, uint, nint>)NativeLibrary.GetExport(library, "tap_create");
+        internal readonly delegate* unmanaged<nint, int> OtherSide =
+            (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library, "tap_other_side");
+        internal readonly delegate* unmanaged<nint, int> Other =
+            (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library, "tap_other");
+        internal readonly delegate* unmanaged<int, uint, long, long> Fill =
+            (delegate* unmanaged<int, uint, long, long>)NativeLibrary.GetExport(library, "tap_fill");
+        internal readonly delegate* unmanaged<nint, long, long> Read =
+            (delegate* unmanaged<nint, long, long>)NativeLibrary.GetExport(library, "tap_read");
+        internal readonly delegate* unmanaged<nint, long, long> Write =
+            (delegate* unmanaged<nint, long, long>)NativeLibrary.GetExport(library, "tap_write");
+        internal readonly delegate* unmanaged<nint, void> Destroy =
+            (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "tap_destroy");
     }
 }

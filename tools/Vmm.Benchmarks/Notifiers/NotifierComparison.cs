@@ -10,7 +10,8 @@ internal sealed class NotifierCycle : Comparison
     internal override string Group => "notifier";
 
     internal override string Description =>
-        "a loop is notified n times, then runs one turn that hears of it once; one operation is one notification. The baseline is an eventfd, written and read";
+        "a loop is notified n times, then runs one turn that hears of it once; one operation is one notification. "
+        + "The baseline is an eventfd, written and read";
 
     internal override IReadOnlyList<int> Sizes => [1, 64];
 
@@ -30,17 +31,17 @@ internal sealed class NotifierCycle : Comparison
 
         protected Reactor Reactor { get; } = new();
 
-        protected long Heard { get; set; }
+        protected long Noticed { get; set; }
 
         public void Run(long operations)
         {
-            Heard = 0;
+            Noticed = 0;
             for (long sent = 0; sent < operations; sent += burst)
             {
                 for (int i = 0; i < burst; i++) Notify();
                 Reactor.RunOnce(TimeSpan.Zero);
             }
-            if (Heard != operations / burst) throw new InvalidOperationException($"heard {Heard} of {operations / burst} bursts");
+            if (Noticed != operations / burst) throw new InvalidOperationException($"noticed {Noticed} of {operations / burst} bursts");
         }
 
         public virtual void Dispose() => Reactor.Dispose();
@@ -53,7 +54,7 @@ internal sealed class NotifierCycle : Comparison
         private readonly EventFd _fd = new();
 
         internal CountingEventFd(int burst) : base(burst) =>
-            Interest.Readable.WithFd(_fd).WithCountingHandler((_, _, _) => Heard++).RegisterInto(Reactor);
+            Interest.Readable.WithFd(_fd).WithCountingHandler((_, _, _) => Noticed++).RegisterInto(Reactor);
 
         protected override void Notify() => _fd.Signal();
     }
@@ -64,7 +65,7 @@ internal sealed class NotifierCycle : Comparison
 
         internal Notified(int burst) : base(burst) => _notifier.Wait(Reactor, _ =>
         {
-            Heard++;
+            Noticed++;
             return NotifyAction.Rearm;
         });
 
@@ -81,7 +82,7 @@ internal sealed class NotifierCycle : Comparison
     {
         private readonly Doorbell _bell;
 
-        internal Rung(int burst) : base(burst) => _bell = Reactor.Remote.CreateDoorbell(_ => Heard++);
+        internal Rung(int burst) : base(burst) => _bell = Reactor.Remote.CreateDoorbell(_ => Noticed++);
 
         protected override void Notify() => _bell.Ring();
     }

@@ -19,7 +19,8 @@ internal sealed unsafe class QueueBaseline : IContender
         DriverQueue ring = _driver.Queue;
         // SAFETY: the signatures of these function pointers are those of queue_baseline.c, which was compiled from the file beside us; the
         // addresses are those of a ring in memory that the driver holds until Dispose.
-        _queue = Loaded.Value.Create(packed, ring.Size, (uint)length, region.HostAddress, region.Length, ring.DescriptorTable, ring.DriverRing, ring.DeviceRing);
+        _queue = Loaded.Value.Create(packed, ring.Size, (uint)length, region.HostAddress, region.Length,
+            ring.DescriptorTable, ring.DriverRing, ring.DeviceRing);
     }
 
     public int Quantum => RepeatingDriver.Batch;
@@ -40,7 +41,9 @@ internal sealed unsafe class QueueBaseline : IContender
     {
         internal readonly delegate* unmanaged<bool, uint, uint, nint, ulong, ulong, ulong, ulong, nint> Create =
             (delegate* unmanaged<bool, uint, uint, nint, ulong, ulong, ulong, ulong, nint>)NativeLibrary.GetExport(library, "queue_create");
-        internal readonly delegate* unmanaged<nint, long, long> Run = (delegate* unmanaged<nint, long, long>)NativeLibrary.GetExport(library, "queue_run");
-        internal readonly delegate* unmanaged<nint, void> Destroy = (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "queue_destroy");
+        internal readonly delegate* unmanaged<nint, long, long> Run =
+            (delegate* unmanaged<nint, long, long>)NativeLibrary.GetExport(library, "queue_run");
+        internal readonly delegate* unmanaged<nint, void> Destroy =
+            (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "queue_destroy");
     }
 }

@@ -8,7 +8,8 @@ internal abstract class QueueComparison(bool packed) : Comparison
     internal override string Suite => "queue";
 
     internal override string Description =>
-        "one chain of n descriptors is popped, walked into vectors and pushed; published every 16 chains. The baseline is the same walk in C";
+        "one chain of n descriptors is popped, walked into vectors and pushed; published every 16 chains. "
+        + "The baseline is the same walk in C";
 
     internal override IReadOnlyList<int> Sizes => [1, 4, 16, 64];
 

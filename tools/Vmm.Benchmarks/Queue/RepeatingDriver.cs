@@ -22,7 +22,8 @@ internal sealed class RepeatingDriver : IDisposable
     {
         _length = length;
         Memory = GuestMemory.Create(16 << 20);
-        Queue = DriverQueue.Create(Memory, new GuestAllocator(4096, Buffers - 4096), (ushort)(Batch * length), packed ? VirtioFeatures.PackedRing : 0);
+        Queue = DriverQueue.Create(Memory, new GuestAllocator(4096, Buffers - 4096), (ushort)(Batch * length), packed
+            ? VirtioFeatures.PackedRing : 0);
         for (int i = 0; i < Batch * length; i++)
         {
             int place = i % length;
@@ -48,7 +49,8 @@ internal sealed class RepeatingDriver : IDisposable
         }
         PackedDriverQueue ring = (PackedDriverQueue)Queue;
         ushort flags = (ushort)((_wrap ? 1 << 7 : 1 << 15) | (_length > 1 ? FlagNext : FlagWrite));
-        for (int i = 0; i < Batch; i++) ring.WriteDescriptor(i * _length, Buffers + (ulong)(i * _length) * 4096, BufferLength, (ushort)i, flags);
+        for (int i = 0; i < Batch; i++)
+            ring.WriteDescriptor(i * _length, Buffers + (ulong)(i * _length) * 4096, BufferLength, (ushort)i, flags);
         _wrap = !_wrap;
     }
 

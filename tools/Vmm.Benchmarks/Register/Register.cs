@@ -41,7 +41,8 @@ internal sealed class Register : Comparison
         {
             _reactor = new Reactor(options);
             Subscription<EventFd>[] subscriptions =
-                [.. FiringPattern.CreateEventFds(count).Select(fd => Interest.Doorbell.WithFd(fd).WithHandler(_ => { }).RegisterInto(_reactor))];
+                [.. FiringPattern.CreateEventFds(count)
+                    .Select(fd => Interest.Doorbell.WithFd(fd).WithHandler(_ => { }).RegisterInto(_reactor))];
             _subscription = subscriptions[count / 2];
             // From its first turn on the reactor works as it will: a ring is enabled by then.
             _reactor.RunOnce(TimeSpan.Zero);

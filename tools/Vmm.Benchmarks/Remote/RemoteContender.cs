@@ -18,6 +18,10 @@ internal abstract class RemoteContender : IContender
         Reactor = new Reactor();
         _gate = new Barrier(producers);
         _reactorThread = Start(() => Reactor.Run(_stop.Token));
+        // Until that thread runs it, the reactor belongs to this one, which then must not wait for it.
+        using ManualResetEventSlim runs = new();
+        Reactor.Remote.Post(_ => runs.Set());
+        runs.Wait();
         _helpers = new Thread[producers - 1];
         for (int i = 0; i < _helpers.Length; i++)
         {

@@ -31,7 +31,8 @@ internal static class SvgPlot
         int height = Top + measurements.Count * BarHeight + blocks.Count * BlockGap + 12;
         int width = LabelWidth + BarsWidth + ValueWidth;
         StringBuilder svg = new();
-        Line(svg, $"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\">");
+        string size = $"width=\"{width}\" height=\"{height}\"";
+        Line(svg, $"<svg xmlns=\"http://www.w3.org/2000/svg\" {size} font-family=\"sans-serif\" font-size=\"12\">");
         Line(svg, $"<rect width=\"{width}\" height=\"{height}\" fill=\"white\"/>");
         Line(svg, $"<text x=\"12\" y=\"20\" font-size=\"15\" font-weight=\"bold\">{comparison.Group}</text>");
         Line(svg, $"<text x=\"12\" y=\"38\" fill=\"#555\">{Escape(comparison.Description)}</text>");
@@ -60,10 +61,13 @@ internal static class SvgPlot
         string cut = measured.Ratio > RatioShownMax ? " »" : "";
         Line(svg, $"<text x=\"{LabelWidth - 8}\" y=\"{y + 12}\" text-anchor=\"end\">{measured.Variant}</text>");
         Line(svg, $"<rect x=\"{LabelWidth}\" y=\"{y + 2}\" width=\"{length:0.#}\" height=\"{BarHeight - 4}\" fill=\"{colour}\"/>");
-        Line(svg, $"<text x=\"{LabelWidth + length + 6:0.#}\" y=\"{y + 12}\">{measured.Ratio:0.00}{cut} ({measured.NsPerEvent:0} ns)</text>");
+        Line(svg,
+            $"<text x=\"{LabelWidth + length + 6:0.#}\" y=\"{y + 12}\">{measured.Ratio:0.00}{cut} ({measured.NsPerEvent:0} ns)</text>");
     }
 
-    private static void Line(StringBuilder svg, FormattableString text) => svg.Append(text.ToString(CultureInfo.InvariantCulture)).Append('\n');
+    private static void Line(StringBuilder svg, FormattableString text) =>
+        svg.Append(text.ToString(CultureInfo.InvariantCulture)).Append('\n');
 
-    private static string Escape(string text) => text.Replace("&", "&amp;", StringComparison.Ordinal).Replace("<", "&lt;", StringComparison.Ordinal);
+    private static string Escape(string text) =>
+        text.Replace("&", "&amp;", StringComparison.Ordinal).Replace("<", "&lt;", StringComparison.Ordinal);
 }

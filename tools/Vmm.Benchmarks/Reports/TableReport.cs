@@ -6,7 +6,8 @@ namespace Vmm.Benchmarks;
 /// <summary>A table and a bar chart of each group in the terminal.</summary>
 internal static class TableReport
 {
-    private static readonly Color[] Palette = [Color.Grey, Color.Orange1, Color.Yellow, Color.Gold1, Color.Aqua, Color.Green, Color.Lime, Color.Blue];
+    private static readonly Color[] Palette =
+        [Color.Grey, Color.Orange1, Color.Yellow, Color.Gold1, Color.Aqua, Color.Green, Color.Lime, Color.Blue];
 
     internal static void Print(IAnsiConsole console, Comparison comparison, IReadOnlyList<Measurement> measurements)
     {
@@ -30,7 +31,8 @@ internal static class TableReport
     {
         int largest = measurements.Max(measured => measured.N);
         IReadOnlyList<Measurement> shown = [.. measurements.Where(measured => measured.N == largest)];
-        BarChart chart = new BarChart().Width(Math.Min(100, console.Profile.Width)).Label($"ratio at n = {Text(largest, "N0")}").LeftAlignLabel();
+        BarChart chart = new BarChart().Width(Math.Min(100, console.Profile.Width))
+            .Label($"ratio at n = {Text(largest, "N0")}").LeftAlignLabel();
         chart.UseValueFormatter(value => value.ToString("0.00", CultureInfo.InvariantCulture));
         for (int i = 0; i < shown.Count; i++) chart.AddItem(shown[i].Variant, Math.Round(shown[i].Ratio, 2), Palette[i % Palette.Length]);
         console.Write(chart);

@@ -34,7 +34,9 @@ internal sealed unsafe class RingBaseline : IContender
     {
         internal readonly delegate* unmanaged<nint, int, uint, ulong, nint> Create =
             (delegate* unmanaged<nint, int, uint, ulong, nint>)NativeLibrary.GetExport(library, "ring_create");
-        internal readonly delegate* unmanaged<nint, long, long> Run = (delegate* unmanaged<nint, long, long>)NativeLibrary.GetExport(library, "ring_run");
-        internal readonly delegate* unmanaged<nint, void> Destroy = (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "ring_destroy");
+        internal readonly delegate* unmanaged<nint, long, long> Run =
+            (delegate* unmanaged<nint, long, long>)NativeLibrary.GetExport(library, "ring_run");
+        internal readonly delegate* unmanaged<nint, void> Destroy =
+            (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "ring_destroy");
     }
 }

@@ -9,7 +9,8 @@ internal sealed class CachedReads : Comparison
 
     internal override string Group => "ring-cached";
 
-    internal override string Description => "4 KiB are read at random from a file in the page cache, n reads in flight; the baseline is io_uring from C";
+    internal override string Description =>
+        "4 KiB are read at random from a file in the page cache, n reads in flight; the baseline is io_uring from C";
 
     internal override IReadOnlyList<int> Sizes => [1, 32];
 

@@ -1,21 +1,37 @@
 using System.Diagnostics;
+using System.Net.Sockets;
 
 namespace Vmm.Benchmarks;
 
-/// <summary>Starts a .NET program in a process of its own, up to its first byte of output or to its end.</summary>
+/// <summary>What a process is waited for.</summary>
+internal enum ProcessMark
+{
+    /// <summary>Its end.</summary>
+    End,
+
+    /// <summary>Its first byte of output; it is killed then.</summary>
+    Output,
+
+    /// <summary>Its socket, <see cref="ProcessContender.SocketName"/> of its directory, takes a connection; it is killed then.</summary>
+    Socket,
+}
+
+/// <summary>Starts a program in a process of its own, and waits until it is so far.</summary>
 internal sealed class ProcessContender : IContender
 {
+    internal const string SocketName = "socket";
+
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("vmm-start-");
-    private readonly string[] _arguments;
-    private readonly bool _endsItself;
+    private readonly string[] _command;
+    private readonly ProcessMark _mark;
     private Process? _running;
 
-    /// <param name="arguments">Writes what the program needs to a directory, and gives the arguments of <c>dotnet</c>.</param>
-    /// <param name="endsItself">Whether its end is waited for; else it is killed when it has printed a byte.</param>
-    internal ProcessContender(Func<string, string[]> arguments, bool endsItself)
+    /// <param name="command">Writes what the program needs to a directory, and gives its command line.</param>
+    /// <param name="mark">What is waited for.</param>
+    internal ProcessContender(Func<string, string[]> command, ProcessMark mark)
     {
-        _arguments = arguments(_directory.FullName);
-        _endsItself = endsItself;
+        _command = command(_directory.FullName);
+        _mark = mark;
     }
 
     public void Prepare()
@@ -25,6 +41,7 @@ internal sealed class ProcessContender : IContender
         _running.WaitForExit();
         _running.Dispose();
         _running = null;
+        File.Delete(Path.Combine(_directory.FullName, SocketName));
     }
 
     public void Run(long operations)
@@ -32,9 +49,14 @@ internal sealed class ProcessContender : IContender
         for (long i = 0; i < operations; i++)
         {
             Prepare();
-            _running = Process.Start(new ProcessStartInfo("dotnet", _arguments) { RedirectStandardOutput = true, RedirectStandardInput = true })!;
-            if (_running.StandardOutput.BaseStream.ReadByte() < 0) throw new InvalidOperationException($"dotnet {string.Join(' ', _arguments)} printed nothing");
-            if (_endsItself) _running.WaitForExit();
+            _running = Process.Start(new ProcessStartInfo(_command[0], _command[1..])
+            {
+                RedirectStandardOutput = true,
+                RedirectStandardInput = true
+            })!;
+            if (_mark == ProcessMark.Socket) WaitForSocket(_running);
+            else if (_running.StandardOutput.BaseStream.ReadByte() < 0) throw Failure("printed nothing");
+            if (_mark == ProcessMark.End) _running.WaitForExit();
         }
     }
 
@@ -43,4 +65,25 @@ internal sealed class ProcessContender : IContender
         Prepare();
         _directory.Delete(recursive: true);
     }
+
+    private void WaitForSocket(Process process)
+    {
+        UnixDomainSocketEndPoint address = new(Path.Combine(_directory.FullName, SocketName));
+        while (true)
+        {
+            using Socket socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+            try
+            {
+                socket.Connect(address);
+                return;
+            }
+            catch (SocketException)
+            {
+                if (process.HasExited) throw Failure("ended");
+                Thread.Yield();
+            }
+        }
+    }
+
+    private InvalidOperationException Failure(string what) => new($"{string.Join(' ', _command)} {what}");
 }

@@ -1,24 +1,78 @@
 namespace Vmm.Benchmarks;
 
-/// <summary>How long it takes from <c>vmm boot</c> to a guest's first instructions, beside the start of .NET itself.</summary>
+/// <summary>How long the tool takes to start, beside the start of .NET and another server of disks.</summary>
 internal sealed class StartComparison : Comparison
 {
+    private const string StorageDaemon = "/usr/bin/qemu-storage-daemon";
+    private const long ImageBytes = 16 << 20;
+
     internal override string Suite => "start";
 
     internal override string Group => "start";
 
     internal override string Description =>
-        "from the start of 'vmm boot' until the guest's third instruction has printed a byte; the baseline is the whole run of a program that prints a line (n = 1)";
+        "from the start of a process to its end, or until a front-end can connect; the baseline is a .NET program that prints a line (n "
+        + "= 1)";
 
     internal override IReadOnlyList<int> Sizes => [1];
 
-    /// <summary>Processes take tens of milliseconds: a round is one of each.</summary>
+    /// <summary>Processes take milliseconds: a round is one of each.</summary>
     internal override int SliceFactor => 8;
 
     internal override IReadOnlyList<Variant> Variants { get; } =
     [
-        new("dotnet-hello", _ => new ProcessContender(directory => [HelloProgram.Write(directory)], endsItself: true)),
-        new("vmm-boot", _ => new ProcessContender(directory => [Tool, "boot", "--kernel", WriteKernel(directory)], endsItself: false)),
+        Dotnet,
+        new("vmm-version", _ => new ProcessContender(_ => [PublishedTool.Path, "--version"], ProcessMark.End)),
+        new("vmm-run", _ => new ProcessContender(_ => [PublishedTool.Path, "run", "--exec", "lsdev; poweroff"], ProcessMark.End)),
+        new("vmm-serve", _ => new ProcessContender(
+            directory =>
+                [PublishedTool.Path, "serve", "--blk", $"path={WriteImage(directory)},socket={SocketIn(directory)}"], ProcessMark.Socket)),
+        // The other one is left out where it is not installed.
+        .. File.Exists(StorageDaemon)
+            ? [new Variant("storage-daemon", _ => new ProcessContender(ServeByQemu, ProcessMark.Socket))] : (Variant[])[],
+    ];
+
+    /// <summary>The whole run of the least .NET program.</summary>
+    internal static Variant Dotnet =>
+        new("dotnet-hello", _ => new ProcessContender(directory => ["dotnet", HelloProgram.Write(directory)], ProcessMark.End));
+
+    private static string[] ServeByQemu(string directory) =>
+    [
+        StorageDaemon, "--blockdev", $"driver=file,node-name=disk,filename={WriteImage(directory)}",
+        "--export", $"type=vhost-user-blk,id=export,node-name=disk,writable=on,addr.type=unix,addr.path={SocketIn(directory)}",
+    ];
+
+    private static string SocketIn(string directory) => Path.Combine(directory, ProcessContender.SocketName);
+
+    private static string WriteImage(string directory)
+    {
+        string path = Path.Combine(directory, "disk.img");
+        using FileStream image = new(path, FileMode.Create);
+        image.SetLength(ImageBytes);
+        return path;
+    }
+}
+
+/// <summary>How long it takes from <c>vmm boot</c> to a guest's first instructions, beside the start of .NET.</summary>
+internal sealed class BootStartComparison : Comparison
+{
+    internal override string Suite => "start";
+
+    internal override string Group => "start-boot";
+
+    internal override string Description =>
+        "from the start of 'vmm boot' until the guest's third instruction has printed a byte; "
+        + "the baseline is a .NET program that prints a line (n = 1)";
+
+    internal override IReadOnlyList<int> Sizes => [1];
+
+    internal override int SliceFactor => 8;
+
+    internal override IReadOnlyList<Variant> Variants { get; } =
+    [
+        StartComparison.Dotnet,
+        new("vmm-boot",
+            _ => new ProcessContender(directory => [PublishedTool.Path, "boot", "--kernel", WriteKernel(directory)], ProcessMark.Output)),
     ];
 
     private static string WriteKernel(string directory)
@@ -27,7 +81,18 @@ internal sealed class StartComparison : Comparison
         TinyKernel.Write(path, TinyKernel.PrintAndHalt);
         return path;
     }
+}
 
-    private static string Tool => Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "..", "..", "vmm",
-        Path.GetFileName(Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory)), "vmm.dll"));
+/// <summary>The tool as <c>tools/publish.sh</c> makes it.</summary>
+internal static class PublishedTool
+{
+    /// <exception cref="FileNotFoundException">It was not published.</exception>
+    internal static string Path
+    {
+        get
+        {
+            string path = System.IO.Path.GetFullPath(System.IO.Path.Combine(AppContext.BaseDirectory, "..", "..", "..", "vmm", "vmm"));
+            return File.Exists(path) ? path : throw new FileNotFoundException($"there is no '{path}': run ./tools/publish.sh first");
+        }
+    }
 }

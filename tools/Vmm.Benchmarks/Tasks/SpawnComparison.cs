@@ -12,7 +12,8 @@ internal sealed class Spawn : Comparison
 
     internal override string Group => "tasks-spawn";
 
-    internal override string Description => "batches of n async methods are started, yield once, and end, all on one thread; one operation is one method";
+    internal override string Description =>
+        "batches of n async methods are started, yield once, and end, all on one thread; one operation is one method";
 
     internal override IReadOnlyList<int> Sizes => [1, 64];
 
@@ -42,7 +43,8 @@ internal sealed class Spawn : Comparison
             for (long begun = 0; begun < operations; begun += batch)
             {
                 for (int i = 0; i < batch; i++)
-                    _tasks[i] = Task.Factory.StartNew(Start, this, CancellationToken.None, TaskCreationOptions.DenyChildAttach, this).Unwrap();
+                    _tasks[i] =
+                        Task.Factory.StartNew(Start, this, CancellationToken.None, TaskCreationOptions.DenyChildAttach, this).Unwrap();
                 while (_queue.TryDequeue(out Task? task)) TryExecuteTask(task);
                 for (int i = 0; i < batch; i++) _tasks[i].GetAwaiter().GetResult();
             }

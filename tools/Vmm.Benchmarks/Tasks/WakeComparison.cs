@@ -12,7 +12,8 @@ internal sealed class Wake : Comparison
     internal override string Group => "tasks-wake";
 
     internal override string Description =>
-        "n tasks are woken, then each runs; vmm-queued wakes those that are queued already. The baseline writes to an unbounded single-reader channel and reads";
+        "n tasks are woken, then each runs; vmm-queued wakes those that are queued already. "
+        + "The baseline writes to an unbounded single-reader channel and reads";
 
     internal override IReadOnlyList<int> Sizes => [1, 64];
 
@@ -105,7 +106,8 @@ internal sealed class RemoteWake : Comparison
     internal override string Group => "tasks-remote-wake";
 
     internal override string Description =>
-        "another thread wakes n tasks of a reactor in turns, as fast as it can; the baseline writes as many items to a channel that a task reads";
+        "another thread wakes n tasks of a reactor in turns, as fast as it can; the baseline writes as many items to a channel that a "
+        + "task reads";
 
     internal override IReadOnlyList<int> Sizes => [1, 64];
 
@@ -122,7 +124,11 @@ internal sealed class RemoteWake : Comparison
     {
         public int Quantum => Burst;
 
-        private readonly Channel<long> _channel = Channel.CreateUnbounded<long>(new UnboundedChannelOptions { SingleReader = true, SingleWriter = true });
+        private readonly Channel<long> _channel = Channel.CreateUnbounded<long>(new UnboundedChannelOptions
+        {
+            SingleReader = true,
+            SingleWriter = true
+        });
         private readonly Task _reading;
         private readonly SemaphoreSlim _last = new(0);
 
@@ -158,7 +164,7 @@ internal sealed class RemoteWake : Comparison
         private readonly CancellationTokenSource _stop = new();
         private readonly Thread _thread;
         private readonly Waker[] _wakers;
-        private readonly SemaphoreSlim _heard = new(0);
+        private readonly SemaphoreSlim _noticed = new(0);
         private long _said;
 
         internal WokenAcross(int tasks)
@@ -190,7 +196,7 @@ internal sealed class RemoteWake : Comparison
             }
             Volatile.Write(ref _said, 1);
             _wakers[0].Wake();
-            _heard.Wait();
+            _noticed.Wait();
         }
 
         public void Dispose()
@@ -199,7 +205,7 @@ internal sealed class RemoteWake : Comparison
             _thread.Join();
             foreach (Waker waker in _wakers) waker.Dispose();
             _stop.Dispose();
-            _heard.Dispose();
+            _noticed.Dispose();
         }
 
         private async ReactorTask Listen(int index, CountdownEvent ready)
@@ -209,7 +215,7 @@ internal sealed class RemoteWake : Comparison
             while (true)
             {
                 await ReactorTask.Park();
-                if (index == 0 && Interlocked.Exchange(ref _said, 0) == 1) _heard.Release();
+                if (index == 0 && Interlocked.Exchange(ref _said, 0) == 1) _noticed.Release();
             }
         }
     }

@@ -34,12 +34,19 @@ internal sealed unsafe class RelayBaseline(int kibibytes, bool otherWrites) : IC
 
     private sealed class Functions(nint library)
     {
-        internal readonly delegate* unmanaged<bool, nint> Create = (delegate* unmanaged<bool, nint>)NativeLibrary.GetExport(library, "relay_create");
-        internal readonly delegate* unmanaged<nint, long, long, long> Run = (delegate* unmanaged<nint, long, long, long>)NativeLibrary.GetExport(library, "relay_run");
-        internal readonly delegate* unmanaged<nint, void> Destroy = (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "relay_destroy");
-        internal readonly delegate* unmanaged<int, bool, nint> CreateEnd = (delegate* unmanaged<int, bool, nint>)NativeLibrary.GetExport(library, "end_create");
-        internal readonly delegate* unmanaged<nint, long, long, void> Begin = (delegate* unmanaged<nint, long, long, void>)NativeLibrary.GetExport(library, "end_begin");
-        internal readonly delegate* unmanaged<nint, void> Finish = (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "end_finish");
-        internal readonly delegate* unmanaged<nint, void> DestroyEnd = (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "end_destroy");
+        internal readonly delegate* unmanaged<bool, nint> Create =
+            (delegate* unmanaged<bool, nint>)NativeLibrary.GetExport(library, "relay_create");
+        internal readonly delegate* unmanaged<nint, long, long, long> Run =
+            (delegate* unmanaged<nint, long, long, long>)NativeLibrary.GetExport(library, "relay_run");
+        internal readonly delegate* unmanaged<nint, void> Destroy =
+            (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "relay_destroy");
+        internal readonly delegate* unmanaged<int, bool, nint> CreateEnd =
+            (delegate* unmanaged<int, bool, nint>)NativeLibrary.GetExport(library, "end_create");
+        internal readonly delegate* unmanaged<nint, long, long, void> Begin =
+            (delegate* unmanaged<nint, long, long, void>)NativeLibrary.GetExport(library, "end_begin");
+        internal readonly delegate* unmanaged<nint, void> Finish =
+            (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "end_finish");
+        internal readonly delegate* unmanaged<nint, void> DestroyEnd =
+            (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "end_destroy");
     }
 }

@@ -17,7 +17,8 @@ internal sealed class VsockOutComparison : VsockComparison
     internal override string Group => "vsock-out";
 
     internal override string Description =>
-        "the guest writes n KiB to a stream, a program of the host reads it. The baseline is a Unix socket, a relay process that reads and writes 64 KiB, a Unix socket";
+        "the guest writes n KiB to a stream, a program of the host reads it. The baseline is a Unix socket, "
+        + "a relay process that reads and writes 64 KiB, a Unix socket";
 
     internal override IReadOnlyList<Variant> Variants { get; } =
     [
@@ -33,7 +34,8 @@ internal sealed class VsockInComparison : VsockComparison
     internal override string Group => "vsock-in";
 
     internal override string Description =>
-        "a program of the host writes n KiB to a stream, the guest reads it, in buffers of 4 KiB (as Linux gives them) or 64. The baseline is the relay process";
+        "a program of the host writes n KiB to a stream, the guest reads it, in buffers of 4 KiB (as Linux gives them) or 64. "
+        + "The baseline is the relay process";
 
     internal override IReadOnlyList<Variant> Variants { get; } =
     [

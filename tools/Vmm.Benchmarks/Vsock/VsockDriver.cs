@@ -7,8 +7,8 @@ using Vmm.Events;
 namespace Vmm.Benchmarks;
 
 /// <summary>
-/// The guest's driver of the vsock comparison: copies what its program writes or reads, as a kernel does, and is interrupted only when it waits.
-/// Allocates nothing once it is connected.
+/// The guest's driver of the vsock comparison: copies what its program writes or reads, as a kernel does, and is interrupted only when it
+/// waits. Allocates nothing once it is connected.
 /// </summary>
 internal sealed unsafe class VsockDriver : IVirtioInterrupt, IDisposable
 {
@@ -32,13 +32,14 @@ internal sealed unsafe class VsockDriver : IVirtioInterrupt, IDisposable
     private readonly uint _cid;
     private readonly uint _hostPort;
     private VsockHeader _peer;
-    private uint _sent, _forwarded, _told;
+    private uint _sent, _forwarded, _reported;
 
     internal VsockDriver(GuestMemory memory, ulong features, uint bufferBytes, uint cid, uint hostPort)
     {
         (_memory, _bufferBytes, _cid, _hostPort) = (memory, bufferBytes, cid, hostPort);
         GuestAllocator allocator = new(1 << 16, memory.Regions[0].Length - (1 << 16));
-        _rings = [DriverQueue.Create(memory, allocator, ReceiveBuffers, features), DriverQueue.Create(memory, allocator, TransmitSlots, features)];
+        _rings = [DriverQueue.Create(memory, allocator, ReceiveBuffers, features),
+            DriverQueue.Create(memory, allocator, TransmitSlots, features)];
         foreach (DriverQueue ring in _rings) ring.DisableInterrupts();
         for (int i = 0; i < TransmitSlots; i++) _slots.Push(allocator.Allocate(SlotBytes));
         for (int i = 0; i < ReceiveBuffers; i++) Give(allocator.Allocate(bufferBytes));
@@ -109,7 +110,7 @@ internal sealed unsafe class VsockDriver : IVirtioInterrupt, IDisposable
         ulong slot = _slots.Pop();
         Span<byte> packet = Bytes(slot, VsockHeader.Bytes + (uint)payload.Length);
         _sent += (uint)payload.Length;
-        _told = _forwarded;
+        _reported = _forwarded;
         VsockHeader header = new()
         {
             SourceCid = _cid,
@@ -124,7 +125,8 @@ internal sealed unsafe class VsockDriver : IVirtioInterrupt, IDisposable
         };
         MemoryMarshal.Write(packet, in header);
         payload.CopyTo(packet[(int)VsockHeader.Bytes..]);
-        if (!Transmit.TryAdd([new GuestBuffer(slot, (uint)packet.Length)], [], out ushort id)) throw new InvalidOperationException("no room for a slot of the ring's own");
+        if (!Transmit.TryAdd([new GuestBuffer(slot, (uint)packet.Length)], [], out ushort id))
+            throw new InvalidOperationException("no room for a slot of the ring's own");
         _lentSlots[id] = slot;
         if (Transmit.Publish()) _kicks[1].Signal();
     }
@@ -146,13 +148,14 @@ internal sealed unsafe class VsockDriver : IVirtioInterrupt, IDisposable
         }
         if (Receive.Publish()) _kicks[0].Signal();
         _forwarded += (uint)payload;
-        if (_forwarded - _told >= Window / 2) Send(VsockOperation.CreditUpdate, default);
+        if (_forwarded - _reported >= Window / 2) Send(VsockOperation.CreditUpdate, default);
         return payload;
     }
 
     private void Give(ulong buffer)
     {
-        if (!Receive.TryAdd([], [new GuestBuffer(buffer, _bufferBytes)], out ushort id)) throw new InvalidOperationException("no room for a buffer of the ring's own");
+        if (!Receive.TryAdd([], [new GuestBuffer(buffer, _bufferBytes)], out ushort id))
+            throw new InvalidOperationException("no room for a buffer of the ring's own");
         _lentBuffers[id] = buffer;
     }
 

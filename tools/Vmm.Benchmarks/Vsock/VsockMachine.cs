@@ -6,8 +6,8 @@ using Vmm.Events;
 namespace Vmm.Benchmarks;
 
 /// <summary>
-/// A vsock device on a reactor's thread, a driver on the calling thread, and one connection of the guest to a program of the host. Kicks and interrupts are
-/// eventfds, as with a real guest.
+/// A vsock device on a reactor's thread, a driver on the calling thread, and one connection of the guest to a program of the host. Kicks
+/// and interrupts are eventfds, as with a real guest.
 /// </summary>
 internal sealed class VsockMachine : IDisposable
 {
@@ -16,10 +16,12 @@ internal sealed class VsockMachine : IDisposable
     private const ulong MemoryBytes = 64 << 20;
 
     private readonly string _directory = Directory.CreateTempSubdirectory("vmm-vsock-").FullName;
-    private readonly ReactorThread _thread = new(new ReactorOptions { Name = "vsock" });
+    private readonly ReactorThread _thread = new(SlowHandlers.Watch(new ReactorOptions { Name = "vsock" }));
     private readonly GuestMemory _memory = GuestMemory.Create(MemoryBytes);
-    private readonly VirtQueue[] _queues = new VirtQueue[2];
+    private const int Queues = 2;
+
     private readonly VsockDevice _device;
+    private readonly DeviceRunner _runner;
 
     /// <param name="packed">Which rings.</param>
     /// <param name="hostWrites">Whether the program of the host writes, or reads.</param>
@@ -33,6 +35,7 @@ internal sealed class VsockMachine : IDisposable
         _device = new VsockDevice("vsock0", Cid, path);
         ulong features = VirtioFeatures.Version1 | VirtioFeatures.EventIndex | (packed ? VirtioFeatures.PackedRing : 0);
         Driver = new VsockDriver(_memory, features, (uint)bufferKibibytes * 1024, Cid, HostPort);
+        _runner = new DeviceRunner(_device, _thread.Remote, DeviceRunner.ReactorsOf(_device, _thread.Remote, []), Driver.KickOf);
         _thread.Start();
         _thread.Remote.Invoke(reactor => StartDevice(reactor, features));
         Driver.Connect();
@@ -53,11 +56,7 @@ internal sealed class VsockMachine : IDisposable
     public void Dispose()
     {
         Host.Dispose();
-        _thread.Remote.Invoke(reactor =>
-        {
-            for (int i = 0; i < _queues.Length; i++) _device.StopQueue(i, reactor, _queues[i].Dispose);
-            _device.Reset();
-        });
+        _thread.Remote.Invoke(_ => _runner.Reset(() => { }));
         _thread.Dispose();
         _device.Dispose();
         Driver.Dispose();
@@ -67,13 +66,10 @@ internal sealed class VsockMachine : IDisposable
 
     private void StartDevice(IReactor reactor, ulong features)
     {
-        _device.Activate(new DeviceActivation(features, _memory, Driver, reactor, _thread.Remote));
-        for (int i = 0; i < _queues.Length; i++)
+        _runner.Begin(new DriverSession(features, _memory, Driver, reactor, _thread.Remote));
+        for (int i = 0; i < Queues; i++)
         {
-            if (!VirtQueue.TryCreate(Driver.Ring(i).Configuration(i), _memory, Driver, out VirtQueue? queue, out GuestFault fault))
-                throw new InvalidOperationException(fault.Text);
-            _queues[i] = queue;
-            _device.StartQueue(queue, Driver.KickOf(i), reactor);
+            if (!_runner.TryStart(Driver.Ring(i).Configuration(i), out GuestFault fault)) throw new InvalidOperationException(fault.Text);
         }
     }
 }

@@ -7,8 +7,8 @@ using Vmm.Fuzz.Native;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// The target's side of AFL's fork server protocol, without the fork: inputs come one after the other to this process, and a broken promise is told as the
-/// death of a child (AFL++, docs/afl-fuzz_approach.md and instrumentation/README.persistent_mode.md).
+/// The target's side of AFL's fork server protocol, without the fork: inputs come one after the other to this process, and a broken promise
+/// is reported as the death of a child (AFL++, docs/afl-fuzz_approach.md and instrumentation/README.persistent_mode.md).
 /// </summary>
 internal sealed class AflServer(FuzzTarget target)
 {
@@ -27,14 +27,15 @@ internal sealed class AflServer(FuzzTarget target)
     internal void Run()
     {
         string? id = Environment.GetEnvironmentVariable(SharedMemoryName);
-        if (id is null) throw new InvalidOperationException($"{SharedMemoryName} is not set: afl-fuzz starts this, see tools/fuzz.sh --coverage");
+        if (id is null)
+            throw new InvalidOperationException($"{SharedMemoryName} is not set: afl-fuzz starts this, see tools/fuzz.sh --coverage");
         using SafeFileHandle standardInput = new(0, ownsHandle: false);
         SharedMemory map = SharedMemory.Attach(int.Parse(id, CultureInfo.InvariantCulture), CoverageMap.Length);
         IFuzzTarget running = target.Make(_tally);
-        Tell(0);
+        Report(0);
         for (int left = FuzzRun.ExecutionsPerTarget; IsAsked(); left--)
         {
-            Tell(Environment.ProcessId);
+            Report(Environment.ProcessId);
             bool kept = Execute(running, Read(standardInput));
             CoverageMap.Take(map.Bytes);
             if (!kept || left == 0)
@@ -42,7 +43,7 @@ internal sealed class AflServer(FuzzTarget target)
                 Renew(ref running);
                 left = FuzzRun.ExecutionsPerTarget;
             }
-            Tell(kept ? Well : Aborted);
+            Report(kept ? Well : Aborted);
         }
     }
 
@@ -82,5 +83,5 @@ internal sealed class AflServer(FuzzTarget target)
         return StreamCalls.Read(ControlFd, word, out int length) == Errno.None && length == word.Length;
     }
 
-    private static void Tell(int word) => StreamCalls.Write(StatusFd, BitConverter.GetBytes(word), out _);
+    private static void Report(int word) => StreamCalls.Write(StatusFd, BitConverter.GetBytes(word), out _);
 }

@@ -1,8 +1,8 @@
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// How often each edge between two places of instrumented code was taken: a counter for each, by a hash of the two, as AFL has it. Called by code that
-/// <see cref="Instrumenter"/> changed; public for that alone.
+/// How often each edge between two places of instrumented code was taken: a counter for each, by a hash of the two, as AFL has it. Called
+/// by code that <see cref="Instrumenter"/> changed; public for that alone.
 /// </summary>
 public static class CoverageMap
 {

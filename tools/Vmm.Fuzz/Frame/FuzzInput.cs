@@ -3,8 +3,8 @@ using System.Buffers.Binary;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// Where a target's decisions come from: bytes, be they of a seed, of a fuzzer that watches coverage or of a file. When they are spent every
-/// answer is zero. A target asks in the same order for the same bytes, so that bytes are all it takes to do it again.
+/// Where a target's decisions come from: bytes, be they of a seed, of a fuzzer that watches coverage or of a file. When they are spent
+/// every answer is zero. A target asks in the same order for the same bytes, so that bytes are all it takes to do it again.
 /// </summary>
 internal sealed class FuzzInput(ReadOnlyMemory<byte> bytes)
 {

@@ -59,7 +59,8 @@ internal sealed class FuzzRun(FuzzTarget target) : IDisposable
                 first = current;
             }
             // A failure may need what came before it, on the same target.
-            Execute(FuzzInput.FromSeed(current), () => $"tools/fuzz.sh {target.Name} --seed {current} --count 1, or from where this target began: "
+            Execute(FuzzInput.FromSeed(current),
+                () => $"tools/fuzz.sh {target.Name} --seed {current} --count 1, or from where this target began: "
                 + $"--seed {first} --count {current - first + 1}");
             Interlocked.Increment(ref current);
         }
@@ -90,7 +91,7 @@ internal sealed class FuzzRun(FuzzTarget target) : IDisposable
         _left--;
     }
 
-    /// <summary>An execution that never ends can only be told of, not ended.</summary>
+    /// <summary>An execution that never ends can only be reported, not ended.</summary>
     private Timer Watch(Func<long> current)
     {
         long last = long.MinValue;

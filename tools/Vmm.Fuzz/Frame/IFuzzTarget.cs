@@ -4,10 +4,11 @@ namespace Vmm.Fuzz;
 internal interface IFuzzTarget : IDisposable
 {
     /// <summary>
-    /// One execution: does what the input says, then looks whether every promise was kept. It leaves the target as fresh, so that the same input
-    /// does the same whatever came before.
+    /// One execution: does what the input says, then looks whether every promise was kept. It leaves the target as fresh, so that the same
+    /// input does the same whatever came before.
     /// </summary>
-    /// <exception cref="Exception">A promise was broken: <see cref="BrokenPromiseException"/>, or what the code under test threw.</exception>
+    /// <exception cref="Exception">A promise was broken: <see cref="BrokenPromiseException"/>, or what the code under test
+    /// threw.</exception>
     void Run(FuzzInput input);
 }
 

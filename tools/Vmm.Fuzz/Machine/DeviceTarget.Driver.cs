@@ -11,15 +11,18 @@ internal sealed partial class DeviceTarget
 
     private static readonly ulong[] Addresses =
     [
-        0, FuzzMachine.RingStart, FuzzMachine.BufferStart, FuzzMachine.BufferStart + 4095, FuzzMachine.MemoryBytes - 8, FuzzMachine.MemoryBytes,
+        0, FuzzMachine.RingStart, FuzzMachine.BufferStart, FuzzMachine.BufferStart
+            + 4095, FuzzMachine.MemoryBytes - 8, FuzzMachine.MemoryBytes,
         FuzzMachine.ExtraStart, FuzzMachine.ExtraStart + 4090, 0xfee0_0000, ulong.MaxValue - 7, ulong.MaxValue,
     ];
 
-    private static readonly uint[] Lengths = [0, 1, 4, 8, 16, 17, 511, 512, 513, 4096, 1 << 16, 1 << 20, int.MaxValue, 1u << 31, uint.MaxValue];
+    private static readonly uint[] Lengths =
+        [0, 1, 4, 8, 16, 17, 511, 512, 513, 4096, 1 << 16, 1 << 20, int.MaxValue, 1u << 31, uint.MaxValue];
 
     private static readonly uint[] Registers =
     [
-        MmioRegister.DeviceFeaturesSel, MmioRegister.DriverFeatures, MmioRegister.DriverFeaturesSel, MmioRegister.QueueSel, MmioRegister.QueueSize,
+        MmioRegister.DeviceFeaturesSel, MmioRegister.DriverFeatures, MmioRegister.DriverFeaturesSel, MmioRegister.QueueSel,
+        MmioRegister.QueueSize,
         MmioRegister.QueueReady, MmioRegister.QueueNotify, MmioRegister.InterruptAck, MmioRegister.Status, MmioRegister.QueueDescLow,
         MmioRegister.QueueDescHigh, MmioRegister.QueueDriverLow, MmioRegister.QueueDriverHigh, MmioRegister.QueueDeviceLow,
         MmioRegister.QueueDeviceHigh, MmioRegister.ShmSel, MmioRegister.QueueReset,
@@ -53,7 +56,8 @@ internal sealed partial class DeviceTarget
     private void CheckStatus()
     {
         DeviceStatus status = _machine.Registers.Status, needed = DeviceStatus.None;
-        foreach (DeviceStatus bit in (ReadOnlySpan<DeviceStatus>)[DeviceStatus.Acknowledge, DeviceStatus.Driver, DeviceStatus.FeaturesOk, DeviceStatus.DriverOk])
+        foreach (DeviceStatus bit in (ReadOnlySpan<DeviceStatus>)[DeviceStatus.Acknowledge,
+            DeviceStatus.Driver, DeviceStatus.FeaturesOk, DeviceStatus.DriverOk])
         {
             if (status.HasFlag(bit)) BrokenPromiseException.Unless(status.HasFlag(needed), $"status {status}");
             needed |= bit;
@@ -105,7 +109,8 @@ internal sealed partial class DeviceTarget
             GuestBuffer buffer = Buffer(input);
             ushort flags = (ushort)input.Next(8), next = (ushort)input.Next(ring.Size + 1);
             if (ring is PackedDriverQueue packed)
-                packed.WriteDescriptor(input.Next(ring.Size), buffer.Address, buffer.Length, next, (ushort)(flags | (input.OneIn(4) ? 0x8000 : 0x80)));
+                packed.WriteDescriptor(input.Next(ring.Size), buffer.Address, buffer.Length, next,
+                    (ushort)(flags | (input.OneIn(4) ? 0x8000 : 0x80)));
             else
                 ((SplitDriverQueue)ring).WriteDescriptor(input.Next(ring.Size), buffer.Address, buffer.Length, flags, next);
         }
@@ -134,7 +139,8 @@ internal sealed partial class DeviceTarget
         Span<GuestBuffer> readable = stackalloc GuestBuffer[SegmentsMax], writable = stackalloc GuestBuffer[SegmentsMax];
         int readables = length == 0 ? 0 : Cut(input, place, (uint)length, readable);
         int writables = input.Next(SegmentsMax);
-        for (int i = 0; i < writables; i++) writable[i] = new GuestBuffer(place + RequestBytesMax, input.OneIn(2) ? input.Pick<uint>(Lengths) : input.Byte());
+        for (int i = 0; i < writables; i++) writable[i] =
+            new GuestBuffer(place + RequestBytesMax, input.OneIn(2) ? input.Pick<uint>(Lengths) : input.Byte());
         if (input.OneIn(16)) writable[0] = Buffer(input);
         int buffers = readables + writables;
         if (buffers == 0 || buffers > ring.Size) return;

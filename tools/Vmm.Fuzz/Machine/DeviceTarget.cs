@@ -5,9 +5,9 @@ using Vmm.Events;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// A device with a driver that does anything: right and wrong requests, raw descriptors, registers in any order, resets of the whole and of a
-/// queue at any time, memory that goes away, and a host side that does as it likes meanwhile. After each execution the device is reset and has to
-/// work, its neighbour too, with nothing allocated or logged without bound.
+/// A device with a driver that does anything: right and wrong requests, raw descriptors, registers in any order, resets of the whole and of
+/// a queue at any time, memory that goes away, and a host side that does as it likes meanwhile. After each execution the device is reset
+/// and has to work, its neighbour too, with nothing allocated or logged without bound.
 /// </summary>
 internal sealed partial class DeviceTarget : IFuzzTarget
 {
@@ -108,5 +108,6 @@ internal sealed partial class DeviceTarget : IFuzzTarget
     }
 
     private static ulong Ring(ulong bits) =>
-        ((bits & 1) != 0 ? VirtioFeatures.PackedRing : 0) | ((bits & 2) != 0 ? VirtioFeatures.EventIndex : 0) | ((bits & 4) != 0 ? VirtioFeatures.IndirectDescriptors : 0);
+        ((bits & 1) != 0 ? VirtioFeatures.PackedRing : 0) | ((bits & 2) != 0
+            ? VirtioFeatures.EventIndex : 0) | ((bits & 4) != 0 ? VirtioFeatures.IndirectDescriptors : 0);
 }

@@ -6,8 +6,8 @@ using Vmm.Events;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// A device behind virtio-mmio registers with real memory, rings and reactor, stepped by the fuzzer's own thread, and beside it on the same reactor
-/// another device that must not notice anything.
+/// A device behind virtio-mmio registers with real memory, rings and reactor, stepped by the fuzzer's own thread, and beside it on the same
+/// reactor another device that must not notice anything.
 /// </summary>
 internal sealed class FuzzMachine : IDisposable
 {
@@ -41,7 +41,12 @@ internal sealed class FuzzMachine : IDisposable
         _device = device;
         device.Logger = _log;
         Memory = GuestMemory.Create(MemoryBytes);
-        Reactor = new Reactor(new ReactorOptions { Name = device.Name, HandlerFailurePolicy = HandlerFailurePolicy.StopReactor, Poller = poller });
+        Reactor = new Reactor(new ReactorOptions
+        {
+            Name = device.Name,
+            HandlerFailurePolicy = HandlerFailurePolicy.StopReactor,
+            Poller = poller
+        });
         Transport = new VirtioMmioTransport(device, Memory, _line, Reactor.Remote);
         Registers = new VirtioMmioDriver(Transport);
         Rings = new DriverQueue?[device.Queues.Count];
@@ -68,7 +73,8 @@ internal sealed class FuzzMachine : IDisposable
     internal void Start(ulong features, int sizeMax)
     {
         BrokenPromiseException.Unless(Registers.IsPresent, "the device is gone");
-        BrokenPromiseException.Unless(Registers.TryNegotiate(features, out ulong accepted), $"features 0x{accepted:x} of those offered were refused");
+        BrokenPromiseException.Unless(Registers.TryNegotiate(features, out ulong accepted),
+            $"features 0x{accepted:x} of those offered were refused");
         GuestAllocator allocator = new(RingStart, BufferStart - RingStart);
         for (int i = 0; i < Rings.Length; i++)
         {
@@ -153,7 +159,8 @@ internal sealed class FuzzMachine : IDisposable
         RunUntil(() => ring.TryCollect(out used), $"no answer in queue {proof.Queue} after a reset");
         byte[] content = new byte[proof.Writable];
         Memory.TryRead(writable, content);
-        string? complaint = used.Written > proof.Writable ? $"{used.Written} bytes used of {proof.Writable}" : proof.Complaint(content, used.Written);
+        string? complaint = used.Written > proof.Writable
+            ? $"{used.Written} bytes used of {proof.Writable}" : proof.Complaint(content, used.Written);
         if (complaint is not null) throw new BrokenPromiseException($"queue {proof.Queue} after a reset: {complaint}");
     }
 
@@ -195,7 +202,8 @@ internal sealed class FuzzMachine : IDisposable
 
         public bool IsEnabled(LogLevel logLevel) => true;
 
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception,
+            Func<TState, Exception?, string> formatter)
         {
             _ = formatter(state, exception);
             Lines++;

@@ -4,8 +4,8 @@ using Vmm.Devices.Simulation;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// What <see cref="DeviceTarget"/> has to know of a kind of device: what a request looks like, what its host side does, and what "it works" means.
-/// A new device is fuzzed by one of these and a line in <see cref="FuzzTargets"/>.
+/// What <see cref="DeviceTarget"/> has to know of a kind of device: what a request looks like, what its host side does, and what "it works"
+/// means. A new device is fuzzed by one of these and a line in <see cref="FuzzTargets"/>.
 /// </summary>
 internal abstract class FuzzedDevice
 {
@@ -22,7 +22,7 @@ internal abstract class FuzzedDevice
     /// <returns>Its length.</returns>
     internal abstract int WriteRequest(FuzzInput input, int queue, Span<byte> request);
 
-    /// <summary>Something happens on the host: input, a completion, somebody hangs up.</summary>
+    /// <summary>Something happens on the host: input, a completion, a peer hangs up.</summary>
     internal virtual void HostActs(FuzzInput input)
     {
     }

@@ -1,8 +1,8 @@
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// Where targets have their files and sockets: below one directory of the process, which goes with it. What a process that was killed left behind the next
-/// one removes.
+/// Where targets have their files and sockets: below one directory of the process, which goes with it. What a process that was killed left
+/// behind the next one removes.
 /// </summary>
 internal static class Scratch
 {
@@ -34,7 +34,7 @@ internal static class Scratch
             }
             catch (Exception inUse) when (inUse is IOException or UnauthorizedAccessException)
             {
-                // Somebody's, or somebody else sweeps it too.
+                // In use, or another process removes it too.
             }
         }
     }

@@ -5,13 +5,12 @@ using Vmm.Events;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// The exits of a vCPU without a vCPU: both buses of a machine with the legacy devices of a PC, any address, width and direction, while devices are
-/// mapped and unmapped. A model of the ranges says who must have answered.
+/// The exits of a vCPU without a vCPU: both buses of a machine with the legacy devices of a PC, any address, width and direction, while
+/// devices are mapped and unmapped. A model of the ranges says who must have answered.
 /// </summary>
 internal sealed class BusTarget(Tally tally) : IFuzzTarget
 {
     private const int StepsMax = 400;
-    private const ulong ClockStart = BootLayout.Devices;
     private const ulong UartStart = BootLayout.Devices + 0x1000;
 
     private readonly ManualClock _clock = new();
@@ -19,16 +18,15 @@ internal sealed class BusTarget(Tally tally) : IFuzzTarget
     public void Run(FuzzInput input)
     {
         Model ports = new("port"), memory = new("mmio");
-        using Pl031Device clock = new(new NoLine(), _clock);
         ports.Add(MachinePorts.KeyboardController, I8042Device.RangeLength, new I8042Device(() => tally.Add("resets")));
         ports.Add(MachinePorts.Clock, CmosDevice.RangeLength, new CmosDevice(_clock, memoryBytes: 3UL << 30));
-        ports.Add(MachinePorts.AcpiPower, AcpiPowerControl.RangeLength, new AcpiPowerControl(() => tally.Add("power-offs"), () => tally.Add("resets")));
+        ports.Add(MachinePorts.AcpiPower, AcpiPowerControl.RangeLength,
+            new AcpiPowerControl(() => tally.Add("power-offs"), () => tally.Add("resets")));
         ports.Add(MachinePorts.Panic, PvPanicDevice.RangeLength, new PvPanicDevice(_ => tally.Add("panics")));
         ports.Add(MachinePorts.Serial, Uart16550.RegisterCount, new Uart16550(new NoLine()));
         ports.Add(0x501, DebugExitDevice.RangeLength, new DebugExitDevice(_ => tally.Add("exits")));
         ports.Add(0x510, PhasePort.RangeLength, new PhasePort(_ => tally.Add("phases")));
         foreach ((ushort port, ulong length, string what) in MachinePorts.Absent) ports.Add(port, length, new AbsentDevice(what));
-        memory.Add(ClockStart, Pl031Device.RangeLength, clock);
         memory.Add(UartStart, 32, new Uart16550(new NoLine(), registerStride: 4));
 
         int steps = 0;
@@ -68,7 +66,8 @@ internal sealed class BusTarget(Tally tally) : IFuzzTarget
                 return;
             }
             (ulong start, ulong length) = (Address(input), input.OneIn(4) ? input.Interesting() : input.Byte());
-            bool fits = length > 0 && start + length - 1 >= start && !_ranges.Exists(range => start <= range.Start + range.Length - 1 && range.Start <= start + length - 1);
+            bool fits = length > 0 && start + length - 1 >= start
+                && !_ranges.Exists(range => start <= range.Start + range.Length - 1 && range.Start <= start + length - 1);
             bool added = true;
             try
             {
@@ -78,7 +77,8 @@ internal sealed class BusTarget(Tally tally) : IFuzzTarget
             {
                 added = false;
             }
-            BrokenPromiseException.Unless(added == fits, $"a range at 0x{start:x} of 0x{length:x} bytes was {(added ? "taken" : "refused")}");
+            BrokenPromiseException.Unless(added == fits,
+                $"a range at 0x{start:x} of 0x{length:x} bytes was {(added ? "taken" : "refused")}");
         }
 
         internal void Access(FuzzInput input)
@@ -86,19 +86,23 @@ internal sealed class BusTarget(Tally tally) : IFuzzTarget
             ulong address = Address(input);
             Span<byte> data = stackalloc byte[1 + input.Next(8)];
             ulong left = (ulong)data.Length - 1;
-            bool expected = _ranges.Exists(range => address >= range.Start && address - range.Start < range.Length && left <= range.Length - 1 - (address - range.Start));
+            bool expected = _ranges.Exists(range => address >= range.Start && address - range.Start < range.Length
+                && left <= range.Length - 1 - (address - range.Start));
             bool read = input.OneIn(2);
             if (!read) input.Fill(data);
             bool answered = read ? _bus.Read(address, data) : _bus.Write(address, data);
-            BrokenPromiseException.Unless(answered == expected, $"{name} 0x{address:x}, {data.Length} bytes: {(answered ? "somebody" : "nobody")} answered");
-            BrokenPromiseException.Unless(answered || !read || !data.ContainsAnyExcept((byte)0xff), $"{name} 0x{address:x}: nobody answered with something else than ones");
+            BrokenPromiseException.Unless(answered == expected,
+                $"{name} 0x{address:x}, {data.Length} bytes: {(answered ? "one device" : "no device")} answered");
+            BrokenPromiseException.Unless(answered || !read || !data.ContainsAnyExcept((byte)0xff),
+                $"{name} 0x{address:x}: no device answered with something else than ones");
         }
 
         private ulong Address(FuzzInput input) => input.Next(4) switch
         {
             0 => input.Interesting(),
             1 => input.UInt16(),
-            _ when _ranges.Count > 0 && _ranges[input.Next(_ranges.Count)] is var range => range.Start + (ulong)input.Next((int)Math.Min(range.Length, 0x1000) + 8) - 4,
+            _ when _ranges.Count > 0 && _ranges[input.Next(_ranges.Count)] is var range =>
+                range.Start + (ulong)input.Next((int)Math.Min(range.Length, 0x1000) + 8) - 4,
             _ => 0,
         };
     }

@@ -5,8 +5,8 @@ using Vmm.Tool;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// Command lines of <c>vmm</c>, right, nearly right and of any characters, understood as far as that goes without opening or starting anything. Each
-/// makes sense, or is answered by one sentence and the exit code that means so.
+/// Command lines of <c>vmm</c>, right, nearly right and of any characters, understood as far as that goes without opening or starting
+/// anything. Each makes sense, or is answered by one sentence and the exit code that means so.
 /// </summary>
 internal sealed class CommandLineTarget(Tally tally) : IFuzzTarget
 {
@@ -22,29 +22,42 @@ internal sealed class CommandLineTarget(Tally tally) : IFuzzTarget
 
     private static readonly string[] Options =
     [
-        "--vcpus", "--memory", "--exec", "--stats", "--disk", "--engine", "--rng", "--balloon", "--console", "--net", "--vsock", "--kernel", "--initrd",
-        "--cmdline", "--no-acpi", "--blk", "--reactors", "--cpus", "--poll-max-us", "--require-sealed", "--socket", "--vs", "--queues", "--depth", "--size",
-        "--rw", "--seconds", "--verify", "--poll", "--json", "--help", "-h", "-?", "--version", "--", "[suggest]", "[suggest:3]", "[diagram]", "@words",
+        "--vcpus", "--memory", "--exec", "--stats", "--disk", "--engine", "--rng", "--balloon", "--console", "--net", "--vsock",
+        "--kernel", "--initrd",
+        "--cmdline", "--no-acpi", "--blk", "--reactors", "--cpus", "--poll-max-us", "--require-sealed", "--socket", "--vs", "--queues",
+        "--depth", "--size",
+        "--rw", "--seconds", "--verify", "--poll", "--json", "--help", "-h", "-?", "--version", "--", "[suggest]", "[suggest:3]",
+        "[diagram]", "@words",
+        "--allow-unsealed", "--map-max",
     ];
 
     /// <summary>Keys and flags of the options that describe a device.</summary>
     private static readonly string[] Keys =
     [
-        "path=", "socket=", "queues=", "engine=", "ro", "rw", "direct", "pty", "terminal", "uds=", "file=", "name=", "tap=", "mac=", "mtu=", "cid=", "connections=", "target=", "",
+        "path=", "socket=", "queues=", "engine=", "ro", "rw", "direct", "pty", "terminal", "uds=", "file=", "name=", "tap=", "mac=",
+        "mtu=", "cid=", "connections=", "target=", "",
     ];
 
     private static readonly string[] Values =
     [
-        "a", "ring", "threads", "synchronous", "true", "false", "table", "json", "randread", "write", "4k", "1M", "02:00:00:00:00:01", "image", "poweroff", "fill vda 1; verify vda 1",
+        "a", "ring", "threads", "synchronous", "true", "false", "table", "json", "randread", "write", "4k", "1M", "02:00:00:00:00:01",
+        "image", "poweroff", "fill vda 1; verify vda 1",
     ];
 
-    private static readonly string[] Letters = [" ", ",", "=", ";", ":", "'", "\"", "\n", "\r", "\t", "\u001b[2J", "\ud83d", "\udca9", "\u0130", "\u200f", "@", "-", "0", "9", "%", "{0}", "\uffff"];
+    private static readonly string[] Letters = [" ", ",", "=", ";", ":", "'", "\"", "\n", "\r", "\t",
+        "\u001b[2J", "\ud83d", "\udca9", "\u0130", "\u200f", "@", "-", "0", "9", "%", "{0}", "\uffff"];
 
     public void Run(FuzzInput input)
     {
         string[] args = [.. Words(input)];
         using StringWriter output = new(), error = new();
-        InvocationConfiguration invocation = new() { Output = output, Error = error, EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
+        InvocationConfiguration invocation = new()
+        {
+            Output = output,
+            Error = error,
+            EnableDefaultExceptionHandler = false,
+            ProcessTerminationTimeout = null
+        };
         long before = GC.GetAllocatedBytesForCurrentThread();
         int code = CommandTree.Run(args, invocation, carriesOut: false);
         string said = $"'{string.Join("' '", args)}': {code}, {error}";
@@ -65,10 +78,12 @@ internal sealed class CommandLineTarget(Tally tally) : IFuzzTarget
     {
         const string Start = "vmm: ";
         string sentence = complaint.TrimEnd(Environment.NewLine.ToCharArray());
-        BrokenPromiseException.Unless(sentence.StartsWith(Start, StringComparison.Ordinal) && sentence.Length > Start.Length + 3, $"a refusal without a word: {said}");
+        BrokenPromiseException.Unless(sentence.StartsWith(Start, StringComparison.Ordinal)
+            && sentence.Length > Start.Length + 3, $"a refusal without a word: {said}");
         BrokenPromiseException.Unless(!sentence.Any(char.IsControl), $"a refusal that is not one line: {said}");
         BrokenPromiseException.Unless(sentence.Length < SentenceLengthMax, $"a refusal without end: {said}");
-        BrokenPromiseException.Unless(!sentence.Contains("Exception", StringComparison.Ordinal) && !sentence.Contains("   at ", StringComparison.Ordinal), $"a refusal for us and not the user: {said}");
+        BrokenPromiseException.Unless(!sentence.Contains("Exception", StringComparison.Ordinal)
+            && !sentence.Contains("   at ", StringComparison.Ordinal), $"a refusal for us and not the user: {said}");
     }
 
     private static IEnumerable<string> Words(FuzzInput input)
@@ -115,7 +130,8 @@ internal sealed class CommandLineTarget(Tally tally) : IFuzzTarget
             if (device.Length > 0) device.Append(',');
             string key = input.OneIn(16) ? Word(input) : input.Pick<string>(Keys);
             device.Append(key);
-            if (key.EndsWith('=')) device.Append(input.Next(3) switch { 0 => Number(input), 1 => Word(input), _ => input.Pick<string>(Values) });
+            if (key.EndsWith('='))
+                device.Append(input.Next(3) switch { 0 => Number(input), 1 => Word(input), _ => input.Pick<string>(Values) });
         }
         return device.ToString();
     }

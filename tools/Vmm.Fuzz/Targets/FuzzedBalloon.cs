@@ -4,7 +4,9 @@ using Vmm.Devices.Simulation;
 
 namespace Vmm.Fuzz;
 
-/// <summary>The balloon: pages in and out of memory, also of the rings themselves, reports, and statistics that the host asks for.</summary>
+/// <summary>
+/// The balloon: pages in and out of memory, also of the rings themselves, reports, and statistics that the host asks for.
+/// </summary>
 internal sealed class FuzzedBalloon : FuzzedDevice
 {
     private const int PageNumberBytes = sizeof(uint);

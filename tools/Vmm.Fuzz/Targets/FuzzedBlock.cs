@@ -4,7 +4,9 @@ using Vmm.Devices.Simulation;
 
 namespace Vmm.Fuzz;
 
-/// <summary>A disk of two queues over a real image, which completes at once, later or not before it is told, and fails now and then.</summary>
+/// <summary>
+/// A disk of two queues over a real image, which completes at once, later or not before it is asked to, and fails now and then.
+/// </summary>
 internal sealed class FuzzedBlock(BlockEngineKind engine) : FuzzedDevice
 {
     private const int Sectors = 64;
@@ -13,12 +15,13 @@ internal sealed class FuzzedBlock(BlockEngineKind engine) : FuzzedDevice
 
     private FuzzedImage? _image;
 
-    internal override IReadOnlyList<BatteryRequest> Proofs { get; } = [Request(0, type: 0, data: 0, writable: SectorBytes + 1), Request(1, type: 1, data: SectorBytes, writable: 1)];
+    internal override IReadOnlyList<BatteryRequest> Proofs { get; } =
+        [Request(0, type: 0, data: 0, writable: SectorBytes + 1), Request(1, type: 1, data: SectorBytes, writable: 1)];
 
     internal override VirtioDevice Make()
     {
         _image = new FuzzedImage(Sectors * SectorBytes, engine);
-        return new BlockDevice("vda", _image, new BlockDeviceOptions { Queues = 2 });
+        return new BlockDevice("vda", _image, new DiskSpec { Queues = 2 });
     }
 
     internal override int WriteRequest(FuzzInput input, int queue, Span<byte> request)

@@ -3,14 +3,17 @@ using Vmm.Devices.Simulation;
 
 namespace Vmm.Fuzz;
 
-/// <summary>The least a device can be, so that what is met is the transport, the queues and the base class: one queue that echoes, one that keeps.</summary>
+/// <summary>
+/// The least a device can be, so that what is met is the transport, the queues and the base class: one queue that echoes, one that keeps.
+/// </summary>
 internal sealed class FuzzedEcho : FuzzedDevice
 {
     private EchoDevice? _device;
 
     internal override IReadOnlyList<BatteryRequest> Proofs { get; } =
     [
-        new(0, "hello"u8.ToArray(), 5) { Complaint = (content, used) => used == 5 && content.AsSpan().SequenceEqual("hello"u8) ? null : $"{used} bytes" },
+        new(0, "hello"u8.ToArray(), 5) { Complaint = (content, used) => used == 5 && content.AsSpan()
+            .SequenceEqual("hello"u8) ? null : $"{used} bytes" },
         new(1, [1], 0) { Provoke = device => ((EchoDevice)device).GivesBack = true },
     ];
 
@@ -38,7 +41,7 @@ internal sealed class FuzzedEcho : FuzzedDevice
         internal EchoDevice() : base(VirtioDeviceType.Console, "echo", configLength: 16)
         {
             AddQueue("echo", 64, Echo);
-            AddQueue("keep", 64, Keep);
+            AddQueue("keep", 64, context => new KeepingWorker(this, context));
             Config.AllowWrites(8, 4);
         }
 
@@ -50,17 +53,13 @@ internal sealed class FuzzedEcho : FuzzedDevice
         internal void Grow(byte size)
         {
             Config.Update(0, [size]);
-            Activation?.Interrupt.SignalConfig();
+            Driver?.Interrupt.SignalConfig();
             ServeQueue(1);
         }
 
-        protected override void OnQueueStopping(VirtQueue queue)
+        private static void Echo(QueueContext context)
         {
-            if (queue.Index == 1) GiveBack(queue);
-        }
-
-        private static void Echo(VirtQueue queue)
-        {
+            VirtQueue queue = context.Queue;
             Span<byte> bytes = stackalloc byte[256];
             while (queue.TryPop(out DescriptorChain? chain))
             {
@@ -87,6 +86,13 @@ internal sealed class FuzzedEcho : FuzzedDevice
         private void GiveBack(VirtQueue queue)
         {
             while (_kept.TryDequeue(out DescriptorChain? chain)) queue.Push(chain, 0);
+        }
+
+        private sealed class KeepingWorker(EchoDevice device, QueueContext context) : QueueWorker(context)
+        {
+            public override void Serve() => device.Keep(Queue);
+
+            public override void Quiesce(QuiesceReason reason) => device.GiveBack(Queue);
         }
     }
 }

@@ -10,7 +10,8 @@ internal sealed class FuzzedEntropy : FuzzedDevice
     private readonly Source _source = new();
 
     internal override IReadOnlyList<BatteryRequest> Proofs { get; } =
-        [new(0, [], 100) { Complaint = (content, used) => used == 100 && !content.AsSpan().ContainsAnyExcept(Source.Filling) ? null : $"{used} of 100 bytes" }];
+        [new(0, [], 100) { Complaint = (content, used) => used == 100 && !content.AsSpan()
+            .ContainsAnyExcept(Source.Filling) ? null : $"{used} of 100 bytes" }];
 
     internal override VirtioDevice Make() => new EntropyDevice("rng0", _source);
 

@@ -4,8 +4,8 @@ using Vmm.Events;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// A real image behind an engine that keeps operations to itself until it is told, fails them at times, and looks whether each stays inside of the
-/// disk and of guest memory.
+/// A real image behind an engine that keeps operations to itself until it is asked to end them, fails them at times, and looks whether each
+/// stays inside of the disk and of guest memory.
 /// </summary>
 internal sealed class FuzzedImage : IBlockBackend
 {
@@ -68,16 +68,19 @@ internal sealed class FuzzedImage : IBlockBackend
         foreach (BlockSegment segment in operation.Segments)
         {
             BrokenPromiseException.Unless(
-                segment.Length <= CapacityBytes && segment.Offset <= CapacityBytes - segment.Length, $"{operation.Kind} of {segment}: the disk has {CapacityBytes}");
+                segment.Length <= CapacityBytes
+                    && segment.Offset <= CapacityBytes - segment.Length, $"{operation.Kind} of {segment}: the disk has {CapacityBytes}");
         }
         ulong total = 0;
         MemoryMap map = operation.Chain!.Hold!.Map;
         foreach (IoVector vector in operation.Vectors)
         {
             total += vector.Length;
-            BrokenPromiseException.Unless(map.Contains(map.GuestAddressOf(vector.Address), vector.Length), $"{operation.Kind} leaves guest memory");
+            BrokenPromiseException.Unless(map.Contains(map.GuestAddressOf(vector.Address), vector.Length),
+                $"{operation.Kind} leaves guest memory");
         }
-        BrokenPromiseException.Unless(total == operation.Remaining, $"{operation.Kind} of {operation.Remaining} bytes in buffers of {total}");
+        BrokenPromiseException.Unless(total == operation.Remaining,
+            $"{operation.Kind} of {operation.Remaining} bytes in buffers of {total}");
     }
 
     private sealed class Engine(FuzzedImage image, IBlockEngine inner, Action onCompleted) : IBlockEngine

@@ -5,7 +5,9 @@ using Vmm.Events;
 
 namespace Vmm.Fuzz;
 
-/// <summary>A network card with a control queue on a real socket, whose far end sends frames of any size, reads or does not, and pulls the cable.</summary>
+/// <summary>
+/// A network card with a control queue on a real socket, whose far end sends frames of any size, reads or does not, and pulls the cable.
+/// </summary>
 internal sealed class FuzzedNet : FuzzedDevice
 {
     private const int HeaderBytes = 12;
@@ -25,11 +27,13 @@ internal sealed class FuzzedNet : FuzzedDevice
 
     internal override IReadOnlyList<BatteryRequest> Proofs =>
     [
-        new(Transmit, [.. new byte[HeaderBytes], .. Broadcast], 0) { Complaint = (_, used) => used == 0 && Take(_host!) == FrameBytes ? null : "the frame did not come out" },
+        new(Transmit, [.. new byte[HeaderBytes], .. Broadcast], 0) { Complaint = (_, used) => used == 0 && Take(_host!) == FrameBytes
+            ? null : "the frame did not come out" },
         new(Receive, [], 1526)
         {
             Provoke = _ => StreamCalls.Write(_host!.Number, Broadcast, out int _),
-            Complaint = (content, used) => used == HeaderBytes + FrameBytes && content.AsSpan(HeaderBytes, FrameBytes).SequenceEqual(Broadcast) ? null : $"{used} bytes used",
+            Complaint = (content, used) => used == HeaderBytes + FrameBytes && content.AsSpan(HeaderBytes, FrameBytes)
+                .SequenceEqual(Broadcast) ? null : $"{used} bytes used",
         },
         new(Control, [0, 0, 1], 1) { Complaint = (content, used) => used == 1 && content[0] == 0 ? null : $"answer {content[0]}" },
     ];
@@ -73,7 +77,7 @@ internal sealed class FuzzedNet : FuzzedDevice
             case 2 or 3: Take(_host!); return;
             default:
                 Span<byte> frame = _frame.AsSpan(0, input.UInt16() % (input.OneIn(32) ? FrameBytesMax : UsualBytesMax));
-                // To the guest, to everybody, to somebody else; with a VLAN at times.
+                // To the guest, to all stations, to another one; with a VLAN at times.
                 for (int i = 0; i < Math.Min(frame.Length, 18); i++) frame[i] = input.OneIn(2) ? (byte)0xff : input.Byte();
                 for (int times = input.OneIn(16) ? input.Byte() : 1; times > 0; times--) StreamCalls.Write(_host!.Number, frame, out _);
                 return;

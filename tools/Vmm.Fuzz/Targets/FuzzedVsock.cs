@@ -7,8 +7,8 @@ using Vmm.Devices.Simulation;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// Sockets, with programs of the host that listen, connect, say anything, read, stop reading, end one way and hang up; and packets of the guest
-/// whose every field may be anything.
+/// Sockets, with programs of the host that listen, connect, say anything, read, stop reading, end one way and hang up; and packets of the
+/// guest whose every field may be anything.
 /// </summary>
 internal sealed class FuzzedVsock(Tally tally) : FuzzedDevice
 {
@@ -20,12 +20,18 @@ internal sealed class FuzzedVsock(Tally tally) : FuzzedDevice
     private const int PeersMax = 16;
 
     private static readonly byte[] Words = new byte[8192];
-    private static readonly byte[][] Greetings = [.. new[] { "CONNECT 1\n", "CONNECT 2\nearly", "CONNECT", "CONNECT 99999999999\n", new string('x', 40), "\n" }.Select(System.Text.Encoding.ASCII.GetBytes)];
+    private static readonly byte[][] Greetings =
+    [
+        "CONNECT 1\n"u8.ToArray(), "CONNECT 2\nearly"u8.ToArray(), "CONNECT"u8.ToArray(), "CONNECT 99999999999\n"u8.ToArray(),
+        new string('x', 40).Select(c => (byte)c).ToArray(), "\n"u8.ToArray(),
+    ];
 
     private static readonly VsockOperation[] Usual =
     [
-        VsockOperation.Request, VsockOperation.Data, VsockOperation.Request, VsockOperation.Data, VsockOperation.Request, VsockOperation.Data,
-        VsockOperation.Data, VsockOperation.Data, VsockOperation.Response, VsockOperation.CreditUpdate, VsockOperation.CreditRequest, VsockOperation.Shutdown,
+        VsockOperation.Request, VsockOperation.Data, VsockOperation.Request, VsockOperation.Data, VsockOperation.Request,
+        VsockOperation.Data,
+        VsockOperation.Data, VsockOperation.Data, VsockOperation.Response, VsockOperation.CreditUpdate, VsockOperation.CreditRequest,
+        VsockOperation.Shutdown,
         VsockOperation.Data, VsockOperation.Data, VsockOperation.Reset, VsockOperation.Request,
     ];
 
@@ -38,9 +44,11 @@ internal sealed class FuzzedVsock(Tally tally) : FuzzedDevice
 
     internal override IReadOnlyList<BatteryRequest> Proofs { get; } =
     [
-        new(1, Packet(new VsockHeader { SourceCid = Cid, DestinationCid = VsockProtocol.HostCid, Type = VsockType.Stream, Operation = VsockOperation.Reset }), 0),
+        new(1, Packet(new VsockHeader { SourceCid = Cid, DestinationCid = VsockProtocol.HostCid,
+            Type = VsockType.Stream, Operation = VsockOperation.Reset }), 0),
         new(0, [], 100) { Provoke = Connect, Complaint = (_, used) => used == VsockHeader.Bytes ? null : $"{used} bytes of a request" },
-        new(2, [], 4) { Provoke = device => ((VsockDevice)device).ResetTransport(), Complaint = (_, used) => used == 4 ? null : $"{used} bytes of an event" },
+        new(2, [], 4) { Provoke = device => ((VsockDevice)device)
+            .ResetTransport(), Complaint = (_, used) => used == 4 ? null : $"{used} bytes of an event" },
     ];
 
     internal override VirtioDevice Make()
@@ -50,7 +58,7 @@ internal sealed class FuzzedVsock(Tally tally) : FuzzedDevice
         _messages = new Socket(AddressFamily.Unix, SocketType.Seqpacket, ProtocolType.Unspecified);
         _messages.Bind(new UnixDomainSocketEndPoint($"{path}_{MessagePort}"));
         _messages.Listen();
-        return _device = new VsockDevice("vsock0", Cid, path, new VsockDeviceOptions { ConnectionsMax = ConnectionsMax });
+        return _device = new VsockDevice("vsock0", Cid, path, new VsockSpec { ConnectionsMax = ConnectionsMax });
     }
 
     internal override int WriteRequest(FuzzInput input, int queue, Span<byte> request)
@@ -73,7 +81,8 @@ internal sealed class FuzzedVsock(Tally tally) : FuzzedDevice
             Flags = input.OneIn(4) ? 0 : VsockProtocol.EndOfMessage,
             BufferBytes = 65536,
         };
-        if (operation == VsockOperation.Response) (header.SourcePort, header.DestinationPort, header.Type) = (1u + (uint)input.Next(2), FirstHostPort + (uint)input.Next(4), VsockType.Stream);
+        if (operation == VsockOperation.Response) (header.SourcePort, header.DestinationPort, header.Type) =
+            (1u + (uint)input.Next(2), FirstHostPort + (uint)input.Next(4), VsockType.Stream);
         if (input.OneIn(3)) Distort(input, ref header);
         MemoryMarshal.Write(request, in header);
         request.Slice((int)VsockHeader.Bytes, payload).Fill(input.Byte());
@@ -82,7 +91,8 @@ internal sealed class FuzzedVsock(Tally tally) : FuzzedDevice
 
     internal override void HostActs(FuzzInput input)
     {
-        BrokenPromiseException.Unless(_device!.Connections <= ConnectionsMax, $"{_device.Connections} connections of at most {ConnectionsMax}");
+        BrokenPromiseException.Unless(_device!.Connections <= ConnectionsMax,
+            $"{_device.Connections} connections of at most {ConnectionsMax}");
         if (input.OneIn(64)) _device.ResetTransport();
         if (_peers.Count < PeersMax) Meet(input);
         if (_peers.Count == 0) return;
@@ -141,7 +151,7 @@ internal sealed class FuzzedVsock(Tally tally) : FuzzedDevice
         }
     }
 
-    /// <summary>Somebody connects to the guest, or takes its connection.</summary>
+    /// <summary>A host program connects to the guest, or takes its connection.</summary>
     private void Meet(FuzzInput input)
     {
         if (!input.OneIn(3))

@@ -5,8 +5,8 @@ using Vmm.Devices.Kvm;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// Kernel images of which any field may be anything: ELF files and bzImages. Each is refused with a sentence or lies in guest memory, where its end
-/// says it does.
+/// Kernel images of which any field may be anything: ELF files and bzImages. Each is refused with a sentence or lies in guest memory, where
+/// its end says it does.
 /// </summary>
 internal sealed class KernelTarget(Tally tally) : IFuzzTarget
 {
@@ -28,7 +28,8 @@ internal sealed class KernelTarget(Tally tally) : IFuzzTarget
         {
             KernelEntry entry = LinuxKernel.Load(file.AsMemory(0, length), "kernel", _memory);
             tally.Add("loaded");
-            BrokenPromiseException.Unless(entry.End <= Memory && entry.End > BootLayout.HighMemory, $"a kernel that ends at 0x{entry.End:x}");
+            BrokenPromiseException.Unless(entry.End <= Memory && entry.End > BootLayout.HighMemory,
+                $"a kernel that ends at 0x{entry.End:x}");
             ZeroPage.Write(_page, entry, new BootHandover(E820Map.Of(_memory), 0, 0));
         }
         catch (BootException refused)
@@ -57,7 +58,8 @@ internal sealed class KernelTarget(Tally tally) : IFuzzTarget
             ulong bytes = input.OneIn(8) ? input.Interesting() : input.UInt16() % (FileBytes / 2u);
             BinaryPrimitives.WriteUInt32LittleEndian(segment, note ? 4u : 1u);
             BinaryPrimitives.WriteUInt64LittleEndian(segment[8..], input.OneIn(8) ? input.Interesting() : 1024);
-            BinaryPrimitives.WriteUInt64LittleEndian(segment[24..], input.OneIn(4) ? input.Interesting() : BootLayout.HighMemory + input.UInt16());
+            BinaryPrimitives.WriteUInt64LittleEndian(segment[24..], input.OneIn(4)
+                ? input.Interesting() : BootLayout.HighMemory + input.UInt16());
             BinaryPrimitives.WriteUInt64LittleEndian(segment[32..], bytes);
             BinaryPrimitives.WriteUInt64LittleEndian(segment[40..], input.OneIn(4) ? input.Interesting() : bytes + input.Byte());
         }
@@ -84,7 +86,8 @@ internal sealed class KernelTarget(Tally tally) : IFuzzTarget
         BinaryPrimitives.WriteUInt32LittleEndian(file[0x22c..], (uint)input.Interesting());
         BinaryPrimitives.WriteUInt16LittleEndian(file[0x236..], input.OneIn(8) ? input.UInt16() : (ushort)1);
         BinaryPrimitives.WriteUInt32LittleEndian(file[0x238..], (uint)input.Interesting());
-        BinaryPrimitives.WriteUInt64LittleEndian(file[0x258..], input.OneIn(4) ? input.Interesting() : BootLayout.HighMemory + input.UInt16());
+        BinaryPrimitives.WriteUInt64LittleEndian(file[0x258..], input.OneIn(4)
+            ? input.Interesting() : BootLayout.HighMemory + input.UInt16());
         BinaryPrimitives.WriteUInt32LittleEndian(file[0x260..], input.OneIn(4) ? (uint)input.Interesting() : input.UInt16());
     }
 }

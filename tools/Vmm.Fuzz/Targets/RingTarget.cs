@@ -4,8 +4,8 @@ using Vmm.Devices.Simulation;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// A queue alone, with a driver that writes anything into its ring, memory that comes and goes, and a device that gives chains back in any order. Touches every
-/// byte range it is given: one that is not mapped ends the process.
+/// A queue alone, with a driver that writes anything into its ring, memory that comes and goes, and a device that gives chains back in any
+/// order. Touches every byte range it is given: one that is not mapped ends the process.
 /// </summary>
 internal sealed class RingTarget(Tally tally) : IFuzzTarget
 {
@@ -15,8 +15,10 @@ internal sealed class RingTarget(Tally tally) : IFuzzTarget
     private const ulong ExtraBytes = 8192;
     private const int ChainsPerTurn = 8;
 
-    private static readonly ulong[] Addresses = [0, Buffers, Buffers + 4095, Memory - 8, Memory, Extra, Extra + 4090, ulong.MaxValue - 7, ulong.MaxValue];
-    private static readonly uint[] Lengths = [0, 1, 8, 16, 17, 32, 256, 4096, 1 << 20, int.MaxValue, 1u << 31, uint.MaxValue - 15, uint.MaxValue];
+    private static readonly ulong[] Addresses =
+        [0, Buffers, Buffers + 4095, Memory - 8, Memory, Extra, Extra + 4090, ulong.MaxValue - 7, ulong.MaxValue];
+    private static readonly uint[] Lengths =
+        [0, 1, 8, 16, 17, 32, 256, 4096, 1 << 20, int.MaxValue, 1u << 31, uint.MaxValue - 15, uint.MaxValue];
 
     private readonly GuestMemory _memory = GuestMemory.Create(Memory);
     private readonly List<DescriptorChain> _inFlight = [];
@@ -27,7 +29,8 @@ internal sealed class RingTarget(Tally tally) : IFuzzTarget
         if (!_memory.Contains(0, Memory)) Add(0, Memory);
         if (!_memory.Contains(Extra, ExtraBytes)) Add(Extra, ExtraBytes);
         int shape = input.Next(8);
-        ulong features = VirtioFeatures.Version1 | ((shape & 1) != 0 ? VirtioFeatures.PackedRing : 0) | ((shape & 2) != 0 ? VirtioFeatures.EventIndex : 0)
+        ulong features = VirtioFeatures.Version1 | ((shape & 1) != 0 ? VirtioFeatures.PackedRing : 0) | ((shape & 2) != 0
+            ? VirtioFeatures.EventIndex : 0)
             | ((shape & 4) != 0 ? VirtioFeatures.IndirectDescriptors : 0);
         ushort size = (shape & 1) != 0 ? (ushort)(1 + input.Next(20)) : (ushort)(1 << input.Next(5));
         using DriverQueue driver = DriverQueue.Create(_memory, new GuestAllocator(4096, Buffers - 4096), size, features);
@@ -54,7 +57,8 @@ internal sealed class RingTarget(Tally tally) : IFuzzTarget
     private VirtQueue Start(DriverQueue driver, ushort? position)
     {
         QueueConfiguration configuration = driver.Configuration() with { AvailBase = position };
-        if (!VirtQueue.TryCreate(configuration, _memory, _interrupt, out VirtQueue? device, out GuestFault fault)) throw new BrokenPromiseException(fault.Text);
+        if (!VirtQueue.TryCreate(configuration, _memory, _interrupt, out VirtQueue? device, out GuestFault fault))
+            throw new BrokenPromiseException(fault.Text);
         return device;
     }
 
@@ -63,7 +67,7 @@ internal sealed class RingTarget(Tally tally) : IFuzzTarget
         foreach (DescriptorChain chain in _inFlight) device.Push(chain, 0);
         _inFlight.Clear();
         device.Publish();
-        BrokenPromiseException.Unless(device.InFlight == 0, $"{device.InFlight} chains in flight that nobody has");
+        BrokenPromiseException.Unless(device.InFlight == 0, $"{device.InFlight} chains in flight that no device has");
         device.Dispose();
     }
 
@@ -104,7 +108,8 @@ internal sealed class RingTarget(Tally tally) : IFuzzTarget
             }
             else
             {
-                ((SplitDriverQueue)driver).WriteDescriptor(input.Next(size), address, length, flags, (ushort)input.Next(size + (input.OneIn(20) ? 2 : 0)));
+                ((SplitDriverQueue)driver)
+                    .WriteDescriptor(input.Next(size), address, length, flags, (ushort)input.Next(size + (input.OneIn(20) ? 2 : 0)));
             }
         }
         if (driver is not SplitDriverQueue split) return;
@@ -122,7 +127,8 @@ internal sealed class RingTarget(Tally tally) : IFuzzTarget
 
     private void Serve(VirtQueue device, FuzzInput input)
     {
-        device.BeginTurn(ChainsPerTurn);
+        device.Turn.ChainsMax = ChainsPerTurn;
+        device.Turn.Begin();
         device.DisableKicks();
         int served = 0;
         while (device.TryPop(out DescriptorChain? chain))
@@ -136,7 +142,8 @@ internal sealed class RingTarget(Tally tally) : IFuzzTarget
         device.Publish();
         device.EnableKicks();
         tally.Add("chains", served);
-        BrokenPromiseException.Unless(device.InFlight <= device.Size && device.InFlight == _inFlight.Count, $"{device.InFlight} chains in flight, not {_inFlight.Count}");
+        BrokenPromiseException.Unless(device.InFlight <= device.Size && device.InFlight == _inFlight.Count,
+            $"{device.InFlight} chains in flight, not {_inFlight.Count}");
     }
 
     private void GiveBack(VirtQueue device, FuzzInput input)

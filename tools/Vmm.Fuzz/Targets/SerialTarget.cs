@@ -5,8 +5,8 @@ using Vmm.Events;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// A serial port whose guest accesses registers in any order and width, or never reads, while the host floods it, reads or does not, sends breaks and hangs
-/// up. In some executions the host side is a real socket carried by a reactor.
+/// A serial port whose guest accesses registers in any order and width, or never reads, while the host floods it, reads or does not, sends
+/// breaks and hangs up. In some executions the host side is a real socket carried by a reactor.
 /// </summary>
 internal sealed class SerialTarget : IFuzzTarget
 {
@@ -16,7 +16,11 @@ internal sealed class SerialTarget : IFuzzTarget
     private static readonly byte[] Flood = new byte[Uart16550.InputBacklogMax * 2];
 
     private readonly Tally _tally;
-    private readonly Reactor _reactor = new(new ReactorOptions { Name = "serial", HandlerFailurePolicy = HandlerFailurePolicy.StopReactor });
+    private readonly Reactor _reactor = new(new ReactorOptions
+    {
+        Name = "serial",
+        HandlerFailurePolicy = HandlerFailurePolicy.StopReactor
+    });
     private readonly byte[] _taken = new byte[Uart16550.OutputBacklogMax * 2];
 
     internal SerialTarget(Tally tally) => _tally = tally;
@@ -26,7 +30,8 @@ internal sealed class SerialTarget : IFuzzTarget
         Uart16550 port = new(new NoLine(), registerStride: input.OneIn(4) ? 4 : 1);
         if (input.OneIn(8)) RunOverSocket(port, input);
         else RunBare(port, input);
-        BrokenPromiseException.Unless(port.OutputBacklog <= Uart16550.OutputBacklogMax + Uart16550.FifoSize, $"{port.OutputBacklog} bytes of output wait");
+        BrokenPromiseException.Unless(port.OutputBacklog <= Uart16550.OutputBacklogMax + Uart16550.FifoSize,
+            $"{port.OutputBacklog} bytes of output wait");
         Prove(port);
     }
 
@@ -76,7 +81,8 @@ internal sealed class SerialTarget : IFuzzTarget
 
     private void Rest()
     {
-        for (int turn = 0; _reactor.RunOnce(TimeSpan.Zero) > 0; turn++) BrokenPromiseException.Unless(turn < TurnsToRest, "the host side spins");
+        for (int turn = 0; _reactor.RunOnce(TimeSpan.Zero) > 0; turn++)
+            BrokenPromiseException.Unless(turn < TurnsToRest, "the host side spins");
     }
 
     private static void Access(Uart16550 port, FuzzInput input)
@@ -103,7 +109,8 @@ internal sealed class SerialTarget : IFuzzTarget
         Write(UartRegister.FifoControl, (byte)(UartFifoControl.Enable | UartFifoControl.ClearReceive | UartFifoControl.ClearTransmit));
         Write(UartRegister.Data, 0x5a);
         port.Read(UartRegister.LineStatus * stride, one);
-        BrokenPromiseException.Unless(((UartLineStatus)one[0] & UartLineStatus.DataReady) != 0, $"no byte in loopback: line status 0x{one[0]:x2}");
+        BrokenPromiseException.Unless(((UartLineStatus)one[0] & UartLineStatus.DataReady) != 0,
+            $"no byte in loopback: line status 0x{one[0]:x2}");
         port.Read(UartRegister.Data * stride, one);
         BrokenPromiseException.Unless(one[0] == 0x5a, $"0x{one[0]:x2} in loopback, not 0x5a");
 

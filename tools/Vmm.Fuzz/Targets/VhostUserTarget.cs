@@ -8,8 +8,9 @@ using Vmm.Events;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// The socket of a device that is served to front-ends: one connects, says anything in messages of any shape, with descriptors of any kind, over a
-/// ring of noise, and goes. The next one is served.
+/// The socket of a device that is served to front-ends: one connects, says anything in messages of any shape, with descriptors of any kind,
+/// over a ring of noise, and goes. The next one is served. What the session has made beside the reactor is made between two turns, so an
+/// input meets the same order each time.
 /// </summary>
 internal sealed class VhostUserTarget : IFuzzTarget
 {
@@ -23,8 +24,13 @@ internal sealed class VhostUserTarget : IFuzzTarget
 
     private readonly Tally _tally;
     private readonly string _path = Scratch.NextPath();
-    private readonly Reactor _reactor = new(new ReactorOptions { Name = "vhost-user", HandlerFailurePolicy = HandlerFailurePolicy.StopReactor });
+    private readonly Reactor _reactor = new(new ReactorOptions
+    {
+        Name = "vhost-user",
+        HandlerFailurePolicy = HandlerFailurePolicy.StopReactor
+    });
     private readonly EntropyDevice _device = new("rng0");
+    private readonly HeldCalls _calls = new();
     private readonly VhostUserBackend _backend;
     private readonly GuestMemory _memory = GuestMemory.Create(Memory);
     private readonly EventFd _eventFd = new();
@@ -33,7 +39,7 @@ internal sealed class VhostUserTarget : IFuzzTarget
     internal VhostUserTarget(Tally tally)
     {
         _tally = tally;
-        _backend = new VhostUserBackend(_device, _path, _reactor);
+        _backend = new VhostUserBackend(_device, _path, _reactor, new VhostUserBackendOptions { SlowCalls = _calls.Add });
     }
 
     public void Run(FuzzInput input)
@@ -104,7 +110,8 @@ internal sealed class VhostUserTarget : IFuzzTarget
         Say(socket, VhostUserRequest.SetVringNum, VhostUserFrontend.StatePayload(0, 16), []);
         Say(socket, VhostUserRequest.SetVringBase, VhostUserFrontend.StatePayload(0, 0), []);
         Say(socket, VhostUserRequest.SetVringAddress,
-            [.. new byte[8], .. BitConverter.GetBytes(start + descriptors), .. BitConverter.GetBytes(start + used), .. BitConverter.GetBytes(start + available), .. new byte[8]], []);
+            [.. new byte[8], .. BitConverter.GetBytes(start + descriptors), .. BitConverter.GetBytes(start + used),
+                .. BitConverter.GetBytes(start + available), .. new byte[8]], []);
         Say(socket, VhostUserRequest.SetVringCall, VhostUserFrontend.RingWord(0), [_eventFd.Number]);
         Say(socket, VhostUserRequest.SetVringKick, VhostUserFrontend.RingWord(0), [_eventFd.Number]);
     }
@@ -154,7 +161,7 @@ internal sealed class VhostUserTarget : IFuzzTarget
 
     private void Step(int turns)
     {
-        for (int i = 0; i < turns && _reactor.RunOnce(TimeSpan.Zero) > 0; i++)
+        for (int i = 0; i < turns && (_reactor.RunOnce(TimeSpan.Zero) > 0 | _calls.TryMakeNext()); i++)
         {
         }
     }
@@ -165,6 +172,7 @@ internal sealed class VhostUserTarget : IFuzzTarget
         {
             BrokenPromiseException.Unless(turn < TurnsMax, otherwise);
             _reactor.RunOnce(TimeSpan.Zero);
+            _calls.TryMakeNext();
         }
     }
 }

@@ -54,7 +54,7 @@ internal sealed class VsockFuzzDriver
         uint first = Math.Min(cut, VsockHeader.Bytes + (uint)bytes - 1);
         if (!Put(slot, header, VsockHeader.Bytes + (uint)bytes, first)) return;
         stream.GuestSent += bytes;
-        stream.GuestTold = stream.GuestGot;
+        stream.GuestReported = stream.GuestGot;
     }
 
     internal void EndSending(VsockStream stream)
@@ -63,7 +63,7 @@ internal sealed class VsockFuzzDriver
         VsockHeader header = Header(VsockOperation.Shutdown, stream.GuestPort, stream.HostPort, (uint)stream.GuestGot);
         header.Flags = VsockProtocol.SendsNoMore;
         stream.GuestEnded = Put(slot, header, VsockHeader.Bytes, 0);
-        if (stream.GuestEnded) stream.GuestTold = stream.GuestGot;
+        if (stream.GuestEnded) stream.GuestReported = stream.GuestGot;
     }
 
     internal void SayCredit(VsockStream stream)
@@ -72,14 +72,15 @@ internal sealed class VsockFuzzDriver
         CollectSlots();
         if (_slots.Count < 2) return;
         Say(VsockOperation.CreditUpdate, stream.GuestPort, stream.HostPort, (uint)stream.GuestGot);
-        stream.GuestTold = stream.GuestGot;
+        stream.GuestReported = stream.GuestGot;
     }
 
     internal void Say(VsockOperation operation, uint guestPort, uint hostPort, uint forwarded)
     {
         _machine.RunUntil(() => TrySlot(out _, peek: true), "the device keeps every packet of the guest");
         TrySlot(out ulong slot);
-        BrokenPromiseException.Unless(Put(slot, Header(operation, guestPort, hostPort, forwarded), VsockHeader.Bytes, 0), "a ring with a free slot is full");
+        BrokenPromiseException.Unless(Put(slot, Header(operation, guestPort, hostPort, forwarded), VsockHeader.Bytes, 0),
+            "a ring with a free slot is full");
     }
 
     /// <summary>Waits for a packet of control.</summary>
@@ -143,10 +144,12 @@ internal sealed class VsockFuzzDriver
         else
         {
             CollectSlots();
-            BrokenPromiseException.Unless(_lentSlots.Count == 0, $"{_lentSlots.Count} packets were not given back before their queue was reset");
+            BrokenPromiseException.Unless(_lentSlots.Count == 0,
+                $"{_lentSlots.Count} packets were not given back before their queue was reset");
         }
         DriverQueue old = _machine.Rings[queue]!;
-        _machine.Rings[queue] = DriverQueue.Create(_machine.Memory, new GuestAllocator(FuzzMachine.RingStart + ((ulong)(queue + 1) << 17), 1 << 17), old.Size, old.Features);
+        _machine.Rings[queue] = DriverQueue.Create(_machine.Memory,
+            new GuestAllocator(FuzzMachine.RingStart + ((ulong)(queue + 1) << 17), 1 << 17), old.Size, old.Features);
         old.Dispose();
         _machine.Registers.SetUpQueue(queue, _machine.Rings[queue]!.Configuration(queue));
     }
@@ -157,23 +160,24 @@ internal sealed class VsockFuzzDriver
         _machine.Memory.TryRead(buffer, packet);
         VsockHeader header = MemoryMarshal.Read<VsockHeader>(packet);
         ReadOnlySpan<byte> payload = packet.AsSpan((int)VsockHeader.Bytes);
-        BrokenPromiseException.Unless(header.Length == payload.Length, $"a packet that announces {header.Length} bytes and has {payload.Length}");
+        BrokenPromiseException.Unless(header.Length == payload.Length,
+            $"a packet that announces {header.Length} bytes and has {payload.Length}");
         if (_streams.Find(stream => stream.GuestPort == header.DestinationPort && stream.HostPort == header.SourcePort) is not { } of)
         {
             _news.Enqueue(header);
             return;
         }
         of.Peer = header;
-        BrokenPromiseException.Unless(header.Operation is not VsockOperation.Reset, $"a connection was reset that nobody broke: {of}");
+        BrokenPromiseException.Unless(header.Operation is not VsockOperation.Reset, $"a connection was reset that neither end broke: {of}");
         BrokenPromiseException.Unless((uint)of.GuestSent - header.ForwardedBytes <= header.BufferBytes, "more was passed on than there is");
         if (header.Operation == VsockOperation.Data)
         {
-            BrokenPromiseException.Unless(!of.GuestHeardEnd, "bytes behind the end");
+            BrokenPromiseException.Unless(!of.GuestSawEnd, "bytes behind the end");
             VsockStream.Verify(payload, of.GuestGot, fromGuest: false);
             of.GuestGot += payload.Length;
-            BrokenPromiseException.Unless(of.GuestGot - of.GuestTold <= Window, $"more bytes than the guest has credit for: {of}");
+            BrokenPromiseException.Unless(of.GuestGot - of.GuestReported <= Window, $"more bytes than the guest has credit for: {of}");
         }
-        if (header.Operation == VsockOperation.Shutdown) of.GuestHeardEnd |= (header.Flags & VsockProtocol.SendsNoMore) != 0;
+        if (header.Operation == VsockOperation.Shutdown) of.GuestSawEnd |= (header.Flags & VsockProtocol.SendsNoMore) != 0;
     }
 
     private bool TrySlot(out ulong slot, bool peek = false)
@@ -195,7 +199,8 @@ internal sealed class VsockFuzzDriver
     private bool Put(ulong slot, VsockHeader header, uint length, uint first)
     {
         _machine.Memory.TryWrite(slot, MemoryMarshal.AsBytes(new ReadOnlySpan<VsockHeader>(in header)));
-        GuestBuffer[] buffers = first == 0 ? [new GuestBuffer(slot, length)] : [new GuestBuffer(slot, first), new GuestBuffer(slot + first, length - first)];
+        GuestBuffer[] buffers = first == 0
+            ? [new GuestBuffer(slot, length)] : [new GuestBuffer(slot, first), new GuestBuffer(slot + first, length - first)];
         if (!Transmit.TryAdd(buffers, [], out ushort id))
         {
             _slots.Push(slot);

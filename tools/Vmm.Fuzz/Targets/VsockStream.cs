@@ -4,7 +4,7 @@ using Vmm.Events;
 
 namespace Vmm.Fuzz;
 
-/// <summary>A stream as both its ends see it: what each has sent and got. The bytes tell where they belong.</summary>
+/// <summary>A stream as both its ends see it: what each has sent and got. The bytes show where they belong.</summary>
 internal sealed class VsockStream(VsockHeader peer, UnixSocket host)
 {
     private readonly byte[] _bytes = new byte[1 << 16];
@@ -24,16 +24,16 @@ internal sealed class VsockStream(VsockHeader peer, UnixSocket host)
     internal long HostGot { get; private set; }
 
     /// <summary>What the guest last said of the bytes it passed on.</summary>
-    internal long GuestTold { get; set; }
+    internal long GuestReported { get; set; }
 
     internal bool GuestEnded { get; set; }
 
-    /// <summary>Whether the guest was told that the host ended.</summary>
-    internal bool GuestHeardEnd { get; set; }
+    /// <summary>Whether the guest knows that the host ended.</summary>
+    internal bool GuestSawEnd { get; set; }
 
     internal bool HasHostEnded { get; private set; }
 
-    private bool HostHeardEnd { get; set; }
+    private bool HostSawEnd { get; set; }
 
     /// <summary>What the device last said of its credit.</summary>
     internal VsockHeader Peer { get; set; } = peer;
@@ -42,7 +42,7 @@ internal sealed class VsockStream(VsockHeader peer, UnixSocket host)
     internal int Credit => (int)(Peer.BufferBytes - ((uint)GuestSent - Peer.ForwardedBytes));
 
     /// <summary>Whether everything that was sent has arrived, and the ends with it.</summary>
-    internal bool IsDone => HostGot == GuestSent && GuestGot == HostSent && HostHeardEnd == GuestEnded && GuestHeardEnd == HasHostEnded;
+    internal bool IsDone => HostGot == GuestSent && GuestGot == HostSent && HostSawEnd == GuestEnded && GuestSawEnd == HasHostEnded;
 
     internal static byte ByteAt(long position, bool fromGuest) => (byte)(position * 7 + (position >> 8) + (fromGuest ? 1 : 101));
 
@@ -55,19 +55,20 @@ internal sealed class VsockStream(VsockHeader peer, UnixSocket host)
     {
         for (int i = 0; i < bytes.Length; i++)
         {
-            if (bytes[i] != ByteAt(position + i, fromGuest)) throw new BrokenPromiseException($"a wrong byte at {position + i} from the {(fromGuest ? "guest" : "host")}");
+            if (bytes[i] != ByteAt(position + i, fromGuest))
+                throw new BrokenPromiseException($"a wrong byte at {position + i} from the {(fromGuest ? "guest" : "host")}");
         }
     }
 
     internal void HostReads(int bytesMax)
     {
-        while (bytesMax > 0 && !HostHeardEnd)
+        while (bytesMax > 0 && !HostSawEnd)
         {
             Errno errno = host.Receive(_bytes.AsSpan(0, Math.Min(bytesMax, _bytes.Length)), out uint got);
             if (errno == Errno.Again) return;
             BrokenPromiseException.Unless(errno == Errno.None, $"the host can't read: {errno}");
-            HostHeardEnd = got == 0;
-            BrokenPromiseException.Unless(!HostHeardEnd || (GuestEnded && HostGot == GuestSent), $"an end that nobody made: {this}");
+            HostSawEnd = got == 0;
+            BrokenPromiseException.Unless(!HostSawEnd || (GuestEnded && HostGot == GuestSent), $"an end that neither side made: {this}");
             Verify(_bytes.AsSpan(0, (int)got), HostGot, fromGuest: true);
             HostGot += got;
             bytesMax -= (int)got;
@@ -90,5 +91,6 @@ internal sealed class VsockStream(VsockHeader peer, UnixSocket host)
     }
 
     public override string ToString() =>
-        $"{GuestPort}: guest sent {GuestSent}{(GuestEnded ? " and ended" : "")}, host got {HostGot}; host sent {HostSent}{(HasHostEnded ? " and ended" : "")}, guest got {GuestGot}";
+        $"{GuestPort}: guest sent {GuestSent}{(GuestEnded ? " and ended" : "")}, host got {HostGot}; "
+        + $"host sent {HostSent}{(HasHostEnded ? " and ended" : "")}, guest got {GuestGot}";
 }

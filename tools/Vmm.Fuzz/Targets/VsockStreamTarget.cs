@@ -5,8 +5,9 @@ using Vmm.Events;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// Sockets whose guest and host keep to the rules, in any order and at any pace: buffers of any size, few or none, packets cut anywhere, hosts that stop
-/// reading, ends of one direction, queues that are reset in between. Every byte has to arrive, once and in order, both ways, and then the end.
+/// Sockets whose guest and host keep to the rules, in any order and at any pace: buffers of any size, few or none, packets cut anywhere,
+/// hosts that stop reading, ends of one direction, queues that are reset in between. Every byte has to arrive, once and in order, both
+/// ways, and then the end.
 /// </summary>
 internal sealed class VsockStreamTarget : IFuzzTarget
 {
@@ -123,7 +124,7 @@ internal sealed class VsockStreamTarget : IFuzzTarget
         _driver!.Say(VsockOperation.Request, port, VsockFuzzDriver.HostPort, forwarded: 0);
         VsockHeader answer = _driver.Await(port, VsockOperation.Response);
         UnixSocket? host = _listener.Accept(out _);
-        BrokenPromiseException.Unless(host is not null, "the guest was told of a connection that nobody got");
+        BrokenPromiseException.Unless(host is not null, "the guest got a connection without a host");
         _streams.Add(new VsockStream(answer, host!));
     }
 
@@ -135,8 +136,8 @@ internal sealed class VsockStreamTarget : IFuzzTarget
         VsockHeader request = _driver!.Await(port, VsockOperation.Request);
         _driver.Say(VsockOperation.Response, port, request.SourcePort, forwarded: 0);
         byte[] expected = System.Text.Encoding.ASCII.GetBytes($"OK {request.SourcePort}\n"), said = new byte[expected.Length];
-        _machine.RunUntil(() => host.Receive(said, out uint got) == Errno.None && got == said.Length, "the host never heard OK");
-        BrokenPromiseException.Unless(said.AsSpan().SequenceEqual(expected), "the host heard something else than OK");
+        _machine.RunUntil(() => host.Receive(said, out uint got) == Errno.None && got == said.Length, "the host never got OK");
+        BrokenPromiseException.Unless(said.AsSpan().SequenceEqual(expected), "the host got something else than OK");
         _streams.Add(new VsockStream(request, host));
     }
 

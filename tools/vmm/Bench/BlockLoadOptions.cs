@@ -18,7 +18,8 @@ internal enum BlockAccess
 /// <param name="Verify">Whether every byte that is read is compared with what was written.</param>
 /// <param name="Poll">Whether the driver looks for answers instead of waiting for calls.</param>
 /// <param name="Cpus">Processors the rings' threads are kept on.</param>
-internal sealed record BlockLoadOptions(int Queues, int Depth, int Bytes, BlockAccess Access, bool Verify, bool Poll, IReadOnlyList<int> Cpus)
+internal sealed record BlockLoadOptions(int Queues, int Depth, int Bytes, BlockAccess Access, bool Verify,
+    bool Poll, IReadOnlyList<int> Cpus)
 {
     internal bool Writes => Access is not (BlockAccess.RandomRead or BlockAccess.Read);
 }

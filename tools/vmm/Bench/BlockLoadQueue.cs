@@ -47,10 +47,16 @@ internal sealed class BlockLoadQueue : IDisposable
         _slotOfId = new Slot?[size];
         _slots = [.. Enumerable.Range(0, options.Depth).Select(_ => new Slot(allocator, options.Bytes))];
         _ring = frontend.StartRing(index, queue);
-        _thread = new ReactorThread(new ReactorOptions { Name = $"load{index}", Cpu = index < options.Cpus.Count ? options.Cpus[index] : null });
+        _thread = new ReactorThread(new ReactorOptions
+        {
+            Name = $"load{index}",
+            Cpu = index < options.Cpus.Count
+            ? options.Cpus[index] : null
+        });
         _thread.Start();
         if (options.Poll) queue.DisableInterrupts();
-        else _thread.Remote.Invoke(reactor => Interest.Doorbell.WithFd(_ring.Call.Duplicate()).WithHandler(_ => OnCall()).RegisterInto(reactor));
+        else _thread.Remote.Invoke(reactor => Interest.Doorbell.WithFd(_ring.Call.Duplicate())
+            .WithHandler(_ => OnCall()).RegisterInto(reactor));
     }
 
     /// <summary>Requests answered so far. Read it while the queue rests.</summary>

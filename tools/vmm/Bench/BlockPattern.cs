@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace Vmm.Tool;
 
 /// <summary>
-/// What a verified load knows of its part of a disk: how often each block was written, and which are in flight. Each block's bytes follow from its
-/// number and that count; one that was never written may hold anything. Used by one thread.
+/// What a verified load knows of its part of a disk: how often each block was written, and which are in flight. Each block's bytes follow
+/// from its number and that count; one that was never written may hold anything. Used by one thread.
 /// </summary>
 internal sealed class BlockPattern(long first, long count)
 {

@@ -16,7 +16,8 @@ internal sealed record BlockFigures(
     {
         LatencyHistogram latency = target.Latency;
         double At(double percent) => latency.Percentile(percent) / 1000.0;
-        return new BlockFigures(target.Socket, target.OperationsPerSecond, target.BytesPerSecond, target.CpuPerOperation.TotalMicroseconds, latency.Mean / 1000,
+        return new BlockFigures(target.Socket, target.OperationsPerSecond, target.BytesPerSecond,
+            target.CpuPerOperation.TotalMicroseconds, latency.Mean / 1000,
             At(50), At(90), At(99), At(99.9), latency.Max / 1000.0, target.Shares, target.Errors);
     }
 }
@@ -26,12 +27,15 @@ internal sealed record BlockComparison(
     BlockFigures A, [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] BlockFigures? B,
     [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] double? Ratio);
 
+/// <summary>Serializes a comparison without reflection, which the published file does not have.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true)]
+[JsonSerializable(typeof(BlockComparison))]
+internal sealed partial class BlockReportJson : JsonSerializerContext;
+
 /// <summary>Prints what a load came to, for people and for programs.</summary>
 internal static class BlockReport
 {
     private const int BarWidth = 50;
-
-    private static readonly JsonSerializerOptions Format = new() { PropertyNamingPolicy = JsonNamingPolicy.CamelCase, WriteIndented = true };
 
     internal static void Print(BlockComparison comparison, IReadOnlyList<BlockTarget> targets)
     {
@@ -48,14 +52,33 @@ internal static class BlockReport
         Console.Write(text);
     }
 
-    internal static void Write(BlockComparison comparison, string path) => File.WriteAllText(path, JsonSerializer.Serialize(comparison, Format) + "\n");
+    /// <summary>Finds out before a load of hours whether its figures can be written; what is there stays.</summary>
+    internal static void CheckWritable(string path)
+    {
+        bool isNew = !File.Exists(path);
+        try
+        {
+            File.Open(path, FileMode.Append).Dispose();
+        }
+        catch (Exception refused) when (refused is IOException or UnauthorizedAccessException)
+        {
+            throw new UsageException($"--json '{path}': {refused.Message} Name a file in a directory that can be written");
+        }
+        if (isNew) File.Delete(path);
+    }
+
+    internal static void Write(BlockComparison comparison, string path) =>
+        File.WriteAllText(path, JsonSerializer.Serialize(comparison, BlockReportJson.Default.BlockComparison) + "\n");
 
     private static void Figures(StringBuilder text, string name, BlockFigures figures)
     {
         string Number(double value) => value.ToString(value < 100 ? "f2" : "f0", CultureInfo.InvariantCulture);
-        Row(text, name, Number(figures.OperationsPerSecond), Number(figures.BytesPerSecond / (1 << 20)), Number(figures.CpuMicrosecondsPerOperation),
-            Number(figures.MeanMicroseconds), Number(figures.P50Microseconds), Number(figures.P90Microseconds), Number(figures.P99Microseconds),
-            Number(figures.P999Microseconds), Number(figures.MaxMicroseconds), string.Join(':', figures.QueueShares.Select(share => $"{share * 100:f0}")));
+        Row(text, name, Number(figures.OperationsPerSecond), Number(figures.BytesPerSecond / (1 << 20)),
+            Number(figures.CpuMicrosecondsPerOperation),
+            Number(figures.MeanMicroseconds), Number(figures.P50Microseconds), Number(figures.P90Microseconds),
+            Number(figures.P99Microseconds),
+            Number(figures.P999Microseconds), Number(figures.MaxMicroseconds), string.Join(':',
+                figures.QueueShares.Select(share => $"{share * 100:f0}")));
         if (figures.Errors > 0) text.Append(CultureInfo.InvariantCulture, $"  {figures.Errors} requests failed or brought wrong bytes\n");
     }
 

@@ -11,6 +11,12 @@ internal sealed class BlockTarget : IDisposable
 {
     private const int SectorBytes = BlockCursor.SectorBytes;
     private const int VerifiedBlocksMax = 1 << 22;
+    // All of it, as a monitor reads it: the device then knows which cache mode the driver will see.
+    private const int ConfigBytes = 60;
+    /// <summary>VIRTIO_BLK_F_RO (virtio 1.2, § 5.2.3).</summary>
+    private const ulong ReadOnly = 1UL << 5;
+
+    private static readonly TimeSpan BetweenLooks = TimeSpan.FromMilliseconds(100);
 
     private readonly VhostUserFrontend _frontend;
     private readonly GuestMemory _memory;
@@ -28,11 +34,15 @@ internal sealed class BlockTarget : IDisposable
         Options = options;
         _frontend = VhostUserFrontend.Connect(socket);
         _frontend.Negotiate(VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors | DeviceBits);
-        if (options.Queues > _frontend.QueuesMax) throw new IOException($"'{socket}' has {_frontend.QueuesMax} queues, {options.Queues} were asked for");
-        long blocks = BinaryPrimitives.ReadInt64LittleEndian(_frontend.GetConfig(0, sizeof(long))) * SectorBytes / options.Bytes;
+        if (options.Queues > _frontend.QueuesMax)
+            throw new IOException($"'{socket}' has {_frontend.QueuesMax} queues, {options.Queues} were asked for");
+        if (options.Writes && (_frontend.Features & ReadOnly) != 0)
+            throw new UsageException($"the disk at '{socket}' is read-only: give --rw randread or --rw read");
+        long blocks = BinaryPrimitives.ReadInt64LittleEndian(_frontend.GetConfig(0, ConfigBytes)) * SectorBytes / options.Bytes;
         long share = blocks / options.Queues;
         if (options.Verify) share = Math.Min(share, VerifiedBlocksMax);
-        if (share < options.Depth * 2) throw new IOException($"the disk at '{socket}' is too small for {options.Queues} × {options.Depth} requests of {options.Bytes} bytes");
+        if (share < options.Depth * 2) throw new IOException(
+            $"the disk at '{socket}' is too small for {options.Queues} × {options.Depth} requests of {options.Bytes} bytes");
 
         ulong memoryBytes = MemoryFor(options);
         _memory = GuestMemory.Create(memoryBytes);
@@ -57,7 +67,8 @@ internal sealed class BlockTarget : IDisposable
     internal TimeSpan CpuPerOperation => _operations == 0 ? TimeSpan.Zero : _cpu / _operations;
 
     /// <summary>Which part of the operations each ring had.</summary>
-    internal IReadOnlyList<double> Shares => [.. _operationsOfQueue.Select(operations => _operations == 0 ? 0 : (double)operations / _operations)];
+    internal IReadOnlyList<double> Shares =>
+        [.. _operationsOfQueue.Select(operations => _operations == 0 ? 0 : (double)operations / _operations)];
 
     /// <summary>The times of all rings.</summary>
     internal LatencyHistogram Latency
@@ -70,18 +81,32 @@ internal sealed class BlockTarget : IDisposable
         }
     }
 
+    /// <summary>Whether there is something to report.</summary>
+    internal bool HasFigures => _operations > 0;
+
     /// <summary>Loads the back-end for a while.</summary>
-    internal async Task RunSliceAsync(TimeSpan length)
+    /// <param name="length">How long.</param>
+    /// <param name="stop">Ends the slice early.</param>
+    /// <exception cref="BackendEndedException">The back-end hung up.</exception>
+    internal async Task RunSliceAsync(TimeSpan length, CancellationToken stop)
     {
         TimeSpan cpuBefore = BackendCpu();
         long start = System.Diagnostics.Stopwatch.GetTimestamp();
         foreach (BlockLoadQueue queue in _queues) queue.Start();
-        await Task.Delay(length);
+        while (System.Diagnostics.Stopwatch.GetElapsedTime(start) < length && !stop.IsCancellationRequested)
+        {
+            TimeSpan left = length - System.Diagnostics.Stopwatch.GetElapsedTime(start);
+            await Task.Delay(left < BetweenLooks ? left : BetweenLooks, stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            ThrowIfEnded();
+        }
         TimeSpan elapsed = System.Diagnostics.Stopwatch.GetElapsedTime(start);
         TimeSpan cpu = BackendCpu() - cpuBefore;
         for (int i = 0; i < _queues.Length; i++)
         {
-            long operations = await _queues[i].StopAsync();
+            Task<long> stopped = _queues[i].StopAsync();
+            // What is in flight at a back-end that ends now is never answered.
+            while (await Task.WhenAny(stopped, Task.Delay(BetweenLooks, CancellationToken.None)) != stopped) ThrowIfEnded();
+            long operations = await stopped;
             _operationsOfQueue[i] += operations;
             _operations += operations;
         }
@@ -107,11 +132,19 @@ internal sealed class BlockTarget : IDisposable
         return (bytes + Step - 1) / Step * Step;
     }
 
+    private void ThrowIfEnded()
+    {
+        if (!_frontend.IsConnected) throw new BackendEndedException(Socket);
+    }
+
     /// <summary>What the back-end's threads ran, to the nanosecond (proc(5), schedstat).</summary>
     private TimeSpan BackendCpu()
     {
         long nanoseconds = 0;
-        foreach (string task in Directory.EnumerateDirectories($"/proc/{_frontend.BackendProcessId}/task"))
+        string tasks = $"/proc/{_frontend.BackendProcessId}/task";
+        // Not there: it has ended, or runs in a namespace that is not visible from here.
+        if (!Directory.Exists(tasks)) return TimeSpan.Zero;
+        foreach (string task in Directory.GetDirectories(tasks))
         {
             try
             {
@@ -126,3 +159,7 @@ internal sealed class BlockTarget : IDisposable
         return TimeSpan.FromTicks(nanoseconds / TimeSpan.NanosecondsPerTick);
     }
 }
+
+/// <summary>A back-end hung up while it was loaded.</summary>
+internal sealed class BackendEndedException(string socket)
+    : IOException($"the back-end at '{socket}' hung up during the load: look at what it printed last");

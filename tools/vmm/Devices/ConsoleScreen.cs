@@ -10,19 +10,19 @@ internal sealed class ConsoleScreen : IDisposable
     private readonly PosixSignalRegistration _resized;
 
     /// <summary>Connects it.</summary>
-    /// <param name="console">The console that is told the size.</param>
+    /// <param name="console">The console that gets the size.</param>
     /// <param name="port">The port.</param>
     /// <param name="keys">What is typed; taken over.</param>
     internal ConsoleScreen(ConsoleDevice console, ConsolePort port, OwnedFd keys)
     {
         port.Connect(keys, SerialOutput.To(StandardStreams.DuplicateOutput()));
-        TellSize(console);
-        _resized = PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => TellSize(console));
+        SendSize(console);
+        _resized = PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => SendSize(console));
     }
 
     public void Dispose() => _resized.Dispose();
 
-    private static void TellSize(ConsoleDevice console)
+    private static void SendSize(ConsoleDevice console)
     {
         (ushort columns, ushort rows) = RawTerminal.SizeOf(StandardStreams.Output);
         if (columns > 0) console.Resize(columns, rows);

@@ -1,44 +1,57 @@
 using System.CommandLine;
+using Vmm.Devices;
 
 namespace Vmm.Tool;
 
-/// <summary>The devices of a machine as <c>vmm run</c> and <c>vmm boot</c> take them. A new kind of device is one file and one line here.</summary>
-/// <param name="attachAll">Whether the machine has, unless told otherwise, every device that needs neither privilege nor a word from the user.</param>
+/// <summary>
+/// The devices of a machine as <c>vmm run</c> and <c>vmm boot</c> take them: an option for each of <see cref="DeviceKinds"/>.
+/// </summary>
+/// <param name="attachAll">Whether the machine has by default every device that needs neither privilege nor a path.</param>
 internal sealed class DeviceOptions(bool attachAll)
 {
-    // In this order they get their registers and interrupt lines.
     private readonly DeviceOption[] _kinds =
-    [
-        new DiskOption(attachAll),
-        new EntropyOption(attachAll),
-        new BalloonOption(attachAll),
-        new ConsoleOption(),
-        new NetOption(),
-        new VsockOption(),
-    ];
+        [.. DeviceKinds.All.Select(kind => new DeviceOption(kind, isServed: false, isStandard: kind.IsStandard && attachAll))];
 
-    /// <summary>Adds the options of every kind to a command.</summary>
+    private readonly ChoiceOption _engine = new("--engine",
+        "What moves the bytes of disks that do not say it: the kernel's completion ring where there is one, a few threads, "
+        + "or the reactor itself.",
+        standard: "ring", "ring", "threads", "synchronous");
+
+    private readonly NumberOption _reactors = new(
+        "--reactors", "N", "Threads that serve devices, each with a reactor; devices and queues are dealt out in turn", 1,
+        DeviceHostOptions.ReactorsMax, standard: 1);
+
+    /// <summary>How many reactors serve the devices.</summary>
+    internal int Reactors(ParseResult parsed) => _reactors.In(parsed);
+
+    /// <summary>Adds the options to a command.</summary>
     internal void AddTo(Command command)
     {
-        foreach (DeviceOption kind in _kinds)
-        {
-            foreach (Option option in kind.Options) command.Options.Add(option);
-        }
+        foreach (DeviceOption option in _kinds) command.Options.Add(option);
+        command.Options.Add(_engine);
+        command.Options.Add(_reactors);
     }
 
-    /// <summary>Understands what was asked for; opens nothing yet.</summary>
+    /// <summary>What was asked for.</summary>
+    internal IReadOnlyList<RequestedDevice> Read(ParseResult parsed) => [.. _kinds.SelectMany(kind => kind.In(parsed))];
+
+    /// <summary>What the machine decides for its devices.</summary>
     /// <param name="parsed">The command line.</param>
-    /// <param name="vcpus">Virtual CPUs of the machine.</param>
-    /// <param name="room">Most devices the machine takes.</param>
-    /// <exception cref="UsageException">A value makes no sense, or there are too many devices.</exception>
-    internal IReadOnlyList<DeviceRequest> Read(ParseResult parsed, int vcpus, int room)
+    /// <param name="vcpus">Virtual CPUs of the machine: each has a queue of its own.</param>
+    /// <param name="memoryBytes">The machine's memory.</param>
+    internal DeviceSetting Setting(ParseResult parsed, int vcpus, ulong memoryBytes) => new()
     {
-        List<DeviceRequest> requests = [];
-        foreach (DeviceOption kind in _kinds)
+        MemoryBytes = memoryBytes,
+        Queues = vcpus,
+        Engine = _engine.In(parsed) switch
         {
-            if (attachAll || kind.IsGiven(parsed)) requests.AddRange(kind.Read(parsed, vcpus));
-        }
-        if (requests.Count > room) throw new UsageException($"{requests.Count} devices are asked for: a machine has room for {room}");
-        return requests;
-    }
+            "threads" => BlockEngineKind.Threads,
+            "synchronous" => BlockEngineKind.Synchronous,
+            _ => BlockEngineKind.Ring,
+        },
+    };
+
+    /// <summary>Why a machine has no room for its devices, if that is so.</summary>
+    internal static IEnumerable<string> Contradictions(IReadOnlyList<RequestedDevice> devices, int room) =>
+        devices.Count > room ? [$"{devices.Count} devices are asked for: a machine has room for {room}"] : [];
 }

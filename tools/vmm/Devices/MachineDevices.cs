@@ -3,60 +3,48 @@ using Vmm.Events;
 
 namespace Vmm.Tool;
 
-/// <summary>The devices of a machine, opened, and what leads them to the host.</summary>
-internal sealed class MachineDevices : IDisposable
+/// <summary>The devices that the command line gives a machine.</summary>
+/// <param name="requested">The devices.</param>
+/// <param name="setting">What the machine decides for them.</param>
+/// <param name="scratch">Whether a machine without a disk gets one.</param>
+internal sealed class MachineDevices(IReadOnlyList<RequestedDevice> requested, DeviceSetting setting, bool scratch)
 {
-    private readonly List<DeviceRequest> _requests = [];
-    private readonly List<VirtioDevice> _opened = [];
-
-    private MachineDevices()
-    {
-    }
-
-    /// <summary>In the order they were asked for. Whoever runs the machine may dispose them earlier than this.</summary>
-    internal IReadOnlyList<VirtioDevice> Devices => _opened;
-
     /// <summary>Whether the process's terminal belongs to one of them.</summary>
-    internal bool HaveTerminal => _requests.Any(request => request.LeadTerminal is not null);
+    internal bool HaveTerminal => Terminal is not null;
 
-    /// <summary>Opens every device, or none.</summary>
+    private RequestedDevice? Terminal =>
+        requested.FirstOrDefault(device => device.Spec is ConsoleSpec console && console.Ports.Any(port => port.IsTerminal));
+
+    /// <summary>Opens every device and puts it into a host.</summary>
+    /// <exception cref="UsageException">A device does not fit what it is to work on.</exception>
     /// <exception cref="IOException">Something could not be opened; the message says what and why.</exception>
-    internal static MachineDevices Open(IEnumerable<DeviceRequest> requests)
+    internal void AddTo(DeviceHost host)
     {
-        MachineDevices devices = new();
-        try
+        bool needsScratch = scratch && requested.All(device => device.Spec is not DiskSpec);
+        if (needsScratch) host.Add(ScratchDisk.Open(setting));
+        foreach (RequestedDevice device in requested)
         {
-            foreach (DeviceRequest request in requests)
+            try
             {
-                devices._opened.Add(request.Open());
-                devices._requests.Add(request);
+                host.Add(device.Name, device.Spec, setting);
             }
-            return devices;
+            catch (ArgumentException refused)
+            {
+                throw new UsageException($"{device.Option}: {refused.Message}");
+            }
         }
-        catch
-        {
-            devices.Dispose();
-            throw;
-        }
+        if (needsScratch) ScratchDisk.Announce();
     }
 
-    /// <summary>Leads every device that needs it to its people on the host.</summary>
-    /// <param name="reactor">The reactor that serves the devices; it runs.</param>
-    /// <returns>Dispose it before that reactor is disposed.</returns>
-    internal IDisposable Lead(RemoteEndpoint reactor)
-    {
-        DisposableStack ways = new();
-        foreach (DeviceRequest request in _requests) ways.Add(() => request.Lead?.Invoke(reactor));
-        return ways;
-    }
-
-    /// <summary>Leads the process's terminal to the device that wants it.</summary>
+    /// <summary>Connects the process's terminal to the device that wants it.</summary>
+    /// <param name="host">It has the devices.</param>
     /// <param name="keys">What is typed; taken over.</param>
     /// <returns>Dispose it when the machine has ended.</returns>
-    internal IDisposable LeadTerminal(OwnedFd keys) => _requests.Single(request => request.LeadTerminal is not null).LeadTerminal!(keys);
-
-    public void Dispose()
+    internal IDisposable ConnectTerminal(DeviceHost host, OwnedFd keys)
     {
-        foreach (VirtioDevice device in _opened) device.Dispose();
+        RequestedDevice wanted = Terminal!;
+        ConsoleDevice console = (ConsoleDevice)host.Devices.Single(hosted => hosted.Device.Name == wanted.Name).Device;
+        int port = ((ConsoleSpec)wanted.Spec).Ports.ToList().FindIndex(each => each.IsTerminal);
+        return new ConsoleScreen(console, console.Ports[port], keys);
     }
 }

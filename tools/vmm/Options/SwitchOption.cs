@@ -15,7 +15,9 @@ internal sealed class SwitchOption : TextOption
     }
 
     /// <summary>Whether it is on.</summary>
-    internal bool In(ParseResult parsed) => parsed.GetResult(this) is null ? _standard : !string.Equals(parsed.GetValue(this), "false", StringComparison.OrdinalIgnoreCase);
+    internal bool In(ParseResult parsed) =>
+        parsed.GetResult(this) is null ? _standard : !string.Equals(parsed.GetValue(this), "false", StringComparison.OrdinalIgnoreCase);
 
-    private protected override string? Complain(string text) => text.Length == 0 || bool.TryParse(text, out _) ? null : "give true or false";
+    private protected override string? Complain(string text) =>
+        text.Length == 0 || bool.TryParse(text, out _) ? null : "give true or false";
 }

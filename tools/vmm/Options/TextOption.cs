@@ -4,20 +4,27 @@ using System.CommandLine.Parsing;
 namespace Vmm.Tool;
 
 /// <summary>
-/// An option with one text, which is understood here: a wrong one is answered by a sentence that names the right ones. All options with one value are
-/// texts to System.CommandLine, for it is compiled anew for each type of number and name it converts, and a start is mostly compiling.
+/// An option with one value, which System.CommandLine takes as a text and this class checks: a wrong value is answered by a sentence that
+/// names the right ones.
 /// </summary>
 internal class TextOption : Option<string?>
 {
-    internal TextOption(string name, string helpName, string description) : base(name)
+    private readonly Func<string, string?>? _check;
+
+    /// <param name="name">The option.</param>
+    /// <param name="helpName">What its value looks like.</param>
+    /// <param name="description">For the help.</param>
+    /// <param name="check">Says what is wrong with a text; null for nothing.</param>
+    internal TextOption(string name, string helpName, string description, Func<string, string?>? check = null) : base(name)
     {
+        _check = check;
         HelpName = helpName;
         Description = description;
         CustomParser = Understand;
     }
 
     /// <summary>What is wrong with a text; null for nothing.</summary>
-    private protected virtual string? Complain(string text) => null;
+    private protected virtual string? Complain(string text) => _check?.Invoke(text);
 
     private string Understand(ArgumentResult result)
     {

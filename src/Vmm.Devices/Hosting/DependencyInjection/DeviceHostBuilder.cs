@@ -1,9 +1,12 @@
+using System.Diagnostics.CodeAnalysis;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Options;
 
 namespace Vmm.Devices;
 
-/// <summary>Names the devices of a host that the container makes. They get registers and interrupt lines in the order they are named.</summary>
+/// <summary>
+/// Names the devices of a host that the container makes. They get registers and interrupt lines in the order they are named.
+/// </summary>
 public sealed class DeviceHostBuilder
 {
     private readonly DeviceHostPlan _plan;
@@ -17,32 +20,37 @@ public sealed class DeviceHostBuilder
     /// <summary>The services the host is registered in.</summary>
     public IServiceCollection Services { get; }
 
+    /// <summary>
+    /// Puts the devices on a board of your own: a KVM machine's, say. Without this it is a <see cref="Simulation.SimulatedBoard"/> of 256
+    /// MiB.
+    /// </summary>
+    /// <param name="make">Makes the board when the host is made; the host disposes it.</param>
+    public DeviceHostBuilder OnBoard(Func<IServiceProvider, IMachineBoard> make)
+    {
+        ArgumentNullException.ThrowIfNull(make);
+        _plan.Board = make;
+        return this;
+    }
+
     /// <summary>Adds a disk on a raw image.</summary>
     /// <param name="name">Names the disk and its options: <c>vda</c>.</param>
     /// <param name="configure">Says where the image is.</param>
-    public DeviceHostBuilder AddVirtioBlock(string name, Action<VirtioBlockOptions> configure)
-    {
-        ArgumentException.ThrowIfNullOrEmpty(name);
-        ArgumentNullException.ThrowIfNull(configure);
-        Services.AddOptions<VirtioBlockOptions>(name).Configure(configure);
-        _plan.Disks.Add(name);
-        return AddNamed(name, provider =>
-        {
-            VirtioBlockOptions disk = provider.GetRequiredService<IOptionsMonitor<VirtioBlockOptions>>().Get(name);
-            return new BlockDevice(name, RawImage.Open(disk.Path, disk.ReadOnly, disk.Engine, disk.Direct), disk.Device);
-        });
-    }
+    public DeviceHostBuilder AddVirtioBlock(string name, Action<DiskSpec> configure) => AddVirtio(name, configure);
 
     /// <summary>Adds a network card on a TAP interface or on a socket.</summary>
     /// <param name="name">Names the card and its options: <c>net0</c>.</param>
     /// <param name="configure">Says what it is connected to.</param>
-    public DeviceHostBuilder AddVirtioNet(string name, Action<VirtioNetOptions> configure)
+    public DeviceHostBuilder AddVirtioNet(string name, Action<NetSpec> configure) => AddVirtio(name, configure);
+
+    /// <summary>Adds a device that is described by a spec of its kind: the same that the command line reads.</summary>
+    /// <param name="name">Names the device and its options.</param>
+    /// <param name="configure">Describes it.</param>
+    public DeviceHostBuilder AddVirtio<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicParameterlessConstructor)] TSpec>(
+        string name, Action<TSpec>? configure = null) where TSpec : DeviceSpec
     {
-        ArgumentException.ThrowIfNullOrEmpty(name);
-        ArgumentNullException.ThrowIfNull(configure);
-        Services.AddOptions<VirtioNetOptions>(name).Configure(configure);
-        _plan.Networks.Add(name);
-        return AddNamed(name, provider => provider.GetRequiredService<IOptionsMonitor<VirtioNetOptions>>().Get(name).Open(name));
+        _plan.Steps.Add(DeviceSteps.Adding<DeviceHost, TSpec>(
+            _plan.Describe(Services, name, configure), (host, spec) => host.Add(name, spec)));
+        return this;
     }
 
     /// <summary>Adds a serial port.</summary>
@@ -54,65 +62,41 @@ public sealed class DeviceHostBuilder
         Services.AddOptions<SerialPortOptions>(name).Configure(configure ?? (_ => { }));
         _plan.SerialPorts.Add(name);
         _plan.Names.Add(name);
-        _plan.Steps.Add((provider, host) => host.AddSerial(name, provider.GetRequiredService<IOptionsMonitor<SerialPortOptions>>().Get(name)));
+        _plan.Steps.Add((provider, host) =>
+            host.AddSerial(name, provider.GetRequiredService<IOptionsMonitor<SerialPortOptions>>().Get(name)));
         return this;
     }
 
     /// <summary>Adds a source of random bytes.</summary>
     /// <param name="name">Names the device: <c>rng0</c>.</param>
-    public DeviceHostBuilder AddVirtioEntropy(string name) => AddNamed(name, _ => new EntropyDevice(name));
+    public DeviceHostBuilder AddVirtioEntropy(string name) => AddVirtio<EntropySpec>(name);
 
     /// <summary>Adds a memory balloon.</summary>
     /// <param name="name">Names the device: <c>balloon0</c>.</param>
     /// <param name="targetBytes">What the guest is asked to give up from the start; see <see cref="BalloonDevice.TargetBytes"/>.</param>
     public DeviceHostBuilder AddVirtioBalloon(string name, ulong targetBytes = 0) =>
-        AddNamed(name, _ => new BalloonDevice(name) { TargetBytes = targetBytes });
+        AddVirtio<BalloonSpec>(name, balloon => balloon.TargetBytes = targetBytes);
 
-    /// <summary>Adds a console.</summary>
+    /// <summary>Adds a console with ports of your own.</summary>
     /// <param name="name">Names the device: <c>console0</c>.</param>
     /// <param name="ports">Its ports, connected before or later.</param>
     public DeviceHostBuilder AddVirtioConsole(string name, params ConsolePort[] ports)
     {
         ConsoleDevice.Validate(name, ports);
-        return AddNamed(name, _ => new ConsoleDevice(name, ports));
+        _plan.Names.Add(name);
+        return AddDevice(_ => new ConsoleDevice(name, ports));
     }
 
     /// <summary>Adds sockets between guest and host: see <see cref="VsockDevice"/>.</summary>
-    /// <param name="cid">The guest's context id, <see cref="VsockDevice.CidMin"/> or more.</param>
-    /// <param name="uds">The Unix socket the host connects to; with <c>_</c> and a port, those the guest reaches.</param>
-    /// <param name="options">What it may cost; null for the defaults.</param>
-    public DeviceHostBuilder AddVsock(uint cid, string uds, VsockDeviceOptions? options = null)
-    {
-        string name = $"vsock{_plan.Vsocks++}";
-        VsockDevice.Validate(name, cid, uds);
-        return AddNamed(name, _ => new VsockDevice(name, cid, uds, options));
-    }
+    /// <param name="name">Names the device: <c>vsock0</c>.</param>
+    /// <param name="configure">Says its context id and its socket.</param>
+    public DeviceHostBuilder AddVsock(string name, Action<VsockSpec> configure) => AddVirtio(name, configure);
 
     /// <summary>Adds a device of any kind.</summary>
     /// <param name="make">Makes it when the host is made; the host disposes it.</param>
     public DeviceHostBuilder AddDevice(Func<IServiceProvider, VirtioDevice> make)
     {
-        ArgumentNullException.ThrowIfNull(make);
-        _plan.Steps.Add((provider, host) =>
-        {
-            VirtioDevice device = make(provider);
-            try
-            {
-                host.Add(device);
-            }
-            catch
-            {
-                device.Dispose();
-                throw;
-            }
-        });
+        _plan.Steps.Add(DeviceSteps.Adding<DeviceHost>(make, (host, device) => host.Add(device)));
         return this;
-    }
-
-    private DeviceHostBuilder AddNamed(string name, Func<IServiceProvider, VirtioDevice> make)
-    {
-        ArgumentException.ThrowIfNullOrEmpty(name);
-        _plan.Names.Add(name);
-        return AddDevice(make);
     }
 }

@@ -14,7 +14,9 @@ public sealed record BatteryRequest(int Queue, byte[] Readable, int Writable)
     /// <summary>What has to happen on the host for the device to answer, such as input for a receive queue. Null: nothing.</summary>
     public Action<VirtioDevice>? Provoke { get; init; }
 
-    /// <summary>Whether the device may answer only in part, or in several requests, however its buffers are cut: then cuts are not compared.</summary>
+    /// <summary>
+    /// Whether the device may answer only in part, or in several requests, however its buffers are cut: then cuts are not compared.
+    /// </summary>
     public bool IsStream { get; init; }
 }
 

@@ -24,7 +24,8 @@ public sealed partial class DeviceBattery
             {
                 List<DriverRequest> made = [];
                 while (queue.Ring.Free >= buffers)
-                    made.Add(queue.Add(request.Readable.Length > 0 ? [request.Readable] : [], request.Writable > 0 ? [request.Writable] : []));
+                    made.Add(queue.Add(request.Readable.Length > 0 ? [request.Readable] : [], request.Writable > 0
+                        ? [request.Writable] : []));
                 guest.Kick(request.Queue).RunUntilIdle();
                 foreach (DriverRequest each in made)
                 {
@@ -44,7 +45,8 @@ public sealed partial class DeviceBattery
         {
             if (request.IsStream) continue;
             foreach (int cut in Cuts(request.Readable.Length))
-                Exercise(guest, request, [request.Readable[..cut], request.Readable[cut..]], [request.Writable], $"readable part cut at {cut}");
+                Exercise(guest, request, [request.Readable[..cut], request.Readable[cut..]],
+                    [request.Writable], $"readable part cut at {cut}");
             foreach (int cut in Cuts(request.Writable))
                 Exercise(guest, request, [request.Readable], [cut, request.Writable - cut], $"writable part cut at {cut}");
         }
@@ -57,9 +59,11 @@ public sealed partial class DeviceBattery
             using SimulatedGuest guest = Guest(options with { Start = false });
             guest.Kick(request.Queue).RunUntilIdle();
             guest.Negotiate().SetUpQueues();
-            DriverRequest made = guest.Queue(request.Queue).Add(request.Readable.Length > 0 ? [request.Readable] : [], request.Writable > 0 ? [request.Writable] : []);
+            DriverRequest made = guest.Queue(request.Queue)
+                .Add(request.Readable.Length > 0 ? [request.Readable] : [], request.Writable > 0 ? [request.Writable] : []);
             guest.Kick(request.Queue).RunUntilIdle();
-            if (made.IsUsed || guest.Interrupts != 0) throw new InvalidDataException("it served a driver that was not ready (virtio 1.2 § 3.1.1)");
+            if (made.IsUsed || guest.Interrupts != 0)
+                throw new InvalidDataException("it served a driver that was not ready (virtio 1.2 § 3.1.1)");
             guest.Driver.AddStatus(DeviceStatus.DriverOk);
             guest.RunUntilIdle();
             request.Provoke?.Invoke(guest.Device);
@@ -75,7 +79,8 @@ public sealed partial class DeviceBattery
         int before = guest.Interrupts;
         Exercise(guest, "with interrupts disabled");
         // With EVENT_IDX a driver disables interrupts by an index it has passed: one may come when the indexes wrap.
-        if (guest.Interrupts - before > 1) throw new InvalidDataException($"{guest.Interrupts - before} interrupts for a driver that wants none (virtio 1.2 § 2.7.7)");
+        if (guest.Interrupts - before > 1)
+            throw new InvalidDataException($"{guest.Interrupts - before} interrupts for a driver that wants none (virtio 1.2 § 2.7.7)");
     }
 
     private void SurvivesResets(SimulatedGuestOptions options)
@@ -158,7 +163,8 @@ public sealed partial class DeviceBattery
             request.Provoke?.Invoke(guest.Device);
             guest.RunUntilIdle();
             if (!guest.Driver.Status.HasFlag(DeviceStatus.NeedsReset))
-                throw new InvalidDataException($"a buffer outside of memory in queue {request.Queue}: it did not ask for a reset (virtio 1.2 § 2.1.2)");
+                throw new InvalidDataException(
+                    $"a buffer outside of memory in queue {request.Queue}: it did not ask for a reset (virtio 1.2 § 2.1.2)");
             guest.Reset().Start();
             Exercise(guest, "after a broken ring");
         }
@@ -175,7 +181,8 @@ public sealed partial class DeviceBattery
             guest.Kick(queue).RunUntilIdle();
             if (made.IsUsed)
             {
-                if (made.UsedLength > made.Content.Length) throw new InvalidDataException($"{made.UsedLength} bytes used of {made.Content.Length}");
+                if (made.UsedLength > made.Content.Length)
+                    throw new InvalidDataException($"{made.UsedLength} bytes used of {made.Content.Length}");
                 guest.Queue(queue).Free(made);
             }
             if (guest.Driver.Status.HasFlag(DeviceStatus.NeedsReset) || guest.Queue(queue).Ring.Free < 8) guest.Reset().Start();

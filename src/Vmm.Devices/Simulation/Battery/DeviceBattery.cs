@@ -1,8 +1,8 @@
 namespace Vmm.Devices.Simulation;
 
 /// <summary>
-/// What every device must survive, whatever it does: resets in every state, other features, kicks at the wrong time, missing interrupts, buffers cut
-/// at every offset, broken rings. Each check makes a fresh device and runs with each kind of ring.
+/// What every device must survive, whatever it does: resets in every state, other features, kicks at the wrong time, missing interrupts,
+/// buffers cut at every offset, broken rings. Each check makes a fresh device and runs with each kind of ring.
 /// </summary>
 /// <param name="make">Makes a fresh device.</param>
 /// <param name="requests">Requests the device answers, at least one: what "it works" means after each ordeal.</param>
@@ -20,6 +20,7 @@ public sealed partial class DeviceBattery(Func<VirtioDevice> make, params Batter
         ["answers after a reset in every state"] = (battery, options) => battery.SurvivesResets(options),
         ["answers after another driver with fewer features"] = (battery, options) => battery.SurvivesOtherFeatures(options),
         ["answers after each queue was reset alone"] = (battery, options) => battery.SurvivesQueueResets(options),
+        ["goes on after a pause"] = (battery, options) => battery.GoesOnAfterPauses(options),
         ["does nothing for kicks that mean nothing"] = (battery, options) => battery.IgnoresSpuriousKicks(options),
         ["asks for a reset when a ring is broken, and comes back"] = (battery, options) => battery.SurvivesBrokenRings(options),
         ["answers or asks for a reset, whatever the requests say"] = (battery, options) => battery.SurvivesNonsense(options),
@@ -39,7 +40,8 @@ public sealed partial class DeviceBattery(Func<VirtioDevice> make, params Batter
     /// <summary>The kinds of rings: each a set of ring features a driver takes.</summary>
     public static IReadOnlyList<ulong> Rings { get; } =
         [.. Enumerable.Range(0, 8).Select(i =>
-            ((i & 1) != 0 ? VirtioFeatures.PackedRing : 0) | ((i & 2) != 0 ? VirtioFeatures.EventIndex : 0) | ((i & 4) != 0 ? VirtioFeatures.IndirectDescriptors : 0))];
+            ((i & 1) != 0 ? VirtioFeatures.PackedRing : 0) | ((i & 2) != 0 ? VirtioFeatures.EventIndex : 0) | ((i & 4) != 0
+                ? VirtioFeatures.IndirectDescriptors : 0))];
 
     /// <summary>Every check with every ring, as rows of test data: the check's name, the ring's features.</summary>
     public static IEnumerable<(string Check, ulong Ring)> Cases => Checks.SelectMany(check => Rings.Select(ring => (check, ring)));
@@ -50,7 +52,7 @@ public sealed partial class DeviceBattery(Func<VirtioDevice> make, params Batter
     /// <exception cref="BatteryFailedException">The device did not pass.</exception>
     public void Run(string check, ulong ring)
     {
-        if (requests.Length == 0) throw new ArgumentException("a battery without a request can't tell whether the device works");
+        if (requests.Length == 0) throw new ArgumentException("a battery without a request can't see whether the device works");
         try
         {
             All[check](this, new SimulatedGuestOptions { Features = ~RingFeatures | ring, MemoryBytes = 64 << 20 });

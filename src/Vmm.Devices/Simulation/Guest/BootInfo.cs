@@ -3,7 +3,7 @@ namespace Vmm.Devices.Simulation;
 /// <summary>Where a device's registers are, and the interrupt vector it raises on CPU 0.</summary>
 internal readonly record struct DeviceNode(ulong Base, int Vector);
 
-/// <summary>What a machine tells its guest at boot, in the place of a device tree.</summary>
+/// <summary>What a machine gives its guest at boot, in the place of a device tree.</summary>
 internal sealed record BootInfo
 {
     /// <summary>Bytes of memory, from guest address 0.</summary>
@@ -27,6 +27,6 @@ internal sealed record BootInfo
     /// <summary>Whether a person types on the console: echo, prompt, line editing.</summary>
     internal bool Interactive { get; init; }
 
-    /// <summary>How wide the console's terminal is now; 0 if nobody knows.</summary>
+    /// <summary>How wide the console's terminal is now; 0 if that is not known.</summary>
     internal Func<int> Columns { get; init; } = () => 0;
 }

@@ -4,8 +4,8 @@ using System.Runtime.InteropServices;
 namespace Vmm.Devices.Simulation;
 
 /// <summary>
-/// The guest's driver of a virtio balloon (virtio 1.2 § 5.5). It follows the host's target as soon as the shell waits, tells its statistics when asked, and
-/// gives up the free pages at the end of memory first.
+/// The guest's driver of a virtio balloon (virtio 1.2 § 5.5). It follows the host's target as soon as the shell waits, reports its
+/// statistics when asked, and gives up the free pages at the end of memory first.
 /// </summary>
 internal sealed class GuestBalloon(GuestTransport transport, string name) : GuestDriver(transport, name)
 {
@@ -46,7 +46,7 @@ internal sealed class GuestBalloon(GuestTransport transport, string name) : Gues
         if (Has(BalloonProtocol.FeatureReporting)) _reporting = await GuestQueue.Start(kernel, this, queue, 0);
         if (_inflate is null || _deflate is null) return "no queue, or not enough guest memory for it";
         await Transport.SetStatus(DeviceStatus.DriverOk);
-        if (_statistics is not null) await TellStatistics(kernel);
+        if (_statistics is not null) await ReportStatistics(kernel);
         HasWork = true;
         return null;
     }
@@ -55,7 +55,7 @@ internal sealed class GuestBalloon(GuestTransport transport, string name) : Gues
     internal override async ValueTask Work(KernelCpu kernel)
     {
         HasWork = false;
-        await TellStatisticsIfAsked(kernel);
+        await ReportStatisticsIfAsked(kernel);
         byte[] config = await Transport.ReadConfig(BalloonProtocol.ConfigLength);
         uint target = BinaryPrimitives.ReadUInt32LittleEndian(config.AsSpan(BalloonProtocol.ConfigTarget));
         if (target == _followed) return;
@@ -67,7 +67,8 @@ internal sealed class GuestBalloon(GuestTransport transport, string name) : Gues
     /// <returns>Null if it is so now; else a sentence.</returns>
     internal async ValueTask<string?> SetPages(KernelCpu kernel, ulong pages)
     {
-        if (pages > _memory!.FreePages) return $"{pages * BalloonProtocol.PageBytes} bytes can not be given up: of {_memory.MemoryBytes} bytes of memory {Bytes(_memory.FreePages)} are free";
+        if (pages > _memory!.FreePages) return $"{pages * BalloonProtocol.PageBytes} bytes can not be given up: "
+            + $"of {_memory.MemoryBytes} bytes of memory {Bytes(_memory.FreePages)} are free";
         while (Pages != pages)
         {
             bool inflates = Pages < pages;
@@ -75,13 +76,14 @@ internal sealed class GuestBalloon(GuestTransport transport, string name) : Gues
             uint given = inflates ? Pages + count : Pages;
             GuestQueue queue = inflates ? _inflate! : _deflate!;
             WriteNumbers(kernel, queue.Data, given, count);
-            if (await queue.Execute(kernel, new GuestBuffer(queue.Data, count * sizeof(uint)), null) is null) return "the device is broken until it is reset";
+            if (await queue.Execute(kernel, new GuestBuffer(queue.Data, count * sizeof(uint)), null) is null)
+                return "the device is broken until it is reset";
             Pages = inflates ? given : given - count;
             await Transport.WriteConfig(BalloonProtocol.ConfigActual, Pages);
             await kernel.Yield();
             if (kernel.Kernel.Console.AbortRequested) return "interrupted";
         }
-        await TellStatisticsIfAsked(kernel);
+        await ReportStatisticsIfAsked(kernel);
         return null;
     }
 
@@ -90,7 +92,8 @@ internal sealed class GuestBalloon(GuestTransport transport, string name) : Gues
     {
         for (uint page = 0; page < pages; page++)
         {
-            if (kernel.Cpu.Memory.TryGetSpan(_memory!.AddressOfFree(page), (uint)BalloonProtocol.PageBytes, out Span<byte> bytes)) bytes.Fill((byte)(page | 1));
+            if (kernel.Cpu.Memory.TryGetSpan(_memory!.AddressOfFree(page), (uint)BalloonProtocol.PageBytes, out Span<byte> bytes))
+                bytes.Fill((byte)(page | 1));
         }
     }
 
@@ -104,35 +107,37 @@ internal sealed class GuestBalloon(GuestTransport transport, string name) : Gues
         {
             ulong start = _memory!.AddressOfFree(page);
             count = RunLength(page);
-            if (await _reporting.Execute(kernel, null, new GuestBuffer(start, count * (uint)BalloonProtocol.PageBytes)) is null) return null;
+            if (await _reporting.Execute(kernel, null, new GuestBuffer(start, count * (uint)BalloonProtocol.PageBytes)) is null)
+                return null;
             reported += Bytes(count);
         }
         return reported;
     }
 
-    // Whoever waits on CPU 0 looks for itself when it wakes; the statistics may be wanted.
+    // What waits on CPU 0 looks again when it wakes; the statistics may be wanted.
     protected override void OnUsedBuffers(KernelCpu kernel) => HasWork = true;
 
     protected override void OnConfigChanged() => HasWork = true;
 
-    /// <summary>What the host is told of the guest's memory.</summary>
+    /// <summary>What is reported to the host about the guest's memory.</summary>
     internal IReadOnlyList<(BalloonStatistic Tag, ulong Value)> Memory =>
     [
         (BalloonStatistic.TotalBytes, _memory!.MemoryBytes - Bytes(Pages)),
         (BalloonStatistic.FreeBytes, Bytes(PagesLeft)),
     ];
 
-    private async ValueTask TellStatisticsIfAsked(KernelCpu kernel)
+    private async ValueTask ReportStatisticsIfAsked(KernelCpu kernel)
     {
-        if (_statistics is not null && _statistics.TryFinish(out _)) await TellStatistics(kernel);
+        if (_statistics is not null && _statistics.TryFinish(out _)) await ReportStatistics(kernel);
     }
 
     /// <summary>Gives the device a buffer of statistics, which it keeps until it wants the next.</summary>
-    private async ValueTask TellStatistics(KernelCpu kernel)
+    private async ValueTask ReportStatistics(KernelCpu kernel)
     {
         byte[] entries = new byte[StatisticsBytes];
-        BalloonStatisticEntry[] told = [.. Memory.Select(entry => new BalloonStatisticEntry { Tag = entry.Tag, Value = entry.Value })];
-        MemoryMarshal.AsBytes<BalloonStatisticEntry>(told).CopyTo(entries);
+        BalloonStatisticEntry[] statistics = [.. Memory.Select(entry =>
+            new BalloonStatisticEntry { Tag = entry.Tag, Value = entry.Value })];
+        MemoryMarshal.AsBytes<BalloonStatisticEntry>(statistics).CopyTo(entries);
         kernel.Cpu.Memory.TryWrite(_statistics!.Data, entries);
         await _statistics.Begin(kernel, new GuestBuffer(_statistics.Data, StatisticsBytes), null);
         if (!_statistics.PrepareToWait()) HasWork = true;
@@ -142,7 +147,8 @@ internal sealed class GuestBalloon(GuestTransport transport, string name) : Gues
     private uint RunLength(uint first)
     {
         uint count = 1;
-        while (first + count < PagesLeft && Bytes(count) < ReportBytesMax && _memory!.AddressOfFree(first + count) == _memory.AddressOfFree(first) + Bytes(count)) count++;
+        while (first + count < PagesLeft && Bytes(count) < ReportBytesMax
+            && _memory!.AddressOfFree(first + count) == _memory.AddressOfFree(first) + Bytes(count)) count++;
         return count;
     }
 
@@ -150,7 +156,8 @@ internal sealed class GuestBalloon(GuestTransport transport, string name) : Gues
     private void WriteNumbers(KernelCpu kernel, ulong address, uint given, uint count)
     {
         uint[] numbers = new uint[count];
-        for (uint i = 0; i < count; i++) numbers[i] = (uint)(_memory!.AddressOfFree(_memory.FreePages - given + i) / BalloonProtocol.PageBytes);
+        for (uint i = 0; i < count; i++) numbers[i] =
+            (uint)(_memory!.AddressOfFree(_memory.FreePages - given + i) / BalloonProtocol.PageBytes);
         kernel.Cpu.Memory.TryWrite(address, MemoryMarshal.AsBytes<uint>(numbers));
     }
 

@@ -44,11 +44,13 @@ internal abstract class GuestDriver(GuestTransport transport, string name)
     /// <summary>Whether an interrupt found something that takes longer than an interrupt should. On CPU 0.</summary>
     internal bool HasWork { get; private protected set; }
 
-    /// <summary>Does what <see cref="HasWork"/> tells of. On CPU 0, outside of interrupts, when the shell waits for its next line.</summary>
+    /// <summary>
+    /// Does the work that <see cref="HasWork"/> reports. On CPU 0, outside of interrupts, when the shell waits for its next line.
+    /// </summary>
     internal virtual ValueTask Work(KernelCpu kernel) => default;
 
     /// <summary>Waits until something is so; the device is served meanwhile. On CPU 0.</summary>
-    /// <returns>False if somebody aborted, or the device can't go on.</returns>
+    /// <returns>False if it was aborted, or the device can't go on.</returns>
     internal async ValueTask<bool> WaitUntil(KernelCpu kernel, Func<bool> condition)
     {
         while (true)
@@ -82,7 +84,7 @@ internal abstract class GuestDriver(GuestTransport transport, string name)
     /// <summary>Whether a feature was negotiated.</summary>
     private protected bool Has(ulong feature) => (transport.Features & feature) != 0;
 
-    /// <summary>Some queue has used buffers, or the device broke: wakes whoever waits for that.</summary>
+    /// <summary>Some queue has used buffers, or the device broke: wakes what waits for that.</summary>
     protected abstract void OnUsedBuffers(KernelCpu kernel);
 
     /// <summary>The device's configuration space changed.</summary>

@@ -33,7 +33,7 @@ internal sealed class GuestEntropy(GuestTransport transport, string name) : Gues
         return (int)written;
     }
 
-    // Whoever waits on CPU 0 looks for itself when it wakes.
+    // What waits on CPU 0 looks again when it wakes.
     protected override void OnUsedBuffers(KernelCpu kernel)
     {
     }

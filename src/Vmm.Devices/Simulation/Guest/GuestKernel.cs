@@ -1,12 +1,14 @@
 namespace Vmm.Devices.Simulation;
 
 /// <summary>
-/// The guest software of a simulated machine: a small kernel that probes its devices as a real one does, drives them with all CPUs, and gives
-/// a shell on the serial console. CPU 0 boots and runs the shell; the others do what it hands them.
+/// The guest software of a simulated machine: a small kernel that probes its devices as a real one does, drives them with all CPUs, and
+/// gives a shell on the serial console. CPU 0 boots and runs the shell; the others do what it hands them.
 /// </summary>
 internal sealed class GuestKernel
 {
-    /// <summary>Wakes a CPU for a job, or for a request another CPU collected. Devices have the vectors from <see cref="FirstDeviceVector"/> on.</summary>
+    /// <summary>
+    /// Wakes a CPU for a job, or for a request another CPU collected. Devices have the vectors from <see cref="FirstDeviceVector"/> on.
+    /// </summary>
     private const int WakeVector = 0;
 
     internal const int FirstDeviceVector = 2;

@@ -1,8 +1,8 @@
 namespace Vmm.Devices.Simulation;
 
 /// <summary>
-/// Who has which of the guest's memory: the first part for rings and requests, the rest in equal pieces for the data of each CPU. Handed out
-/// at boot by CPU 0, never given back.
+/// Who has which of the guest's memory: the first part for rings and requests, the rest in equal pieces for the data of each CPU. Handed
+/// out at boot by CPU 0, never given back.
 /// </summary>
 internal sealed class GuestPages
 {
@@ -41,7 +41,7 @@ internal sealed class GuestPages
     /// <summary>Where a CPU's piece is.</summary>
     internal ulong DataOf(int cpu) => _dataStart + (ulong)cpu * DataBytes;
 
-    /// <summary>Pages nobody was given, once every driver is up.</summary>
+    /// <summary>Pages that no driver took, once every driver is up.</summary>
     internal uint FreePages => (uint)(LowFreePages + (_end - _dataEnd) / PageBytes);
 
     /// <summary>Bytes of the machine.</summary>

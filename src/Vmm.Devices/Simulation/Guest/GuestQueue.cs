@@ -70,7 +70,8 @@ internal sealed class GuestQueue
 
     /// <summary>Waits until the device is done with the request it has.</summary>
     /// <param name="kernel">The kernel on CPU 0.</param>
-    /// <param name="giveUp">Looked at after each interrupt: whether to wait no longer, and leave the request with the device. Null: never.</param>
+    /// <param name="giveUp">Looked at after each interrupt: whether to wait no longer, and leave the request with the device. Null:
+    /// never.</param>
     /// <returns>Bytes the device wrote; null if it is not done.</returns>
     internal async ValueTask<uint?> Finish(KernelCpu kernel, Func<bool>? giveUp = null)
     {

@@ -22,17 +22,22 @@ internal sealed class GuestReceiveQueue
     /// <summary>Times the device was kicked.</summary>
     internal long Kicks { get; private set; }
 
-    /// <summary>Lays the queue out, with all its buffers in it, and starts it. Its features are negotiated. The first <see cref="Kick"/> is the caller's.</summary>
+    /// <summary>
+    /// Lays the queue out, with all its buffers in it, and starts it. Its features are negotiated. The first <see cref="Kick"/> is the
+    /// caller's.
+    /// </summary>
     /// <param name="kernel">The kernel on CPU 0.</param>
     /// <param name="driver">Whose queue it is.</param>
     /// <param name="index">Its number.</param>
     /// <param name="buffers">How many buffers; fewer if the device's queue is shorter.</param>
     /// <param name="bufferBytes">Bytes of each.</param>
     /// <returns>Null if the device has no such queue, or the guest not enough memory.</returns>
-    internal static async ValueTask<GuestReceiveQueue?> Start(KernelCpu kernel, GuestDriver driver, int index, ushort buffers, uint bufferBytes)
+    internal static async ValueTask<GuestReceiveQueue?> Start(KernelCpu kernel, GuestDriver driver,
+        int index, ushort buffers, uint bufferBytes)
     {
         ushort size = Math.Min(await driver.Transport.QueueSizeMax(index), buffers);
-        if (size == 0 || kernel.Kernel.Pages.TakeForQueue(GuestQueue.RingBytes(size) + size * bufferBytes) is not { } allocator) return null;
+        if (size == 0 || kernel.Kernel.Pages.TakeForQueue(GuestQueue.RingBytes(size) + size * bufferBytes) is not { } allocator)
+            return null;
         DriverQueue ring = DriverQueue.Create(kernel.Cpu.Memory, allocator, size, driver.Transport.Features);
         GuestReceiveQueue queue = new(driver, index, ring, bufferBytes);
         ulong data = allocator.Allocate(size * bufferBytes);
@@ -53,7 +58,8 @@ internal sealed class GuestReceiveQueue
     /// <summary>Gives a buffer back; a device that looks finds it from now on, one that waits needs a <see cref="Kick"/>.</summary>
     internal void GiveBack(ulong address)
     {
-        if (!_ring.TryAdd([], [new GuestBuffer(address, _bufferBytes)], out ushort id)) throw new InvalidOperationException("a ring of buffers has no room for one of its own");
+        if (!_ring.TryAdd([], [new GuestBuffer(address, _bufferBytes)], out ushort id))
+            throw new InvalidOperationException("a ring of buffers has no room for one of its own");
         _lent[id] = address;
         _wantsKick |= _ring.Publish();
     }

@@ -80,7 +80,7 @@ internal sealed class GuestTransport(GuestCpu boot, DeviceNode node)
         return (ushort)await Read(MmioRegister.QueueSizeMax);
     }
 
-    /// <summary>Tells the device where a queue is, and starts it (virtio 1.2 § 4.2.3.2).</summary>
+    /// <summary>Writes where a queue is, and starts it (virtio 1.2 § 4.2.3.2).</summary>
     internal async ValueTask StartQueue(int queue, DriverQueue ring)
     {
         await Write(MmioRegister.QueueSel, (uint)queue);

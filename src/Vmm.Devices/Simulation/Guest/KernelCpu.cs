@@ -2,7 +2,9 @@ using System.Runtime.CompilerServices;
 
 namespace Vmm.Devices.Simulation;
 
-/// <summary>The kernel on one CPU: its instructions, its piece of memory, and its wait for interrupts. Interrupts are taken at waits only.</summary>
+/// <summary>
+/// The kernel on one CPU: its instructions, its piece of memory, and its wait for interrupts. Interrupts are taken at waits only.
+/// </summary>
 internal sealed class KernelCpu(GuestKernel kernel, GuestCpu cpu)
 {
     private Func<KernelCpu, ValueTask>? _job;

@@ -1,6 +1,3 @@
-using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Abstractions;
-
 namespace Vmm.Devices.Simulation;
 
 /// <summary>How a simulated machine is made, beside what its <see cref="DeviceHost"/> has. Read once.</summary>
@@ -14,17 +11,19 @@ public sealed record SimulatedMachineOptions
     /// <summary>vCPUs, 1 to <see cref="VcpusMax"/>; each has a thread of its own.</summary>
     public int Vcpus { get; init; } = 1;
 
-    /// <summary>Whether a person sits at the console: the guest then echoes, prompts and lets lines be edited, for a terminal in raw mode.</summary>
+    /// <summary>
+    /// Whether a person sits at the console: the guest then echoes, prompts and lets lines be edited, for a terminal in raw mode.
+    /// </summary>
     public bool Interactive { get; init; }
 
-    /// <summary>How many characters the terminal is wide, asked when keys are typed, on a vCPU's thread. 0 if nobody knows: lines then have to fit.</summary>
+    /// <summary>
+    /// How many characters the terminal is wide, asked when keys are typed, on a vCPU's thread. 0 if that is not known: lines then have to
+    /// fit.
+    /// </summary>
     public Func<int> Columns { get; init; } = () => 0;
 
     /// <summary>Called on a vCPU's thread when the guest turns to its commands, and when it is done with them.</summary>
     public Action<GuestPhase> OnPhase { get; init; } = _ => { };
-
-    /// <summary>Told of exits that nothing handles.</summary>
-    public ILogger Logger { get; init; } = NullLogger.Instance;
 
     /// <summary>Least memory for a machine of so many vCPUs: bytes, whole MiB.</summary>
     public static ulong MemoryBytesMin(int vcpus) => (GuestPages.MemoryBytesMin(vcpus) + MiB - 1) / MiB * MiB;
@@ -37,12 +36,15 @@ public sealed record SimulatedMachineOptions
             throw new ArgumentException("a machine without a console: add a serial port to its host");
         ulong memory = host.Memory.Regions is [{ GuestAddress: 0 } first, ..] ? first.Length : 0;
         if (memory < MemoryBytesMin(Vcpus))
-            throw new ArgumentException($"a machine of {memory / MiB} MiB of memory: {Vcpus} vCPUs need at least {MemoryBytesMin(Vcpus) / MiB} MiB");
-        IEnumerable<int> lines = host.Devices.Select(hosted => hosted.Line.Number).Append(host.Serials[0].Line.Number);
-        if (lines.FirstOrDefault(line => line is < GuestKernel.FirstDeviceVector or >= SimulatedMachine.InterruptsMax, -1) is >= 0 and int line)
+            throw new ArgumentException(
+                $"a machine of {memory / MiB} MiB of memory: {Vcpus} vCPUs need at least {MemoryBytesMin(Vcpus) / MiB} MiB");
+        IEnumerable<int> lines = host.Devices.Select(hosted => hosted.Line).Append(host.Serials[0].Line);
+        if (lines.FirstOrDefault(line => line is < GuestKernel.FirstDeviceVector or >= SimulatedMachine.InterruptsMax,
+            -1) is >= 0 and int line)
         {
             throw new ArgumentException(
-                $"a device on interrupt line {line}: this machine has lines {GuestKernel.FirstDeviceVector} to {SimulatedMachine.InterruptsMax - 1}");
+                $"a device on interrupt line {line}: this machine has lines {GuestKernel.FirstDeviceVector} to "
+                + $"{SimulatedMachine.InterruptsMax - 1}");
         }
     }
 }

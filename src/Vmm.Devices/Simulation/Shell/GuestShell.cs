@@ -11,7 +11,9 @@ internal sealed class GuestShell(GuestKernel kernel, KernelCpu cpu)
 
     internal KernelCpu Cpu => cpu;
 
-    /// <summary>What a command that takes long says when it was interrupted by Ctrl-C, which it looks at now and then; null: it may go on.</summary>
+    /// <summary>
+    /// What a command that takes long says when it was interrupted by Ctrl-C, which it looks at now and then; null: it may go on.
+    /// </summary>
     internal string? Interruption => _console.AbortRequested ? Interrupted : null;
 
     /// <summary>Whether the machine is to end after the command that runs.</summary>
@@ -37,7 +39,8 @@ internal sealed class GuestShell(GuestKernel kernel, KernelCpu cpu)
     internal async ValueTask<bool> Run()
     {
         bool allWell = true;
-        if (_console.IsInteractive) await Say($"{Counted(kernel.CpuCount, "CPU")}, {Counted(kernel.Drivers.Count, "device")}; 'help' lists the commands");
+        if (_console.IsInteractive) await Say(
+            $"{Counted(kernel.CpuCount, "CPU")}, {Counted(kernel.Drivers.Count, "device")}; 'help' lists the commands");
         while (await _console.ReadLine(cpu) is { } line)
         {
             _console.AbortRequested = false;

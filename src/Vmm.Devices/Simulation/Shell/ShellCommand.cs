@@ -1,10 +1,13 @@
 namespace Vmm.Devices.Simulation;
 
-/// <summary>A command of the guest's shell. A family of commands is one file under <c>Commands</c> and one line in <see cref="ShellSyntax.Commands"/>.</summary>
+/// <summary>
+/// A command of the guest's shell. A family of commands is one file under <c>Commands</c> and one line in
+/// <see cref="ShellSyntax.Commands"/>.
+/// </summary>
 /// <param name="Name">One word, or two: <c>console read</c>.</param>
 /// <param name="Parameters">
-/// What follows it; the name says of which kind it is (see <see cref="ShellParameter"/>). <c>[COUNT]</c> may be left out, and <c>TEXT…</c> is the rest of
-/// the command; both stand last.
+/// What follows it; the name says of which kind it is (see <see cref="ShellParameter"/>). <c>[COUNT]</c> may be left out, and <c>TEXT…</c>
+/// is the rest of the command; both stand last.
 /// </param>
 /// <param name="Summary">What it does, for <c>help</c>.</param>
 /// <param name="Run">Does it; gives null if it went well, else a sentence.</param>

@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace Vmm.Devices.Simulation;
 
-/// <summary>What a word after a command has to look like, told by the parameter's name.</summary>
+/// <summary>What a word after a command has to look like, by the parameter's name.</summary>
 internal static class ShellParameter
 {
     private const string HexPrefix = "0x";
@@ -19,11 +19,13 @@ internal static class ShellParameter
         switch (parameter)
         {
             case "OFFSET" or "LENGTH" or "SEED" or "COUNT" or "BYTES" or "PORT" or "CID":
-                if (!TryParseNumber(word, 0, out ulong number)) return $"'{word}' is no {parameter}: give a number such as 4096, 0x1000 or 4K";
+                if (!TryParseNumber(word, 0, out ulong number))
+                    return $"'{word}' is no {parameter}: give a number such as 4096, 0x1000 or 4K";
                 value = number;
                 return null;
             case "MIB":
-                if (!TryParseNumber(word, MebibyteShift, out ulong bytes)) return $"'{word}' is no {parameter}: give a number of MiB such as 64, or 64K, 64M, 1G";
+                if (!TryParseNumber(word, MebibyteShift, out ulong bytes))
+                    return $"'{word}' is no {parameter}: give a number of MiB such as 64, or 64K, 64M, 1G";
                 value = bytes;
                 return null;
             case "HEX":
@@ -53,7 +55,8 @@ internal static class ShellParameter
         int unit = word.Length == 0 ? 0 : char.ToUpperInvariant(word[^1]) switch { 'K' => 10, 'M' => 20, 'G' => 30, _ => 0 };
         int shift = unit == 0 ? bareShift : unit;
         ReadOnlySpan<char> digits = unit == 0 ? word : word.AsSpan(0, word.Length - 1);
-        if (!ulong.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out number) || number > ulong.MaxValue >> shift) return false;
+        if (!ulong.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out number) || number > ulong.MaxValue >> shift)
+            return false;
         number <<= shift;
         return true;
     }

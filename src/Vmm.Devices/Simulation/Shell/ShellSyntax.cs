@@ -2,7 +2,9 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace Vmm.Devices.Simulation;
 
-/// <summary>The language of a guest's shell: commands separated by <c>;</c>, words separated by blanks. Public to check commands before a run.</summary>
+/// <summary>
+/// The language of a guest's shell: commands separated by <c>;</c>, words separated by blanks. Public to check commands before a run.
+/// </summary>
 public static class ShellSyntax
 {
     /// <summary>Every command, in the order of <c>help</c>.</summary>
@@ -70,7 +72,8 @@ public static class ShellSyntax
         string both = words.Length < 2 ? "" : $"{first} {words[1]}";
         found = Commands.FirstOrDefault(command => command.Name == both) ?? Commands.FirstOrDefault(command => command.Name == first);
         if (found is not null) return true;
-        string[] family = [.. Commands.Where(command => command.Name.StartsWith(first + " ", StringComparison.Ordinal)).Select(command => $"'{command.Usage}'")];
+        string[] family = [.. Commands.Where(command => command.Name.StartsWith(first + " ", StringComparison.Ordinal))
+            .Select(command => $"'{command.Usage}'")];
         error = family.Length == 0 ? $"unknown command '{first}': try 'help'" : $"{first}: use {string.Join(" or ", family)}";
         return false;
     }

@@ -33,7 +33,8 @@ internal sealed class CpuInterrupts : IDisposable
     }
 
     /// <summary>Sleeps until something is raised, or <see cref="Wake"/>; may also come back for nothing. On the CPU's own thread.</summary>
-    /// <param name="isWoken">Asked once more after the sleep was announced: true if whatever <see cref="Wake"/> is called for has happened.</param>
+    /// <param name="isWoken">Asked once more after the sleep was announced: true if whatever <see cref="Wake"/> is called for has
+    /// happened.</param>
     internal void Sleep(Func<bool> isWoken)
     {
         _wake.Reset();

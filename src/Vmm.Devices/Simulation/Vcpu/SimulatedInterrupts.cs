@@ -1,8 +1,8 @@
 namespace Vmm.Devices.Simulation;
 
 /// <summary>
-/// The interrupt controller of a simulated machine: edge-triggered lines and interrupts between CPUs, each one bit that stays pending in its
-/// CPU until that takes it, and wakes it if it is halted. Thread-safe; raising one allocates nothing.
+/// The interrupt controller of a simulated machine: edge-triggered lines and interrupts between CPUs, each one bit that stays pending in
+/// its CPU until that takes it, and wakes it if it is halted. Thread-safe; raising one allocates nothing.
 /// </summary>
 public sealed class SimulatedInterrupts
 {
@@ -38,7 +38,8 @@ public sealed class SimulatedInterrupts
 
     internal CpuInterrupts Of(int cpu) => _cpus[cpu];
 
-    private static void Check(int vector) => ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)vector, (uint)VectorCount, nameof(vector));
+    private static void Check(int vector) =>
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)vector, (uint)VectorCount, nameof(vector));
 
     private sealed class EdgeLine(CpuInterrupts cpu, int vector) : IInterrupt
     {

@@ -3,7 +3,8 @@ using Vmm.Events;
 namespace Vmm.Devices.Simulation;
 
 /// <summary>
-/// The ioeventfds of a simulated machine. A store looks them up on its vCPU's thread, without a lock; a change publishes a new sorted table.
+/// The ioeventfds of a simulated machine. A store looks them up on its vCPU's thread, without a lock; a change publishes a new sorted
+/// table.
 /// </summary>
 public sealed class SimulatedIoEventFds : IIoEventFds
 {
@@ -56,7 +57,7 @@ public sealed class SimulatedIoEventFds : IIoEventFds
             }
             catch (ObjectDisposedException)
             {
-                // Removed and disposed while this store was under way: nobody listens any more, as if the store had come later.
+                // Removed and disposed while this store was under way: the store does nothing, as if it had come later.
                 return false;
             }
             Interlocked.Increment(ref _signals);

@@ -19,7 +19,8 @@ public sealed class SimulatedVcpu : IVcpu
     /// <param name="program">
     /// The guest software. It may await instructions of its CPU and its own methods, nothing else. When it ends, the vCPU shuts down.
     /// </param>
-    public SimulatedVcpu(int index, GuestMemory memory, SimulatedInterrupts interrupts, SimulatedIoEventFds kicks, Func<GuestCpu, ValueTask> program)
+    public SimulatedVcpu(int index, GuestMemory memory, SimulatedInterrupts interrupts,
+        SimulatedIoEventFds kicks, Func<GuestCpu, ValueTask> program)
     {
         ArgumentNullException.ThrowIfNull(interrupts);
         ArgumentNullException.ThrowIfNull(kicks);

@@ -15,7 +15,8 @@ public sealed class KvmIoEventFds(KvmVm vm) : IIoEventFds
         KvmIoEvent io = new(address, width, match);
         lock (_lock)
         {
-            if (_kicks.ContainsKey(io)) throw new InvalidOperationException($"writes of {width} bytes at 0x{address:x} ring a doorbell already");
+            if (_kicks.ContainsKey(io))
+                throw new InvalidOperationException($"writes of {width} bytes at 0x{address:x} ring a doorbell already");
             vm.AddIoEvent(io, kick);
             _kicks.Add(io, kick);
         }

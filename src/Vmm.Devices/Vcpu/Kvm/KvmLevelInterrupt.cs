@@ -3,8 +3,8 @@ using Vmm.Events;
 namespace Vmm.Devices.Kvm;
 
 /// <summary>
-/// A level-triggered interrupt by irqfd with resample: the kernel holds the line up until the guest ends the interrupt, then asks; as long as the device
-/// asserts, the line is raised anew. Assert and deassert are thread-safe.
+/// A level-triggered interrupt by irqfd with resample: the kernel holds the line up until the guest ends the interrupt, then asks; as long
+/// as the device asserts, the line is raised anew. Assert and deassert are thread-safe.
 /// </summary>
 public sealed class KvmLevelInterrupt : IInterrupt, IDisposable
 {
@@ -16,7 +16,7 @@ public sealed class KvmLevelInterrupt : IInterrupt, IDisposable
     /// <summary>Wires new eventfds to a line.</summary>
     /// <param name="vm">A VM with its interrupt controllers in the kernel.</param>
     /// <param name="gsi">A pin.</param>
-    /// <param name="reactor">Hears the guest end an interrupt. Call on its thread, dispose there too.</param>
+    /// <param name="reactor">Handles the guest's ends of interrupts. Call on its thread, dispose there too.</param>
     public KvmLevelInterrupt(KvmVm vm, uint gsi, IReactor reactor)
     {
         ArgumentNullException.ThrowIfNull(vm);

@@ -1,7 +1,3 @@
-using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Abstractions;
-using Vmm.Events;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>How a KVM machine is made. Read once.</summary>
@@ -23,36 +19,19 @@ public sealed record KvmMachineOptions
     public ulong MemoryBytes { get; init; } = 512UL << 20;
 
     /// <summary>
-    /// Whether the guest finds its processors and devices by ACPI. Without it there is one vCPU, and the virtio devices are named on the command line
-    /// (<c>virtio_mmio.device=</c>), for kernels that have no ACPI but take that.
+    /// Whether the guest finds its processors and devices by ACPI. Without it there is one vCPU, and the virtio devices are named on the
+    /// command line (<c>virtio_mmio.device=</c>), for kernels that have no ACPI but take that.
     /// </summary>
     public bool Acpi { get; init; } = true;
 
-    /// <summary>What is typed on the guest's console; taken over.</summary>
-    public OwnedFd? ConsoleInput { get; init; }
-
-    /// <summary>Where the guest's console is printed; taken over. Null drops it.</summary>
-    public ISerialOutput? ConsoleOutput { get; init; }
-
     /// <summary>KVM's device file.</summary>
     public string KvmPath { get; init; } = KvmSystem.DefaultPath;
-
-    /// <summary>
-    /// The VM to build the machine in, made ahead of it because the kernel takes its time: it has its interrupt controllers, as a machine with ACPI
-    /// wants them (<see cref="KvmVm.CreateInterruptControllers"/> without the legacy ones), and nothing else. It stays the caller's, who disposes it after
-    /// the machine. Null makes one of <see cref="KvmPath"/>.
-    /// </summary>
-    public KvmVm? Vm { get; init; }
-
-    /// <summary>Where host and devices say what went wrong.</summary>
-    public ILogger Logger { get; init; } = NullLogger.Instance;
 
     internal void Validate()
     {
         const ulong MiB = 1 << 20;
         if (Vcpus is < 1 or > VcpusMax) throw new ArgumentException($"a machine of {Vcpus} vCPUs: give it 1 to {VcpusMax}");
         if (!Acpi && Vcpus > 1) throw new ArgumentException($"a machine of {Vcpus} vCPUs without ACPI: its kernel finds only one");
-        if (!Acpi && Vm is not null) throw new ArgumentException("a machine without ACPI has legacy interrupt controllers: let it make its own VM");
         if (MemoryBytes % MiB != 0 || MemoryBytes < MemoryBytesMin)
             throw new ArgumentException($"a machine of {MemoryBytes} bytes of memory: give it whole MiB, {MemoryBytesMin / MiB} or more");
     }

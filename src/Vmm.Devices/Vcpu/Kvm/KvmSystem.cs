@@ -60,12 +60,14 @@ public sealed class KvmSystem : IDisposable
         // Interrupted while it starts up a kernel thread of its own: asked again, as often as it says so.
         do number = KvmCall.Control(_fd.Number, KvmRequest.KVM_CREATE_VM);
         while (number < 0 && KvmCall.LastError == Errno.Interrupted);
-        if (number < 0) throw new KernelException("cannot make a virtual machine", KvmCall.LastError, "another hypervisor may hold the processor's extension");
+        if (number < 0) throw new KernelException("cannot make a virtual machine", KvmCall.LastError,
+            "another hypervisor may hold the processor's extension");
         return new KvmVm(this, new OwnedFd(number));
     }
 
     /// <summary>What the kernel says of a capability: 0 for no, 1 or a number for yes.</summary>
-    internal int Check(KvmCapability capability) => Math.Max(0, KvmCall.Control(_fd.Number, KvmRequest.KVM_CHECK_EXTENSION, (nuint)capability));
+    internal int Check(KvmCapability capability) =>
+        Math.Max(0, KvmCall.Control(_fd.Number, KvmRequest.KVM_CHECK_EXTENSION, (nuint)capability));
 
     /// <summary>Insists on a capability.</summary>
     internal void Require(KvmCapability capability)
@@ -116,14 +118,16 @@ public sealed class KvmSystem : IDisposable
         int version = KvmCall.Control(_fd.Number, KvmRequest.KVM_GET_API_VERSION);
         if (version == ApiVersion) return;
         throw new KvmUnavailableException(KvmUnavailableReason.WrongVersion, version < 0
-            ? $"'{Path}' is not KVM: it does not tell its version; name the device file of the kernel's KVM, usually {DefaultPath}"
-            : $"'{Path}' speaks version {version} of the KVM interface, this program version {ApiVersion}: use a Linux kernel from 2.6.22 on");
+            ? $"'{Path}' is not KVM: it has no version; name the device file of the kernel's KVM, usually {DefaultPath}"
+            : $"'{Path}' speaks version {version} of the KVM interface, this program version {ApiVersion}: "
+                + "use a Linux kernel from 2.6.22 on");
     }
 
     private static KvmUnavailableException NotOpened(string path, Errno errno) => errno switch
     {
         Errno.NoEntry or Errno.NoDevice or (Errno)6 => new(KvmUnavailableReason.Absent,
-            $"there is no KVM at '{path}': load the module kvm-intel or kvm-amd, enable virtualization in the firmware, or use the run without KVM ('vmm run')"),
+            $"there is no KVM at '{path}': load the module kvm-intel or kvm-amd, enable virtualization in the firmware, "
+            + "or use the run without KVM ('vmm run')"),
         Errno.AccessDenied or Errno.NotPermitted => new(KvmUnavailableReason.NotPermitted,
             $"you may not open '{path}': join the group that owns it (usually 'kvm') and log in again"),
         _ => new(KvmUnavailableReason.NotOpened, $"cannot open '{path}': {new KernelException("open", errno).Message}"),

@@ -20,7 +20,8 @@ public sealed partial class KvmVcpu
     internal KvmMpState GetMpState() => Get<KvmMpState>(KvmRequest.KVM_GET_MP_STATE, nameof(KvmRequest.KVM_GET_MP_STATE));
 
     /// <summary>Lets a vCPU that waits to be started run from the registers it has.</summary>
-    internal void SetRunnable() => Set(KvmRequest.KVM_SET_MP_STATE, new KvmMpState { State = KvmMpState.Runnable }, nameof(KvmRequest.KVM_SET_MP_STATE));
+    internal void SetRunnable() =>
+        Set(KvmRequest.KVM_SET_MP_STATE, new KvmMpState { State = KvmMpState.Runnable }, nameof(KvmRequest.KVM_SET_MP_STATE));
 
     internal KvmLapicState GetLapic() => Get<KvmLapicState>(KvmRequest.KVM_GET_LAPIC, nameof(KvmRequest.KVM_GET_LAPIC));
 
@@ -38,7 +39,8 @@ public sealed partial class KvmVcpu
     internal void SetMsrs(ReadOnlySpan<KvmMsrEntry> entries)
     {
         int set = TrySetMsrs(entries);
-        if (set < entries.Length) throw new KernelException($"cannot set model-specific register {entries[set].Index:x} of vCPU {Index}", Errno.Invalid);
+        if (set < entries.Length)
+            throw new KernelException($"cannot set model-specific register {entries[set].Index:x} of vCPU {Index}", Errno.Invalid);
     }
 
     /// <summary>The kilohertz of the guest's time stamp counter; 0 if KVM does not know.</summary>
@@ -80,8 +82,30 @@ public sealed partial class KvmVcpu
         Set(KvmRequest.KVM_SET_MP_STATE, state.MpState, nameof(KvmRequest.KVM_SET_MP_STATE));
     }
 
-    /// <summary>Tells the guest's clock that it was stopped, so that its watchdog for hung processors does not bark.</summary>
-    internal void TellPaused() => _ = KvmCall.Control(_number, KvmRequest.KVM_KVMCLOCK_CTRL);
+    /// <summary>
+    /// Where the vCPU is, for a message: instruction, control registers, EFER and an exception on its way. On the vCPU's own thread, or
+    /// while it stands still.
+    /// </summary>
+    internal string DescribePlace()
+    {
+        try
+        {
+            KvmSregs system = GetSystemRegisters();
+            KvmVcpuEvents events = Get<KvmVcpuEvents>(KvmRequest.KVM_GET_VCPU_EVENTS, nameof(KvmRequest.KVM_GET_VCPU_EVENTS));
+            string code = events[2] != 0 ? $", error code {BitConverter.ToUInt32(events[4..8]):x}" : "";
+            string exception = (events[0] | events[3]) == 0 ? "no exception pending"
+                : $"exception {events[1]} {(events[0] != 0 ? "injected" : "pending")}{code}";
+            return $"rip {GetRegisters().Rip:x}, cr0 {system.Cr0:x}, cr2 {system.Cr2:x}, cr3 {system.Cr3:x}, cr4 {system.Cr4:x}, "
+                + $"efer {system.Efer:x}, {exception}";
+        }
+        catch (KernelException refused)
+        {
+            return $"its registers can't be read: {refused.Message}";
+        }
+    }
+
+    /// <summary>Marks the guest's clock as stopped, so that its watchdog for hung processors does not bark.</summary>
+    internal void MarkPaused() => _ = KvmCall.Control(_number, KvmRequest.KVM_KVMCLOCK_CTRL);
 
     private KvmMsrEntry[] GetMsrs(ReadOnlySpan<uint> indices)
     {
@@ -128,7 +152,8 @@ public sealed partial class KvmVcpu
         return value;
     }
 
-    private void Set<T>(uint request, T value, string name) where T : unmanaged => Check(KvmCall.Control(_number, request, ref value), name);
+    private void Set<T>(uint request, T value, string name) where T : unmanaged =>
+        Check(KvmCall.Control(_number, request, ref value), name);
 
     private void Check(int result, string name)
     {

@@ -38,8 +38,8 @@ public sealed partial class KvmVcpu : IVcpu
     public string? Failure { get; private set; }
 
     /// <summary>
-    /// Exits that were no access and went no further: hypercalls and unknown model-specific registers (refused), reports. Read on any thread; may be a
-    /// little old.
+    /// Exits that were no access and went no further: hypercalls and unknown model-specific registers (refused), reports. Read on any
+    /// thread; may be a little old.
     /// </summary>
     public long AnsweredExits => Volatile.Read(ref _answeredExits);
 
@@ -73,7 +73,7 @@ public sealed partial class KvmVcpu : IVcpu
         lock (_exitLock)
         {
             if (_disposed) return;
-            // In this order: whoever finds the vCPU interrupted finds the request, and a run that starts after this stops at once.
+            // In this order: a thread that finds the vCPU interrupted finds the request, and a run that starts after this stops at once.
             Interlocked.Exchange(ref _exitRequested, 1);
             _area.SetImmediateExit(true);
             int thread = Volatile.Read(ref _thread);
@@ -164,11 +164,12 @@ public sealed partial class KvmVcpu : IVcpu
                 return false;
             case KvmExitReason.InterruptWindow or KvmExitReason.Interrupted or KvmExitReason.SetTpr or KvmExitReason.TprAccess
                 or KvmExitReason.IoapicEoi or KvmExitReason.BusLock or KvmExitReason.Notify or KvmExitReason.Debug:
-                // Reports that nobody asked for and that need no answer.
+                // Reports that were not asked for and need no answer.
                 _answeredExits++;
                 return false;
             default:
-                exit = Fail((ulong)run.ExitReason, $"KVM stopped the vCPU for reason {(uint)run.ExitReason}, which this program does not know");
+                exit = Fail((ulong)run.ExitReason,
+                    $"KVM stopped the vCPU for reason {(uint)run.ExitReason}, which this program does not know");
                 return true;
         }
     }

@@ -18,10 +18,12 @@ public sealed partial class KvmVm
     private KvmIrqRoutingEntry[] _routes = [];
     private uint _nextMessageGsi = IoApicPins;
 
-    /// <summary>Puts the interrupt controllers into the kernel: the two 8259, the I/O APIC and a local APIC for each vCPU made after.</summary>
+    /// <summary>
+    /// Puts the interrupt controllers into the kernel: the two 8259, the I/O APIC and a local APIC for each vCPU made after.
+    /// </summary>
     /// <param name="legacy">
-    /// Whether the lower 16 pins go to the 8259 too, as on a PC. Not for a guest that is told that there is none: it never masks it, and what it latched
-    /// comes at the worst moment.
+    /// Whether the lower 16 pins go to the 8259 too, as on a PC. Not for a guest that sees none in its tables: it never masks it, and
+    /// what it latched comes at the worst moment.
     /// </param>
     /// <exception cref="KvmUnavailableException">The kernel can't.</exception>
     public void CreateInterruptControllers(bool legacy = true)
@@ -89,8 +91,8 @@ public sealed partial class KvmVm
     /// <param name="gsi">A pin below <see cref="IoApicPins"/>, or what <see cref="AddMessageRoute"/> gave.</param>
     /// <param name="call">The eventfd. It may be closed later: that ends the wire.</param>
     /// <param name="resample">
-    /// For a level-triggered line: the signal then holds the line up until the guest ends the interrupt; the kernel lowers the line, signals this eventfd, and
-    /// whoever still has something to tell signals <paramref name="call"/> again.
+    /// For a level-triggered line: the signal then holds the line up until the guest ends the interrupt; the kernel lowers the line,
+    /// signals this eventfd, and a source with more to report signals <paramref name="call"/> again.
     /// </param>
     /// <exception cref="KernelException">There is no such interrupt.</exception>
     public void AddInterruptEvent(uint gsi, EventFd call, EventFd? resample = null)
@@ -107,7 +109,9 @@ public sealed partial class KvmVm
         SetInterruptEvent(gsi, call, null, KvmIrqFd.Deassign);
     }
 
-    /// <summary>Sets the level of a line (KVM_IRQ_LINE): a system call on the caller's thread, where an eventfd is only signalled.</summary>
+    /// <summary>
+    /// Sets the level of a line (KVM_IRQ_LINE): a system call on the caller's thread, where an eventfd is only signalled.
+    /// </summary>
     public void SetLine(uint gsi, bool high)
     {
         KvmIrqLevel level = new() { Gsi = gsi, Level = high ? 1u : 0 };

@@ -9,13 +9,16 @@ namespace Vmm.Devices.Kvm;
 /// </summary>
 public sealed partial class KvmVm : IDisposable
 {
-    /// <summary>Intel hosts need three pages for a task state below 4 GiB that the guest does not use, and one for an identity map.</summary>
+    /// <summary>
+    /// Intel hosts need three pages for a task state below 4 GiB that the guest does not use, and one for an identity map.
+    /// </summary>
     internal const ulong ReservedForHost = 0xfffb_c000;
 
     private const nuint TaskStateAddress = (nuint)ReservedForHost + 0x1000;
     private readonly KvmSystem _system;
     private readonly OwnedFd _fd;
-    private MemoryHold? _memory;
+    /// <summary>The regions by their slots; null for a slot that is free. It is its own lock.</summary>
+    private readonly List<GuestRegion?> _slots = [];
 
     internal KvmVm(KvmSystem system, OwnedFd fd)
     {
@@ -37,20 +40,51 @@ public sealed partial class KvmVm : IDisposable
 
     internal KvmSystem System => _system;
 
-    /// <summary>Gives the guest its memory, one slot a region, and keeps it mapped until the VM is closed. Once.</summary>
+    /// <summary>Gives the guest every region of a memory, as <see cref="AddMemory"/> does.</summary>
     /// <param name="memory">Its regions are page-aligned.</param>
     /// <param name="logDirtyPages">Whether written pages are noted for <see cref="GetDirtyPages"/>.</param>
     /// <exception cref="KernelException">A region is misaligned, or there are more than KVM has slots.</exception>
     public void SetMemory(GuestMemory memory, bool logDirtyPages = false)
     {
         ArgumentNullException.ThrowIfNull(memory);
-        if (_memory is not null) throw new InvalidOperationException("the VM has its memory already");
-        _memory = memory.Hold();
-        ReadOnlySpan<GuestRegion> regions = _memory.Map.Regions;
-        for (int slot = 0; slot < regions.Length; slot++)
+        foreach (GuestRegion region in memory.Regions) AddMemory(region, logDirtyPages);
+    }
+
+    /// <summary>
+    /// Gives the guest a region of memory, in the first free slot, and keeps it mapped until it is removed or the VM is closed.
+    /// </summary>
+    /// <param name="region">Page-aligned.</param>
+    /// <param name="logDirtyPages">Whether written pages are noted for <see cref="GetDirtyPages"/>.</param>
+    /// <exception cref="KernelException">It is misaligned, overlaps another region, or there are no more slots.</exception>
+    public void AddMemory(GuestRegion region, bool logDirtyPages = false)
+    {
+        ArgumentNullException.ThrowIfNull(region);
+        lock (_slots)
         {
-            GuestRegion region = regions[slot];
+            int slot = _slots.IndexOf(null);
+            if (slot < 0)
+            {
+                slot = _slots.Count;
+                _slots.Add(null);
+            }
             SetMemorySlot(slot, region.GuestAddress, region.Length, (nuint)region.HostAddress, logDirtyPages);
+            region.Hold();
+            _slots[slot] = region;
+        }
+    }
+
+    /// <summary>Takes a region away from the guest. Its accesses exit to user space from now on.</summary>
+    /// <exception cref="ArgumentException">The guest does not have it.</exception>
+    public void RemoveMemory(GuestRegion region)
+    {
+        ArgumentNullException.ThrowIfNull(region);
+        lock (_slots)
+        {
+            int slot = _slots.IndexOf(region);
+            if (slot < 0) throw new ArgumentException($"the guest has no memory region at 0x{region.GuestAddress:x}", nameof(region));
+            SetMemorySlot(slot, region.GuestAddress, 0, 0);
+            _slots[slot] = null;
+            region.Release();
         }
     }
 
@@ -82,7 +116,8 @@ public sealed partial class KvmVm : IDisposable
     internal void GetDirtyPages(int slot, Span<ulong> bitmap)
     {
         Errno errno = KvmCall.GetDirtyLog(_fd.Number, (uint)slot, bitmap);
-        if (errno != Errno.None) throw new KernelException($"cannot read the dirty pages of memory slot {slot}", errno, "turn its logging on first");
+        if (errno != Errno.None)
+            throw new KernelException($"cannot read the dirty pages of memory slot {slot}", errno, "turn its logging on first");
     }
 
     /// <summary>Makes a vCPU in the state of reset; of several the first runs and the others wait to be started by it.</summary>
@@ -106,8 +141,8 @@ public sealed partial class KvmVm : IDisposable
     }
 
     /// <summary>
-    /// Turns guest writes into signals of an eventfd, in the kernel. Ends with <see cref="RemoveIoEvent"/>, or when the VM is closed; the eventfd may be
-    /// closed before.
+    /// Turns guest writes into signals of an eventfd, in the kernel. Ends with <see cref="RemoveIoEvent"/>, or when the VM is closed; the
+    /// eventfd may be closed before.
     /// </summary>
     /// <exception cref="KernelException">The address is taken, or the length is none that KVM knows.</exception>
     public void AddIoEvent(in KvmIoEvent io, EventFd eventFd)
@@ -128,7 +163,11 @@ public sealed partial class KvmVm : IDisposable
     public void Dispose()
     {
         _fd.Dispose();
-        _memory?.Dispose();
+        lock (_slots)
+        {
+            foreach (GuestRegion? region in _slots) region?.Release();
+            _slots.Clear();
+        }
     }
 
     internal ulong GetClock()

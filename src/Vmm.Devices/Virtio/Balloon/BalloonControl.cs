@@ -4,8 +4,9 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// Lets programs of the host say, while the machine runs, how much memory they want of it: a Unix socket that takes lines. <c>target MIB</c> sets the
-/// balloon's target, <c>target</c> tells it, <c>stats</c> asks the guest for its statistics, <c>help</c> lists these. Each line is answered by one:
+/// Lets programs of the host say, while the machine runs, how much memory they want of it: a Unix socket that takes lines. <c>target
+/// MIB</c> sets the balloon's target, <c>target</c> prints it, <c>stats</c> asks the guest for its statistics, <c>help</c> lists these.
+/// Each line is answered by one:
 /// <c>ok</c> and amounts as <c>name_bytes=N</c>, or <c>error</c> and a sentence.
 /// </summary>
 /// <example><c>echo target 64 | socat - UNIX-CONNECT:/run/vm/balloon</c></example>
@@ -23,7 +24,8 @@ public sealed class BalloonControl : IDisposable
     /// <param name="balloon">The balloon. It outlives this.</param>
     /// <param name="path">At most 107 bytes; only this user may connect. Removed at the end.</param>
     /// <param name="reactor">The reactor that serves who connects.</param>
-    /// <exception cref="KernelException">Somebody listens there, something else is there, or the directory can't be written.</exception>
+    /// <exception cref="KernelException">Another socket listens there, something else is there, or the directory can't be
+    /// written.</exception>
     public BalloonControl(BalloonDevice balloon, string path, RemoteEndpoint reactor)
     {
         ArgumentNullException.ThrowIfNull(balloon);

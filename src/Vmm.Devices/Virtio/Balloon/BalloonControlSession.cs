@@ -5,13 +5,13 @@ using Vmm.Events;
 
 namespace Vmm.Devices;
 
-/// <summary>Somebody who asks a balloon by lines. Each is answered before the next is read. On the reactor.</summary>
+/// <summary>A client that controls a balloon by lines. Each is answered before the next is read. On the reactor.</summary>
 internal sealed class BalloonControlSession : IDisposable
 {
     /// <summary>Longest line: no command is a third of it.</summary>
     internal const int LineBytesMax = 64;
 
-    /// <summary>How long the guest has for its statistics; one without a driver never tells them.</summary>
+    /// <summary>How long the guest has for its statistics; one without a driver never reports them.</summary>
     internal static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
 
     private const ulong MebibytesMax = BalloonDevice.TargetBytesMax >> 20;
@@ -25,7 +25,7 @@ internal sealed class BalloonControlSession : IDisposable
     private readonly byte[] _line = new byte[LineBytesMax];
     private int _length;
     private CancellationTokenSource? _asking;
-    private IReadOnlyDictionary<BalloonStatistic, ulong>? _told;
+    private IReadOnlyDictionary<BalloonStatistic, ulong>? _reported;
     private volatile bool _isOver;
 
     internal BalloonControlSession(
@@ -34,7 +34,7 @@ internal sealed class BalloonControlSession : IDisposable
         _balloon = balloon;
         _reactor = reactor;
         _onEnded = onEnded;
-        _answered = remote.CreateDoorbell(_ => TellStatistics());
+        _answered = remote.CreateDoorbell(_ => PrintStatistics());
         _patience = ReactorTimers.Of(reactor).Create((_, _) => _asking?.Cancel(), "a balloon's control");
         _readable = Interest.Readable.OneShot.WithFd(peer).WithHandler(_ => Read());
         reactor.Add(_readable);
@@ -85,8 +85,11 @@ internal sealed class BalloonControlSession : IDisposable
         switch (words)
         {
             case ["target", string amount]:
-                if (!ulong.TryParse(amount, NumberStyles.None, CultureInfo.InvariantCulture, out ulong mebibytes) || mebibytes > MebibytesMax)
+                if (!ulong.TryParse(amount, NumberStyles.None, CultureInfo.InvariantCulture, out ulong mebibytes)
+                    || mebibytes > MebibytesMax)
                     return $"error target {amount}: give a whole number of MiB from 0 to {MebibytesMax}";
+                if (_balloon.MemoryBytes is > 0 and var memory && mebibytes > memory >> 20)
+                    return $"error target {amount}: the machine has {memory >> 20} MiB in all";
                 _balloon.TargetBytes = mebibytes << 20;
                 return Amounts();
             case ["target"]:
@@ -113,37 +116,38 @@ internal sealed class BalloonControlSession : IDisposable
     {
         try
         {
-            _told = await _balloon.ReadStatisticsAsync(cancellation);
+            _reported = await _balloon.ReadStatisticsAsync(cancellation);
         }
         catch (OperationCanceledException)
         {
-            _told = null;
+            _reported = null;
         }
         if (!_isOver) _answered.TryRing();
     }
 
-    private void TellStatistics()
+    private void PrintStatistics()
     {
         if (_isOver) return;
         _patience.Cancel();
         _asking!.Dispose();
         _asking = null;
         StringBuilder answer = new(Amounts());
-        foreach ((BalloonStatistic statistic, ulong value) in _told ?? new Dictionary<BalloonStatistic, ulong>())
+        foreach ((BalloonStatistic statistic, ulong value) in _reported ?? new Dictionary<BalloonStatistic, ulong>())
         {
             if (NameOf(statistic) is { } name) answer.Append(CultureInfo.InvariantCulture, $" {name}={value}");
         }
-        if (_told is null) answer.Append(" guest=silent");
+        if (_reported is null) answer.Append(" guest=silent");
         if (TrySay(answer.ToString())) Serve();
     }
 
     /// <summary>As a name of the closing statistics: <c>free_bytes</c>. Null for what no version of the specification has.</summary>
     private static string? NameOf(BalloonStatistic statistic) => Enum.IsDefined(statistic)
-        ? string.Concat(statistic.ToString().Select((c, i) => char.IsUpper(c) ? (i > 0 ? "_" : "") + char.ToLowerInvariant(c) : c.ToString()))
+        ? string.Concat(statistic.ToString()
+            .Select((c, i) => char.IsUpper(c) ? (i > 0 ? "_" : "") + char.ToLowerInvariant(c) : c.ToString()))
         : null;
 
     /// <summary>Says a line.</summary>
-    /// <returns>False if that was the end: whoever asks and does not read has nothing kept for it.</returns>
+    /// <returns>False if that was the end: nothing is kept for a client that asks and does not read.</returns>
     private bool TrySay(string line)
     {
         byte[] bytes = Encoding.ASCII.GetBytes(line + "\n");

@@ -15,54 +15,86 @@ public sealed partial class BalloonDevice
     /// <summary>Most reported pieces in one turn, but for the last report: each is a system call. Linux reports 32 at once.</summary>
     private const int PiecesPerTurnMax = 1024;
 
-    private static readonly GuestFault OutsideMemory = new(GuestFaultKind.Request, "a balloon page that is not in guest memory (§ 5.5.6.1)");
-    private static readonly GuestFault PartOfNumber = new(GuestFaultKind.Request, "a balloon request that is not whole page numbers (§ 5.5.6.1)");
-    private static readonly GuestFault NotNegotiated = new(GuestFaultKind.Request, "a request in a balloon queue that was not negotiated (§ 5.5.2)");
+    private static readonly GuestFault OutsideMemory =
+        new(GuestFaultKind.Request, "a balloon page that is not in guest memory (§ 5.5.6.1)");
+    private static readonly GuestFault PartOfNumber =
+        new(GuestFaultKind.Request, "a balloon request that is not whole page numbers (§ 5.5.6.1)");
+    private static readonly GuestFault NotNegotiated =
+        new(GuestFaultKind.Request, "a request in a balloon queue that was not negotiated (§ 5.5.2)");
 
-    private DescriptorChain? _inflating;
-    private ulong _inflated;
-
-    /// <summary>The guest gives pages up: they go back to the host.</summary>
-    private void Inflate(VirtQueue queue)
+    /// <summary>The guest gives pages up: they go back to the host. A request of many goes on turn after turn, and after a pause.</summary>
+    private sealed class InflateWorker : QueueWorker
     {
-        int budget = PagesPerTurnMax;
-        while (_inflating is not null || queue.TryPop(out _inflating))
+        private readonly BalloonDevice _balloon;
+        private DescriptorChain? _chain;
+        /// <summary>Bytes of the first request that were taken: of the chain at hand, or of the one that is popped next.</summary>
+        private ulong _taken;
+
+        internal InflateWorker(BalloonDevice balloon, QueueContext context) : base(context)
         {
-            GuestFault fault = Inflate(queue.Memory, _inflating, ref budget, out bool isDone);
-            if (!isDone)
+            _balloon = balloon;
+            Context.Turn.BytesMax = PagesPerTurnMax * sizeof(uint);
+        }
+
+        public override void Serve()
+        {
+            while (_chain is not null || Queue.TryPop(out _chain))
             {
-                ContinueLater(queue);
+                GuestFault fault = Take(_chain, out bool isDone);
+                if (!isDone)
+                {
+                    Context.ServeLater();
+                    return;
+                }
+                Finish();
+                if (fault.Kind != GuestFaultKind.None) Context.Fault(fault);
+            }
+        }
+
+        public override void Quiesce(QuiesceReason reason)
+        {
+            if (_chain is null) return;
+            if (reason == QuiesceReason.Reset)
+            {
+                Finish();
                 return;
             }
-            Finish(queue);
-            if (fault.Kind != GuestFaultKind.None) queue.Fault(fault);
+            Queue.Unpop(_chain);
+            _chain = null;
         }
-    }
 
-    /// <summary>Takes what the budget allows of one request.</summary>
-    private GuestFault Inflate(GuestMemory memory, DescriptorChain chain, ref int budget, out bool isDone)
-    {
-        ChainReader reader = chain.Readable;
-        reader.TrySkip(_inflated);
-        Span<uint> pages = stackalloc uint[PagesPerBatch];
-        isDone = false;
-        while (budget > 0)
+        /// <summary>Takes what the turn allows of a request.</summary>
+        private GuestFault Take(DescriptorChain chain, out bool isDone)
         {
-            int count = (int)Math.Min((ulong)PagesPerBatch, reader.Remaining / sizeof(uint));
-            if (count == 0)
+            ChainReader reader = chain.Readable;
+            reader.TrySkip(_taken);
+            Span<uint> pages = stackalloc uint[PagesPerBatch];
+            isDone = false;
+            while (!Context.Turn.IsSpent)
             {
+                int count = (int)Math.Min((ulong)PagesPerBatch, reader.Remaining / sizeof(uint));
+                if (count == 0)
+                {
+                    isDone = true;
+                    return reader.Remaining == 0 ? default : PartOfNumber;
+                }
+                Span<uint> batch = pages[..count];
+                reader.TryRead(MemoryMarshal.AsBytes(batch));
+                _taken += (ulong)batch.Length * sizeof(uint);
+                Context.Turn.Charge(batch.Length * sizeof(uint));
+                if (_balloon.TryReturn(Queue.Memory, batch)) continue;
                 isDone = true;
-                return reader.Remaining == 0 ? default : PartOfNumber;
+                return OutsideMemory;
             }
-            Span<uint> batch = pages[..count];
-            reader.TryRead(MemoryMarshal.AsBytes(batch));
-            _inflated += (ulong)count * sizeof(uint);
-            budget -= count;
-            if (TryReturn(memory, batch)) continue;
-            isDone = true;
-            return OutsideMemory;
+            return default;
         }
-        return default;
+
+        private void Finish()
+        {
+            Queue.Push(_chain!, 0);
+            _chain = null;
+            _taken = 0;
+        }
     }
 
     /// <summary>Gives a batch of pages back, each run of neighbours at once.</summary>
@@ -90,38 +122,38 @@ public sealed partial class BalloonDevice
     }
 
     /// <summary>The guest takes pages back: they come when it touches them.</summary>
-    private void Deflate(VirtQueue queue)
+    private static void Deflate(QueueContext context)
     {
+        VirtQueue queue = context.Queue;
         while (queue.TryPop(out DescriptorChain? chain)) queue.Push(chain, 0);
     }
 
     /// <summary>
-    /// The guest reports pages it does not use: their content is lost (virtio 1.2 § 5.5.6.7). One that expects its free pages to be full of a pattern
-    /// keeps them, unless the pattern is zero: that is what they read as when they come back.
+    /// The guest reports pages it does not use: their content is lost (virtio 1.2 § 5.5.6.7). One that expects its free pages to be full of
+    /// a pattern keeps them, unless the pattern is zero: that is what they read as when they come back.
     /// </summary>
-    private void TakeReports(VirtQueue queue)
+    private sealed class ReportWorker : QueueWorker
     {
-        bool keep = (Activation!.Features & BalloonProtocol.FeaturePagePoison) != 0 && ReadConfig(BalloonProtocol.ConfigPoison) != 0;
-        int pieces = 0;
-        while (pieces < PiecesPerTurnMax && queue.TryPop(out DescriptorChain? chain))
+        private readonly BalloonDevice _balloon;
+
+        internal ReportWorker(BalloonDevice balloon, QueueContext context) : base(context)
         {
-            ReadOnlySpan<IoVector> given = keep ? [] : chain.WritableVectors;
-            foreach (ref readonly IoVector piece in given) Return(queue.Memory, chain.Hold!.Map.GuestAddressOf(piece.Address), piece.Length);
-            pieces += given.Length;
-            queue.Push(chain, 0);
+            _balloon = balloon;
+            Context.Turn.CallsMax = PiecesPerTurnMax;
         }
-        if (pieces >= PiecesPerTurnMax) ContinueLater(queue);
-    }
 
-    private void StopPages(VirtQueue queue)
-    {
-        if (_inflating is not null) Finish(queue);
-    }
-
-    private void Finish(VirtQueue queue)
-    {
-        queue.Push(_inflating!, 0);
-        _inflating = null;
-        _inflated = 0;
+        public override void Serve()
+        {
+            VirtQueue queue = Queue;
+            bool keep = Context.Driver.Has(BalloonProtocol.FeaturePagePoison) && _balloon.ReadConfig(BalloonProtocol.ConfigPoison) != 0;
+            while (queue.TryPop(out DescriptorChain? chain))
+            {
+                ReadOnlySpan<IoVector> given = keep ? [] : chain.WritableVectors;
+                foreach (ref readonly IoVector piece in given)
+                    _balloon.Return(queue.Memory, chain.Hold!.Map.GuestAddressOf(piece.Address), piece.Length);
+                Context.Turn.Charge(0, given.Length);
+                queue.Push(chain, 0);
+            }
+        }
     }
 }

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Vmm.Events;
 
 namespace Vmm.Devices;
@@ -8,20 +9,20 @@ public sealed partial class BalloonDevice
     /// <summary>Most entries looked at: more than any version of the specification has.</summary>
     private const int StatisticsMax = 64;
 
-    private const int NothingTold = -1;
+    private const int NoReport = -1;
 
     private readonly Lock _askLock = new();
     private readonly List<TaskCompletionSource<IReadOnlyDictionary<BalloonStatistic, ulong>>> _asked = [];
-    private readonly BalloonStatisticEntry[] _told = new BalloonStatisticEntry[StatisticsMax];
-    private int _toldCount = NothingTold;
-    private DescriptorChain? _kept;
-    private bool _areStale;
-    private Doorbell? _ask;
+    private readonly BalloonStatisticEntry[] _reported = new BalloonStatisticEntry[StatisticsMax];
+    private int _reportedCount = NoReport;
+    private StatisticsWorker? _statistics;
 
-    /// <summary>What the guest told last: it is asked anew whenever the balloon's size changes. Null if it told nothing yet. Any thread.</summary>
+    /// <summary>
+    /// What the guest reported last: it is asked anew whenever the balloon's size changes. Null if it reported nothing yet. Any thread.
+    /// </summary>
     public IReadOnlyDictionary<BalloonStatistic, ulong>? LastStatistics
     {
-        get { lock (_askLock) return _toldCount == NothingTold ? null : Told(); }
+        get { lock (_askLock) return _reportedCount == NoReport ? null : Reported(); }
     }
 
     /// <summary>Asks the guest for its statistics, and waits until it answers. Any thread.</summary>
@@ -32,7 +33,7 @@ public sealed partial class BalloonDevice
         lock (_askLock)
         {
             _asked.Add(answer);
-            _ask?.TryRing();
+            _statistics?.Ask();
         }
         try
         {
@@ -44,73 +45,100 @@ public sealed partial class BalloonDevice
         }
     }
 
-    private void StartStatistics(DeviceActivation activation)
-    {
-        lock (_askLock) _ask = activation.Remote.CreateDoorbell(_ => AskDriver());
-    }
-
-    private void ForgetStatistics()
-    {
-        lock (_askLock) _ask = null;
-    }
-
     private bool IsAsked
     {
         get { lock (_askLock) return _asked.Count > 0; }
     }
 
-    /// <summary>Gives the kept buffer back: the driver fills it anew.</summary>
-    private void AskDriver()
-    {
-        if (_kept is not { } chain || !(_areStale || IsAsked)) return;
-        _kept = null;
-        _areStale = false;
-        chain.Queue.Push(chain, 0);
-        chain.Queue.Publish();
-    }
-
-    private void TakeStatistics(VirtQueue queue)
-    {
-        while (queue.TryPop(out DescriptorChain? chain))
-        {
-            // A driver has one such buffer. What more there is comes back at once.
-            if (_kept is { } before) queue.Push(before, 0);
-            _kept = chain;
-            // Whether it is the driver's first or one that was asked for: it was filled just now.
-            Hear(chain.Readable);
-        }
-    }
-
-    private void Hear(ChainReader reader)
+    private void Take(ChainReader reader)
     {
         lock (_askLock)
         {
-            for (_toldCount = 0; _toldCount < StatisticsMax && reader.TryRead(out BalloonStatisticEntry entry); _toldCount++) _told[_toldCount] = entry;
+            for (_reportedCount = 0; _reportedCount < StatisticsMax
+                && reader.TryRead(out BalloonStatisticEntry entry); _reportedCount++) _reported[_reportedCount] = entry;
             if (_asked.Count == 0) return;
-            Dictionary<BalloonStatistic, ulong> statistics = Told();
+            Dictionary<BalloonStatistic, ulong> statistics = Reported();
             foreach (TaskCompletionSource<IReadOnlyDictionary<BalloonStatistic, ulong>> answer in _asked) answer.TrySetResult(statistics);
             _asked.Clear();
         }
     }
 
-    /// <summary>What was told last, for whoever asks: nothing is made for those who don't. Under the lock; of a tag told twice, the last counts.</summary>
-    private Dictionary<BalloonStatistic, ulong> Told()
+    /// <summary>
+    /// What was reported last: made only when it is asked for. Under the lock; of a tag reported twice, the last counts.
+    /// </summary>
+    private Dictionary<BalloonStatistic, ulong> Reported()
     {
         Dictionary<BalloonStatistic, ulong> statistics = [];
-        foreach (BalloonStatisticEntry entry in _told.AsSpan(0, _toldCount)) statistics[entry.Tag] = entry.Value;
+        foreach (BalloonStatisticEntry entry in _reported.AsSpan(0, _reportedCount)) statistics[entry.Tag] = entry.Value;
         return statistics;
     }
 
-    /// <summary>The driver changed its balloon, and with it all that it told of its memory.</summary>
-    private void RenewStatistics()
+    /// <summary>Keeps the driver's buffer until the next statistics are wanted, and gives it back then: the driver fills it anew.</summary>
+    private sealed class StatisticsWorker : QueueWorker
     {
-        _areStale = true;
-        AskDriver();
+        private readonly BalloonDevice _balloon;
+        private DescriptorChain? _kept;
+        private bool _areStale;
+        /// <summary>The buffer that is popped next was read before a pause.</summary>
+        private bool _wasRead;
+
+        internal StatisticsWorker(BalloonDevice balloon, QueueContext context) : base(context)
+        {
+            _balloon = balloon;
+            lock (balloon._askLock) balloon._statistics = this;
+        }
+
+        /// <summary>The next statistics are wanted. Any thread.</summary>
+        internal void Ask() => Context.ServeSoon();
+
+        /// <summary>What the driver said is not so any more.</summary>
+        internal void Renew()
+        {
+            _areStale = true;
+            Context.ServeNow();
+        }
+
+        public override void Serve()
+        {
+            VirtQueue queue = Queue;
+            while (queue.TryPop(out DescriptorChain? chain))
+            {
+                // A driver has one such buffer. What more there is comes back at once.
+                if (_kept is { } before) GiveBack(before);
+                _kept = chain;
+                // Whether it is the driver's first or one that was asked for: it was filled just now.
+                if (!_wasRead)
+                {
+                    _balloon.Take(chain.Readable);
+                    _areStale = false;
+                }
+                _wasRead = false;
+            }
+            if (_kept is not { } filled || !(_areStale || _balloon.IsAsked)) return;
+            _kept = null;
+            _areStale = false;
+            GiveBack(filled);
+        }
+
+        public override void Quiesce(QuiesceReason reason)
+        {
+            if (_kept is not { } chain) return;
+            _kept = null;
+            _wasRead = reason != QuiesceReason.Reset;
+            if (_wasRead) Queue.Unpop(chain); else GiveBack(chain);
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            lock (_balloon._askLock) _balloon._statistics = null;
+            base.Dispose(disposing);
+        }
     }
 
-    private void StopStatistics(VirtQueue queue)
+    private static void GiveBack(DescriptorChain chain)
     {
-        if (_kept is { } chain) queue.Push(chain, 0);
-        _kept = null;
+        // It was kept until the next one is wanted, on purpose: that is no latency.
+        if (chain.PoppedAt != 0) chain.PoppedAt = Stopwatch.GetTimestamp();
+        chain.Queue.Push(chain, 0);
     }
 }

@@ -4,8 +4,8 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// A memory balloon (virtio 1.2 § 5.5): the host asks for memory by a target, the guest gives pages up, and these go back to the host for real. With
-/// free page reporting the guest also tells of pages it happens not to use.
+/// A memory balloon (virtio 1.2 § 5.5): the host asks for memory by a target, the guest gives pages up, and these go back to the host for
+/// real. With free page reporting the guest also reports pages it happens not to use.
 /// </summary>
 public sealed partial class BalloonDevice : VirtioDevice
 {
@@ -16,9 +16,8 @@ public sealed partial class BalloonDevice : VirtioDevice
 
     private readonly Lock _targetLock = new();
     private IVirtioInterrupt? _interrupt;
-    private int _statisticsQueue;
-    private int _reportingQueue;
     private long _returnedBytes;
+    private ulong _memoryBytes;
 
     /// <summary>Makes an empty balloon.</summary>
     /// <param name="name">For messages and measurements: <c>balloon0</c>.</param>
@@ -26,11 +25,11 @@ public sealed partial class BalloonDevice : VirtioDevice
     {
         Config.AllowWrites(BalloonProtocol.ConfigActual, sizeof(uint));
         Config.AllowWrites(BalloonProtocol.ConfigPoison, sizeof(uint));
-        AddQueue("inflate", QueueSize, Inflate);
+        AddQueue("inflate", QueueSize, context => new InflateWorker(this, context));
         AddQueue("deflate", QueueSize, Deflate);
-        // Which of these two a queue is depends on the features the driver takes: see OnActivate.
-        AddQueue("statistics-or-reporting", QueueSize, ServeOptional);
-        AddQueue("reporting", QueueSize, ServeOptional);
+        // Which of these two a queue is depends on the features the driver takes: see OptionalWorker.
+        AddQueue("statistics-or-reporting", QueueSize, OptionalWorker);
+        AddQueue("reporting", QueueSize, OptionalWorker);
     }
 
     /// <inheritdoc/>
@@ -38,8 +37,8 @@ public sealed partial class BalloonDevice : VirtioDevice
         | BalloonProtocol.FeaturePagePoison | BalloonProtocol.FeatureReporting;
 
     /// <summary>
-    /// Bytes the host wants the guest to give up, in whole pages of 4096, at most <see cref="TargetBytesMax"/>. Any thread. The guest gets there when it can; see
-    /// <see cref="ActualBytes"/>.
+    /// Bytes the host wants the guest to give up, in whole pages of 4096, at most <see cref="TargetBytesMax"/>. Any thread. The guest gets
+    /// there when it can; see <see cref="ActualBytes"/>.
     /// </summary>
     public ulong TargetBytes
     {
@@ -58,6 +57,9 @@ public sealed partial class BalloonDevice : VirtioDevice
         }
     }
 
+    /// <summary>Bytes of the machine's memory, which is the most that it can give up; 0 before it had a driver. Any thread.</summary>
+    internal ulong MemoryBytes => Volatile.Read(ref _memoryBytes);
+
     /// <summary>Bytes the guest says it has given up. Any thread.</summary>
     public ulong ActualBytes => ReadConfig(BalloonProtocol.ConfigActual) * BalloonProtocol.PageBytes;
 
@@ -65,53 +67,43 @@ public sealed partial class BalloonDevice : VirtioDevice
     public long ReturnedBytes => Volatile.Read(ref _returnedBytes);
 
     /// <inheritdoc/>
-    protected override void OnActivate(DeviceActivation activation)
+    protected override void OnDriver(DriverSession driver)
     {
-        ArgumentNullException.ThrowIfNull(activation);
-        bool hasStatistics = (activation.Features & BalloonProtocol.FeatureStatistics) != 0;
-        bool hasReporting = (activation.Features & BalloonProtocol.FeatureReporting) != 0;
-        // A queue that was not negotiated takes no number: drivers count those they use (as Linux and QEMU do).
-        int next = BalloonProtocol.DeflateQueue + 1;
-        _statisticsQueue = hasStatistics ? next++ : -1;
-        _reportingQueue = hasReporting ? next : -1;
-        StartStatistics(activation);
+        ArgumentNullException.ThrowIfNull(driver);
+        Volatile.Write(ref _memoryBytes, driver.Memory.Regions.Aggregate(0ul, (all, region) => all + region.Length));
         // A target that was set before is in the configuration the driver is about to read.
-        lock (_targetLock) _interrupt = activation.Interrupt;
-    }
-
-    /// <inheritdoc/>
-    protected override void OnQueueStopping(VirtQueue queue)
-    {
-        ArgumentNullException.ThrowIfNull(queue);
-        if (queue.Index == BalloonProtocol.InflateQueue) StopPages(queue);
-        if (queue.Index == _statisticsQueue) StopStatistics(queue);
+        lock (_targetLock) _interrupt = driver.Interrupt;
     }
 
     /// <inheritdoc/>
     protected override void OnConfigWritten(int offset, int length)
     {
-        if (offset < BalloonProtocol.ConfigActual + sizeof(uint)) RenewStatistics();
+        // The driver changed its balloon, and with it all that it reported of its memory.
+        if (offset < BalloonProtocol.ConfigActual + sizeof(uint)) _statistics?.Renew();
     }
 
     /// <inheritdoc/>
-    protected override void OnReset()
+    protected override void OnDriverGone()
     {
         lock (_targetLock) _interrupt = null;
-        ForgetStatistics();
         // The driver's balloon is gone with the driver: it starts from nothing.
         Config.Update(BalloonProtocol.ConfigActual, [0, 0, 0, 0]);
         Config.Update(BalloonProtocol.ConfigPoison, [0, 0, 0, 0]);
     }
 
-    private void ServeOptional(VirtQueue queue)
+    /// <summary>A queue that was not negotiated takes no number: drivers count those they use (as Linux and QEMU do).</summary>
+    private QueueWorker OptionalWorker(QueueContext context)
     {
-        if (queue.Index == _statisticsQueue) TakeStatistics(queue);
-        else if (queue.Index == _reportingQueue) TakeReports(queue);
-        else Refuse(queue);
+        int next = BalloonProtocol.DeflateQueue + 1;
+        if (context.Driver.Has(BalloonProtocol.FeatureStatistics) && context.Index == next++) return new StatisticsWorker(this, context);
+        return context.Driver.Has(BalloonProtocol.FeatureReporting) && context.Index == next
+            ? new ReportWorker(this, context)
+            : new SimpleWorker(context, Refuse);
     }
 
-    private static void Refuse(VirtQueue queue)
+    private static void Refuse(QueueContext context)
     {
+        VirtQueue queue = context.Queue;
         while (queue.TryPop(out DescriptorChain? chain))
         {
             queue.Push(chain, 0);

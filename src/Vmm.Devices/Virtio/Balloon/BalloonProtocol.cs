@@ -31,7 +31,7 @@ internal struct BalloonStatisticEntry
     internal ulong Value;
 }
 
-/// <summary>What a guest tells of its memory (virtio 1.2 § 5.5.6.3). Amounts are bytes, the others counts.</summary>
+/// <summary>What a guest reports of its memory (virtio 1.2 § 5.5.6.3). Amounts are bytes, the others counts.</summary>
 public enum BalloonStatistic : ushort
 {
     /// <summary>Read from swap.</summary>

@@ -1,75 +1,57 @@
 using System.Buffers.Binary;
 using System.Numerics;
 using System.Text;
-using Vmm.Events;
+using Microsoft.Extensions.Logging;
 
 namespace Vmm.Devices;
-
-/// <summary>How a block device presents itself. Read once, when the device is made.</summary>
-public sealed record BlockDeviceOptions
-{
-    /// <summary>Most queues: the width of their number in the configuration space allows more, no machine needs them.</summary>
-    public const int QueuesMax = 256;
-
-    /// <summary>Request queues; each may be served by a reactor of its own.</summary>
-    public int Queues { get; init; } = 1;
-
-    /// <summary>Most entries of each queue, a power of two.</summary>
-    public ushort QueueSize { get; init; } = 256;
-
-    /// <summary>
-    /// Most data buffers of a request, as the driver is told. Null: as many as a queue of <see cref="QueueSize"/> entries holds, which is too many
-    /// where the front-end makes the queue shorter.
-    /// </summary>
-    public int? SegmentsMax { get; init; }
-
-    /// <summary>What the driver reads as the serial number: at most 20 bytes of UTF-8. Null: the device's name.</summary>
-    public string? Serial { get; init; }
-
-    internal int SegmentsInForce => SegmentsMax ?? QueueSize - BlockProtocol.SegmentsBesideData;
-
-    internal void Validate(string name)
-    {
-        if (Queues is < 1 or > QueuesMax)
-            throw new ArgumentException($"disk '{name}' has {Queues} queues: give it 1 to {QueuesMax}");
-        if (QueueSize < 4 || !BitOperations.IsPow2(QueueSize))
-            throw new ArgumentException($"disk '{name}' has a queue size of {QueueSize}: give it a power of two from 4 to 32768");
-        if (SegmentsMax is { } segments && (segments < 1 || segments > QueueSize - BlockProtocol.SegmentsBesideData))
-            throw new ArgumentException($"disk '{name}' has at most {segments} segments a request: give it 1 to {QueueSize - BlockProtocol.SegmentsBesideData}");
-        if (Encoding.UTF8.GetByteCount(Serial ?? "") > BlockProtocol.IdLength)
-            throw new ArgumentException($"disk '{name}' has the serial number '{Serial}': it is longer than {BlockProtocol.IdLength} bytes");
-    }
-}
 
 /// <summary>A disk (virtio 1.2 § 5.2) over a backend such as a <see cref="RawImage"/>.</summary>
 public sealed partial class BlockDevice : VirtioDevice
 {
     private const uint SegmentBytesMax = 1 << 20;
 
+    private static readonly string[] QueueNames = [.. Enumerable.Range(0, DiskSpec.QueuesMax).Select(i => $"requests{i}")];
+    private const ulong RequestLimits = BlockProtocol.FeatureSizeMax | BlockProtocol.FeatureSegMax;
+
     private readonly byte[] _serial = new byte[BlockProtocol.IdLength];
-    private readonly BlockQueue?[] _serving;
+    private readonly int _queueCount;
+    private readonly bool _isWriteThrough;
     private readonly ulong _requestBytesMax;
     private volatile BlockLimits? _limits;
+    private readonly Lock _capacityLock = new();
+
+    /// <summary>
+    /// A sync failed. The kernel may have dropped what it could not write (fsync(2), "EIO"), and says so once: no later flush of this disk
+    /// can promise what the driver understands by it. Any queue's thread.
+    /// </summary>
+    private volatile bool _hasLostWrites;
 
     /// <summary>Makes a disk.</summary>
     /// <param name="name">For messages and measurements: <c>vda</c>.</param>
     /// <param name="backend">Where the sectors are. The device disposes it.</param>
-    /// <param name="options">Null for the defaults.</param>
-    /// <exception cref="ArgumentException">An option is out of its range; the message says which.</exception>
-    public BlockDevice(string name, IBlockBackend backend, BlockDeviceOptions? options = null)
+    /// <param name="spec">How it presents itself; null for the defaults. What it says of the image is the backend's.</param>
+    /// <exception cref="ArgumentException">A value is out of its range; the message says which.</exception>
+    public BlockDevice(string name, IBlockBackend backend, DiskSpec? spec = null)
         : base(VirtioDeviceType.Block, name, BlockProtocol.ConfigLength)
     {
         ArgumentNullException.ThrowIfNull(backend);
-        options ??= new BlockDeviceOptions();
-        options.Validate(name);
+        spec ??= new DiskSpec();
+        if (spec.DeviceFailures(name).FirstOrDefault() is { } failure) throw new ArgumentException(failure);
         Backend = backend;
-        _serving = new BlockQueue?[options.Queues];
-        _requestBytesMax = (ulong)options.SegmentsInForce * SegmentBytesMax;
-        byte[] serial = Encoding.UTF8.GetBytes(options.Serial ?? name);
+        _queueCount = spec.QueuesInForce;
+        _isWriteThrough = spec.Cache == DiskCache.WriteThrough;
+        _requestBytesMax = (ulong)spec.SegmentsInForce * SegmentBytesMax;
+        byte[] serial = Encoding.UTF8.GetBytes(spec.Serial ?? name);
         serial.AsSpan(0, Math.Min(serial.Length, _serial.Length)).CopyTo(_serial);
-        for (int i = 0; i < options.Queues; i++) AddQueue(options.Queues == 1 ? "requests" : $"requests{i}", options.QueueSize, ServeRequests);
-        Config.Update(0, Configuration(options));
-        if (!backend.IsReadOnly) Config.AllowWrites(BlockProtocol.ConfigWriteback, 1);
+        // Disks have dozens of queues, and servers thousands of disks: what queues can share they share.
+        Func<QueueContext, QueueWorker> worker = context => new BlockQueue(this, context);
+        ReserveQueues(spec.QueuesInForce);
+        for (int i = 0; i < spec.QueuesInForce; i++)
+            AddQueue(spec.QueuesInForce == 1 ? "requests" : QueueNames[i], spec.QueueSizeInForce, worker);
+        Config.Update(0, Configuration(spec));
+        backend.CapacityChanged += OnCapacityChanged;
+        backend.Noticed += OnNoticed;
+        if (HasCacheMode) Config.AllowMode(BlockProtocol.ConfigWriteback, 1);
     }
 
     /// <summary>Where the sectors are.</summary>
@@ -77,14 +59,18 @@ public sealed partial class BlockDevice : VirtioDevice
 
     /// <inheritdoc/>
     public override ulong Features =>
-        BlockProtocol.FeatureSizeMax | BlockProtocol.FeatureSegMax | BlockProtocol.FeatureBlockSize | BlockProtocol.FeatureFlush | BlockProtocol.FeatureTopology
-        | (_serving.Length > 1 ? BlockProtocol.FeatureMultiQueue : 0)
-        | (Backend.IsReadOnly
-            ? BlockProtocol.FeatureReadOnly
-            : BlockProtocol.FeatureDiscard | BlockProtocol.FeatureWriteZeroes | BlockProtocol.FeatureConfigWriteback);
+        BlockProtocol.FeatureSizeMax | BlockProtocol.FeatureSegMax | BlockProtocol.FeatureBlockSize | BlockProtocol.FeatureTopology
+        // Without FLUSH the driver knows that there is no cache (virtio 1.2 § 5.2.5.2).
+        | (_isWriteThrough ? 0 : BlockProtocol.FeatureFlush)
+        | (_queueCount > 1 ? BlockProtocol.FeatureMultiQueue : 0)
+        | (Backend.IsReadOnly ? BlockProtocol.FeatureReadOnly : BlockProtocol.FeatureDiscard | BlockProtocol.FeatureWriteZeroes)
+        | (HasCacheMode ? BlockProtocol.FeatureConfigWriteback : 0);
+
+    /// <summary>Whether the driver may switch the write cache off and on.</summary>
+    private bool HasCacheMode => !Backend.IsReadOnly && !_isWriteThrough;
 
     /// <inheritdoc/>
-    public override bool QueuesAreIndependent => true;
+    public override bool QueuesAreIndependent => Backend.QueuesAreIndependent;
 
     /// <summary>What Linux calls a machine's disks: <c>vda</c> … <c>vdz</c>, <c>vdaa</c> …, <c>vdzz</c>, <c>vdaaa</c> and so on.</summary>
     /// <param name="index">From 0, in the order the guest finds them.</param>
@@ -97,83 +83,100 @@ public sealed partial class BlockDevice : VirtioDevice
     }
 
     /// <inheritdoc/>
-    protected override void OnActivate(DeviceActivation activation)
+    protected override void OnDriver(DriverSession driver)
     {
-        ArgumentNullException.ThrowIfNull(activation);
-        _limits = new BlockLimits
+        ArgumentNullException.ThrowIfNull(driver);
+        BlockLimits limits = new()
         {
-            CapacitySectors = Backend.CapacityBytes / BlockProtocol.SectorSize,
+            CapacitySectors = 0,
             IsReadOnly = Backend.IsReadOnly,
-            DataBytesMax = _requestBytesMax,
-            Features = activation.Features,
+            // A limit binds the driver that accepted it. Firmware (OVMF) accepts neither, and reads 130 MiB in one request.
+            DataBytesMax = (driver.Features & RequestLimits) == RequestLimits ? _requestBytesMax : ulong.MaxValue,
+            Features = driver.Features,
             Serial = _serial,
-            IsWriteThrough = IsWriteThrough(activation.Features),
         };
+        lock (_capacityLock) _limits = limits with { CapacitySectors = Backend.CapacityBytes / BlockProtocol.SectorSize };
+        if (!Config.IsModeKnown && limits.Has(BlockProtocol.FeatureFlush) && limits.Has(BlockProtocol.FeatureConfigWriteback))
+            Logger.LogInformation(
+                "{Device}: every write is synced until the driver's cache mode is known: "
+                + "its front-end did not read it from this process", Name);
     }
 
-    /// <summary>The driver switches its write cache on or off (virtio 1.2 § 5.2.5): for all requests taken from now on.</summary>
-    protected override void OnConfigWritten(int offset, int length)
+    /// <summary>The write cache is off for a driver that can't flush it (virtio 1.2 § 5.2.5.2), and else as the last one left it.</summary>
+    protected internal override void OnFeaturesAccepted(ulong features)
     {
-        if (_limits is { } limits) _limits = limits with { IsWriteThrough = IsWriteThrough(limits.Features) };
-    }
-
-    /// <inheritdoc/>
-    protected override void OnReset()
-    {
-        _limits = null;
-        if (!Backend.IsReadOnly) Config.Update(BlockProtocol.ConfigWriteback, [1]);
-    }
-
-    /// <inheritdoc/>
-    protected override void OnQueueStarted(VirtQueue queue, IReactor reactor)
-    {
-        ArgumentNullException.ThrowIfNull(queue);
-        _serving[queue.Index] = new BlockQueue(this, queue, reactor);
+        if (HasCacheMode)
+            Config.Update(BlockProtocol.ConfigWriteback, [(features & BlockProtocol.FeatureFlush) != 0 ? Config.Mode : (byte)0]);
     }
 
     /// <inheritdoc/>
-    protected override void OnQueueStopped(VirtQueue queue)
+    protected override void OnDriverGone()
     {
-        ArgumentNullException.ThrowIfNull(queue);
-        _serving[queue.Index]?.Dispose();
-        _serving[queue.Index] = null;
+        lock (_capacityLock) _limits = null;
     }
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
-        if (disposing) Backend.Dispose();
+        if (disposing)
+        {
+            Backend.CapacityChanged -= OnCapacityChanged;
+            Backend.Noticed -= OnNoticed;
+            Backend.Dispose();
+        }
         base.Dispose(disposing);
     }
 
-    /// <summary>Writes are durable when they complete if the driver asked for that, or if it can't flush (virtio 1.2 § 5.2.6.2).</summary>
-    private bool IsWriteThrough(ulong features)
+    /// <summary>The backend's storage went away or came back. Any thread.</summary>
+    private void OnNoticed(string what) => Logger.LogWarning("{Device}: {What}", Name, what);
+
+    /// <summary>
+    /// The backend grew or shrank: requests beyond its end are errors from now on, and the driver gets a configuration interrupt (virtio
+    /// 1.2 § 5.2.4). Any thread.
+    /// </summary>
+    private void OnCapacityChanged()
     {
-        if ((features & BlockProtocol.FeatureConfigWriteback) == 0) return (features & BlockProtocol.FeatureFlush) == 0;
-        Span<byte> writeback = stackalloc byte[1];
-        Config.Read(BlockProtocol.ConfigWriteback, writeback);
-        return writeback[0] == 0;
+        ulong bytes;
+        Span<byte> sectors = stackalloc byte[sizeof(ulong)];
+        lock (_capacityLock)
+        {
+            bytes = Backend.CapacityBytes;
+            BinaryPrimitives.WriteUInt64LittleEndian(sectors, bytes / BlockProtocol.SectorSize);
+            Config.Update(BlockProtocol.ConfigCapacity, sectors);
+            if (_limits is { } limits) _limits = limits with { CapacitySectors = bytes / BlockProtocol.SectorSize };
+        }
+        Logger.LogInformation("{Device}: {Disk} has {Bytes} bytes now", Name, Backend.Description, bytes);
+        Driver?.Interrupt.SignalConfig();
     }
 
-    private byte[] Configuration(BlockDeviceOptions options)
+    /// <summary>
+    /// Whether writes are durable when they complete: the driver asked for that, can't flush (virtio 1.2 § 5.2.6.2), or may have asked a
+    /// server that came before this one.
+    /// </summary>
+    private bool IsWriteThrough(BlockLimits limits) =>
+        !limits.Has(BlockProtocol.FeatureFlush)
+            || (limits.Has(BlockProtocol.FeatureConfigWriteback) && (Config.Mode == 0 || !Config.IsModeKnown));
+
+    private byte[] Configuration(DiskSpec spec)
     {
         byte[] config = new byte[BlockProtocol.ConfigLength];
         void Put32(int offset, uint value) => BinaryPrimitives.WriteUInt32LittleEndian(config.AsSpan(offset), value);
 
-        BinaryPrimitives.WriteUInt64LittleEndian(config.AsSpan(BlockProtocol.ConfigCapacity), Backend.CapacityBytes / BlockProtocol.SectorSize);
+        BinaryPrimitives.WriteUInt64LittleEndian(config.AsSpan(BlockProtocol.ConfigCapacity),
+            Backend.CapacityBytes / BlockProtocol.SectorSize);
         Put32(BlockProtocol.ConfigSizeMax, SegmentBytesMax);
-        Put32(BlockProtocol.ConfigSegMax, (uint)options.SegmentsInForce);
+        Put32(BlockProtocol.ConfigSegMax, (uint)spec.SegmentsInForce);
         uint logical = Backend.LogicalBlockBytes;
         Put32(BlockProtocol.ConfigBlockSize, logical);
-        BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(BlockProtocol.ConfigQueues), (ushort)options.Queues);
+        BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(BlockProtocol.ConfigQueues), (ushort)spec.QueuesInForce);
         uint physical = Math.Max(Backend.PhysicalBlockBytes, logical);
         config[BlockProtocol.ConfigPhysicalBlockExponent] = (byte)BitOperations.Log2(physical / logical);
         BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(BlockProtocol.ConfigMinIoSize), (ushort)(physical / logical));
         if (Backend.IsReadOnly) return config;
-        config[BlockProtocol.ConfigWriteback] = 1;
+        config[BlockProtocol.ConfigWriteback] = HasCacheMode ? (byte)1 : (byte)0;
         Put32(BlockProtocol.ConfigDiscardSectorsMax, BlockRequest.DiscardSectorsMax);
         Put32(BlockProtocol.ConfigDiscardSegmentsMax, BlockRequest.SegmentsMax);
-        Put32(BlockProtocol.ConfigDiscardAlignment, 1);
+        Put32(BlockProtocol.ConfigDiscardAlignment, Backend.DiscardBlockBytes / BlockProtocol.SectorSize);
         Put32(BlockProtocol.ConfigWriteZeroesSectorsMax, BlockRequest.WriteZeroesSectorsMax);
         Put32(BlockProtocol.ConfigWriteZeroesSegmentsMax, BlockRequest.SegmentsMax);
         config[BlockProtocol.ConfigWriteZeroesMayUnmap] = 1;

@@ -31,6 +31,9 @@ public sealed class BlockOperation
 {
     private const int FirstVectors = 16;
 
+    /// <summary>Room for as many is kept from one use to the next: the 254 buffers that Linux puts into a request at most.</summary>
+    private const int KeptVectors = 256;
+
     private readonly Action<BlockOperation, Errno> _onComplete;
     private IoVector[] _vectors = new IoVector[FirstVectors];
     private BlockSegment[] _segments = [];
@@ -51,7 +54,7 @@ public sealed class BlockOperation
     /// <summary>Bytes still to read or write.</summary>
     public ulong Remaining { get; private set; }
 
-    /// <summary>Whether a write completes only when it is durable: the driver did not negotiate a flush.</summary>
+    /// <summary>Whether a write, discard or write-zeroes completes only when what it changed is durable: the write cache is off.</summary>
     public bool IsDurable { get; private set; }
 
     /// <summary>The guest memory still to fill or to store; together <see cref="Remaining"/> bytes.</summary>
@@ -103,12 +106,20 @@ public sealed class BlockOperation
     internal void PrepareFlush() => Prepare(BlockOperationKind.Flush, 0, 0);
 
     /// <summary>Room for the segments of a discard or write-zeroes, to be filled by the caller.</summary>
-    internal Span<BlockSegment> PrepareSegments(BlockOperationKind kind, int count)
+    internal Span<BlockSegment> PrepareSegments(BlockOperationKind kind, int count, bool durable)
     {
         Prepare(kind, 0, 0);
+        IsDurable = durable;
         if (_segments.Length < count) _segments = new BlockSegment[count];
         _segmentCount = count;
         return _segments.AsSpan(0, count);
+    }
+
+    /// <summary>The chain was answered: what a request of very many buffers needed goes.</summary>
+    internal void Clear()
+    {
+        Chain = null;
+        if (_vectors.Length > KeptVectors) _vectors = new IoVector[FirstVectors];
     }
 
     private void Prepare(BlockOperationKind kind, ulong offset, ulong length)
@@ -120,6 +131,6 @@ public sealed class BlockOperation
         _next = _end = _segmentCount = 0;
     }
 
-    // Bounded by the descriptors a chain may have times the regions a buffer may cross; what was grown once stays for the next use.
+    // Bounded by the pieces a chain may have.
     private void Grow() => Array.Resize(ref _vectors, _vectors.Length * 4);
 }

@@ -9,9 +9,9 @@ internal sealed record BlockLimits
     internal required bool IsReadOnly { get; init; }
     /// <summary>The negotiated features.</summary>
     internal required ulong Features { get; init; }
-    /// <summary>Whether a write completes only when it is durable.</summary>
-    internal required bool IsWriteThrough { get; init; }
-    /// <summary>Most bytes one request moves: as many segments of as many bytes as the driver was told.</summary>
+    /// <summary>
+    /// Most bytes one request moves: as many segments of as many bytes as the driver accepted; without bound if it accepted neither limit.
+    /// </summary>
     internal required ulong DataBytesMax { get; init; }
     /// <summary>20 bytes, padded with zeros.</summary>
     internal required byte[] Serial { get; init; }
@@ -33,8 +33,8 @@ internal readonly record struct BlockVerdict(bool IsStarted, BlockStatus Status,
 }
 
 /// <summary>
-/// A request of the block device (virtio 1.2 § 5.2.6): header, data, status. A pure function over its chain: it reads the guest's bytes once,
-/// checks every one of them, and prepares an operation that can't touch a sector the disk does not have.
+/// A request of the block device (virtio 1.2 § 5.2.6): header, data, status. A pure function over its chain: it reads the guest's bytes
+/// once, checks every one of them, and prepares an operation that can't touch a sector the disk does not have.
 /// </summary>
 internal static class BlockRequest
 {
@@ -47,8 +47,10 @@ internal static class BlockRequest
     /// <summary>Most sectors of one segment to zero: 4 MiB. A host that has to write them must not hold up the others.</summary>
     internal const uint WriteZeroesSectorsMax = 1 << 13;
 
-    internal static readonly GuestFault NoStatus = new(GuestFaultKind.Request, "a block request without a writable byte for its status (§ 5.2.6)");
-    internal static readonly GuestFault NoHeader = new(GuestFaultKind.Request, "a block request whose readable part is shorter than its header (§ 5.2.6)");
+    internal static readonly GuestFault NoStatus =
+        new(GuestFaultKind.Request, "a block request without a writable byte for its status (§ 5.2.6)");
+    internal static readonly GuestFault NoHeader =
+        new(GuestFaultKind.Request, "a block request whose readable part is shorter than its header (§ 5.2.6)");
 
     /// <summary>struct virtio_blk_req, its fixed start.</summary>
     [StructLayout(LayoutKind.Sequential)]
@@ -69,7 +71,11 @@ internal static class BlockRequest
     }
 
     /// <summary>Decides what to do with a request; prepares the operation if it is to be started.</summary>
-    internal static BlockVerdict Prepare(DescriptorChain chain, BlockLimits limits, BlockOperation operation)
+    /// <param name="chain">The request.</param>
+    /// <param name="limits">What it may ask for.</param>
+    /// <param name="durable">Whether what it changes is to be durable when it completes.</param>
+    /// <param name="operation">Prepared, if the verdict is to start it.</param>
+    internal static BlockVerdict Prepare(DescriptorChain chain, BlockLimits limits, bool durable, BlockOperation operation)
     {
         ChainReader readable = chain.Readable;
         ChainWriter writable = chain.Writable;
@@ -79,13 +85,15 @@ internal static class BlockRequest
         switch ((BlockRequestType)header.Type)
         {
             case BlockRequestType.In:
-                if (writable.Remaining > limits.DataBytesMax || !IsOnDisk(header.Sector, writable.Remaining, limits)) return BlockVerdict.Error;
+                if (writable.Remaining > limits.DataBytesMax || !IsOnDisk(header.Sector, writable.Remaining, limits))
+                    return BlockVerdict.Error;
                 operation.PrepareRead(header.Sector * BlockProtocol.SectorSize, writable.Remaining, writable);
                 return BlockVerdict.Start;
 
             case BlockRequestType.Out:
-                if (limits.IsReadOnly || readable.Remaining > limits.DataBytesMax || !IsOnDisk(header.Sector, readable.Remaining, limits)) return BlockVerdict.Error;
-                operation.PrepareWrite(header.Sector * BlockProtocol.SectorSize, readable.Remaining, limits.IsWriteThrough, readable);
+                if (limits.IsReadOnly || readable.Remaining > limits.DataBytesMax || !IsOnDisk(header.Sector, readable.Remaining, limits))
+                    return BlockVerdict.Error;
+                operation.PrepareWrite(header.Sector * BlockProtocol.SectorSize, readable.Remaining, durable, readable);
                 return BlockVerdict.Start;
 
             case BlockRequestType.Flush when limits.Has(BlockProtocol.FeatureFlush):
@@ -98,24 +106,26 @@ internal static class BlockRequest
                     : BlockVerdict.Error;
 
             case BlockRequestType.Discard when limits.Has(BlockProtocol.FeatureDiscard):
-                return PrepareSegments(BlockOperationKind.Discard, readable, limits, operation);
+                return PrepareSegments(BlockOperationKind.Discard, readable, limits, durable, operation);
 
             case BlockRequestType.WriteZeroes when limits.Has(BlockProtocol.FeatureWriteZeroes):
-                return PrepareSegments(BlockOperationKind.WriteZeroes, readable, limits, operation);
+                return PrepareSegments(BlockOperationKind.WriteZeroes, readable, limits, durable, operation);
 
             default:
                 return BlockVerdict.Unsupported;
         }
     }
 
-    private static BlockVerdict PrepareSegments(BlockOperationKind kind, ChainReader payload, BlockLimits limits, BlockOperation operation)
+    private static BlockVerdict PrepareSegments(BlockOperationKind kind, ChainReader payload,
+        BlockLimits limits, bool durable, BlockOperation operation)
     {
         ulong count = payload.Remaining / BlockProtocol.SegmentLength;
-        if (limits.IsReadOnly || count is 0 or > SegmentsMax || payload.Remaining % BlockProtocol.SegmentLength != 0) return BlockVerdict.Error;
+        if (limits.IsReadOnly || count is 0 or > SegmentsMax || payload.Remaining % BlockProtocol.SegmentLength != 0)
+            return BlockVerdict.Error;
 
         uint sectorsMax = kind == BlockOperationKind.Discard ? DiscardSectorsMax : WriteZeroesSectorsMax;
         uint flagsMask = kind == BlockOperationKind.Discard ? 0 : BlockProtocol.SegmentUnmapFlag;
-        Span<BlockSegment> segments = operation.PrepareSegments(kind, (int)count);
+        Span<BlockSegment> segments = operation.PrepareSegments(kind, (int)count, durable);
         for (int i = 0; i < segments.Length; i++)
         {
             payload.TryRead(out Segment segment);
@@ -127,7 +137,10 @@ internal static class BlockRequest
         return BlockVerdict.Start;
     }
 
-    /// <summary>Whether whole sectors are asked for, and all of them exist. Nothing here can overflow: the sector is compared before it is multiplied.</summary>
+    /// <summary>
+    /// Whether whole sectors are asked for, and all of them exist. Nothing here can overflow: the sector is compared before it is
+    /// multiplied.
+    /// </summary>
     private static bool IsOnDisk(ulong sector, ulong bytes, BlockLimits limits) =>
         bytes % BlockProtocol.SectorSize == 0
         && sector <= limits.CapacitySectors

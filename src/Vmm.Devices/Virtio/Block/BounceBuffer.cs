@@ -2,7 +2,9 @@ using Vmm.Events.Buffers;
 
 namespace Vmm.Devices;
 
-/// <summary>What O_DIRECT reads into and writes from in the place of guest buffers that lie wrong. One for each operation in flight.</summary>
+/// <summary>
+/// What O_DIRECT reads into and writes from in the place of guest buffers that lie wrong. One for each operation in flight.
+/// </summary>
 internal sealed class BounceBuffer(SlabPool pool)
 {
     /// <summary>Most bytes at once; a longer operation takes several turns.</summary>

@@ -4,7 +4,7 @@ using Vmm.Events.Buffers;
 
 namespace Vmm.Devices;
 
-/// <summary>What O_DIRECT asks for on one file (open(2)): nothing but trying tells on every kernel.</summary>
+/// <summary>What O_DIRECT asks for on one file (open(2)): only a try shows it on every kernel.</summary>
 /// <param name="Memory">Bytes; a power of two that addresses are multiples of.</param>
 /// <param name="Block">Bytes; a power of two that offsets and lengths are multiples of.</param>
 internal sealed record DirectAlignment(uint Memory, uint Block)

@@ -2,14 +2,36 @@ using Vmm.Events;
 
 namespace Vmm.Devices;
 
-/// <summary>Where a block device keeps its sectors. Thread-safe: each queue has an engine of its own, perhaps on a reactor of its own.</summary>
+/// <summary>
+/// Where a block device keeps its sectors. Thread-safe: each queue has an engine of its own, perhaps on a reactor of its own.
+/// </summary>
 public interface IBlockBackend : IDisposable
 {
     /// <summary>For messages: <c>disk image 'a.raw'</c>.</summary>
     string Description { get; }
 
-    /// <summary>Bytes it holds, a multiple of 512.</summary>
+    /// <summary>Bytes it holds now, a multiple of 512. Thread-safe.</summary>
     ulong CapacityBytes { get; }
+
+    /// <summary>It holds more or fewer bytes than before. On any thread.</summary>
+    event Action? CapacityChanged
+    {
+        add { }
+        remove { }
+    }
+
+    /// <summary>A sentence for the operator: a server went away, or is back. On any thread.</summary>
+    event Action<string>? Noticed
+    {
+        add { }
+        remove { }
+    }
+
+    /// <summary>
+    /// Whether each queue may be served by a reactor of its own. False where all engines share something that belongs to one thread:
+    /// then one reactor serves every queue, and the engines may share without a lock.
+    /// </summary>
+    bool QueuesAreIndependent => true;
 
     /// <summary>The host's file behind it, so that no two disks share one; null if there is none.</summary>
     FileIdentity? Identity => null;
@@ -17,9 +39,12 @@ public interface IBlockBackend : IDisposable
     /// <summary>Bytes the host reads or writes at the least: a power of two from 512. Smaller requests cost it more.</summary>
     uint PhysicalBlockBytes => 512;
 
+    /// <summary>Bytes it gives back at the least: a power of two from 512. Of a discard, what is less stays as it is.</summary>
+    uint DiscardBlockBytes => PhysicalBlockBytes;
+
     /// <summary>
-    /// Bytes of what the driver is told is a sector: a power of two from 512. Requests of other multiples of 512 bytes come all the same, and
-    /// must be served.
+    /// The sector size of the configuration space, in bytes: a power of two from 512. Requests of other multiples of 512 bytes come all the
+    /// same, and must be served.
     /// </summary>
     uint LogicalBlockBytes => 512;
 
@@ -28,7 +53,8 @@ public interface IBlockBackend : IDisposable
 
     /// <summary>Makes one queue's way to the sectors. Called on the thread of the reactor that serves the queue.</summary>
     /// <param name="reactor">Where an engine that completes later watches its descriptors.</param>
-    /// <param name="onCompleted">Called on that thread after a batch of operations completed outside of <see cref="IBlockEngine.Start"/>.</param>
+    /// <param name="onCompleted">Called on that thread after a batch of operations completed outside of <see
+    /// cref="IBlockEngine.Start"/>.</param>
     IBlockEngine CreateEngine(IReactor reactor, Action onCompleted);
 }
 
@@ -42,4 +68,12 @@ public interface IBlockEngine : IDisposable
 
     /// <summary>The turn's operations were all started: hand what was gathered to the kernel. Some may complete now.</summary>
     void Submit();
+
+    /// <summary>
+    /// The driver takes its ring away: operations that wait for storage which cannot be reached now are failed, so that the reset does
+    /// not wait for it.
+    /// </summary>
+    void Abandon()
+    {
+    }
 }

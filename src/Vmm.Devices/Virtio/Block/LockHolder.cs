@@ -22,7 +22,8 @@ internal sealed record LockHolder(int ProcessId, string Name)
             foreach (string each in Entries(Path.Combine(process, "fdinfo")))
             {
                 string[] lines = Lines(each);
-                if (!lines.Any(line => line.StartsWith(LockKey, StringComparison.Ordinal)) || lines.FirstOrDefault(IsInode) != inode) continue;
+                if (!lines.Any(line => line.StartsWith(LockKey, StringComparison.Ordinal)) || lines.FirstOrDefault(IsInode) != inode)
+                    continue;
                 return new LockHolder(id, Lines(Path.Combine(process, "comm")).FirstOrDefault("?"));
             }
         }

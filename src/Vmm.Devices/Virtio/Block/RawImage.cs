@@ -1,4 +1,3 @@
-using System.Numerics;
 using Vmm.Devices.Native;
 using Vmm.Events;
 using Vmm.Events.Rings;
@@ -6,28 +5,68 @@ using Vmm.Events.Rings;
 namespace Vmm.Devices;
 
 /// <summary>
-/// A file, or a block device of the host, whose bytes are the disk's. Locked while it is open, against every other writer that asks: a writer
-/// shares it with nobody, readers share it with each other. Thread-safe.
+/// A file, or a block device of the host, whose bytes are the disk's. Locked while it is open, against every other writer that asks: a
+/// writer does not share it, readers share it with each other. Thread-safe.
 /// </summary>
-public sealed class RawImage : IBlockBackend
+public sealed partial class RawImage : IBlockBackend
 {
-    private const int PhysicalBlockBytesMax = 64 * 1024;
+    /// <summary>Between two looks at the size of an image that is written, or whose changes the kernel does not report.</summary>
+    internal static readonly TimeSpan BetweenLooks = TimeSpan.FromMilliseconds(500);
 
     private readonly OwnedFd _file;
     // The same file through the page cache, for what O_DIRECT does not take.
     private readonly OwnedFd? _cachedFile;
     private readonly BlockEngineKind _engine;
-    private int _disposed;
+    private readonly DiskGeometry _geometry;
+    private readonly Lock _lock = new();
+    /// <summary>Held while the descriptors are asked, which takes as long as the disk hangs, and while they are closed.</summary>
+    private readonly Lock _looking = new();
+    private ulong _capacity;
+    private Action? _onCapacityChanged;
+    /// <summary>One of these, while there is a caller for a changed size.</summary>
+    private SizeWatch? _watch;
+    private int _watchNumber;
+    private Timer? _poll;
+    private bool _disposed;
 
-    private RawImage(string path, ImageFile file, bool readOnly, BlockEngineKind engine, ulong capacity, uint physicalBlock, FileIdentity identity)
+    private RawImage(string path, ImageFile file, bool readOnly, BlockEngineKind engine, ulong capacity,
+        DiskGeometry geometry, FileIdentity identity)
     {
         _engine = engine;
         Path = path;
-        (_file, _cachedFile, Alignment) = file;
+        (_file, _cachedFile, Alignment, bool dropsBehind) = file;
+        DropsBehind = dropsBehind && CanDropBehind(_file);
         IsReadOnly = readOnly;
-        CapacityBytes = capacity;
-        PhysicalBlockBytes = physicalBlock;
+        _capacity = capacity;
+        _geometry = geometry;
         Identity = identity;
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>
+    /// An image that has watchers is looked at when it was written, at most twice a second; where the kernel does not report that, as of
+    /// block devices, always twice a second.
+    /// </remarks>
+    public event Action? CapacityChanged
+    {
+        add
+        {
+            lock (_lock)
+            {
+                _onCapacityChanged += value;
+                if (_disposed || _watch is not null || _poll is not null) return;
+                _watch = SizeWatch.For(_file);
+                Ask();
+            }
+        }
+        remove
+        {
+            lock (_lock)
+            {
+                _onCapacityChanged -= value;
+                if (_onCapacityChanged is null) StopWatching();
+            }
+        }
     }
 
     /// <summary>Where it was opened.</summary>
@@ -37,19 +76,22 @@ public sealed class RawImage : IBlockBackend
     public string Description => $"disk image '{Path}'";
 
     /// <inheritdoc/>
-    public ulong CapacityBytes { get; }
+    public ulong CapacityBytes => Volatile.Read(ref _capacity);
 
     /// <inheritdoc/>
     public bool IsReadOnly { get; }
 
     /// <inheritdoc/>
-    public uint PhysicalBlockBytes { get; }
+    public uint PhysicalBlockBytes => _geometry.PhysicalBlock;
+
+    /// <inheritdoc/>
+    public uint DiscardBlockBytes => _geometry.DiscardBlock;
 
     /// <inheritdoc/>
     public FileIdentity? Identity { get; }
 
     /// <inheritdoc/>
-    public uint LogicalBlockBytes => Alignment?.Block ?? BlockProtocol.SectorSize;
+    public uint LogicalBlockBytes => Math.Max(Alignment?.Block ?? 0, _geometry.LogicalBlock);
 
     internal int Number => _file.Number;
 
@@ -59,36 +101,36 @@ public sealed class RawImage : IBlockBackend
     /// <summary>What O_DIRECT asks for; null if the page cache is used.</summary>
     internal DirectAlignment? Alignment { get; }
 
-    /// <summary>Opens and locks an image.</summary>
-    /// <param name="path">The image.</param>
-    /// <param name="readOnly">Whether it takes no writes.</param>
-    /// <param name="engine">What moves its bytes.</param>
-    /// <param name="direct">Whether its bytes go past the host's page cache (O_DIRECT, open(2)).</param>
-    /// <exception cref="DiskImageException">It can't be used as a disk: missing, a directory, not permitted, empty, of odd size, or in use.</exception>
-    public static RawImage Open(string path, bool readOnly = false, BlockEngineKind engine = BlockEngineKind.Ring, bool direct = false)
+    /// <summary>Whether the page cache keeps nothing of a request that was not there before.</summary>
+    internal bool DropsBehind { get; }
+
+    /// <summary>Bytes that what the host zeroes or gives back by itself is a multiple of.</summary>
+    internal uint ZeroBlockBytes => _geometry.ZeroBlock;
+
+    /// <summary>
+    /// Looks at once whether the image has another size now, as after <c>truncate -s</c> or <c>losetup -c</c>. Any thread.
+    /// </summary>
+    public void Refresh()
     {
-        ArgumentException.ThrowIfNullOrEmpty(path);
-        FileCalls.Bind();
-        OwnedFd? cached = null;
-        // Without the flag first: what is wrong with the file itself is told in the same words.
-        OwnedFd file = OpenFile(path, readOnly);
-        try
+        Action? changed = null;
+        lock (_looking)
         {
-            if (direct) (cached, file) = (file, OpenFile(path, readOnly, FileCalls.O_DIRECT));
-            return Check(path, new ImageFile(file, cached, direct ? Probe(path, file) : null), readOnly, engine);
+            if (Volatile.Read(ref _disposed) || MemoryCalls.Stat(_file.Number, out FileStatus status) != Errno.None) return;
+            ulong size = SizeOf(_file, status) / LogicalBlockBytes * LogicalBlockBytes;
+            lock (_lock)
+            {
+                if (_disposed || size == _capacity) return;
+                Volatile.Write(ref _capacity, size);
+                changed = _onCapacityChanged;
+            }
         }
-        catch
-        {
-            file.Dispose();
-            cached?.Dispose();
-            throw;
-        }
+        changed?.Invoke();
     }
 
     /// <inheritdoc/>
     public IBlockEngine CreateEngine(IReactor reactor, Action onCompleted) => _engine switch
     {
-        BlockEngineKind.Synchronous => new SynchronousBlockEngine(this),
+        BlockEngineKind.Synchronous => new SynchronousBlockEngine(this, reactor, onCompleted),
         BlockEngineKind.Threads => new RingBlockEngine(this, _file, _cachedFile, IoRing.Of(reactor, RingEngine.Threads), onCompleted),
         _ => new RingBlockEngine(this, _file, _cachedFile, IoRing.Of(reactor), onCompleted),
     };
@@ -96,87 +138,77 @@ public sealed class RawImage : IBlockBackend
     /// <summary>Makes what was written durable, then closes and unlocks.</summary>
     public void Dispose()
     {
-        if (Interlocked.Exchange(ref _disposed, 1) != 0) return;
-        // The guest was told the truth about its own flushes; this one only spares it a loss if the host goes down next.
+        lock (_lock)
+        {
+            if (_disposed) return;
+            _disposed = true;
+            StopWatching();
+        }
+        // The answers to the guest's own flushes were true; this one only spares it a loss if the host goes down next.
         if (!IsReadOnly) _ = FileCalls.Flush(_file.Number);
-        _file.Dispose();
-        _cachedFile?.Dispose();
+        lock (_looking)
+        {
+            _file.Dispose();
+            _cachedFile?.Dispose();
+        }
     }
 
-    private static OwnedFd OpenFile(string path, bool readOnly, int direct = 0)
+    /// <summary>Size watch: asks for the next change, and looks for what came since the one before.</summary>
+    internal void WatchAgain()
     {
-        // Without O_NONBLOCK, opening a pipe would wait for its other end; on files and disks it means nothing.
-        int fd = FileCalls.Open(path, (readOnly ? FileCalls.O_RDONLY : FileCalls.O_RDWR) | FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK | direct);
-        if (fd >= 0) return new OwnedFd(fd);
-        Errno error = FileCalls.LastError;
-        throw direct != 0 && error == Errno.Invalid ? NoDirect(path) : Refused(path, readOnly, error);
+        lock (_lock)
+        {
+            if (_watch is null) return;
+            Ask();
+        }
+        Refresh();
     }
 
-    private static DirectAlignment Probe(string path, OwnedFd file)
+    /// <summary>Has the next change reported, or looks for it again and again.</summary>
+    private void Ask()
     {
-        // What is no file at all is refused in words of its own.
-        bool isDisk = MemoryCalls.Stat(file.Number, out FileStatus status) == Errno.None && (status.IsRegular || status.IsBlockDevice);
-        return !isDisk ? new DirectAlignment(1, 1) : DirectAlignment.Probe(file.Number) ?? throw NoDirect(path);
+        if (_watch is not null && (_watchNumber = _watch.Ask(this, _file)) >= 0) return;
+        _watch = null;
+        _poll = new Timer(_ => LookAndPollAgain(), null, BetweenLooks, Timeout.InfiniteTimeSpan);
     }
 
-    private static DiskImageException NoDirect(string path) =>
-        new($"disk image '{path}' cannot be opened past the page cache: its file system has no O_DIRECT: leave out 'direct', or move the image");
-
-    private static RawImage Check(string path, ImageFile image, bool readOnly, BlockEngineKind engine)
+    /// <summary>The next look begins after this one's end: looks at a disk that hangs do not pile up.</summary>
+    private void LookAndPollAgain()
     {
-        OwnedFd file = image.File;
-        Errno error = MemoryCalls.Stat(file.Number, out FileStatus status);
-        if (error != Errno.None) throw new DiskImageException($"disk image '{path}' cannot be examined: {KernelException.Describe(error)}");
-        if (status.IsDirectory) throw new DiskImageException($"disk image '{path}' is a directory: name a file");
-        if (!status.IsRegular && !status.IsBlockDevice)
-            throw new DiskImageException($"disk image '{path}' is neither a regular file nor a block device: name one of these");
-
-        ulong size = status.IsRegular ? (ulong)status.Size : (ulong)Math.Max(0, FileCalls.Seek(file.Number, 0, FileCalls.SEEK_END));
-        if (size == 0) throw new DiskImageException($"disk image '{path}' is empty: give it a size, as with truncate -s 1G '{path}'");
-        if (size % BlockProtocol.SectorSize != 0)
-            throw new DiskImageException($"disk image '{path}' is {size} bytes: not a multiple of the {BlockProtocol.SectorSize}-byte sector");
-
-        if (image.Alignment is { } alignment && size % alignment.Block != 0)
-            throw new DiskImageException($"disk image '{path}' is {size} bytes: not a multiple of the {alignment.Block}-byte block that O_DIRECT asks for here");
-
-        // Left on, a ring would give up reads and writes of files that know no attempt without waiting.
-        _ = FileCalls.MakeBlocking(file.Number);
-        if (image.Cached is { } cached) _ = FileCalls.MakeBlocking(cached.Number);
-        error = ImageLock.Acquire(file, exclusive: !readOnly, out LockHolder? holder);
-        if (error is Errno.Again or Errno.AccessDenied) throw new DiskImageException(InUse(path, holder));
-        // A file system without locks (some network ones) can't tell us; the operator chose it.
-        return new RawImage(path, image, readOnly, engine, size, PhysicalBlock(status.BlockSize), new FileIdentity(status.Device, status.Inode));
+        Refresh();
+        lock (_lock) _poll?.Change(BetweenLooks, Timeout.InfiniteTimeSpan);
     }
 
-    private static string InUse(string path, LockHolder? holder) => holder switch
+    private void StopWatching()
     {
-        null => $"disk image '{path}' is locked by a process that does not show here (gone with requests still in the kernel, of another user, or in another container): "
-            + "try again when that is over, or attach both read-only",
-        { ProcessId: int id } when id == Environment.ProcessId => $"disk image '{path}' is in use by another disk of this process: close that one, or attach both read-only",
-        _ => $"disk image '{path}' is in use by process {holder.ProcessId} ({holder.Name}): close that one, or attach both read-only",
-    };
-
-    /// <summary>What the file system says it likes best (stat(2), st_blksize), within what the configuration space can say.</summary>
-    private static uint PhysicalBlock(long preferred) =>
-        BitOperations.RoundUpToPowerOf2((uint)Math.Clamp(preferred, BlockProtocol.SectorSize, PhysicalBlockBytesMax));
-
-    private static DiskImageException Refused(string path, bool readOnly, Errno error) => new(error switch
-    {
-        Errno.NoEntry => $"disk image '{path}': no such file: correct the path, or make one with truncate -s 1G '{path}'",
-        Errno.IsDirectory => $"disk image '{path}' is a directory: name a file",
-        Errno.AccessDenied or Errno.NotPermitted or Errno.ReadOnlyFileSystem when !readOnly =>
-            $"disk image '{path}' cannot be opened for writing: {KernelException.Describe(error)}: change its permissions, or attach it read-only",
-        _ => $"disk image '{path}' cannot be opened: {KernelException.Describe(error)}",
-    });
+        _watch?.Remove(this, _watchNumber);
+        _watch = null;
+        _poll?.Dispose();
+        _poll = null;
+    }
 }
 
 /// <summary>An image's descriptors.</summary>
 /// <param name="File">What is locked, and what its bytes go through.</param>
 /// <param name="Cached">Through the page cache, if <paramref name="File"/> goes past it.</param>
 /// <param name="Alignment">What <paramref name="File"/> asks for then.</param>
-internal sealed record ImageFile(OwnedFd File, OwnedFd? Cached, DirectAlignment? Alignment);
+/// <param name="DropsBehind">Whether the page cache is to keep nothing of a request that was not there before.</param>
+internal sealed record ImageFile(OwnedFd File, OwnedFd? Cached, DirectAlignment? Alignment, bool DropsBehind);
 
 /// <summary>Names a file for as long as it exists, whatever its paths: device and inode number (stat(2)).</summary>
-/// <param name="Device">The file system's number.</param>
-/// <param name="Inode">The file's number in it.</param>
-public readonly record struct FileIdentity(ulong Device, ulong Inode);
+/// <param name="Device">The file system's number; of a block device all ones.</param>
+/// <param name="Inode">The file's number in it; of a block device the device's own.</param>
+public readonly record struct FileIdentity(ulong Device, ulong Inode)
+{
+    internal static FileIdentity Of(in FileStatus status) =>
+        status.IsBlockDevice ? new FileIdentity(ulong.MaxValue, status.DeviceNumber) : new FileIdentity(status.Device, status.Inode);
+
+    /// <summary>The file at a path; null if there is none that we may look at.</summary>
+    internal static FileIdentity? Of(string path)
+    {
+        int fd = FileCalls.Open(path, FileCalls.O_PATH | FileCalls.O_CLOEXEC);
+        if (fd < 0) return null;
+        using OwnedFd file = new(fd);
+        return MemoryCalls.Stat(fd, out FileStatus status) == Errno.None ? Of(status) : null;
+    }
+}

@@ -6,24 +6,21 @@ using Vmm.Events.Rings;
 namespace Vmm.Devices;
 
 /// <summary>
-/// Runs a queue's operations on the reactor's completion ring, straight between the file and guest memory: those of a turn go to the kernel in one call at its
-/// end, and the driver is told of completions once a batch. A read that comes alone is first looked for in the page cache, which takes one call too, and a
-/// shorter one.
+/// Runs a queue's operations on the reactor's completion ring, straight between the file and guest memory: those of a turn go to the kernel
+/// in one call at its end, and the driver gets one interrupt for a batch of completions. A read that comes alone is first looked for in the
+/// page cache, which takes one call too, and a shorter one.
 /// </summary>
 internal sealed class RingBlockEngine : IBlockEngine
 {
-    /// <summary>Made at the start, so that a driver that goes no deeper makes nobody allocate later; more are made when they are first needed.</summary>
-    private const int TransfersAtStart = 64;
-
     private readonly IoRing _ring;
     private readonly RingFile _file;
     private readonly RingFile? _cachedFile;
     private readonly DirectAlignment? _alignment;
+    private readonly uint _zeroBlockBytes;
+    private readonly bool _dontCache;
     private readonly SlabPool? _bounces;
     private readonly Action _onCompleted;
     private readonly Stack<Transfer> _free = new();
-    // For what a file system cannot do by itself, which is rare and slow on any engine.
-    private readonly SynchronousBlockEngine _fallBack;
     private readonly CachedReads? _cachedReads;
     /// <summary>The first operation of the turn, a read: it may stay alone.</summary>
     private BlockOperation? _first;
@@ -35,13 +32,20 @@ internal sealed class RingBlockEngine : IBlockEngine
         _ring = ring;
         _file = ring.Register(file);
         _alignment = image.Alignment;
+        _dontCache = image.DropsBehind;
+        _zeroBlockBytes = image.ZeroBlockBytes;
         if (cachedFile is not null) (_cachedFile, _bounces) = (ring.Register(cachedFile), new SlabPool());
         else if (_alignment is null) _cachedReads = new CachedReads(file.Number);
-        _fallBack = new SynchronousBlockEngine(image);
         _onCompleted = onCompleted;
-        for (int i = 0; i < TransfersAtStart; i++) _free.Push(new Transfer(this));
-        ring.BatchDelivered += TellOfBatch;
+        for (int i = 0; i < VirtQueue.MadeAtStart; i++) _free.Push(new Transfer(this));
+        ring.BatchDelivered += ReportBatch;
     }
+
+    /// <summary>
+    /// What goes through the page cache. Ranges are zeroed and given back by it too: of a block device it is the descriptor that claimed
+    /// it, for which alone the kernel drops what it has cached of the range.
+    /// </summary>
+    private RingFile Cached => _cachedFile ?? _file;
 
     public void Start(BlockOperation operation)
     {
@@ -76,13 +80,13 @@ internal sealed class RingBlockEngine : IBlockEngine
 
     public void Dispose()
     {
-        _ring.BatchDelivered -= TellOfBatch;
+        _ring.BatchDelivered -= ReportBatch;
         _file.Dispose();
         _cachedFile?.Dispose();
         _bounces?.Dispose();
     }
 
-    private void TellOfBatch()
+    private void ReportBatch()
     {
         if (!_hasCompleted) return;
         _hasCompleted = false;
@@ -92,112 +96,59 @@ internal sealed class RingBlockEngine : IBlockEngine
     /// <summary>One operation on its way: as many requests to the ring, one after the other, as it takes.</summary>
     private sealed class Transfer(RingBlockEngine engine) : RingRequest
     {
-        private const int FirstVectors = 16;
+        /// <summary>Made at first; kept for later operations at most; beyond, as many as one call takes.</summary>
+        private const int FirstVectors = 16, KeptVectors = 256;
 
+        private readonly BlockCalls _calls = new(engine._zeroBlockBytes);
         private readonly BounceBuffer? _bounce = engine._bounces is { } pool ? new BounceBuffer(pool) : null;
         private IoVectors _vectors = new(FirstVectors);
-        private BlockOperation? _operation;
-        private int _segment;
 
         internal void Start(BlockOperation operation)
         {
-            _operation = operation;
-            _segment = 0;
+            _calls.Begin(operation);
             Continue(operation);
         }
 
         protected override void Complete(int result)
         {
-            BlockOperation operation = _operation!;
-            Errno error = result < 0 ? (Errno)(-result) : Errno.None;
-            switch (operation.Kind)
-            {
-                case BlockOperationKind.Read or BlockOperationKind.Write when error == Errno.None && result > 0:
-                    _bounce?.End(operation, result);
-                    operation.Advance((ulong)result);
-                    if (operation.Remaining > 0) Continue(operation); else End(operation, Errno.None);
-                    break;
-                case BlockOperationKind.Read or BlockOperationKind.Write when error == Errno.None:
-                    // The end of the file before the end of the disk: someone cut the image short behind our back.
-                    End(operation, Errno.InputOutput);
-                    break;
-                case BlockOperationKind.Discard or BlockOperationKind.WriteZeroes:
-                    SegmentEnded(operation, error);
-                    break;
-                default:
-                    End(operation, error);
-                    break;
-            }
+            BlockOperation operation = _calls.Operation!;
+            if (result > 0) _bounce?.End(operation, result);
+            _calls.Ended(result);
+            Continue(operation);
         }
 
         private void Continue(BlockOperation operation)
         {
-            switch (operation.Kind)
+            IoRing ring = engine._ring;
+            switch (_calls.Call)
             {
-                case BlockOperationKind.Read or BlockOperationKind.Write when operation.Remaining == 0:
-                    End(operation, Errno.None);
+                case BlockCall.Read: ring.ReadV(this, Fill(operation), operation.Offset, _vectors, engine._dontCache); break;
+                case BlockCall.Write:
+                    ring.WriteV(this, Fill(operation), operation.Offset, _vectors, operation.IsDurable, engine._dontCache);
                     break;
-                case BlockOperationKind.Read:
-                    engine._ring.ReadV(this, Fill(operation), operation.Offset, _vectors);
-                    break;
-                case BlockOperationKind.Write:
-                    engine._ring.WriteV(this, Fill(operation), operation.Offset, _vectors, operation.IsDurable);
-                    break;
-                case BlockOperationKind.Flush:
-                    engine._ring.Fsync(this, engine._file, dataOnly: true);
-                    break;
-                default:
-                    NextSegment(operation);
-                    break;
+                case BlockCall.Allocate: ring.Fallocate(this, engine.Cached, _calls.Mode, _calls.Offset, _calls.Length); break;
+                case BlockCall.WriteZeroes: ring.WriteV(this, FillZeroes(), _calls.Offset, _vectors); break;
+                case BlockCall.Sync: ring.Fsync(this, engine._file, dataOnly: true); break;
+                default: End(operation); break;
             }
         }
 
-        private void NextSegment(BlockOperation operation)
+        private void End(BlockOperation operation)
         {
-            ReadOnlySpan<BlockSegment> segments = operation.Segments;
-            while (_segment < segments.Length && segments[_segment].Length == 0) _segment++;
-            if (_segment == segments.Length)
-            {
-                End(operation, Errno.None);
-                return;
-            }
-            BlockSegment segment = segments[_segment];
-            bool unmaps = operation.Kind == BlockOperationKind.Discard || segment.MayUnmap;
-            FallocateMode mode = (unmaps ? FallocateMode.PunchHole : FallocateMode.ZeroRange) | FallocateMode.KeepSize;
-            engine._ring.Fallocate(this, engine._file, mode, segment.Offset, segment.Length);
-        }
-
-        private void SegmentEnded(BlockOperation operation, Errno error)
-        {
-            if (error == Errno.NotSupported)
-            {
-                // From the start: what was zeroed or given back already may be so again.
-                Release();
-                engine._hasCompleted = true;
-                engine._fallBack.Start(operation);
-                return;
-            }
-            if (error != Errno.None)
-            {
-                End(operation, error);
-                return;
-            }
-            _segment++;
-            NextSegment(operation);
-        }
-
-        private void End(BlockOperation operation, Errno error)
-        {
-            Release();
+            Errno error = _calls.Error;
+            _calls.Release();
+            _bounce?.Release();
+            if (_vectors.Capacity > KeptVectors) _vectors = new IoVectors(FirstVectors);
+            engine._free.Push(this);
             engine._hasCompleted = true;
             operation.Complete(error);
         }
 
-        private void Release()
+        private RingFile FillZeroes()
         {
-            _operation = null;
-            _bounce?.Release();
-            engine._free.Push(this);
+            _vectors.Clear();
+            IoVector.Over(BlockZeroes.Some(_calls.Length)).AddTo(_vectors);
+            return engine.Cached;
         }
 
         /// <summary>The vectors of the next piece, at an address that does not move.</summary>
@@ -208,13 +159,13 @@ internal sealed class RingBlockEngine : IBlockEngine
             bool fits = engine._alignment is not { } alignment || alignment.Fits(operation);
             if (!fits && engine._alignment!.FitsBlocks(operation) && _bounce!.TryBegin(operation, out Span<byte> memory))
             {
-                _vectors.Add(memory);
+                IoVector.Over(memory).AddTo(_vectors);
                 return engine._file;
             }
             ReadOnlySpan<IoVector> vectors = operation.Vectors;
             int count = Math.Min(vectors.Length, FileCalls.VectorsMax);
-            if (count > _vectors.Capacity) _vectors = new IoVectors(FileCalls.VectorsMax);
-            foreach (IoVector vector in vectors[..count]) _vectors.Add(vector.Address, (nint)vector.Length);
+            if (count > _vectors.Capacity) _vectors = new IoVectors(count > KeptVectors ? FileCalls.VectorsMax : KeptVectors);
+            foreach (IoVector vector in vectors[..count]) vector.AddTo(_vectors);
             return fits ? engine._file : engine._cachedFile!;
         }
     }

@@ -4,22 +4,35 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// Runs each operation to its end when it is started, straight between the file and guest memory: right for images in the page cache, and where
-/// the kernel has no io_uring.
+/// Runs each operation to its end when it is started, straight between the file and guest memory: right for images in the page cache, and
+/// where the kernel has no io_uring. Zeroes that have to be written are written in later turns, so that neighbours have theirs.
 /// </summary>
-internal sealed class SynchronousBlockEngine(RawImage image) : IBlockEngine
+internal sealed class SynchronousBlockEngine : IBlockEngine
 {
-    private const int ZeroPageLength = 64 * 1024;
-    private static readonly byte[] Zeroes = GC.AllocateArray<byte>(ZeroPageLength, pinned: true);
+    private readonly RawImage _image;
+    private readonly Action _onCompleted;
+    private readonly IReactor _reactor;
+    private Subscription<EventFd>? _later;
+    private readonly Queue<BlockCalls> _zeroing = new();
+    private BlockCalls _calls;
 
-    public void Start(BlockOperation operation) => operation.Complete(operation.Kind switch
+    internal SynchronousBlockEngine(RawImage image, IReactor reactor, Action onCompleted)
     {
-        BlockOperationKind.Read => Read(operation),
-        BlockOperationKind.Write => Write(operation),
-        BlockOperationKind.Flush => FileCalls.Flush(image.Number),
-        BlockOperationKind.Discard => Discard(operation),
-        _ => WriteZeroes(operation),
-    });
+        _image = image;
+        _onCompleted = onCompleted;
+        _calls = new BlockCalls(image.ZeroBlockBytes);
+        _reactor = reactor;
+    }
+
+    public void Start(BlockOperation operation)
+    {
+        _calls.Begin(operation);
+        if (Run(_calls)) return;
+        _zeroing.Enqueue(_calls);
+        _calls = new BlockCalls(_image.ZeroBlockBytes);
+        _later ??= Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => GoOn()).RegisterInto(_reactor);
+        _later.Fd.Signal();
+    }
 
     public void Submit()
     {
@@ -27,75 +40,60 @@ internal sealed class SynchronousBlockEngine(RawImage image) : IBlockEngine
 
     public void Dispose()
     {
+        if (_later is not null) _reactor.Remove(_later);
     }
 
-    private Errno Read(BlockOperation operation)
+    private void GoOn()
     {
-        while (operation.Remaining > 0)
+        if (!_zeroing.TryPeek(out BlockCalls? calls)) return;
+        calls.Ended(Make(calls));
+        if (Run(calls))
         {
-            nint done = FileCalls.Read(FileFor(operation), Some(operation.Vectors), (long)operation.Offset, 0, out Errno error);
-            // The end of the file before the end of the disk: someone cut the image short behind our back.
-            if (done == 0) return Errno.InputOutput;
-            if (done < 0) return error;
-            operation.Advance((ulong)done);
+            _zeroing.Dequeue();
+            _onCompleted();
         }
-        return Errno.None;
+        if (_zeroing.Count > 0) _later!.Fd.Signal();
     }
 
-    private Errno Write(BlockOperation operation)
+    /// <summary>Makes calls until the operation is over, or zeroes are to be written.</summary>
+    /// <returns>Whether it is over.</returns>
+    private bool Run(BlockCalls calls)
     {
-        int flags = operation.IsDurable ? FileCalls.RWF_DSYNC : 0;
-        while (operation.Remaining > 0)
-        {
-            nint done = FileCalls.Write(FileFor(operation), Some(operation.Vectors), (long)operation.Offset, flags, out Errno error);
-            if (done == 0) return Errno.InputOutput;
-            if (done < 0) return error;
-            operation.Advance((ulong)done);
-        }
-        return Errno.None;
+        while (calls.Call is not (BlockCall.None or BlockCall.WriteZeroes)) calls.Ended(Make(calls));
+        if (calls.Call != BlockCall.None) return false;
+        BlockOperation operation = calls.Operation!;
+        calls.Release();
+        operation.Complete(calls.Error);
+        return true;
     }
 
-    private Errno Discard(BlockOperation operation)
+    private long Make(BlockCalls calls)
     {
-        foreach (BlockSegment segment in operation.Segments)
+        BlockOperation operation = calls.Operation!;
+        Errno error;
+        switch (calls.Call)
         {
-            if (segment.Length == 0) continue;
-            Errno error = FileCalls.Allocate(image.Number, FileCalls.FALLOC_FL_PUNCH_HOLE, segment.Offset, segment.Length);
-            // A discard is an offer: a file system without holes does not take it, and nothing is lost.
-            if (error is not (Errno.None or Errno.NotSupported)) return error;
+            case BlockCall.Read:
+                nint read = FileCalls.Read(FileFor(operation), Some(operation.Vectors), (long)operation.Offset, _image.DropsBehind
+                    ? FileCalls.RWF_DONTCACHE : 0, out error);
+                return read < 0 ? -(long)error : read;
+            case BlockCall.Write:
+                int flags = (operation.IsDurable ? FileCalls.RWF_DSYNC : 0) | (_image.DropsBehind ? FileCalls.RWF_DONTCACHE : 0);
+                nint written = FileCalls.Write(FileFor(operation), Some(operation.Vectors), (long)operation.Offset, flags, out error);
+                return written < 0 ? -(long)error : written;
+            case BlockCall.WriteZeroes:
+                nint zeroed = FileCalls.Write(_image.CachedNumber, BlockZeroes.Some(calls.Length), (long)calls.Offset, out error);
+                return zeroed < 0 ? -(long)error : zeroed;
+            case BlockCall.Allocate:
+                return -(long)FileCalls.Allocate(_image.CachedNumber, (int)calls.Mode, calls.Offset, calls.Length);
+            default:
+                return -(long)FileCalls.Flush(_image.Number);
         }
-        return Errno.None;
-    }
-
-    private Errno WriteZeroes(BlockOperation operation)
-    {
-        foreach (BlockSegment segment in operation.Segments)
-        {
-            if (segment.Length == 0) continue;
-            int mode = segment.MayUnmap ? FileCalls.FALLOC_FL_PUNCH_HOLE : FileCalls.FALLOC_FL_ZERO_RANGE;
-            Errno error = FileCalls.Allocate(image.Number, mode, segment.Offset, segment.Length);
-            if (error == Errno.NotSupported) error = WriteZeroes(segment);
-            if (error != Errno.None) return error;
-        }
-        return Errno.None;
-    }
-
-    private Errno WriteZeroes(BlockSegment segment)
-    {
-        for (ulong done = 0; done < segment.Length;)
-        {
-            ReadOnlySpan<byte> piece = Zeroes.AsSpan(0, (int)Math.Min(ZeroPageLength, segment.Length - done));
-            nint written = FileCalls.Write(image.CachedNumber, piece, (long)(segment.Offset + done), out Errno error);
-            if (written == 0) return Errno.InputOutput;
-            if (written < 0) return error;
-            done += (ulong)written;
-        }
-        return Errno.None;
     }
 
     /// <summary>What O_DIRECT does not take as it is goes through the page cache, which the kernel keeps the same as the disk.</summary>
     private int FileFor(BlockOperation operation) =>
-        image.Alignment is { } alignment && !alignment.Fits(operation) ? image.CachedNumber : image.Number;
+        _image.Alignment is { } alignment && !alignment.Fits(operation) ? _image.CachedNumber : _image.Number;
 
     private static ReadOnlySpan<IoVector> Some(ReadOnlySpan<IoVector> vectors) =>
         vectors.Length <= FileCalls.VectorsMax ? vectors : vectors[..FileCalls.VectorsMax];

@@ -2,46 +2,51 @@ using System.Text;
 
 namespace Vmm.Devices;
 
-// Control messages (virtio 1.2 § 5.3.6.2). What the device has to say is a set of owed events for each port: whatever the driver does, it can't grow.
+// Control messages (virtio 1.2 § 5.3.6.2). What the device has to say is a set of pending events for each port: whatever the driver does,
+// it can't grow.
 public sealed partial class ConsoleDevice
 {
-    private static readonly GuestFault NoMessage = new(GuestFaultKind.Request, "a console control message shorter than 8 bytes (§ 5.3.6.2)");
-    private static readonly GuestFault NoSuchPort = new(GuestFaultKind.Request, "a console control message for a port that does not exist (§ 5.3.6.2)");
+    private static readonly GuestFault NoMessage =
+        new(GuestFaultKind.Request, "a console control message shorter than 8 bytes (§ 5.3.6.2)");
+    private static readonly GuestFault NoSuchPort =
+        new(GuestFaultKind.Request, "a console control message for a port that does not exist (§ 5.3.6.2)");
     private static readonly GuestFault NoRoom = new(GuestFaultKind.Request, "a console control buffer too short for a message (§ 5.3.6.2)");
 
-    /// <summary>In this order a port is told of: it has to be there before it is anything else.</summary>
+    /// <summary>A port is announced in this order: it has to be there before it is anything else.</summary>
     private static readonly ConsoleEvent[] Order =
         [ConsoleEvent.DeviceAdd, ConsoleEvent.ConsolePort, ConsoleEvent.Resize, ConsoleEvent.PortName, ConsoleEvent.PortOpen];
 
     /// <summary>The host side of a port was connected or disconnected.</summary>
     internal void HostOpened(ConsoleChannel channel)
     {
-        if (_multiport && channel.IsAnnounced) Owe(channel, ConsoleEvent.PortOpen);
+        if (_multiport && channel.IsAnnounced) SendLater(channel, ConsoleEvent.PortOpen);
     }
 
-    private void TellSize()
+    private void SendSize()
     {
-        if (Activation is not { } activation || !_hasSize) return;
-        if (!_multiport) activation.Interrupt.SignalConfig();
-        else if (Array.Find(_channels, channel => channel.Port.IsConsole) is { IsAnnounced: true } console) Owe(console, ConsoleEvent.Resize);
+        if (Driver is not { } driver || !_hasSize) return;
+        if (!_multiport) driver.Interrupt.SignalConfig();
+        else if (Array.Find(_channels, channel => channel.Port.IsConsole) is { IsAnnounced: true } console)
+            SendLater(console, ConsoleEvent.Resize);
     }
 
-    private void Owe(ConsoleChannel channel, ConsoleEvent message)
+    private void SendLater(ConsoleChannel channel, ConsoleEvent message)
     {
-        channel.Owed |= Bit(message);
+        channel.Pending |= Bit(message);
         ServeQueue(ConsoleProtocol.ControlReceiveQueue);
     }
 
-    /// <summary>Gives the driver what is owed to it, as far as it has buffers.</summary>
-    private void ServeControlReceive(VirtQueue queue)
+    /// <summary>Sends the driver its pending events, as far as it has buffers.</summary>
+    private void ServeControlReceive(QueueContext context)
     {
+        VirtQueue queue = context.Queue;
         foreach (ConsoleChannel channel in _channels)
         {
             foreach (ConsoleEvent message in Order)
             {
-                if ((channel.Owed & Bit(message)) == 0) continue;
+                if ((channel.Pending & Bit(message)) == 0) continue;
                 if (!queue.TryPop(out DescriptorChain? chain)) return;
-                channel.Owed &= ~Bit(message);
+                channel.Pending &= ~Bit(message);
                 uint written = Write(chain.Writable, channel, message);
                 queue.Push(chain, written);
                 if (written == 0) queue.Fault(NoRoom);
@@ -75,8 +80,9 @@ public sealed partial class ConsoleDevice
     }
 
     /// <summary>Takes what the driver says.</summary>
-    private void ServeControlTransmit(VirtQueue queue)
+    private void ServeControlTransmit(QueueContext context)
     {
+        VirtQueue queue = context.Queue;
         while (queue.TryPop(out DescriptorChain? chain))
         {
             bool isWhole = chain.Readable.TryRead(out ConsoleControl message);
@@ -84,25 +90,25 @@ public sealed partial class ConsoleDevice
             if (!isWhole) queue.Fault(NoMessage);
             else if (message.Event == ConsoleEvent.DeviceReady) Announce(message.Value == 1);
             else if (message.Port >= (uint)_channels.Length) queue.Fault(NoSuchPort);
-            else Hear(_channels[message.Port], message);
+            else Handle(_channels[message.Port], message);
         }
     }
 
     private void Announce(bool driverIsReady)
     {
         if (!driverIsReady) return;
-        foreach (ConsoleChannel channel in _channels) Owe(channel, ConsoleEvent.DeviceAdd);
+        foreach (ConsoleChannel channel in _channels) SendLater(channel, ConsoleEvent.DeviceAdd);
     }
 
-    private void Hear(ConsoleChannel channel, ConsoleControl message)
+    private void Handle(ConsoleChannel channel, ConsoleControl message)
     {
         switch (message.Event)
         {
             case ConsoleEvent.PortReady when message.Value == 1:
                 channel.IsAnnounced = true;
-                channel.Owed |= Bit(ConsoleEvent.PortName);
-                if (channel.Port.IsConsole) channel.Owed |= Bit(ConsoleEvent.ConsolePort) | (_hasSize ? Bit(ConsoleEvent.Resize) : 0);
-                if (channel.IsConnected) channel.Owed |= Bit(ConsoleEvent.PortOpen);
+                channel.Pending |= Bit(ConsoleEvent.PortName);
+                if (channel.Port.IsConsole) channel.Pending |= Bit(ConsoleEvent.ConsolePort) | (_hasSize ? Bit(ConsoleEvent.Resize) : 0);
+                if (channel.IsConnected) channel.Pending |= Bit(ConsoleEvent.PortOpen);
                 ServeQueue(ConsoleProtocol.ControlReceiveQueue);
                 return;
             case ConsoleEvent.PortOpen:

@@ -1,6 +1,7 @@
 namespace Vmm.Devices;
 
-// Emergency writes (virtio 1.2 § 5.3.4): characters a driver prints through the configuration space, before its queues run or when they can't any more.
+// Emergency writes (virtio 1.2 § 5.3.4): characters a driver prints through the configuration space, before its queues run or when they
+// can't any more.
 public sealed partial class ConsoleDevice
 {
     /// <summary>Most characters that wait for the reactor; those of a driver that is faster are lost.</summary>

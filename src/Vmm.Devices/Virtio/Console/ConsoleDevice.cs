@@ -4,13 +4,16 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// A console (virtio 1.2 § 5.3): ports of bytes between guest and host. With one port it is a plain console; with more, or if asked for, the
-/// driver learns of them by control messages.
+/// A console (virtio 1.2 § 5.3): ports of bytes between guest and host. With one port it is a plain console; with more, or if asked for,
+/// the driver learns of them by control messages.
 /// </summary>
 public sealed partial class ConsoleDevice : VirtioDevice
 {
     /// <summary>Most ports: each costs two queues and an input buffer.</summary>
     public const int PortsMax = 32;
+
+    /// <summary>How long the end of a device waits for a host side that takes nothing.</summary>
+    private static readonly TimeSpan FinishPatience = TimeSpan.FromMilliseconds(100);
 
     private const ushort DataQueueSize = 128;
     private const ushort ControlQueueSize = 64;
@@ -30,14 +33,14 @@ public sealed partial class ConsoleDevice : VirtioDevice
     public ConsoleDevice(string name, params ConsolePort[] ports) : base(VirtioDeviceType.Console, name, ConsoleProtocol.ConfigLength)
     {
         Validate(name, ports);
-        // A console alone needs no control messages; anything else can't be named or told apart without them.
+        // A console alone needs no control messages; several ports can't be named or distinguished without them.
         _offersMultiport = ports.Length > 1 || !ports[0].IsConsole;
         _channels = [.. ports.Select((port, i) => new ConsoleChannel(this, port, i))];
         for (int i = 0; i < ports.Length; i++)
         {
             ConsoleChannel channel = _channels[i];
             AddQueue($"receive{i}", DataQueueSize, channel.ServeReceive);
-            AddQueue($"transmit{i}", DataQueueSize, channel.ServeTransmit);
+            AddQueue($"transmit{i}", DataQueueSize, context => new TransmitWorker(context, channel));
             if (i > 0 || !_offersMultiport) continue;
             AddQueue("control-receive", ControlQueueSize, ServeControlReceive);
             AddQueue("control-transmit", ControlQueueSize, ServeControlTransmit);
@@ -52,9 +55,10 @@ public sealed partial class ConsoleDevice : VirtioDevice
     public IReadOnlyList<ConsolePort> Ports => [.. _channels.Select(channel => channel.Port)];
 
     /// <inheritdoc/>
-    public override ulong Features => ConsoleProtocol.FeatureSize | ConsoleProtocol.FeatureEmergencyWrite | (_offersMultiport ? ConsoleProtocol.FeatureMultiport : 0);
+    public override ulong Features =>
+        ConsoleProtocol.FeatureSize | ConsoleProtocol.FeatureEmergencyWrite | (_offersMultiport ? ConsoleProtocol.FeatureMultiport : 0);
 
-    /// <summary>Tells the guest the size of the first console's terminal. Any thread.</summary>
+    /// <summary>Reports the size of the first console's terminal to the guest. Any thread.</summary>
     public void Resize(ushort columns, ushort rows)
     {
         Doorbell? resized;
@@ -73,36 +77,27 @@ public sealed partial class ConsoleDevice : VirtioDevice
     internal static void Validate(string name, ConsolePort[] ports)
     {
         ArgumentNullException.ThrowIfNull(ports);
-        if (ports.Length is 0 or > PortsMax) throw new ArgumentException($"console '{name}' has {ports.Length} ports: give it 1 to {PortsMax}");
+        if (ports.Length is 0 or > PortsMax)
+            throw new ArgumentException($"console '{name}' has {ports.Length} ports: give it 1 to {PortsMax}");
         if (ports.GroupBy(port => port.Name).FirstOrDefault(group => group.Count() > 1) is { } twins)
             throw new ArgumentException($"console '{name}' has two ports called '{twins.Key}': give each a name of its own");
     }
 
     /// <inheritdoc/>
-    protected override void OnActivate(DeviceActivation activation)
+    protected override void OnDriver(DriverSession driver)
     {
-        ArgumentNullException.ThrowIfNull(activation);
-        _multiport = (activation.Features & ConsoleProtocol.FeatureMultiport) != 0;
-        _hasSize = (activation.Features & ConsoleProtocol.FeatureSize) != 0;
-        lock (_sizeLock) _resized = activation.Remote.CreateDoorbell(_ => TellSize());
+        ArgumentNullException.ThrowIfNull(driver);
+        _multiport = (driver.Features & ConsoleProtocol.FeatureMultiport) != 0;
+        _hasSize = (driver.Features & ConsoleProtocol.FeatureSize) != 0;
+        lock (_sizeLock) _resized = driver.Remote.CreateDoorbell(_ => SendSize());
         foreach (ConsoleChannel channel in _channels)
         {
-            if (_multiport || channel.Index == 0) channel.Start(activation.Reactor, activation.Remote, guestOpen: !_multiport);
+            if (_multiport || channel.Index == 0) channel.Start(driver.Reactor, driver.Remote, guestOpen: !_multiport);
         }
     }
 
     /// <inheritdoc/>
-    protected override void OnQueueStopping(VirtQueue queue)
-    {
-        ArgumentNullException.ThrowIfNull(queue);
-        foreach (ConsoleChannel channel in _channels)
-        {
-            if (ConsoleProtocol.TransmitQueueOf(channel.Index) == queue.Index) channel.StopTransmit(queue);
-        }
-    }
-
-    /// <inheritdoc/>
-    protected override void OnReset()
+    protected override void OnDriverGone()
     {
         lock (_sizeLock) _resized = null;
         foreach (ConsoleChannel channel in _channels) channel.Stop();
@@ -113,14 +108,23 @@ public sealed partial class ConsoleDevice : VirtioDevice
     {
         if (disposing)
         {
-            foreach (ConsoleChannel channel in _channels) channel.Port.Disconnect();
+            foreach (ConsoleChannel channel in _channels)
+            {
+                channel.Finish(FinishPatience);
+                channel.Port.Disconnect();
+            }
         }
         base.Dispose(disposing);
     }
 
-    internal void Serve(int queue) => ServeQueue(queue);
+    internal void ReportOutputFault(Errno error, ConsolePort port) =>
+        ReportHostFault(error, "cannot write what the guest prints", $"port '{port.Name}'");
 
-    internal void ServeLater(VirtQueue queue) => ContinueLater(queue);
+    /// <summary>The transmit queue of a port.</summary>
+    private sealed class TransmitWorker(QueueContext context, ConsoleChannel channel) : QueueWorker(context)
+    {
+        public override void Serve() => channel.ServeTransmit(Context);
 
-    internal void ReportOutputFault(Errno error, ConsolePort port) => ReportHostFault(error, "cannot write what the guest prints", $"port '{port.Name}'");
+        public override void Quiesce(QuiesceReason reason) => channel.StopTransmit(Queue, reason);
+    }
 }

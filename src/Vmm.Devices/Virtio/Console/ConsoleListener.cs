@@ -4,7 +4,8 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// Leads a port to whoever connects to a Unix socket, one after the other: who comes while another is there waits until that one hangs up.
+/// Connects a port to the clients of a Unix socket, one after the other: a client that connects while another is served waits until that
+/// one hangs up.
 /// </summary>
 public sealed class ConsoleListener : IDisposable
 {
@@ -12,10 +13,11 @@ public sealed class ConsoleListener : IDisposable
     private readonly HostListener _listener;
 
     /// <summary>Listens; a socket that a process that is gone left there is replaced.</summary>
-    /// <param name="port">The port to lead to whoever connects.</param>
+    /// <param name="port">The port that clients are connected to.</param>
     /// <param name="path">At most 107 bytes; only this user may connect. Removed at the end.</param>
     /// <param name="reactor">The reactor that accepts.</param>
-    /// <exception cref="KernelException">Somebody listens there, something else is there, or the directory can't be written.</exception>
+    /// <exception cref="KernelException">Another socket listens there, something else is there, or the directory can't be
+    /// written.</exception>
     public ConsoleListener(ConsolePort port, string path, RemoteEndpoint reactor)
     {
         ArgumentNullException.ThrowIfNull(port);

@@ -1,15 +1,25 @@
+using Vmm.Devices.Native;
 using Vmm.Events;
 
 namespace Vmm.Devices;
 
 /// <summary>
-/// A port of a <see cref="ConsoleDevice"/>: a stream of bytes each way, with a name. Its host side may be connected, changed and disconnected at
-/// any time, from any thread. Nothing is read from the host that the guest has no buffer for.
+/// A port of a <see cref="ConsoleDevice"/>: a stream of bytes each way, with a name. Its host side may be connected, changed and
+/// disconnected at any time, from any thread. Nothing is read from the host that the guest has no buffer for.
 /// </summary>
 public sealed class ConsolePort
 {
     /// <summary>Longest name: it has to fit a control message.</summary>
     public const int NameLengthMax = 64;
+
+    /// <summary>Bytes of output that a console keeps by default: 1 MiB.</summary>
+    public const int KeepBytesStandard = 1 << 20;
+
+    /// <summary>Greatest value of <see cref="KeepBytes"/>.</summary>
+    public const int KeepBytesMax = 1 << 30;
+
+    private readonly int? _keepBytes;
+    private long _droppedBytes;
 
     private readonly Lock _lock = new();
     private ConsoleConnection? _wanted;
@@ -26,6 +36,7 @@ public sealed class ConsolePort
             throw new ArgumentException($"console port '{name}': give it a name of at most {NameLengthMax} ASCII characters");
         Name = name;
         IsConsole = isConsole;
+        KeepBytes = isConsole ? KeepBytesStandard : null;
     }
 
     /// <summary>What the guest finds it by.</summary>
@@ -34,7 +45,28 @@ public sealed class ConsolePort
     /// <summary>Whether the guest should put a terminal on it.</summary>
     public bool IsConsole { get; }
 
-    /// <summary>Whether somebody is on the host side.</summary>
+    /// <summary>
+    /// What becomes of output that the host side does not read. A number: so many bytes are kept, connected or not, the oldest beyond them
+    /// are dropped, and who reads next gets a line that says how many. 0: what is not read at once is dropped. Null: the guest waits, and
+    /// nothing is lost while the port is connected. A console keeps <see cref="KeepBytesStandard"/>, because Linux spins with a lock held
+    /// until its console's output is taken; another port has its guest wait.
+    /// </summary>
+    /// <exception cref="ArgumentOutOfRangeException">Less than 0, or more than <see cref="KeepBytesMax"/>.</exception>
+    public int? KeepBytes
+    {
+        get => _keepBytes;
+        init
+        {
+            ArgumentOutOfRangeException.ThrowIfNegative(value ?? 0, nameof(value));
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(value ?? 0, KeepBytesMax, nameof(value));
+            _keepBytes = value;
+        }
+    }
+
+    /// <summary>Bytes of output that were dropped because they were not read. Any thread.</summary>
+    public long DroppedBytes => Volatile.Read(ref _droppedBytes);
+
+    /// <summary>Whether an endpoint of the host is connected.</summary>
     public bool IsConnected
     {
         get { lock (_lock) return _wanted is not null; }
@@ -44,12 +76,14 @@ public sealed class ConsolePort
     /// <param name="input">What the guest reads; taken over. It is read only when it is ready. Null: nothing.</param>
     /// <param name="output">Where the guest's bytes go; taken over. Null drops them.</param>
     /// <param name="onHungUp">
-    /// Told, on the device's reactor, that the end of the input or a failed output disconnected the host side. Null: the end of the input
+    /// Called, on the device's reactor, when the end of the input or a failed output disconnected the host side. Null: the end of the input
     /// leaves the output as it is, as suits a terminal whose input is a file.
     /// </param>
-    public void Connect(OwnedFd? input, ISerialOutput? output, Action? onHungUp = null) => Change(new ConsoleConnection(input, output, onHungUp));
+    public void Connect(OwnedFd? input, ISerialOutput? output, Action? onHungUp = null) =>
+        Change(new ConsoleConnection(input, output, onHungUp));
 
-    /// <summary>Disconnects the host side and closes it. What the guest writes from then on is dropped.</summary>
+    /// <summary>Disconnects the host side and closes it. What the guest writes from then on is kept for the next one, or dropped: see <see
+    /// cref="KeepBytes"/>.</summary>
     public void Disconnect() => Change(null);
 
     /// <summary>The connection that is to be served from now on, on the device's reactor; the one before is closed.</summary>
@@ -68,14 +102,35 @@ public sealed class ConsolePort
         return now;
     }
 
-    /// <summary>Writes to whoever is on the host side, driver or not; what is not taken at once is lost. On the device's reactor.</summary>
+    /// <summary>Counts output that goes nowhere. On the device's reactor.</summary>
+    internal void CountDropped(int bytes) => Volatile.Write(ref _droppedBytes, _droppedBytes + bytes);
+
+    /// <summary>
+    /// Writes to the connected endpoint of the host, with or without a driver; what is not taken at once is lost. On the device's reactor.
+    /// </summary>
     internal void WriteNow(ReadOnlySpan<byte> bytes)
     {
-        // Under the lock nobody closes what is wanted.
+        // Under the lock the endpoint can't be closed by another thread.
         lock (_lock) _wanted?.Output?.Write(bytes, out _);
     }
 
-    /// <summary>The host side hung up: disconnected, if nobody has connected something else meanwhile.</summary>
+    /// <summary>
+    /// Writes what waits to the connected endpoint of the host, as long as that takes it. When no reactor serves the port.
+    /// </summary>
+    internal void Finish(ConsoleOutput waiting, TimeSpan patience)
+    {
+        ISerialOutput? output;
+        lock (_lock) output = _bell is null ? _wanted?.Output : null;
+        while (output is not null && !waiting.IsEmpty)
+        {
+            Errno errno = output.Write(waiting.Next(), out int written);
+            waiting.Skip(written);
+            if (errno is Errno.None or Errno.Interrupted) continue;
+            if (errno != Errno.Again || output.Ready is not { } ready || !StreamCalls.WaitWritable(ready.Number, patience)) return;
+        }
+    }
+
+    /// <summary>The host side hung up: disconnected, if nothing else was connected meanwhile.</summary>
     internal void HungUp(ConsoleConnection connection)
     {
         lock (_lock)

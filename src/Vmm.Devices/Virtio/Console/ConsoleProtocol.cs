@@ -17,7 +17,7 @@ internal enum ConsoleEvent : ushort
     ConsolePort = 4,
     /// <summary>Device: the console's size, which follows.</summary>
     Resize = 5,
-    /// <summary>Both: somebody has the port open, or has no more.</summary>
+    /// <summary>Both: the sender has the port open, or has closed it.</summary>
     PortOpen = 6,
     /// <summary>Device: the port's name, which follows.</summary>
     PortName = 7,

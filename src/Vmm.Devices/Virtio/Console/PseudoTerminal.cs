@@ -4,13 +4,13 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// A pseudo-terminal for a console (pty(7)): the host's people open <see cref="Path"/> with any terminal program. It stays when they leave, and
-/// what the guest prints meanwhile waits for the next, as far as the kernel keeps it.
+/// A pseudo-terminal for a console (pty(7)): the host's people open <see cref="Path"/> with any terminal program. It stays when they leave,
+/// and what the guest prints meanwhile waits for the next, as far as the kernel keeps it.
 /// </summary>
 public sealed class PseudoTerminal : IDisposable
 {
     private readonly OwnedFd _master;
-    // Held open: a master with nobody on the other side reports a hang-up for ever.
+    // Held open: a master whose other side is not open reports a hang-up for ever.
     private readonly OwnedFd _other;
 
     /// <summary>Opens one, in raw mode.</summary>
@@ -35,7 +35,9 @@ public sealed class PseudoTerminal : IDisposable
     }
 }
 
-/// <summary>A non-blocking descriptor as it is, for what must not be opened anew: a terminal's master would become another terminal.</summary>
+/// <summary>
+/// A non-blocking descriptor as it is, for what must not be opened anew: a terminal's master would become another terminal.
+/// </summary>
 internal sealed class DescriptorOutput(OwnedFd fd) : ISerialOutput
 {
     public OwnedFd Ready => fd;

@@ -2,7 +2,9 @@ using Vmm.Events;
 
 namespace Vmm.Devices;
 
-/// <summary>What a network takes over from whoever sends: work that is left undone in a frame, as its virtio_net_hdr says (virtio 1.2 § 5.1.6).</summary>
+/// <summary>
+/// What a network takes over from the sender: work that is left undone in a frame, as its virtio_net_hdr says (virtio 1.2 § 5.1.6).
+/// </summary>
 [Flags]
 public enum NetOffloads
 {
@@ -25,7 +27,8 @@ public enum NetOffloads
 }
 
 /// <summary>
-/// The network a <see cref="NetDevice"/> is connected to. Thread-safe, but for its sources and sinks: those are used on the reactor that was given.
+/// The network a <see cref="NetDevice"/> is connected to. Thread-safe, but for its sources and sinks: those are used on the reactor that
+/// was given.
 /// </summary>
 public interface INetBackend : IDisposable
 {
@@ -35,7 +38,7 @@ public interface INetBackend : IDisposable
     /// <summary>Most queue pairs: each has a source and a sink of its own.</summary>
     int QueuePairs { get; }
 
-    /// <summary>What it takes over, and what it can be told to hand to the guest.</summary>
+    /// <summary>What it takes over, and what it can be asked to hand to the guest.</summary>
     NetOffloads Offloads { get; }
 
     /// <summary>Whether its frames begin with a virtio_net_hdr. Otherwise the device adds and drops it.</summary>
@@ -83,8 +86,9 @@ public interface INetSink : IDisposable
 {
     /// <summary>Sends a frame: all of it, or nothing.</summary>
     /// <returns>
-    /// <see cref="Errno.Again"/> if there is no room; its owner is called when there may be. <see cref="Errno.Invalid"/> if the frame makes no
-    /// sense: its sender's fault. <see cref="Errno.BrokenPipe"/> if nobody is at the other end: the frame goes nowhere, as on a cable.
+    /// <see cref="Errno.Again"/> if there is no room; its owner is called when there may be. <see cref="Errno.Invalid"/> if the frame makes
+    /// no sense: its sender's fault. <see cref="Errno.BrokenPipe"/> if the other end is not connected: the frame goes nowhere, as on a
+    /// cable.
     /// </returns>
     Errno Send(ReadOnlySpan<IoVector> vectors);
 }

@@ -30,7 +30,7 @@ public readonly record struct MacAddress
 
     private byte FirstByte => (byte)(_value >> ((Length - 1) * BitsPerByte));
 
-    /// <summary>An address nobody else is likely to have: random, one station's, locally administered.</summary>
+    /// <summary>An address that is most likely unique: random, one station's, locally administered.</summary>
     public static MacAddress Random()
     {
         Span<byte> bytes = stackalloc byte[Length];
@@ -49,7 +49,8 @@ public readonly record struct MacAddress
         Span<byte> bytes = stackalloc byte[Length];
         for (int i = 0; i < Length; i++)
         {
-            if (parts[i].Length != 2 || !byte.TryParse(parts[i], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out bytes[i])) return false;
+            if (parts[i].Length != 2
+                || !byte.TryParse(parts[i], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out bytes[i])) return false;
         }
         address = new MacAddress(bytes);
         return true;

@@ -4,8 +4,10 @@ namespace Vmm.Devices;
 /// <param name="Received">Frames the guest got.</param>
 /// <param name="Sent">Frames the network took.</param>
 /// <param name="Filtered">Frames the driver did not want, by its receive filter.</param>
-/// <param name="ReceiveDropped">Frames the driver had no large enough buffer for, that came while the link was down, or that were none.</param>
-/// <param name="SendDropped">Frames of the guest that made no sense, that the link was down for, that nobody was there for or that the network refused.</param>
+/// <param name="ReceiveDropped">Frames the driver had no large enough buffer for, that came while the link was down, or that were
+/// none.</param>
+/// <param name="SendDropped">Frames of the guest that made no sense, that the link was down for, that found no peer or that the
+/// network refused.</param>
 public readonly record struct NetStatistics(long Received, long Sent, long Filtered, long ReceiveDropped, long SendDropped);
 
 /// <summary>The counters of one queue pair. Each is counted by one queue's thread, and read by any.</summary>

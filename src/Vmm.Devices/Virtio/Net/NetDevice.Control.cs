@@ -3,15 +3,18 @@ namespace Vmm.Devices;
 // Commands of the driver (virtio 1.2 § 5.1.6.5): class, command, data; then a byte for the answer.
 public sealed partial class NetDevice
 {
-    internal static readonly GuestFault NoAnswer = new(GuestFaultKind.Request, "a network control command without a byte for its answer (§ 5.1.6.5)");
+    internal static readonly GuestFault NoAnswer =
+        new(GuestFaultKind.Request, "a network control command without a byte for its answer (§ 5.1.6.5)");
 
-    private void ServeControl(VirtQueue queue)
+    private void ServeControl(QueueContext context)
     {
+        VirtQueue queue = context.Queue;
         while (queue.TryPop(out DescriptorChain? chain))
         {
             // First of all whether there is room for an answer: a command that can't be answered is not done.
             ChainWriter answer = chain.Writable;
-            bool answers = answer.Remaining > 0 && answer.TryWrite(Execute(chain.Readable) ? NetProtocol.ControlOk : NetProtocol.ControlError);
+            bool answers = answer.Remaining > 0
+                && answer.TryWrite(Execute(chain.Readable) ? NetProtocol.ControlOk : NetProtocol.ControlError);
             queue.Push(chain, answers ? 1u : 0);
             if (!answers) queue.Fault(NoAnswer);
         }
@@ -104,7 +107,7 @@ public sealed partial class NetDevice
 
     private bool SetPairs(ref ChainReader command)
     {
-        if (!command.TryRead(out ushort pairs) || pairs == 0 || pairs > _receivers.Length) return false;
+        if (!command.TryRead(out ushort pairs) || pairs == 0 || pairs > _pairs) return false;
         SetActivePairs(pairs);
         return true;
     }
@@ -112,6 +115,6 @@ public sealed partial class NetDevice
     private bool SetGuestOffloads(ref ChainReader command) =>
         command.TryRead(out ulong offloads)
         // Only what was negotiated can be switched (§ 5.1.6.5.6.1).
-        && (offloads & ~(Activation!.Features & NetProtocol.GuestOffloads)) == 0
+        && (offloads & ~(Driver!.Features & NetProtocol.GuestOffloads)) == 0
         && SetOffloads(offloads);
 }

@@ -26,7 +26,7 @@ public sealed partial class NetDevice
         return features;
     }
 
-    /// <summary>Tells the network what may be left undone in frames for the guest.</summary>
+    /// <summary>Sets what the network may leave undone in frames for the guest.</summary>
     /// <param name="toGuest">As feature bits.</param>
     private bool SetOffloads(ulong toGuest)
     {
@@ -35,7 +35,7 @@ public sealed partial class NetDevice
         {
             if ((toGuest & bit) != 0) offloads |= offload;
         }
-        Errno errno = Backend.Configure(NetProtocol.HeaderLength(Activation!.Features), offloads);
+        Errno errno = Backend.Configure(NetProtocol.HeaderLength(Driver!.Features), offloads);
         if (errno != Errno.None) ReportHostFault(errno, "cannot set up the network for its driver", Backend.Description);
         return errno == Errno.None;
     }

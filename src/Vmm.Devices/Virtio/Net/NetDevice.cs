@@ -5,8 +5,8 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// A network card (virtio 1.2 § 5.1) on a network such as a <see cref="TapInterface"/> or a <see cref="NetSocket"/>. Frames are copied once, by the
-/// kernel, between the network and guest memory.
+/// A network card (virtio 1.2 § 5.1) on a network such as a <see cref="TapInterface"/> or a <see cref="NetSocket"/>. Frames are copied
+/// once, by the kernel, between the network and guest memory.
 /// </summary>
 public sealed partial class NetDevice : VirtioDevice
 {
@@ -15,9 +15,8 @@ public sealed partial class NetDevice : VirtioDevice
     /// <summary>Queues a driver without MULTI_QUEUE has before the control queue (§ 5.1.2).</summary>
     private const int QueuesOfOnePair = 2;
 
-    private readonly NetDeviceOptions _options;
-    private readonly NetReceiver?[] _receivers;
-    private readonly NetTransmitter?[] _transmitters;
+    private readonly NetSpec _spec;
+    private readonly int _pairs;
     private readonly NetCounters[] _counters;
     private readonly Lock _lock = new();
     private readonly bool[] _running;
@@ -29,29 +28,28 @@ public sealed partial class NetDevice : VirtioDevice
     /// <summary>Makes a network card.</summary>
     /// <param name="name">For messages and measurements: <c>net0</c>.</param>
     /// <param name="backend">The network. The device disposes it.</param>
-    /// <param name="options">Null for the defaults.</param>
+    /// <param name="spec">How it presents itself; null for the defaults. What it says of the network is the backend's.</param>
     /// <exception cref="ArgumentException">An option is out of its range; the message says which.</exception>
-    public NetDevice(string name, INetBackend backend, NetDeviceOptions? options = null)
+    public NetDevice(string name, INetBackend backend, NetSpec? spec = null)
         : base(VirtioDeviceType.Network, name, NetProtocol.ConfigLength)
     {
         ArgumentNullException.ThrowIfNull(backend);
-        _options = options ?? new NetDeviceOptions();
-        _options.Validate(name, backend);
+        _spec = spec ?? new NetSpec();
+        _spec.Validate(name, backend);
         VectorCalls.Bind();
         Backend = backend;
-        Address = _options.Mac ?? MacAddress.Random();
+        Address = _spec.Mac ?? MacAddress.Random();
         _filter = new NetFilter { Address = Address };
-        int pairs = _options.QueuePairs;
-        _receivers = new NetReceiver?[pairs];
-        _transmitters = new NetTransmitter?[pairs];
+        int pairs = _spec.QueuePairs;
+        _pairs = pairs;
         _running = new bool[pairs];
         _counters = [.. Enumerable.Range(0, pairs).Select(_ => new NetCounters())];
         for (int i = 0; i < pairs; i++)
         {
-            AddQueue($"receive{i}", _options.QueueSize, Serve);
-            AddQueue($"transmit{i}", _options.QueueSize, Serve);
+            AddQueue($"receive{i}", _spec.QueueSizeInForce, WorkerOf);
+            AddQueue($"transmit{i}", _spec.QueueSizeInForce, WorkerOf);
         }
-        if (_options.HasControlQueue) AddQueue("control", ControlQueueSize, Serve);
+        if (_spec.HasControlQueue) AddQueue("control", ControlQueueSize, WorkerOf);
         WriteConfiguration();
     }
 
@@ -91,15 +89,20 @@ public sealed partial class NetDevice : VirtioDevice
     /// <inheritdoc/>
     public override ulong Features =>
         NetProtocol.FeatureMac | NetProtocol.FeatureStatus | NetProtocol.FeatureMergeReceive | NetProtocol.FeatureSpeedDuplex
-        | (_options.Mtu is null ? 0 : NetProtocol.FeatureMtu)
-        | (_receivers.Length > 1 ? NetProtocol.FeatureMultiQueue : 0)
+        | (_spec.Mtu is null ? 0 : NetProtocol.FeatureMtu)
+        | (_pairs > 1 ? NetProtocol.FeatureMultiQueue : 0)
         | OffloadFeatures(Backend.Offloads)
-        | (_options.HasControlQueue ? ControlFeatures : 0);
+        | (_spec.HasControlQueue ? ControlFeatures : 0);
 
     private ulong ControlFeatures =>
-        NetProtocol.FeatureControl | NetProtocol.FeatureControlReceive | NetProtocol.FeatureControlReceiveExtra | NetProtocol.FeatureControlVlan
+        NetProtocol.FeatureControl | NetProtocol.FeatureControlReceive | NetProtocol.FeatureControlReceiveExtra
+            | NetProtocol.FeatureControlVlan
         | NetProtocol.FeatureControlMac | NetProtocol.FeatureGuestAnnounce
         | (Backend.Offloads.HasFlag(NetOffloads.Checksum) ? NetProtocol.FeatureControlGuestOffloads : 0);
+
+    /// <inheritdoc/>
+    /// <remarks>Buffers of receive queues wait for input, and the control queue is for the driver's own settings.</remarks>
+    protected override bool IsLimited(int queue) => queue % 2 == 1 && queue < 2 * _spec.QueuePairs;
 
     /// <inheritdoc/>
     public override bool QueuesAreIndependent => true;
@@ -109,12 +112,15 @@ public sealed partial class NetDevice : VirtioDevice
 
     internal NetFilter Filter => _filter;
 
-    /// <summary>What an offload needs beside itself (§ 5.1.3.1). Several pairs without a control queue are those of a front-end that has its own.</summary>
+    /// <summary>
+    /// What an offload needs beside itself (§ 5.1.3.1). Several pairs without a control queue are those of a front-end that has its own.
+    /// </summary>
     public override bool AcceptsFeatures(ulong features)
     {
         const ulong CutForGuest = NetProtocol.FeatureGuestTso4 | NetProtocol.FeatureGuestTso6 | NetProtocol.FeatureGuestUfo
             | NetProtocol.FeatureGuestUso4 | NetProtocol.FeatureGuestUso6;
-        const ulong CutForHost = NetProtocol.FeatureHostTso4 | NetProtocol.FeatureHostTso6 | NetProtocol.FeatureHostUfo | NetProtocol.FeatureHostUso;
+        const ulong CutForHost =
+            NetProtocol.FeatureHostTso4 | NetProtocol.FeatureHostTso6 | NetProtocol.FeatureHostUfo | NetProtocol.FeatureHostUso;
         bool Has(ulong any) => (features & any) != 0;
 
         return (!Has(CutForGuest) || Has(NetProtocol.FeatureGuestChecksum))
@@ -123,67 +129,27 @@ public sealed partial class NetDevice : VirtioDevice
             && (!Has(NetProtocol.FeatureHostEcn) || Has(NetProtocol.FeatureHostTso4 | NetProtocol.FeatureHostTso6));
     }
 
-    /// <summary>Has the guest tell the network where it is, as after a move to another switch (§ 5.1.6.5.4). Any thread.</summary>
+    /// <summary>Has the guest announce itself to the network, as after a move to another switch (§ 5.1.6.5.4). Any thread.</summary>
     public void Announce() => ChangeStatus(status => (ushort)(status | NetProtocol.StatusAnnounce));
 
     /// <inheritdoc/>
-    protected override void OnActivate(DeviceActivation activation)
+    protected override void OnDriver(DriverSession driver)
     {
-        ArgumentNullException.ThrowIfNull(activation);
-        lock (_lock) _statusChanged = activation.Remote.CreateDoorbell(_ => Activation?.Interrupt.SignalConfig());
-        _filter = new NetFilter { Address = Address, Vlans = Has(NetProtocol.FeatureControlVlan) ? new ulong[NetProtocol.VlanCount / 64] : null };
-        SetOffloads(activation.Features & NetProtocol.GuestOffloads);
+        ArgumentNullException.ThrowIfNull(driver);
+        lock (_lock) _statusChanged = driver.Remote.CreateDoorbell(_ => Driver?.Interrupt.SignalConfig());
+        _filter = new NetFilter
+        {
+            Address = Address,
+            Vlans = Has(NetProtocol.FeatureControlVlan)
+            ? new ulong[NetProtocol.VlanCount / 64] : null
+        };
+        SetOffloads(driver.Features & NetProtocol.GuestOffloads);
         // A driver asks for more than one pair by a command; without a control queue the rings that run say it.
-        SetActivePairs(Has(NetProtocol.FeatureMultiQueue) && !Has(NetProtocol.FeatureControl) ? _receivers.Length : 1);
+        SetActivePairs(Has(NetProtocol.FeatureMultiQueue) && !Has(NetProtocol.FeatureControl) ? _pairs : 1);
     }
 
     /// <inheritdoc/>
-    protected override void OnQueueStarted(VirtQueue queue, IReactor reactor)
-    {
-        ArgumentNullException.ThrowIfNull(queue);
-        if (PairOf(queue) is not { } pair) return;
-        ulong features = Activation!.Features;
-        if (IsReceive(queue))
-        {
-            INetSource source = Backend.CreateSource(pair, reactor, () => ServeQueue(queue.Index));
-            _receivers[pair] = new NetReceiver(this, queue, source, _counters[pair], features, Backend.CarriesHeader);
-            SetRunning(pair, true);
-        }
-        else
-        {
-            _transmitters[pair] = new NetTransmitter(
-                this, queue, onReady => Backend.CreateSink(pair, reactor, onReady), _counters[pair], features, Backend.CarriesHeader);
-        }
-    }
-
-    /// <inheritdoc/>
-    protected override void OnQueueStopping(VirtQueue queue)
-    {
-        ArgumentNullException.ThrowIfNull(queue);
-        if (PairOf(queue) is not { } pair || !IsReceive(queue)) return;
-        SetRunning(pair, false);
-        _receivers[pair]?.Stop();
-    }
-
-    /// <inheritdoc/>
-    protected override void OnQueueStopped(VirtQueue queue)
-    {
-        ArgumentNullException.ThrowIfNull(queue);
-        if (PairOf(queue) is not { } pair) return;
-        if (IsReceive(queue))
-        {
-            _receivers[pair]?.Dispose();
-            _receivers[pair] = null;
-        }
-        else
-        {
-            _transmitters[pair]?.Dispose();
-            _transmitters[pair] = null;
-        }
-    }
-
-    /// <inheritdoc/>
-    protected override void OnReset()
+    protected override void OnDriverGone()
     {
         lock (_lock) _statusChanged = null;
         WriteConfiguration();
@@ -196,49 +162,33 @@ public sealed partial class NetDevice : VirtioDevice
         base.Dispose(disposing);
     }
 
-    internal void Serve(int queue) => ServeQueue(queue);
-
-    internal void ServeLater(VirtQueue queue) => ContinueLater(queue);
-
     internal void ReportReceiveFault(Errno error) => ReportHostFault(error, "cannot receive from the network", Backend.Description);
 
     internal void ReportSendFault(Errno error) => ReportHostFault(error, "cannot send to the network", Backend.Description);
 
-    /// <summary>The number of the control queue: the last one, or the third for a driver that knows one pair only (§ 5.1.2). -1 if there is none.</summary>
+    /// <summary>
+    /// The number of the control queue: the last one, or the third for a driver that knows one pair only (§ 5.1.2). -1 if there is none.
+    /// </summary>
     private int ControlQueue => !Has(NetProtocol.FeatureControl) ? -1
-        : Has(NetProtocol.FeatureMultiQueue) ? QueuesOfOnePair * _receivers.Length
+        : Has(NetProtocol.FeatureMultiQueue) ? QueuesOfOnePair * _pairs
         : QueuesOfOnePair;
 
-    private bool Has(ulong feature) => ((Activation?.Features ?? 0) & feature) != 0;
+    private bool Has(ulong feature) => ((Driver?.Features ?? 0) & feature) != 0;
 
     /// <summary>
-    /// The pair a queue belongs to. Null for the control queue, and for one that means nothing to a driver of these features: whatever it puts there stays there.
+    /// A queue of a pair, the control queue, or one that means nothing to a driver of these features: whatever it puts there stays there.
     /// </summary>
-    private int? PairOf(VirtQueue queue)
+    private QueueWorker WorkerOf(QueueContext context)
     {
-        int pair = queue.Index / QueuesOfOnePair;
-        return queue.Index != ControlQueue && pair < _receivers.Length ? pair : null;
+        int pair = context.Index / QueuesOfOnePair;
+        if (context.Index == ControlQueue) return new SimpleWorker(context, ServeControl);
+        if (pair >= _pairs) return new SimpleWorker(context, _ => { });
+        return context.Index % QueuesOfOnePair == 0
+            ? new NetReceiver(this, context, pair, _counters[pair])
+            : new NetTransmitter(this, context, pair, _counters[pair]);
     }
 
-    private static bool IsReceive(VirtQueue queue) => queue.Index % QueuesOfOnePair == 0;
-
-    private void Serve(VirtQueue queue)
-    {
-        if (PairOf(queue) is not { } pair)
-        {
-            if (queue.Index == ControlQueue) ServeControl(queue);
-        }
-        else if (IsReceive(queue))
-        {
-            _receivers[pair]!.Serve();
-        }
-        else
-        {
-            _transmitters[pair]!.Serve();
-        }
-    }
-
-    private void SetRunning(int pair, bool running)
+    internal void SetRunning(int pair, bool running)
     {
         lock (_lock)
         {
@@ -261,9 +211,9 @@ public sealed partial class NetDevice : VirtioDevice
         byte[] config = new byte[NetProtocol.ConfigLength];
         Address.CopyTo(config.AsSpan(NetProtocol.ConfigMac));
         BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(NetProtocol.ConfigStatus), _isLinkUp ? NetProtocol.StatusLinkUp : (ushort)0);
-        BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(NetProtocol.ConfigPairsMax), (ushort)_receivers.Length);
-        BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(NetProtocol.ConfigMtu), (ushort)(_options.Mtu ?? 0));
-        BinaryPrimitives.WriteUInt32LittleEndian(config.AsSpan(NetProtocol.ConfigSpeed), _options.SpeedMbps);
+        BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(NetProtocol.ConfigPairsMax), (ushort)_pairs);
+        BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(NetProtocol.ConfigMtu), (ushort)(_spec.Mtu ?? 0));
+        BinaryPrimitives.WriteUInt32LittleEndian(config.AsSpan(NetProtocol.ConfigSpeed), _spec.SpeedMbps);
         config[NetProtocol.ConfigDuplex] = NetProtocol.FullDuplex;
         Config.Update(0, config);
     }

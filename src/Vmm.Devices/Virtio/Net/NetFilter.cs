@@ -3,8 +3,8 @@ using System.Buffers.Binary;
 namespace Vmm.Devices;
 
 /// <summary>
-/// Which frames of the network the driver wants (virtio 1.2 § 5.1.6.5.1 to .3). Immutable: the control queue makes another, the receive queues, each
-/// perhaps on a reactor of its own, read the one in force. Until the driver has said anything, it wants everything.
+/// Which frames of the network the driver wants (virtio 1.2 § 5.1.6.5.1 to .3). Immutable: the control queue makes another, the receive
+/// queues, each perhaps on a reactor of its own, read the one in force. Until the driver has said anything, it wants everything.
 /// </summary>
 internal sealed record NetFilter
 {

@@ -84,12 +84,16 @@ internal static class NetProtocol
     /// <summary>Both addresses and the type: no frame is shorter.</summary>
     internal const int EthernetHeaderLength = 14;
 
-    /// <summary>Longest frame: 64 KiB of payload that a segmentation offload left whole, Ethernet header, VLAN tag; and the header of § 5.1.6.</summary>
+    /// <summary>
+    /// Longest frame: 64 KiB of payload that a segmentation offload left whole, Ethernet header, VLAN tag; and the header of § 5.1.6.
+    /// </summary>
     internal const int FrameBytesMax = 65536 + EthernetHeaderLength + 4 + HeaderLengthMax;
 
     internal static int ReceiveQueueOf(int pair) => 2 * pair;
 
-    /// <summary>Bytes before each frame (§ 5.1.6): the count of buffers is not there for drivers of old without mergeable buffers.</summary>
+    /// <summary>
+    /// Bytes before each frame (§ 5.1.6): the count of buffers is not there for drivers of old without mergeable buffers.
+    /// </summary>
     internal static int HeaderLength(ulong features) =>
         (features & (VirtioFeatures.Version1 | FeatureMergeReceive)) != 0 ? HeaderLengthMax : HeaderBuffersOffset;
 }

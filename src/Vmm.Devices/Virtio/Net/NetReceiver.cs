@@ -1,15 +1,14 @@
-using System.Runtime.InteropServices;
 using Vmm.Events;
 
 namespace Vmm.Devices;
 
 /// <summary>
-/// A receive queue at work: frames go from the network straight into the guest's buffers. Chains are taken when there may be a frame, as many as one of
-/// late needed, and put back if there was none. What goes beyond them lands in a buffer of our own. On the queue's thread.
+/// A receive queue at work: frames go from the network straight into the guest's buffers. Chains are taken when there may be a frame, as
+/// many as one of late needed, and put back if there was none. What goes beyond them lands in a buffer of our own. On the queue's thread.
 /// </summary>
-internal sealed class NetReceiver : IDisposable
+internal sealed class NetReceiver : QueueWorker
 {
-    /// <summary>Frames after which the driver is told of them while more come.</summary>
+    /// <summary>Frames after which the driver gets an interrupt while more come.</summary>
     private const int FramesPerPublish = 64;
 
     /// <summary>Most frames of one turn, wanted or not; then the other queues have theirs.</summary>
@@ -19,43 +18,45 @@ internal sealed class NetReceiver : IDisposable
     private const int ForgetShare = 8;
 
     private readonly NetDevice _device;
-    private readonly VirtQueue _queue;
+    private readonly int _pair;
     private readonly INetSource _source;
     private readonly NetCounters _counters;
     private readonly ReceiveChains _chains;
     private readonly int _headerLength;
     private readonly bool _carriesHeader;
     private readonly bool _merges;
-    /// <summary>For a frame that does not fit: each byte at its place in the frame.</summary>
-    private readonly byte[] _overflow = GC.AllocateArray<byte>(NetProtocol.FrameBytesMax, pinned: true);
-    private readonly nint _overflowAddress;
+    /// <summary>For a frame that does not fit: each byte at its place in the frame. One byte more than any frame has shows which ones are
+    /// too long.</summary>
+    private readonly PinnedBytes _overflow = new(NetProtocol.FrameBytesMax + 1);
     private int _expected;
-    /// <summary>Bytes of the frame in <see cref="_overflow"/> that waits for buffers, with those that are there taken; 0 if none does.</summary>
+    /// <summary>
+    /// Bytes of the frame in <see cref="_overflow"/> that waits for buffers, with those that are there taken; 0 if none does.
+    /// </summary>
     private int _waiting;
 
-    internal NetReceiver(NetDevice device, VirtQueue queue, INetSource source, NetCounters counters, ulong features, bool carriesHeader)
+    internal NetReceiver(NetDevice device, QueueContext context, int pair, NetCounters counters) : base(context)
     {
         _device = device;
-        _queue = queue;
-        _source = source;
+        _pair = pair;
         _counters = counters;
-        _headerLength = NetProtocol.HeaderLength(features);
-        _carriesHeader = carriesHeader;
-        _merges = (features & NetProtocol.FeatureMergeReceive) != 0;
-        _chains = new ReceiveChains(queue, _headerLength);
-        _overflowAddress = Marshal.UnsafeAddrOfPinnedArrayElement(_overflow, 0);
+        _headerLength = NetProtocol.HeaderLength(context.Driver.Features);
+        _carriesHeader = device.Backend.CarriesHeader;
+        _merges = context.Driver.Has(NetProtocol.FeatureMergeReceive);
+        _chains = new ReceiveChains(context, _headerLength);
+        _source = device.Backend.CreateSource(pair, context.Reactor, context.ServeNow);
+        device.SetRunning(pair, true);
     }
 
     /// <summary>Bytes at the start of each frame that the network does not give.</summary>
     private int Skip => _carriesHeader ? 0 : _headerLength;
 
     /// <summary>Takes what the network has, as far as the driver has buffers.</summary>
-    internal void Serve()
+    public override void Serve()
     {
         int frames = 0;
         while (frames < FramesPerTurnMax && TryDeliverWaiting() && _source.IsReady && _chains.TryGather(_expected))
         {
-            _chains.Describe(Skip, _overflowAddress, _overflow.Length);
+            _chains.Describe(Skip, _overflow);
             Errno errno = _source.Receive(_chains.Vectors, out int received);
             if (errno != Errno.None)
             {
@@ -63,26 +64,35 @@ internal sealed class NetReceiver : IDisposable
                 break;
             }
             Deliver(Skip + received);
-            if (++frames % FramesPerPublish == 0) _queue.Publish();
+            if (++frames % FramesPerPublish == 0) Queue.Publish();
         }
         if (_waiting == 0) _chains.PutBack();
-        if (frames == FramesPerTurnMax) _device.ServeLater(_queue);
+        if (frames == FramesPerTurnMax) Context.ServeLater();
     }
 
-    /// <summary>The queue stops: its driver gets back what it did not get a frame in. A frame that waits is lost.</summary>
-    internal void Stop()
+    /// <summary>
+    /// The driver gets back what it did not get a frame in. A frame that waits for buffers is kept, unless the driver goes.
+    /// </summary>
+    public override void Quiesce(QuiesceReason reason)
     {
-        _waiting = 0;
+        if (reason != QuiesceReason.Pause) _device.SetRunning(_pair, false);
+        if (reason == QuiesceReason.Reset) _waiting = 0;
         _chains.PutBack();
     }
 
-    public void Dispose() => _source.Dispose();
+    public override void Resume() => _device.SetRunning(_pair, true);
+
+    protected override void Dispose(bool disposing)
+    {
+        _source.Dispose();
+        base.Dispose(disposing);
+    }
 
     /// <summary>A frame is in the chains, and what they had no room for in our own buffer.</summary>
     /// <param name="length">Its bytes, the header counted.</param>
     private void Deliver(int length)
     {
-        if (length < _headerLength + NetProtocol.EthernetHeaderLength || !_device.IsLinkUp)
+        if (length < _headerLength + NetProtocol.EthernetHeaderLength || length > NetProtocol.FrameBytesMax || !_device.IsLinkUp)
         {
             _counters.CountReceiveDropped();
             return;
@@ -121,7 +131,9 @@ internal sealed class NetReceiver : IDisposable
         _waiting = length;
     }
 
-    /// <summary>Delivers the frame that waits. The chains it waits with stay taken, so that the driver is asked to kick for those to come.</summary>
+    /// <summary>
+    /// Delivers the frame that waits. The chains it waits with stay taken, so that the driver is asked to kick for those to come.
+    /// </summary>
     /// <returns>False if it waits on.</returns>
     private bool TryDeliverWaiting()
     {

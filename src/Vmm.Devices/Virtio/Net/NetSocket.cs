@@ -4,26 +4,24 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// A cable to another process, or to another device of this one: a Unix socket of datagrams, one a frame; or of a stream, each frame after its length
-/// in 4 bytes, the highest first, as QEMU's <c>-netdev stream</c> has it. Frames are as on the wire. While nobody is at the other end, frames are dropped and
-/// counted; a peer at a path is connected to again when it is back.
+/// A cable to another process, or to another device of this one: a Unix socket of datagrams, one a frame; or of a stream, each frame after
+/// its length in 4 bytes, the highest first, as QEMU's <c>-netdev stream</c> has it. Frames are as on the wire. While no peer is at the
+/// other end, frames are dropped and counted; a peer at a path is connected to again when it is back.
 /// </summary>
 public sealed class NetSocket : INetBackend
 {
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
-    private readonly Lock _lock = new();
-    private readonly string? _path;
     private readonly string? _peerPath;
     private readonly bool _isStream;
-    private OwnedFd? _peer;
+    private readonly OwnedFd? _given;
 
-    private NetSocket(string description, OwnedFd? peer, bool isStream, UnixSocket? listener = null, string? path = null, string? peerPath = null)
+    private NetSocket(string description, OwnedFd? peer, bool isStream, UnixSocket? listener = null, string? peerPath = null)
     {
         Description = description;
-        _peer = peer;
+        _given = peer;
+        End = new NetEnd(peer);
         Listener = listener;
-        _path = path;
         _peerPath = peerPath;
         _isStream = isStream;
     }
@@ -40,11 +38,11 @@ public sealed class NetSocket : INetBackend
     /// <inheritdoc/>
     public bool CarriesHeader => false;
 
-    /// <summary>Whether somebody is at the other end. Any thread.</summary>
-    public bool IsConnected
-    {
-        get { lock (_lock) return _peer is not null; }
-    }
+    /// <summary>Whether the other end is connected. Any thread.</summary>
+    public bool IsConnected => End.IsThere;
+
+    /// <summary>The peer of this moment.</summary>
+    internal NetEnd End { get; }
 
     /// <summary>Where peers connect; null if there was one from the start.</summary>
     internal UnixSocket? Listener { get; }
@@ -53,8 +51,9 @@ public sealed class NetSocket : INetBackend
     internal bool CanReconnect => _peerPath is not null;
 
     /// <summary>
-    /// Connects to the stream socket at a path; if nobody listens there, listens, for one peer after the other. A peer that was connected to and hangs up
-    /// is connected to again when it listens there again: while a driver runs it is tried after 0.1 s, then ever less often, at least every 10 s.
+    /// Connects to the stream socket at a path; if nothing listens there, listens, for one peer after the other. A peer that was connected
+    /// to and hangs up is connected to again when it listens there again: while a driver runs it is tried after 0.1 s, then ever less
+    /// often, at least every 10 s.
     /// </summary>
     /// <param name="path">At most 107 bytes. Where it listens, only this user may connect, and the path is removed at the end.</param>
     /// <exception cref="NetworkException">It can do neither; the message says why.</exception>
@@ -66,19 +65,20 @@ public sealed class NetSocket : INetBackend
         {
             try
             {
-                return new NetSocket(description, UnixSocket.Connect(path), isStream: true, peerPath: path);
+                UnixSocket peer = UnixSocket.Connect(path);
+                if (!peer.IsOfStranger(path, out uint user)) return new NetSocket(description, peer, isStream: true, peerPath: path);
+                peer.Dispose();
+                throw new NetworkException(
+                    $"{description} is user {user}'s, in a directory where everyone may make one: use a directory of your own, "
+                    + "such as one in /run");
             }
-            catch (KernelException nobody) when (nobody.Errno == Errno.ConnectionRefused)
+            catch (KernelException refused) when (refused.Errno is Errno.ConnectionRefused or Errno.NoEntry)
             {
-                // Left behind by a process that is gone.
-                File.Delete(path);
+                // No process listens there. connect(2) also refuses a file that is no socket: ListenAnew leaves such a file alone.
+                return new NetSocket(description, peer: null, isStream: true, UnixSocket.ListenAnew(path, OwnerOnly));
             }
-            catch (KernelException nothing) when (nothing.Errno == Errno.NoEntry)
-            {
-            }
-            return new NetSocket(description, peer: null, isStream: true, UnixSocket.Listen(path, OwnerOnly), path);
         }
-        catch (Exception refused) when (refused is KernelException or ArgumentException or UnauthorizedAccessException)
+        catch (KernelException refused)
         {
             throw new NetworkException(refused.Message);
         }
@@ -115,52 +115,31 @@ public sealed class NetSocket : INetBackend
 
     /// <inheritdoc/>
     public INetSource CreateSource(int pair, IReactor reactor, Action onReady) =>
-        _isStream ? new StreamSource(this, reactor, onReady) : new DatagramSource(_peer!, reactor, onReady);
+        _isStream ? new StreamSource(this, reactor, onReady) : new DatagramSource(_given!, reactor, onReady);
 
     /// <inheritdoc/>
     public INetSink CreateSink(int pair, IReactor reactor, Action onReady) =>
-        _isStream ? new StreamSink(this, reactor, onReady) : new DatagramSink(_peer!, reactor, onReady);
+        _isStream ? new StreamSink(this, reactor, onReady) : new DatagramSink(_given!, reactor, onReady);
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        lock (_lock)
-        {
-            _peer?.Dispose();
-            _peer = null;
-        }
+        End.Dispose();
+        Listener?.RemovePath();
         Listener?.Dispose();
-        if (_path is not null) File.Delete(_path);
-    }
-
-    /// <summary>The peer of this moment, as a duplicate of the caller's own; null if there is none, or if it is the one the caller has.</summary>
-    /// <param name="mine">The one the caller has a duplicate of; the one of this moment after.</param>
-    internal OwnedFd? TakeChanged(ref OwnedFd? mine)
-    {
-        lock (_lock)
-        {
-            if (mine == _peer) return null;
-            mine = _peer;
-            return _peer?.Duplicate();
-        }
     }
 
     /// <summary>Connects to where the peer that is gone was.</summary>
-    /// <returns>False if nobody listens there, or whoever does has no room.</returns>
+    /// <returns>False if nothing listens there, or the listener has no room.</returns>
     internal bool TryReconnect()
     {
         if (UnixSocket.TryConnect(_peerPath!, isSeqPacket: false, out _) is not { } peer) return false;
-        ChangePeer(peer);
-        return true;
-    }
-
-    /// <summary>Somebody connected, or hung up (null).</summary>
-    internal void ChangePeer(OwnedFd? peer)
-    {
-        lock (_lock)
+        if (peer.IsOfStranger(_peerPath!, out _))
         {
-            _peer?.Dispose();
-            _peer = peer;
+            peer.Dispose();
+            return false;
         }
+        End.Change(peer);
+        return true;
     }
 }

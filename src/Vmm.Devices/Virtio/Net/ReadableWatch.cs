@@ -3,8 +3,8 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// Hears of a descriptor that became readable, and remembers it until its reader has found it empty. While the reader does not read, the first event too many
-/// silences it: a flood that nobody takes wakes nobody. On one reactor's thread.
+/// Notices that a descriptor became readable, and remembers it until its reader has found it empty. While the reader does not read, the
+/// first event too many silences it: a flood that is not read causes no wake-ups. On one reactor's thread.
 /// </summary>
 internal sealed class ReadableWatch : IDisposable
 {
@@ -23,7 +23,7 @@ internal sealed class ReadableWatch : IDisposable
     {
         _reactor = reactor;
         _onReady = onReady;
-        _readable = Armed.WithFd(fd.Duplicate()).WithHandler(_ => Heard());
+        _readable = Armed.WithFd(fd.Duplicate()).WithHandler(_ => BecameReadable());
         reactor.Add(_readable);
     }
 
@@ -42,7 +42,7 @@ internal sealed class ReadableWatch : IDisposable
 
     public void Dispose() => _reactor.Remove(_readable);
 
-    private void Heard()
+    private void BecameReadable()
     {
         if (!IsReady)
         {

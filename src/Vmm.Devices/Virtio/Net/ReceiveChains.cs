@@ -1,12 +1,12 @@
 namespace Vmm.Devices;
 
 /// <summary>
-/// The receive buffers at hand for the next frame: chains that were popped, in order, seen as one run of bytes. The first bytes of the run are described as
-/// vectors for the network to fill. On the queue's thread.
+/// The receive buffers at hand for the next frame: chains that were popped, in order, seen as one run of bytes. The first bytes of the run
+/// are described as vectors for the network to fill. On the queue's thread.
 /// </summary>
-/// <param name="queue">Where the chains come from.</param>
+/// <param name="context">Where the chains come from.</param>
 /// <param name="headerLength">Bytes each chain must have room for.</param>
-internal sealed class ReceiveChains(VirtQueue queue, int headerLength)
+internal sealed class ReceiveChains(QueueContext context, int headerLength)
 {
     /// <summary>Chains of one frame. A driver whose buffers are so small that a frame needs more does not get it.</summary>
     private const int CountMax = 256;
@@ -31,13 +31,16 @@ internal sealed class ReceiveChains(VirtQueue queue, int headerLength)
     /// <summary>What the network is to fill.</summary>
     internal ReadOnlySpan<IoVector> Vectors => _vectors.AsSpan(0, _vectorCount);
 
-    /// <summary>Whether the driver can make more buffers available: a ring that is too short for a frame must not hold it for ever.</summary>
-    internal bool CanGrow => _count < CountMax && (_count == 0 || _descriptors + DescriptorsOf(_chains[_count - 1]) <= queue.Size);
+    /// <summary>
+    /// Whether the driver can make more buffers available: a ring that is too short for a frame must not hold it for ever.
+    /// </summary>
+    internal bool CanGrow => _count < CountMax && (_count == 0 || _descriptors + DescriptorsOf(_chains[_count - 1]) <= context.Queue.Size);
 
     /// <summary>Pops chains until they have room for some bytes; at least one.</summary>
     /// <returns>False if there is none.</returns>
     internal bool TryGather(int bytes)
     {
+        VirtQueue queue = context.Queue;
         while ((_count == 0 || Room < (ulong)bytes) && _count < CountMax && queue.TryPop(out DescriptorChain? chain))
         {
             if (chain.WritableLength < (ulong)headerLength)
@@ -56,30 +59,30 @@ internal sealed class ReceiveChains(VirtQueue queue, int headerLength)
     /// <summary>Puts back what was not used, the latest first.</summary>
     internal void PutBack()
     {
-        while (_count > 0) queue.Unpop(_chains[--_count]);
+        while (_count > 0) context.Queue.Unpop(_chains[--_count]);
         Room = 0;
         _descriptors = 0;
     }
 
-    /// <summary>Makes the vectors.</summary>
+    /// <summary>Makes the vectors. Whatever the chains have, the network fills no byte of a frame beyond the overflow's length.</summary>
     /// <param name="skip">Bytes at the start that the network does not fill.</param>
     /// <param name="overflow">Where bytes go that the chains don't take: the byte at place n of the frame to place n.</param>
-    /// <param name="overflowLength">Bytes there.</param>
-    internal void Describe(int skip, nint overflow, int overflowLength)
+    internal void Describe(int skip, PinnedBytes overflow)
     {
+        int overflowLength = overflow.Length;
         _vectorCount = 0;
         ulong position = (ulong)skip;
         for (int i = 0; i < _count && position < (ulong)overflowLength; i++)
         {
             ulong first = i == 0 ? (ulong)skip : 0;
-            ulong wanted = _chains[i].WritableLength - first;
+            ulong wanted = Math.Min(_chains[i].WritableLength - first, (ulong)overflowLength - position);
             Span<IoVector> free = _vectors.AsSpan(_vectorCount, VectorsMax - _vectorCount);
             _vectorCount += _chains[i].Writable.FillVectors(free, first, wanted, out ulong described);
             position += described;
             if (described < wanted) break;
         }
-        Described = (int)Math.Min(position, (ulong)overflowLength);
-        if (Described < overflowLength) _vectors[_vectorCount++] = new IoVector(overflow + Described, (nuint)(overflowLength - Described));
+        Described = (int)position;
+        if (Described < overflowLength) _vectors[_vectorCount++] = overflow.Piece(Described, overflowLength - Described);
     }
 
     /// <summary>Copies bytes of the run out of it.</summary>
@@ -114,7 +117,7 @@ internal sealed class ReceiveChains(VirtQueue queue, int headerLength)
             left -= here;
             Room -= chain.WritableLength;
             _descriptors -= DescriptorsOf(chain);
-            queue.Push(chain, (uint)here);
+            context.Queue.Push(chain, (uint)here);
         }
         _count -= count;
         if (_count > 0) Array.Copy(_chains, count, _chains, 0, _count);

@@ -1,18 +1,19 @@
 using System.Buffers.Binary;
-using System.Runtime.InteropServices;
 using Vmm.Devices.Native;
 using Vmm.Events;
 
 namespace Vmm.Devices;
 
-/// <summary>Frames to a stream, each after its length. What a full stream does not take of a frame is kept: the guest's buffers are free at once.</summary>
+/// <summary>
+/// Frames to a stream, each after its length. What a full stream does not take of a frame is kept: the guest's buffers are free at once.
+/// </summary>
 internal sealed class StreamSink(NetSocket socket, IReactor reactor, Action onReady) : INetSink
 {
     /// <summary>More vectors than a frame has, and one for its length.</summary>
     private const int VectorsMax = 257;
 
-    private readonly byte[] _prefix = GC.AllocateArray<byte>(StreamSource.PrefixLength, pinned: true);
-    private readonly byte[] _rest = GC.AllocateArray<byte>(StreamSource.PrefixLength + NetProtocol.FrameBytesMax, pinned: true);
+    private readonly PinnedBytes _prefix = new(StreamSource.PrefixLength);
+    private readonly PinnedBytes _rest = new(StreamSource.PrefixLength + NetProtocol.FrameBytesMax);
     private readonly IoVector[] _vectors = new IoVector[VectorsMax];
     private OwnedFd? _known;
     private OwnedFd? _peer;
@@ -28,8 +29,8 @@ internal sealed class StreamSink(NetSocket socket, IReactor reactor, Action onRe
 
         nuint length = 0;
         foreach (ref readonly IoVector vector in vectors) length += vector.Length;
-        BinaryPrimitives.WriteUInt32BigEndian(_prefix, (uint)length);
-        _vectors[0] = new IoVector(Marshal.UnsafeAddrOfPinnedArrayElement(_prefix, 0), StreamSource.PrefixLength);
+        BinaryPrimitives.WriteUInt32BigEndian(_prefix.AsSpan(), (uint)length);
+        _vectors[0] = _prefix.Piece(0, StreamSource.PrefixLength);
         vectors.CopyTo(_vectors.AsSpan(1));
         ReadOnlySpan<IoVector> all = _vectors.AsSpan(0, 1 + vectors.Length);
         Errno errno = VectorCalls.Send(_peer.Number, all, out int sent);
@@ -38,7 +39,7 @@ internal sealed class StreamSink(NetSocket socket, IReactor reactor, Action onRe
             _watch!.Await();
             return Errno.Again;
         }
-        // Nobody at the other end any more; the source will find out.
+        // The other end is gone; the source will find out.
         if (errno != Errno.None) return Errno.BrokenPipe;
         KeepRest(all, sent);
         return Errno.None;
@@ -52,7 +53,7 @@ internal sealed class StreamSink(NetSocket socket, IReactor reactor, Action onRe
 
     private bool TrySendRest()
     {
-        _vectors[0] = new IoVector(Marshal.UnsafeAddrOfPinnedArrayElement(_rest, _restStart), (nuint)(_restEnd - _restStart));
+        _vectors[0] = _rest.Piece(_restStart, _restEnd - _restStart);
         Errno errno = VectorCalls.Send(_peer!.Number, _vectors.AsSpan(0, 1), out int sent);
         _restStart += sent;
         if (errno is not (Errno.None or Errno.Again or Errno.Interrupted)) _restStart = _restEnd;
@@ -76,14 +77,14 @@ internal sealed class StreamSink(NetSocket socket, IReactor reactor, Action onRe
             _restEnd += piece.Length;
             sent = 0;
         }
-        // Without the next frame nobody would send it.
+        // Without a next frame nothing would send it.
         if (_restEnd > 0) _watch!.Await();
     }
 
-    /// <summary>Writes to whoever is the peer now.</summary>
+    /// <summary>Writes to the present peer.</summary>
     private void Follow()
     {
-        OwnedFd? changed = socket.TakeChanged(ref _known);
+        OwnedFd? changed = socket.End.TakeChanged(ref _known);
         if (changed is null && _known is not null) return;
         if (changed is null && _peer is null) return;
         _watch?.Dispose();

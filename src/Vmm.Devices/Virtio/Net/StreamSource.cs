@@ -1,13 +1,12 @@
 using System.Buffers.Binary;
-using System.Runtime.InteropServices;
 using Vmm.Devices.Native;
 using Vmm.Events;
 
 namespace Vmm.Devices;
 
 /// <summary>
-/// Frames from a stream, each after its length. Many are read at once, so these are copied. It also sees to the peers: takes those that connect, one after
-/// the other, or connects again to one that hung up.
+/// Frames from a stream, each after its length. Many are read at once, so these are copied. It also sees to the peers: takes those that
+/// connect, one after the other, or connects again to one that hung up.
 /// </summary>
 internal sealed class StreamSource : INetSource
 {
@@ -18,23 +17,16 @@ internal sealed class StreamSource : INetSource
 
     private const int BufferLength = 4 * (PrefixLength + FrameBytesMax);
 
-    /// <summary>From a hang-up to the first attempt to connect again. Each wait doubles, until frames come again: a peer that only hangs up counts as away.</summary>
-    internal static readonly TimeSpan ReconnectFirst = TimeSpan.FromMilliseconds(100);
-
-    /// <summary>Longest wait: ten times a minute wakes no machine up.</summary>
-    internal static readonly TimeSpan ReconnectMax = TimeSpan.FromSeconds(10);
-
     private readonly NetSocket _socket;
     private readonly IReactor _reactor;
     private readonly Action _onReady;
     private readonly ReadableWatch? _listening;
-    private readonly ReactorTimer? _reconnect;
-    private readonly byte[] _buffer = GC.AllocateArray<byte>(BufferLength, pinned: true);
+    private readonly RetryTimer? _reconnect;
+    private readonly PinnedBytes _buffer = new(BufferLength);
     private readonly IoVector[] _free = new IoVector[1];
     private OwnedFd? _known;
     private OwnedFd? _peer;
     private ReadableWatch? _watch;
-    private TimeSpan _untilReconnect = ReconnectFirst;
     private int _start;
     private int _end;
 
@@ -44,9 +36,9 @@ internal sealed class StreamSource : INetSource
         _reactor = reactor;
         _onReady = onReady;
         if (socket.Listener is { } listener) _listening = new ReadableWatch(listener, reactor, Accept);
-        if (socket.CanReconnect) _reconnect = ReactorTimers.Of(reactor).Create((_, _) => Reconnect(), socket.Description);
+        if (socket.CanReconnect) _reconnect = new RetryTimer(reactor, socket.Description, TryReconnect);
         Follow();
-        if (_peer is null) AwaitPeer();
+        if (_peer is null) _reconnect?.Await();
     }
 
     public bool IsReady => HasFrame || (_watch?.IsReady ?? false);
@@ -64,7 +56,8 @@ internal sealed class StreamSource : INetSource
         {
             if (!TryRead()) return Errno.Again;
         }
-        _untilReconnect = ReconnectFirst;
+        // Not before: a peer that connects and hangs up counts as away.
+        _reconnect?.Succeeded();
         int frame = LengthOfNext;
         ReadOnlySpan<byte> left = _buffer.AsSpan(_start + PrefixLength, frame);
         foreach (ref readonly IoVector vector in vectors)
@@ -87,14 +80,14 @@ internal sealed class StreamSource : INetSource
     }
 
     /// <summary>Reads as much as there is room for.</summary>
-    /// <returns>False if there is nothing, or nobody any more.</returns>
+    /// <returns>False if there is nothing, or no peer any more.</returns>
     private bool TryRead()
     {
         if (HasLength && LengthOfNext > FrameBytesMax) return HangUp();
         if (_watch is not { IsReady: true }) return false;
-        _buffer.AsSpan(_start, _end - _start).CopyTo(_buffer);
+        _buffer.AsSpan(_start, _end - _start).CopyTo(_buffer.AsSpan());
         (_start, _end) = (0, _end - _start);
-        _free[0] = new IoVector(Marshal.UnsafeAddrOfPinnedArrayElement(_buffer, _end), (nuint)(_buffer.Length - _end));
+        _free[0] = _buffer.Piece(_end, _buffer.Length - _end);
         Errno errno = VectorCalls.Receive(_peer!.Number, _free, out int length);
         if (errno == Errno.Interrupted) return true;
         if (errno == Errno.Again)
@@ -108,45 +101,39 @@ internal sealed class StreamSource : INetSource
 
     private bool HangUp()
     {
-        _socket.ChangePeer(null);
+        _socket.End.Change(null);
         Follow();
         Accept();
-        AwaitPeer();
+        // The kernel reports no path on which a process listens again: it has to be tried.
+        _reconnect?.Await();
         return false;
     }
 
-    /// <summary>A stream socket tells nobody that somebody listens again: it has to be tried.</summary>
-    private void AwaitPeer()
+    private bool TryReconnect()
     {
-        if (_reconnect is null) return;
-        _reconnect.Arm(_untilReconnect);
-        _untilReconnect = TimeSpan.FromTicks(Math.Min(2 * _untilReconnect.Ticks, ReconnectMax.Ticks));
-    }
-
-    private void Reconnect()
-    {
-        if (_socket.TryReconnect()) Follow();
-        else AwaitPeer();
+        if (!_socket.TryReconnect()) return false;
+        Follow();
+        return true;
     }
 
     private void Accept()
     {
         if (_listening is not { IsReady: true } || _peer is not null) return;
         UnixSocket? peer = _socket.Listener!.Accept(out _);
-        // Nobody waits any more, or there is no descriptor for it: the next to come may have more luck.
+        // The peer has left, or there is no descriptor for it: a later one may succeed.
         if (peer is null)
         {
             _listening.FoundEmpty();
             return;
         }
-        _socket.ChangePeer(peer);
+        _socket.End.Change(peer);
         Follow();
     }
 
-    /// <summary>Reads from whoever is the peer now.</summary>
+    /// <summary>Reads from the present peer.</summary>
     private void Follow()
     {
-        OwnedFd? changed = _socket.TakeChanged(ref _known);
+        OwnedFd? changed = _socket.End.TakeChanged(ref _known);
         if (changed is null && _known is not null) return;
         _watch?.Dispose();
         _peer?.Dispose();

@@ -5,20 +5,25 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// A TAP interface of the host (tuntap.rst of the kernel's documentation): its other side is a network interface like any, to be put on a bridge or
-/// given an address. One queue of it for each queue pair.
+/// A TAP interface of the host (tuntap.rst of the kernel's documentation): its other side is a network interface like any, to be put on a
+/// bridge or given an address. One queue of it for each queue pair. An interface that is deleted is a cable without another end;
+/// one that is made again under its name is opened again.
 /// </summary>
-public sealed class TapInterface : INetBackend
+public sealed partial class TapInterface : INetBackend
 {
-    private readonly OwnedFd[] _queues;
+    private readonly Lock _lock = new();
+    private readonly NetEnd[] _queues;
     private readonly bool[] _active;
+    private bool _isLinkUp = true;
+    private int _headerLength;
+    private NetOffloads _toGuest;
 
     private TapInterface(string name, OwnedFd[] queues)
     {
         Name = name;
-        _queues = queues;
+        _queues = [.. queues.Select(queue => new NetEnd(queue))];
         _active = [.. queues.Select(_ => true)];
-        Offloads = Probe();
+        Offloads = Probe(queues[0].Number);
     }
 
     /// <summary>The interface's name.</summary>
@@ -62,24 +67,40 @@ public sealed class TapInterface : INetBackend
     /// <inheritdoc/>
     public Errno Configure(int headerLength, NetOffloads toGuest)
     {
-        Errno errno = TunCalls.SetHeader(_queues[0].Number, headerLength);
-        return errno != Errno.None ? errno : TunCalls.SetOffloads(_queues[0].Number, BitsOf(toGuest));
+        lock (_lock)
+        {
+            (_headerLength, _toGuest) = (headerLength, toGuest);
+            Errno errno = Errno.None;
+            UseFirst(queue => errno = Configure(queue));
+            // One that was deleted is watched for until it is there again.
+            return errno == Errno.BadDescriptorState ? Errno.None : errno;
+        }
     }
 
     /// <inheritdoc/>
     public void SetActive(int pair, bool active)
     {
-        // With one queue there is nobody else to spread frames over: those of a stopped guest wait, as many as the interface keeps.
-        if (_queues.Length == 1 || _active[pair] == active) return;
-        _active[pair] = active;
-        _ = TunCalls.SetActive(_queues[pair].Number, active);
+        lock (_lock)
+        {
+            // With one queue there is no other to spread frames over: those of a stopped guest wait, as many as the interface keeps.
+            if (_queues.Length == 1 || _active[pair] == active) return;
+            _active[pair] = active;
+            _queues[pair].TryUse(queue => _ = TunCalls.SetActive(queue.Number, active));
+        }
     }
 
     /// <inheritdoc/>
-    public void SetLink(bool up) => _ = TunCalls.SetLink(_queues[0].Number, up);
+    public void SetLink(bool up)
+    {
+        lock (_lock)
+        {
+            _isLinkUp = up;
+            UseFirst(queue => _ = TunCalls.SetLink(queue.Number, up));
+        }
+    }
 
     /// <inheritdoc/>
-    public INetSource CreateSource(int pair, IReactor reactor, Action onReady) => new Source(_queues[pair], reactor, onReady);
+    public INetSource CreateSource(int pair, IReactor reactor, Action onReady) => new Source(this, pair, reactor, onReady);
 
     /// <inheritdoc/>
     public INetSink CreateSink(int pair, IReactor reactor, Action onReady) => new Sink(_queues[pair], reactor, onReady);
@@ -87,7 +108,7 @@ public sealed class TapInterface : INetBackend
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (OwnedFd queue in _queues) queue.Dispose();
+        foreach (NetEnd queue in _queues) queue.Dispose();
     }
 
     private static OwnedFd OpenQueue(string name, int queues)
@@ -108,22 +129,24 @@ public sealed class TapInterface : INetBackend
     {
         Errno.NoEntry or Errno.NoDevice => $"tap '{name}': {what}: load the kernel's module with modprobe tun",
         Errno.NotPermitted or Errno.AccessDenied =>
-            $"tap '{name}': {what}: {KernelException.Describe(errno)}: have an administrator make it with ip tuntap add '{name}' mode tap user {Environment.UserName}",
+            $"tap '{name}': {what}: {KernelException.Describe(errno)}: have an administrator make it with ip tuntap add '{name}' mode tap "
+            + $"user {Environment.UserName}",
         Errno.Busy => $"tap '{name}' is in use by another process: close that one, or name another interface",
         Errno.Invalid when queues > 1 =>
-            $"tap '{name}' is no TAP interface of several queues: make it with ip tuntap add '{name}' mode tap multi_queue, or ask for one queue",
+            $"tap '{name}' is no TAP interface of several queues: make it with ip tuntap add '{name}' mode tap multi_queue, "
+            + "or ask for one queue",
         Errno.Invalid => $"'{name}' is a network interface, but no TAP: make one with ip tuntap add NAME mode tap",
         _ => $"tap '{name}': {what}: {KernelException.Describe(errno)}",
     });
 
     /// <summary>What this kernel's TAP takes over, found by asking for it (virtio's UFO and USO are not in all).</summary>
-    private NetOffloads Probe()
+    private static NetOffloads Probe(int queue)
     {
         const NetOffloads Always = NetOffloads.Checksum | NetOffloads.Tso4 | NetOffloads.Tso6 | NetOffloads.Ecn;
         const NetOffloads Uso = NetOffloads.Uso4 | NetOffloads.Uso6;
         NetOffloads[] sets = [Always | NetOffloads.Ufo | Uso, Always | Uso, Always | NetOffloads.Ufo, Always];
-        NetOffloads found = sets.FirstOrDefault(set => TunCalls.SetOffloads(_queues[0].Number, BitsOf(set)) == Errno.None);
-        _ = TunCalls.SetOffloads(_queues[0].Number, 0);
+        NetOffloads found = sets.FirstOrDefault(set => TunCalls.SetOffloads(queue, BitsOf(set)) == Errno.None);
+        _ = TunCalls.SetOffloads(queue, 0);
         return found;
     }
 
@@ -138,38 +161,17 @@ public sealed class TapInterface : INetBackend
         return bits.Where(pair => offloads.HasFlag(pair.Offload)).Aggregate(0u, (all, pair) => all | pair.Bit);
     }
 
-    private sealed class Source(OwnedFd queue, IReactor reactor, Action onReady) : INetSource
+    private Errno Configure(OwnedFd queue)
     {
-        private readonly ReadableWatch _watch = new(queue, reactor, onReady);
-
-        public bool IsReady => _watch.IsReady;
-
-        public Errno Receive(ReadOnlySpan<IoVector> vectors, out int length)
-        {
-            Errno errno = VectorCalls.Read(queue.Number, vectors, out length);
-            if (errno == Errno.Interrupted) errno = VectorCalls.Read(queue.Number, vectors, out length);
-            if (errno != Errno.None) _watch.FoundEmpty();
-            return errno;
-        }
-
-        public void Dispose() => _watch.Dispose();
+        Errno errno = TunCalls.SetHeader(queue.Number, _headerLength);
+        return errno != Errno.None ? errno : TunCalls.SetOffloads(queue.Number, BitsOf(_toGuest));
     }
 
-    private sealed class Sink(OwnedFd queue, IReactor reactor, Action onReady) : INetSink
+    private void UseFirst(Action<OwnedFd> use)
     {
-        private readonly WritableWatch _watch = new(queue, reactor, onReady);
-
-        public Errno Send(ReadOnlySpan<IoVector> vectors)
+        foreach (NetEnd queue in _queues)
         {
-            Errno errno = VectorCalls.Write(queue.Number, vectors, out _);
-            if (errno is Errno.Again or Errno.Interrupted)
-            {
-                _watch.Await();
-                return Errno.Again;
-            }
-            return errno;
+            if (queue.TryUse(use)) return;
         }
-
-        public void Dispose() => _watch.Dispose();
     }
 }

@@ -2,7 +2,7 @@ using Vmm.Events;
 
 namespace Vmm.Devices;
 
-/// <summary>Tells, each time it is asked to, once when a descriptor has room to write. On one reactor's thread.</summary>
+/// <summary>Reports, once for each request, that a descriptor has room to write. On one reactor's thread.</summary>
 internal sealed class WritableWatch(OwnedFd fd, IReactor reactor, Action onReady) : IDisposable
 {
     private Subscription<OwnedFd>? _writable;

@@ -3,8 +3,8 @@ using System.Buffers;
 namespace Vmm.Devices;
 
 /// <summary>
-/// Bytes of the guest that the host side has not taken: a ring whose memory is there only while there are any. Its owner holds the guest to the
-/// bound, which is the credit it was given.
+/// Bytes of the guest that the host side has not taken: a ring whose memory is there only while there are any. Its owner holds the guest to
+/// the bound, which is the credit it was given.
 /// </summary>
 internal sealed class VsockBacklog
 {
@@ -19,6 +19,16 @@ internal sealed class VsockBacklog
         if (_bytes is null) return default;
         int first = Math.Min(length, _bytes.Length - _head);
         return (_bytes.AsMemory(_head, first), _bytes.AsMemory(0, length - first));
+    }
+
+    /// <summary>A copy of the oldest bytes, in order.</summary>
+    internal byte[] ToArray(int length)
+    {
+        (ReadOnlyMemory<byte> first, ReadOnlyMemory<byte> second) = Parts(length);
+        byte[] copy = new byte[length];
+        first.CopyTo(copy);
+        second.CopyTo(copy.AsMemory(first.Length));
+        return copy;
     }
 
     /// <summary>Takes a part of a packet in.</summary>
@@ -36,7 +46,8 @@ internal sealed class VsockBacklog
     /// <summary>Takes in what another one holds.</summary>
     internal void Append(VsockBacklog other, int capacity)
     {
-        foreach (ReadOnlyMemory<byte> part in (ReadOnlySpan<ReadOnlyMemory<byte>>)[other.Parts(other.Count).First, other.Parts(other.Count).Second])
+        foreach (ReadOnlyMemory<byte> part in (ReadOnlySpan<ReadOnlyMemory<byte>>)[other.Parts(other.Count)
+            .First, other.Parts(other.Count).Second])
         {
             if (part.IsEmpty) continue;
             Span<byte> first = Extend(part.Length, capacity, out Span<byte> second);

@@ -3,15 +3,17 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <content>
-/// From the guest to the host. What the socket does not take waits: chains of some size where they are, so that nothing is copied, the rest in a
-/// backlog behind them. Both together are bounded by the credit the guest was given.
+/// From the guest to the host. What the socket does not take waits: chains of some size where they are, so that nothing is copied, the rest
+/// in a backlog behind them. Both together are bounded by the credit the guest was given.
 /// </content>
 internal sealed partial class VsockConnection
 {
     /// <summary>Most pieces of guest memory in one call; a packet of more takes several.</summary>
     private const int VectorsMax = 64;
 
-    /// <summary>Least bytes for which a chain of the guest is kept, or sent by itself, instead of copied: a call costs as much as copying some KiB.</summary>
+    /// <summary>
+    /// Least bytes for which a chain of the guest is kept, or sent by itself, instead of copied: a call costs as much as copying some KiB.
+    /// </summary>
     private const uint KeptBytesMin = 8192;
 
     private readonly Queue<KeptChain> _kept = new();
@@ -20,7 +22,7 @@ internal sealed partial class VsockConnection
     private uint _keptSent;
     private uint _received;
     private uint _forwarded;
-    private uint _told;
+    private uint _reported;
     private uint _guestShutdown;
     private uint _guestShutdownDone;
     private bool _isBlocked;
@@ -43,11 +45,11 @@ internal sealed partial class VsockConnection
             Reset();
             return false;
         }
-        // It was on its way when the guest was told.
+        // It was on its way when the guest got the reset.
         if ((_hostShutdown & VsockProtocol.ReceivesNoMore) != 0) return false;
         if (header.Length > (uint)Granted - (_received - _forwarded))
         {
-            device.TellOfGuest(VsockDevice.Overrun);
+            device.CountFault(VsockDevice.Overrun);
             Reset();
             return false;
         }
@@ -193,11 +195,13 @@ internal sealed partial class VsockConnection
         return true;
     }
 
-    /// <summary>The host side took bytes. The guest is told when that is much of its credit: rarely, and before it has to stop.</summary>
+    /// <summary>
+    /// The host side took bytes. The guest gets a credit update when that is much of its credit: rarely, and before it has to stop.
+    /// </summary>
     private void Forwarded(uint bytes)
     {
         _forwarded += bytes;
-        if (_forwarded - _told >= (uint)Granted / 2) Owe(Owed.CreditUpdate);
+        if (_forwarded - _reported >= (uint)Granted / 2) SendLater(PendingPackets.CreditUpdate);
     }
 
     /// <summary>Does what the guest's SHUTDOWN asks for, once everything before it went out.</summary>
@@ -226,7 +230,7 @@ internal sealed partial class VsockConnection
 
     private void ClearFromGuest()
     {
-        (_received, _forwarded, _told, _guestShutdown, _guestShutdownDone, _assembled) = (0, 0, 0, 0, 0, 0);
+        (_received, _forwarded, _reported, _guestShutdown, _guestShutdownDone, _assembled) = (0, 0, 0, 0, 0, 0);
         _isBlocked = IsGathering = false;
     }
 

@@ -5,8 +5,8 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <content>
-/// Messages (SEQPACKET): the host's socket takes and gives them whole, packets carry them in pieces. A message of the guest that comes in one packet
-/// goes straight through; others are put together in the backlog. One of the host is read whole before its first piece goes out.
+/// Messages (SEQPACKET): the host's socket takes and gives them whole, packets carry them in pieces. A message of the guest that comes in
+/// one packet goes straight through; others are put together in the backlog. One of the host is read whole before its first piece goes out.
 /// </content>
 internal sealed partial class VsockConnection
 {
@@ -35,7 +35,7 @@ internal sealed partial class VsockConnection
         if (!ends) return;
         if (_messages.Count == MessagesMax)
         {
-            device.TellOfGuest(VsockDevice.Overrun);
+            device.CountFault(VsockDevice.Overrun);
             Reset();
             return;
         }
@@ -84,7 +84,7 @@ internal sealed partial class VsockConnection
         }
         if (errno == Errno.None && (length > MessageBytesMax || length > _guestBuffer))
         {
-            device.TellOfHost(Errno.NoMemory, "cannot pass on a message that is longer than the guest's buffer");
+            device.ReportHost(Errno.NoMemory, "cannot pass on a message that is longer than the guest's buffer");
             Reset();
             return false;
         }

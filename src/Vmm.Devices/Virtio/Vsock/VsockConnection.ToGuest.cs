@@ -3,24 +3,32 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <content>
-/// From the host to the guest. What the device has to say besides payload is a set of owed packets: whatever either side does, it can't grow. Payload
-/// is read when there are buffers and credit for it, straight into them.
+/// From the host to the guest. What the device has to say besides payload is a set of pending packets: whatever either side does, it can't
+/// grow. Payload is read when there are buffers and credit for it, straight into them.
 /// </content>
 internal sealed partial class VsockConnection
 {
     /// <summary>Most payload of one turn of a connection; then the others have theirs.</summary>
     private const uint PayloadPerTurnMax = 128 * 1024;
 
-    private Owed _owed;
+    /// <summary>How long the guest may take to answer a SHUTDOWN of both directions. A Linux guest waits as long for ours.</summary>
+    internal static readonly TimeSpan CloseTimeout = TimeSpan.FromSeconds(8);
+
+    /// <summary>How long the guest may take none of the bytes that a program of the host left for it when it hung up.</summary>
+    internal static readonly TimeSpan StallTimeout = TimeSpan.FromMinutes(1);
+
+    private PendingPackets _pending;
     private uint _guestBuffer;
     private uint _guestForwarded;
     private uint _sent;
     private uint _hostShutdown;
+    private uint _sentBefore;
     private bool _hostReadable;
     private bool _hostEnded;
+    private bool _hostHungUp;
 
     [Flags]
-    private enum Owed
+    private enum PendingPackets
     {
         None = 0,
         Request = 1,
@@ -32,7 +40,7 @@ internal sealed partial class VsockConnection
     }
 
     /// <summary>Whether there is something for the guest, or might be.</summary>
-    internal bool HasForGuest => _owed != Owed.None || CanRead;
+    internal bool HasForGuest => _pending != PendingPackets.None || CanRead;
 
     /// <summary>Payload the guest has room for. A guest that claims to have passed on what it never got has none.</summary>
     private uint GuestCredit
@@ -48,39 +56,40 @@ internal sealed partial class VsockConnection
         && (_guestShutdown & VsockProtocol.ReceivesNoMore) == 0;
 
     /// <summary>Every packet of the guest says how much room it has (§ 5.10.6.3).</summary>
-    internal void HearCredit(in VsockHeader header)
+    internal void TakeCredit(in VsockHeader header)
     {
         (_guestBuffer, _guestForwarded) = (header.BufferBytes, header.ForwardedBytes);
         if (CanRead) device.Schedule(this);
     }
 
     /// <summary>The guest asks for its credit.</summary>
-    internal void OweCredit() => Owe(Owed.CreditUpdate);
+    internal void SendCredit() => SendLater(PendingPackets.CreditUpdate);
 
     /// <summary>Gives the guest one thing: a packet of control, or some payload. It has a buffer.</summary>
     /// <returns>Bytes that went, headers included; 0 if there was nothing after all.</returns>
     internal uint Serve(VsockReceiveBuffers buffers, VirtQueue queue)
     {
-        if (TrySay(Owed.Reset, VsockOperation.Reset, buffers, queue))
+        if (TrySendControl(PendingPackets.Reset, VsockOperation.Reset, buffers, queue))
         {
             device.Close(this);
             return VsockHeader.Bytes;
         }
-        if (TrySay(Owed.Request, VsockOperation.Request, buffers, queue) || TrySay(Owed.Response, VsockOperation.Response, buffers, queue))
+        if (TrySendControl(PendingPackets.Request, VsockOperation.Request, buffers, queue)
+            || TrySendControl(PendingPackets.Response, VsockOperation.Response, buffers, queue))
             return VsockHeader.Bytes;
         uint sent = !CanRead ? 0 : Type == VsockType.SeqPacket ? SendMessage(buffers, queue) : SendPayload(buffers, queue);
         if (sent > 0 || State != VsockState.Open) return sent;
-        bool said = TrySay(Owed.CreditUpdate, VsockOperation.CreditUpdate, buffers, queue)
-            || TrySay(Owed.CreditRequest, VsockOperation.CreditRequest, buffers, queue)
-            || TrySay(Owed.Shutdown, VsockOperation.Shutdown, buffers, queue, _hostShutdown);
+        bool said = TrySendControl(PendingPackets.CreditUpdate, VsockOperation.CreditUpdate, buffers, queue)
+            || TrySendControl(PendingPackets.CreditRequest, VsockOperation.CreditRequest, buffers, queue)
+            || TrySendControl(PendingPackets.Shutdown, VsockOperation.Shutdown, buffers, queue, _hostShutdown);
         return said ? VsockHeader.Bytes : 0;
     }
 
-    /// <summary>The header of a packet to the guest. Each tells it its credit.</summary>
+    /// <summary>The header of a packet to the guest. Each carries the guest's credit.</summary>
     internal VsockHeader Header(VsockOperation operation, uint length, uint flags = 0)
     {
-        _told = _forwarded;
-        _owed &= ~Owed.CreditUpdate;
+        _reported = _forwarded;
+        _pending &= ~PendingPackets.CreditUpdate;
         return new VsockHeader
         {
             SourceCid = VsockProtocol.HostCid,
@@ -96,16 +105,16 @@ internal sealed partial class VsockConnection
         };
     }
 
-    private void Owe(Owed what)
+    private void SendLater(PendingPackets what)
     {
-        _owed |= what;
+        _pending |= what;
         device.Schedule(this);
     }
 
-    private bool TrySay(Owed what, VsockOperation operation, VsockReceiveBuffers buffers, VirtQueue queue, uint flags = 0)
+    private bool TrySendControl(PendingPackets what, VsockOperation operation, VsockReceiveBuffers buffers, VirtQueue queue, uint flags = 0)
     {
-        if ((_owed & what) == 0) return false;
-        _owed &= ~what;
+        if ((_pending & what) == 0) return false;
+        _pending &= ~what;
         buffers.Send(queue, Header(operation, 0, flags), 0);
         return true;
     }
@@ -130,7 +139,7 @@ internal sealed partial class VsockConnection
     {
         _sent += bytes;
         // The guest may say by itself how much room it has again; it has to when it is asked.
-        if (GuestCredit == 0) _owed |= Owed.CreditRequest;
+        if (GuestCredit == 0) _pending |= PendingPackets.CreditRequest;
     }
 
     /// <summary>Looks at the end of a receive.</summary>
@@ -150,15 +159,15 @@ internal sealed partial class VsockConnection
         _hostReadable = false;
         _hostShutdown |= VsockProtocol.SendsNoMore;
         if (Socket!.Ends().HungUp) HostLeft();
-        Owe(Owed.Shutdown);
+        SendLater(PendingPackets.Shutdown);
     }
 
-    /// <summary>The host reads no more: what waits for it is for nobody. What it says itself still goes to the guest.</summary>
+    /// <summary>The host reads no more: what waits for it is dropped. What it says itself still goes to the guest.</summary>
     private void HostReceivesNoMore()
     {
         _hostShutdown |= VsockProtocol.ReceivesNoMore;
         DropPending();
-        Owe(Owed.Shutdown);
+        SendLater(PendingPackets.Shutdown);
         FinishShutdown();
     }
 
@@ -167,14 +176,42 @@ internal sealed partial class VsockConnection
         _hostShutdown = VsockProtocol.BothWays;
         DropPending();
         CloseSocket();
-        if (_guestShutdown == VsockProtocol.BothWays) Reset();
-        else Owe(Owed.Shutdown);
+        if (_guestShutdown == VsockProtocol.BothWays)
+        {
+            Reset();
+            return;
+        }
+        SendLater(PendingPackets.Shutdown);
+        // A guest that does not answer must not keep the place of a connection that has no host any more.
+        Arm(CloseTimeout);
+    }
+
+    /// <summary>
+    /// The program of the host has closed its socket. Its last bytes may still wait in the socket for credit or buffers of the guest, and
+    /// they have as long as the guest takes some of them.
+    /// </summary>
+    private void HostHungUp()
+    {
+        if (_hostHungUp || State != VsockState.Open) return;
+        _hostHungUp = true;
+        _sentBefore = _sent;
+        Arm(StallTimeout);
+    }
+
+    /// <summary>The time of a connection whose host has hung up is over.</summary>
+    /// <returns>Whether it gets as much again: the guest is paused, or it took bytes meanwhile.</returns>
+    private bool MayWaitOn()
+    {
+        if (device.IsReceiving && (Socket is null || _sent == _sentBefore)) return false;
+        _sentBefore = _sent;
+        Arm(Socket is null ? CloseTimeout : StallTimeout);
+        return true;
     }
 
     private void ClearToGuest()
     {
-        (_owed, _guestBuffer, _guestForwarded, _sent, _hostShutdown) = (Owed.None, 0, 0, 0, 0);
-        _hostReadable = _hostEnded = false;
+        (_pending, _guestBuffer, _guestForwarded, _sent, _sentBefore, _hostShutdown) = (PendingPackets.None, 0, 0, 0, 0, 0);
+        _hostReadable = _hostEnded = _hostHungUp = false;
         DropMessage();
     }
 }

@@ -8,7 +8,7 @@ internal enum VsockState
 {
     /// <summary>In the pool.</summary>
     Free,
-    /// <summary>Somebody on the host connected, and has not said to which port.</summary>
+    /// <summary>A host program connected, and has not said to which port.</summary>
     Greeting,
     /// <summary>The guest asked for it; the host's socket has no place in its backlog yet.</summary>
     Connecting,
@@ -21,9 +21,9 @@ internal enum VsockState
 }
 
 /// <summary>
-/// A stream or message socket between a port of the guest and a Unix socket of the host. Pooled: made once, used for one connection after the
-/// other. On the device's reactor. Payload goes straight between guest memory and the socket; nothing is read that the guest has no buffer and
-/// credit for, and nothing is taken beyond the credit it was given.
+/// A stream or message socket between a port of the guest and a Unix socket of the host. Pooled: made once, used for one connection after
+/// the other. On the device's reactor. Payload goes straight between guest memory and the socket; nothing is read that the guest has no
+/// buffer and credit for, and nothing is taken beyond the credit it was given.
 /// </summary>
 internal sealed partial class VsockConnection(VsockDevice device)
 {
@@ -52,23 +52,23 @@ internal sealed partial class VsockConnection(VsockDevice device)
     internal void OpenForGuest(in VsockHeader request, int granted)
     {
         (GuestPort, HostPort, Type, Granted) = (request.SourcePort, request.DestinationPort, request.Type, granted);
-        HearCredit(request);
+        TakeCredit(request);
         State = VsockState.Connecting;
         Connect();
     }
 
-    /// <summary>Somebody on the host connected to the device.</summary>
+    /// <summary>A host program connected to the device.</summary>
     internal void OpenForHost(UnixSocket socket)
     {
         (Type, State) = (VsockType.Stream, VsockState.Greeting);
-        Arm(device.Options.ConnectTimeout);
+        Arm(device.Spec.ConnectTimeout);
         if (!TryWatch(socket)) device.Close(this);
     }
 
     /// <summary>The guest accepts what the host asked for.</summary>
     internal void Accepted(in VsockHeader response)
     {
-        HearCredit(response);
+        TakeCredit(response);
         _timer?.Cancel();
         State = VsockState.Open;
         _hostReadable = true;
@@ -80,7 +80,7 @@ internal sealed partial class VsockConnection(VsockDevice device)
     internal void Reset()
     {
         if (State is VsockState.Free or VsockState.Dying) return;
-        if (State == VsockState.Greeting || (State == VsockState.Requested && (_owed & Owed.Request) != 0))
+        if (State == VsockState.Greeting || (State == VsockState.Requested && (_pending & PendingPackets.Request) != 0))
         {
             // The guest knows nothing of it.
             device.Close(this);
@@ -88,7 +88,18 @@ internal sealed partial class VsockConnection(VsockDevice device)
         }
         LetGoOfHost();
         State = VsockState.Dying;
-        Owe(Owed.Reset);
+        SendLater(PendingPackets.Reset);
+    }
+
+    /// <summary>
+    /// The guest has gone, by RST or with its driver. What it sent before an orderly SHUTDOWN still reaches the host: Linux waits 8 s for
+    /// our answer to its SHUTDOWN, then it sends RST.
+    /// </summary>
+    internal void GuestLeft()
+    {
+        EndGathering();
+        if (State == VsockState.Open && (_guestShutdown & VsockProtocol.SendsNoMore) != 0 && HasPending) LeaveRemainder();
+        device.Close(this);
     }
 
     /// <summary>Forgets everything; the pool's business.</summary>
@@ -116,28 +127,55 @@ internal sealed partial class VsockConnection(VsockDevice device)
         _hostReadable = false;
     }
 
-    /// <summary>Connects to the host's socket for the port the guest named; while its backlog is full the device has it try again.</summary>
+    /// <summary>
+    /// Connects to the host's socket for the port the guest named; while its backlog is full the device has it try again.
+    /// </summary>
     internal void Connect()
     {
-        UnixSocket? socket = UnixSocket.TryConnect(device.PathOf(HostPort), Type == VsockType.SeqPacket, out Errno errno);
+        string path = device.PathOf(HostPort);
+        UnixSocket? socket = UnixSocket.TryConnect(path, Type == VsockType.SeqPacket, out Errno errno);
+        if (socket is not null && socket.IsOfStranger(path, out _))
+        {
+            socket.Dispose();
+            socket = null;
+            errno = Errno.AccessDenied;
+        }
         if (socket is not null)
         {
             if (Type == VsockType.SeqPacket) socket.AskForSendRoom(Granted);
             _timer?.Cancel();
             State = VsockState.Open;
             _hostReadable = true;
-            if (TryWatch(socket)) Owe(Owed.Response);
+            if (TryWatch(socket)) SendLater(PendingPackets.Response);
             else Reset();
             return;
         }
         if (errno == Errno.Again)
         {
-            if (_timer is not { IsArmed: true }) Arm(device.Options.ConnectTimeout);
+            if (_timer is not { IsArmed: true }) Arm(device.Spec.ConnectTimeout);
             device.AwaitBacklog(this);
             return;
         }
-        device.TellOfConnect(errno, HostPort);
+        device.ReportConnect(errno, HostPort);
         Reset();
+    }
+
+    private void LeaveRemainder()
+    {
+        GiveChainsBack();
+        UnixSocket? socket = null;
+        try
+        {
+            socket = Socket!.DuplicateSocket();
+            // A message that the guest did not complete is none.
+            byte[] bytes = _backlog.ToArray(_backlog.Count - _assembled);
+            device.Remainders.Add(device.Reactor, socket, bytes, Type == VsockType.Stream ? null : [.. _messages]);
+        }
+        catch (KernelException refused)
+        {
+            socket?.Dispose();
+            device.ReportHost(refused.Errno, "cannot keep what the guest sent for a program that has not read it");
+        }
     }
 
     private bool TryWatch(UnixSocket socket)
@@ -152,7 +190,7 @@ internal sealed partial class VsockConnection(VsockDevice device)
         catch (KernelException refused)
         {
             socket.Dispose();
-            device.TellOfHost(refused.Errno, "cannot watch a connection");
+            device.ReportHost(refused.Errno, "cannot watch a connection");
             return false;
         }
     }
@@ -165,13 +203,14 @@ internal sealed partial class VsockConnection(VsockDevice device)
 
     private void TimeIsUp()
     {
+        if (State == VsockState.Open && MayWaitOn()) return;
         Reset();
         device.ServeReceiveSoon();
     }
 
     /// <summary>
-    /// The host's socket. Edge-triggered, so that neither a guest without buffers nor a host that does not read makes the reactor spin; room to write is
-    /// asked for only while something waits for it.
+    /// The host's socket. Edge-triggered, so that neither a guest without buffers nor a host that does not read makes the reactor spin;
+    /// room to write is asked for only while something waits for it.
     /// </summary>
     private sealed class Watch(VsockConnection connection, UnixSocket socket) : Subscription<UnixSocket>(socket, Idle)
     {
@@ -179,7 +218,7 @@ internal sealed partial class VsockConnection(VsockDevice device)
 
         public override string Name => "a vsock connection";
 
-        /// <summary>Asks to be told of room; it may be there already.</summary>
+        /// <summary>Asks for an event when there is room; it may be there already.</summary>
         internal void AwaitRoom(IReactor reactor)
         {
             if (!Interest.IsWritable) reactor.Modify(this, Idle.AndWritable);
@@ -187,7 +226,7 @@ internal sealed partial class VsockConnection(VsockDevice device)
 
         protected override void Dispatch(Readiness ready, IReactor reactor)
         {
-            // Room that nobody waited for: the peer keeps up, and each read of its need not wake us.
+            // Room that was not waited for: the peer keeps up, and each read of its need not wake us.
             if (ready.IsWritable && !connection.HasPending && Interest.IsWritable) reactor.Modify(this, Idle);
             connection.HostChanged(ready);
         }

@@ -1,6 +1,8 @@
 namespace Vmm.Devices;
 
-/// <summary>Connections that wait for something, each in one list at most, in the order they get their turn. Links are in the connections.</summary>
+/// <summary>
+/// Connections that wait for something, each in one list at most, in the order they get their turn. Links are in the connections.
+/// </summary>
 internal sealed class VsockConnectionList
 {
     private VsockConnection? _last;

@@ -4,7 +4,8 @@ using System.Runtime.InteropServices;
 namespace Vmm.Devices;
 
 /// <summary>
-/// The connections of a device: by their ports, bounded in number and in the credit they are given. Objects are kept for the next connection.
+/// The connections of a device: by their ports, bounded in number and in the credit they are given. Objects are kept for the next
+/// connection.
 /// </summary>
 internal sealed class VsockConnections(VsockDevice device, int connectionsMax)
 {

@@ -2,8 +2,8 @@ using Vmm.Events;
 
 namespace Vmm.Devices;
 
-// Connections of the guest whose host socket has a full backlog. It tells nobody when it has room: they try again, in turn, few at a time, so that a
-// guest that asks for thousands keeps the reactor no busier than one that asks for some.
+// Connections of the guest whose host socket has a full backlog. It does not say when it has room: they try again, in turn, few at a time,
+// so that a guest that asks for thousands keeps the reactor no busier than one that asks for some.
 public sealed partial class VsockDevice
 {
     private const int RetriesPerTurnMax = 32;

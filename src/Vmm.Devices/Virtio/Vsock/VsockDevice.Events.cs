@@ -13,18 +13,18 @@ public sealed partial class VsockDevice
     private bool _isFresh;
 
     /// <summary>
-    /// Ends every connection and tells the guest that its transport was reset: for a machine that was restored, or whose peers are no more what
-    /// they were. Any thread; nothing if the guest has no driver.
+    /// Ends every connection and reports a transport reset to the guest: for a machine that was restored, or whose peers are no more
+    /// what they were. Any thread; nothing if the guest has no driver.
     /// </summary>
     public void ResetTransport()
     {
         lock (_resetLock) _reset?.TryRing();
     }
 
-    private void StartEvents(DeviceActivation activation)
+    private void StartEvents(DriverSession driver)
     {
         _isFresh = true;
-        lock (_resetLock) _reset = activation.Remote.CreateDoorbell(_ => ResetAll());
+        lock (_resetLock) _reset = driver.Remote.CreateDoorbell(_ => ResetAll());
     }
 
     private void StopEvents()
@@ -37,10 +37,10 @@ public sealed partial class VsockDevice
     {
         if (_connections is null) return;
         foreach (VsockConnection connection in _connections.Live.ToArray()) connection.Reset();
-        OweReset();
+        SendResetLater();
     }
 
-    private void OweReset()
+    private void SendResetLater()
     {
         _owesReset = true;
         ServeQueue(VsockProtocol.EventQueue);
@@ -57,8 +57,9 @@ public sealed partial class VsockDevice
         _isFresh = false;
     }
 
-    private void ServeEvents(VirtQueue queue)
+    private void ServeEvents(QueueContext context)
     {
+        VirtQueue queue = context.Queue;
         if (!_owesReset || !queue.TryPop(out DescriptorChain? chain)) return;
         _owesReset = false;
         bool hasRoom = chain.Writable.TryWrite(VsockProtocol.EventTransportReset);

@@ -22,17 +22,37 @@ public sealed partial class VsockDevice
         ServeQueue(VsockProtocol.ReceiveQueue);
     }
 
-    private void ServeReceive(VirtQueue queue)
+    private sealed class ReceiveWorker : QueueWorker
     {
-        long budget = BytesPerTurnMax;
-        while (TryServeNext(queue, ref budget))
+        private readonly VsockDevice _device;
+
+        internal ReceiveWorker(VsockDevice device, QueueContext context) : base(context)
         {
-            if (budget > 0) continue;
-            ContinueLater(queue);
-            break;
+            _device = device;
+            device.LookForPredecessor(context.Queue);
+            Resume();
         }
-        // The guest's packets waited for the answers to go.
-        if (_transmitWaits && !_refusals.IsFull) ServeReceiveSoon();
+
+        public override void Serve()
+        {
+            long budget = BytesPerTurnMax;
+            while (_device.TryServeNext(Queue, ref budget))
+            {
+                if (budget > 0) continue;
+                Context.ServeLater();
+                break;
+            }
+            // The guest's packets waited for the answers to go.
+            if (_device._transmitWaits && !_device._refusals.IsFull) _device.ServeReceiveSoon();
+        }
+
+        public override void Resume() => _device.IsReceiving = true;
+
+        public override void Quiesce(QuiesceReason reason)
+        {
+            _device.IsReceiving = false;
+            _device._buffers.PutBack(Queue);
+        }
     }
 
     /// <summary>Gives the guest one packet, or one batch of payload.</summary>

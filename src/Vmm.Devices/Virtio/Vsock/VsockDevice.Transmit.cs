@@ -6,10 +6,13 @@ public sealed partial class VsockDevice
     /// <summary>One part in so many of the guest's queue may be kept for hosts that do not read; the others have the rest.</summary>
     private const int KeptChainsShare = 4;
 
-    internal static readonly GuestFault Overrun = new(GuestFaultKind.Request, "a vsock packet beyond the credit of its connection (§ 5.10.6.3)");
+    internal static readonly GuestFault Overrun =
+        new(GuestFaultKind.Request, "a vsock packet beyond the credit of its connection (§ 5.10.6.3)");
     private static readonly GuestFault NoHeader = new(GuestFaultKind.Request, "a vsock packet shorter than its header (§ 5.10.6)");
-    private static readonly GuestFault LyingLength = new(GuestFaultKind.Request, "a vsock packet that announces more bytes than it has (§ 5.10.6)");
-    private static readonly GuestFault ForgedSource = new(GuestFaultKind.Request, "a vsock packet from a context id that is not the guest's (§ 5.10.6.2)");
+    private static readonly GuestFault LyingLength =
+        new(GuestFaultKind.Request, "a vsock packet that announces more bytes than it has (§ 5.10.6)");
+    private static readonly GuestFault ForgedSource =
+        new(GuestFaultKind.Request, "a vsock packet from a context id that is not the guest's (§ 5.10.6.2)");
 
     private readonly List<VsockConnection> _gathering = [];
     private int _keptChains;
@@ -37,18 +40,35 @@ public sealed partial class VsockDevice
         ServeReceiveSoon();
     }
 
-    private void ServeTransmit(VirtQueue queue)
+    private sealed class TransmitWorker : QueueWorker
     {
+        private readonly VsockDevice _device;
+
+        internal TransmitWorker(VsockDevice device, QueueContext context) : base(context)
+        {
+            _device = device;
+            device._keptChainsMax = context.Queue.Size / KeptChainsShare;
+            context.Turn.BytesMax = BytesPerTurnMax;
+        }
+
+        public override void Serve() => _device.ServeTransmit(Context);
+
+        // What connections keep moves to their backlogs, so that nothing is lost.
+        public override void Quiesce(QuiesceReason reason)
+        {
+            foreach (VsockConnection connection in _device._connections!.Live) connection.GiveChainsBack();
+        }
+    }
+
+    private void ServeTransmit(QueueContext context)
+    {
+        VirtQueue queue = context.Queue;
         _hasGivenBack = false;
-        long budget = BytesPerTurnMax;
         // No answer is dropped: while there is no room for one the guest's packets wait.
         while (!(_transmitWaits = _refusals.IsFull) && queue.TryPop(out DescriptorChain? chain))
         {
-            budget -= (long)chain.ReadableLength;
+            context.Turn.Charge((long)chain.ReadableLength);
             if (!Take(queue, chain)) queue.Push(chain, 0);
-            if (budget > 0) continue;
-            ContinueLater(queue);
-            break;
         }
         foreach (VsockConnection connection in _gathering) connection.EndGathering();
         _gathering.Clear();
@@ -67,11 +87,12 @@ public sealed partial class VsockDevice
         }
         if (header.SourceCid != GuestCid)
         {
-            // Whoever this pretends to be must not be answered, and nothing can be said of the guest's own connections.
+            // The pretended sender must not be answered, and nothing can be said of the guest's own connections.
             CountGuestFault(ForgedSource);
             return false;
         }
-        if (header.DestinationCid == VsockProtocol.HostCid && _connections!.Find(header.SourcePort, header.DestinationPort) is { } connection)
+        if (header.DestinationCid == VsockProtocol.HostCid
+            && _connections!.Find(header.SourcePort, header.DestinationPort) is { } connection)
         {
             if (header.Type == connection.Type) return Take(connection, header, reader, chain);
             connection.Reset();
@@ -88,12 +109,13 @@ public sealed partial class VsockDevice
     {
         if (connection.State == VsockState.Dying)
         {
-            // It is about to hear RST. Its own RST makes that needless.
-            if (header.Operation == VsockOperation.Reset) Close(connection);
+            // An RST to it is pending. Its own RST makes that needless.
+            if (header.Operation == VsockOperation.Reset) connection.GuestLeft();
             return false;
         }
-        connection.HearCredit(header);
-        if (connection.IsGathering && (header.Operation != VsockOperation.Data || !VsockConnection.IsSmall(header))) connection.EndGathering();
+        connection.TakeCredit(header);
+        if (connection.IsGathering && (header.Operation != VsockOperation.Data || !VsockConnection.IsSmall(header)))
+            connection.EndGathering();
         switch (header.Operation)
         {
             case VsockOperation.Data when header.Length <= payload.Remaining:
@@ -105,7 +127,7 @@ public sealed partial class VsockDevice
             case VsockOperation.CreditUpdate:
                 return false;
             case VsockOperation.CreditRequest:
-                connection.OweCredit();
+                connection.SendCredit();
                 return false;
             case VsockOperation.Shutdown:
                 connection.TakeShutdown(header.Flags);
@@ -114,7 +136,7 @@ public sealed partial class VsockDevice
                 connection.Accepted(header);
                 return false;
             case VsockOperation.Reset:
-                Close(connection);
+                connection.GuestLeft();
                 return false;
             default:
                 // A second REQUEST, a RESPONSE to nothing, or an operation that does not exist.
@@ -124,7 +146,8 @@ public sealed partial class VsockDevice
     }
 
     private bool CanOpen(in VsockHeader header) => header.DestinationCid == VsockProtocol.HostCid
-        && (header.Type == VsockType.Stream || (header.Type == VsockType.SeqPacket && (Activation!.Features & VsockProtocol.FeatureSeqPacket) != 0));
+        && (header.Type == VsockType.Stream
+            || (header.Type == VsockType.SeqPacket && (Driver!.Features & VsockProtocol.FeatureSeqPacket) != 0));
 
     private void Open(in VsockHeader request)
     {

@@ -6,9 +6,9 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// Sockets between guest and host (virtio 1.2 § 5.10), by the convention of hybrid vsock: a guest that connects to port P of the host reaches
-/// the Unix socket <c>PATH_P</c>; who connects to the Unix socket <c>PATH</c> and says <c>CONNECT P\n</c> reaches port P of the guest, and
-/// hears <c>OK N\n</c> when the guest accepted, where N is the port the guest sees.
+/// Sockets between guest and host (virtio 1.2 § 5.10), by the convention of hybrid vsock: a guest that connects to port P of the host
+/// reaches the Unix socket <c>PATH_P</c>; who connects to the Unix socket <c>PATH</c> and says <c>CONNECT P\n</c> reaches port P of the
+/// guest, and gets <c>OK N\n</c> when the guest accepted, where N is the port the guest sees.
 /// </summary>
 public sealed partial class VsockDevice : VirtioDevice
 {
@@ -28,28 +28,39 @@ public sealed partial class VsockDevice : VirtioDevice
     private VsockConnections? _connections;
     private Doorbell? _serveSoon;
 
-    /// <summary>Makes the device, and listens on its socket with mode 0600; one that a process that is gone left behind is replaced.</summary>
+    /// <summary>
+    /// Makes the device, and listens on its socket with mode 0600; one that a process that is gone left behind is replaced.
+    /// </summary>
     /// <param name="name">For messages and measurements: <c>vsock0</c>.</param>
-    /// <param name="cid">The guest's context id, <see cref="CidMin"/> to <see cref="CidMax"/>.</param>
-    /// <param name="path">The Unix socket the host connects to, at most <see cref="PathBytesMax"/> bytes; removed when the device is disposed.</param>
-    /// <param name="options">What it may cost; null for the defaults.</param>
-    /// <exception cref="ArgumentException">The context id, the path or an option is out of its range.</exception>
-    /// <exception cref="KernelException">Somebody listens on the path, or its directory can't be written.</exception>
-    public VsockDevice(string name, uint cid, string path, VsockDeviceOptions? options = null)
-        : base(VirtioDeviceType.Socket, name, VsockProtocol.ConfigLength)
+    /// <param name="spec">Context id, socket and what it may cost. The socket is removed when the device is disposed.</param>
+    /// <exception cref="ArgumentException">The context id, the path or a limit is out of its range.</exception>
+    /// <exception cref="KernelException">Another process listens on the path, or its directory can't be written.</exception>
+    public VsockDevice(string name, VsockSpec spec) : base(VirtioDeviceType.Socket, name, VsockProtocol.ConfigLength)
     {
-        Validate(name, cid, path);
-        Options = options ?? new VsockDeviceOptions();
-        Options.Validate(name);
-        GuestCid = cid;
-        Path = path;
-        AddQueue("receive", QueueSize, ServeReceive);
-        AddQueue("transmit", QueueSize, ServeTransmit);
+        ArgumentNullException.ThrowIfNull(spec);
+        if (spec.Failures(name).FirstOrDefault() is { } failure) throw new ArgumentException(failure);
+        Spec = spec;
+        GuestCid = spec.Cid;
+        Path = spec.Uds;
+        AddQueue("receive", QueueSize, context => new ReceiveWorker(this, context));
+        AddQueue("transmit", QueueSize, context => new TransmitWorker(this, context));
         AddQueue("event", EventQueueSize, ServeEvents);
         Span<byte> config = stackalloc byte[VsockProtocol.ConfigLength];
-        BinaryPrimitives.WriteUInt64LittleEndian(config, cid);
+        BinaryPrimitives.WriteUInt64LittleEndian(config, GuestCid);
         Config.Update(0, config);
-        _listener = new VsockListener(this, path);
+        Remainders = new VsockRemainders(Spec.ConnectionsMax,
+            () => ReportHost(Errno.NoMemory, "dropped what the guest sent to a program that does not read"));
+        _listener = new VsockListener(this, Path);
+    }
+
+    /// <summary>As <see cref="VsockDevice(string, VsockSpec)"/>, with the context id and the path of the socket named apart.</summary>
+    /// <param name="name">For messages and measurements: <c>vsock0</c>.</param>
+    /// <param name="cid">The guest's context id, <see cref="CidMin"/> to <see cref="CidMax"/>.</param>
+    /// <param name="path">The Unix socket the host connects to, at most <see cref="PathBytesMax"/> bytes.</param>
+    /// <param name="limits">What it may cost; null for the defaults.</param>
+    public VsockDevice(string name, uint cid, string path, VsockSpec? limits = null)
+        : this(name, (limits ?? new VsockSpec()) with { Cid = cid, Uds = path })
+    {
     }
 
     /// <summary>The guest's context id.</summary>
@@ -64,57 +75,48 @@ public sealed partial class VsockDevice : VirtioDevice
     /// <inheritdoc/>
     public override ulong Features => VsockProtocol.FeatureStream | VsockProtocol.FeatureSeqPacket;
 
-    internal VsockDeviceOptions Options { get; }
+    internal VsockSpec Spec { get; }
 
-    internal IReactor Reactor => Activation!.Reactor;
+    internal IReactor Reactor => Driver!.Reactor;
 
     internal ReactorTimers Timers { get; private set; } = null!;
 
-    /// <summary>Whether a device can be made of these; the message of the exception says why not.</summary>
-    internal static void Validate(string name, uint cid, string path)
+    /// <summary>The ends of streams whose guest has gone. They outlive the driver.</summary>
+    internal VsockRemainders Remainders { get; }
+
+    /// <summary>Whether the guest can be given anything: a machine that is paused can't.</summary>
+    internal bool IsReceiving { get; private set; }
+
+    /// <summary>What is wrong with a context id or a path, in a sentence; null if nothing is.</summary>
+    internal static string? Failure(string name, uint cid, string path)
     {
-        ArgumentException.ThrowIfNullOrEmpty(path);
-        if (cid is < CidMin or > CidMax) throw new ArgumentException($"vsock '{name}' has context id {cid}: give it {CidMin} to {CidMax}");
-        if (Encoding.UTF8.GetByteCount(path) > PathBytesMax)
-            throw new ArgumentException($"vsock '{name}': the path '{path}' is too long, with '_' and a port it has to fit into 107 bytes: give it at most {PathBytesMax}");
+        if (path.Length == 0) return $"vsock '{name}' has no socket: name its 'uds'";
+        if (cid is < CidMin or > CidMax) return $"vsock '{name}' has context id {cid}: give it {CidMin} to {CidMax}";
+        return Encoding.UTF8.GetByteCount(path) > PathBytesMax
+            ? $"vsock '{name}': the path '{path}' is too long, with '_' and a port it has to fit into 107 bytes: "
+                + $"give it at most {PathBytesMax}"
+            : null;
     }
 
     /// <inheritdoc/>
-    protected override void OnActivate(DeviceActivation activation)
+    protected override void OnDriver(DriverSession driver)
     {
-        ArgumentNullException.ThrowIfNull(activation);
-        Timers = ReactorTimers.Of(activation.Reactor);
-        Volatile.Write(ref _connections, new VsockConnections(this, Options.ConnectionsMax));
-        _serveSoon = activation.Remote.CreateDoorbell(_ => ServeSoon());
+        ArgumentNullException.ThrowIfNull(driver);
+        Timers = ReactorTimers.Of(driver.Reactor);
+        Volatile.Write(ref _connections, new VsockConnections(this, Spec.ConnectionsMax));
+        _serveSoon = driver.Remote.CreateDoorbell(_ => ServeSoon());
         _retry = Timers.Create((_, _) => RetryConnects(), Name);
-        StartEvents(activation);
-        _listener.Start(activation.Reactor, Timers);
+        StartEvents(driver);
+        _listener.Start(driver.Reactor, Timers);
     }
 
     /// <inheritdoc/>
-    protected override void OnQueueStarted(VirtQueue queue, IReactor reactor)
-    {
-        ArgumentNullException.ThrowIfNull(queue);
-        if (queue.Index == VsockProtocol.TransmitQueue) _keptChainsMax = queue.Size / KeptChainsShare;
-        if (queue.Index == VsockProtocol.ReceiveQueue) LookForPredecessor(queue);
-    }
-
-    /// <inheritdoc/>
-    protected override void OnQueueStopping(VirtQueue queue)
-    {
-        ArgumentNullException.ThrowIfNull(queue);
-        if (queue.Index == VsockProtocol.ReceiveQueue) _buffers.GiveBack(queue);
-        if (queue.Index != VsockProtocol.TransmitQueue) return;
-        foreach (VsockConnection connection in _connections!.Live) connection.GiveChainsBack();
-    }
-
-    /// <inheritdoc/>
-    protected override void OnReset()
+    protected override void OnDriverGone()
     {
         StopEvents();
         _retry?.Cancel();
         _listener.Stop(Reactor);
-        foreach (VsockConnection connection in _connections!.Live.ToArray()) Close(connection);
+        foreach (VsockConnection connection in _connections!.Live.ToArray()) connection.GuestLeft();
         Volatile.Write(ref _connections, null);
         _refusals.Clear();
         _serveSoon = null;
@@ -127,7 +129,7 @@ public sealed partial class VsockDevice : VirtioDevice
         base.Dispose(disposing);
     }
 
-    /// <summary>Somebody on the host connected.</summary>
+    /// <summary>A host program connected.</summary>
     internal void Welcome(UnixSocket socket)
     {
         if (_connections!.Rent() is { } connection) connection.OpenForHost(socket);
@@ -147,13 +149,14 @@ public sealed partial class VsockDevice : VirtioDevice
     /// <summary>The socket of the host that stands for one of its ports.</summary>
     internal string PathOf(uint port) => $"{Path}_{port}";
 
-    internal void TellOfGuest(GuestFault fault) => CountGuestFault(fault);
+    internal void CountFault(GuestFault fault) => CountGuestFault(fault);
 
-    internal void TellOfHost(Errno errno, string what) => ReportHostFault(errno, what, $"socket '{Path}'");
+    internal void ReportHost(Errno errno, string what) => ReportHostFault(errno, what, $"socket '{Path}'");
 
-    /// <summary>A port nobody listens on is nobody's fault.</summary>
-    internal void TellOfConnect(Errno errno, uint port)
+    /// <summary>A port without a listener is not a fault.</summary>
+    internal void ReportConnect(Errno errno, uint port)
     {
-        if (errno is not (Errno.NoEntry or Errno.ConnectionRefused)) ReportHostFault(errno, "cannot connect the guest", $"socket '{PathOf(port)}'");
+        if (errno is not (Errno.NoEntry or Errno.ConnectionRefused))
+            ReportHostFault(errno, "cannot connect the guest", $"socket '{PathOf(port)}'");
     }
 }

@@ -1,8 +1,8 @@
 namespace Vmm.Devices;
 
 /// <summary>
-/// The guest's next few receive buffers, taken ahead so that one read of a host socket fills several of them: a Linux guest gives 4 KiB each.
-/// First taken, first used. What was taken and not filled stays here until it is.
+/// The guest's next few receive buffers, taken ahead so that one read of a host socket fills several of them: a Linux guest gives 4 KiB
+/// each. First taken, first used. What was taken and not filled stays here until it is.
 /// </summary>
 internal sealed class VsockReceiveBuffers
 {
@@ -73,13 +73,13 @@ internal sealed class VsockReceiveBuffers
         queue.Push(chain, VsockHeader.Bytes + payload);
     }
 
-    /// <summary>Gives all back empty: the queue stops.</summary>
-    internal void GiveBack(VirtQueue queue)
+    /// <summary>Puts all back into the ring, the latest first: the queue stops.</summary>
+    internal void PutBack(VirtQueue queue)
     {
-        for (; _first < _end; _first++)
+        while (_end > _first)
         {
-            queue.Push(_chains[_first]!, 0);
-            _chains[_first] = null;
+            queue.Unpop(_chains[--_end]!);
+            _chains[_end] = null;
         }
         _first = _end = 0;
     }

@@ -1,8 +1,8 @@
 namespace Vmm.Devices;
 
 /// <summary>
-/// Packets that belong to no connection and are to be answered by RST. Bounded: while there is no room the device takes no packet from the guest,
-/// which thereby has to give receive buffers first.
+/// Packets that belong to no connection and are to be answered by RST. Bounded: while there is no room the device takes no packet from the
+/// guest, which thereby has to give receive buffers first.
 /// </summary>
 internal sealed class VsockRefusals
 {

@@ -5,7 +5,7 @@ using Vmm.Events.Native;
 namespace Vmm.Events.Rings;
 
 /// <summary>An operation that is numbers only and gives a number: fsync(2), fallocate(2), shutdown(2), poll(2), close(2).</summary>
-internal readonly struct PlainEvent(IoUringEntry filled) : IRingEvent<RingResult>
+internal readonly struct PlainEvent(IoUringEntry filled) : IBuiltInEvent<RingResult>
 {
     public bool IsEager => false;
 
@@ -17,7 +17,7 @@ internal readonly struct PlainEvent(IoUringEntry filled) : IRingEvent<RingResult
 }
 
 /// <summary>An operation whose arguments are in a scratch buffer and whose result is a number: connect(2), a timeout.</summary>
-internal readonly struct ScratchEvent(IoUringEntry filled, LentBuffer scratch, bool isEager) : IRingEvent<RingResult>
+internal readonly struct ScratchEvent(IoUringEntry filled, LentBuffer scratch, bool isEager) : IBuiltInEvent<RingResult>
 {
     public bool IsEager => isEager;
 
@@ -33,7 +33,7 @@ internal readonly struct ScratchEvent(IoUringEntry filled, LentBuffer scratch, b
 }
 
 /// <summary>An operation that needs a second file: the source of a splice(2), the one whose descriptor is updated.</summary>
-internal readonly struct HeldFileEvent(IoUringEntry filled, HeldFile file, LentBuffer scratch) : IRingEvent<RingResult>
+internal readonly struct HeldFileEvent(IoUringEntry filled, HeldFile file, LentBuffer scratch) : IBuiltInEvent<RingResult>
 {
     public bool IsEager => false;
 
@@ -50,7 +50,7 @@ internal readonly struct HeldFileEvent(IoUringEntry filled, HeldFile file, LentB
 }
 
 /// <summary>openat(2) and accept(2): the result is a descriptor.</summary>
-internal readonly struct DescriptorEvent(IoUringEntry filled, LentBuffer scratch) : IRingEvent<DescriptorResult>
+internal readonly struct DescriptorEvent(IoUringEntry filled, LentBuffer scratch) : IBuiltInEvent<DescriptorResult>
 {
     public bool IsEager => false;
 
@@ -66,7 +66,7 @@ internal readonly struct DescriptorEvent(IoUringEntry filled, LentBuffer scratch
 }
 
 /// <summary>statx(2): the path and the answer share a scratch buffer.</summary>
-internal readonly struct StatxEvent(IoUringEntry filled, LentBuffer scratch) : IRingEvent<StatxResult>
+internal readonly struct StatxEvent(IoUringEntry filled, LentBuffer scratch) : IBuiltInEvent<StatxResult>
 {
     public bool IsEager => false;
 

@@ -5,7 +5,8 @@ using Vmm.Events.Native;
 namespace Vmm.Events.Rings;
 
 /// <summary>
-/// The scratch buffer of a sendmsg(2) or recvmsg(2): struct msghdr, one struct iovec, and one control message with descriptors, one behind the other.
+/// The scratch buffer of a sendmsg(2) or recvmsg(2): struct msghdr, one struct iovec, and one control message with descriptors, one behind
+/// the other.
 /// </summary>
 internal static class MessageLayout
 {
@@ -65,7 +66,7 @@ internal static class MessageLayout
 }
 
 /// <summary>sendmsg(2) with descriptors, which stay the caller's and are held open meanwhile.</summary>
-internal readonly struct SendMessageEvent(LentBuffer scratch, FrozenBuffer data, OwnedFd[] descriptors) : IRingEvent<SentMessageResult>
+internal readonly struct SendMessageEvent(LentBuffer scratch, FrozenBuffer data, OwnedFd[] descriptors) : IBuiltInEvent<SentMessageResult>
 {
     public bool IsEager => false;
 
@@ -88,7 +89,7 @@ internal readonly struct SendMessageEvent(LentBuffer scratch, FrozenBuffer data,
 }
 
 /// <summary>recvmsg(2) with room for descriptors.</summary>
-internal readonly struct ReceiveMessageEvent(LentBuffer scratch, LentBuffer data) : IRingEvent<MessageResult>
+internal readonly struct ReceiveMessageEvent(LentBuffer scratch, LentBuffer data) : IBuiltInEvent<MessageResult>
 {
     public bool IsEager => false;
 
@@ -109,6 +110,6 @@ internal readonly struct ReceiveMessageEvent(LentBuffer scratch, LentBuffer data
         return new MessageResult(new RingResult(result), data.Return(Math.Max(0, result)), descriptors, isCut);
     }
 
-    // What came with a message that nobody waits for any more is closed by Abandoned.
+    // Descriptors that come with an abandoned message are closed when the cancellation is released.
     public RingCancellation Cancel() => new() { Scratch = scratch, Buffer = data, ScratchHoldsDescriptors = true };
 }

@@ -4,7 +4,8 @@ using Vmm.Events.Native;
 namespace Vmm.Events.Rings;
 
 /// <summary>read(2), pread(2) or recv(2) behind the written bytes of a buffer.</summary>
-internal readonly struct FillEvent(IoUringOp operation, LentBuffer buffer, int count, ulong offset, uint flags, int bufferIndex) : IRingEvent<BufferResult>
+internal readonly struct FillEvent(IoUringOp operation, LentBuffer buffer, int count, ulong offset, uint flags, int bufferIndex)
+    : IBuiltInEvent<BufferResult>
 {
     public bool IsEager => false;
 
@@ -26,7 +27,8 @@ internal readonly struct FillEvent(IoUringOp operation, LentBuffer buffer, int c
 }
 
 /// <summary>write(2), pwrite(2) or send(2) of the written bytes of a buffer that stays mutable.</summary>
-internal readonly struct DrainEvent(IoUringOp operation, LentBuffer buffer, ulong offset, uint flags, int bufferIndex) : IRingEvent<BufferResult>
+internal readonly struct DrainEvent(IoUringOp operation, LentBuffer buffer, ulong offset, uint flags, int bufferIndex)
+    : IBuiltInEvent<BufferResult>
 {
     public bool IsEager => false;
 
@@ -48,7 +50,8 @@ internal readonly struct DrainEvent(IoUringOp operation, LentBuffer buffer, ulon
 }
 
 /// <summary>write(2), pwrite(2) or send(2) of frozen bytes.</summary>
-internal readonly struct FrozenEvent(IoUringOp operation, FrozenBuffer frozen, ulong offset, uint flags, int bufferIndex) : IRingEvent<FrozenResult>
+internal readonly struct FrozenEvent(IoUringOp operation, FrozenBuffer frozen, ulong offset, uint flags, int bufferIndex)
+    : IBuiltInEvent<FrozenResult>
 {
     public bool IsEager => false;
 
@@ -68,7 +71,7 @@ internal readonly struct FrozenEvent(IoUringOp operation, FrozenBuffer frozen, u
 }
 
 /// <summary>readv(2) or preadv(2) behind the written bytes of several buffers.</summary>
-internal readonly struct FillVectorEvent(LentBuffer[] buffers, IoVectors vectors, ulong offset) : IRingEvent<BuffersResult>
+internal readonly struct FillVectorEvent(LentBuffer[] buffers, IoVectors vectors, ulong offset) : IBuiltInEvent<BuffersResult>
 {
     public bool IsEager => false;
 
@@ -97,7 +100,7 @@ internal readonly struct FillVectorEvent(LentBuffer[] buffers, IoVectors vectors
 }
 
 /// <summary>writev(2) or pwritev(2) of several frozen buffers, from where the vectors stand.</summary>
-internal readonly struct FrozenVectorEvent(FrozenBuffer[] frozen, IoVectors vectors, ulong offset) : IRingEvent<FrozenBuffersResult>
+internal readonly struct FrozenVectorEvent(FrozenBuffer[] frozen, IoVectors vectors, ulong offset) : IBuiltInEvent<FrozenBuffersResult>
 {
     public bool IsEager => false;
 
@@ -115,7 +118,7 @@ internal readonly struct FrozenVectorEvent(FrozenBuffer[] frozen, IoVectors vect
 }
 
 /// <summary>readv(2) or writev(2) of memory that is the caller's business; the list of it is kept until the kernel is done.</summary>
-internal readonly struct VectoredEvent(IoUringEntry filled, IoVectors vectors) : IRingEvent<RingResult>
+internal readonly struct VectoredEvent(IoUringEntry filled, IoVectors vectors) : IBuiltInEvent<RingResult>
 {
     public bool IsEager => false;
 

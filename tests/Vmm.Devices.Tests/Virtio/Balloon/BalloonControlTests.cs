@@ -6,7 +6,7 @@ using Vmm.Events;
 namespace Vmm.Devices.Tests;
 
 /// <summary>Programs of the host that say by lines how much memory they want.</summary>
-public sealed class BalloonControlTests : IDisposable
+public abstract class BalloonControlTests : PollerSuite, IDisposable
 {
     private const int Statistics = 2;
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
@@ -17,9 +17,9 @@ public sealed class BalloonControlTests : IDisposable
     private readonly BalloonDevice _balloon = new("balloon0");
     private readonly BalloonControl _control;
 
-    public BalloonControlTests()
+    private protected BalloonControlTests(PollerKind poller) : base(poller)
     {
-        _reactor = new ReactorThread(new ReactorOptions { TimeProvider = _clock });
+        _reactor = new ReactorThread(new ReactorOptions { TimeProvider = _clock, Poller = poller });
         _reactor.Start();
         _control = new BalloonControl(_balloon, Path.Combine(_directory, "control"), _reactor.Remote);
     }
@@ -31,6 +31,7 @@ public sealed class BalloonControlTests : IDisposable
         _reactor.Dispose();
         _balloon.Dispose();
         Directory.Delete(_directory, recursive: true);
+        GC.SuppressFinalize(this);
     }
 
     [Fact]
@@ -198,3 +199,7 @@ public sealed class BalloonControlTests : IDisposable
         }
     }
 }
+
+public sealed class BalloonControlOnEpollTests() : BalloonControlTests(PollerKind.Epoll);
+
+public sealed class BalloonControlOnIoRingTests() : BalloonControlTests(PollerKind.IoRing);

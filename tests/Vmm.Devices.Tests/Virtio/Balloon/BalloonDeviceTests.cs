@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Vmm.Devices.Simulation;
@@ -207,6 +208,23 @@ public sealed class BalloonDeviceTests
         BinaryPrimitives.WriteUInt16LittleEndian(entries.AsSpan(10), (ushort)BalloonStatistic.TotalBytes);
         BinaryPrimitives.WriteUInt64LittleEndian(entries.AsSpan(12), 99);
         return entries;
+    }
+
+    [Fact]
+    public void A_statistics_buffer_that_is_kept_until_it_is_wanted_is_no_latency()
+    {
+        BalloonDevice balloon = new("balloon0") { MeasureLatency = true };
+        using SimulatedGuest guest = SimulatedGuest.For(balloon);
+        DriverRequest buffer = guest.Queue(2).Add([new byte[10]]);
+        guest.Kick(2).RunUntilIdle();
+        Assert.False(buffer.IsUsed);
+        long kept = Stopwatch.GetTimestamp();
+        // Not a wait for something: the time itself is what must not be counted.
+        Thread.Sleep(1000);
+        _ = balloon.ReadStatisticsAsync(TestContext.Current.CancellationToken);
+        guest.RunUntil(() => buffer.IsUsed);
+        double seconds = Stopwatch.GetElapsedTime(kept).TotalSeconds;
+        Assert.InRange(guest.Device.QueueStatistics[2].Latency.Percentile(100) / 1e9, 0, seconds / 2);
     }
 
     /// <summary>What of a guest's memory takes memory of the host: Rss of its mapping in /proc/self/smaps.</summary>

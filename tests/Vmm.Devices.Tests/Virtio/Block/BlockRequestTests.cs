@@ -15,12 +15,12 @@ public sealed class BlockRequestTests : IDisposable
     private readonly SimulatedQueue _driver;
     private readonly VirtQueue _queue;
     private readonly BlockOperation _operation = new((_, _) => { });
+    private bool _durable;
     private BlockLimits _limits = new()
     {
         CapacitySectors = Sectors,
         IsReadOnly = false,
         DataBytesMax = 1 << 20,
-        IsWriteThrough = false,
         Features = AllFeatures,
         Serial = [.. "serial"u8, .. new byte[14]],
     };
@@ -122,9 +122,14 @@ public sealed class BlockRequestTests : IDisposable
     [InlineData(true)]
     public void A_write_is_durable_where_the_cache_is_off_5_2_6_2(bool writeThrough)
     {
-        _limits = _limits with { IsWriteThrough = writeThrough };
-        Prepare([Header(BlockRequestType.Out, 0), new byte[512]], [1]);
+        _durable = writeThrough;
+        Assert.True(Prepare([Header(BlockRequestType.Out, 0), new byte[512]], [1]).IsStarted);
         Assert.Equal(writeThrough, _operation.IsDurable);
+        foreach (BlockRequestType type in (BlockRequestType[])[BlockRequestType.Discard, BlockRequestType.WriteZeroes])
+        {
+            Assert.True(Prepare([Header(type, 0), Segment(0, 1)], [1]).IsStarted);
+            Assert.Equal(writeThrough, _operation.IsDurable);
+        }
     }
 
     [Fact]
@@ -200,7 +205,7 @@ public sealed class BlockRequestTests : IDisposable
     }
 
     [Fact]
-    public void More_bytes_than_the_driver_was_told_are_an_I_O_error_5_2_6_1()
+    public void More_bytes_than_the_driver_accepted_as_its_limit_are_an_I_O_error_5_2_6_1()
     {
         _limits = _limits with { DataBytesMax = 1024 };
         Assert.True(Prepare([Header(BlockRequestType.In, 0)], [1024, 1]).IsStarted);
@@ -221,10 +226,10 @@ public sealed class BlockRequestTests : IDisposable
     [Fact]
     public void An_operation_goes_on_after_a_short_transfer_in_the_middle_of_a_buffer()
     {
-        Prepare([Header(BlockRequestType.In, 0)], [.. Enumerable.Repeat(64, 32), 1]);
+        Prepare([Header(BlockRequestType.In, 0)], [.. Enumerable.Repeat(48, 32), 1]);
         Assert.Equal(32, _operation.Vectors.Length);
-        _operation.Advance(64 + 63);
-        Assert.Equal((127UL, 2048UL - 127), (_operation.Offset, _operation.Remaining));
+        _operation.Advance(48 + 47);
+        Assert.Equal((95UL, 1536UL - 95), (_operation.Offset, _operation.Remaining));
         Assert.Equal((31, 1u), (_operation.Vectors.Length, (uint)_operation.Vectors[0].Length));
         _operation.Advance(_operation.Remaining);
         Assert.Equal(0, _operation.Vectors.Length);
@@ -249,11 +254,53 @@ public sealed class BlockRequestTests : IDisposable
         }
     }
 
+    [Fact]
+    public void A_header_that_changes_while_it_is_looked_at_makes_no_operation_outside_of_the_disk()
+    {
+        GuestBuffer header = _driver.Place(Header(BlockRequestType.Out, 1)), data = _driver.Place(new byte[512]), status = _driver.Place(new byte[1]);
+        _driver.Add([header, data], [status]);
+        Assert.True(_queue.TryPop(out DescriptorChain? chain));
+        using CancellationTokenSource done = new();
+        Thread guest = new(() =>
+        {
+            byte[] inside = BitConverter.GetBytes(1UL), outside = BitConverter.GetBytes(Sectors + 7);
+            while (!done.IsCancellationRequested)
+            {
+                _memory.TryWrite(header.Address + 8, inside);
+                _memory.TryWrite(header.Address + 8, outside);
+            }
+        });
+        guest.Start();
+        try
+        {
+            // Until both were seen often: then a second look at the header would have differed from the first many times.
+            int started = 0, refused = 0;
+            for (int i = 0; i < 1_000_000 || Math.Min(started, refused) < 10_000; i++)
+            {
+                Assert.True(i < 500_000_000, "the guest's thread does not run");
+                if (!BlockRequest.Prepare(chain, _limits, _durable, _operation).IsStarted)
+                {
+                    refused++;
+                    continue;
+                }
+                started++;
+                Assert.Equal(512u, _operation.Offset);
+            }
+        }
+        finally
+        {
+            done.Cancel();
+            guest.Join();
+        }
+        _queue.Push(chain, 0);
+        _queue.Publish();
+    }
+
     private BlockVerdict Prepare(byte[][] readable, int[] writable, Action<DriverRequest>? look = null)
     {
         DriverRequest request = _driver.Add(readable, writable);
         Assert.True(_queue.TryPop(out DescriptorChain? chain));
-        BlockVerdict verdict = BlockRequest.Prepare(chain, _limits, _operation);
+        BlockVerdict verdict = BlockRequest.Prepare(chain, _limits, _durable, _operation);
         look?.Invoke(request);
         _queue.Push(chain, 0);
         _queue.Publish();

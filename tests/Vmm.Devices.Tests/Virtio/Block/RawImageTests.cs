@@ -48,7 +48,7 @@ public sealed class RawImageTests
         {
             Assert.Equal(1, way.Send([1], [held.Number], out _));
             held.Dispose();
-            Assert.Equal(Errno.Again, FileCalls.TryLock(asking.Number, exclusive: true));
+            Assert.Equal(Errno.Again, ImageLock.TryLock(asking.Number, exclusive: true));
             Assert.Null(LockHolder.Find(asking.Number));
         }
         Assert.Equal(Errno.None, ImageLock.Acquire(asking, exclusive: true, out _));
@@ -62,6 +62,14 @@ public sealed class RawImageTests
         using RawImage second = RawImage.Open(scratch.Path, readOnly: true);
         Assert.Equal(first.Identity, second.Identity);
         Refused(scratch.Path, "is in use by another disk of this process: close that one");
+    }
+
+    [Fact]
+    public void A_program_that_is_started_meanwhile_does_not_inherit_an_image()
+    {
+        using ScratchImage scratch = new(1 << 20);
+        using RawImage image = RawImage.Open(scratch.Path, direct: true);
+        Assert.DoesNotContain(scratch.Path, HostCommand.Check("ls", "-l", "/proc/self/fd"), StringComparison.Ordinal);
     }
 
     [Fact]

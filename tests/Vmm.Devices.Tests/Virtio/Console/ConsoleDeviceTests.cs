@@ -61,9 +61,9 @@ public sealed class ConsoleDeviceTests
     }
 
     [Fact]
-    public void A_host_that_does_not_read_holds_the_guest_and_nothing_is_lost()
+    public void A_host_that_does_not_read_holds_the_guest_of_a_port_that_keeps_nothing_and_nothing_is_lost()
     {
-        (ConsolePort port, UnixSocket host) = Connected("console", isConsole: true);
+        (ConsolePort port, UnixSocket host) = Connected(new ConsolePort("console", isConsole: true) { KeepBytes = null });
         using (host)
         {
             using SimulatedGuest guest = SimulatedGuest.For(new ConsoleDevice("console0", port));
@@ -211,7 +211,7 @@ public sealed class ConsoleDeviceTests
     [Fact]
     public void A_reset_in_the_middle_of_output_the_host_does_not_take_is_not_held_up()
     {
-        (ConsolePort port, UnixSocket host) = Connected("console", isConsole: true);
+        (ConsolePort port, UnixSocket host) = Connected(new ConsolePort("console", isConsole: true) { KeepBytes = null });
         using (host)
         {
             using SimulatedGuest guest = SimulatedGuest.For(new ConsoleDevice("console0", port));
@@ -283,10 +283,11 @@ public sealed class ConsoleDeviceTests
         Assert.Equal(content, (byte[])[.. request.Written, .. second.Written, .. third.Written]);
     }
 
-    private static (ConsolePort Port, UnixSocket Host) Connected(string name, bool isConsole)
+    private static (ConsolePort Port, UnixSocket Host) Connected(string name, bool isConsole) => Connected(new ConsolePort(name, isConsole));
+
+    private static (ConsolePort Port, UnixSocket Host) Connected(ConsolePort port)
     {
         (UnixSocket device, UnixSocket host) = UnixSocket.Pair();
-        ConsolePort port = new(name, isConsole);
         port.Connect(device, SerialOutput.To(device.Duplicate()));
         return (port, host);
     }

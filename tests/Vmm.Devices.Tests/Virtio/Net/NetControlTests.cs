@@ -120,7 +120,7 @@ public sealed class NetControlTests
     public void The_driver_takes_as_many_pairs_as_there_are_5_1_6_5_5()
     {
         CountingNetwork network = new(pairs: 3);
-        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", network, new NetDeviceOptions { QueuePairs = 3 }));
+        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", network, new NetSpec { QueuePairs = 3 }));
         Assert.Equal(3, guest.Driver.ReadConfig<ushort>(8));
         Assert.Equal([true, false, false], network.Active);
         Assert.Equal(0, NetCable.Command(guest, [4, 0, 2, 0], queue: 6));
@@ -136,7 +136,7 @@ public sealed class NetControlTests
     public void Without_MQ_the_control_queue_is_the_third_5_1_2()
     {
         CountingNetwork network = new(pairs: 3);
-        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", network, new NetDeviceOptions { QueuePairs = 3 }),
+        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", network, new NetSpec { QueuePairs = 3 }),
             new SimulatedGuestOptions { Features = ~NetProtocol.FeatureMultiQueue });
         Assert.Equal(0, NetCable.Command(guest, OwnOnly, queue: 2));
     }
@@ -145,7 +145,7 @@ public sealed class NetControlTests
     public void Without_a_control_queue_the_pairs_that_run_are_those_that_count()
     {
         CountingNetwork network = new(pairs: 2);
-        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", network, new NetDeviceOptions { QueuePairs = 2, HasControlQueue = false }));
+        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", network, new NetSpec { QueuePairs = 2, HasControlQueue = false }));
         Assert.Equal([true, true], network.Active);
         guest.Driver.ResetQueue(2);
         guest.RunUntil(() => !guest.Driver.IsQueueReady(2));
@@ -193,7 +193,7 @@ public sealed class NetControlTests
     {
         using NetCable cable = new();
         Assert.True(MacAddress.TryParse(Mine, out MacAddress mac));
-        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", cable.Device, new NetDeviceOptions { Mac = mac, Mtu = 9000, SpeedMbps = 25_000 }));
+        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", cable.Device, new NetSpec { Mac = mac, Mtu = 9000, SpeedMbps = 25_000 }));
         Assert.Equal((2, 1), (guest.Driver.ReadConfig<byte>(0), guest.Driver.ReadConfig<byte>(5)));
         Assert.Equal((9000, 25_000u, 1), (guest.Driver.ReadConfig<ushort>(10), guest.Driver.ReadConfig<uint>(12), guest.Driver.ReadConfig<byte>(16)));
     }
@@ -220,7 +220,7 @@ public sealed class NetControlTests
     private static SimulatedGuest Guest(NetCable cable)
     {
         Assert.True(MacAddress.TryParse(Mine, out MacAddress mac));
-        return SimulatedGuest.For(new NetDevice("net0", cable.Device, new NetDeviceOptions { Mac = mac }));
+        return SimulatedGuest.For(new NetDevice("net0", cable.Device, new NetSpec { Mac = mac }));
     }
 
     private static byte[] Table(params string[] addresses) => [(byte)addresses.Length, 0, 0, 0, .. addresses.SelectMany(Bytes)];

@@ -38,6 +38,32 @@ public sealed class NetSocketTests : IDisposable
     }
 
     [Fact]
+    public void A_file_that_is_no_socket_is_refused_and_stays_as_it_is()
+    {
+        File.WriteAllText(Path, "a disk image, say");
+        NetworkException refused = Assert.Throws<NetworkException>(() => NetSocket.Open(Path));
+        Assert.Contains("it is no socket", refused.Message, StringComparison.Ordinal);
+        Assert.Equal("a disk image, say", File.ReadAllText(Path));
+    }
+
+    [Fact]
+    public void A_cable_that_ends_leaves_the_socket_of_the_process_that_took_its_path()
+    {
+        NetSocket first = NetSocket.Open(Path);
+        File.Delete(Path);
+        using NetSocket second = NetSocket.Open(Path);
+        first.Dispose();
+        Assert.True(File.Exists(Path));
+    }
+
+    [Fact]
+    public void A_path_longer_than_a_socket_address_is_refused_with_its_length()
+    {
+        NetworkException refused = Assert.Throws<NetworkException>(() => NetSocket.Open($"/tmp/{new string('x', 120)}"));
+        Assert.Contains("has 125 bytes", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_stream_cut_anywhere_gives_whole_frames()
     {
         using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", NetSocket.Open(Path)));
@@ -132,12 +158,12 @@ public sealed class NetSocketTests : IDisposable
             DriverRequest nowhere = guest.Queue(1).Add([NetCable.Packet(NetCable.Frame(60))]);
             guest.Kick(1).RunUntil(() => nowhere.IsUsed);
             Assert.Equal((sent, dropped + 1), (net.Statistics.Sent, net.Statistics.SendDropped));
-            clock.Advance(StreamSource.ReconnectFirst);
+            clock.Advance(RetryTimer.First);
             guest.RunUntilIdle();
             Assert.False(cable.IsConnected);
 
             listener = Listen();
-            clock.Advance(2 * StreamSource.ReconnectFirst);
+            clock.Advance(2 * RetryTimer.First);
             guest.RunUntil(() => cable.IsConnected);
             peer = listener.Accept();
         }
@@ -261,6 +287,31 @@ public sealed class NetSocketTests : IDisposable
         catch (SocketException reset) when (reset.SocketErrorCode == SocketError.ConnectionReset)
         {
         }
+    }
+
+    [Theory]
+    [InlineData(65_554, true)]
+    [InlineData(65_555, false)]
+    [InlineData(65_566, false)]
+    public void A_frame_at_the_bound_is_delivered_and_one_beyond_it_is_dropped_and_receiving_goes_on(int length, bool isDelivered)
+    {
+        NetDevice net = new("net0", NetSocket.Open(Path));
+        using SimulatedGuest guest = SimulatedGuest.For(net);
+        using Socket peer = Connect();
+        // Larger than any frame: the guest's own buffer is no bound.
+        DriverRequest first = guest.Queue(0).Add(writable: [70_000]), second = guest.Queue(0).Add(writable: [70_000]);
+        guest.Kick(0).RunUntilIdle();
+        byte[] frame = NetCable.Frame(length), after = NetCable.Frame(60, 2);
+        peer.Blocking = false;
+        byte[] stream = [.. OnStream(frame), .. OnStream(after)];
+        for (int sent = 0; sent < stream.Length; guest.RunUntilIdle())
+        {
+            if (peer.Poll(0, SelectMode.SelectWrite)) sent += peer.Send(stream.AsSpan(sent, Math.Min(stream.Length - sent, 16_384)));
+        }
+        guest.RunUntil(() => isDelivered ? second.IsUsed : first.IsUsed);
+        if (isDelivered) Assert.Equal(frame, first.Written[12..]);
+        Assert.Equal(after, (isDelivered ? second : first).Written[12..]);
+        Assert.Equal(isDelivered ? 0 : 1, net.Statistics.ReceiveDropped);
     }
 
     [Fact]

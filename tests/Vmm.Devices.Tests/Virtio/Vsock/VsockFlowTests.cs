@@ -143,7 +143,7 @@ public sealed class VsockFlowTests
     [Fact]
     public void One_connection_too_many_is_reset_and_who_comes_from_the_host_is_closed()
     {
-        using VsockGuest guest = new(options: new VsockDeviceOptions { ConnectionsMax = 3 });
+        using VsockGuest guest = new(options: new VsockSpec { ConnectionsMax = 3 });
         using Socket listener = guest.Listen(PortOfHost);
         Socket[] sockets = [.. Enumerable.Range(0, 3).Select(i => guest.Open(listener, PortOfGuest + (uint)i, PortOfHost))];
         guest.Send(VsockOperation.Request, PortOfGuest + 3, PortOfHost);

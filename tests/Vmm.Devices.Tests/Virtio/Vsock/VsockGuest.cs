@@ -26,12 +26,12 @@ internal sealed class VsockGuest : IDisposable
     private readonly Queue<DriverRequest> _buffers = new();
     private readonly int _bufferBytes;
 
-    internal VsockGuest(ulong features = ulong.MaxValue, int buffers = 32, int bufferBytes = 4096, VsockDeviceOptions? options = null)
+    internal VsockGuest(ulong features = ulong.MaxValue, int buffers = 32, int bufferBytes = 4096, VsockSpec? options = null)
         : this(new SimulatedGuestOptions { Features = features, MemoryBytes = 64 << 20 }, buffers, bufferBytes, options)
     {
     }
 
-    internal VsockGuest(SimulatedGuestOptions guest, int buffers = 32, int bufferBytes = 4096, VsockDeviceOptions? options = null)
+    internal VsockGuest(SimulatedGuestOptions guest, int buffers = 32, int bufferBytes = 4096, VsockSpec? options = null)
     {
         Directory.CreateDirectory(_directory);
         Base = Path.Combine(_directory, "v");

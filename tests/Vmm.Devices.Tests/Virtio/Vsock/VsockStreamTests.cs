@@ -64,7 +64,7 @@ public sealed class VsockStreamTests
     [Fact]
     public void A_program_whose_backlog_stays_full_is_refused_after_a_while()
     {
-        using VsockGuest guest = new(options: new VsockDeviceOptions { ConnectTimeout = TimeSpan.FromMilliseconds(50) });
+        using VsockGuest guest = new(options: new VsockSpec { ConnectTimeout = TimeSpan.FromMilliseconds(50) });
         using Socket listener = guest.Listen(PortOfHost, backlog: 0);
         for (uint i = 0; i < 4; i++) guest.Send(VsockOperation.Request, PortOfGuest + i, PortOfHost);
         int resets = 0;
@@ -101,12 +101,28 @@ public sealed class VsockStreamTests
     [Fact]
     public void A_guest_that_does_not_answer_is_not_waited_for()
     {
-        using VsockGuest guest = new(options: new VsockDeviceOptions { ConnectTimeout = TimeSpan.FromMilliseconds(50) });
+        using VsockGuest guest = new(options: new VsockSpec { ConnectTimeout = TimeSpan.FromMilliseconds(50) });
         using Socket host = guest.Connect("CONNECT 80\n");
         uint port = guest.Receive().Header.SourcePort;
         guest.Expect(VsockOperation.Reset, 80, port);
         Assert.Equal(0, host.Receive(new byte[1]));
         Assert.Equal(0, guest.Device.Connections);
+    }
+
+    [Theory]
+    [InlineData("CONNECT 80\r\n")]
+    [InlineData("CONNECT  80\n")]
+    [InlineData("connect 80\n")]
+    [InlineData("Connect\t80 \n")]
+    [InlineData(" CONNECT 80\n")]
+    [InlineData("CONNECT +80\n")]
+    [InlineData("CONNECT 080 and more\n")]
+    public void A_CONNECT_line_that_Firecracker_takes_is_taken(string words)
+    {
+        using VsockGuest guest = new();
+        using Socket host = guest.Connect(words);
+        VsockPacket request = guest.Receive();
+        Assert.Equal((VsockOperation.Request, 80u), (request.Operation, request.Header.DestinationPort));
     }
 
     [Fact]

@@ -3,7 +3,8 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests.Model;
 
 /// <summary>
-/// A real reactor over real eventfds beside a model of it. The model does not foretell the order of a batch: it follows the handlers as they
+/// A real reactor over real eventfds beside a model of it. The model does not foretell the order of a batch: it follows the handlers as
+/// they
 /// are called, refuses a call that must not be, and misses a call that must be.
 /// </summary>
 internal sealed class ReactorAgainstModel : IDisposable

@@ -7,7 +7,9 @@ public enum Plan { Nothing, Drain, Throw, RemoveSelf, RemoveSelfThenThrow, Remov
 
 public enum Flavour { Level, Edge, OneShot, None }
 
-/// <summary>One step of a random sequence. Fields that a kind does not need are ignored, so that every combination means something.</summary>
+/// <summary>
+/// One step of a random sequence. Fields that a kind does not need are ignored, so that every combination means something.
+/// </summary>
 public readonly record struct Step(StepKind Kind, int Source, int Other, Plan Plan, Flavour Flavour, bool Raised)
 {
     public override string ToString() => Kind switch

@@ -2,7 +2,9 @@ using System.Buffers.Binary;
 
 namespace Vmm.Devices.Simulation;
 
-/// <summary>What <c>fill</c> writes: each sector's content is a function of a seed and of the sector's number, 64 words of a counter-mode generator.</summary>
+/// <summary>
+/// What <c>fill</c> writes: each sector's content is a function of a seed and of the sector's number, 64 words of a counter-mode generator.
+/// </summary>
 public static class DiskPattern
 {
     private const int SectorSize = 512;

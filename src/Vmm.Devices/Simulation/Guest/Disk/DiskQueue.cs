@@ -3,8 +3,8 @@ using System.Buffers.Binary;
 namespace Vmm.Devices.Simulation;
 
 /// <summary>
-/// A request queue of a guest's disk, with the CPUs that use it: one each if the device has enough queues, else several. A lock is around the
-/// ring; whoever collects a request of another CPU wakes that.
+/// A request queue of a guest's disk, with the CPUs that use it: one each if the device has enough queues, else several. A lock is around
+/// the ring; a CPU that collects a request of another CPU wakes that one.
 /// </summary>
 internal sealed class DiskQueue
 {

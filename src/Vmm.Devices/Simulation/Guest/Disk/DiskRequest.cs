@@ -38,7 +38,7 @@ internal sealed class DiskRequest(int cpu, ulong headerAddress, ulong dataAddres
     /// <summary>Whether the device is done with it. Set by whichever CPU collected it.</summary>
     internal bool IsDone => _done;
 
-    /// <summary>For whoever uses it: whether it was submitted and its end not yet looked at.</summary>
+    /// <summary>For its user: whether it was submitted and its completion not yet collected.</summary>
     internal bool IsBusy { get; set; }
 
     internal void Begin(BlockRequestType type, ulong sector, uint bytes)

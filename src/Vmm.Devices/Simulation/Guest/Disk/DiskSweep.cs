@@ -1,6 +1,8 @@
 namespace Vmm.Devices.Simulation;
 
-/// <summary>One pass over a whole disk in random order, shared by all CPUs: each takes the next block until none is left or something failed.</summary>
+/// <summary>
+/// One pass over a whole disk in random order, shared by all CPUs: each takes the next block until none is left or something failed.
+/// </summary>
 internal sealed class DiskSweep(ulong sectors, uint sectorsPerBlock, ulong seed, bool isFill)
 {
     /// <summary>Checking goes another way than writing did.</summary>

@@ -1,5 +1,3 @@
-using System.Security.Cryptography;
-
 namespace Vmm.Devices.Simulation;
 
 /// <summary>Gets a disk's bytes in order. The span is valid for the call only.</summary>
@@ -8,7 +6,9 @@ internal delegate void DiskReader(ReadOnlySpan<byte> bytes);
 // What the shell has the disk do. Each gives null if it went well, else a sentence.
 internal sealed partial class GuestDisk
 {
-    /// <summary>A sweep kicks when it has made so much to do: the device works while the CPU makes more, and is not kicked for each small request.</summary>
+    /// <summary>
+    /// A sweep kicks when it has made so much to do: the device works while the CPU makes more, and is not kicked for each small request.
+    /// </summary>
     private const uint KickBytes = 16 * 1024;
 
     private const string Interrupted = "interrupted";
@@ -16,9 +16,9 @@ internal sealed partial class GuestDisk
     /// <summary>The SHA-256 of the whole disk, read on one CPU with many requests in flight.</summary>
     internal async ValueTask<(string? Hex, string? Failure)> Hash(KernelCpu kernel)
     {
-        using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        string? failure = await ReadInOrder(kernel, 0, Sectors, hash.AppendData);
-        return failure is null ? (Convert.ToHexStringLower(hash.GetHashAndReset()), null) : (null, failure);
+        GuestSha256 hash = new();
+        string? failure = await ReadInOrder(kernel, 0, Sectors, hash.Add);
+        return failure is null ? (hash.Finish(), null) : (null, failure);
     }
 
     /// <summary>Reads bytes at any offset.</summary>

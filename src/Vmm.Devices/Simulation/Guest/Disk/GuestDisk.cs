@@ -3,7 +3,10 @@ using System.Runtime.CompilerServices;
 
 namespace Vmm.Devices.Simulation;
 
-/// <summary>The guest's driver of a virtio block device (virtio 1.2 § 5.2): a queue for each CPU as far as there are queues, many requests in flight.</summary>
+/// <summary>
+/// The guest's driver of a virtio block device (virtio 1.2 § 5.2): a queue for each CPU as far as there are queues, many requests in
+/// flight.
+/// </summary>
 internal sealed partial class GuestDisk(GuestTransport transport, string name) : GuestDriver(transport, name)
 {
     /// <summary>Requests a CPU has in flight at most.</summary>
@@ -33,7 +36,8 @@ internal sealed partial class GuestDisk(GuestTransport transport, string name) :
         $"disk, {CapacityBytes} bytes{(IsReadOnly ? ", read-only" : "")}, {_queues.Length} {(_queues.Length == 1 ? "queue" : "queues")}";
 
     internal override string Statistics =>
-        $"{Volatile.Read(ref _completed)} requests, {Volatile.Read(ref _bytes)} bytes, {_queues.Sum(queue => queue.Kicks)} kicks, {Interrupts} interrupts";
+        $"{Volatile.Read(ref _completed)} requests, {Volatile.Read(ref _bytes)} bytes, {_queues.Sum(queue => queue.Kicks)} kicks, "
+        + $"{Interrupts} interrupts";
 
     internal override async ValueTask<string?> Start(KernelCpu kernel)
     {
@@ -107,7 +111,9 @@ internal sealed partial class GuestDisk(GuestTransport transport, string name) :
             ? data
             : throw new InvalidOperationException($"the kernel's own memory at 0x{request.DataAddress:x} is gone");
 
-    /// <summary>Puts a request into the CPU's queue. The ring is larger than what the CPUs that share it have in flight, or it is waited for.</summary>
+    /// <summary>
+    /// Puts a request into the CPU's queue. The ring is larger than what the CPUs that share it have in flight, or it is waited for.
+    /// </summary>
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
     private async ValueTask Submit(KernelCpu kernel, DiskRequest request, BlockRequestType type, ulong sector, uint bytes)
     {
@@ -130,7 +136,9 @@ internal sealed partial class GuestDisk(GuestTransport transport, string name) :
         if (queue.Publish()) await Transport.Kick(kernel.Cpu, queue.Index);
     }
 
-    /// <summary>Sleeps, unless it happened already, until the device is done with a request; null for any of this CPU's. May come back early.</summary>
+    /// <summary>
+    /// Sleeps, unless it happened already, until the device is done with a request; null for any of this CPU's. May come back early.
+    /// </summary>
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
     private async ValueTask WaitForDevice(KernelCpu kernel, DiskRequest? awaited)
     {

@@ -2,7 +2,9 @@ using System.Numerics;
 
 namespace Vmm.Devices.Simulation;
 
-/// <summary>The numbers below a bound, each once, in an order that a seed decides. Any position is computed alone: CPUs share it freely.</summary>
+/// <summary>
+/// The numbers below a bound, each once, in an order that a seed decides. Any position is computed alone: CPUs share it freely.
+/// </summary>
 internal readonly struct RandomOrder
 {
     private readonly ulong _count;

@@ -32,7 +32,8 @@ internal sealed class GuestNet(GuestTransport transport, string name) : GuestDri
         $"{_received} frames in, {_sent} frames out, {(_receive?.Kicks ?? 0) + (_transmit?.Kicks ?? 0)} kicks, {Interrupts} interrupts";
 
     /// <summary>Bytes of a buffer: a power of two, as the guest's memory is handed out.</summary>
-    private int BufferBytes => (int)BitOperations.RoundUpToPowerOf2((uint)(NetProtocol.HeaderLengthMax + NetPacket.EthernetLength + VlanTagLength + Mtu));
+    private int BufferBytes =>
+        (int)BitOperations.RoundUpToPowerOf2((uint)(NetProtocol.HeaderLengthMax + NetPacket.EthernetLength + VlanTagLength + Mtu));
 
     internal override async ValueTask<string?> Start(KernelCpu kernel)
     {
@@ -83,7 +84,7 @@ internal sealed class GuestNet(GuestTransport transport, string name) : GuestDri
     /// <param name="kernel">The kernel on CPU 0.</param>
     /// <param name="condition">Looked at after each frame.</param>
     /// <param name="patience">The longest wait. With one the CPU does not halt: nothing else would wake it. Null: for ever.</param>
-    /// <returns>False if it is not so: the time is up, somebody aborted, or the device can't go on.</returns>
+    /// <returns>False if it is not so: the time is up, it was aborted, or the device can't go on.</returns>
     internal async ValueTask<bool> WaitUntil(KernelCpu kernel, Func<bool> condition, TimeSpan? patience = null)
     {
         long start = Stopwatch.GetTimestamp();

@@ -2,7 +2,9 @@ using System.Buffers.Binary;
 
 namespace Vmm.Devices.Simulation;
 
-/// <summary>What a guest puts on the wire and finds there: Ethernet, ARP (RFC 826), IPv4 (RFC 791), ICMP echo (RFC 792), UDP (RFC 768).</summary>
+/// <summary>
+/// What a guest puts on the wire and finds there: Ethernet, ARP (RFC 826), IPv4 (RFC 791), ICMP echo (RFC 792), UDP (RFC 768).
+/// </summary>
 internal static class NetPacket
 {
     internal const ushort TypeIp = 0x0800, TypeArp = 0x0806;

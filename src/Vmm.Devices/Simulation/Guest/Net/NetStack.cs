@@ -3,8 +3,8 @@ using System.Buffers.Binary;
 namespace Vmm.Devices.Simulation;
 
 /// <summary>
-/// The guest's Internet: one address, neighbours by ARP, ping both ways, and at most one service on UDP. What arrives is answered by frames to send; so
-/// it needs neither a device nor time.
+/// The guest's Internet: one address, neighbours by ARP, ping both ways, and at most one service on UDP. What arrives is answered by frames
+/// to send; so it needs neither a device nor time.
 /// </summary>
 internal sealed class NetStack
 {
@@ -28,7 +28,7 @@ internal sealed class NetStack
     /// <summary>Identifier and sequence number of the last echo of ours that was answered.</summary>
     internal uint LastEchoReply { get; private set; }
 
-    /// <summary>Who hears the datagrams to its ports; null for nobody.</summary>
+    /// <summary>What gets the datagrams to its ports; null if nothing does.</summary>
     internal INetService? Service { get; set; }
 
     /// <summary>Gives the guest its address.</summary>
@@ -82,7 +82,8 @@ internal sealed class NetStack
         int length = BinaryPrimitives.ReadUInt16BigEndian(ip[2..]);
         // More fragments to come, or an offset: this guest takes whole packets.
         bool isFragment = (BinaryPrimitives.ReadUInt16BigEndian(ip[6..]) & 0x3fff) != 0;
-        if (length < NetPacket.IpLength || length > ip.Length || isFragment || BinaryPrimitives.ReadUInt32BigEndian(ip[16..]) != Address) return null;
+        if (length < NetPacket.IpLength || length > ip.Length || isFragment || BinaryPrimitives.ReadUInt32BigEndian(ip[16..]) != Address)
+            return null;
         uint address = BinaryPrimitives.ReadUInt32BigEndian(ip[12..]);
         if (IsNear(address)) Learn(address, from);
         ReadOnlySpan<byte> payload = ip[NetPacket.IpLength..length];
@@ -115,7 +116,8 @@ internal sealed class NetStack
         return Ip(NetPacket.ProtocolUdp, from, NetPacket.Udp(Address, answerPort, from, peer.Port, answer));
     }
 
-    private byte[] Ip(byte protocol, uint to, ReadOnlySpan<byte> payload) => NetPacket.Ip(protocol, Mac, Address, _neighbours[to], to, payload);
+    private byte[] Ip(byte protocol, uint to, ReadOnlySpan<byte> payload) =>
+        NetPacket.Ip(protocol, Mac, Address, _neighbours[to], to, payload);
 
     private void Learn(uint address, MacAddress mac)
     {

@@ -1,13 +1,12 @@
 using System.Buffers.Binary;
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
 
 namespace Vmm.Devices.Simulation;
 
 /// <summary>
-/// One file, by TFTP (RFC 1350) with the block size of RFC 2348, to or from whoever asks first. Each answer follows from what arrived: who asks repeats what
-/// was lost, so it needs no clock.
+/// One file, by TFTP (RFC 1350) with the block size of RFC 2348, to or from the first peer that asks. Each answer follows from what
+/// arrived: who asks repeats what was lost, so it needs no clock.
 /// </summary>
 /// <param name="offered">The file to give; null to take one.</param>
 internal sealed class TftpServer(byte[]? offered) : INetService
@@ -20,7 +19,7 @@ internal sealed class TftpServer(byte[]? offered) : INetService
     private const int HeaderLength = 4;
     private const int StandardBlock = 512, BlockMin = 8;
 
-    private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+    private readonly GuestSha256 _hash = new();
     private readonly int _blockMax = StandardBlock;
     private NetEndPoint? _peer;
     private int _block = StandardBlock;
@@ -39,7 +38,7 @@ internal sealed class TftpServer(byte[]? offered) : INetService
     internal long Bytes { get; private set; }
 
     /// <summary>The checksum of all bytes. Once, when it is done.</summary>
-    internal string Sha256() => Convert.ToHexStringLower(_hash.GetHashAndReset());
+    internal string Sha256() => _hash.Finish();
 
     public byte[]? Answer(NetEndPoint from, ushort port, ReadOnlySpan<byte> data, out ushort answerPort)
     {
@@ -67,8 +66,10 @@ internal sealed class TftpServer(byte[]? offered) : INetService
         _number = 0;
         // File name, mode, then names and values of options, each ended by a zero.
         string[] words = Encoding.ASCII.GetString(request).Split('\0');
-        int option = Array.FindIndex(words, 2 <= words.Length ? 2 : words.Length, word => word.Equals("blksize", StringComparison.OrdinalIgnoreCase));
-        if (option >= 0 && option + 1 < words.Length && int.TryParse(words[option + 1], NumberStyles.None, CultureInfo.InvariantCulture, out int wanted) && wanted >= BlockMin)
+        int option = Array.FindIndex(words, 2 <= words.Length
+            ? 2 : words.Length, word => word.Equals("blksize", StringComparison.OrdinalIgnoreCase));
+        if (option >= 0 && option + 1 < words.Length
+            && int.TryParse(words[option + 1], NumberStyles.None, CultureInfo.InvariantCulture, out int wanted) && wanted >= BlockMin)
         {
             _block = Math.Min(wanted, _blockMax);
             return [0, (byte)AcknowledgeOptions, .. Encoding.ASCII.GetBytes($"blksize\0{_block}\0")];
@@ -81,7 +82,7 @@ internal sealed class TftpServer(byte[]? offered) : INetService
         if (number != (ushort)_number || IsDone) return null;
         bool wasLast = _number > 0 && (_number - 1) * _block + _block > offered!.Length;
         if (!wasLast) return Next();
-        _hash.AppendData(offered!);
+        _hash.Add(offered!);
         Bytes = offered!.Length;
         IsDone = true;
         return null;
@@ -105,7 +106,7 @@ internal sealed class TftpServer(byte[]? offered) : INetService
         if (Bytes + bytes.Length > BytesMax) return Refuse(3, "too much");
         _number++;
         Bytes += bytes.Length;
-        _hash.AppendData(bytes);
+        _hash.Add(bytes);
         IsDone = bytes.Length < _block;
         return AcknowledgeBlock(number);
     }

@@ -8,23 +8,23 @@ internal sealed class GuestPort(GuestPorts console, int index, GuestReceiveQueue
 
     internal const ushort ReceiveBuffers = 8;
 
-    /// <summary>Most bytes that nobody has read yet; with more, the device gets no buffer and the host waits.</summary>
+    /// <summary>Most unread bytes; with more, the device gets no buffer and the host waits.</summary>
     private const int InputBytesMax = 64 * 1024;
 
     private readonly ByteRing _input = new(InputBytesMax);
 
     internal int Index => index;
 
-    /// <summary>What the host calls it; empty until it was told.</summary>
+    /// <summary>The host's name for it; empty until the device reports one.</summary>
     internal string Name { get; set; } = "";
 
     /// <summary>Whether the host wants a terminal on it.</summary>
     internal bool IsConsole { get; set; }
 
-    /// <summary>Whether somebody is on the host side.</summary>
+    /// <summary>Whether an endpoint of the host is connected.</summary>
     internal bool IsHostOpen { get; set; }
 
-    /// <summary>Whether the device told of it; without control messages it is there from the start.</summary>
+    /// <summary>Whether the device announced it; without control messages it is there from the start.</summary>
     internal bool IsKnown { get; set; }
 
     internal long BytesIn { get; private set; }
@@ -79,7 +79,8 @@ internal sealed class GuestPort(GuestPorts console, int index, GuestReceiveQueue
         return null;
     }
 
-    private string Stuck() => console.IsBroken ? "the device is broken until it is reset" : "interrupted: the host did not take all of it yet";
+    private string Stuck() =>
+        console.IsBroken ? "the device is broken until it is reset" : "interrupted: the host did not take all of it yet";
 
     private void Take(KernelCpu kernel, GuestBuffer received)
     {

@@ -5,10 +5,11 @@ using System.Text;
 
 namespace Vmm.Devices.Simulation;
 
-/// <summary>The guest's driver of a virtio console (virtio 1.2 § 5.3): opens every port the device tells of. On CPU 0.</summary>
+/// <summary>The guest's driver of a virtio console (virtio 1.2 § 5.3): opens every port the device announces. On CPU 0.</summary>
 internal sealed class GuestPorts(GuestTransport transport, string name) : GuestDriver(transport, name)
 {
-    private const ulong WantedFeatures = ConsoleProtocol.FeatureSize | ConsoleProtocol.FeatureMultiport | ConsoleProtocol.FeatureEmergencyWrite;
+    private const ulong WantedFeatures =
+        ConsoleProtocol.FeatureSize | ConsoleProtocol.FeatureMultiport | ConsoleProtocol.FeatureEmergencyWrite;
     private const ushort ControlBuffers = 64;
     private const uint ControlBytes = 8 + ConsolePort.NameLengthMax;
 
@@ -17,16 +18,17 @@ internal sealed class GuestPorts(GuestTransport transport, string name) : GuestD
     private GuestQueue? _controlTransmit;
     private ConsoleSize _size;
 
-    /// <summary>The ports the device told of.</summary>
+    /// <summary>The ports the device announced.</summary>
     internal IEnumerable<GuestPort> Ports => _ports.Where(port => port.IsKnown);
 
-    /// <summary>Columns and rows of the terminal on the other side; 0 if nobody told.</summary>
+    /// <summary>Columns and rows of the terminal on the other side; 0 if that is not known.</summary>
     internal (int Columns, int Rows) Size => (_size.Columns, _size.Rows);
 
     internal override string Description => $"console, {_ports.Length} {(_ports.Length == 1 ? "port" : "ports")}";
 
     internal override string Statistics =>
-        $"{_ports.Sum(port => port.BytesIn)} bytes in, {_ports.Sum(port => port.BytesOut)} bytes out, {_ports.Sum(port => port.Kicks)} kicks, {Interrupts} interrupts";
+        $"{_ports.Sum(port => port.BytesIn)} bytes in, {_ports.Sum(port => port.BytesOut)} bytes out, "
+        + $"{_ports.Sum(port => port.Kicks)} kicks, {Interrupts} interrupts";
 
     private bool IsMultiport => Has(ConsoleProtocol.FeatureMultiport);
 
@@ -34,18 +36,22 @@ internal sealed class GuestPorts(GuestTransport transport, string name) : GuestD
     {
         if (!await Transport.Negotiate(WantedFeatures)) return "the device refuses the features";
         byte[] config = await Transport.ReadConfig(ConsoleProtocol.ConfigLength);
-        int count = IsMultiport ? (int)Math.Clamp(BinaryPrimitives.ReadUInt32LittleEndian(config.AsSpan(ConsoleProtocol.ConfigPortsMax)), 1, ConsoleDevice.PortsMax) : 1;
+        int count = IsMultiport
+            ? (int)Math.Clamp(BinaryPrimitives.ReadUInt32LittleEndian(config.AsSpan(ConsoleProtocol.ConfigPortsMax)),
+            1, ConsoleDevice.PortsMax) : 1;
         GuestPort[] ports = new GuestPort[count];
         for (int i = 0; i < count; i++)
         {
-            GuestReceiveQueue? receive = await GuestReceiveQueue.Start(kernel, this, ConsoleProtocol.ReceiveQueueOf(i), GuestPort.ReceiveBuffers, GuestPort.ChunkBytes);
+            GuestReceiveQueue? receive = await GuestReceiveQueue.Start(kernel, this,
+                ConsoleProtocol.ReceiveQueueOf(i), GuestPort.ReceiveBuffers, GuestPort.ChunkBytes);
             GuestQueue? transmit = await GuestQueue.Start(kernel, this, ConsoleProtocol.TransmitQueueOf(i), GuestPort.ChunkBytes);
             if (receive is null || transmit is null) return "no queue, or not enough guest memory for it";
             ports[i] = new GuestPort(this, i, receive, transmit);
         }
         if (IsMultiport)
         {
-            _controlReceive = await GuestReceiveQueue.Start(kernel, this, ConsoleProtocol.ControlReceiveQueue, ControlBuffers, ControlBytes);
+            _controlReceive =
+                await GuestReceiveQueue.Start(kernel, this, ConsoleProtocol.ControlReceiveQueue, ControlBuffers, ControlBytes);
             _controlTransmit = await GuestQueue.Start(kernel, this, ConsoleProtocol.ControlTransmitQueue, ControlBytes);
             if (_controlReceive is null || _controlTransmit is null) return "no control queue, or not enough guest memory for it";
         }
@@ -55,7 +61,7 @@ internal sealed class GuestPorts(GuestTransport transport, string name) : GuestD
         }
         _ports = ports;
         await Transport.SetStatus(DeviceStatus.DriverOk);
-        if (IsMultiport) await Tell(kernel, 0, ConsoleEvent.DeviceReady);
+        if (IsMultiport) await Send(kernel, 0, ConsoleEvent.DeviceReady);
         // What the device says to that is there when it has given the message back: the ports are known when the shell starts.
         await Work(kernel);
         return null;
@@ -65,8 +71,9 @@ internal sealed class GuestPorts(GuestTransport transport, string name) : GuestD
     internal override async ValueTask Work(KernelCpu kernel)
     {
         HasWork = false;
-        if (IsMultiport) await HearDevice(kernel);
-        else if (Has(ConsoleProtocol.FeatureSize)) _size = MemoryMarshal.Read<ConsoleSize>(await Transport.ReadConfig(ConsoleProtocol.ConfigLength));
+        if (IsMultiport) await HandleMessages(kernel);
+        else if (Has(ConsoleProtocol.FeatureSize))
+            _size = MemoryMarshal.Read<ConsoleSize>(await Transport.ReadConfig(ConsoleProtocol.ConfigLength));
         foreach (GuestPort port in _ports) await port.PumpInput(kernel);
     }
 
@@ -86,7 +93,7 @@ internal sealed class GuestPorts(GuestTransport transport, string name) : GuestD
 
     protected override void OnConfigChanged() => HasWork = true;
 
-    private async ValueTask HearDevice(KernelCpu kernel)
+    private async ValueTask HandleMessages(KernelCpu kernel)
     {
         GuestReceiveQueue queue = _controlReceive!;
         do
@@ -96,14 +103,14 @@ internal sealed class GuestPorts(GuestTransport transport, string name) : GuestD
                 byte[] message = new byte[received.Length];
                 kernel.Cpu.Memory.TryRead(received.Address, message);
                 queue.GiveBack(received.Address);
-                await Hear(kernel, message);
+                await Handle(kernel, message);
             }
             await queue.Kick(kernel);
         }
         while (!queue.PrepareToWait());
     }
 
-    private async ValueTask Hear(KernelCpu kernel, byte[] message)
+    private async ValueTask Handle(KernelCpu kernel, byte[] message)
     {
         if (!MemoryMarshal.TryRead(message, out ConsoleControl control)) return;
         if (control.Port >= (uint)_ports.Length) return;
@@ -113,8 +120,8 @@ internal sealed class GuestPorts(GuestTransport transport, string name) : GuestD
         {
             case ConsoleEvent.DeviceAdd:
                 (port.IsKnown, port.Name) = (true, $"port{control.Port}");
-                await Tell(kernel, control.Port, ConsoleEvent.PortReady);
-                await Tell(kernel, control.Port, ConsoleEvent.PortOpen);
+                await Send(kernel, control.Port, ConsoleEvent.PortReady);
+                await Send(kernel, control.Port, ConsoleEvent.PortOpen);
                 break;
             case ConsoleEvent.ConsolePort:
                 port.IsConsole = true;
@@ -131,7 +138,7 @@ internal sealed class GuestPorts(GuestTransport transport, string name) : GuestD
         }
     }
 
-    private async ValueTask Tell(KernelCpu kernel, uint port, ConsoleEvent what)
+    private async ValueTask Send(KernelCpu kernel, uint port, ConsoleEvent what)
     {
         ConsoleControl message = new() { Port = port, Event = what, Value = 1 };
         kernel.Cpu.Memory.TryWrite(_controlTransmit!.Data, MemoryMarshal.AsBytes(new ReadOnlySpan<ConsoleControl>(in message)));

@@ -5,10 +5,10 @@ namespace Vmm.Devices.Simulation;
 /// <summary>The guest's driver of its 16550A console: interrupt-driven both ways. On CPU 0.</summary>
 /// <param name="port">Its first port.</param>
 /// <param name="interactive">Whether a person types on it.</param>
-/// <param name="columns">How wide that person's terminal is now; 0 if nobody knows.</param>
+/// <param name="columns">How wide the operator's terminal is now; 0 if that is not known.</param>
 internal sealed class GuestConsole(ushort port, bool interactive, Func<int> columns)
 {
-    private const string Prompt = "vmm> ";
+    private const string Prompt = "guest> ";
     private const byte CtrlC = 0x03;
 
     /// <summary>Most bytes typed ahead; with that many the receiver's interrupt is off, and the bytes wait in the device.</summary>

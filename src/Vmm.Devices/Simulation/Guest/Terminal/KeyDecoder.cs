@@ -2,7 +2,9 @@ using System.Text;
 
 namespace Vmm.Devices.Simulation;
 
-/// <summary>Makes keys of the bytes a terminal sends: UTF-8 text, control characters, and the escape sequences of cursor keys (ECMA-48).</summary>
+/// <summary>
+/// Makes keys of the bytes a terminal sends: UTF-8 text, control characters, and the escape sequences of cursor keys (ECMA-48).
+/// </summary>
 internal sealed class KeyDecoder
 {
     private const byte Escape = 0x1b;

@@ -5,7 +5,7 @@ namespace Vmm.Devices.Simulation;
 /// <summary>The line a person types on a terminal: echoed, edited, completed, and remembered.</summary>
 /// <param name="prompt">What stands before the line; printed again when the screen is cleared.</param>
 /// <param name="words">What Tab completes.</param>
-/// <param name="columns">How wide the terminal is now; 0 if nobody knows.</param>
+/// <param name="columns">How wide the terminal is now; 0 if that is not known.</param>
 internal sealed class LineEditor(string prompt, IReadOnlyList<string> words, Func<int> columns) : ILineSource
 {
     /// <summary>Lines remembered.</summary>

@@ -4,10 +4,10 @@ using System.Text;
 namespace Vmm.Devices.Simulation;
 
 /// <summary>
-/// Moves a terminal's cursor along text that may take several of its rows. Positions count characters from the start of the first row. A backspace does not
-/// leave a row, and a character in the last column leaves the cursor in it until the next one comes.
+/// Moves a terminal's cursor along text that may take several of its rows. Positions count characters from the start of the first row. A
+/// backspace does not leave a row, and a character in the last column leaves the cursor in it until the next one comes.
 /// </summary>
-/// <param name="columns">How wide the terminal is now; 0 if nobody knows, which is taken for wide enough.</param>
+/// <param name="columns">How wide the terminal is now; 0 if that is not known, which is taken for wide enough.</param>
 internal sealed class TerminalCursor(Func<int> columns)
 {
     private const byte Back = (byte)'\b';

@@ -3,12 +3,12 @@ namespace Vmm.Devices.Simulation;
 /// <summary>A stream between a port of the guest and one of the host, as the guest's kernel has it. On CPU 0.</summary>
 internal sealed class GuestSocket(uint localPort, uint hostPort)
 {
-    /// <summary>Most bytes that nobody has read yet: the credit the host gets.</summary>
+    /// <summary>Most unread bytes: the credit the host gets.</summary>
     internal const int InputBytesMax = 128 * 1024;
 
     private readonly ByteRing _input = new(InputBytesMax);
     private uint _forwarded;
-    private uint _told;
+    private uint _reported;
     private uint _sent;
     private uint _hostBuffer;
     private uint _hostForwarded;
@@ -38,10 +38,10 @@ internal sealed class GuestSocket(uint localPort, uint hostPort)
     /// <summary>Bytes the host has room for.</summary>
     internal int Credit => (int)Math.Max(0, (long)_hostBuffer - (_sent - _hostForwarded));
 
-    /// <summary>Whether the host should be told how much room there is again.</summary>
-    internal bool OwesCredit => _forwarded - _told >= InputBytesMax / 2;
+    /// <summary>Whether the host should get a credit update.</summary>
+    internal bool ShouldReportCredit => _forwarded - _reported >= InputBytesMax / 2;
 
-    internal void Hear(in VsockHeader header) => (_hostBuffer, _hostForwarded) = (header.BufferBytes, header.ForwardedBytes);
+    internal void TakeCredit(in VsockHeader header) => (_hostBuffer, _hostForwarded) = (header.BufferBytes, header.ForwardedBytes);
 
     /// <summary>Takes payload in; a host that keeps to its credit has room.</summary>
     internal bool TryTake(ReadOnlySpan<byte> payload) => _input.Write(payload) == payload.Length;
@@ -56,7 +56,7 @@ internal sealed class GuestSocket(uint localPort, uint hostPort)
 
     internal VsockHeader Header(uint cid, VsockOperation operation, int length, uint flags)
     {
-        _told = _forwarded;
+        _reported = _forwarded;
         _sent += (uint)length;
         return new VsockHeader
         {

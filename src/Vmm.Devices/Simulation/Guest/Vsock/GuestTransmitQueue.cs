@@ -2,7 +2,10 @@ using System.Runtime.InteropServices;
 
 namespace Vmm.Devices.Simulation;
 
-/// <summary>A queue of packets to the device: some may be on their way at once, so that one that the host holds up does not hold up the others. On CPU 0.</summary>
+/// <summary>
+/// A queue of packets to the device: some may be on their way at once, so that one that the host holds up does not hold up the others. On
+/// CPU 0.
+/// </summary>
 internal sealed class GuestTransmitQueue
 {
     /// <summary>Most payload of a packet.</summary>
@@ -48,7 +51,7 @@ internal sealed class GuestTransmitQueue
     /// <param name="header">What stands in front.</param>
     /// <param name="payload">What follows, at most <see cref="PayloadBytesMax"/>.</param>
     /// <param name="giveUp">Looked at after each interrupt: whether to wait no longer.</param>
-    /// <returns>False if it was not sent: the device can't go on, or nobody wants to wait.</returns>
+    /// <returns>False if it was not sent: the device can't go on, or the wait was aborted.</returns>
     internal async ValueTask<bool> Send(KernelCpu kernel, VsockHeader header, ReadOnlyMemory<byte> payload, Func<bool> giveUp)
     {
         Collect();

@@ -26,17 +26,18 @@ internal sealed partial class GuestVsock
     /// <returns>What is to be answered; <see cref="VsockOperation.Invalid"/> for nothing.</returns>
     private VsockHeader Take(KernelCpu kernel, GuestBuffer received)
     {
-        if (!kernel.Cpu.Memory.TryGetSpan(received.Address, received.Length, out Span<byte> packet) || packet.Length < VsockHeader.Bytes) return default;
+        if (!kernel.Cpu.Memory.TryGetSpan(received.Address, received.Length, out Span<byte> packet) || packet.Length < VsockHeader.Bytes)
+            return default;
         VsockHeader header = MemoryMarshal.Read<VsockHeader>(packet);
         ReadOnlySpan<byte> payload = packet[(int)VsockHeader.Bytes..];
         if (header.SourceCid != VsockProtocol.HostCid || header.DestinationCid != _cid) return default;
         if (!_sockets.TryGetValue((header.DestinationPort, header.SourcePort), out GuestSocket? socket))
         {
             if (header.Operation == VsockOperation.Request && header.DestinationPort == _listening) return Accept(header);
-            GuestSocket nobody = new(header.DestinationPort, header.SourcePort);
-            return header.Operation == VsockOperation.Reset ? default : nobody.Header(_cid, VsockOperation.Reset, 0, 0);
+            GuestSocket absent = new(header.DestinationPort, header.SourcePort);
+            return header.Operation == VsockOperation.Reset ? default : absent.Header(_cid, VsockOperation.Reset, 0, 0);
         }
-        socket.Hear(header);
+        socket.TakeCredit(header);
         switch (header.Operation)
         {
             case VsockOperation.Response:
@@ -64,7 +65,7 @@ internal sealed partial class GuestVsock
     private VsockHeader Accept(in VsockHeader request)
     {
         GuestSocket socket = new(request.DestinationPort, request.SourcePort) { IsOpen = true };
-        socket.Hear(request);
+        socket.TakeCredit(request);
         _sockets.Add((socket.LocalPort, socket.HostPort), socket);
         _accepted.Enqueue(socket);
         return socket.Header(_cid, VsockOperation.Response, 0, 0);

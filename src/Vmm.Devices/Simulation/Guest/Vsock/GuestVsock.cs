@@ -22,7 +22,8 @@ internal sealed partial class GuestVsock(GuestTransport transport, string name) 
     internal override string Description => $"sockets, context id {_cid}";
 
     internal override string Statistics =>
-        $"{_sockets.Count} connections, {_bytesIn} bytes in, {_bytesOut} bytes out, {(_receive?.Kicks ?? 0) + (_transmit?.Kicks ?? 0)} kicks, {Interrupts} interrupts";
+        $"{_sockets.Count} {(_sockets.Count == 1 ? "connection" : "connections")}, {_bytesIn} bytes in, {_bytesOut} bytes out, "
+        + $"{(_receive?.Kicks ?? 0) + (_transmit?.Kicks ?? 0)} kicks, {Interrupts} interrupts";
 
     internal override async ValueTask<string?> Start(KernelCpu kernel)
     {
@@ -37,7 +38,7 @@ internal sealed partial class GuestVsock(GuestTransport transport, string name) 
     }
 
     /// <summary>Connects to a port of the host.</summary>
-    /// <returns>Null if nobody listens there, or nobody wants to wait.</returns>
+    /// <returns>Null if nothing listens there, or the wait was aborted.</returns>
     internal async ValueTask<GuestSocket?> Connect(KernelCpu kernel, uint hostPort)
     {
         GuestSocket socket = new(_nextLocalPort++, hostPort);
@@ -54,14 +55,14 @@ internal sealed partial class GuestVsock(GuestTransport transport, string name) 
     /// <summary>The next connection that came.</summary>
     internal GuestSocket? Accept() => _accepted.TryDequeue(out GuestSocket? socket) ? socket : null;
 
-    /// <summary>Whether a connection came that nobody has taken.</summary>
+    /// <summary>Whether there is a connection that was not accepted yet.</summary>
     internal bool HasAccepted => _accepted.Count > 0;
 
-    /// <summary>Reads what came, and tells the host when that made much room.</summary>
+    /// <summary>Reads what came, and sends a credit update when that made much room.</summary>
     internal async ValueTask<int> Read(KernelCpu kernel, GuestSocket socket, Memory<byte> destination)
     {
         int length = socket.Read(destination.Span);
-        if (socket.OwesCredit && !socket.IsReset) await Say(kernel, socket, VsockOperation.CreditUpdate);
+        if (socket.ShouldReportCredit && !socket.IsReset) await Say(kernel, socket, VsockOperation.CreditUpdate);
         return length;
     }
 
@@ -71,10 +72,12 @@ internal sealed partial class GuestVsock(GuestTransport transport, string name) 
     {
         while (bytes.Length > 0)
         {
-            if (!await WaitUntil(kernel, () => socket.Credit > 0 || socket.IsClosedForSending)) return IsBroken ? "the device is broken until it is reset" : "interrupted";
+            if (!await WaitUntil(kernel, () => socket.Credit > 0 || socket.IsClosedForSending))
+                return IsBroken ? "the device is broken until it is reset" : "interrupted";
             if (socket.IsClosedForSending) return "the host takes no more";
             int length = Math.Min(Math.Min(bytes.Length, socket.Credit), GuestTransmitQueue.PayloadBytesMax);
-            if (!await Transmit(kernel, socket.Header(_cid, VsockOperation.Data, length, 0), bytes[..length])) return "interrupted: the host did not take all of it yet";
+            if (!await Transmit(kernel, socket.Header(_cid, VsockOperation.Data, length, 0), bytes[..length]))
+                return "interrupted: the host did not take all of it yet";
             _bytesOut += length;
             bytes = bytes[length..];
         }
@@ -82,7 +85,8 @@ internal sealed partial class GuestVsock(GuestTransport transport, string name) 
     }
 
     /// <summary>Says that nothing more will be sent.</summary>
-    internal ValueTask<bool> EndSending(KernelCpu kernel, GuestSocket socket) => Say(kernel, socket, VsockOperation.Shutdown, VsockProtocol.SendsNoMore);
+    internal ValueTask<bool> EndSending(KernelCpu kernel, GuestSocket socket) =>
+        Say(kernel, socket, VsockOperation.Shutdown, VsockProtocol.SendsNoMore);
 
     /// <summary>Ends both directions, and waits until the host agrees.</summary>
     internal async ValueTask Close(KernelCpu kernel, GuestSocket socket)

@@ -6,12 +6,13 @@ internal static class BalloonCommands
     internal static ShellCommand[] All { get; } =
     [
         Command("balloon", ["MIB"], "give so much memory up, or take the rest of it back", SetPages),
-        Command("balloon stats", [], "what the guest tells of its memory", (shell, balloon, _) => Statistics(shell, balloon)),
-        Command("balloon report", [], "tell the host which pages are free", (shell, balloon, _) => Report(shell, balloon)),
+        Command("balloon stats", [], "what the guest reports of its memory", (shell, balloon, _) => Statistics(shell, balloon)),
+        Command("balloon report", [], "report free pages to the host", (shell, balloon, _) => Report(shell, balloon)),
         Command("touch", ["MIB"], "write to free memory, which the host then provides", Touch),
     ];
 
-    private static ShellCommand Command(string name, string[] parameters, string summary, Func<GuestShell, GuestBalloon, ShellArguments, ValueTask<string?>> run) =>
+    private static ShellCommand Command(string name, string[] parameters, string summary,
+        Func<GuestShell, GuestBalloon, ShellArguments, ValueTask<string?>> run) =>
         new(name, parameters, summary, async (shell, arguments) =>
         {
             if (shell.First<GuestBalloon>() is not { } balloon) return "no device takes memory back";
@@ -22,7 +23,8 @@ internal static class BalloonCommands
     {
         ulong bytes = arguments.Number("MIB");
         if (await balloon.SetPages(shell.Cpu, bytes / BalloonProtocol.PageBytes) is { } failure) return failure;
-        await shell.Say($"{balloon.Name}: {balloon.Pages * BalloonProtocol.PageBytes} bytes given up, {balloon.PagesLeft * BalloonProtocol.PageBytes} left");
+        await shell.Say($"{balloon.Name}: {balloon.Pages * BalloonProtocol.PageBytes} bytes given up, "
+            + $"{balloon.PagesLeft * BalloonProtocol.PageBytes} left");
         return null;
     }
 
@@ -42,7 +44,8 @@ internal static class BalloonCommands
     private static async ValueTask<string?> Touch(GuestShell shell, GuestBalloon balloon, ShellArguments arguments)
     {
         ulong pages = arguments.Number("MIB") / BalloonProtocol.PageBytes;
-        if (pages > balloon.PagesLeft) return $"{pages * BalloonProtocol.PageBytes} bytes are more than the {balloon.PagesLeft * BalloonProtocol.PageBytes} that are free";
+        if (pages > balloon.PagesLeft) return $"{pages * BalloonProtocol.PageBytes} bytes are more than the "
+            + $"{balloon.PagesLeft * BalloonProtocol.PageBytes} that are free";
         balloon.Touch(shell.Cpu, (uint)pages);
         await shell.Say($"{balloon.Name}: {pages * BalloonProtocol.PageBytes} bytes written");
         return null;

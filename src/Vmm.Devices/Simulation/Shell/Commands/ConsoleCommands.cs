@@ -13,19 +13,22 @@ internal static class ConsoleCommands
     [
         new("console list", [], "the ports of the virtio console", (shell, _) => List(shell)),
         Command("console write", ["NAME", "TEXT…"], "write a line to a port, given by number or name", Write),
-        Command("console read", ["NAME"], "wait for a line of a port, and print it", (shell, console, port, _) => Read(shell, console, port)),
+        Command("console read", ["NAME"], "wait for a line of a port, and print it",
+            (shell, console, port, _) => Read(shell, console, port)),
         Command("console echo", ["NAME", "[LENGTH]"], "give back what a port reads, until the host hangs up", Echo),
         new("console emergency", ["TEXT…"], "print without a queue, as a kernel that panics", Emergency),
     ];
 
     private static ShellCommand Command(
-        string name, string[] parameters, string summary, Func<GuestShell, GuestPorts, GuestPort, ShellArguments, ValueTask<string?>> run) =>
+        string name, string[] parameters, string summary, Func<GuestShell, GuestPorts, GuestPort, ShellArguments,
+        ValueTask<string?>> run) =>
         new(name, parameters, summary, async (shell, arguments) =>
         {
             string wanted = arguments.Text("NAME");
             foreach (GuestPorts console in shell.Kernel.Drivers.OfType<GuestPorts>())
             {
-                GuestPort? port = console.Ports.FirstOrDefault(port => port.Name == wanted || port.Index.ToString(CultureInfo.InvariantCulture) == wanted);
+                GuestPort? port = console.Ports.FirstOrDefault(port => port.Name == wanted
+                    || port.Index.ToString(CultureInfo.InvariantCulture) == wanted);
                 if (port is null) continue;
                 return await run(shell, console, port, arguments) is { } failure ? $"{console.Name}: port {wanted}: {failure}" : null;
             }
@@ -40,7 +43,8 @@ internal static class ConsoleCommands
             string size = columns == 0 ? "" : $", {columns} columns, {rows} rows";
             foreach (GuestPort port in console.Ports)
             {
-                await shell.Say($"{port.Index} {port.Name}: {(port.IsConsole ? "console" + size : "port")}, host {(port.IsHostOpen ? "connected" : "away")}, "
+                await shell.Say($"{port.Index} {port.Name}: {(port.IsConsole ? "console" + size : "port")}, "
+                    + $"host {(port.IsHostOpen ? "connected" : "away")}, "
                     + $"{port.BytesIn} bytes in, {port.BytesOut} bytes out, {port.Waiting} to read");
             }
         }

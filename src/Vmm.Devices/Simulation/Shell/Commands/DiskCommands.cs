@@ -11,17 +11,21 @@ internal static class DiskCommands
         Command("sha256", ["DISK"], "checksum of the whole disk", Sha256),
         Command("read", ["DISK", "OFFSET", "LENGTH"], "print bytes in hexadecimal", Read),
         Command("write", ["DISK", "OFFSET", "HEX"], "write bytes", Write),
-        Command("fill", ["DISK", "SEED", "[BYTES]"], "write the whole disk in random order, all CPUs at once, BYTES (64K) a request", (shell, disk, arguments) => Sweep(shell, disk, arguments, isFill: true)),
-        Command("verify", ["DISK", "SEED", "[BYTES]"], "check what fill wrote, in another order", (shell, disk, arguments) => Sweep(shell, disk, arguments, isFill: false)),
+        Command("fill", ["DISK", "SEED", "[BYTES]"], "write the whole disk in random order, all CPUs at once, BYTES (64K) a request",
+            (shell, disk, arguments) => Sweep(shell, disk, arguments, isFill: true)),
+        Command("verify", ["DISK", "SEED", "[BYTES]"], "check what fill wrote, in another order",
+            (shell, disk, arguments) => Sweep(shell, disk, arguments, isFill: false)),
         Command("flush", ["DISK"], "make what was written durable", (shell, disk, _) => disk.Flush(shell.Cpu)),
         Command("trim", ["DISK", "OFFSET", "LENGTH"], "give sectors back to the host", Trim),
     ];
 
-    private static ShellCommand Command(string name, string[] parameters, string summary, Func<GuestShell, GuestDisk, ShellArguments, ValueTask<string?>> run) =>
+    private static ShellCommand Command(string name, string[] parameters, string summary,
+        Func<GuestShell, GuestDisk, ShellArguments, ValueTask<string?>> run) =>
         new(name, parameters, summary, async (shell, arguments) =>
         {
             string device = arguments.Text("DISK");
-            string? failure = shell.Find<GuestDisk>(device) is { } disk ? await run(shell, disk, arguments) : "no such disk, 'lsdev' lists the devices";
+            string? failure = shell.Find<GuestDisk>(device) is { } disk
+                ? await run(shell, disk, arguments) : "no such disk, 'lsdev' lists the devices";
             return failure is null ? null : $"{device}: {failure}";
         });
 
@@ -60,7 +64,8 @@ internal static class DiskCommands
         ulong seed = arguments.Number("SEED");
         ulong blockBytes = arguments.Number("BYTES", disk.SweepBytesMax);
         if (blockBytes == 0 || blockBytes > disk.SweepBytesMax || blockBytes % BlockProtocol.SectorSize != 0)
-            return $"a request of {blockBytes} bytes can't be made: give whole sectors of {BlockProtocol.SectorSize} bytes, {disk.SweepBytesMax} at most";
+            return $"a request of {blockBytes} bytes can't be made: give whole sectors of {BlockProtocol.SectorSize} bytes, "
+                + $"{disk.SweepBytesMax} at most";
         if (await disk.Sweep(shell.Cpu, seed, (uint)blockBytes, isFill) is { } failure) return failure;
         await shell.Say($"{(isFill ? "fill" : "verify")} {disk.Name} {seed} ok");
         return null;
@@ -75,7 +80,8 @@ internal static class DiskCommands
         return await disk.Trim(shell.Cpu, offset / BlockProtocol.SectorSize, length / BlockProtocol.SectorSize);
     }
 
-    private static string? Beyond(GuestDisk disk, ulong offset, ulong length) => offset > disk.CapacityBytes || length > disk.CapacityBytes - offset
+    private static string? Beyond(GuestDisk disk, ulong offset, ulong length) =>
+        offset > disk.CapacityBytes || length > disk.CapacityBytes - offset
         ? $"{length} bytes at {offset} are beyond the disk's {disk.CapacityBytes}"
         : null;
 }

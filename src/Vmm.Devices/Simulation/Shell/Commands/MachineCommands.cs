@@ -26,7 +26,8 @@ internal static class MachineCommands
     private static async ValueTask<string?> ListDevices(GuestShell shell)
     {
         foreach (GuestDriver driver in shell.Kernel.Drivers)
-            await shell.Say($"{driver.Name}: {driver.Description}, registers at 0x{driver.Transport.Node.Base:x}, interrupt {driver.Transport.Node.Vector}");
+            await shell.Say($"{driver.Name}: {driver.Description}, registers at 0x{driver.Transport.Node.Base:x}, "
+                + $"interrupt {driver.Transport.Node.Vector}");
         return null;
     }
 

@@ -22,7 +22,8 @@ internal static class NetCommands
         Command("net recv", [], "wait for a file that a host brings by TFTP", Receive),
     ];
 
-    private static ShellCommand Command(string name, string[] parameters, string summary, Func<GuestShell, GuestNet, ShellArguments, ValueTask<string?>> run) =>
+    private static ShellCommand Command(string name, string[] parameters, string summary,
+        Func<GuestShell, GuestNet, ShellArguments, ValueTask<string?>> run) =>
         new(name, parameters, summary, async (shell, arguments) =>
         {
             if (shell.First<GuestNet>() is not { } net) return "no network card";
@@ -41,7 +42,8 @@ internal static class NetCommands
     {
         string[] parts = arguments.Text("ADDRESS").Split('/');
         if (parts.Length > 2 || !TryRead(parts[0], out uint address) || address == 0
-            || !int.TryParse(parts.Length == 1 ? "24" : parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out int prefix) || prefix > 32)
+            || !int.TryParse(parts.Length == 1 ? "24" : parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out int prefix)
+                || prefix > 32)
             return new ValueTask<string?>($"'{arguments.Text("ADDRESS")}' is no address: give one such as 10.0.0.2/24");
         net.Stack.SetAddress(address, prefix);
         return default;
@@ -51,7 +53,8 @@ internal static class NetCommands
     {
         string host = arguments.Text("HOST");
         if (!TryRead(host, out uint address)) return $"'{host}' is no address";
-        if (!net.Stack.IsNear(address)) return net.Stack.Address == 0 ? NoAddress : $"{host} is not on the network of {Text(net.Stack.Address)}/{net.Stack.PrefixLength}";
+        if (!net.Stack.IsNear(address)) return net.Stack.Address == 0
+            ? NoAddress : $"{host} is not on the network of {Text(net.Stack.Address)}/{net.Stack.PrefixLength}";
         ulong count = arguments.Number("COUNT", PingsStandard), answered = 0;
         for (uint i = 0; i < count; i++)
         {
@@ -64,7 +67,8 @@ internal static class NetCommands
                 if (await net.WaitUntil(shell.Cpu, () => net.Stack.LastEchoReply == which, Patience))
                 {
                     answered++;
-                    await shell.Say(string.Create(CultureInfo.InvariantCulture, $"{host}: {i + 1}, {Stopwatch.GetElapsedTime(start).TotalMicroseconds:F0} µs"));
+                    await shell.Say(string.Create(CultureInfo.InvariantCulture,
+                        $"{host}: {i + 1}, {Stopwatch.GetElapsedTime(start).TotalMicroseconds:F0} µs"));
                 }
             }
             if (shell.Interruption is { } interruption) return interruption;
@@ -82,7 +86,8 @@ internal static class NetCommands
         return await Serve(shell, net, words[..(int)length], "sent");
     }
 
-    private static ValueTask<string?> Receive(GuestShell shell, GuestNet net, ShellArguments arguments) => Serve(shell, net, offered: null, "received");
+    private static ValueTask<string?> Receive(GuestShell shell, GuestNet net, ShellArguments arguments) =>
+        Serve(shell, net, offered: null, "received");
 
     private static async ValueTask<string?> Serve(GuestShell shell, GuestNet net, byte[]? offered, string done)
     {
@@ -107,7 +112,8 @@ internal static class NetCommands
     private static bool TryRead(string text, out uint address)
     {
         address = 0;
-        if (!IPAddress.TryParse(text, out IPAddress? parsed) || parsed.AddressFamily != System.Net.Sockets.AddressFamily.InterNetwork) return false;
+        if (!IPAddress.TryParse(text, out IPAddress? parsed) || parsed.AddressFamily != System.Net.Sockets.AddressFamily.InterNetwork)
+            return false;
         address = BinaryPrimitives.ReadUInt32BigEndian(parsed.GetAddressBytes());
         return true;
     }

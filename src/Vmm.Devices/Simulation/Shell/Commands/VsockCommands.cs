@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using System.Text;
 
 namespace Vmm.Devices.Simulation;
@@ -18,7 +17,8 @@ internal static class VsockCommands
         Command("vsock receive", ["PORT"], "read a port of the host to its end, and print the checksum", Receive),
     ];
 
-    private static ShellCommand Command(string name, string[] parameters, string summary, Func<GuestShell, GuestVsock, ShellArguments, ValueTask<string?>> run) =>
+    private static ShellCommand Command(string name, string[] parameters, string summary,
+        Func<GuestShell, GuestVsock, ShellArguments, ValueTask<string?>> run) =>
         new(name, parameters, summary, async (shell, arguments) =>
         {
             if (shell.First<GuestVsock>() is not { } vsock) return "no socket device";
@@ -52,7 +52,7 @@ internal static class VsockCommands
     private static async ValueTask<string?> Send(GuestShell shell, GuestVsock vsock, ShellArguments arguments)
     {
         if (await vsock.Connect(shell.Cpu, PortOf(arguments)) is not { } socket) return Refused(shell, arguments);
-        using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        GuestSha256 hash = new();
         byte[] chunk = new byte[ChunkBytes];
         ulong bytes = arguments.Number("MIB"), at = 0;
         string? failure = null;
@@ -60,30 +60,30 @@ internal static class VsockCommands
         {
             DiskPattern.Fill(PortOf(arguments), at / BlockProtocol.SectorSize, chunk);
             Memory<byte> now = chunk.AsMemory(0, (int)Math.Min(ChunkBytes, bytes - at));
-            hash.AppendData(now.Span);
+            hash.Add(now.Span);
             failure = await vsock.Send(shell.Cpu, socket, now);
         }
         await vsock.Close(shell.Cpu, socket);
-        if (failure is null) await shell.Say($"{vsock.Name}: {bytes} bytes sent, sha256 {Convert.ToHexStringLower(hash.GetHashAndReset())}");
+        if (failure is null) await shell.Say($"{vsock.Name}: {bytes} bytes sent, sha256 {hash.Finish()}");
         return failure;
     }
 
     private static async ValueTask<string?> Receive(GuestShell shell, GuestVsock vsock, ShellArguments arguments)
     {
         if (await vsock.Connect(shell.Cpu, PortOf(arguments)) is not { } socket) return Refused(shell, arguments);
-        using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        GuestSha256 hash = new();
         byte[] chunk = new byte[ChunkBytes];
         long bytes = 0;
         while (await vsock.WaitUntil(shell.Cpu, () => socket.Waiting > 0 || socket.IsAtEnd) && !socket.IsAtEnd)
         {
             int length = await vsock.Read(shell.Cpu, socket, chunk);
-            hash.AppendData(chunk, 0, length);
+            hash.Add(chunk.AsSpan(0, length));
             bytes += length;
         }
         bool ended = socket.IsAtEnd;
         await vsock.Close(shell.Cpu, socket);
         if (!ended) return Interrupted;
-        await shell.Say($"{vsock.Name}: {bytes} bytes received, sha256 {Convert.ToHexStringLower(hash.GetHashAndReset())}");
+        await shell.Say($"{vsock.Name}: {bytes} bytes received, sha256 {hash.Finish()}");
         return null;
     }
 
@@ -101,5 +101,5 @@ internal static class VsockCommands
     }
 
     private static string Refused(GuestShell shell, ShellArguments arguments) =>
-        shell.Interruption ?? $"nobody on the host listens on port {PortOf(arguments)}";
+        shell.Interruption ?? $"nothing on the host listens on port {PortOf(arguments)}";
 }

@@ -36,9 +36,10 @@ internal static class VsockEcho
         vsock.Listen(null);
         foreach (GuestSocket socket in sockets) await vsock.Close(shell.Cpu, socket);
         if (ended < count) return "interrupted";
-        await shell.Say($"{vsock.Name}: {ended} connections, {bytes} bytes echoed");
+        await shell.Say($"{vsock.Name}: {ended} {(ended == 1 ? "connection" : "connections")}, {bytes} bytes echoed");
         return null;
     }
 
-    private static bool CanGoOn(GuestSocket socket) => socket.IsAtEnd || socket.IsClosedForSending || (socket.Waiting > 0 && socket.Credit > 0);
+    private static bool CanGoOn(GuestSocket socket) =>
+        socket.IsAtEnd || socket.IsClosedForSending || (socket.Waiting > 0 && socket.Credit > 0);
 }

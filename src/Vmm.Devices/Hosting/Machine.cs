@@ -1,0 +1,126 @@
+using Microsoft.Extensions.Logging;
+
+namespace Vmm.Devices;
+
+/// <summary>
+/// The vCPUs of a machine around the devices of a <see cref="DeviceHost"/>: each runs on a thread of its own and reaches the devices by
+/// exits. A machine runs once. <see cref="Pause"/> and <see cref="Resume"/> are for any thread but a vCPU's or a reactor's.
+/// </summary>
+public abstract partial class Machine : IDisposable
+{
+    private static readonly TimeSpan PauseTimeout = TimeSpan.FromSeconds(10);
+
+    private readonly List<VcpuThread> _threads = [];
+    private readonly Lock _pauseLock = new();
+    private readonly TaskCompletionSource<MachineResult> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private bool _paused;
+
+    private protected Machine(DeviceHost host) => Host = host;
+
+    /// <summary>The devices. They stay the caller's, who disposes them after the machine.</summary>
+    public DeviceHost Host { get; }
+
+    /// <summary>The vCPUs' threads, with their counts of exits.</summary>
+    public IReadOnlyList<VcpuThread> Vcpus => _threads;
+
+    /// <summary>Whether the machine stands still.</summary>
+    public bool IsPaused
+    {
+        get { lock (_pauseLock) return _paused; }
+    }
+
+    /// <summary>
+    /// Runs the machine until its guest ends it, it is stopped, or a vCPU fails; then brings the devices of the host to rest: requests in
+    /// flight complete, what the guest printed is written. Once.
+    /// </summary>
+    /// <param name="stop">Stops the vCPUs where they are.</param>
+    public MachineResult Run(CancellationToken stop = default)
+    {
+        using CancellationTokenRegistration registration = stop.UnsafeRegister(
+            static machine => ((Machine)machine!).Finish(MachineEnd.Stopped, "stopped by the host"), this);
+        foreach (VcpuThread thread in _threads) thread.Start();
+        MachineResult result = _end.Task.GetAwaiter().GetResult();
+        // The vCPUs first: after that no queue is kicked any more.
+        StopVcpus();
+        Host.StopAsync().GetAwaiter().GetResult();
+        return result;
+    }
+
+    /// <summary>
+    /// Stops the vCPUs between two guest instructions, then waits until no request is in flight. On return nothing of the machine runs.
+    /// </summary>
+    /// <exception cref="TimeoutException">A vCPU did not come out of the guest; the machine runs on.</exception>
+    public void Pause()
+    {
+        lock (_pauseLock)
+        {
+            if (_paused) return;
+            foreach (VcpuThread thread in _threads) thread.RequestPause();
+            foreach (VcpuThread thread in _threads)
+            {
+                if (thread.WaitUntilPaused(PauseTimeout)) continue;
+                foreach (VcpuThread other in _threads) other.Resume();
+                throw new TimeoutException($"vCPU {thread.Index} does not come out of the guest within {PauseTimeout.TotalSeconds} s");
+            }
+            if (!Host.PauseAsync().Wait(PauseTimeout))
+            {
+                Host.Logging.CreateLogger<Machine>().LogError(
+                    "a device still has requests in flight {Seconds} s after the vCPUs stand still", PauseTimeout.TotalSeconds);
+            }
+            OnPaused();
+            _paused = true;
+        }
+    }
+
+    /// <summary>Lets the machine run on where it stood.</summary>
+    public void Resume()
+    {
+        lock (_pauseLock)
+        {
+            if (!_paused) return;
+            Host.ResumeAsync().Wait();
+            OnResuming();
+            _paused = false;
+            foreach (VcpuThread thread in _threads) thread.Resume();
+        }
+    }
+
+    /// <summary>Ends the vCPUs, if they run, and releases what the machine has beside its host.</summary>
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <inheritdoc cref="Dispose()"/>
+    protected virtual void Dispose(bool disposing) => StopVcpus();
+
+    /// <summary>Gives the machine one more vCPU, before it runs.</summary>
+    /// <param name="vcpu">It stays the caller's, who disposes it after the vCPUs were stopped.</param>
+    private protected void AddVcpu(IVcpu vcpu) =>
+        _threads.Add(new VcpuThread(vcpu, Host.Board.Mmio, Host.Board.Ports, OnVcpuEnd, Host.Logging.CreateLogger<VcpuThread>()));
+
+    /// <summary>A vCPU ended by itself: what that means for the machine.</summary>
+    private protected abstract void OnVcpuEnded(VcpuThread thread, VcpuEnd end);
+
+    /// <summary>Everything stands still.</summary>
+    private protected virtual void OnPaused()
+    {
+    }
+
+    /// <summary>The devices run again, the vCPUs are next.</summary>
+    private protected virtual void OnResuming()
+    {
+    }
+
+    private void OnVcpuEnd(VcpuThread thread, VcpuEnd end)
+    {
+        if (end.Reason != VcpuEndReason.Stopped) OnVcpuEnded(thread, end);
+    }
+
+    private void StopVcpus()
+    {
+        foreach (VcpuThread thread in _threads) thread.RequestStop();
+        foreach (VcpuThread thread in _threads) thread.Join(Timeout.InfiniteTimeSpan);
+    }
+}

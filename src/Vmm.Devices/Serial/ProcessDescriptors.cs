@@ -1,0 +1,23 @@
+using Vmm.Devices.Native;
+
+namespace Vmm.Devices;
+
+/// <summary>What a process was given at its start: descriptors, and how many it may have. For a program that wants to complain in
+/// time.</summary>
+public static class ProcessDescriptors
+{
+    /// <summary>Most descriptors that this process may have open (getrlimit(2), RLIMIT_NOFILE).</summary>
+    public static ulong Limit => LimitCalls.Descriptors();
+
+    /// <summary>
+    /// Whether this process was given a descriptor at its start, and has not another one under that number because it was closed: what is
+    /// inherited is not closed on exec.
+    /// </summary>
+    /// <param name="fd">0, 1 or 2.</param>
+    public static bool IsInherited(int fd)
+    {
+        const int GetDescriptorFlags = 1, CloseOnExec = 1;
+        int flags = MemoryCalls.Fcntl(fd, GetDescriptorFlags, 0);
+        return flags >= 0 && (flags & CloseOnExec) == 0;
+    }
+}

@@ -1,0 +1,127 @@
+using Vmm.Devices.Native;
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <summary>
+/// A disk that is an image of a Ceph cluster, by librbd, which is loaded when the first one is opened. librbd signals what it has done
+/// by an eventfd that the reactor watches; no thread of it enters our code with a completion. While the cluster is away requests wait.
+/// Thread-safe.
+/// </summary>
+public sealed class RbdDisk : IBlockBackend
+{
+    private readonly RbdAddress _address;
+    private readonly RbdImage _image;
+    private readonly Lock _lock = new();
+    private RbdLink? _link;
+    private int _users;
+    private bool _isDisposed;
+    private ulong _capacity;
+
+    private RbdDisk(RbdAddress address, RbdImage image, bool readOnly, ulong capacity)
+    {
+        _address = address;
+        _image = image;
+        IsReadOnly = readOnly;
+        _capacity = capacity;
+    }
+
+    /// <summary>Opens an image, and locks it if it is to be written.</summary>
+    /// <param name="uri"><c>rbd:POOL[/NAMESPACE]/IMAGE[@SNAPSHOT][?conf=PATH&amp;id=USER]</c>.</param>
+    /// <param name="readOnly">Whether it takes no writes. A snapshot never does.</param>
+    /// <param name="patience">
+    /// How long a request waits for the cluster, a second at least; <see cref="Timeout.InfiniteTimeSpan"/>: until it is back. A cluster
+    /// takes half a minute to go on without a server that died.
+    /// </param>
+    /// <exception cref="DeviceSpecException">The URI makes no sense.</exception>
+    /// <exception cref="DiskImageException">The image can't be opened; the message says why.</exception>
+    public static RbdDisk Open(string uri, bool readOnly, TimeSpan patience)
+    {
+        ArgumentNullException.ThrowIfNull(uri);
+        return DiskAddress.Parse(uri) is RbdAddress address
+            ? Open(address, readOnly, patience)
+            : throw new DeviceSpecException($"disk '{uri}' is no image of a Ceph cluster: write rbd:POOL/IMAGE");
+    }
+
+    internal static RbdDisk Open(RbdAddress address, bool readOnly, TimeSpan patience)
+    {
+        if (address.Snapshot is not null && !readOnly)
+            throw new DiskImageException($"disk '{address.Text}': a snapshot cannot be written: attach it read-only ('ro'), or clone "
+                + "it (rbd clone)");
+        RbdImage image = RbdImage.Open(address, readOnly, patience);
+        if (image.TryGetSize(out ulong bytes) && bytes >= BlockProtocol.SectorSize)
+            return new RbdDisk(address, image, readOnly, bytes / BlockProtocol.SectorSize * BlockProtocol.SectorSize);
+        image.Close();
+        throw new DiskImageException($"disk '{address.Text}': the image has no sector: give it a size, with rbd resize --size 10G");
+    }
+
+    /// <inheritdoc/>
+    public event Action? CapacityChanged;
+
+    /// <inheritdoc/>
+    public string Description => $"RBD image '{_address.Text}'";
+
+    /// <inheritdoc/>
+    public ulong CapacityBytes => Volatile.Read(ref _capacity);
+
+    /// <inheritdoc/>
+    public bool IsReadOnly { get; }
+
+    /// <inheritdoc/>
+    public uint PhysicalBlockBytes => 4096;
+
+    /// <inheritdoc/>
+    /// <remarks>librbd's own granularity (rbd_discard_granularity_bytes), unless the cluster's configuration has another.</remarks>
+    public uint DiscardBlockBytes => 64 * 1024;
+
+    /// <inheritdoc/>
+    /// <remarks>An image has one lock and one descriptor for its completions.</remarks>
+    public bool QueuesAreIndependent => false;
+
+    /// <inheritdoc/>
+    public IBlockEngine CreateEngine(IReactor reactor, Action onCompleted)
+    {
+        lock (_lock)
+        {
+            ObjectDisposedException.ThrowIf(_isDisposed, this);
+            _link ??= new RbdLink(this, _image, reactor);
+            _users++;
+            return new RbdEngine(this, _link, onCompleted);
+        }
+    }
+
+    /// <summary>
+    /// Looks at once whether the image has another size now; an image that is written is watched, and need not be asked. May wait for
+    /// the cluster. Any thread.
+    /// </summary>
+    public void Refresh()
+    {
+        // Not under the lock: a reactor would wait with it.
+        if (!_image.TryGetSize(out ulong bytes)) return;
+        bytes = bytes / BlockProtocol.SectorSize * BlockProtocol.SectorSize;
+        if (Interlocked.Exchange(ref _capacity, bytes) == bytes) return;
+        CapacityChanged?.Invoke();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        lock (_lock)
+        {
+            if (_isDisposed) return;
+            _isDisposed = true;
+        }
+        _image.Close();
+    }
+
+    /// <summary>An engine is gone; with the last one the link goes, on its reactor's thread.</summary>
+    internal void Release()
+    {
+        lock (_lock)
+        {
+            if (--_users > 0) return;
+            _link?.Close();
+            _link = null;
+        }
+    }
+}

@@ -1,0 +1,172 @@
+using System.Diagnostics;
+using System.Numerics;
+using Vmm.Devices.Native;
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <content>Opening: what can be a disk, and what this host uses already.</content>
+public sealed partial class RawImage
+{
+    private const int PhysicalBlockBytesMax = 64 * 1024;
+    private const int BusyRetryMs = 50;
+
+    /// <summary>Opens and locks an image.</summary>
+    /// <param name="path">The image.</param>
+    /// <param name="readOnly">Whether it takes no writes.</param>
+    /// <param name="engine">What moves its bytes.</param>
+    /// <param name="direct">Whether its bytes go past the host's page cache (O_DIRECT, open(2)).</param>
+    /// <param name="dontCache">
+    /// Whether the page cache keeps nothing of a request that was not there before, where the kernel and the file system can do that
+    /// (RWF_DONTCACHE, preadv2(2)).
+    /// </param>
+    /// <exception cref="DiskImageException">It can't be used as a disk: missing, a directory, not permitted, empty, of odd size, or in
+    /// use.</exception>
+    public static RawImage Open(string path, bool readOnly = false, BlockEngineKind engine = BlockEngineKind.Ring, bool direct = false,
+        bool dontCache = false)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        FileCalls.Bind();
+        OwnedFd? cached = null;
+        // Without the flag first: what is wrong with the file itself is reported in the same words.
+        OwnedFd file = OpenFile(path, readOnly);
+        try
+        {
+            if (!readOnly && IsBlockDevice(file)) file = Claim(path, file);
+            if (direct) (cached, file) = (file, OpenFile(path, readOnly, FileCalls.O_DIRECT));
+            return Check(path, new ImageFile(file, cached, direct ? Probe(path, file) : null, dontCache && !direct), readOnly, engine);
+        }
+        catch
+        {
+            file.Dispose();
+            cached?.Dispose();
+            throw;
+        }
+    }
+
+    private static OwnedFd OpenFile(string path, bool readOnly, int more = 0)
+    {
+        // Without O_NONBLOCK, opening a pipe would wait for its other end; on files and disks it means nothing.
+        int fd = FileCalls.Open(path,
+            (readOnly ? FileCalls.O_RDONLY : FileCalls.O_RDWR) | FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK | more);
+        if (fd >= 0) return new OwnedFd(fd);
+        Errno error = FileCalls.LastError;
+        throw more == FileCalls.O_DIRECT && error == Errno.Invalid ? NoDirect(path) : Refused(path, readOnly, error);
+    }
+
+    /// <summary>
+    /// Opens a block device for us alone (open(2), O_EXCL): the kernel refuses what is mounted, swapped to, or part of a RAID, a volume
+    /// group or a mapping. One that a killed process had is waited for as <see cref="ImageLock"/> does.
+    /// </summary>
+    private static OwnedFd Claim(string path, OwnedFd open)
+    {
+        open.Dispose();
+        long start = Stopwatch.GetTimestamp();
+        while (true)
+        {
+            int fd = FileCalls.Open(path, FileCalls.O_RDWR | FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK | FileCalls.O_EXCL);
+            if (fd >= 0) return new OwnedFd(fd);
+            Errno error = FileCalls.LastError;
+            if (error != Errno.Busy) throw Refused(path, readOnly: false, error);
+            if (Stopwatch.GetElapsedTime(start) > ImageLock.KnownHolderWaitMax)
+                throw new DiskImageException(
+                    $"disk image '{path}' is in use on this host: unmount it (findmnt, swapon and lsblk show what it is used for), "
+                    + "stop the program that has it, or attach it read-only");
+            Thread.Sleep(BusyRetryMs);
+        }
+    }
+
+    private static bool IsBlockDevice(OwnedFd file) =>
+        MemoryCalls.Stat(file.Number, out FileStatus status) == Errno.None && status.IsBlockDevice;
+
+    private static DirectAlignment Probe(string path, OwnedFd file)
+    {
+        // What is no file at all is refused in words of its own.
+        bool isDisk = MemoryCalls.Stat(file.Number, out FileStatus status) == Errno.None && (status.IsRegular || status.IsBlockDevice);
+        return !isDisk ? new DirectAlignment(1, 1) : DirectAlignment.Probe(file.Number) ?? throw NoDirect(path);
+    }
+
+    /// <summary>Whether a read that leaves nothing in the page cache works: kernels from 6.14 on have it, for some file systems.</summary>
+    private static bool CanDropBehind(OwnedFd file)
+    {
+        Span<byte> sector = stackalloc byte[BlockProtocol.SectorSize];
+        IoVector whole = IoVector.Over(sector);
+        return FileCalls.Read(file.Number, new ReadOnlySpan<IoVector>(in whole), 0, FileCalls.RWF_DONTCACHE, out _) >= 0;
+    }
+
+    private static DiskImageException NoDirect(string path) =>
+        new($"disk image '{path}' cannot be opened past the page cache: its file system has no O_DIRECT: leave out 'direct', "
+            + "or move the image");
+
+    private static RawImage Check(string path, ImageFile image, bool readOnly, BlockEngineKind engine)
+    {
+        OwnedFd file = image.File;
+        Errno error = MemoryCalls.Stat(file.Number, out FileStatus status);
+        if (error != Errno.None) throw new DiskImageException($"disk image '{path}' cannot be examined: {KernelException.Describe(error)}");
+        if (status.IsDirectory) throw new DiskImageException($"disk image '{path}' is a directory: name a file");
+        if (!status.IsRegular && !status.IsBlockDevice)
+            throw new DiskImageException($"disk image '{path}' is neither a regular file nor a block device: name one of these");
+
+        DiskGeometry geometry = GeometryOf(path, file, status, readOnly);
+        ulong size = SizeOf(file, status);
+        if (size == 0) throw new DiskImageException($"disk image '{path}' is empty: give it a size, as with truncate -s 1G '{path}'");
+        if (size % BlockProtocol.SectorSize != 0)
+            throw new DiskImageException(
+                $"disk image '{path}' is {size} bytes: not a multiple of the {BlockProtocol.SectorSize}-byte sector");
+
+        if (image.Alignment is { } alignment && size % alignment.Block != 0)
+            throw new DiskImageException(
+                $"disk image '{path}' is {size} bytes: not a multiple of the {alignment.Block}-byte block that O_DIRECT asks for here");
+
+        // Left on, a ring would give up reads and writes of files that know no attempt without waiting.
+        _ = FileCalls.MakeBlocking(file.Number);
+        if (image.Cached is { } cached) _ = FileCalls.MakeBlocking(cached.Number);
+        error = ImageLock.Acquire(file, exclusive: !readOnly, out LockHolder? holder);
+        if (error is Errno.Again or Errno.AccessDenied) throw new DiskImageException(InUse(path, holder));
+        FileIdentity identity = FileIdentity.Of(status);
+        if (!readOnly && LoopUsers.Find(identity) is { } loop)
+            throw new DiskImageException(
+                $"disk image '{path}' is in use by {loop} of this host: detach that with losetup -d {loop}, name {loop} as the disk, "
+                + "or attach the image read-only");
+        // A file system without locks (some network ones) can't say; the operator chose it.
+        return new RawImage(path, image, readOnly, engine, size, geometry, identity);
+    }
+
+    private static DiskGeometry GeometryOf(string path, OwnedFd file, in FileStatus status, bool readOnly)
+    {
+        uint preferred = PhysicalBlock(status.BlockSize);
+        // A file system takes any range; what it gives back are its own blocks.
+        if (!status.IsBlockDevice) return new DiskGeometry(BlockProtocol.SectorSize, preferred, preferred, ZeroBlock: 1);
+        HostDiskAnswers answers = HostDisk.Ask(file.Number, status.DeviceNumber);
+        if (HostDisk.WhyNot(answers, readOnly) is { } refusal) throw new DiskImageException($"disk image '{path}' {refusal}");
+        DiskGeometry geometry = HostDisk.GeometryOf(answers);
+        return geometry with { PhysicalBlock = Math.Max(geometry.PhysicalBlock, preferred) };
+    }
+
+    private static ulong SizeOf(OwnedFd file, in FileStatus status) =>
+        status.IsRegular ? (ulong)status.Size : (ulong)Math.Max(0, FileCalls.Seek(file.Number, 0, FileCalls.SEEK_END));
+
+    private static string InUse(string path, LockHolder? holder) => holder switch
+    {
+        null => $"disk image '{path}' is locked by a process that does not show here (gone with requests still in the kernel, "
+            + "of another user, or in another container): "
+            + "try again when that is over, or attach both read-only",
+        { ProcessId: int id } when id == Environment.ProcessId =>
+            $"disk image '{path}' is in use by another disk of this process: close that one, or attach both read-only",
+        _ => $"disk image '{path}' is in use by process {holder.ProcessId} ({holder.Name}): close that one, or attach both read-only",
+    };
+
+    /// <summary>What the file system says it likes best (stat(2), st_blksize), within what the configuration space can say.</summary>
+    private static uint PhysicalBlock(long preferred) =>
+        BitOperations.RoundUpToPowerOf2((uint)Math.Clamp(preferred, BlockProtocol.SectorSize, PhysicalBlockBytesMax));
+
+    private static DiskImageException Refused(string path, bool readOnly, Errno error) => new(error switch
+    {
+        Errno.NoEntry => $"disk image '{path}': no such file: correct the path, or make one with truncate -s 1G '{path}'",
+        Errno.IsDirectory => $"disk image '{path}' is a directory: name a file",
+        Errno.AccessDenied or Errno.NotPermitted or Errno.ReadOnlyFileSystem when !readOnly =>
+            $"disk image '{path}' cannot be opened for writing: {KernelException.Describe(error)}: change its permissions, "
+            + "or attach it read-only",
+        _ => $"disk image '{path}' cannot be opened: {KernelException.Describe(error)}",
+    });
+}

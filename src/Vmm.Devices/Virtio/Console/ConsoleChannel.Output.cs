@@ -1,0 +1,145 @@
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <content>From the guest to the host. The guest's chains are taken in, and what was gathered of them is written by few calls at the end
+/// of the turn.</content>
+internal sealed partial class ConsoleChannel
+{
+    /// <summary>Most bytes of output in one turn; then the other devices have theirs.</summary>
+    private const int OutputBytesPerTurnMax = 256 * 1024;
+
+    /// <summary>Most pieces of guest memory in one turn: a guest that cuts its output into single bytes gets no more of the reactor's
+    /// time.</summary>
+    private const int OutputPiecesPerTurnMax = 4096;
+
+    /// <summary>Most bytes of one piece.</summary>
+    private const int PieceBytesMax = 4096;
+
+    /// <summary>Most calls that write output, each of at most <see cref="ConsoleOutput.GatherBytes"/>, in one turn.</summary>
+    private const int OutputCallsPerTurnMax = 16;
+
+    private readonly ConsoleOutput _output = new(port);
+    private DescriptorChain? _chain;
+    private ulong _taken;
+    private Subscription<OwnedFd>? _writable;
+    private bool _outputBlocked;
+    private bool _outputBroken;
+
+    /// <summary>Whether output waits for a host side: for the one there is, or for the next one.</summary>
+    private bool KeepsOutput => _connection is null || _outputBroken ? port.KeepBytes > 0 : _connection.Output is not null;
+
+    /// <summary>Takes in what the guest printed, as far as the host side, or the port, has room for it.</summary>
+    internal void ServeTransmit(QueueContext context)
+    {
+        VirtQueue queue = context.Queue;
+        int bytes = OutputBytesPerTurnMax, pieces = OutputPiecesPerTurnMax;
+        while (bytes > 0 && pieces > 0 && (_chain is not null || queue.TryPop(out _chain)) && TryTake(_chain, ref bytes, ref pieces))
+        {
+            queue.Push(_chain, 0);
+            _chain = null;
+            _taken = 0;
+        }
+        if (!_outputBlocked) Flush();
+        if (bytes <= 0 || pieces <= 0) context.ServeLater();
+    }
+
+    /// <summary>
+    /// The queue stops. If it is to go on, what there was no room for of a chain is taken in when the chain is popped again.
+    /// </summary>
+    internal void StopTransmit(VirtQueue queue, QuiesceReason reason)
+    {
+        if (reason == QuiesceReason.Reset)
+        {
+            if (_chain is { } lost) queue.Push(lost, 0);
+            _taken = 0;
+        }
+        else if (_chain is { } chain)
+        {
+            queue.Unpop(chain);
+        }
+        _chain = null;
+    }
+
+    /// <summary>Writes what waits when the device ends, as long as the host side takes it. When its reactor has let go of the
+    /// device.</summary>
+    internal void Finish(TimeSpan patience) => port.Finish(_output, patience);
+
+    /// <summary>Takes in the rest of a chain.</summary>
+    /// <returns>Whether all of it was taken, or there is no host side for it.</returns>
+    private bool TryTake(DescriptorChain chain, ref int bytes, ref int pieces)
+    {
+        ChainReader reader = chain.Readable;
+        reader.TrySkip(_taken);
+        while (bytes > 0 && pieces > 0)
+        {
+            if (!reader.TryNext(out ReadOnlySpan<byte> piece, (ulong)Math.Min(bytes, PieceBytesMax))) return true;
+            if (!_outputBlocked && !_output.HasRoom(piece.Length)) Flush();
+            int taken = Take(piece);
+            _taken += (ulong)taken;
+            bytes -= taken;
+            pieces--;
+            if (taken < piece.Length) return false;
+        }
+        return reader.Remaining == 0;
+    }
+
+    private int Take(ReadOnlySpan<byte> piece)
+    {
+        if (KeepsOutput) return _output.Take(piece);
+        if (_connection is null) port.CountDropped(piece.Length);
+        return piece.Length;
+    }
+
+    /// <summary>Writes what waits, as far as the host side takes it.</summary>
+    private void Flush()
+    {
+        if (_connection?.Output is not { } output || _outputBroken) return;
+        for (int calls = 0; calls < OutputCallsPerTurnMax; calls++)
+        {
+            ReadOnlySpan<byte> next = _output.Next();
+            if (next.IsEmpty) return;
+            Errno errno = output.Write(next, out int written);
+            if (errno is not (Errno.None or Errno.Interrupted or Errno.Again))
+            {
+                BreakOutput(errno);
+                return;
+            }
+            _output.Skip(written);
+            if (errno != Errno.Again) continue;
+            AwaitRoom(output);
+            return;
+        }
+        // There is more: after the others have had their turn.
+        _hostChanged!.TryRing();
+    }
+
+    private void AwaitRoom(ISerialOutput output)
+    {
+        _outputBlocked = true;
+        if (_writable is not null)
+        {
+            _reactor!.Modify(_writable, Interest.Writable.OneShot);
+            return;
+        }
+        _writable = Interest.Writable.OneShot.WithFd(output.Ready!.Duplicate()).WithHandler(_ =>
+        {
+            _outputBlocked = false;
+            Flush();
+            device.ServeQueue(ConsoleProtocol.TransmitQueueOf(index));
+        });
+        _reactor!.Add(_writable);
+    }
+
+    private void BreakOutput(Errno errno)
+    {
+        _outputBroken = true;
+        if (_connection?.OnHungUp is not null)
+        {
+            HangUp();
+            return;
+        }
+        _output.Clear();
+        device.ReportOutputFault(errno, port);
+    }
+}

@@ -1,0 +1,63 @@
+namespace Vmm.Devices;
+
+/// <summary>A kind of device as programs and people name it: what a text that describes one looks like, and how it is read.</summary>
+public sealed record DeviceKind
+{
+    /// <summary>The key that may be left out where a text begins with its value.</summary>
+    private const string Path = "path";
+
+    /// <summary>The word for it, on the command line <c>--</c> and this word.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>The word for it where devices are served over vhost-user, if that is another.</summary>
+    public string? ServedName { get; init; }
+
+    /// <summary>What the text looks like, for help; it starts with <c>[</c> if it may be empty.</summary>
+    public required string Syntax { get; init; }
+
+    /// <summary>A sentence for help.</summary>
+    public required string Description { get; init; }
+
+    /// <summary>Whether a machine has one at most.</summary>
+    public bool IsSingle { get; init; }
+
+    /// <summary>Whether the word alone, or <c>true</c>, asks for one, and <c>false</c> for none.</summary>
+    public bool IsSwitch { get; init; }
+
+    /// <summary>Whether a machine of <c>vmm run</c> has one by default: it needs neither privilege nor a path.</summary>
+    public bool IsStandard { get; init; }
+
+    /// <summary>Names the devices of a machine by number: <c>vda</c>, <c>rng0</c>.</summary>
+    public required Func<int, string> DeviceName { get; init; }
+
+    /// <summary>
+    /// Reads the texts for one machine; each is a device, unless the kind says otherwise. Throws <see cref="DeviceSpecException"/>.
+    /// </summary>
+    public required Func<IReadOnlyList<string>, IReadOnlyList<DeviceSpec>> Parse { get; init; }
+
+    /// <summary>Takes <c>socket=S</c>, where the device is served over vhost-user, out of a text; the rest describes the device.</summary>
+    /// <returns>The socket's path; null if none is given.</returns>
+    public static string? TakeSocket(ref string text)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        return SpecText.Take(ref text, "socket");
+    }
+
+    /// <summary>Takes a text that describes a device apart: keys with their values, and flags with null.</summary>
+    public IReadOnlyList<KeyValuePair<string, string?>> Split(string text)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        if (text.Length == 0) return [];
+        string? first = Syntax.StartsWith(Path + '=', StringComparison.Ordinal) ? Path : null;
+        return [.. SpecText.Parts(text, first, hasLimit: true).Select(part => KeyValuePair.Create(part.Name, part.Value))];
+    }
+
+    /// <summary>Makes a text that describes a device: the reverse of <see cref="Split"/>.</summary>
+    /// <param name="parts">Keys with their values, and flags with null.</param>
+    public static string Join(IEnumerable<KeyValuePair<string, string?>> parts) =>
+        string.Join(',', parts.Select(part => SpecText.Part(part.Key, part.Value)));
+
+    /// <summary>Reads texts that are a device each.</summary>
+    internal static Func<IReadOnlyList<string>, IReadOnlyList<DeviceSpec>> Each(Func<string, DeviceSpec> parse) =>
+        texts => [.. texts.Select(parse)];
+}

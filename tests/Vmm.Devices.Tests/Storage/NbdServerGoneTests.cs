@@ -1,0 +1,221 @@
+using System.Diagnostics;
+using Vmm.Devices.Simulation;
+using Vmm.Devices.Tests.VhostUser;
+using Vmm.Events;
+
+namespace Vmm.Devices.Tests;
+
+/// <summary>The server goes, and comes back or does not.</summary>
+[Collection(Alone.Name)]
+public sealed class NbdServerGoneTests
+{
+    private const int Bytes = 1 << 20;
+    private static readonly TimeSpan Long = TimeSpan.FromSeconds(60);
+
+    [Theory]
+    [InlineData("Simple")]
+    [InlineData("Structured")]
+    [InlineData("Extended")]
+    public void Requests_that_were_lost_with_a_connection_are_sent_again(string replies)
+    {
+        using NbdTestServer server = new(Bytes) { Replies = Enum.Parse<NbdReplies>(replies) };
+        int lost = 0;
+        // The first four requests are never answered: the connection is cut instead.
+        server.Lie = (_, stream) => Interlocked.Increment(ref lost) <= 4 && Throw(stream);
+        RecordingLogger log = new();
+        using SimulatedGuest guest = Guest(server.Uri, Long, log);
+        byte[] data = BlockGuest.Pattern(64 * 512);
+        DriverRequest write = guest.Queue(0).Write(0, data);
+        guest.Kick(0).RunUntil(() => write.IsUsed);
+        DriverRequest read = guest.Queue(0).Read(0, 64);
+        guest.Kick(0).RunUntil(() => read.IsUsed);
+        Assert.Equal((BlockStatus.Ok, BlockStatus.Ok), (write.Status(), read.Status()));
+        Assert.Equal(data, read.Data());
+        Assert.Equal(data, server.Content[..data.Length]);
+        Assert.True(Disk(guest).Reconnects >= 4, $"{Disk(guest).Reconnects} reconnects");
+        Assert.Contains(log.Lines, line => line.Contains("closed the connection: requests wait for it, 60 s at "
+            + "most", StringComparison.Ordinal));
+        Assert.Contains(log.Lines, line => line.Contains("is back after", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Verified_writes_go_through_twenty_kills_of_a_server()
+    {
+        using ScratchImage image = new(Bytes);
+        using ServerProcess server = ServerProcess.QemuNbd(image.Path);
+        int seed = Random.Shared.Next();
+        TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}");
+        Random random = new(seed);
+        byte[] model = new byte[Bytes];
+        using SimulatedGuest guest = Guest(server.Uri, Long);
+        for (int kill = 0; kill < 20; kill++)
+        {
+            List<(DriverRequest Request, byte[]? Expected)> requests = [];
+            for (int slot = 0; slot < 16; slot++)
+            {
+                int sectors = random.Next(1, 100), sector = (slot * 128) + random.Next(128 - sectors);
+                Span<byte> place = model.AsSpan(sector * 512, sectors * 512);
+                if (random.Next(3) == 0)
+                {
+                    requests.Add((guest.Queue(0).Read((ulong)sector, sectors), place.ToArray()));
+                    continue;
+                }
+                byte[] data = BlockGuest.Pattern(sectors * 512, random.Next());
+                data.CopyTo(place);
+                requests.Add((guest.Queue(0).Write((ulong)sector, data), null));
+            }
+            guest.Kick(0);
+            for (int turns = random.Next(4); turns > 0; turns--) guest.Reactor.RunOnce(TimeSpan.Zero);
+            server.Kill();
+            server.Restart();
+            long expectedReconnects = kill + 1;
+            guest.RunUntil(() => requests.TrueForAll(each => each.Request.IsUsed) && Disk(guest).Reconnects >= expectedReconnects);
+            foreach ((DriverRequest request, byte[]? expected) in requests)
+            {
+                Assert.Equal(BlockStatus.Ok, request.Status());
+                if (expected is not null) Assert.Equal(expected, request.Data());
+                guest.Queue(0).Free(request);
+            }
+        }
+        Assert.Equal(model, image.Bytes);
+    }
+
+    [Fact]
+    public void A_server_that_stays_away_is_an_error_once_patience_is_over_and_serves_again_when_it_is_back()
+    {
+        using NbdTestServer server = new(Bytes);
+        RecordingLogger log = new();
+        using SimulatedGuest guest = Guest(server.Uri, TimeSpan.FromSeconds(1), log);
+        Ok(guest, guest.Queue(0).Write(0, new byte[512]));
+        server.Hangs = true;
+        server.Cut();
+        DriverRequest read = guest.Queue(0).Read(0), flush = guest.Queue(0).Ask(BlockRequestType.Flush);
+        guest.Kick(0).RunUntil(() => read.IsUsed && flush.IsUsed);
+        Assert.Equal((BlockStatus.IoError, BlockStatus.IoError), (read.Status(), flush.Status()));
+        server.Hangs = false;
+        DriverRequest again;
+        Stopwatch clock = Stopwatch.StartNew();
+        do
+        {
+            again = guest.Queue(0).Read(0);
+            guest.Kick(0).RunUntil(() => again.IsUsed);
+        }
+        while (again.Status() != BlockStatus.Ok && clock.Elapsed < Long);
+        Assert.Equal(BlockStatus.Ok, again.Status());
+        // A flush that could not be asked for has lost nothing.
+        Ok(guest, guest.Queue(0).Ask(BlockRequestType.Flush));
+        Assert.Contains(log.Lines, line => line.Contains("cannot read from the disk, NBD export", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Without_patience_a_lost_connection_is_an_error_at_once()
+    {
+        using NbdTestServer server = new(Bytes) { Lie = (_, stream) => Throw(stream) };
+        using SimulatedGuest guest = Guest(server.Uri, TimeSpan.Zero);
+        DriverRequest read = guest.Queue(0).Read(0);
+        guest.Kick(0).RunUntil(() => read.IsUsed);
+        Assert.Equal(BlockStatus.IoError, read.Status());
+    }
+
+    [Fact]
+    public void A_reset_does_not_wait_for_a_server_that_is_away()
+    {
+        using NbdTestServer server = new(Bytes);
+        using SimulatedGuest guest = Guest(server.Uri, Timeout.InfiniteTimeSpan);
+        Ok(guest, guest.Queue(0).Write(0, new byte[512]));
+        server.Hangs = true;
+        server.Cut();
+        for (int i = 0; i < 10; i++) guest.Queue(0).Read((ulong)i);
+        guest.Kick(0).RunUntil(() => !Disk(guest).IsConnected);
+        guest.Reset();
+        server.Hangs = false;
+        guest.Start();
+        Ok(guest, guest.Queue(0).Read(0));
+    }
+
+    [Fact]
+    public void Reconnects_leave_no_descriptor_behind() => Reconnect(200);
+
+    [Fact, Trait("Long", "true")]
+    public void Ten_thousand_reconnects_leave_no_descriptor_behind() => Reconnect(10_000);
+
+    private static void Reconnect(int rounds)
+    {
+        using NbdTestServer server = new(Bytes);
+        int count = 0;
+        // Each request but every second is answered by a hang-up.
+        server.Lie = (_, stream) => Interlocked.Increment(ref count) % 2 == 0 && Throw(stream);
+        using SimulatedGuest guest = Guest(server.Uri, Long);
+        Ok(guest, guest.Queue(0).Read(0));
+        int before = Directory.GetFileSystemEntries("/proc/self/fd").Length;
+        for (int round = 0; round < rounds; round++)
+        {
+            DriverRequest read = guest.Queue(0).Read(0);
+            guest.Kick(0).RunUntil(() => read.IsUsed);
+            Assert.Equal(BlockStatus.Ok, read.Status());
+            guest.Queue(0).Free(read);
+        }
+        Assert.True(Disk(guest).Reconnects >= rounds / 2, $"{Disk(guest).Reconnects} reconnects");
+        // The server is in this process too: its last threads may still hold theirs.
+        Stopwatch clock = Stopwatch.StartNew();
+        while (Directory.GetFileSystemEntries("/proc/self/fd").Length > before + 4 && clock.Elapsed < Long) Thread.Sleep(20);
+        Assert.InRange(Directory.GetFileSystemEntries("/proc/self/fd").Length, 0, before + 4);
+    }
+
+    [Fact]
+    public void A_disk_has_the_size_that_its_server_says_when_it_is_back()
+    {
+        using NbdTestServer server = new(Bytes);
+        using SimulatedGuest guest = Guest(server.Uri, Long);
+        Ok(guest, guest.Queue(0).Read((Bytes / 512) - 1));
+        server.Content = new byte[2 * Bytes];
+        server.Cut();
+        guest.RunUntil(() => guest.Driver.ReadConfig<ulong>(0) == 2 * Bytes / 512);
+        Assert.True(guest.ConfigInterrupts > 0);
+        Ok(guest, guest.Queue(0).Read((2 * Bytes / 512) - 1));
+        server.Content = new byte[Bytes / 2];
+        server.Cut();
+        guest.RunUntil(() => guest.Driver.ReadConfig<ulong>(0) == Bytes / 2 / 512);
+        DriverRequest gone = guest.Queue(0).Read(Bytes / 2 / 512);
+        guest.Kick(0).RunUntil(() => gone.IsUsed);
+        Assert.Equal(BlockStatus.IoError, gone.Status());
+        Ok(guest, guest.Queue(0).Read((Bytes / 2 / 512) - 1));
+    }
+
+    [Theory]
+    [InlineData("the export has become read-only")]
+    [InlineData("the server promises less than before")]
+    [InlineData("the export takes blocks of 4096")]
+    public void A_server_that_comes_back_as_another_is_refused_in_a_sentence(string sentence)
+    {
+        using NbdTestServer server = new(Bytes);
+        RecordingLogger log = new();
+        using SimulatedGuest guest = Guest(server.Uri, Timeout.InfiniteTimeSpan, log);
+        NbdFlags flags = server.Flags;
+        (uint, uint, uint) blocks = server.Blocks;
+        if (sentence.Contains("read-only", StringComparison.Ordinal)) server.Flags |= NbdFlags.ReadOnly;
+        else if (sentence.Contains("promises", StringComparison.Ordinal)) server.Flags &= ~NbdFlags.SendFlush;
+        else server.Blocks = (4096, 4096, 1 << 25);
+        server.Cut();
+        guest.RunUntil(() => log.Lines.Any(line => line.Contains(sentence, StringComparison.Ordinal)));
+        (server.Flags, server.Blocks) = (flags, blocks);
+        Ok(guest, guest.Queue(0).Read(0));
+    }
+
+    internal static SimulatedGuest Guest(string uri, TimeSpan patience, RecordingLogger? log = null, int queues = 1) => SimulatedGuest.For(
+        new BlockDevice("vda", NbdDisk.Open(uri, readOnly: false, patience),
+            new DiskSpec { Queues = queues })
+        { Logger = log ?? new RecordingLogger() },
+        new SimulatedGuestOptions { MemoryBytes = 64 << 20 });
+
+    internal static NbdDisk Disk(SimulatedGuest guest) => (NbdDisk)((BlockDevice)guest.Device).Backend;
+
+    internal static void Ok(SimulatedGuest guest, DriverRequest request)
+    {
+        guest.Kick(0).RunUntil(() => request.IsUsed);
+        Assert.Equal(BlockStatus.Ok, request.Status());
+    }
+
+    /// <summary>Hangs up.</summary>
+    internal static bool Throw(Stream stream) => throw new IOException($"the test has this server hang up on {stream}");
+}

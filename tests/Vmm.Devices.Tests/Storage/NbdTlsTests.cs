@@ -1,0 +1,115 @@
+using System.Net;
+using System.Net.Sockets;
+using Vmm.Devices.Simulation;
+using Vmm.Tests;
+
+namespace Vmm.Devices.Tests;
+
+/// <summary>NBD in TLS, with certificates that are right and that are not.</summary>
+[Collection(Alone.Name)]
+public sealed class NbdTlsTests : IDisposable
+{
+    private static readonly TimeSpan Long = TimeSpan.FromSeconds(60);
+
+    private readonly string _folder = Directory.CreateTempSubdirectory("vmm-tls-").FullName;
+
+    private readonly TlsAuthority _right;
+
+    public NbdTlsTests()
+    {
+        _right = new TlsAuthority($"{_folder}/right");
+        _ = new TlsAuthority($"{_folder}/other");
+    }
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Fact]
+    public void A_disk_in_TLS_passes_the_battery()
+    {
+        using ServerProcess server = Serve("--tls=require");
+        foreach (string check in (string[])["reads what was written", "keeps what a model keeps, with many requests at once", "goes "
+            + "on after resets with requests in flight"])
+            new BackendBattery(() => NbdDisk.Open(Uri(server, "right"), readOnly: false, Long)).Run(check);
+    }
+
+    [Fact]
+    public void A_server_that_goes_is_reached_again_in_TLS()
+    {
+        using ServerProcess server = Serve("--tls=require");
+        using SimulatedGuest guest = NbdServerGoneTests.Guest(Uri(server, "right"), Long);
+        NbdServerGoneTests.Ok(guest, guest.Queue(0).Read(0, 8));
+        server.Kill();
+        DriverRequest read = guest.Queue(0).Read(0, 8);
+        guest.Kick(0).RunUntilIdle();
+        server.Restart();
+        guest.RunUntil(() => read.IsUsed);
+        Assert.Equal(BlockStatus.Ok, read.Status());
+    }
+
+    [Fact]
+    public void Over_TCP_the_certificate_is_checked_against_the_host()
+    {
+        int port = FreePort();
+        using ServerProcess server = Serve("--tls=require", "--port", port.ToString(System.Globalization.CultureInfo.InvariantCulture),
+            "--ipaddr", "127.0.0.1");
+        using NbdDisk disk = NbdDisk.Open($"nbds://localhost:{port}/?tls-certificates={_folder}/right", readOnly: false, Long);
+        Assert.Equal(1UL << 20, disk.CapacityBytes);
+        Refused($"nbds://127.0.0.1:{port}/?tls-certificates={_folder}/right", "TLS was refused");
+    }
+
+    [Fact]
+    public void A_client_shows_its_certificate_to_a_server_that_asks()
+    {
+        using ServerProcess server = Serve("--tls=require", "--tls-verify-peer");
+        Refused(Uri(server, "right"), "TLS was refused", "hangs up", "broke off", "Connection reset by peer", "Broken pipe");
+        _right.AddClient();
+        NbdDisk.Open(Uri(server, "right"), readOnly: false, Long).Dispose();
+    }
+
+    [Fact]
+    public void What_is_wrong_with_TLS_is_said()
+    {
+        using ServerProcess server = Serve("--tls=require");
+        Refused(server.Uri, "the server asks for TLS: write nbds://");
+        Refused(Uri(server, "other"), "TLS was refused");
+        Refused(Uri(server, "right").Replace("localhost", "example.com", StringComparison.Ordinal), "TLS was refused");
+        Refused(Uri(server, "nothing"), "ca-cert.pem");
+        NbdDisk.Open($"nbds+unix:///?socket={server.Socket}&tls-verify-peer=0", readOnly: false, Long).Dispose();
+        using ServerProcess plain = ServerProcess.Nbdkit("memory", "1M");
+        Refused(Uri(plain, "right"), "the server has no TLS");
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("&tls-verify-peer=0")]
+    public void The_certificate_of_a_server_does_not_make_us_fetch_what_it_names(string options)
+    {
+        using TcpListener web = new(IPAddress.Loopback, 0);
+        web.Start();
+        _ = new TlsAuthority($"{_folder}/far", $"http://127.0.0.1:{((IPEndPoint)web.LocalEndpoint).Port}/ca.cer");
+        using ServerProcess server = ServerProcess.Nbdkit("--tls=require", $"--tls-certificates={_folder}/far", "memory", "1M");
+        if (options.Length == 0) Refused(Uri(server, "right"), "TLS was refused");
+        else NbdDisk.Open(Uri(server, "right") + options, readOnly: false, Long).Dispose();
+        Assert.False(web.Pending());
+    }
+
+    private ServerProcess Serve(params string[] options) => options.Contains("--port")
+        ? ServerProcess.NbdkitAt(options, $"--tls-certificates={_folder}/right", "memory", "1M")
+        : ServerProcess.Nbdkit([.. options, $"--tls-certificates={_folder}/right", "memory", "1M"]);
+
+    private string Uri(ServerProcess server, string authority) =>
+        $"nbds+unix:///?socket={server.Socket}&tls-hostname=localhost&tls-certificates={_folder}/{authority}";
+
+    private static void Refused(string uri, params string[] oneOf)
+    {
+        string message = Assert.ThrowsAny<IOException>(() => NbdDisk.Open(uri, readOnly: false, Long).Dispose()).Message;
+        Assert.True(oneOf.Any(sentence => message.Contains(sentence, StringComparison.Ordinal)), message);
+    }
+
+    private static int FreePort()
+    {
+        using Socket socket = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        return ((IPEndPoint)socket.LocalEndPoint!).Port;
+    }
+}

@@ -1,0 +1,98 @@
+using System.Xml.Linq;
+
+namespace Vmm.EndToEnd;
+
+/// <summary>The two libraries in a program of their users, published as one native file.</summary>
+public sealed class LibraryAotTests
+{
+    /// <summary>
+    /// A reactor with a handler that the generator subscribes, and an application whose container makes a host and its devices.
+    /// </summary>
+    private const string Program = """
+        using Microsoft.Extensions.DependencyInjection;
+        using Microsoft.Extensions.Hosting;
+        using Vmm.Devices;
+        using Vmm.Devices.Simulation;
+        using Vmm.Events;
+
+        [assembly: System.Runtime.Versioning.SupportedOSPlatform("linux")]
+
+        using (Reactor reactor = new())
+        {
+            EventFd kick = new();
+            Counter counter = new();
+            counter.Start(reactor, kick);
+            kick.Signal();
+            reactor.RunOnce(TimeSpan.FromSeconds(30));
+            Console.WriteLine($"kicks {counter.Kicks}");
+        }
+
+        HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(null);
+        builder.Services.AddDeviceHost(host => host.Reactors = 2)
+            .AddVirtioBlock("vda", disk => disk.Path = args[0])
+            .AddVirtioEntropy("rng0")
+            .AddSerial("ttyS0", serial =>
+            {
+                serial.Script = "fill vda 7; verify vda 7; rng 16; poweroff\n"u8.ToArray();
+                serial.Output = SerialOutput.To(Console.OpenStandardOutput());
+            });
+        using IHost application = builder.Build();
+        await application.StartAsync();
+        using (SimulatedMachine machine = new(application.Services.GetRequiredService<DeviceHost>()))
+            Console.WriteLine($"succeeded {machine.Run(CancellationToken.None).Succeeded}");
+        await application.StopAsync();
+
+        internal sealed partial class Counter() : Subscriber("counter")
+        {
+            public int Kicks { get; private set; }
+
+            [OnEvent]
+            public void Kicked() => Kicks++;
+
+            public void Start(IReactor reactor, EventFd kick) => SubscribeKicked(kick, Interest.Doorbell).RegisterInto(reactor);
+        }
+        """;
+
+    [Fact]
+    public void A_program_on_both_libraries_is_published_without_a_warning_and_runs()
+    {
+        using ScratchDirectory scratch = new();
+        string configuration = Path.GetFileName(Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory));
+        string Built(string project) => Repository.PathOf($"artifacts/bin/{project}/{configuration}/{project}.dll");
+        File.WriteAllText(scratch.PathOf("Program.cs"), Program);
+        File.WriteAllText(scratch.PathOf("program.csproj"), $"""
+            <Project Sdk="Microsoft.NET.Sdk">
+              <PropertyGroup>
+                <OutputType>Exe</OutputType>
+                <TargetFramework>net10.0</TargetFramework>
+                <Nullable>enable</Nullable>
+                <ImplicitUsings>enable</ImplicitUsings>
+                <InvariantGlobalization>true</InvariantGlobalization>
+                <PublishAot>true</PublishAot>
+                <TreatWarningsAsErrors>true</TreatWarningsAsErrors>
+                <TrimmerSingleWarn>false</TrimmerSingleWarn>
+              </PropertyGroup>
+              <ItemGroup>
+                <Reference Include="{Built("Vmm.Events")}" />
+                <Reference Include="{Built("Vmm.Devices")}" />
+                <Analyzer Include="{Repository.PathOf($"artifacts/bin/Vmm.Events.Generators/{configuration}/Vmm.Events.Generators.dll")}" />
+                <PackageReference Include="Microsoft.Extensions.Hosting" Version="{VersionOf("Microsoft.Extensions.Hosting")}" />
+              </ItemGroup>
+            </Project>
+            """);
+        // Nothing of this checkout: the project is a stranger's.
+        foreach (string name in (string[])["Directory.Build.props", "Directory.Packages.props"])
+            File.WriteAllText(scratch.PathOf(name), "<Project />");
+        Shell.Run("dotnet", "publish", scratch.PathOf("program.csproj"), "-c", "Release", "-r", "linux-x64", "--nologo", "-v", "quiet",
+            "-p:UseSharedCompilation=false", "-nodeReuse:false", "-o", scratch.PathOf("out"));
+
+        string output = Shell.Run("env", "-i", scratch.PathOf("out/program"), scratch.CreateImage("disk.img", 1 << 20));
+        Assert.Contains("kicks 1", output);
+        Assert.Contains("verify vda 7 ok", output);
+        Assert.Contains("succeeded True", output);
+        Assert.False(File.Exists(scratch.PathOf("out/Vmm.Events.dll")));
+    }
+
+    private static string VersionOf(string package) => XDocument.Load(Repository.PathOf("Directory.Packages.props"))
+        .Descendants("PackageVersion").First(version => version.Attribute("Include")!.Value == package).Attribute("Version")!.Value;
+}

@@ -1,0 +1,249 @@
+using System.Diagnostics;
+using System.Globalization;
+using Microsoft.Win32.SafeHandles;
+using Spectre.Console;
+
+namespace Vmm.Benchmarks;
+
+/// <summary>
+/// <c>compare footprint</c>: what the published file takes: time and processor time of a start, private memory, threads, descriptors and
+/// wake-ups, each beside its bound. Times are ratios of medians over rounds that run each program once.
+/// </summary>
+/// <param name="isQuick">Fewer rounds, a shorter look at an idle server.</param>
+internal sealed class FootprintReport(bool isQuick) : IDisposable
+{
+    internal const string Suite = "footprint";
+
+    private const string StorageDaemon = "/usr/bin/qemu-storage-daemon";
+    private const int Disks = 1000, FrontEnds = 100;
+    private const long ImageBytes = 16 << 20;
+    private const ushort RingSize = 128;
+    private const int Width = 150;
+
+    private static readonly TimeSpan Settling = TimeSpan.FromSeconds(1);
+
+    private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("vmm-footprint-");
+    /// <summary>In memory, as services have theirs in /run: ext4 takes longer for a socket than everything else of a disk does.</summary>
+    private readonly DirectoryInfo _sockets = Directory.CreateDirectory($"/dev/shm/vmm-footprint-{Environment.ProcessId}");
+    private readonly Table _table = new Table().Border(TableBorder.Simple)
+        .AddColumns("", "measured", "must be", "")
+        .Caption("ratios are of medians; private memory is what /proc/PID/smaps_rollup calls Private_Dirty");
+    private bool _isKept = true;
+
+    /// <summary>Measures everything, and prints a row for each bound.</summary>
+    /// <returns>Whether every bound is kept. What cannot be measured here does not count.</returns>
+    internal static bool Print(IAnsiConsole console, bool isQuick)
+    {
+        // Pages of a file that was just built and is not on the disk yet would count as written by its process.
+        using (SafeFileHandle tool = File.OpenHandle(PublishedTool.Path)) RandomAccess.FlushToDisk(tool);
+        using FootprintReport report = new(isQuick);
+        report.MeasureStarts();
+        report.MeasureServer();
+        report.MeasureFrontEnds();
+        report.MeasureBoot();
+        report.Bytes("the file", new FileInfo(PublishedTool.Path).Length, 12_000_000);
+        // A row is not broken where the output is no terminal.
+        console.Profile.Width = Math.Max(console.Profile.Width, Width);
+        console.Write(report._table);
+        return report._isKept;
+    }
+
+    public void Dispose()
+    {
+        _directory.Delete(recursive: true);
+        _sockets.Delete(recursive: true);
+    }
+
+    private void MeasureStarts()
+    {
+        string hello = HelloProgram.Write(_directory.FullName), image = Image("start"), socket = SocketOf("start");
+        List<StartedProgram> programs =
+        [
+            new("dotnet hello.dll", ProcessMark.End, "dotnet", hello),
+            new("vmm --version", ProcessMark.End, PublishedTool.Path, "--version") { BoundByDotnet = 0.2 },
+            new("vmm serve until a client connects", ProcessMark.Socket, PublishedTool.Path,
+                "serve", "--blk", $"path={image},socket={socket}") { Socket = socket, BoundByDotnet = 0.2 },
+            new("vmm run … \"lsdev; poweroff\"", ProcessMark.End, PublishedTool.Path, "run", "--exec", "lsdev; poweroff")
+            { BoundByDotnet = 0.4 },
+        ];
+        if (File.Exists(StorageDaemon))
+        {
+            string[] command = [StorageDaemon, .. Export(0, image, socket)];
+            programs.Add(new("qemu-storage-daemon until a client connects", ProcessMark.Socket, command) { Socket = socket });
+        }
+        if (File.Exists("/dev/kvm"))
+        {
+            string kernel = PathOf("kernel");
+            TinyKernel.Write(kernel, TinyKernel.PrintAndHalt);
+            programs.Add(new("vmm boot until the guest's first byte", ProcessMark.Output, PublishedTool.Path, "boot", "--kernel", kernel)
+            {
+                BoundByDotnet = 0.4,
+            });
+        }
+        int rounds = isQuick ? 15 : 61;
+        for (int round = 0; round < rounds; round++)
+        {
+            // Each round starts with another one, so that none always runs after the same neighbour.
+            for (int i = 0; i < programs.Count; i++) programs[(round + i) % programs.Count].Run();
+        }
+        StartedProgram dotnet = programs[0];
+        _table.AddRow(dotnet.Name, $"{Ms(dotnet.Wall)} wall, {Ms(dotnet.Processor)} processor", "", "");
+        foreach (StartedProgram program in programs.Skip(1))
+        {
+            Ratio($"{program.Name}, wall ({Ms(program.Wall)}) / dotnet hello.dll", program.Wall / dotnet.Wall, program.BoundByDotnet);
+            Ratio($"{program.Name}, processor ({Ms(program.Processor)}) / dotnet hello.dll",
+                program.Processor / dotnet.Processor, program.BoundByDotnet);
+        }
+        if (programs.Find(program => program.Name.StartsWith("qemu", StringComparison.Ordinal)) is not { } daemon) return;
+        Ratio("vmm serve / qemu-storage-daemon, wall", programs[2].Wall / daemon.Wall, 1.0);
+        Ratio("vmm serve / qemu-storage-daemon, processor", programs[2].Processor / daemon.Processor, 1.0);
+    }
+
+    private void MeasureServer()
+    {
+        (MeasuredProcess one, _) = Serve(1);
+        long oneKiB;
+        int oneDescriptors;
+        using (one)
+        {
+            Thread.Sleep(Settling);
+            (oneKiB, oneDescriptors) = (one.PrivateDirtyKiB, one.Descriptors);
+            KiB("serve, 1 disk, idle: private memory", oneKiB, 3 << 10);
+            _table.AddRow("serve, 1 disk, idle: threads", $"{one.Threads}", "", "");
+        }
+        List<double> listening = [], listeningDaemon = [];
+        for (int round = 0; round < (isQuick ? 1 : 5); round++)
+        {
+            (MeasuredProcess many, TimeSpan time) = Serve(Disks + 1);
+            using (many)
+            {
+                listening.Add(time.TotalMilliseconds);
+                if (round == 0)
+                {
+                    Thread.Sleep(Settling);
+                    KiB("each further disk: private memory", (double)(many.PrivateDirtyKiB - oneKiB) / Disks, 16);
+                    Number("each further disk: descriptors", (double)(many.Descriptors - oneDescriptors) / Disks, 2);
+                    TimeSpan look = TimeSpan.FromSeconds(isQuick ? 3 : 10);
+                    long before = many.Sleeps;
+                    Thread.Sleep(look);
+                    Number($"{Disks:N0} disks, idle: wake-ups in {look.TotalSeconds} s", many.Sleeps - before, 0);
+                }
+            }
+            if (File.Exists(StorageDaemon)) listeningDaemon.Add(ListenByDaemon().TotalMilliseconds);
+        }
+        _table.AddRow($"{Disks:N0} disks: listening after", $"{Median(listening):N0} ms", "", "");
+        if (listeningDaemon.Count == 0) return;
+        double daemon = Median(listeningDaemon);
+        Ratio($"{Disks:N0} disks: listening / qemu-storage-daemon ({daemon:N0} ms)", Median(listening) / daemon, 0.5);
+    }
+
+    private void MeasureFrontEnds()
+    {
+        (MeasuredProcess server, _) = Serve(FrontEnds);
+        using (server)
+        {
+            Thread.Sleep(Settling);
+            (long before, int descriptors) = (server.PrivateDirtyKiB, server.Descriptors);
+            List<NeighbourLoad> guests = [];
+            try
+            {
+                for (int i = 0; i < FrontEnds; i++)
+                {
+                    NeighbourLoad guest = new(SocketOf(Name(i)), ImageBytes, RingSize);
+                    guests.Add(guest);
+                    guest.Run(TimeSpan.FromMilliseconds(5), new Vmm.Devices.LatencyHistogram());
+                }
+                Thread.Sleep(Settling);
+                KiB("each connected front-end that has read: private memory", (double)(server.PrivateDirtyKiB - before) / FrontEnds, 64);
+                _table.AddRow("each connected front-end: descriptors", Two((double)(server.Descriptors - descriptors) / FrontEnds), "", "");
+            }
+            finally
+            {
+                guests.ForEach(guest => guest.Dispose());
+            }
+        }
+    }
+
+    /// <summary>The machine's own memory: the guest's is shared, and does not count.</summary>
+    private void MeasureBoot()
+    {
+        // Without KVM a machine of the simulation with the same devices: what the vCPU and the board are is another class, the rest is
+        // the same.
+        string image = Image("boot"), kernel = PathOf("kernel");
+        TinyKernel.Write(kernel, TinyKernel.PrintAndHalt);
+        string[] machine = File.Exists("/dev/kvm") ? ["boot", "--kernel", kernel] : ["run"];
+        using MeasuredProcess booted = new([PublishedTool.Path, .. machine, "--disk", image]);
+        booted.ReadByte();
+        Thread.Sleep(Settling);
+        string which = machine[0] == "run" ? "run (no /dev/kvm here: not boot)" : "boot";
+        KiB($"{which}, 1 disk, beside the guest's memory", booted.PrivateDirtyKiB, 6 << 10);
+    }
+
+    /// <summary>A server that listens for so many disks, and how long that took.</summary>
+    private (MeasuredProcess Server, TimeSpan Time) Serve(int disks)
+    {
+        string[] options = [.. Enumerable.Range(0, disks).SelectMany(i =>
+            (string[])["--blk", $"path={Image(Name(i))},socket={SocketOf(Name(i))}"])];
+        long start = Stopwatch.GetTimestamp();
+        MeasuredProcess server = new([PublishedTool.Path, "serve", .. options]);
+        StartedProgram.WaitForSocket(server, SocketOf(Name(disks - 1)));
+        TimeSpan time = Stopwatch.GetElapsedTime(start);
+        server.ReadLines(disks);
+        return (server, time);
+    }
+
+    private TimeSpan ListenByDaemon()
+    {
+        string[] options = [.. Enumerable.Range(0, Disks + 1).SelectMany(i => Export(i, Image(Name(i)), SocketOf(Name(i))))];
+        File.Delete(SocketOf(Name(Disks)));
+        long start = Stopwatch.GetTimestamp();
+        using MeasuredProcess daemon = new([StorageDaemon, .. options]);
+        StartedProgram.WaitForSocket(daemon, SocketOf(Name(Disks)));
+        return Stopwatch.GetElapsedTime(start);
+    }
+
+    private static string[] Export(int index, string image, string socket) =>
+    [
+        "--blockdev", $"driver=file,node-name=disk{index},filename={image}",
+        "--export", $"type=vhost-user-blk,id=export{index},node-name=disk{index},writable=on,addr.type=unix,addr.path={socket}",
+    ];
+
+    private static string Name(int index) => index.ToString(CultureInfo.InvariantCulture);
+
+    private string SocketOf(string name) => Path.Combine(_sockets.FullName, name);
+
+    private string PathOf(string name) => Path.Combine(_directory.FullName, name);
+
+    private string Image(string name)
+    {
+        string path = PathOf($"{name}.img");
+        if (File.Exists(path)) return path;
+        using FileStream image = new(path, FileMode.CreateNew);
+        image.SetLength(ImageBytes);
+        return path;
+    }
+
+    private static double Median(IEnumerable<double> values) => values.Order().ElementAt(values.Count() / 2);
+
+    private static string Ms(double milliseconds) => $"{Two(milliseconds)} ms";
+
+    private static string Two(double number) => number.ToString("0.00", CultureInfo.InvariantCulture);
+
+    private void Ratio(string what, double ratio, double? bound) =>
+        Row(what, Two(ratio), ratio, bound, bound is { } most ? $"≤ {Two(most)}" : "");
+
+    private void KiB(string what, double kib, double bound) =>
+        Row(what, kib >= 1024 ? $"{Two(kib / 1024)} MiB" : $"{Two(kib)} KiB", kib, bound,
+            bound >= 1024 ? $"≤ {Two(bound / 1024)} MiB" : $"≤ {bound} KiB");
+
+    private void Number(string what, double number, double bound) => Row(what, Two(number), number, bound, $"≤ {bound}");
+
+    private void Bytes(string what, long bytes, long bound) => Row(what, $"{bytes:N0} bytes", bytes, bound, $"≤ {bound:N0} bytes");
+
+    private void Row(string what, string measured, double figure, double? bound, string bounds)
+    {
+        bool isKept = bound is not { } most || figure <= most;
+        _isKept &= isKept;
+        _table.AddRow(Markup.Escape(what), measured, bounds, bound is null ? "" : isKept ? "kept" : "missed");
+    }
+}

@@ -1,0 +1,84 @@
+using System.Diagnostics;
+using System.Globalization;
+
+namespace Vmm.Benchmarks;
+
+/// <summary>
+/// <c>vmm serve</c> with two disks on one reactor, as a process of its own with few descriptors: one for an attacker, one for its
+/// neighbour.
+/// </summary>
+internal sealed class ServedDisks : IDisposable
+{
+    internal const long DiskBytes = 16 << 20;
+    private const int DescriptorsMax = 320;
+
+    private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("vmm-neighbours-");
+    private readonly Process _process;
+
+    internal ServedDisks(bool allowUnsealed)
+    {
+        // The tool as it is published, where there is one; else as it was built beside this.
+        string[] tool = Environment.GetEnvironmentVariable("VMM_TOOL") is { Length: > 0 } published ? [published] :
+        [
+            "dotnet", Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "..", "..", "vmm",
+                Path.GetFileName(Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory)), "vmm.dll")),
+        ];
+        _process = Process.Start(new ProcessStartInfo("prlimit",
+        [
+            $"--nofile={DescriptorsMax}:{DescriptorsMax}", .. tool, "serve", .. allowUnsealed
+                ? ["--allow-unsealed"] : Array.Empty<string>(),
+            "--blk", $"path={Image("bad.img")},socket={Attacked},queues=64", "--blk", $"path={Image("good.img")},socket={Neighbour}",
+        ])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            // The collector lets garbage grow to the size of the processor's cache before it looks: what counts here is what is held.
+            Environment = { ["DOTNET_GCgen0size"] = "100000" },
+        })!;
+        _process.ErrorDataReceived += (_, line) => Complaints += line.Data is null ? "" : line.Data + "\n";
+        _process.BeginErrorReadLine();
+        for (int i = 0; i < 2; i++)
+        {
+            if (_process.StandardOutput.ReadLine() is null) throw new IOException($"vmm serve ended: {Complaints}");
+        }
+    }
+
+    internal string Attacked => Path.Combine(_directory.FullName, "bad");
+
+    internal string Neighbour => Path.Combine(_directory.FullName, "good");
+
+    /// <summary>What it said on standard error.</summary>
+    internal string Complaints { get; private set; } = "";
+
+    internal bool HasEnded => _process.HasExited;
+
+    /// <summary>Its own memory (proc(5), RssAnon and RssFile): what front-ends share does not count.</summary>
+    internal long MemoryKiB => Status("RssAnon:") + Status("RssFile:");
+
+    internal int Descriptors => Directory.GetFileSystemEntries($"/proc/{_process.Id}/fd").Length;
+
+    /// <summary>Mappings of memory that front-ends shared.</summary>
+    internal int Mappings =>
+        File.ReadLines($"/proc/{_process.Id}/maps").Count(line => line.Contains("guest-memory", StringComparison.Ordinal));
+
+    public void Dispose()
+    {
+        if (!_process.HasExited) _process.Kill();
+        _process.WaitForExit();
+        _process.Dispose();
+        _directory.Delete(recursive: true);
+    }
+
+    private long Status(string key) => long.Parse(
+        File.ReadLines($"/proc/{_process.Id}/status").First(line => line.StartsWith(key, StringComparison.Ordinal))
+            .Split(' ', StringSplitOptions.RemoveEmptyEntries)[1],
+        CultureInfo.InvariantCulture);
+
+    private string Image(string name)
+    {
+        string path = Path.Combine(_directory.FullName, name);
+        using FileStream file = File.Create(path);
+        file.SetLength(DiskBytes);
+        return path;
+    }
+}
