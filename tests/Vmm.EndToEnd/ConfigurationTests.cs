@@ -28,6 +28,7 @@ public sealed partial class ConfigurationTests : IDisposable
     [InlineData("[[disk]]\nsocket = 's'\npath = 'p'\nqueues = 0", "5:10: --disk 'path=p,queues=0': 'queues=0': give a whole number from 1 to 256")]
     [InlineData("[[disk]]\nsocket = 's'\npath = 'p'\nreconnect = 5", "5:13: --disk: disk 'vda' has no server: leave out 'reconnect'")]
     [InlineData("[[disk]]\npath = 'p'", "2:1: --disk 'path=p': 'socket=…' is missing")]
+    [InlineData("[[disk]]\nsocket = 's'\nro = true", "2:1: --disk ',ro': 'path=…' is missing")]
     [InlineData("reactors = 2\nreactors = 3\n[[rng]]\nsocket = 's'", "3:1: 'reactors' is given twice: it is there already (line 2)")]
     [InlineData("[[rng]]\nsocket = 's'\nsocket = 't'", "4:1: 'socket' is given twice")]
     [InlineData("[[rng]]\nsocket = 's'\n[rng]", "4:2: 'rng' is a list of tables since line 2: write [[rng]] for another one")]

@@ -106,7 +106,11 @@ internal sealed class VmmProcess : IDisposable
         long start = Stopwatch.GetTimestamp();
         while (!HasSaid(text))
         {
-            if (Stopwatch.GetElapsedTime(start) > Watchdog || _process.HasExited)
+            bool hasEnded = _process.HasExited;
+            // What it printed last is read after its end.
+            if (hasEnded) _process.WaitForExit();
+            if (hasEnded && HasSaid(text)) return;
+            if (hasEnded || Stopwatch.GetElapsedTime(start) > Watchdog)
                 Assert.Fail($"'{text}' did not appear.\nstdout: {Snapshot(_output)}\nstderr: {Snapshot(_error)}");
             Thread.Sleep(10);
         }

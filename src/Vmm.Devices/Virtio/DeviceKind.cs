@@ -37,10 +37,10 @@ public sealed record DeviceKind
 
     /// <summary>Takes <c>socket=S</c>, where the device is served over vhost-user, out of a text; the rest describes the device.</summary>
     /// <returns>The socket's path; null if none is given.</returns>
-    public static string? TakeSocket(ref string text)
+    public string? TakeSocket(ref string text)
     {
         ArgumentNullException.ThrowIfNull(text);
-        return SpecText.Take(ref text, "socket");
+        return SpecText.Take(ref text, "socket", First);
     }
 
     /// <summary>Takes a text that describes a device apart: keys with their values, and flags with null.</summary>
@@ -48,14 +48,15 @@ public sealed record DeviceKind
     {
         ArgumentNullException.ThrowIfNull(text);
         if (text.Length == 0) return [];
-        string? first = Syntax.StartsWith(Path + '=', StringComparison.Ordinal) ? Path : null;
-        return [.. SpecText.Parts(text, first, hasLimit: true).Select(part => KeyValuePair.Create(part.Name, part.Value))];
+        return [.. SpecText.Parts(text, First, hasLimit: true).Select(part => KeyValuePair.Create(part.Name, part.Value))];
     }
 
     /// <summary>Makes a text that describes a device: the reverse of <see cref="Split"/>.</summary>
     /// <param name="parts">Keys with their values, and flags with null.</param>
-    public static string Join(IEnumerable<KeyValuePair<string, string?>> parts) =>
-        string.Join(',', parts.Select(part => SpecText.Part(part.Key, part.Value)));
+    public string Join(IEnumerable<KeyValuePair<string, string?>> parts) =>
+        SpecText.Join(parts.Select(part => (part.Key, part.Value)), First);
+
+    private string? First => Syntax.StartsWith(Path + '=', StringComparison.Ordinal) ? Path : null;
 
     /// <summary>Reads texts that are a device each.</summary>
     internal static Func<IReadOnlyList<string>, IReadOnlyList<DeviceSpec>> Each(Func<string, DeviceSpec> parse) =>

@@ -6,7 +6,7 @@ namespace Vmm.Devices;
 
 /// <summary>
 /// The text that describes a device: <c>key=value</c> pairs and flags, separated by commas. A comma inside of a value is written twice. The
-/// first part may be the value of one key alone: <c>disk.img,ro</c> is <c>path=disk.img,ro</c>.
+/// first part may be the value of one key alone: <c>disk.img,ro</c> is <c>path=disk.img,ro</c>; if it is empty, there is no such value.
 /// </summary>
 internal sealed class SpecText
 {
@@ -55,23 +55,25 @@ internal sealed class SpecText
             string part = isLimit ? whole[Limit.Length..] : whole;
             int equals = EndOfKey(part);
             if (equals >= 0) yield return (part[..equals], part[(equals + 1)..]);
-            else if (first is not null && !isLimit) yield return (first, part);
-            else yield return (part, null);
+            else if (first is null || isLimit) yield return (part, null);
+            else if (part.Length > 0 || text.Length == 0) yield return (first, part);
             first = null;
         }
     }
 
-    /// <summary>A part of a text: a key with its value, or a flag.</summary>
-    internal static string Part(string name, string? value) => value is null ? name : $"{name}={Escaped(value)}";
+    /// <summary>Puts a text together: the reverse of <see cref="Parts"/>.</summary>
+    internal static string Join(IEnumerable<(string Name, string? Value)> parts, string? first) =>
+        Join(parts.Select(part => part.Value is null ? part.Name : $"{part.Name}={part.Value}"), first);
 
-    /// <summary>Takes a key and its value out of a text that is for someone else otherwise.</summary>
+    /// <summary>Takes a key and its value out of a text, the rest of which is read elsewhere.</summary>
     /// <returns>The value; null if the key is not given.</returns>
-    internal static string? Take(ref string text, string key)
+    internal static string? Take(ref string text, string key, string? first)
     {
         string[] parts = [.. Split(text)];
         int at = Array.FindIndex(parts, part => part.StartsWith(key + '=', StringComparison.Ordinal));
         if (at < 0) return null;
-        text = string.Join(',', parts.Where((_, i) => i != at).Select(Escaped));
+        // Only what stood first before is a value without a key.
+        text = Join(parts.Where((_, i) => i != at), at == 0 ? first : null);
         return parts[at][(key.Length + 1)..];
     }
 
@@ -125,6 +127,13 @@ internal sealed class SpecText
     {
         int equals = part.IndexOf('=', StringComparison.Ordinal);
         return equals > 0 && part.AsSpan(0, equals).IndexOfAnyExcept(KeyLetters) < 0 ? equals : -1;
+    }
+
+    private static string Join(IEnumerable<string> parts, string? first)
+    {
+        string text = string.Join(',', parts.Select(Escaped));
+        // A flag that stands first would be taken for the value of that key.
+        return first is not null && parts.FirstOrDefault() is { } head && EndOfKey(head) < 0 ? ',' + text : text;
     }
 
     private static string Escaped(string part) => part.Replace(",", ",,", StringComparison.Ordinal);

@@ -17,6 +17,9 @@ internal static class NeighbourReport
     private const double MemoryFactor = 1.1;
     private const long RuntimeSlackKiB = 8192;
 
+    /// <summary>Visits of the attacker before memory is looked at.</summary>
+    private const int FirstVisits = 2;
+
     /// <summary>Columns of a row: it is not broken where the output is no terminal.</summary>
     private const int Width = 170;
 
@@ -58,9 +61,11 @@ internal static class NeighbourReport
         using Process attacker = Start(attack, server);
         using NeighbourLoad load = new(server.Neighbour, ServedDisks.DiskBytes);
         LatencyHistogram quiet = new(), attacked = new();
-        // What both sides compile and allocate at their first steps counts for nothing.
+        // What both sides compile and allocate at their first steps counts for nothing; on a busy machine these take longer than a window.
         load.Run(window, new LatencyHistogram());
-        int visits = Under(attacker, () => load.Run(window, new LatencyHistogram()));
+        int visits = 0;
+        for (long start = Stopwatch.GetTimestamp(); visits < FirstVisits && Stopwatch.GetElapsedTime(start) < Patience;)
+            visits += Under(attacker, () => load.Run(window, new LatencyHistogram()));
         Settle(server, int.MaxValue, int.MaxValue);
         (long memory, int descriptors, int mappings) = (server.MemoryKiB, server.Descriptors, server.Mappings);
         for (int i = 0; i < windows; i++)

@@ -1,5 +1,3 @@
-using Vmm.Devices;
-
 namespace Vmm.Tool;
 
 /// <summary>What a configuration file says for one option once.</summary>
@@ -12,7 +10,7 @@ internal sealed record ConfigEntry(Setting Setting, string Text, int At, IReadOn
     /// <summary>A device, which a table describes.</summary>
     internal static ConfigEntry OfTable(Setting setting, int at, IReadOnlyList<ConfigPart> parts)
     {
-        string text = DeviceKind.Join(parts.Select(part => KeyValuePair.Create(part.Key, part.Value)));
+        string text = ((DeviceOption)setting.Option).Kind.Join(parts.Select(part => KeyValuePair.Create(part.Key, part.Value)));
         return new ConfigEntry(setting, text.Length == 0 && setting.Kinds.HasFlag(ValueKinds.Boolean) ? "true" : text, at, parts);
     }
 

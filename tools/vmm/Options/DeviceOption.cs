@@ -88,7 +88,7 @@ internal sealed class DeviceOption : Option<IReadOnlyList<RequestedDevice>?>
     private RequestedDevice? Serve(string text, int index, Action<string> refuse)
     {
         string rest = text;
-        if (DeviceKind.TakeSocket(ref rest) is not { Length: > 0 } socket)
+        if (Kind.TakeSocket(ref rest) is not { Length: > 0 } socket)
         {
             refuse($"{Name} '{text}': 'socket=…' is missing, where front-ends connect");
             return null;
