@@ -20,9 +20,10 @@ stop() {
 
 start() {
   mkdir -p "$dir"/{mon,run,log}
-  local fsid copies=1
+  # An OSD alone that stood still for longer than its lease (heartbeat grace times this) may never get it back.
+  local fsid copies=1 lease=30
   fsid=$(cat /proc/sys/kernel/random/uuid)
-  [ "$osds" -lt 2 ] || copies=2
+  [ "$osds" -lt 2 ] || copies=2 lease=0.8
   cat >"$dir/ceph.conf" <<CONF
 [global]
 fsid = $fsid
@@ -41,6 +42,7 @@ osd crush chooseleaf type = 0
 osd objectstore = memstore
 osd heartbeat interval = 1
 osd heartbeat grace = 4
+osd pool default read lease ratio = $lease
 memstore device bytes = 1073741824
 mon allow pool size one = true
 mon warn on pool no redundancy = false

@@ -92,8 +92,8 @@ internal static class ServeCommand
         passed.CheckAllTaken();
         signals.On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, User2).On(_ => PrintStatistics(backends), User1);
         server.Start();
-        foreach (RequestedDevice device in devices)
-            Console.WriteLine($"listening {device.Kind.ServedName ?? device.Kind.Name} {device.Socket}");
+        // One call for thousands of lines.
+        Console.Write(string.Concat(devices.Select(device => $"listening {device.Kind.ServedName ?? device.Kind.Name} {device.Socket}\n")));
         ServiceNotification.Ready();
         Task[] ends = [stop.Task, server.Failed];
         int ended;

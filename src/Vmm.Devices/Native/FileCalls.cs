@@ -21,7 +21,6 @@ internal static unsafe partial class FileCalls
     internal const int O_DIRECT = 0x4000;
     internal const int O_CLOEXEC = 0x80000;
     internal const int O_PATH = 0x200000;
-    internal const int O_NOFOLLOW = 0x20000;
     internal const int FALLOC_FL_KEEP_SIZE = 0x01;
     internal const int FALLOC_FL_PUNCH_HOLE = 0x02;
     internal const int FALLOC_FL_ZERO_RANGE = 0x10;
@@ -39,22 +38,25 @@ internal static unsafe partial class FileCalls
     internal const uint BLKPBSZGET = 0x127b;
     internal const uint BLKGETZONESZ = 0x80041284;
     internal const uint LOOP_GET_STATUS64 = 0x4c05;
-    private const int F_GETFL = 3;
     private const int F_SETFL = 4;
 
     /// <summary>Most vectors of one call (IOV_MAX).</summary>
     internal const int VectorsMax = 1024;
 
+    private static volatile bool _isBound;
+
     /// <summary>Binds the calls that a reactor's thread makes: to bind one when it is first made allocates the library's name.</summary>
     internal static void Bind()
     {
         const int NoFile = -1;
+        if (_isBound) return;
         // SAFETY: the kernel refuses a descriptor that is none before it looks at anything else.
         _ = ReadVectors(NoFile, null, 0, 0, 0);
         _ = WriteVectors(NoFile, null, 0, 0, 0);
         _ = WriteBytes(NoFile, null, 0, 0);
         _ = Sync(NoFile);
         _ = Allocate(NoFile, 0, 0L, 0L);
+        _isBound = true;
     }
 
     [LibraryImport(Name, EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
@@ -138,27 +140,28 @@ internal static unsafe partial class FileCalls
         Allocate(fd, mode | FALLOC_FL_KEEP_SIZE, (long)offset, (long)length) < 0 ? LastError : Errno.None;
 
     /// <summary>Has calls on a file that was opened with O_NONBLOCK wait again (fcntl(2), F_SETFL).</summary>
-    internal static Errno MakeBlocking(int fd) =>
-        Control(fd, F_SETFL, Control(fd, F_GETFL, 0) & ~O_NONBLOCK) == 0 ? Errno.None : LastError;
+    /// <param name="fd">The file.</param>
+    /// <param name="flags">The status flags it keeps.</param>
+    internal static Errno MakeBlocking(int fd, int flags) => Control(fd, F_SETFL, flags) == 0 ? Errno.None : LastError;
 
     /// <summary>
-    /// Locks a byte of a file, shared, for this open file description; it ends with the description (fcntl(2), F_OFD_SETLK).
+    /// Locks bytes of a file, shared, for this open file description; they end with the description (fcntl(2), F_OFD_SETLK).
     /// </summary>
-    internal static Errno LockByte(int fd, long offset)
+    internal static Errno LockBytes(int fd, long start, long count)
     {
-        FileLock one = new() { Type = F_RDLCK, Start = offset, Length = 1 };
+        FileLock bytes = new() { Type = F_RDLCK, Start = start, Length = count };
         // SAFETY: the kernel reads one struct flock from a local.
-        return Lock(fd, F_OFD_SETLK, &one) == 0 ? Errno.None : LastError;
+        return Lock(fd, F_OFD_SETLK, &bytes) == 0 ? Errno.None : LastError;
     }
 
-    /// <summary>Whether another open file description has a byte locked, in whatever way.</summary>
+    /// <summary>Whether another open file description has one of some bytes locked, in whatever way.</summary>
     /// <returns><see cref="Errno.Again"/> if so.</returns>
-    internal static Errno IsByteLocked(int fd, long offset)
+    internal static Errno AreBytesLocked(int fd, long start, long count)
     {
-        FileLock one = new() { Type = F_WRLCK, Start = offset, Length = 1 };
+        FileLock bytes = new() { Type = F_WRLCK, Start = start, Length = count };
         // SAFETY: the kernel reads and writes one struct flock in a local.
-        if (Lock(fd, F_OFD_GETLK, &one) != 0) return LastError;
-        return one.Type == F_UNLCK ? Errno.None : Errno.Again;
+        if (Lock(fd, F_OFD_GETLK, &bytes) != 0) return LastError;
+        return bytes.Type == F_UNLCK ? Errno.None : Errno.Again;
     }
 
     /// <summary>Takes away all locks of this open file description.</summary>

@@ -43,6 +43,9 @@ internal static unsafe partial class MemoryCalls
     [LibraryImport(Name, EntryPoint = "fstat", SetLastError = true)]
     private static partial int Stat(int fd, FileStatus* status);
 
+    [LibraryImport(Name, EntryPoint = "lstat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int Stat(string path, FileStatus* status);
+
     [LibraryImport(Name, EntryPoint = "fstatfs", SetLastError = true)]
     private static partial int StatFileSystem(int fd, FileSystemStatus* status);
 
@@ -54,6 +57,16 @@ internal static unsafe partial class MemoryCalls
         FileStatus local = default;
         // SAFETY: the kernel writes one struct stat into a local of that size (the ABI test compares it).
         int result = Stat(fd, &local);
+        status = local;
+        return result == 0 ? Errno.None : LastError;
+    }
+
+    /// <summary>lstat(2) of a path: of a symbolic link itself.</summary>
+    internal static Errno StatPath(string path, out FileStatus status)
+    {
+        FileStatus local = default;
+        // SAFETY: as for a descriptor.
+        int result = Stat(path, &local);
         status = local;
         return result == 0 ? Errno.None : LastError;
     }

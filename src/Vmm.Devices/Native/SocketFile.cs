@@ -9,14 +9,9 @@ namespace Vmm.Devices.Native;
 internal readonly record struct SocketFile(string Path, ulong Device, ulong Inode)
 {
     /// <summary>The socket at a path; null if there is none, or if something else is there (a symbolic link included).</summary>
-    internal static SocketFile? At(string path)
-    {
-        int fd = FileCalls.Open(path, FileCalls.O_PATH | FileCalls.O_NOFOLLOW | FileCalls.O_CLOEXEC);
-        if (fd < 0) return null;
-        using OwnedFd opened = new(fd);
-        return MemoryCalls.Stat(fd, out FileStatus status) == Errno.None && status.IsSocket
+    internal static SocketFile? At(string path) =>
+        MemoryCalls.StatPath(path, out FileStatus status) == Errno.None && status.IsSocket
             ? new SocketFile(path, status.Device, status.Inode) : null;
-    }
 
     /// <summary>Removes the path if it still names this socket; leaves it alone otherwise. Never throws.</summary>
     internal void Remove()

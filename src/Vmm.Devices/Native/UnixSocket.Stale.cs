@@ -12,6 +12,20 @@ internal sealed unsafe partial class UnixSocket
     /// <exception cref="KernelException">A process listens there, something else is there, or the directory can't be written.</exception>
     internal static UnixSocket ListenAnew(string path, UnixFileMode mode, int backlog = Backlog)
     {
+        try
+        {
+            return Listen(path, mode, backlog);
+        }
+        catch (KernelException inUse) when (inUse.Errno == Errno.AddressInUse)
+        {
+            MakeWay(path);
+            return Listen(path, mode, backlog);
+        }
+    }
+
+    /// <summary>Removes what an ended process left at a path that cannot be bound.</summary>
+    private static void MakeWay(string path)
+    {
         if (SocketFile.At(path) is { } there)
         {
             if (TryConnect(path, isSeqPacket: false, out Errno errno) is { } other)
@@ -27,7 +41,6 @@ internal sealed unsafe partial class UnixSocket
         {
             throw new KernelException($"cannot listen on '{path}'", Errno.Exists, "there is a file, and it is no socket");
         }
-        return Listen(path, mode, backlog);
     }
 
     /// <summary>

@@ -8,6 +8,7 @@ namespace Vmm.Devices.Tests;
 /// </summary>
 internal sealed class CephCluster
 {
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
     private static readonly Lazy<CephCluster> One = new(() => new CephCluster(osds: 1));
 
     private readonly string _folder = Directory.CreateTempSubdirectory("vmm-ceph-").FullName;
@@ -57,10 +58,11 @@ internal sealed class CephCluster
             RedirectStandardOutput = true,
             RedirectStandardError = true
         })!;
-        Task<string> errors = process.StandardError.ReadToEndAsync();
-        string output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return process.ExitCode == 0 ? output
-            : throw new InvalidOperationException($"{program} {string.Join(' ', arguments)}: {errors.Result}{output}");
+        Task<string> errors = process.StandardError.ReadToEndAsync(), output = process.StandardOutput.ReadToEndAsync();
+        bool hasEnded = process.WaitForExit(Patience);
+        if (!hasEnded) process.Kill(entireProcessTree: true);
+        return hasEnded && process.ExitCode == 0 ? output.Result
+            : throw new InvalidOperationException(
+                $"{program} {string.Join(' ', arguments)}: {(hasEnded ? "" : $"no end within {Patience}: ")}{errors.Result}{output.Result}");
     }
 }

@@ -30,8 +30,9 @@ internal static class ImageLock
     private const long DoesBase = 100, ForbidsBase = 200;
     private const int Reads = 0, Writes = 1, Resizes = 3, Kinds = 4;
 
-    private static readonly int[] Reading = [Reads], Changing = [Writes, Resizes],
-        ReadingAndWriting = [Reads, Writes], Everything = [.. Enumerable.Range(0, Kinds)];
+    /// <summary>Kinds of access that lie side by side are one call.</summary>
+    private static readonly (int First, int Count)[] Reading = [(Reads, 1)], Changing = [(Writes, 1), (Resizes, 1)],
+        ReadingAndWriting = [(Reads, 2)], Everything = [(0, Kinds)];
 
     /// <summary>Locks a whole file, or says who else has it.</summary>
     /// <param name="file">The open file.</param>
@@ -62,21 +63,21 @@ internal static class ImageLock
     /// <returns><see cref="Errno.Again"/> if another's locks are in the way; nothing is locked then.</returns>
     internal static Errno TryLock(int file, bool exclusive)
     {
-        (int[] does, int[] forbids) = exclusive ? (ReadingAndWriting, Everything) : (Reading, Changing);
-        Errno error = Each(does, DoesBase, offset => FileCalls.LockByte(file, offset));
-        if (error == Errno.None) error = Each(forbids, ForbidsBase, offset => FileCalls.LockByte(file, offset));
+        ((int, int)[] does, (int, int)[] forbids) = exclusive ? (ReadingAndWriting, Everything) : (Reading, Changing);
+        Errno error = Each(does, DoesBase, (start, count) => FileCalls.LockBytes(file, start, count));
+        if (error == Errno.None) error = Each(forbids, ForbidsBase, (start, count) => FileCalls.LockBytes(file, start, count));
         // Only now: a process that looks after this sees our locks.
-        if (error == Errno.None) error = Each(forbids, DoesBase, offset => FileCalls.IsByteLocked(file, offset));
-        if (error == Errno.None) error = Each(does, ForbidsBase, offset => FileCalls.IsByteLocked(file, offset));
+        if (error == Errno.None) error = Each(forbids, DoesBase, (start, count) => FileCalls.AreBytesLocked(file, start, count));
+        if (error == Errno.None) error = Each(does, ForbidsBase, (start, count) => FileCalls.AreBytesLocked(file, start, count));
         if (error != Errno.None) FileCalls.Unlock(file);
         return error;
     }
 
-    private static Errno Each(int[] kinds, long start, Func<long, Errno> lockOrLook)
+    private static Errno Each((int First, int Count)[] kinds, long start, Func<long, long, Errno> lockOrLook)
     {
-        foreach (int kind in kinds)
+        foreach ((int first, int count) in kinds)
         {
-            Errno error = lockOrLook(start + kind);
+            Errno error = lockOrLook(start + first, count);
             if (error != Errno.None) return error;
         }
         return Errno.None;

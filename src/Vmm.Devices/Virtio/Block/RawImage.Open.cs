@@ -32,9 +32,19 @@ public sealed partial class RawImage
         OwnedFd file = OpenFile(path, readOnly);
         try
         {
-            if (!readOnly && IsBlockDevice(file)) file = Claim(path, file);
-            if (direct) (cached, file) = (file, OpenFile(path, readOnly, FileCalls.O_DIRECT));
-            return Check(path, new ImageFile(file, cached, direct ? Probe(path, file) : null, dontCache && !direct), readOnly, engine);
+            FileStatus status = StatusOf(path, file);
+            if (!readOnly && status.IsBlockDevice)
+            {
+                file = Claim(path, file);
+                status = StatusOf(path, file);
+            }
+            if (direct)
+            {
+                (cached, file) = (file, OpenFile(path, readOnly, FileCalls.O_DIRECT));
+                status = StatusOf(path, file);
+            }
+            ImageFile image = new(file, cached, direct ? Probe(path, file, status) : null, dontCache && !direct);
+            return Check(path, image, status, readOnly, engine);
         }
         catch
         {
@@ -76,14 +86,17 @@ public sealed partial class RawImage
         }
     }
 
-    private static bool IsBlockDevice(OwnedFd file) =>
-        MemoryCalls.Stat(file.Number, out FileStatus status) == Errno.None && status.IsBlockDevice;
+    private static FileStatus StatusOf(string path, OwnedFd file)
+    {
+        Errno error = MemoryCalls.Stat(file.Number, out FileStatus status);
+        return error == Errno.None ? status
+            : throw new DiskImageException($"disk image '{path}' cannot be examined: {KernelException.Describe(error)}");
+    }
 
-    private static DirectAlignment Probe(string path, OwnedFd file)
+    private static DirectAlignment Probe(string path, OwnedFd file, in FileStatus status)
     {
         // What is no file at all is refused in words of its own.
-        bool isDisk = MemoryCalls.Stat(file.Number, out FileStatus status) == Errno.None && (status.IsRegular || status.IsBlockDevice);
-        return !isDisk ? new DirectAlignment(1, 1) : DirectAlignment.Probe(file.Number) ?? throw NoDirect(path);
+        return !(status.IsRegular || status.IsBlockDevice) ? new DirectAlignment(1, 1) : DirectAlignment.Probe(file.Number) ?? throw NoDirect(path);
     }
 
     /// <summary>Whether a read that leaves nothing in the page cache works: kernels from 6.14 on have it, for some file systems.</summary>
@@ -98,11 +111,9 @@ public sealed partial class RawImage
         new($"disk image '{path}' cannot be opened past the page cache: its file system has no O_DIRECT: leave out 'direct', "
             + "or move the image");
 
-    private static RawImage Check(string path, ImageFile image, bool readOnly, BlockEngineKind engine)
+    private static RawImage Check(string path, ImageFile image, in FileStatus status, bool readOnly, BlockEngineKind engine)
     {
         OwnedFd file = image.File;
-        Errno error = MemoryCalls.Stat(file.Number, out FileStatus status);
-        if (error != Errno.None) throw new DiskImageException($"disk image '{path}' cannot be examined: {KernelException.Describe(error)}");
         if (status.IsDirectory) throw new DiskImageException($"disk image '{path}' is a directory: name a file");
         if (!status.IsRegular && !status.IsBlockDevice)
             throw new DiskImageException($"disk image '{path}' is neither a regular file nor a block device: name one of these");
@@ -119,9 +130,9 @@ public sealed partial class RawImage
                 $"disk image '{path}' is {size} bytes: not a multiple of the {alignment.Block}-byte block that O_DIRECT asks for here");
 
         // Left on, a ring would give up reads and writes of files that know no attempt without waiting.
-        _ = FileCalls.MakeBlocking(file.Number);
-        if (image.Cached is { } cached) _ = FileCalls.MakeBlocking(cached.Number);
-        error = ImageLock.Acquire(file, exclusive: !readOnly, out LockHolder? holder);
+        _ = FileCalls.MakeBlocking(file.Number, image.Cached is null ? 0 : FileCalls.O_DIRECT);
+        if (image.Cached is { } cached) _ = FileCalls.MakeBlocking(cached.Number, 0);
+        Errno error = ImageLock.Acquire(file, exclusive: !readOnly, out LockHolder? holder);
         if (error is Errno.Again or Errno.AccessDenied) throw new DiskImageException(InUse(path, holder));
         FileIdentity identity = FileIdentity.Of(status);
         if (!readOnly && LoopUsers.Find(identity) is { } loop)
