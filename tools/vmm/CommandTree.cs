@@ -83,9 +83,18 @@ internal static class CommandTree
     {
         ParseError? error =
             parsed.Errors.FirstOrDefault(error => file is null || error.SymbolResult is not OptionResult { Implicit: true });
+        if (error is null) return null;
         Command named = parsed.CommandResult.Command;
-        return error is null ? null : $"{error.Message} (see '{(named is RootCommand ? "vmm" : $"vmm {named.Name}")} --help')";
+        // Of a word that is no command, and what is behind it, the parser says only that a command is missing.
+        string message = named.Subcommands.Count > 0 && parsed.UnmatchedTokens is [{ } word, ..] && !word.StartsWith('-')
+            ? $"there is no command '{word}': give {string.Join(", ", named.Subcommands.Select(command => command.Name))}"
+            : error.Message;
+        return $"{message} (see '{NameOf(parsed.CommandResult)} --help')";
     }
+
+    /// <summary>A command as it is typed, with those that it belongs to.</summary>
+    private static string NameOf(CommandResult result) =>
+        result.Parent is CommandResult parent ? $"{NameOf(parent)} {result.Command.Name}" : "vmm";
 
     /// <summary>The words that people type for help and version.</summary>
     private static string[] AsMeant(string[] args) => args switch

@@ -78,24 +78,30 @@ internal sealed class DeviceOption : Option<IReadOnlyList<RequestedDevice>?>
     private IReadOnlyList<RequestedDevice> Understand(ArgumentResult result)
     {
         string[] texts = [.. result.Tokens.Select(token => token.Value)];
-        if (IsServed) return [.. texts.Select((text, i) => Serve(text, i, result.AddError)).OfType<RequestedDevice>()];
-        if (!IsSwitch) return Describe(texts, result.AddError);
+        // As it was typed: there may be a synonym.
+        string name = (result.Parent as OptionResult)?.IdentifierToken?.Value ?? Name;
+        void Refuse(string sentence) => result.AddError(name + sentence);
+        if (IsServed) return [.. texts.Select((text, i) => Serve(text, i, Refuse)).OfType<RequestedDevice>()];
+        if (!IsSwitch) return Describe(texts, Refuse);
         bool wanted = true;
         bool isWord = texts is [] or [""] || bool.TryParse(texts[0], out wanted);
-        return isWord && !wanted ? [] : Describe([isWord ? "" : texts[0]], result.AddError);
+        return isWord && !wanted ? [] : Describe([isWord ? "" : texts[0]], Refuse);
     }
 
+    /// <param name="text">What describes the device, and where it is served.</param>
+    /// <param name="index">Its number among its kind.</param>
+    /// <param name="refuse">Takes what is wrong, to be put behind the option's name.</param>
     private RequestedDevice? Serve(string text, int index, Action<string> refuse)
     {
         string rest = text;
         if (Kind.TakeSocket(ref rest) is not { Length: > 0 } socket)
         {
-            refuse($"{Name} '{text}': 'socket=…' is missing, where front-ends connect");
+            refuse($" '{text}': 'socket=…' is missing, where front-ends connect");
             return null;
         }
         if (Describe([rest], refuse) is not [RequestedDevice device]) return null;
         if (device.Spec is ConsoleSpec console && console.Ports.Any(port => port.IsTerminal))
-            refuse($"{Name} '{text}': the terminal can't be served: give 'pty', 'uds=PATH' or 'file=PATH'");
+            refuse($" '{text}': the terminal can't be served: give 'pty', 'uds=PATH' or 'file=PATH'");
         return device with { Name = $"{Kind.ServedName ?? Kind.Name}{index}", Socket = socket };
     }
 
@@ -105,12 +111,12 @@ internal sealed class DeviceOption : Option<IReadOnlyList<RequestedDevice>?>
         try
         {
             RequestedDevice[] devices = [.. Kind.Parse(texts).Select((spec, i) => new RequestedDevice(Kind, Kind.DeviceName(i), spec, ""))];
-            foreach (string failure in devices.SelectMany(device => device.Spec.Failures(device.Name))) refuse($"{Name}: {failure}");
+            foreach (string failure in devices.SelectMany(device => device.Spec.Failures(device.Name))) refuse($": {failure}");
             return devices;
         }
         catch (DeviceSpecException refused) when (texts.Count == 1)
         {
-            refuse($"{Name} {refused.Message}");
+            refuse($" {refused.Message}");
         }
         catch (DeviceSpecException)
         {
