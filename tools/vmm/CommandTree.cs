@@ -64,6 +64,7 @@ internal static class CommandTree
             ConfigCommands.CreateCheck(carriesOut),
             ConfigCommands.CreateConfig(() => root, carriesOut),
             BenchCommand.Create(carriesOut),
+            DoctorCommand.Create(carriesOut),
             DocumentationCommands.CreateCompletion(() => root, carriesOut),
             DocumentationCommands.CreateManual(() => root, carriesOut),
         };
