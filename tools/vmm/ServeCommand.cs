@@ -27,11 +27,12 @@ internal static class ServeCommand
             "GiB of guest memory all front-ends may have mapped together, each at most half of what the others leave",
             1, (int)(VhostUserServerOptions.MappedBytesLimit >> 30), standard: 4096);
         SwitchOption core = CoreOption.Create();
+        SwitchOption printQemu = new("--print-qemu", "Print a command of QEMU with these devices, to paste into a shell, and end.");
 
         Command command =
             new("serve", "Serve devices to guests of QEMU, cloud-hypervisor or crosvm, over vhost-user sockets, until SIGTERM.")
         {
-            reactors, cpus, poll, requireSealed, allowUnsealed, map, core, new ConfigOption(),
+            reactors, cpus, poll, requireSealed, allowUnsealed, map, core, printQemu, new ConfigOption(),
         };
         foreach (DeviceOption kind in kinds) command.Options.Add(kind);
         command.SetAction(parsed =>
@@ -49,6 +50,11 @@ internal static class ServeCommand
                 Announce = Console.WriteLine,
             };
             if (!carriesOut) return ExitCode.Success;
+            if (printQemu.In(parsed))
+            {
+                Console.Write(QemuCommand.For(devices));
+                return ExitCode.Success;
+            }
             CoreOption.Apply(core.In(parsed));
             return Serve(devices, options);
 
