@@ -9,6 +9,9 @@ namespace Vmm.Events.Rings;
 /// </summary>
 internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
 {
+    /// <summary>Between two attempts to connect to a Unix socket whose backlog is full: no event says that there is room.</summary>
+    private const int RetryMs = 5;
+
     private readonly List<Wait> _waits = [];
     private readonly List<ThreadJob> _added = [];
     private readonly List<ulong> _cancelled = [];
@@ -118,7 +121,7 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
         for (int i = 0; i < _waits.Count; i++)
         {
             _entries[i] = _waits[i].PollEntry;
-            nextMs = Math.Min(nextMs, _waits[i].Job.DueMs);
+            nextMs = Math.Min(nextMs, _waits[i].IsRefused ? nowMs + RetryMs : _waits[i].Job.DueMs);
         }
         _entries[_waits.Count] = new PollEntry { Fd = _wake.Number, Events = Libc.POLLIN };
         return nextMs == long.MaxValue ? -1 : (int)Math.Clamp(nextMs - nowMs, 0, int.MaxValue);
@@ -163,6 +166,9 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
 
         internal ThreadJob Job { get; }
 
+        /// <summary>Whether it connects, and there was no room in its peer's backlog.</summary>
+        internal bool IsRefused { get; private set; }
+
         internal PollEntry PollEntry
         {
             get
@@ -171,6 +177,8 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
                 return entry.Op switch
                 {
                     IoUringOp.Timeout or IoUringOp.LinkTimeout => new PollEntry { Fd = -1 },
+                    // poll(2) reports a hang-up of a socket that is not connected, at once and again and again.
+                    IoUringOp.Connect when IsRefused => new PollEntry { Fd = -1 },
                     IoUringOp.PollAdd => new PollEntry { Fd = entry.Fd, Events = (short)entry.OpFlags },
                     IoUringOp.Splice when !_waitsForOutput => new PollEntry { Fd = entry.FileIndex, Events = Libc.POLLIN },
                     _ => new PollEntry
@@ -224,7 +232,8 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
             if (flags >= 0 && (flags & Libc.O_NONBLOCK) == 0) _madeNonBlocking = Libc.Fcntl(fd, Libc.F_SETFL, flags | Libc.O_NONBLOCK) == 0;
             if (Libc.Connect(fd, (nint)Job.Entry.Address, (uint)Job.Entry.Offset) == 0) return 0;
             int error = (int)Libc.LastError;
-            if (error == (int)Errno.Again && !_isNonBlocking) return null;
+            IsRefused = error == (int)Errno.Again && !_isNonBlocking;
+            if (IsRefused) return null;
             if (error != Libc.EINPROGRESS || _isNonBlocking) return -error;
             _connecting = true;
             return null;

@@ -77,6 +77,16 @@ public sealed class HandingOverTests
     }
 
     [Theory, MemberData(nameof(Engines))]
+    public void A_request_without_a_file_is_refused_before_anything_is_handed_over(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        RecordingRequest request = new(_ => Assert.Fail("it was begun"));
+        Assert.Throws<ArgumentNullException>("file", () => table.Ring.Fsync(request, null!, dataOnly: true));
+        Assert.Throws<ArgumentNullException>("request", () => table.Ring.Fsync(null!, null!, dataOnly: true));
+        Assert.Equal(0, table.Ring.Statistics.Submissions);
+    }
+
+    [Theory, MemberData(nameof(Engines))]
     public void An_operation_that_is_begun_while_others_wait_for_room_comes_behind_them(RingEngine engine)
     {
         using RingTable table = new(engine, options => options with { OperationsMax = 1 });

@@ -226,6 +226,46 @@ public sealed class OperationTests
     }
 
     [Theory, MemberData(nameof(Engines))]
+    public void A_connection_waits_for_room_in_the_backlog_of_its_peer(RingEngine engine)
+    {
+        using RingTable table = new(engine);
+        string path = table.NewFile();
+        File.Delete(path);
+        using Socket listener = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        listener.Bind(new UnixDomainSocketEndPoint(path));
+        listener.Listen(1);
+        List<Socket> others = [];
+        while (TryConnect(path) is { } other) others.Add(other);
+        using Socket client = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        using OwnedFd clientFd = RingTable.DuplicateOf(client);
+        table.Run(async ring =>
+        {
+            using RingFile clientFile = ring.Register(clientFd);
+            RingOperation<RingResult> connecting = ring.Connect(clientFile, listener.LocalEndPoint!);
+            await ring.After(TimeSpan.FromMilliseconds(20));
+            Assert.False(connecting.IsCompleted);
+            foreach (Socket _ in others) listener.Accept().Dispose();
+            (await connecting).ThrowIfFailed("connect");
+        });
+        others.ForEach(other => other.Dispose());
+
+        static Socket? TryConnect(string path)
+        {
+            Socket socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { Blocking = false };
+            try
+            {
+                socket.Connect(new UnixDomainSocketEndPoint(path));
+                return socket;
+            }
+            catch (SocketException full) when (full.SocketErrorCode is SocketError.WouldBlock or SocketError.TryAgain)
+            {
+                socket.Dispose();
+                return null;
+            }
+        }
+    }
+
+    [Theory, MemberData(nameof(Engines))]
     public void Descriptors_travel_with_a_message(RingEngine engine)
     {
         using RingTable table = new(engine);
