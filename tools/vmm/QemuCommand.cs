@@ -10,6 +10,9 @@ namespace Vmm.Tool;
 /// </summary>
 internal static class QemuCommand
 {
+    /// <summary>What a shell leaves alone, beside letters and digits.</summary>
+    private const string Plain = "_-./,=:+@";
+
     /// <summary>The command, on several lines; devices that QEMU has no front-end for are comments above it.</summary>
     internal static string For(IReadOnlyList<RequestedDevice> devices)
     {
@@ -47,10 +50,14 @@ internal static class QemuCommand
     };
 
     /// <summary>What QEMU shows its guest in the back-end's stead.</summary>
-    private static string NetOptions(NetSpec net) => string.Create(CultureInfo.InvariantCulture,
-        $"{(net.QueuePairs > 1 ? ",mq=on" : "")}{(net.Mac is { } mac ? $",mac={mac}" : "")}{(net.Mtu is { } mtu ? $",host_mtu={mtu}" : "")}");
+    private static string NetOptions(NetSpec net) => string.Concat((IEnumerable<string>)
+    [
+        net.QueuePairs > 1 ? ",mq=on" : "",
+        net.Mac is { } mac ? $",mac={mac}" : "",
+        net.Mtu is { } mtu ? string.Create(CultureInfo.InvariantCulture, $",host_mtu={mtu}") : "",
+    ]);
 
     /// <summary>A word of a shell's command line.</summary>
-    private static string Quoted(string word) => word.All(letter => char.IsAsciiLetterOrDigit(letter) || "_-./,=:+@".Contains(letter))
-        ? word : $"'{word.Replace("'", "'\\''", StringComparison.Ordinal)}'";
+    private static string Quoted(string word) => word.All(letter => char.IsAsciiLetterOrDigit(letter) || Plain.Contains(letter)) ? word
+        : $"'{word.Replace("'", "'\\''", StringComparison.Ordinal)}'";
 }

@@ -96,7 +96,8 @@ public sealed partial class RawImage
     private static DirectAlignment Probe(string path, OwnedFd file, in FileStatus status)
     {
         // What is no file at all is refused in words of its own.
-        return !(status.IsRegular || status.IsBlockDevice) ? new DirectAlignment(1, 1) : DirectAlignment.Probe(file.Number) ?? throw NoDirect(path);
+        if (!status.IsRegular && !status.IsBlockDevice) return new DirectAlignment(1, 1);
+        return DirectAlignment.Probe(file.Number) ?? throw NoDirect(path);
     }
 
     /// <summary>Whether a read that leaves nothing in the page cache works: kernels from 6.14 on have it, for some file systems.</summary>
