@@ -21,6 +21,7 @@ internal static unsafe partial class FileCalls
     internal const int O_DIRECT = 0x4000;
     internal const int O_CLOEXEC = 0x80000;
     internal const int O_PATH = 0x200000;
+    internal const int O_TMPFILE = 0x410000;
     internal const int FALLOC_FL_KEEP_SIZE = 0x01;
     internal const int FALLOC_FL_PUNCH_HOLE = 0x02;
     internal const int FALLOC_FL_ZERO_RANGE = 0x10;
@@ -33,11 +34,14 @@ internal static unsafe partial class FileCalls
     internal const short F_WRLCK = 1;
     internal const short F_UNLCK = 2;
     internal const int SEEK_END = 2;
+    internal const int SEEK_DATA = 3;
+    internal const int SEEK_HOLE = 4;
     internal const uint BLKROGET = 0x125e;
     internal const uint BLKSSZGET = 0x1268;
     internal const uint BLKPBSZGET = 0x127b;
     internal const uint BLKGETZONESZ = 0x80041284;
     internal const uint LOOP_GET_STATUS64 = 0x4c05;
+    private const uint FICLONE = 0x40049409;
     private const int F_SETFL = 4;
 
     /// <summary>Most vectors of one call (IOV_MAX).</summary>
@@ -171,6 +175,11 @@ internal static unsafe partial class FileCalls
         // SAFETY: the kernel reads one struct flock from a local.
         _ = Lock(fd, F_OFD_SETLK, &whole);
     }
+
+    /// <summary>Has a file share all blocks of another until one of them is written (ioctl_ficlone(2)).</summary>
+    internal static Errno Share(int destination, int source) =>
+        // SAFETY: the argument is a number, and nothing is written through it.
+        InputOutputControl(destination, FICLONE, (void*)source) == 0 ? Errno.None : LastError;
 
     /// <summary>What is behind a loop device (ioctl(2), LOOP_GET_STATUS64).</summary>
     internal static bool AskLoop(int fd, out LoopStatus status)

@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Text;
+using Vmm.Events;
 
 namespace Vmm.Devices;
 
@@ -38,7 +39,7 @@ public sealed record DiskSpec : DeviceSpec
     {
         Name = "disk",
         ServedName = "blk",
-        Syntax = "path=PATH|URI[,ro][,cache=writeback|none|writethrough|dontcache][,queues=N][,size=N][,engine=ring|threads|synchronous]"
+        Syntax = "path=PATH|URI[,ro][,temporary][,cache=writeback|none|writethrough|dontcache][,queues=N][,size=N][,engine=ring|threads|synchronous]"
             + "[,serial=S][,reconnect=forever|SECONDS][,connections=N]" + LimitSpec.Syntax,
         Description = "A raw image or a block device, which may also be named alone: 'disk.img,ro'; or a disk elsewhere: "
             + "nbd://HOST/EXPORT, nbd+unix:///EXPORT?socket=PATH, rbd:POOL/IMAGE, null:SIZE, memory:SIZE. May be given several times.",
@@ -54,6 +55,11 @@ public sealed record DiskSpec : DeviceSpec
 
     /// <summary>Whether the guest may only read.</summary>
     public bool ReadOnly { get; set; }
+
+    /// <summary>
+    /// Whether what the guest writes is dropped at the end: it works on a copy of the file (see <see cref="RawImage.OpenTemporary"/>).
+    /// </summary>
+    public bool Temporary { get; set; }
 
     /// <summary>What is between the guest and the disk's sectors.</summary>
     public DiskCache Cache { get; set; }
@@ -98,8 +104,8 @@ public sealed record DiskSpec : DeviceSpec
     /// <summary>What the driver reads as the serial number: at most 20 bytes of UTF-8. Null: the disk's name.</summary>
     public string? Serial { get; set; }
 
-    /// <summary>The host's file that it names; null if there is none, or none yet.</summary>
-    internal FileIdentity? FileBehind => DiskAddress.Parse(Path).FilePath is { } path ? FileIdentity.Of(path) : null;
+    /// <summary>The host's file that it works on; null if there is none, or none yet.</summary>
+    internal FileIdentity? FileBehind => !Temporary && DiskAddress.Parse(Path).FilePath is { } path ? FileIdentity.Of(path) : null;
 
     internal int QueuesInForce => Queues ?? 1;
 
@@ -113,7 +119,7 @@ public sealed record DiskSpec : DeviceSpec
     {
         ArgumentNullException.ThrowIfNull(text);
         string[] keys = ["path", "cache", "queues", "size", "engine", "serial", "reconnect", "connections", .. LimitSpec.Keys];
-        SpecText disk = SpecText.Parse(text, keys, ["ro", "rw", "direct"], first: "path");
+        SpecText disk = SpecText.Parse(text, keys, ["ro", "rw", "temporary", "direct"], first: "path");
         if (disk.Has("ro") && disk.Has("rw")) throw disk.Refused("give either 'ro' or 'rw'");
         if (disk.Has("direct") && disk.Value("cache") is not (null or "none"))
             throw disk.Refused("'direct' is 'cache=none': give one of them");
@@ -121,6 +127,7 @@ public sealed record DiskSpec : DeviceSpec
         {
             Path = disk.Required("path"),
             ReadOnly = disk.Has("ro"),
+            Temporary = disk.Has("temporary"),
             Cache = disk.Has("direct") ? DiskCache.None : disk.Choice("cache",
                 ("writeback", DiskCache.WriteBack), ("none", DiskCache.None),
                 ("writethrough", DiskCache.WriteThrough), ("dontcache", DiskCache.DontCache)) ?? default,
@@ -167,12 +174,24 @@ public sealed record DiskSpec : DeviceSpec
         }
     }
 
+    /// <inheritdoc/>
+    public override IDisposable? Connect(VirtioDevice device, RemoteEndpoint reactor, Action<string> announce)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        ArgumentNullException.ThrowIfNull(announce);
+        if (device is BlockDevice { Backend: RawImage { CopiedBytes: > 0 } image })
+            announce($"{device.Name}: copied {image.CopiedBytes >> 20} MiB of '{image.Path}', since its file system cannot share blocks");
+        return null;
+    }
+
     private IBlockBackend OpenBackend(DeviceSetting setting) => DiskAddress.Parse(Path) switch
     {
         NullAddress disk => new NullDisk(disk.Bytes) { IsReadOnly = ReadOnly },
         MemoryAddress disk => new MemoryDisk(disk.Bytes) { IsReadOnly = ReadOnly },
         NbdAddress disk => NbdDisk.Open(disk, ReadOnly, Reconnect ?? ReconnectStandard, Connections ?? 1),
         RbdAddress disk => RbdDisk.Open(disk, ReadOnly, Reconnect ?? Timeout.InfiniteTimeSpan),
+        FileAddress disk when Temporary =>
+            RawImage.OpenTemporary(disk.Path, Engine ?? setting.Engine, Direct, Cache == DiskCache.DontCache),
         FileAddress disk => RawImage.Open(disk.Path, ReadOnly, Engine ?? setting.Engine, Direct, Cache == DiskCache.DontCache),
         _ => throw new DeviceSpecException($"disk '{Path}' is of a kind that cannot be opened here"),
     };
@@ -198,7 +217,10 @@ public sealed record DiskSpec : DeviceSpec
                 yield return $"disk '{name}' is no file: the host's page cache does not hold it, leave out "
                     + $"'cache={(Direct ? "none" : "dontcache")}'";
             if (Engine is not null) yield return $"disk '{name}' is no file: leave out its engine";
+            if (Temporary) yield return $"disk '{name}' is no file, of which a copy could be made: leave out 'temporary'";
         }
+        if (Temporary && ReadOnly)
+            yield return $"disk '{name}' is read-only, so that nothing is written which could be dropped: leave out 'temporary' or 'ro'";
         if (Reconnect is { } wait && wait != Timeout.InfiniteTimeSpan && (wait < TimeSpan.Zero || wait.TotalSeconds > ReconnectSecondsMax))
             yield return $"disk '{name}' waits {wait} for its server: give 0 to {ReconnectSecondsMax} seconds, or for ever";
         if (Connections is < 1 or > ConnectionsMax)

@@ -23,13 +23,49 @@ public sealed partial class RawImage
     /// <exception cref="DiskImageException">It can't be used as a disk: missing, a directory, not permitted, empty, of odd size, or in
     /// use.</exception>
     public static RawImage Open(string path, bool readOnly = false, BlockEngineKind engine = BlockEngineKind.Ring, bool direct = false,
+        bool dontCache = false) =>
+        OpenAt(path, path, readOnly, engine, direct, dontCache);
+
+    /// <summary>
+    /// Opens a copy of an image that is gone when it is closed: the image stays as it is, whatever is written. Others may read the image
+    /// meanwhile, and write it once this has returned. Where the file system can share blocks the copy costs nothing until it is written.
+    /// </summary>
+    /// <inheritdoc cref="Open" path="/param"/>
+    /// <exception cref="DiskImageException">As <see cref="Open"/>; or there is no room for a copy, or it is not a regular file.</exception>
+    public static RawImage OpenTemporary(string path, BlockEngineKind engine = BlockEngineKind.Ring, bool direct = false,
         bool dontCache = false)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        using OwnedFd image = OpenFile(path, path, readOnly: true);
+        FileStatus status = StatusOf(path, image);
+        if (status.IsBlockDevice)
+            throw new DiskImageException(
+                $"disk image '{path}' is a block device, which is not copied: leave out 'temporary', or name a file");
+        // What is no file at all is refused in the usual words.
+        if (!status.IsRegular) return OpenAt(path, path, readOnly: true, engine, direct, dontCache);
+        Lock(path, image, exclusive: false);
+        (OwnedFd copy, long copied) = TemporaryCopy.Of(path, image, status.Size);
+        using (copy)
+        {
+            RawImage opened = OpenAt(path, $"/proc/self/fd/{copy.Number}", readOnly: false, engine, direct, dontCache);
+            opened.CopiedBytes = copied;
+            return opened;
+        }
+    }
+
+    /// <param name="path">The image, for messages.</param>
+    /// <param name="at">What is opened.</param>
+    /// <param name="readOnly">Whether it takes no writes.</param>
+    /// <param name="engine">What moves its bytes.</param>
+    /// <param name="direct">Whether its bytes go past the page cache.</param>
+    /// <param name="dontCache">Whether the page cache keeps nothing of a request.</param>
+    private static RawImage OpenAt(string path, string at, bool readOnly, BlockEngineKind engine, bool direct, bool dontCache)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         FileCalls.Bind();
         OwnedFd? cached = null;
         // Without the flag first: what is wrong with the file itself is reported in the same words.
-        OwnedFd file = OpenFile(path, readOnly);
+        OwnedFd file = OpenFile(path, at, readOnly);
         try
         {
             FileStatus status = StatusOf(path, file);
@@ -40,7 +76,7 @@ public sealed partial class RawImage
             }
             if (direct)
             {
-                (cached, file) = (file, OpenFile(path, readOnly, FileCalls.O_DIRECT));
+                (cached, file) = (file, OpenFile(path, at, readOnly, FileCalls.O_DIRECT));
                 status = StatusOf(path, file);
             }
             ImageFile image = new(file, cached, direct ? Probe(path, file, status) : null, dontCache && !direct);
@@ -54,10 +90,10 @@ public sealed partial class RawImage
         }
     }
 
-    private static OwnedFd OpenFile(string path, bool readOnly, int more = 0)
+    private static OwnedFd OpenFile(string path, string at, bool readOnly, int more = 0)
     {
         // Without O_NONBLOCK, opening a pipe would wait for its other end; on files and disks it means nothing.
-        int fd = FileCalls.Open(path,
+        int fd = FileCalls.Open(at,
             (readOnly ? FileCalls.O_RDONLY : FileCalls.O_RDWR) | FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK | more);
         if (fd >= 0) return new OwnedFd(fd);
         Errno error = FileCalls.LastError;
@@ -133,8 +169,7 @@ public sealed partial class RawImage
         // Left on, a ring would give up reads and writes of files that know no attempt without waiting.
         _ = FileCalls.MakeBlocking(file.Number, image.Cached is null ? 0 : FileCalls.O_DIRECT);
         if (image.Cached is { } cached) _ = FileCalls.MakeBlocking(cached.Number, 0);
-        Errno error = ImageLock.Acquire(file, exclusive: !readOnly, out LockHolder? holder);
-        if (error is Errno.Again or Errno.AccessDenied) throw new DiskImageException(InUse(path, holder));
+        Lock(path, file, exclusive: !readOnly);
         FileIdentity identity = FileIdentity.Of(status);
         if (!readOnly && LoopUsers.Find(identity) is { } loop)
             throw new DiskImageException(
@@ -142,6 +177,12 @@ public sealed partial class RawImage
                 + "or attach the image read-only");
         // A file system without locks (some network ones) can't say; the operator chose it.
         return new RawImage(path, image, readOnly, engine, size, geometry, identity);
+    }
+
+    private static void Lock(string path, OwnedFd file, bool exclusive)
+    {
+        Errno error = ImageLock.Acquire(file, exclusive, out LockHolder? holder);
+        if (error is Errno.Again or Errno.AccessDenied) throw new DiskImageException(InUse(path, holder));
     }
 
     private static DiskGeometry GeometryOf(string path, OwnedFd file, in FileStatus status, bool readOnly)

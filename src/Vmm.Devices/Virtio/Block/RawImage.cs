@@ -93,6 +93,9 @@ public sealed partial class RawImage : IBlockBackend
     /// <inheritdoc/>
     public uint LogicalBlockBytes => Math.Max(Alignment?.Block ?? 0, _geometry.LogicalBlock);
 
+    /// <summary>What was copied to open it, for temporary use; 0 for nothing.</summary>
+    internal long CopiedBytes { get; private set; }
+
     internal int Number => _file.Number;
 
     /// <summary>The descriptor for what O_DIRECT does not take.</summary>
