@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
 using Vmm.Devices;
+using Vmm.Devices.Sandbox;
 using Vmm.Devices.VhostUser;
 using Vmm.Events;
 
@@ -27,6 +28,7 @@ internal static class ServeCommand
             "GiB of guest memory all front-ends may have mapped together, each at most half of what the others leave",
             1, (int)(VhostUserServerOptions.MappedBytesLimit >> 30), standard: 4096);
         SwitchOption core = CoreOption.Create();
+        SandboxOptions sandbox = new();
 
         Command command =
             new("serve", "Serve devices to guests of QEMU, cloud-hypervisor or crosvm, over vhost-user sockets, until SIGTERM.")
@@ -34,10 +36,11 @@ internal static class ServeCommand
             reactors, cpus, poll, requireSealed, allowUnsealed, map, core, new ConfigOption(),
         };
         foreach (DeviceOption kind in kinds) command.Options.Add(kind);
+        sandbox.AddTo(command);
         command.SetAction(parsed =>
         {
             RequestedDevice[] devices = [.. kinds.SelectMany(kind => kind.In(parsed))];
-            UsageException.ThrowIfAny(Contradictions());
+            UsageException.ThrowIfAny([.. Contradictions(), .. sandbox.Contradictions(parsed)]);
             VhostUserServerOptions options = new()
             {
                 Reactors = reactors.In(parsed),
@@ -49,8 +52,9 @@ internal static class ServeCommand
                 Announce = Console.WriteLine,
             };
             if (!carriesOut) return ExitCode.Success;
+            SandboxPlan? plan = sandbox.Enter(parsed, devices.SelectMany(device => device.HostAccesses()), core.In(parsed), needsKvm: false);
             CoreOption.Apply(core.In(parsed));
-            return Serve(devices, options);
+            return Serve(devices, options, plan);
 
             IEnumerable<string> Contradictions()
             {
@@ -72,7 +76,7 @@ internal static class ServeCommand
         return command;
     }
 
-    private static int Serve(RequestedDevice[] devices, VhostUserServerOptions options)
+    private static int Serve(RequestedDevice[] devices, VhostUserServerOptions options, SandboxPlan? sandbox)
     {
         // SIGUSR1 and SIGUSR2 of x86-64: the runtime has no names for them.
         const PosixSignal User1 = (PosixSignal)10, User2 = (PosixSignal)12;
@@ -91,6 +95,7 @@ internal static class ServeCommand
         VhostUserBackend[] backends = [.. devices.Select(device => Add(server, device, passed.TakeAt(device.Socket)))];
         passed.CheckAllTaken();
         signals.On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, User2).On(_ => PrintStatistics(backends), User1);
+        if (sandbox is not null) ProcessSandbox.Close(sandbox);
         server.Start();
         foreach (RequestedDevice device in devices)
             Console.WriteLine($"listening {device.Kind.ServedName ?? device.Kind.Name} {device.Socket}");

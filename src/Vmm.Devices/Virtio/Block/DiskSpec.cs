@@ -167,6 +167,9 @@ public sealed record DiskSpec : DeviceSpec
         }
     }
 
+    /// <inheritdoc/>
+    public override IEnumerable<HostAccess> HostAccesses() => DiskAddress.Parse(Path).HostAccesses(ReadOnly);
+
     private IBlockBackend OpenBackend(DeviceSetting setting) => DiskAddress.Parse(Path) switch
     {
         NullAddress disk => new NullDisk(disk.Bytes) { IsReadOnly = ReadOnly },

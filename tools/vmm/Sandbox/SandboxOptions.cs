@@ -1,0 +1,87 @@
+using System.CommandLine;
+using System.Runtime.CompilerServices;
+using Vmm.Devices;
+using Vmm.Devices.Sandbox;
+
+namespace Vmm.Tool;
+
+/// <summary><c>--sandbox</c>, <c>--sandbox-action</c> and <c>--user</c>: what this process gives up before it reads a byte of a guest.</summary>
+internal sealed class SandboxOptions
+{
+    private readonly ChoiceOption _mode = new("--sandbox",
+        "Keep only what the options name: files, ports and system calls. 'auto' takes what the kernel has and says what it lacks, "
+        + "'require' refuses to start without all of it.", standard: "auto", "auto", "require", "off");
+
+    private readonly ChoiceOption _action = new("--sandbox-action",
+        "What becomes of a system call that has no use here: it fails, it ends this process, or it is logged and carried out. "
+        + "What can only be an attack ends it in the first case too.", standard: "errno", "errno", "kill", "log");
+
+    private readonly TextOption _user = new("--user", "NAME|UID[:GID]",
+        "Become this user first, without further groups: what the options name must be that user's to open.");
+
+    internal void AddTo(Command command)
+    {
+        command.Options.Add(_mode);
+        command.Options.Add(_action);
+        command.Options.Add(_user);
+    }
+
+    /// <summary>What does not fit together, each in a sentence.</summary>
+    internal IEnumerable<string> Contradictions(ParseResult parsed)
+    {
+        if (_mode.In(parsed) == "off" && parsed.GetValue(_user) is { } user)
+            yield return $"--user '{user}': with --sandbox=off this process stays who it is: leave one of them out";
+    }
+
+    /// <summary>
+    /// Goes into the sandbox by executing this program again, or returns if that was done. After it, what the plan does not name cannot be
+    /// opened any more.
+    /// </summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="accesses">What the command opens of the host.</param>
+    /// <param name="keepsCore">Whether a crash may leave a core file.</param>
+    /// <param name="needsKvm">Whether a machine runs on KVM.</param>
+    /// <returns>What <see cref="ProcessSandbox.Close"/> takes; null without a sandbox.</returns>
+    internal SandboxPlan? Enter(ParseResult parsed, IEnumerable<HostAccess> accesses, bool keepsCore, bool needsKvm)
+    {
+        string? mode = _mode.In(parsed);
+        if (mode == "off") return null;
+        if (RuntimeFeature.IsDynamicCodeSupported) return WithoutSandbox(mode);
+        SandboxPlan plan = new()
+        {
+            Accesses = [.. accesses, .. ConfigOption.PathIn(parsed) is { } file ? [new(HostAccessKind.Read, file)] : (HostAccess[])[]],
+            User = parsed.GetValue(_user),
+            KeepsCore = keepsCore,
+            NeedsKvm = needsKvm,
+            NeedsAbstractSockets = Environment.GetEnvironmentVariable("NOTIFY_SOCKET") is ['@', ..],
+            Action = _action.In(parsed) switch
+            {
+                "kill" => SystemCallAction.Kill,
+                "log" => SystemCallAction.Log,
+                _ => SystemCallAction.Refuse,
+            },
+        };
+        if (ProcessSandbox.IsEnclosed) return plan;
+        IReadOnlyList<string> lacks = ProcessSandbox.Lacks();
+        if (mode == "require" && lacks.Count > 0) throw new IOException($"--sandbox=require: {lacks[0]}");
+        foreach (string lack in lacks) Console.Error.WriteLine($"vmm: {lack}");
+        try
+        {
+            ProcessSandbox.Enclose(plan, CommandWords.Of(parsed));
+        }
+        catch (ArgumentException refused)
+        {
+            throw new UsageException($"--user {refused.Message}");
+        }
+        return plan;
+    }
+
+    /// <summary>A program that compiles itself while it runs writes code, and opens what it compiles.</summary>
+    private static SandboxPlan? WithoutSandbox(string? mode)
+    {
+        const string why = "only the published file can lock itself up (tools/publish.sh makes it)";
+        if (mode == "require") throw new IOException($"--sandbox=require: {why}");
+        Console.Error.WriteLine($"vmm: no sandbox: {why}");
+        return null;
+    }
+}
