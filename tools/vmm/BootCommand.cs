@@ -52,8 +52,7 @@ internal static class BootCommand
                 .. sandbox.Contradictions(parsed)]);
             MachineDevices requested = new(read, devices.Setting(parsed, options.Vcpus, options.MemoryBytes), scratch: false);
             if (!carriesOut) return ExitCode.Success;
-            SandboxPlan? plan = sandbox.Enter(parsed, [.. HostAccesses(options.Boot), .. read.SelectMany(device => device.HostAccesses())],
-                core.In(parsed), needsKvm: true);
+            SandboxPlan? plan = sandbox.Enter(parsed, read, HostAccesses(options.Boot), core.In(parsed), needsKvm: true);
             CoreOption.Apply(core.In(parsed));
             return BootRun.Run(options, requested, devices.Reactors(parsed), onCrash.In(parsed) == "pause",
                 StatsFormats.Of(stats.In(parsed)), plan);
@@ -61,7 +60,7 @@ internal static class BootCommand
         return command;
     }
 
-    private static IEnumerable<HostAccess> HostAccesses(BootSource boot) =>
+    private static HostAccess[] HostAccesses(BootSource boot) =>
     [
         new(HostAccessKind.Write, "/dev/kvm"), new(HostAccessKind.Read, boot.Kernel),
         .. boot.Initrd is { } initrd ? [new(HostAccessKind.Read, initrd)] : (HostAccess[])[],

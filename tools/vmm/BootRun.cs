@@ -54,7 +54,7 @@ internal static class BootRun
                 .On(_ => Pause(machine), PosixSignal.SIGTSTP)
                 .On(_ => machine.Resume(), PosixSignal.SIGCONT);
             using SilenceWatch silence = new(machine);
-            if (sandbox is not null) ProcessSandbox.Close(sandbox);
+            SandboxOptions.Close(sandbox);
             ServiceNotification.Ready();
             using (new ServiceWatchdog(host.IsAlive)) result = machine.Run(stop.Token);
             ServiceNotification.Stopping();

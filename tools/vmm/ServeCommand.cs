@@ -52,7 +52,7 @@ internal static class ServeCommand
                 Announce = Console.WriteLine,
             };
             if (!carriesOut) return ExitCode.Success;
-            SandboxPlan? plan = sandbox.Enter(parsed, devices.SelectMany(device => device.HostAccesses()), core.In(parsed), needsKvm: false);
+            SandboxPlan? plan = sandbox.Enter(parsed, devices, [], core.In(parsed), needsKvm: false);
             CoreOption.Apply(core.In(parsed));
             return Serve(devices, options, plan);
 
@@ -95,7 +95,7 @@ internal static class ServeCommand
         VhostUserBackend[] backends = [.. devices.Select(device => Add(server, device, passed.TakeAt(device.Socket)))];
         passed.CheckAllTaken();
         signals.On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, User2).On(_ => PrintStatistics(backends), User1);
-        if (sandbox is not null) ProcessSandbox.Close(sandbox);
+        SandboxOptions.Close(sandbox);
         server.Start();
         foreach (RequestedDevice device in devices)
             Console.WriteLine($"listening {device.Kind.ServedName ?? device.Kind.Name} {device.Socket}");

@@ -35,16 +35,26 @@ internal static class ServiceNotification
         return TimeSpan.FromMilliseconds(Math.Clamp(microseconds / 2000, 1, int.MaxValue));
     }
 
+    private static Socket? _manager;
+
+    /// <summary>Opens the way there, before this process can open nothing more. Otherwise the first report does.</summary>
+    internal static void Open()
+    {
+        if (_manager is null && Address is not null)
+            _manager = new Socket(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
+    }
+
+    private static string? Address => Environment.GetEnvironmentVariable("NOTIFY_SOCKET") is { Length: > 0 } path ? path : null;
+
     private static void Send(string state)
     {
-        string? path = Environment.GetEnvironmentVariable("NOTIFY_SOCKET");
-        if (string.IsNullOrEmpty(path)) return;
+        if (Address is not { } path) return;
         // A leading @ stands for the zero byte of an abstract address.
         try
         {
             UnixDomainSocketEndPoint manager = new(path[0] == '@' ? "\0" + path[1..] : path);
-            using Socket socket = new(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
-            socket.SendTo(Encoding.UTF8.GetBytes(state), manager);
+            Open();
+            _manager!.SendTo(Encoding.UTF8.GetBytes(state), manager);
         }
         catch (Exception exception) when (exception is SocketException or ArgumentException)
         {

@@ -187,16 +187,17 @@ internal static unsafe partial class SandboxCalls
         return Seccomp(NR_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
     }
 
-    /// <summary>Lays a filter on every thread of this process, for good.</summary>
+    /// <summary>Lays a filter, for good.</summary>
     /// <param name="program">The filter.</param>
     /// <param name="logs">Whether the kernel logs what it refuses.</param>
-    internal static Errno InstallFilter(ReadOnlySpan<BpfInstruction> program, bool logs)
+    /// <param name="everyThread">False for the calling thread and those that it makes.</param>
+    internal static Errno InstallFilter(ReadOnlySpan<BpfInstruction> program, bool logs, bool everyThread = true)
     {
         // SAFETY: the kernel copies the program, which is pinned for the call, as struct sock_fprog says.
         fixed (BpfInstruction* first = program)
         {
             FilterProgram filter = new() { Length = (ushort)program.Length, Instructions = first };
-            uint flags = SECCOMP_FILTER_FLAG_TSYNC | (logs ? SECCOMP_FILTER_FLAG_LOG : 0);
+            uint flags = (everyThread ? SECCOMP_FILTER_FLAG_TSYNC : 0) | (logs ? SECCOMP_FILTER_FLAG_LOG : 0);
             long result = Seccomp(NR_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter);
             // Above 0 it is the number of a thread that has other filters.
             return result == 0 ? Errno.None : result < 0 ? LastError : Errno.Busy;

@@ -54,7 +54,7 @@ internal sealed class Landlock : IDisposable
         try
         {
             rules.AllowProgram();
-            foreach (HostAccess access in plan.Accesses) rules.Allow(access);
+            foreach (HostAccess access in plan.Accesses.Concat(plan.Opened)) rules.Allow(access);
             return rules;
         }
         catch

@@ -54,10 +54,11 @@ internal static class Privileges
     {
         if (permitted == 0) return 0;
         _ = SandboxCalls.SetCapabilities(effective: 0, permitted);
-        bool files = plan.Accesses.Any(IsForbidden) || IsForbidden("/proc/self/fd/0", SandboxCalls.R_OK)
+        HostAccess[] all = [.. plan.Accesses, .. plan.Opened];
+        bool files = all.Any(IsForbidden) || IsForbidden("/proc/self/fd/0", SandboxCalls.R_OK)
             || IsForbidden("/proc/self/fd/1", SandboxCalls.W_OK) || IsForbidden("/proc/self/fd/2", SandboxCalls.W_OK);
         _ = SandboxCalls.SetCapabilities(effective: permitted, permitted);
-        bool interfaces = plan.Accesses.Any(access => access.Kind == HostAccessKind.Tap && !IsOurs(access.Path));
+        bool interfaces = all.Any(access => access.Kind == HostAccessKind.Tap && !IsOurs(access.Path));
         return (files ? 1ul << DacOverride : 0) | (interfaces ? 1ul << NetAdmin : 0);
     }
 

@@ -49,9 +49,12 @@ public static class ProcessSandbox
         ArgumentNullException.ThrowIfNull(arguments);
         Privileges.BecomeUser(plan);
         foreach (HostAccess access in plan.Accesses.Where(access => access.Kind == HostAccessKind.Append)) MakeFile(access.Path);
-        using Landlock? landlock = Landlock.For(plan);
-        Privileges.DropCapabilities(plan);
-        Privileges.Limit(plan);
+        using Landlock? landlock = plan.Layers.HasFlag(SandboxLayers.Files) ? Landlock.For(plan) : null;
+        if (plan.Layers.HasFlag(SandboxLayers.Privileges))
+        {
+            Privileges.DropCapabilities(plan);
+            Privileges.Limit(plan);
+        }
         Errno error = SandboxCalls.SetNoNewPrivileges();
         if (error != Errno.None) throw new KernelException("cannot give up new privileges", error);
         landlock?.Lay();
@@ -64,7 +67,8 @@ public static class ProcessSandbox
     public static void Close(SandboxPlan plan)
     {
         ArgumentNullException.ThrowIfNull(plan);
-        if (!plan.KeepsCore) SandboxCalls.SetDumpable(false);
+        if (!plan.KeepsCore && plan.Layers.HasFlag(SandboxLayers.Privileges)) SandboxCalls.SetDumpable(false);
+        if (!plan.Layers.HasFlag(SandboxLayers.SystemCalls)) return;
         // Its handler is the last code that is written in memory.
         _ = BusErrorGuard.IsInstalled;
         // A filter of its own, and the first: the C library tries these calls for every thread, which is no news for the kernel's log.
@@ -95,7 +99,7 @@ public static class ProcessSandbox
     private static void CloseInherited(SandboxPlan plan)
     {
         const uint firstOfServices = 3;
-        bool names = plan.Accesses.Any(access => access.Path.Contains("/fd/", StringComparison.Ordinal));
+        bool names = plan.Accesses.Concat(plan.Opened).Any(access => access.Path.Contains("/fd/", StringComparison.Ordinal));
         _ = uint.TryParse(Environment.GetEnvironmentVariable("LISTEN_FDS"), out uint passed);
         if (!names) SandboxCalls.CloseOnExecute(firstOfServices + passed);
     }

@@ -73,12 +73,14 @@ internal static class SystemCallTable
     {
         // librbd and the C library's resolver are loaded late, and have threads and ways of their own.
         bool loads = plan.Has(HostAccessKind.Libraries);
-        bool tcp = plan.Has(HostAccessKind.ConnectTcp);
+        bool tcp = plan.Has(HostAccessKind.ConnectTcp), connects = tcp || plan.WillOpen(HostAccessKind.Connect);
         return
         [
             Allow("ioctl", 16, OneOf(1, [.. plan.NeedsKvm ? OfKvm : [], .. OfFiles, .. OfTerminals,
                 .. plan.Has(HostAccessKind.Terminal) ? OfPseudoTerminals : [], .. plan.Has(HostAccessKind.Tap) ? OfInterfaces : []])),
-            .. Waiting, .. Bytes, .. Memory(loads), .. Files, .. Threads((uint)process), .. Sockets(tcp),
+            .. Waiting, .. Bytes, .. Memory(loads), .. Files, .. Threads((uint)process), .. Sockets,
+            .. connects || plan.WillOpen(HostAccessKind.Listen, HostAccessKind.Tap) ? NewSockets(tcp) : [],
+            .. connects ? Connections : [],
             .. loads ? OfLibraries : [],
             .. Attacks,
         ];
@@ -145,14 +147,22 @@ internal static class SystemCallTable
         Allow("clock_nanosleep", 230), Allow("clock_gettime", 228), Allow("clock_getres", 229), Allow("gettimeofday", 96), Allow("time", 201),
     ];
 
-    /// <summary>Front-ends, consoles and service managers are reached over Unix sockets; others only where a disk is.</summary>
-    private static SystemCallRule[] Sockets(bool tcp) =>
+    /// <summary>Sockets that listen, and the connections that come.</summary>
+    private static SystemCallRule[] Sockets =>
     [
-        Allow("socket", 41, OneOf(0, tcp ? [AF_UNIX, AF_INET, AF_INET6] : [AF_UNIX])), Allow("socketpair", 53, OneOf(0, AF_UNIX)),
-        Allow("accept4", 288), Allow("accept", 43), Allow("bind", 49), Allow("listen", 50), Allow("connect", 42), Allow("shutdown", 48),
+        Allow("accept4", 288), Allow("accept", 43), Allow("shutdown", 48), Allow("socketpair", 53, OneOf(0, AF_UNIX)),
         Allow("getsockopt", 55), Allow("setsockopt", 54), Allow("getsockname", 51), Allow("getpeername", 52), Allow("sendmmsg", 307),
         Allow("recvmmsg", 299),
     ];
+
+    /// <summary>Endpoints of consoles, balloons and vsock are made when reactors run; the index of an interface is asked by a socket.</summary>
+    private static SystemCallRule[] NewSockets(bool tcp) =>
+    [
+        Allow("socket", 41, OneOf(0, tcp ? [AF_UNIX, AF_INET, AF_INET6] : [AF_UNIX])), Allow("bind", 49), Allow("listen", 50),
+    ];
+
+    /// <summary>vsock, cables and NBD connect when a guest or a server comes again. Landlock knows TCP ports, and no paths of sockets.</summary>
+    private static SystemCallRule[] Connections => [Allow("connect", 42)];
 
     /// <summary>What libraries that are loaded late do beyond that.</summary>
     private static SystemCallRule[] OfLibraries =>

@@ -13,10 +13,6 @@ internal sealed record RequestedDevice(DeviceKind Kind, string Name, DeviceSpec 
 {
     /// <summary>The option, as messages call it.</summary>
     internal string Option => $"--{Kind.Name}";
-
-    /// <summary>What it opens of the host.</summary>
-    internal IEnumerable<HostAccess> HostAccesses() =>
-        Socket.Length == 0 ? Spec.HostAccesses() : Spec.HostAccesses().Append(new HostAccess(HostAccessKind.Listen, Socket));
 }
 
 /// <summary>

@@ -38,18 +38,25 @@ internal sealed class SandboxOptions
     /// opened any more.
     /// </summary>
     /// <param name="parsed">The command line.</param>
-    /// <param name="accesses">What the command opens of the host.</param>
+    /// <param name="devices">The devices.</param>
+    /// <param name="others">What the command opens of the host beside them.</param>
     /// <param name="keepsCore">Whether a crash may leave a core file.</param>
     /// <param name="needsKvm">Whether a machine runs on KVM.</param>
     /// <returns>What <see cref="ProcessSandbox.Close"/> takes; null without a sandbox.</returns>
-    internal SandboxPlan? Enter(ParseResult parsed, IEnumerable<HostAccess> accesses, bool keepsCore, bool needsKvm)
+    internal SandboxPlan? Enter(ParseResult parsed, IReadOnlyList<RequestedDevice> devices, IReadOnlyList<HostAccess> others,
+        bool keepsCore, bool needsKvm)
     {
         string? mode = _mode.In(parsed);
         if (mode == "off") return null;
         if (RuntimeFeature.IsDynamicCodeSupported) return WithoutSandbox(mode);
         SandboxPlan plan = new()
         {
-            Accesses = [.. accesses, .. ConfigOption.PathIn(parsed) is { } file ? [new(HostAccessKind.Read, file)] : (HostAccess[])[]],
+            Accesses = [.. others, .. devices.SelectMany(device => device.Spec.HostAccesses())],
+            Opened =
+            [
+                .. devices.Where(device => device.Socket.Length > 0).Select(device => new HostAccess(HostAccessKind.Listen, device.Socket)),
+                .. ConfigOption.PathIn(parsed) is { } file ? [new(HostAccessKind.Read, file)] : (HostAccess[])[],
+            ],
             User = parsed.GetValue(_user),
             KeepsCore = keepsCore,
             NeedsKvm = needsKvm,
@@ -74,6 +81,14 @@ internal sealed class SandboxOptions
             throw new UsageException($"--user {refused.Message}");
         }
         return plan;
+    }
+
+    /// <summary>Everything a run needs is open: from now on, only the system calls of the plan.</summary>
+    internal static void Close(SandboxPlan? plan)
+    {
+        if (plan is null) return;
+        ServiceNotification.Open();
+        ProcessSandbox.Close(plan);
     }
 
     /// <summary>A program that compiles itself while it runs writes code, and opens what it compiles.</summary>
