@@ -13,7 +13,7 @@ internal sealed class Landlock : IDisposable
     internal const int VersionOfScopes = 6;
 
     private const int VersionOfRefer = 2, VersionOfTruncate = 3, VersionOfPorts = 4, VersionOfIoctl = 5;
-    private const ulong Execute = 1 << 0, WriteFile = 1 << 1, ReadFile = 1 << 2, ReadDirectory = 1 << 3, RemoveFile = 1 << 5;
+    private const ulong Execute = 1 << 0, WriteFile = 1 << 1, ReadFile = 1 << 2, ReadDirectory = 1 << 3, RemoveFile = 1 << 5, MakeRegular = 1 << 8;
     private const ulong MakeSocket = 1 << 9, Refer = 1 << 13, Truncate = 1 << 14, Ioctl = 1 << 15;
     private const ulong AllOfFirst = (1 << 13) - 1;
     private const ulong OfFiles = Execute | WriteFile | ReadFile | Truncate | Ioctl;
@@ -54,6 +54,7 @@ internal sealed class Landlock : IDisposable
         try
         {
             rules.AllowProgram();
+            if (plan.KeepsCore) rules.AllowCore();
             foreach (HostAccess access in plan.Accesses.Concat(plan.Opened)) rules.Allow(access);
             return rules;
         }
@@ -81,6 +82,13 @@ internal sealed class Landlock : IDisposable
         foreach (string path in OfRuntime) AllowPath(path, ReadFile | ReadDirectory);
         AllowPath("/dev/null", ReadFile | WriteFile);
         for (int fd = 0; fd <= 2; fd++) AllowPath($"/proc/self/fd/{fd}", ReadFile | WriteFile | Ioctl);
+    }
+
+    /// <summary>The kernel writes a core file (core(5)) with the rights of the process: where its pattern says, or in the working directory.</summary>
+    private void AllowCore()
+    {
+        string pattern = File.ReadAllText("/proc/sys/kernel/core_pattern").Trim();
+        if (!pattern.StartsWith('|')) AllowPath(DirectoryOf(pattern), MakeRegular | WriteFile | Truncate);
     }
 
     private static IEnumerable<string> MappedFiles() => File.ReadLines("/proc/self/maps")
