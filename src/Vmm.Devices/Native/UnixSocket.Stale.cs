@@ -27,7 +27,23 @@ internal sealed unsafe partial class UnixSocket
         {
             throw new KernelException($"cannot listen on '{path}'", Errno.Exists, "there is a file, and it is no socket");
         }
+        CheckDirectory(path);
         return Listen(path, mode, backlog);
+    }
+
+    /// <summary>
+    /// Where everyone may write, everyone can put a socket of theirs in the place of ours. A sticky directory, such as /tmp, lets the owner
+    /// of a path only rename or remove it.
+    /// </summary>
+    private static void CheckDirectory(string path)
+    {
+        string directory = Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/";
+        if (!Directory.Exists(directory)) return;
+        UnixFileMode mode = File.GetUnixFileMode(directory);
+        if ((mode & (UnixFileMode.OtherWrite | UnixFileMode.StickyBit)) != UnixFileMode.OtherWrite) return;
+        throw new KernelException($"cannot listen on '{path}'", Errno.NotPermitted,
+            $"everyone may write to '{directory}', and could put another socket in its place: take a directory of your own, such as one in "
+            + "/run, or forbid it (chmod o-w)");
     }
 
     /// <summary>

@@ -87,7 +87,8 @@ internal sealed class Landlock : IDisposable
     /// <summary>The kernel writes a core file (core(5)) with the rights of the process: where its pattern says, or in the working directory.</summary>
     private void AllowCore()
     {
-        string pattern = File.ReadAllText("/proc/sys/kernel/core_pattern").Trim();
+        const string path = "/proc/sys/kernel/core_pattern";
+        string pattern = File.Exists(path) ? File.ReadAllText(path).Trim() : "core";
         if (!pattern.StartsWith('|')) AllowPath(DirectoryOf(pattern), MakeRegular | WriteFile | Truncate);
     }
 

@@ -62,13 +62,16 @@ public static class ProcessSandbox
         ExecuteAgain(arguments);
     }
 
-    /// <summary>Allows the system calls of a plan only, on every thread there is and will be. Everything a run needs is open.</summary>
+    /// <summary>
+    /// Allows the system calls of a plan only, on every thread there is and will be. Everything a run needs is open. Does nothing where
+    /// the kernel has no filters: <see cref="Lacks"/> says so.
+    /// </summary>
     /// <exception cref="IOException">The kernel refuses.</exception>
     public static void Close(SandboxPlan plan)
     {
         ArgumentNullException.ThrowIfNull(plan);
         if (!plan.KeepsCore && plan.Layers.HasFlag(SandboxLayers.Privileges)) SandboxCalls.SetDumpable(false);
-        if (!plan.Layers.HasFlag(SandboxLayers.SystemCalls)) return;
+        if (!plan.Layers.HasFlag(SandboxLayers.SystemCalls) || !SandboxCalls.HasFilters(KillProcess)) return;
         // Its handler is the last code that is written in memory.
         _ = BusErrorGuard.IsInstalled;
         // A filter of its own, and the first: the C library tries these calls for every thread, which is no news for the kernel's log.
