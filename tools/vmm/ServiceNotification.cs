@@ -35,13 +35,28 @@ internal static class ServiceNotification
         return TimeSpan.FromMilliseconds(Math.Clamp(microseconds / 2000, 1, int.MaxValue));
     }
 
-    private static Socket? _manager;
+    private static Socket? _socket;
+    private static UnixDomainSocketEndPoint? _manager;
 
-    /// <summary>Opens the way there, before this process can open nothing more. Otherwise the first report does.</summary>
-    internal static void Open()
+    /// <summary>Makes the socket, for a process that can make none later. Otherwise the first report does.</summary>
+    internal static void TryOpen()
     {
-        if (_manager is null && Address is not null)
-            _manager = new Socket(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
+        try
+        {
+            Open();
+        }
+        catch (Exception exception) when (exception is SocketException or ArgumentException)
+        {
+            // The first report says why.
+        }
+    }
+
+    private static void Open()
+    {
+        if (_socket is not null || Address is not { } path) return;
+        // A leading @ stands for the zero byte of an abstract address. To make an address the runtime makes a socket too.
+        _manager = new UnixDomainSocketEndPoint(path[0] == '@' ? "\0" + path[1..] : path);
+        _socket = new Socket(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
     }
 
     private static string? Address => Environment.GetEnvironmentVariable("NOTIFY_SOCKET") is { Length: > 0 } path ? path : null;
@@ -49,12 +64,10 @@ internal static class ServiceNotification
     private static void Send(string state)
     {
         if (Address is not { } path) return;
-        // A leading @ stands for the zero byte of an abstract address.
         try
         {
-            UnixDomainSocketEndPoint manager = new(path[0] == '@' ? "\0" + path[1..] : path);
             Open();
-            _manager!.SendTo(Encoding.UTF8.GetBytes(state), manager);
+            _socket!.SendTo(Encoding.UTF8.GetBytes(state), _manager!);
         }
         catch (Exception exception) when (exception is SocketException or ArgumentException)
         {

@@ -5,8 +5,8 @@ using Vmm.Events;
 namespace Vmm.Devices.Native;
 
 /// <summary>
-/// The system calls by which a process gives up rights: prctl(2), capset(2), setresuid(2), landlock(7), seccomp(2); and execve(2), over which
-/// it keeps what it gave up.
+/// The system calls by which a process gives up rights: prctl(2), capset(2), setresuid(2), landlock(7), seccomp(2); and execve(2), over
+/// which it stays without them.
 /// </summary>
 internal static unsafe partial class SandboxCalls
 {

@@ -13,7 +13,7 @@ internal sealed class BpfLabel
 /// </summary>
 internal sealed class BpfAssembler
 {
-    /// <summary>BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_K with BPF_JEQ, BPF_JGE and BPF_JSET, BPF_RET | BPF_K (linux/bpf_common.h).</summary>
+    /// <summary>BPF_LD | BPF_W | BPF_ABS; BPF_JMP | BPF_K with BPF_JEQ, BPF_JGE and BPF_JSET; BPF_RET | BPF_K (bpf_common.h).</summary>
     private const ushort LoadWord = 0x20, JumpEqual = 0x15, JumpAtLeast = 0x35, JumpAnyBit = 0x45, Result = 0x06;
 
     private readonly List<(ushort Code, uint Operand, BpfLabel? IfTrue, BpfLabel? IfFalse)> _code = [];

@@ -13,8 +13,8 @@ internal sealed class Landlock : IDisposable
     internal const int VersionOfScopes = 6;
 
     private const int VersionOfRefer = 2, VersionOfTruncate = 3, VersionOfPorts = 4, VersionOfIoctl = 5;
-    private const ulong Execute = 1 << 0, WriteFile = 1 << 1, ReadFile = 1 << 2, ReadDirectory = 1 << 3, RemoveFile = 1 << 5, MakeRegular = 1 << 8;
-    private const ulong MakeSocket = 1 << 9, Refer = 1 << 13, Truncate = 1 << 14, Ioctl = 1 << 15;
+    private const ulong Execute = 1 << 0, WriteFile = 1 << 1, ReadFile = 1 << 2, ReadDirectory = 1 << 3, RemoveFile = 1 << 5;
+    private const ulong MakeRegular = 1 << 8, MakeSocket = 1 << 9, Refer = 1 << 13, Truncate = 1 << 14, Ioctl = 1 << 15;
     private const ulong AllOfFirst = (1 << 13) - 1;
     private const ulong OfFiles = Execute | WriteFile | ReadFile | Truncate | Ioctl;
     private const ulong BindTcp = 1, ConnectTcp = 2;
@@ -75,7 +75,9 @@ internal sealed class Landlock : IDisposable
 
     public void Dispose() => _ruleset.Dispose();
 
-    /// <summary>The program and its libraries, to execute it again; its standard streams, to open them anew; what the runtime reads.</summary>
+    /// <summary>
+    /// The program and its libraries, to execute it again; its standard streams, to open them anew; what the runtime reads.
+    /// </summary>
     private void AllowProgram()
     {
         foreach (string mapped in MappedFiles()) AllowPath(mapped, ReadFile | Execute);
@@ -84,7 +86,9 @@ internal sealed class Landlock : IDisposable
         for (int fd = 0; fd <= 2; fd++) AllowPath($"/proc/self/fd/{fd}", ReadFile | WriteFile | Ioctl);
     }
 
-    /// <summary>The kernel writes a core file (core(5)) with the rights of the process: where its pattern says, or in the working directory.</summary>
+    /// <summary>
+    /// The kernel writes a core file (core(5)) with the rights of the process: where its pattern says, or in the working directory.
+    /// </summary>
     private void AllowCore()
     {
         const string path = "/proc/sys/kernel/core_pattern";

@@ -72,9 +72,10 @@ internal static class Privileges
         _ => false,
     };
 
-    private static bool IsForbidden(string path, int mode) => !SandboxCalls.MayAccess(path, mode, out Errno error) && error == Errno.AccessDenied;
+    private static bool IsForbidden(string path, int mode) =>
+        !SandboxCalls.MayAccess(path, mode, out Errno error) && error == Errno.AccessDenied;
 
-    /// <summary>Whether an interface can be attached to without privilege: it names no user and no group (tuntap, owner and group).</summary>
+    /// <summary>Whether an interface can be attached to without privilege: it names no other user and no other group.</summary>
     private static bool IsOurs(string name) => IsFree(name, "owner") && IsFree(name, "group");
 
     private static bool IsFree(string name, string attribute)

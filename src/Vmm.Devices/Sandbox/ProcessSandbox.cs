@@ -6,9 +6,9 @@ using Vmm.Events;
 namespace Vmm.Devices.Sandbox;
 
 /// <summary>
-/// Gives up the rights of this process in two steps. <see cref="Enclose"/> lays what acts on the calling thread only, and executes the program
-/// again, so that every thread of the new one has it; <see cref="Close"/> lays the filter of system calls on all threads at once, before
-/// the first byte of a guest is read.
+/// Gives up the rights of this process in two steps. <see cref="Enclose"/> lays what acts on the calling thread only, and executes the
+/// program again, so that every thread of the new one has it; <see cref="Close"/> lays the filter of system calls on all threads at once,
+/// before the first byte of a guest is read.
 /// </summary>
 public static class ProcessSandbox
 {
@@ -29,8 +29,8 @@ public static class ProcessSandbox
         int landlock = SandboxCalls.LandlockVersion();
         if (landlock == 0) lacks.Add("this kernel has no Landlock: files and TCP ports are not restricted (boot it with lsm=landlock,…)");
         else if (landlock < Landlock.VersionOfScopes)
-            lacks.Add($"this kernel's Landlock has version {landlock}: what came with versions up to {Landlock.VersionOfScopes} is not restricted "
-                + "(scopes of signals and abstract sockets came with Linux 6.12)");
+            lacks.Add($"this kernel's Landlock has version {landlock}: what came with versions up to {Landlock.VersionOfScopes} is not "
+                + "restricted (scopes of signals and abstract sockets came with Linux 6.12)");
         if (!SandboxCalls.HasFilters(KillProcess)) lacks.Add("this kernel has no seccomp filters: system calls are not restricted");
         return lacks;
     }
@@ -98,7 +98,9 @@ public static class ProcessSandbox
         }
     }
 
-    /// <summary>What a shell or a service manager left open is closed, unless an option names a descriptor, or it was passed on purpose.</summary>
+    /// <summary>
+    /// What a shell or a service manager left open is closed, unless an option names a descriptor, or it was passed on purpose.
+    /// </summary>
     private static void CloseInherited(SandboxPlan plan)
     {
         const uint firstOfServices = 3;

@@ -18,7 +18,7 @@ internal enum Verdict
 /// <param name="Conditions">What its arguments must be for that; another call is refused.</param>
 internal sealed record SystemCallRule(string Name, int Number, Verdict Verdict, params Condition[] Conditions);
 
-/// <summary>What an argument of a call must be. The kernel looks at the low half of these arguments only, unless it says otherwise.</summary>
+/// <summary>What an argument of a call must be. The kernel looks at the low half of those that are no pointers.</summary>
 internal abstract record Condition(int Argument)
 {
     /// <summary>It is one of some values.</summary>

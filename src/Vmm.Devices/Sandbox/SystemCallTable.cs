@@ -4,8 +4,8 @@ using static Vmm.Devices.Sandbox.Condition;
 namespace Vmm.Devices.Sandbox;
 
 /// <summary>
-/// The system calls of a process that serves devices, and why it makes them. What is in no line is refused. A name is followed by its number
-/// on x86-64.
+/// The system calls of a process that serves devices, and why it makes them. What is in no line is refused. A name is followed by its
+/// number on x86-64.
 /// </summary>
 internal static class SystemCallTable
 {
@@ -22,7 +22,7 @@ internal static class SystemCallTable
     /// <summary>TIOCGPTN, TIOCSPTLCK, TIOCGPTPEER: a pseudo-terminal is made.</summary>
     private static readonly uint[] OfPseudoTerminals = [0x80045430, 0x40045431, 0x5441];
 
-    /// <summary>FIONREAD, FIONBIO, FIOCLEX, and what a disk is asked: BLKROGET, BLKGETSIZE64, BLKSSZGET, BLKPBSZGET, BLKGETZONESZ.</summary>
+    /// <summary>FIONREAD, FIONBIO, FIOCLEX, and what a disk is asked: BLKROGET, BLKGETSIZE64, its block sizes and zones.</summary>
     private static readonly uint[] OfFiles =
     [
         0x541b, 0x5421, 0x5451, FileCalls.BLKROGET, 0x80081272, FileCalls.BLKSSZGET, FileCalls.BLKPBSZGET, FileCalls.BLKGETZONESZ,
@@ -36,7 +36,9 @@ internal static class SystemCallTable
         (uint)TunCalls.SetCarrier, 0x8933,
     ];
 
-    /// <summary>Those of KvmRequest, the most frequent first. What debugs a guest, or gives it a device of the host, is not among them.</summary>
+    /// <summary>
+    /// Those of KvmRequest, the most frequent first. What debugs a guest, or gives it a device of the host, is not among them.
+    /// </summary>
     private static readonly uint[] OfKvm =
     [
         KvmRequest.KVM_RUN, KvmRequest.KVM_IRQ_LINE, KvmRequest.KVM_SIGNAL_MSI,
@@ -55,14 +57,14 @@ internal static class SystemCallTable
     ];
 
     /// <summary>
-    /// F_DUPFD, GETFD, SETFD, GETFL, SETFL, GETLK, SETLK, SETLKW, the OFD locks, DUPFD_CLOEXEC, GETPIPE_SZ, ADD_SEALS and GET_SEALS.
+    /// F_DUPFD, GETFD, SETFD, GETFL, SETFL, GETLK, SETLK, SETLKW, OFD locks, DUPFD_CLOEXEC, GETPIPE_SZ, ADD_SEALS and GET_SEALS.
     /// F_SETOWN, by which the kernel signals another process, is not among them.
     /// </summary>
     private static readonly uint[] OfDescriptors = [0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1033, 1034];
 
     /// <summary>
-    /// What this kernel does not have, for this process: the flags of clone3 are in memory, where no filter sees them, and the C library falls
-    /// back to clone.
+    /// What this kernel does not have, for this process: the flags of clone3 are in memory, where no filter sees them, and the C library
+    /// falls back to clone.
     /// </summary>
     internal static IReadOnlyList<SystemCallRule> Absent { get; } = [new("clone3", 435, Verdict.Absent)];
 
@@ -144,7 +146,8 @@ internal static class SystemCallTable
         Allow("sched_getparam", 143), Allow("sched_getscheduler", 145), Allow("getpriority", 140), Allow("getcpu", 309),
         Allow("prctl", 157, OneOf(0, PR_SET_NAME, PR_GET_NAME, PR_SET_VMA)), Allow("prlimit64", 302, Null(2)), Allow("getrlimit", 97),
         Allow("getrusage", 98), Allow("times", 100), Allow("sysinfo", 99), Allow("uname", 63), Allow("nanosleep", 35),
-        Allow("clock_nanosleep", 230), Allow("clock_gettime", 228), Allow("clock_getres", 229), Allow("gettimeofday", 96), Allow("time", 201),
+        Allow("clock_nanosleep", 230), Allow("clock_gettime", 228), Allow("clock_getres", 229), Allow("gettimeofday", 96),
+        Allow("time", 201),
     ];
 
     /// <summary>Sockets that listen, and the connections that come.</summary>
@@ -155,13 +158,15 @@ internal static class SystemCallTable
         Allow("recvmmsg", 299),
     ];
 
-    /// <summary>Endpoints of consoles, balloons and vsock are made when reactors run; the index of an interface is asked by a socket.</summary>
+    /// <summary>Endpoints of consoles and balloons are made when reactors run; a socket asks for the index of an interface.</summary>
     private static SystemCallRule[] NewSockets(bool tcp) =>
     [
         Allow("socket", 41, OneOf(0, tcp ? [AF_UNIX, AF_INET, AF_INET6] : [AF_UNIX])), Allow("bind", 49), Allow("listen", 50),
     ];
 
-    /// <summary>vsock, cables and NBD connect when a guest or a server comes again. Landlock knows TCP ports, and no paths of sockets.</summary>
+    /// <summary>
+    /// vsock, cables and NBD connect when a guest or a server comes again. Landlock knows TCP ports, and no paths of sockets.
+    /// </summary>
     private static SystemCallRule[] Connections => [Allow("connect", 42)];
 
     /// <summary>What libraries that are loaded late do beyond that.</summary>

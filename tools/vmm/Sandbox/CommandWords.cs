@@ -6,7 +6,9 @@ namespace Vmm.Tool;
 /// <summary>The words of a command line that was understood, for a process that does the same.</summary>
 internal static class CommandWords
 {
-    /// <summary>The command and its options, each value in one word with its option, so that one that begins with '-' is understood.</summary>
+    /// <summary>
+    /// The command and its options, each value in one word with its option, so that one that begins with '-' is understood.
+    /// </summary>
     /// <param name="parsed">The command line.</param>
     /// <param name="withFile">Whether the configuration file is named, which can be read again.</param>
     internal static string[] Of(ParseResult parsed, bool withFile = true) =>

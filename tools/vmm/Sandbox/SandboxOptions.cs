@@ -5,7 +5,9 @@ using Vmm.Devices.Sandbox;
 
 namespace Vmm.Tool;
 
-/// <summary><c>--sandbox</c>, <c>--sandbox-action</c> and <c>--user</c>: what this process gives up before it reads a byte of a guest.</summary>
+/// <summary>
+/// <c>--sandbox</c>, <c>--sandbox-action</c> and <c>--user</c>: what this process gives up before it reads a byte of a guest.
+/// </summary>
 internal sealed class SandboxOptions
 {
     private readonly ChoiceOption _mode = new("--sandbox",
@@ -87,7 +89,7 @@ internal sealed class SandboxOptions
     internal static void Close(SandboxPlan? plan)
     {
         if (plan is null) return;
-        ServiceNotification.Open();
+        ServiceNotification.TryOpen();
         ProcessSandbox.Close(plan);
     }
 
