@@ -47,6 +47,8 @@ public static class ProcessSandbox
     {
         ArgumentNullException.ThrowIfNull(plan);
         ArgumentNullException.ThrowIfNull(arguments);
+        // A process that becomes another user may not read them any more.
+        byte[][] words = Split(File.ReadAllBytes("/proc/self/cmdline")), environment = Split(File.ReadAllBytes("/proc/self/environ"));
         Privileges.BecomeUser(plan);
         foreach (HostAccess access in plan.Accesses.Where(access => access.Kind == HostAccessKind.Append)) MakeFile(access.Path);
         using Landlock? landlock = plan.Layers.HasFlag(SandboxLayers.Files) ? Landlock.For(plan) : null;
@@ -59,7 +61,7 @@ public static class ProcessSandbox
         if (error != Errno.None) throw new KernelException("cannot give up new privileges", error);
         landlock?.Lay();
         CloseInherited(plan);
-        ExecuteAgain(arguments);
+        ExecuteAgain([words[0], .. arguments.Select(Encoding.UTF8.GetBytes)], environment);
     }
 
     /// <summary>
@@ -109,14 +111,11 @@ public static class ProcessSandbox
         if (!names) SandboxCalls.CloseOnExecute(firstOfServices + passed);
     }
 
-    private static void ExecuteAgain(IReadOnlyList<string> arguments)
+    private static void ExecuteAgain(byte[][] words, byte[][] environment)
     {
-        const string self = "/proc/self/exe";
-        byte[][] texts = Split(File.ReadAllBytes("/proc/self/cmdline"));
-        byte[][] environment = Split(File.ReadAllBytes("/proc/self/environ"));
         byte[] mark = Encoding.UTF8.GetBytes($"{Mark}=");
         string own = $"{Mark}={Environment.ProcessId}";
-        Errno error = SandboxCalls.Execute(self, [texts[0], .. arguments.Select(Encoding.UTF8.GetBytes)],
+        Errno error = SandboxCalls.Execute("/proc/self/exe", words,
             [.. environment.Where(each => !each.AsSpan().StartsWith(mark)), Encoding.UTF8.GetBytes(own)]);
         throw new KernelException("cannot execute this program again in its sandbox", error,
             "look whether its file is still there and may be read, or give --sandbox=off");

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Runtime.CompilerServices;
 using Vmm.Devices;
 using Vmm.Devices.Sandbox;
 
@@ -50,7 +49,7 @@ internal sealed class SandboxOptions
     {
         string? mode = _mode.In(parsed);
         if (mode == "off") return null;
-        if (RuntimeFeature.IsDynamicCodeSupported) return WithoutSandbox(mode);
+        if (IsCompiledWhileItRuns) return WithoutSandbox(mode);
         SandboxPlan plan = new()
         {
             Accesses = [.. others, .. devices.SelectMany(device => device.Spec.HostAccesses())],
@@ -92,6 +91,9 @@ internal sealed class SandboxOptions
         ServiceNotification.TryOpen();
         ProcessSandbox.Close(plan);
     }
+
+    /// <summary>Only the host of such a program lists the assemblies that it may load.</summary>
+    private static bool IsCompiledWhileItRuns => AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES") is not null;
 
     /// <summary>A program that compiles itself while it runs writes code, and opens what it compiles.</summary>
     private static SandboxPlan? WithoutSandbox(string? mode)
