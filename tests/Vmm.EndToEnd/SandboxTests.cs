@@ -67,7 +67,7 @@ public sealed class SandboxTests
         Shell.Run("chown", "-R", "4711:4712", own);
         string command = $"""
             '{copy}' serve --user 4711:4712 --blk path='{own}/a.img',socket='{own}/s' >'{scratch.PathOf("out")}' 2>&1 & vmm=$!
-            until grep -q listening '{scratch.PathOf("out")}'; do kill -0 $vmm || exit 1; sleep 0.1; done
+            until grep -qs listening '{scratch.PathOf("out")}'; do kill -0 $vmm || exit 1; sleep 0.1; done
             grep -E 'Uid|Gid|Groups' /proc/$vmm/status; kill $vmm; wait $vmm
             """;
         string[] status = Shell.Lines(Shell.Run("sh", "-c", command));
