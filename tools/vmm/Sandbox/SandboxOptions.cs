@@ -49,7 +49,7 @@ internal sealed class SandboxOptions
     {
         string? mode = _mode.In(parsed);
         if (mode == "off") return null;
-        if (IsCompiledWhileItRuns) return WithoutSandbox(mode);
+        if (WhyNone() is { } why) return WithoutSandbox(mode, why);
         SandboxPlan plan = new()
         {
             Accesses = [.. others, .. devices.SelectMany(device => device.Spec.HostAccesses())],
@@ -92,13 +92,17 @@ internal sealed class SandboxOptions
         ProcessSandbox.Close(plan);
     }
 
-    /// <summary>Only the host of such a program lists the assemblies that it may load.</summary>
-    private static bool IsCompiledWhileItRuns => AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES") is not null;
-
-    /// <summary>A program that compiles itself while it runs writes code, and opens what it compiles.</summary>
-    private static SandboxPlan? WithoutSandbox(string? mode)
+    /// <summary>Why this process cannot execute itself again; null if it can.</summary>
+    private static string? WhyNone()
     {
-        const string why = "only the published file can lock itself up (tools/publish.sh makes it)";
+        // A program that compiles itself while it runs writes code, and opens what it compiles. Its host lists what it may load.
+        if (AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES") is not null)
+            return "only the published file can lock itself up (tools/publish.sh makes it)";
+        return File.Exists("/proc/self/exe") ? null : "there is no /proc, by which this program executes itself again: mount it";
+    }
+
+    private static SandboxPlan? WithoutSandbox(string? mode, string why)
+    {
         if (mode == "require") throw new IOException($"--sandbox=require: {why}");
         Console.Error.WriteLine($"vmm: no sandbox: {why}");
         return null;
