@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Vmm.Devices;
 using Vmm.Devices.Kvm;
+using Vmm.Devices.Sandbox;
 
 namespace Vmm.Tool;
 
@@ -26,6 +27,7 @@ internal static class BootCommand
             "What becomes of a machine whose guest crashes: it ends, or it is kept, paused, "
             + "until this process is stopped.", standard: "end", "end", "pause");
         SwitchOption core = CoreOption.Create();
+        SandboxOptions sandbox = new();
         SwitchOption noAcpi = new("--no-acpi", "For a kernel without ACPI: name the devices on its command line.");
 
         Command command =
@@ -34,6 +36,7 @@ internal static class BootCommand
             kernel, initrd, commandLine, append, vcpus, memory, noAcpi, stats, onCrash, core, new ConfigOption(),
         };
         devices.AddTo(command);
+        sandbox.AddTo(command);
         command.SetAction(parsed =>
         {
             KvmMachineOptions options = new()
@@ -45,15 +48,23 @@ internal static class BootCommand
                 Acpi = !noAcpi.In(parsed),
             };
             IReadOnlyList<RequestedDevice> read = devices.Read(parsed);
-            UsageException.ThrowIfAny([.. Contradictions(options), .. DeviceOptions.Contradictions(read, KvmBoard.DevicesMax)]);
+            UsageException.ThrowIfAny([.. Contradictions(options), .. DeviceOptions.Contradictions(read, KvmBoard.DevicesMax),
+                .. sandbox.Contradictions(parsed)]);
             MachineDevices requested = new(read, devices.Setting(parsed, options.Vcpus, options.MemoryBytes), scratch: false);
             if (!carriesOut) return ExitCode.Success;
+            SandboxPlan? plan = sandbox.Enter(parsed, read, HostAccesses(options.Boot), core.In(parsed), needsKvm: true);
             CoreOption.Apply(core.In(parsed));
             return BootRun.Run(options, requested, devices.Reactors(parsed), onCrash.In(parsed) == "pause",
-                StatsFormats.Of(stats.In(parsed)));
+                StatsFormats.Of(stats.In(parsed)), plan);
         });
         return command;
     }
+
+    private static HostAccess[] HostAccesses(BootSource boot) =>
+    [
+        new(HostAccessKind.Write, "/dev/kvm"), new(HostAccessKind.Read, boot.Kernel),
+        .. boot.Initrd is { } initrd ? [new(HostAccessKind.Read, initrd)] : (HostAccess[])[],
+    ];
 
     private static IEnumerable<string> Contradictions(KvmMachineOptions options) => !options.Acpi && options.Vcpus > 1
         ? [$"--no-acpi with --vcpus {options.Vcpus}: without ACPI a kernel finds one processor only"] : [];

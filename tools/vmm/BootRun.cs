@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Vmm.Devices;
 using Vmm.Devices.Kvm;
+using Vmm.Devices.Sandbox;
 using Vmm.Events;
 
 namespace Vmm.Tool;
@@ -14,8 +15,10 @@ internal static class BootRun
     /// <param name="reactors">Reactors that serve them.</param>
     /// <param name="pauseOnCrash">Whether a machine whose guest crashed is kept, paused, until this process is asked to end.</param>
     /// <param name="format">How statistics are printed at the end; null for none.</param>
+    /// <param name="sandbox">What this process keeps when the guest starts; null for all.</param>
     /// <returns>The process's exit code.</returns>
-    internal static int Run(KvmMachineOptions machineOptions, MachineDevices devices, int reactors, bool pauseOnCrash, StatsFormat? format)
+    internal static int Run(KvmMachineOptions machineOptions, MachineDevices devices, int reactors, bool pauseOnCrash, StatsFormat? format,
+        SandboxPlan? sandbox)
     {
         using CancellationTokenSource stop = new();
         using ExitDeadline deadline = new();
@@ -51,6 +54,7 @@ internal static class BootRun
                 .On(_ => Pause(machine), PosixSignal.SIGTSTP)
                 .On(_ => machine.Resume(), PosixSignal.SIGCONT);
             using SilenceWatch silence = new(machine);
+            SandboxOptions.Close(sandbox);
             ServiceNotification.Ready();
             using (new ServiceWatchdog(host.IsAlive)) result = machine.Run(stop.Token);
             ServiceNotification.Stopping();

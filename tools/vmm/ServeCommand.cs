@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
 using Vmm.Devices;
+using Vmm.Devices.Sandbox;
 using Vmm.Devices.VhostUser;
 using Vmm.Events;
 
@@ -28,6 +29,7 @@ internal static class ServeCommand
             1, (int)(VhostUserServerOptions.MappedBytesLimit >> 30), standard: 4096);
         SwitchOption core = CoreOption.Create();
         SwitchOption printQemu = new("--print-qemu", "Print a command of QEMU with these devices, to paste into a shell, and end.");
+        SandboxOptions sandbox = new();
 
         Command command =
             new("serve", "Serve devices to guests of QEMU, cloud-hypervisor or crosvm, over vhost-user sockets, until SIGTERM.")
@@ -35,10 +37,11 @@ internal static class ServeCommand
             reactors, cpus, poll, requireSealed, allowUnsealed, map, core, printQemu, new ConfigOption(),
         };
         foreach (DeviceOption kind in kinds) command.Options.Add(kind);
+        sandbox.AddTo(command);
         command.SetAction(parsed =>
         {
             RequestedDevice[] devices = [.. kinds.SelectMany(kind => kind.In(parsed))];
-            UsageException.ThrowIfAny(Contradictions());
+            UsageException.ThrowIfAny([.. Contradictions(), .. sandbox.Contradictions(parsed)]);
             VhostUserServerOptions options = new()
             {
                 Reactors = reactors.In(parsed),
@@ -55,8 +58,9 @@ internal static class ServeCommand
                 Console.Write(QemuCommand.For(devices));
                 return ExitCode.Success;
             }
+            SandboxPlan? plan = sandbox.Enter(parsed, devices, [], core.In(parsed), needsKvm: false);
             CoreOption.Apply(core.In(parsed));
-            return Serve(devices, options);
+            return Serve(devices, options, plan);
 
             IEnumerable<string> Contradictions()
             {
@@ -78,7 +82,7 @@ internal static class ServeCommand
         return command;
     }
 
-    private static int Serve(RequestedDevice[] devices, VhostUserServerOptions options)
+    private static int Serve(RequestedDevice[] devices, VhostUserServerOptions options, SandboxPlan? sandbox)
     {
         // SIGUSR1 and SIGUSR2 of x86-64: the runtime has no names for them.
         const PosixSignal User1 = (PosixSignal)10, User2 = (PosixSignal)12;
@@ -97,6 +101,7 @@ internal static class ServeCommand
         VhostUserBackend[] backends = [.. devices.Select(device => Add(server, device, passed.TakeAt(device.Socket)))];
         passed.CheckAllTaken();
         signals.On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, User2).On(_ => PrintStatistics(backends), User1);
+        SandboxOptions.Close(sandbox);
         server.Start();
         // One call for thousands of lines.
         Console.Write(string.Concat(devices.Select(device => $"listening {device.Kind.ServedName ?? device.Kind.Name} {device.Socket}\n")));

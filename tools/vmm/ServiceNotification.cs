@@ -35,16 +35,39 @@ internal static class ServiceNotification
         return TimeSpan.FromMilliseconds(Math.Clamp(microseconds / 2000, 1, int.MaxValue));
     }
 
-    private static void Send(string state)
+    private static Socket? _socket;
+    private static UnixDomainSocketEndPoint? _manager;
+
+    /// <summary>Makes the socket, for a process that can make none later. Otherwise the first report does.</summary>
+    internal static void TryOpen()
     {
-        string? path = Environment.GetEnvironmentVariable("NOTIFY_SOCKET");
-        if (string.IsNullOrEmpty(path)) return;
-        // A leading @ stands for the zero byte of an abstract address.
         try
         {
-            UnixDomainSocketEndPoint manager = new(path[0] == '@' ? "\0" + path[1..] : path);
-            using Socket socket = new(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
-            socket.SendTo(Encoding.UTF8.GetBytes(state), manager);
+            Open();
+        }
+        catch (Exception exception) when (exception is SocketException or ArgumentException)
+        {
+            // The first report says why.
+        }
+    }
+
+    private static void Open()
+    {
+        if (_socket is not null || Address is not { } path) return;
+        // A leading @ stands for the zero byte of an abstract address. To make an address the runtime makes a socket too.
+        _manager = new UnixDomainSocketEndPoint(path[0] == '@' ? "\0" + path[1..] : path);
+        _socket = new Socket(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
+    }
+
+    private static string? Address => Environment.GetEnvironmentVariable("NOTIFY_SOCKET") is { Length: > 0 } path ? path : null;
+
+    private static void Send(string state)
+    {
+        if (Address is not { } path) return;
+        try
+        {
+            Open();
+            _socket!.SendTo(Encoding.UTF8.GetBytes(state), _manager!);
         }
         catch (Exception exception) when (exception is SocketException or ArgumentException)
         {

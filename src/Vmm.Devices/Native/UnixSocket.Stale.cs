@@ -12,6 +12,7 @@ internal sealed unsafe partial class UnixSocket
     /// <exception cref="KernelException">A process listens there, something else is there, or the directory can't be written.</exception>
     internal static UnixSocket ListenAnew(string path, UnixFileMode mode, int backlog = Backlog)
     {
+        CheckDirectory(path);
         try
         {
             return Listen(path, mode, backlog);
@@ -41,6 +42,22 @@ internal sealed unsafe partial class UnixSocket
         {
             throw new KernelException($"cannot listen on '{path}'", Errno.Exists, "there is a file, and it is no socket");
         }
+    }
+
+    /// <summary>
+    /// Where everyone may write, everyone can put a socket of theirs in the place of ours. A sticky directory, such as /tmp, lets the owner
+    /// of a path only rename or remove it.
+    /// </summary>
+    private static void CheckDirectory(string path)
+    {
+        string directory = Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/";
+        const uint OtherWrite = 0x2, Sticky = 0x200;
+        // Of a symbolic link, the directory behind it.
+        Errno error = MemoryCalls.StatPath(Path.Combine(directory, "."), out FileStatus status);
+        if (error != Errno.None || (status.Mode & (OtherWrite | Sticky)) != OtherWrite) return;
+        throw new KernelException($"cannot listen on '{path}'", Errno.NotPermitted,
+            $"everyone may write to '{directory}', and could put another socket in its place: take a directory of your own, such as one in "
+            + "/run, or forbid it (chmod o-w)");
     }
 
     /// <summary>

@@ -19,6 +19,9 @@ internal abstract record DiskAddress
     /// <summary>Whether it is reached over a connection that may break.</summary>
     internal virtual bool IsRemote => false;
 
+    /// <summary>What of the host a disk there opens.</summary>
+    internal virtual IEnumerable<HostAccess> HostAccesses(bool readOnly) => [];
+
     /// <summary>Reads a path or URI.</summary>
     /// <exception cref="DeviceSpecException">It makes no sense; the message says what does.</exception>
     internal static DiskAddress Parse(string text)
@@ -91,6 +94,13 @@ internal abstract record DiskAddress
 internal sealed record FileAddress(string Path) : DiskAddress
 {
     internal override string FilePath => Path;
+
+    // Whether a loop device of the host has the image, and what a block device can do, stands in sysfs.
+    internal override IEnumerable<HostAccess> HostAccesses(bool readOnly) =>
+    [
+        new(readOnly ? HostAccessKind.Read : HostAccessKind.Write, Path),
+        new(HostAccessKind.Read, "/sys/block"), new(HostAccessKind.Read, "/sys/dev/block"), new(HostAccessKind.Read, "/sys/devices"),
+    ];
 }
 
 /// <summary>Reads as zero and keeps nothing.</summary>

@@ -21,6 +21,9 @@ public abstract record DeviceSpec
     /// <exception cref="IOException">Something can't be opened; the message says what and why.</exception>
     public abstract VirtioDevice Open(string name, DeviceSetting? setting = null);
 
+    /// <summary>What of the host it opens, in <see cref="Open"/>, in <see cref="Connect"/> or later: a sandbox leaves it that.</summary>
+    public virtual IEnumerable<HostAccess> HostAccesses() => [];
+
     /// <summary>
     /// Connects the opened device to its endpoints on the host that are not part of it: a socket, a terminal, a control socket.
     /// </summary>

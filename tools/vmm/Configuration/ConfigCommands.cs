@@ -16,7 +16,7 @@ internal static class ConfigCommands
         {
             if (!carriesOut) return ExitCode.Success;
             ConfigFile config = ConfigFile.Read(parsed.GetValue(file)!);
-            return config.Command is { } named ? config.Invoke([named.Name], parsed.InvocationConfiguration)
+            return config.Command is { } named ? config.Invoke([named.Name, "--config", config.Path], parsed.InvocationConfiguration)
                 : throw new ConfigException(config.Judge());
         });
         return command;

@@ -35,6 +35,9 @@ internal sealed class ConfigFile
     /// <summary>Where that is said.</summary>
     internal int CommandAt { get; }
 
+    /// <summary>The file.</summary>
+    internal string Path => _text.Path;
+
     /// <summary>What it says, as far as it could be read, in its order.</summary>
     internal IReadOnlyList<ConfigEntry> Entries { get; } = [];
 
@@ -69,7 +72,10 @@ internal sealed class ConfigFile
         IReadOnlyList<string> mistakes = Judge(args);
         if (mistakes.Count > 0) throw new ConfigException(mistakes);
         RootCommand root = CommandTree.Create(carriesOut: true);
-        ParseResult merged = CommandTree.Parse(root, Merge(args, EntriesBeside(CommandTree.Parse(root, args))));
+        ParseResult line = CommandTree.Parse(root, args);
+        // A process that is executed again reads the file again; a pipe has nothing more to say.
+        string[] words = _text.IsPipe ? CommandWords.Of(line, withFile: false) : args;
+        ParseResult merged = CommandTree.Parse(root, Merge(words, EntriesBeside(line)));
         try
         {
             return merged.Invoke(invocation);
@@ -83,7 +89,7 @@ internal sealed class ConfigFile
 
     /// <summary>Whether a failure names a relative path that the file gave and that is not there.</summary>
     private bool IsAboutRelativePath(string failure) => failure.Split('\'').Any(name =>
-        name.Length > 0 && !Path.IsPathRooted(name) && !Path.Exists(name)
+        name.Length > 0 && !System.IO.Path.IsPathRooted(name) && !System.IO.Path.Exists(name)
         && Entries.Any(entry => entry.Text.Contains(name, StringComparison.Ordinal)));
 
     /// <summary>A command line with what the file says beside it.</summary>

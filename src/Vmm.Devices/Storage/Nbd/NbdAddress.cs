@@ -32,6 +32,26 @@ internal sealed record NbdAddress : DiskAddress
 
     internal override bool IsRemote => true;
 
+    /// <summary>What the C library reads to find a host by its name, and the libraries it loads for that.</summary>
+    private static readonly string[] Resolver =
+    [
+        "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf", "/etc/services",
+    ];
+
+    /// <summary>Where certificates of authorities and the configuration of OpenSSL are.</summary>
+    private static readonly string[] Certificates = ["/etc/ssl", "/etc/pki", "/usr/lib/ssl", "/usr/share/ca-certificates"];
+
+    internal override IEnumerable<HostAccess> HostAccesses(bool readOnly) =>
+    [
+        Socket is null ? new(HostAccessKind.ConnectTcp, Port: Port) : new(HostAccessKind.Connect, Socket),
+        .. Socket is null ? [new(HostAccessKind.Connect), .. Resolver.Select(Reads)] : (HostAccess[])[],
+        .. Tls is null ? [] : Certificates.Select(Reads),
+        .. Tls?.Folder is { } folder ? [Reads(folder)] : (HostAccess[])[],
+        .. Socket is null || Tls is not null ? [new(HostAccessKind.Libraries)] : (HostAccess[])[],
+    ];
+
+    private static HostAccess Reads(string path) => new(HostAccessKind.Read, path);
+
     internal static new NbdAddress Parse(string text)
     {
         int schemeEnd = text.IndexOf("://", StringComparison.Ordinal);

@@ -24,6 +24,18 @@ internal sealed record RbdAddress : DiskAddress
 
     internal override bool IsRemote => true;
 
+    // What a cluster's configuration names (keyrings, monitors, ports) is librbd's to read.
+    internal override IEnumerable<HostAccess> HostAccesses(bool readOnly)
+    {
+        string? configuration = Configuration ?? Environment.GetEnvironmentVariable("CEPH_CONF");
+        string? folder = configuration is null ? null : System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(configuration));
+        return
+        [
+            new(HostAccessKind.Libraries), new(HostAccessKind.ConnectTcp), new(HostAccessKind.Connect),
+            new(HostAccessKind.Read, "/etc"), new(HostAccessKind.Read, "/var/lib/ceph"), new(HostAccessKind.Read, folder ?? "/etc/ceph"),
+        ];
+    }
+
     internal static RbdAddress Parse(string text, string rest)
     {
         int question = rest.IndexOf('?', StringComparison.Ordinal);

@@ -58,6 +58,9 @@ public sealed record BalloonSpec : DeviceSpec
     }
 
     /// <inheritdoc/>
+    public override IEnumerable<HostAccess> HostAccesses() => Control is null ? [] : [new(HostAccessKind.Listen, Control)];
+
+    /// <inheritdoc/>
     public override IDisposable? Connect(VirtioDevice device, RemoteEndpoint reactor, Action<string> announce) =>
         Control is null ? null : new BalloonControl((BalloonDevice)device, Control, reactor);
 }

@@ -39,8 +39,8 @@ public sealed record DiskSpec : DeviceSpec
     {
         Name = "disk",
         ServedName = "blk",
-        Syntax = "path=PATH|URI[,ro][,temporary][,cache=writeback|none|writethrough|dontcache][,queues=N][,size=N][,engine=ring|threads|synchronous]"
-            + "[,serial=S][,reconnect=forever|SECONDS][,connections=N]" + LimitSpec.Syntax,
+        Syntax = "path=PATH|URI[,ro][,temporary][,cache=writeback|none|writethrough|dontcache][,queues=N][,size=N]"
+            + "[,engine=ring|threads|synchronous][,serial=S][,reconnect=forever|SECONDS][,connections=N]" + LimitSpec.Syntax,
         Description = "A raw image or a block device, which may also be named alone: 'disk.img,ro'; or a disk elsewhere: "
             + "nbd://HOST/EXPORT, nbd+unix:///EXPORT?socket=PATH, rbd:POOL/IMAGE, null:SIZE, memory:SIZE. May be given several times.",
         DeviceName = BlockDevice.NameOf,
@@ -182,6 +182,14 @@ public sealed record DiskSpec : DeviceSpec
         if (device is BlockDevice { Backend: RawImage { CopiedBytes: > 0 } image })
             announce($"{device.Name}: copied {image.CopiedBytes >> 20} MiB of '{image.Path}', since its file system cannot share blocks");
         return null;
+    }
+
+    /// <inheritdoc/>
+    public override IEnumerable<HostAccess> HostAccesses()
+    {
+        IEnumerable<HostAccess> accesses = DiskAddress.Parse(Path).HostAccesses(ReadOnly || Temporary);
+        // Not the image's folder, where other images are.
+        return Temporary ? accesses.Append(new HostAccess(HostAccessKind.Write, System.IO.Path.GetTempPath())) : accesses;
     }
 
     private IBlockBackend OpenBackend(DeviceSetting setting) => DiskAddress.Parse(Path) switch

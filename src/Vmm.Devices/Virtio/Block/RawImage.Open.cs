@@ -202,7 +202,7 @@ public sealed partial class RawImage
     private static string InUse(string path, LockHolder? holder) => holder switch
     {
         null => $"disk image '{path}' is locked by a process that does not show here (gone with requests still in the kernel, "
-            + "of another user, or in another container): "
+            + "of another user, in another container, or outside of this process's sandbox): "
             + "try again when that is over, or attach both read-only",
         { ProcessId: int id } when id == Environment.ProcessId =>
             $"disk image '{path}' is in use by another disk of this process: close that one, or attach both read-only",

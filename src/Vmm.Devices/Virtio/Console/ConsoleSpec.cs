@@ -48,6 +48,9 @@ public sealed record ConsoleSpec : DeviceSpec
     }
 
     /// <inheritdoc/>
+    public override IEnumerable<HostAccess> HostAccesses() => Ports.SelectMany(port => port.HostAccesses());
+
+    /// <inheritdoc/>
     public override IDisposable? Connect(VirtioDevice device, RemoteEndpoint reactor, Action<string> announce)
     {
         ConsoleDevice console = (ConsoleDevice)device;
@@ -128,6 +131,13 @@ public sealed record ConsolePortSpec
                 return $"{KeepBytes} bytes of output to keep: give 0 to {ConsolePort.KeepBytesMax}";
             return Uds is null ? null : HostListener.Failure(Uds);
         }
+    }
+
+    internal IEnumerable<HostAccess> HostAccesses()
+    {
+        if (Uds is not null) yield return new HostAccess(HostAccessKind.Listen, Uds);
+        if (File is not null) yield return new HostAccess(HostAccessKind.Append, File);
+        if (IsPty) yield return new HostAccess(HostAccessKind.Terminal);
     }
 
     internal ConsolePort Make(string name, bool isConsole) => (Blocks, KeepBytes) switch

@@ -123,6 +123,10 @@ public sealed record NetSpec : DeviceSpec
         }
     }
 
+    /// <inheritdoc/>
+    public override IEnumerable<HostAccess> HostAccesses() =>
+        Tap is not null ? [new(HostAccessKind.Tap, Tap)] : [new(HostAccessKind.Connect, Uds!), new(HostAccessKind.Listen, Uds!)];
+
     internal void Validate(string name, INetBackend backend)
     {
         if (DeviceFailures(name).FirstOrDefault() is { } failure) throw new ArgumentException(failure);

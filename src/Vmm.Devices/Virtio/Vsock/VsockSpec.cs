@@ -68,5 +68,8 @@ public sealed record VsockSpec : DeviceSpec
     }
 
     /// <inheritdoc/>
+    public override IEnumerable<HostAccess> HostAccesses() => [new(HostAccessKind.Listen, Uds), new(HostAccessKind.Connect, Uds)];
+
+    /// <inheritdoc/>
     public override VirtioDevice Open(string name, DeviceSetting? setting = null) => new VsockDevice(name, this);
 }

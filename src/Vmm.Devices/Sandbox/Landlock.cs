@@ -1,0 +1,146 @@
+using Vmm.Devices.Native;
+using Vmm.Events;
+
+namespace Vmm.Devices.Sandbox;
+
+/// <summary>
+/// The files, directories and ports that a process keeps (landlock(7)). Everything else of the file system and of TCP is forbidden to the
+/// calling thread, to the threads it makes, and to what it executes.
+/// </summary>
+internal sealed class Landlock : IDisposable
+{
+    /// <summary>From this version on a process can neither signal processes outside nor reach their abstract sockets.</summary>
+    internal const int VersionOfScopes = 6;
+
+    private const int VersionOfRefer = 2, VersionOfTruncate = 3, VersionOfPorts = 4, VersionOfIoctl = 5;
+    private const ulong Execute = 1 << 0, WriteFile = 1 << 1, ReadFile = 1 << 2, ReadDirectory = 1 << 3, RemoveFile = 1 << 5;
+    private const ulong MakeRegular = 1 << 8, MakeSocket = 1 << 9, Refer = 1 << 13, Truncate = 1 << 14, Ioctl = 1 << 15;
+    private const ulong AllOfFirst = (1 << 13) - 1;
+    private const ulong OfFiles = Execute | WriteFile | ReadFile | Truncate | Ioctl;
+    private const ulong BindTcp = 1, ConnectTcp = 2;
+    private const ulong AbstractSockets = 1, Signals = 2;
+
+    /// <summary>What the runtime reads of the host at its start and while it collects garbage, and what a front-end is called.</summary>
+    private static readonly string[] OfRuntime =
+    [
+        "/proc", "/sys/fs/cgroup", "/sys/devices/system/cpu", "/sys/devices/system/node", "/dev/urandom", "/etc/ld.so.cache", "/etc/passwd",
+        "/etc/nsswitch.conf", "/etc/localtime", "/usr/share/zoneinfo",
+    ];
+
+    /// <summary>Where a program's libraries are.</summary>
+    private static readonly string[] Libraries = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"];
+
+    private readonly OwnedFd _ruleset;
+    private readonly ulong _files;
+    private readonly bool _hasPorts;
+
+    private Landlock(OwnedFd ruleset, ulong files, bool hasPorts) => (_ruleset, _files, _hasPorts) = (ruleset, files, hasPorts);
+
+    /// <summary>The rules of a plan; null where the kernel has no Landlock.</summary>
+    /// <exception cref="KernelException">The kernel refuses them.</exception>
+    internal static Landlock? For(SandboxPlan plan)
+    {
+        int version = SandboxCalls.LandlockVersion();
+        if (version == 0) return null;
+        ulong files = AllOfFirst | (version >= VersionOfRefer ? Refer : 0) | (version >= VersionOfTruncate ? Truncate : 0)
+            | (version >= VersionOfIoctl ? Ioctl : 0);
+        bool hasPorts = version >= VersionOfPorts;
+        // A cluster's ports are known to its monitors only.
+        ulong network = !hasPorts ? 0 : plan.Has(HostAccessKind.ConnectTcp, access => access.Port == 0) ? BindTcp : BindTcp | ConnectTcp;
+        ulong scopes = version < VersionOfScopes ? 0 : plan.NeedsAbstractSockets ? Signals : Signals | AbstractSockets;
+        OwnedFd ruleset = SandboxCalls.CreateRuleset(files, network, scopes)
+            ?? throw new KernelException("cannot make a set of Landlock rules", SandboxCalls.LastError);
+        Landlock rules = new(ruleset, files, hasPorts && (network & ConnectTcp) != 0);
+        try
+        {
+            rules.AllowProgram();
+            if (plan.KeepsCore) rules.AllowCore();
+            foreach (HostAccess access in plan.Accesses.Concat(plan.Opened)) rules.Allow(access);
+            return rules;
+        }
+        catch
+        {
+            rules.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Lays the rules on the calling thread, which has no_new_privs.</summary>
+    /// <exception cref="KernelException">The kernel refuses.</exception>
+    internal void Lay()
+    {
+        Errno error = SandboxCalls.Restrict(_ruleset);
+        if (error != Errno.None) throw new KernelException("cannot lay the Landlock rules", error);
+    }
+
+    public void Dispose() => _ruleset.Dispose();
+
+    /// <summary>
+    /// The program and its libraries, to execute it again; its standard streams, to open them anew; what the runtime reads.
+    /// </summary>
+    private void AllowProgram()
+    {
+        foreach (string mapped in MappedFiles()) AllowPath(mapped, ReadFile | Execute);
+        foreach (string path in OfRuntime) AllowPath(path, ReadFile | ReadDirectory);
+        AllowPath("/dev/null", ReadFile | WriteFile);
+        for (int fd = 0; fd <= 2; fd++) AllowPath($"/proc/self/fd/{fd}", ReadFile | WriteFile | Ioctl);
+    }
+
+    /// <summary>
+    /// The kernel writes a core file (core(5)) with the rights of the process: where its pattern says, or in the working directory.
+    /// </summary>
+    private void AllowCore()
+    {
+        const string path = "/proc/sys/kernel/core_pattern";
+        string pattern = File.Exists(path) ? File.ReadAllText(path).Trim() : "core";
+        if (!pattern.StartsWith('|')) AllowPath(DirectoryOf(pattern), MakeRegular | WriteFile | Truncate);
+    }
+
+    private static IEnumerable<string> MappedFiles() => File.ReadLines("/proc/self/maps")
+        .Select(line => line.IndexOf('/', StringComparison.Ordinal) is >= 0 and var at ? line[at..] : "").Where(path => path.Length > 0)
+        .Distinct();
+
+    private void Allow(HostAccess access)
+    {
+        switch (access.Kind)
+        {
+            case HostAccessKind.Read: AllowPath(access.Path, ReadFile | ReadDirectory); break;
+            case HostAccessKind.Write: AllowPath(access.Path, ReadFile | WriteFile | Truncate | Ioctl); break;
+            case HostAccessKind.Append: AllowPath(access.Path, WriteFile | Ioctl); break;
+            case HostAccessKind.Listen: AllowPath(DirectoryOf(access.Path), MakeSocket | RemoveFile); break;
+            case HostAccessKind.Tap: AllowPath(TunCalls.Path, ReadFile | WriteFile | Ioctl); break;
+            case HostAccessKind.ConnectTcp when access.Port > 0 && _hasPorts: AllowPort(access.Port); break;
+            case HostAccessKind.Terminal:
+                AllowPath("/dev/ptmx", ReadFile | WriteFile | Ioctl);
+                AllowPath("/dev/pts", ReadFile | WriteFile | Ioctl);
+                break;
+            case HostAccessKind.Libraries:
+                foreach (string directory in Libraries) AllowPath(directory, ReadFile | ReadDirectory);
+                string? more = Environment.GetEnvironmentVariable("LD_LIBRARY_PATH");
+                foreach (string directory in more?.Split(':', StringSplitOptions.RemoveEmptyEntries) ?? [])
+                    AllowPath(directory, ReadFile | ReadDirectory);
+                break;
+        }
+    }
+
+    internal static string DirectoryOf(string path) => Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/";
+
+    /// <summary>What is not there needs no rule: opening it is refused for that.</summary>
+    private void AllowPath(string path, ulong rights)
+    {
+        using OwnedFd? file = SandboxCalls.NameFile(path, out bool isDirectory);
+        if (file is null) return;
+        ulong allowed = rights & _files & (isDirectory ? ulong.MaxValue : OfFiles);
+        if (allowed == 0) return;
+        Errno error = SandboxCalls.AllowFile(_ruleset, file, allowed);
+        // Pipes, sockets and memfds are in no directory, and Landlock has no rules for them.
+        if (error is not (Errno.None or Errno.BadDescriptor or Errno.BadDescriptorState))
+            throw new KernelException($"cannot allow '{path}' in a Landlock rule", error);
+    }
+
+    private void AllowPort(int port)
+    {
+        Errno error = SandboxCalls.AllowPort(_ruleset, port, ConnectTcp);
+        if (error != Errno.None) throw new KernelException($"cannot allow TCP port {port} in a Landlock rule", error);
+    }
+}

@@ -1,0 +1,65 @@
+namespace Vmm.Devices.Sandbox;
+
+/// <summary>What a process keeps when it gives up its rights.</summary>
+public sealed record SandboxPlan
+{
+    /// <summary>What its devices and it itself open of the host.</summary>
+    public required IReadOnlyList<HostAccess> Accesses { get; init; }
+
+    /// <summary>Those that <see cref="ProcessSandbox.Close"/> finds done with: such as sockets that listen by then.</summary>
+    public IReadOnlyList<HostAccess> Opened { get; init; } = [];
+
+    /// <summary>What is laid.</summary>
+    public SandboxLayers Layers { get; init; } = SandboxLayers.All;
+
+    /// <summary>Who it becomes: <c>UID</c>, <c>UID:GID</c>, <c>NAME</c> or <c>NAME:GID</c>; null to stay who it is.</summary>
+    public string? User { get; init; }
+
+    /// <summary>Whether a crash may leave a core file.</summary>
+    public bool KeepsCore { get; init; }
+
+    /// <summary>Whether it runs a virtual machine on KVM.</summary>
+    public bool NeedsKvm { get; init; }
+
+    /// <summary>Whether it sends to a socket in the abstract namespace, such as a service manager's.</summary>
+    public bool NeedsAbstractSockets { get; init; }
+
+    /// <summary>What is done with a system call that it has no use for.</summary>
+    public SystemCallAction Action { get; init; } = SystemCallAction.Refuse;
+
+    /// <summary>Whether it opens something of a kind, at its start or later.</summary>
+    internal bool Has(HostAccessKind kind, Func<HostAccess, bool>? which = null) =>
+        Accesses.Concat(Opened).Any(access => access.Kind == kind && (which is null || which(access)));
+
+    /// <summary>Whether it opens something of some kinds later.</summary>
+    internal bool WillOpen(params ReadOnlySpan<HostAccessKind> kinds)
+    {
+        foreach (HostAccess access in Accesses) if (kinds.Contains(access.Kind)) return true;
+        return false;
+    }
+}
+
+/// <summary>The layers of a sandbox, each of which stops something that the others do not.</summary>
+[Flags]
+public enum SandboxLayers
+{
+    /// <summary>User, capabilities, limits.</summary>
+    Privileges = 1,
+    /// <summary>Landlock: files, TCP ports, signals to other processes.</summary>
+    Files = 2,
+    /// <summary>seccomp: system calls and their arguments.</summary>
+    SystemCalls = 4,
+    /// <summary>All of them.</summary>
+    All = Privileges | Files | SystemCalls,
+}
+
+/// <summary>What becomes of a system call that no code of ours makes.</summary>
+public enum SystemCallAction
+{
+    /// <summary>It fails with EPERM; one that can only be an attack ends the process. The kernel's log has both.</summary>
+    Refuse,
+    /// <summary>It ends the process.</summary>
+    Kill,
+    /// <summary>The kernel logs it and carries it out, to learn what a program does.</summary>
+    Log,
+}

@@ -1,0 +1,35 @@
+using Vmm.Devices;
+using Vmm.Devices.Sandbox;
+using Vmm.Hole;
+
+[assembly: System.Runtime.Versioning.SupportedOSPlatform("linux")]
+
+// hole LAYERS ATTEMPT DIRECTORY VICTIM ADDRESS PORT: makes one attempt under some layers, and says how it ended. 'list' lists them, 'left' lists
+// those that nothing stops.
+if (args is ["list"] or ["left"])
+{
+    foreach (string name in (args[0] == "list" ? Attempts.All : Attempts.Left).Keys) Console.WriteLine(name);
+    return 0;
+}
+SandboxLayers layers = args[0] switch
+{
+    "none" => 0,
+    "capabilities" => SandboxLayers.Privileges,
+    "landlock" => SandboxLayers.Files,
+    "seccomp" => SandboxLayers.SystemCalls,
+    _ => SandboxLayers.All,
+};
+Surroundings surroundings = new(args[2], int.Parse(args[3]), long.Parse(args[4]), int.Parse(args[5]));
+// What 'vmm serve' would give to a process that serves this disk.
+SandboxPlan plan = new()
+{
+    Layers = layers,
+    Accesses = new DiskSpec { Path = surroundings.Of("own.img") }.HostAccesses().ToList(),
+    Opened = [new HostAccess(HostAccessKind.Listen, surroundings.Of("own/socket"))],
+};
+if (layers != 0 && !ProcessSandbox.IsEnclosed) ProcessSandbox.Enclose(plan, args);
+using HoleGuest guest = new();
+if (layers != 0) ProcessSandbox.Close(plan);
+long result = (Attempts.All.TryGetValue(args[1], out var attempt) ? attempt : Attempts.Left[args[1]])(guest, surroundings);
+Console.WriteLine(result >= 0 ? "succeeded" : $"error {-result}");
+return 0;

@@ -1,0 +1,164 @@
+using System.Runtime.InteropServices;
+using Vmm.Devices.Native;
+using Vmm.Devices.Sandbox;
+using Vmm.Events;
+using Vmm.Tests.Native;
+using static Vmm.Devices.Sandbox.Condition;
+
+namespace Vmm.Devices.Tests;
+
+/// <summary>Tables of system calls become programs, and the kernel takes them as we mean them.</summary>
+[Collection(Alone.Name)]
+public sealed class SystemCallFilterTests
+{
+    private const int Process = 4711;
+    private const uint Refused = SystemCallFilter.NotPermitted, Allowed = SystemCallFilter.Allow, Killed = SystemCallFilter.KillProcess;
+    private const int Mmap = 9, Ioctl = 16, Socket = 41, Connect = 42, Clone = 56, Execve = 59, Kill = 62, Prlimit = 302, Unknown = 999;
+
+    private static readonly HostAccess[] Everything = [.. Enum.GetValues<HostAccessKind>().Select(kind => new HostAccess(kind, "/x", 1))];
+
+    [Fact]
+    public void What_is_in_no_line_is_refused_and_an_attack_ends_the_process()
+    {
+        Assert.Equal(Refused, Say(Unknown));
+        Assert.Equal(Killed, Say(Execve));
+        Assert.Equal(Allowed, Say(0));
+    }
+
+    [Theory]
+    [InlineData(SystemCallAction.Kill, Killed, Killed)]
+    [InlineData(SystemCallAction.Log, SystemCallFilter.LogAndAllow, SystemCallFilter.LogAndAllow)]
+    public void What_becomes_of_the_rest_is_an_option(SystemCallAction action, uint rest, uint attack)
+    {
+        BpfInstruction[] program = Program(Plan() with { Action = action });
+        Assert.Equal(rest, BpfMachine.Run(program, Unknown, []));
+        Assert.Equal(rest, BpfMachine.Run(program, Kill, [1]));
+        Assert.Equal(attack, BpfMachine.Run(program, Execve, []));
+    }
+
+    [Fact]
+    public void Calls_of_other_architectures_and_of_x32_end_the_process()
+    {
+        BpfInstruction[] program = Program(Plan());
+        Assert.Equal(Killed, BpfMachine.Run(program, 3, [], architecture: 0x40000003));
+        Assert.Equal(Killed, BpfMachine.Run(program, 0x40000000, []));
+        Assert.Equal(Killed, BpfMachine.Run(program, -1, []));
+    }
+
+    [Fact]
+    public void Arguments_decide_where_a_call_can_do_more_than_we_want()
+    {
+        BpfInstruction[] program = Program(Plan());
+        (int Call, ulong[] Good, ulong[] Bad)[] cases =
+        [
+            (Mmap, [0, 4096, 3], [0, 4096, 7]),
+            (Ioctl, [1, 0x5401], [1, 0x5412]),
+            (Clone, [0x3d0f00], [0x11]),
+            (Clone, [0x3d0f00], [0x3d0f00 | 0x10000000]),
+            (Kill, [Process, 15], [1, 15]),
+            (Prlimit, [0, 7, 0, 0x1000], [0, 7, 0x1_0000_0000, 0]),
+        ];
+        Assert.All(cases, each =>
+        {
+            Assert.Equal(Allowed, BpfMachine.Run(program, each.Call, each.Good));
+            Assert.Equal(Refused, BpfMachine.Run(program, each.Call, each.Bad));
+        });
+    }
+
+    [Fact]
+    public void A_plan_widens_the_table_by_what_it_opens_later_only()
+    {
+        ulong[] unix = [1, 1, 0], inet = [2, 1, 0];
+        HostAccess listens = new(HostAccessKind.Listen, "/s"), connects = new(HostAccessKind.Connect, "/s"), tcp = new(HostAccessKind.ConnectTcp, Port: 1);
+        Assert.Equal(Refused, Say(Plan(), Socket, unix));
+        Assert.Equal(Refused, Say(Plan() with { Opened = [listens] }, Socket, unix));
+        Assert.Equal(Allowed, Say(Plan(listens), Socket, unix));
+        Assert.Equal(Refused, Say(Plan(listens), Connect));
+        Assert.Equal(Allowed, Say(Plan(connects), Connect));
+        Assert.Equal(Refused, Say(Plan(connects), Socket, inet));
+        Assert.Equal(Allowed, Say(Plan(tcp), Socket, inet));
+        Assert.Equal(Refused, Say(Plan(), Ioctl, [0, KvmRequest.KVM_RUN]));
+        Assert.Equal(Allowed, Say(Plan() with { NeedsKvm = true }, Ioctl, [0, KvmRequest.KVM_RUN]));
+        Assert.Equal(Refused, Say(Plan(), Ioctl, [0, TunCalls.SetInterface]));
+        Assert.Equal(Allowed, Say(Plan(new HostAccess(HostAccessKind.Tap, "vm0")), Ioctl, [0, TunCalls.SetInterface]));
+        Assert.Equal(Allowed, Say(Plan(new HostAccess(HostAccessKind.Libraries)), Mmap, [0, 4096, 7]));
+    }
+
+    [Fact]
+    public void Every_call_has_the_number_that_the_kernels_headers_give_it()
+    {
+        SystemCallRule[] rules = [.. SystemCallTable.For(Plan(Everything) with { NeedsKvm = true }, Process)];
+        Assert.Equal(rules.Length, rules.Select(rule => rule.Number).Distinct().Count());
+        IReadOnlyDictionary<string, long> theirs = KernelHeaders.Evaluate(["sys/syscall.h"], [.. rules.Select(rule => $"__NR_{rule.Name}")]);
+        Assert.All(rules, rule => Assert.Equal(theirs[$"__NR_{rule.Name}"], rule.Number));
+    }
+
+    [Fact]
+    public void Conditions_look_at_the_halves_that_the_kernel_looks_at()
+    {
+        Assert.Equal((Allowed, Refused), Of(OneOf(1, 5, 6), [0, 0xffff_ffff_0000_0006], [0, 7]));
+        Assert.Equal((Allowed, Refused), Of(Without(0, 6), [9], [4]));
+        Assert.Equal((Allowed, Refused), Of(With(0, 6), [7], [4]));
+        Assert.Equal((Allowed, Refused), Of(Null(2), [1, 1, 0], [0, 0, 1ul << 32]));
+
+        static (uint Good, uint Bad) Of(Condition condition, ulong[] good, ulong[] bad)
+        {
+            BpfInstruction[] program = SystemCallFilter.Assemble([new("call", 7, Verdict.Allow, condition)], SystemCallAction.Refuse);
+            return (BpfMachine.Run(program, 7, good), BpfMachine.Run(program, 7, bad));
+        }
+    }
+
+    [Fact]
+    public void A_jump_that_goes_back_or_too_far_is_not_assembled()
+    {
+        BpfLabel back = new(), far = new();
+        Assert.Throws<InvalidOperationException>(() => new BpfAssembler().Mark(back).Equal(1, back, null).Assemble());
+        BpfAssembler program = new BpfAssembler().Equal(1, far, null);
+        for (int i = 0; i < 256; i++) program.Return(0);
+        Assert.Throws<InvalidOperationException>(() => program.Mark(far).Return(0).Assemble());
+    }
+
+    [Fact]
+    public void The_kernel_does_what_the_table_says()
+    {
+        Errno[] errors = [];
+        Errno laid = Errno.NotImplemented;
+        // Without TSYNC a filter is this thread's alone, and gone with it.
+        SandboxThread.Run(() =>
+        {
+            _ = SandboxCalls.SetNoNewPrivileges();
+            // Compiled before: the compiler makes memory that is executed.
+            errors = Try();
+            laid = SandboxCalls.InstallFilter(Program(Plan(), Environment.ProcessId), logs: false, everyThread: false);
+            errors = [.. errors, .. Try()];
+        });
+        Assert.Equal(Errno.None, laid);
+        Assert.Equal([Errno.None, Errno.None, Errno.None, Errno.NotPermitted], errors);
+
+        static Errno[] Try() => [Made(SocketCalls.SOCK_STREAM, pair: true), Made(SocketCalls.SOCK_STREAM, pair: false)];
+
+        static Errno Made(int type, bool pair)
+        {
+            if (pair)
+            {
+                (UnixSocket a, UnixSocket b) = UnixSocket.Pair();
+                a.Dispose();
+                b.Dispose();
+                return Errno.None;
+            }
+            int fd = SocketCalls.Socket(SocketCalls.AF_UNIX, type, 0);
+            if (fd < 0) return (Errno)Marshal.GetLastPInvokeError();
+            new OwnedFd(fd).Dispose();
+            return Errno.None;
+        }
+    }
+
+    private static SandboxPlan Plan(params HostAccess[] accesses) => new() { Accesses = accesses };
+
+    private static BpfInstruction[] Program(SandboxPlan plan, int process = Process) =>
+        SystemCallFilter.Assemble(SystemCallTable.For(plan, process), plan.Action);
+
+    private static uint Say(int call, params ulong[] arguments) => Say(Plan(), call, arguments);
+
+    private static uint Say(SandboxPlan plan, int call, params ulong[] arguments) => BpfMachine.Run(Program(plan), call, arguments);
+}

@@ -1,0 +1,151 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+using System.Xml.Linq;
+
+namespace Vmm.EndToEnd;
+
+/// <summary>
+/// A device with a hole (tests/Hole) makes native calls that its guest asks for, each attempt in a process of its own, under each layer
+/// of the sandbox. The table is the one of docs/sandbox.md.
+/// </summary>
+[Trait("Long", "true")]
+public sealed class HoleTests : IDisposable
+{
+    private const int AttemptsMin = 40;
+    private const string Succeeded = "succeeded", Ended = "ends the process";
+    private static readonly string[] Layers = ["none", "capabilities", "landlock", "seccomp", "all"];
+
+    private readonly ScratchDirectory _scratch = new();
+    private readonly Socket _listener = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+    private int _runs;
+
+    public HoleTests()
+    {
+        Assert.SkipUnless(Environment.IsPrivilegedProcess, "what root can do without a sandbox is what is compared with");
+        _listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        _listener.Listen();
+    }
+
+    public void Dispose()
+    {
+        _listener.Dispose();
+        _scratch.Dispose();
+    }
+
+    [Fact]
+    public void No_attempt_succeeds_under_all_layers_and_the_page_says_which_stops_it()
+    {
+        string hole = Publish();
+        List<string> rows = [], unproven = [], broken = [];
+        foreach (string attempt in Shell.Lines(Shell.Run(hole, "list")))
+        {
+            string[] ends = [.. Layers.Select(layer => Try(hole, layer, attempt))];
+            if (ends[^1] == Succeeded) broken.Add(attempt);
+            // What root cannot do here anyway shows nothing.
+            if (ends[0] != Succeeded) unproven.Add(attempt);
+            else rows.Add($"| {attempt} | {string.Join(" | ", ends[1..])} |");
+        }
+        Assert.Empty(broken);
+        Assert.True(rows.Count >= AttemptsMin, $"{rows.Count} attempts succeed without a sandbox; unproven: {string.Join(", ", unproven)}");
+        string page = File.ReadAllText(Repository.PathOf("docs/sandbox.md"));
+        string[] missing = [.. rows.Where(row => !page.Contains(row, StringComparison.Ordinal))];
+        Assert.True(missing.Length == 0, $"docs/sandbox.md lacks or says otherwise:\n{string.Join('\n', missing)}");
+        string[] left = Shell.Lines(Shell.Run(hole, "left"));
+        Assert.All(left, attempt =>
+        {
+            Assert.Equal(Succeeded, Try(hole, "all", attempt));
+            Assert.Contains(attempt, page);
+        });
+    }
+
+    private string Try(string hole, string layer, string attempt)
+    {
+        string directory = _scratch.PathOf($"{_runs++}");
+        foreach (string made in (string[])["own", "mountpoint"]) Directory.CreateDirectory(Path.Combine(directory, made));
+        foreach (string image in (string[])["own.img", "other.img"]) File.WriteAllBytes(Path.Combine(directory, image), new byte[4096]);
+        using Process victim = Process.Start("sleep", "1000");
+        try
+        {
+            using Socket service = Listen(Path.Combine(directory, "service")), hidden = Listen($"\0vmm-hole-{victim.Id}");
+            string[] command =
+            [
+                hole, layer, attempt, directory, $"{victim.Id}", $"{WritableMemoryOf(victim)}", $"{((IPEndPoint)_listener.LocalEndPoint!).Port}",
+            ];
+            // A terminal of its own, whose keys are its input.
+            if (attempt.Contains("terminal", StringComparison.Ordinal))
+                command = ["script", "-qec", string.Join(' ', command.Select(word => $"'{word}'")), "/dev/null"];
+            (int exitCode, string output) = Shell.Try(command);
+            Shell.Try("umount", Path.Combine(directory, "mountpoint"));
+            const int badSystemCall = 128 + 31;
+            if (exitCode == badSystemCall) return Ended;
+            Assert.True(exitCode == 0, $"{attempt} under {layer}: {exitCode}: {output}");
+            string end = Shell.Lines(output)[^1].Trim();
+            int error = end.LastIndexOf("error ", StringComparison.Ordinal);
+            return error < 0 ? Succeeded : end[(error + "error ".Length)..] switch
+            {
+                "1" => "EPERM",
+                "13" => "EACCES",
+                var other => $"error {other}",
+            };
+        }
+        finally
+        {
+            victim.Kill();
+            victim.WaitForExit();
+        }
+    }
+
+    private static long WritableMemoryOf(Process victim)
+    {
+        for (Stopwatch clock = Stopwatch.StartNew(); ; Thread.Sleep(1))
+        {
+            string[] stack = [.. File.ReadAllLines($"/proc/{victim.Id}/maps").Where(line => line.EndsWith("[stack]", StringComparison.Ordinal))];
+            bool isStarted = File.ReadAllText($"/proc/{victim.Id}/cmdline").StartsWith("sleep", StringComparison.Ordinal);
+            if (isStarted && stack is [var line, ..]) return Convert.ToInt64(line.Split('-', ' ')[1], 16) - 4096;
+            Assert.True(clock.Elapsed < TimeSpan.FromMinutes(1), "the victim does not start");
+        }
+    }
+
+    private static Socket Listen(string path)
+    {
+        Socket socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        socket.Bind(new UnixDomainSocketEndPoint(path));
+        socket.Listen();
+        return socket;
+    }
+
+    private string Publish()
+    {
+        string configuration = Path.GetFileName(Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory));
+        string Built(string project) => Repository.PathOf($"artifacts/bin/{project}/{configuration}/{project}.dll");
+        string project = _scratch.PathOf("hole");
+        Directory.CreateDirectory(project);
+        foreach (string file in Directory.GetFiles(Repository.PathOf("tests/Hole"), "*.cs")) File.Copy(file, Path.Combine(project, Path.GetFileName(file)));
+        string hosting = XDocument.Load(Repository.PathOf("Directory.Packages.props")).Descendants("PackageVersion")
+            .First(version => version.Attribute("Include")!.Value == "Microsoft.Extensions.Hosting").Attribute("Version")!.Value;
+        File.WriteAllText(Path.Combine(project, "hole.csproj"), $"""
+            <Project Sdk="Microsoft.NET.Sdk">
+              <PropertyGroup>
+                <OutputType>Exe</OutputType>
+                <TargetFramework>net10.0</TargetFramework>
+                <Nullable>enable</Nullable>
+                <ImplicitUsings>enable</ImplicitUsings>
+                <AllowUnsafeBlocks>true</AllowUnsafeBlocks>
+                <InvariantGlobalization>true</InvariantGlobalization>
+                <PublishAot>true</PublishAot>
+              </PropertyGroup>
+              <ItemGroup>
+                <Reference Include="{Built("Vmm.Events")}" />
+                <Reference Include="{Built("Vmm.Devices")}" />
+                <PackageReference Include="Microsoft.Extensions.Hosting" Version="{hosting}" />
+              </ItemGroup>
+            </Project>
+            """);
+        foreach (string name in (string[])["Directory.Build.props", "Directory.Packages.props"])
+            File.WriteAllText(Path.Combine(project, name), "<Project />");
+        Shell.Run("dotnet", "publish", Path.Combine(project, "hole.csproj"), "-c", "Release", "-r", "linux-x64", "--nologo", "-v", "quiet",
+            "-p:UseSharedCompilation=false", "-nodeReuse:false", "-o", _scratch.PathOf("out"));
+        return _scratch.PathOf("out/hole");
+    }
+}

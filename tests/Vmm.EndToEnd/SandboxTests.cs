@@ -1,0 +1,131 @@
+using System.Diagnostics;
+
+namespace Vmm.EndToEnd;
+
+/// <summary>What <c>vmm</c> keeps of its rights when it serves, as the kernel says.</summary>
+public sealed class SandboxTests
+{
+    private const int MiB = 1 << 20;
+
+    [Fact]
+    public void A_server_has_given_up_its_rights_when_it_listens()
+    {
+        SkipWithoutFile();
+        using ScratchDirectory scratch = new();
+        using VmmProcess vmm = Serve(scratch);
+        // Of every thread, also of those that the runtime made before the program began.
+        string[] threads = Directory.GetDirectories($"/proc/{vmm.Id}/task");
+        Assert.True(threads.Length > 2);
+        Assert.All(threads, thread =>
+        {
+            string status = File.ReadAllText(Path.Combine(thread, "status"));
+            foreach (string line in (string[])["NoNewPrivs:\t1", "Seccomp:\t2", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "Umask:\t0077"])
+                Assert.Contains(line, status);
+            if (Environment.IsPrivilegedProcess) Assert.Contains("CapBnd:\t0000000000000000", status);
+        });
+        Assert.Matches("Max core file size +0 +0", File.ReadAllText($"/proc/{vmm.Id}/limits"));
+        Stop(vmm);
+    }
+
+    [Fact]
+    public void Without_a_sandbox_it_keeps_what_it_was_given()
+    {
+        SkipWithoutFile();
+        using ScratchDirectory scratch = new();
+        using VmmProcess vmm = Serve(scratch, "--sandbox=off");
+        string status = File.ReadAllText($"/proc/{vmm.Id}/status");
+        Assert.Contains("NoNewPrivs:\t0", status);
+        Assert.Contains("Seccomp:\t0", status);
+        Stop(vmm);
+    }
+
+    [Theory]
+    [InlineData("--sandbox=require")]
+    [InlineData("--sandbox-action=kill")]
+    public void A_disk_is_served_in_a_sandbox_without_a_word(string option)
+    {
+        SkipWithoutFile();
+        using ScratchDirectory scratch = new();
+        using VmmProcess vmm = Serve(scratch, option);
+        VmmResult load = VmmProcess.Run("bench", "vhost-user-blk", "--socket", scratch.PathOf("s"), "--seconds", "1", "--rw", "randrw", "--verify");
+        Assert.True(load.ExitCode == 0, load.Error + load.Output);
+        Assert.DoesNotContain("sandbox", Stop(vmm).Error);
+    }
+
+    [Fact]
+    public void It_becomes_the_user_that_is_named()
+    {
+        SkipWithoutFile();
+        Assert.SkipUnless(Environment.IsPrivilegedProcess, "only root may become another user");
+        using ScratchDirectory scratch = new();
+        // A user of no name may not look into the checkout.
+        string copy = scratch.PathOf("vmm"), own = scratch.PathOf("own");
+        File.Copy(VmmProcess.PublishedFile!, copy);
+        File.SetUnixFileMode(scratch.PathOf(""), UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.OtherExecute);
+        Directory.CreateDirectory(own);
+        scratch.CreateImage("own/a.img", MiB, sparse: true);
+        Shell.Run("chown", "-R", "4711:4712", own);
+        string command = $"""
+            '{copy}' serve --user 4711:4712 --blk path='{own}/a.img',socket='{own}/s' >'{scratch.PathOf("out")}' 2>&1 & vmm=$!
+            until grep -qs listening '{scratch.PathOf("out")}'; do kill -0 $vmm || exit 1; sleep 0.1; done
+            grep -E 'Uid|Gid|Groups' /proc/$vmm/status; kill $vmm; wait $vmm
+            """;
+        string[] status = Shell.Lines(Shell.Run("sh", "-c", command));
+        Assert.Equal(["Uid:\t4711\t4711\t4711\t4711", "Gid:\t4712\t4712\t4712\t4712", "Groups:\t"], status.Select(line => line.TrimEnd(' ')));
+    }
+
+    [Theory]
+    [InlineData("--user=no-such-user", 2, "there is no user 'no-such-user'")]
+    [InlineData("--user=1:x", 2, "'x' is no number of a group")]
+    [InlineData("--user=1 --sandbox=off", 2, "with --sandbox=off this process stays who it is")]
+    [InlineData("--sandbox=maybe", 2, "give auto, require or off")]
+    public void What_makes_no_sense_is_refused_in_a_sentence(string options, int code, string sentence)
+    {
+        SkipWithoutFile();
+        using ScratchDirectory scratch = new();
+        VmmResult result = VmmProcess.Run(["serve", .. options.Split(' '), .. DiskOf(scratch)]);
+        Assert.Equal(code, result.ExitCode);
+        Assert.Contains(sentence, result.Error);
+        Assert.DoesNotContain("   at ", result.Error);
+    }
+
+    [Fact]
+    public void A_configuration_that_comes_by_a_pipe_is_read_once()
+    {
+        SkipWithoutFile();
+        using ScratchDirectory scratch = new();
+        using VmmProcess vmm = new("start", "/dev/stdin");
+        vmm.Input.Write($"command = 'serve'\n[[rng]]\nsocket = '{scratch.PathOf("s")}'\n");
+        vmm.Input.Close();
+        vmm.WaitFor("listening rng");
+        Stop(vmm);
+    }
+
+    [Fact]
+    public void The_build_that_compiles_itself_says_that_it_has_none()
+    {
+        using ScratchDirectory scratch = new();
+        VmmResult refused = VmmProcess.RunAssembly(["serve", "--sandbox=require", .. DiskOf(scratch)]);
+        Assert.Equal(1, refused.ExitCode);
+        Assert.Contains("--sandbox=require: only the published file can lock itself up", refused.Error);
+    }
+
+    private static void SkipWithoutFile() => Assert.SkipUnless(VmmProcess.PublishedFile is not null, "tools/test.sh publishes the file and names it in VMM_TOOL");
+
+    private static string[] DiskOf(ScratchDirectory scratch) => ["--blk", $"path={scratch.CreateImage("a.img", 16 * MiB)},socket={scratch.PathOf("s")}"];
+
+    private static VmmProcess Serve(ScratchDirectory scratch, params string[] options)
+    {
+        VmmProcess vmm = new(["serve", .. options, .. DiskOf(scratch)]);
+        vmm.WaitFor("listening");
+        return vmm;
+    }
+
+    private static VmmResult Stop(VmmProcess vmm)
+    {
+        vmm.Signal("TERM");
+        VmmResult result = vmm.WaitForExit();
+        Assert.True(result.ExitCode == 0, result.Error);
+        return result;
+    }
+}

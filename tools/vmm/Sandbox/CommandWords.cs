@@ -1,0 +1,25 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+
+namespace Vmm.Tool;
+
+/// <summary>The words of a command line that was understood, for a process that does the same.</summary>
+internal static class CommandWords
+{
+    /// <summary>
+    /// The command and its options, each value in one word with its option, so that one that begins with '-' is understood.
+    /// </summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="withFile">Whether the configuration file is named, which can be read again.</param>
+    internal static string[] Of(ParseResult parsed, bool withFile = true) =>
+    [
+        parsed.CommandResult.Command.Name,
+        .. parsed.CommandResult.Children.OfType<OptionResult>()
+            .Where(result => !result.Implicit && (withFile || result.Option is not ConfigOption)).SelectMany(WordsOf),
+    ];
+
+    private static IEnumerable<string> WordsOf(OptionResult result) => result.Tokens.Count == 0
+        ? [result.Option.Name]
+        : result.Tokens.SelectMany(token => token.Value.Length > 0 ? [$"{result.Option.Name}={token.Value}"]
+            : (string[])[result.Option.Name, ""]);
+}

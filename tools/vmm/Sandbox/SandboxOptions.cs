@@ -1,0 +1,110 @@
+using System.CommandLine;
+using Vmm.Devices;
+using Vmm.Devices.Sandbox;
+
+namespace Vmm.Tool;
+
+/// <summary>
+/// <c>--sandbox</c>, <c>--sandbox-action</c> and <c>--user</c>: what this process gives up before it reads a byte of a guest.
+/// </summary>
+internal sealed class SandboxOptions
+{
+    private readonly ChoiceOption _mode = new("--sandbox",
+        "Keep only what the options name: files, ports and system calls. 'auto' takes what the kernel has and says what it lacks, "
+        + "'require' refuses to start without all of it.", standard: "auto", "auto", "require", "off");
+
+    private readonly ChoiceOption _action = new("--sandbox-action",
+        "What becomes of a system call that has no use here: it fails, it ends this process, or it is logged and carried out. "
+        + "What can only be an attack ends it in the first case too.", standard: "errno", "errno", "kill", "log");
+
+    private readonly TextOption _user = new("--user", "NAME|UID[:GID]",
+        "Become this user first, without further groups: what the options name must be that user's to open.");
+
+    internal void AddTo(Command command)
+    {
+        command.Options.Add(_mode);
+        command.Options.Add(_action);
+        command.Options.Add(_user);
+    }
+
+    /// <summary>What does not fit together, each in a sentence.</summary>
+    internal IEnumerable<string> Contradictions(ParseResult parsed)
+    {
+        if (_mode.In(parsed) == "off" && parsed.GetValue(_user) is { } user)
+            yield return $"--user '{user}': with --sandbox=off this process stays who it is: leave one of them out";
+    }
+
+    /// <summary>
+    /// Goes into the sandbox by executing this program again, or returns if that was done. After it, what the plan does not name cannot be
+    /// opened any more.
+    /// </summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="devices">The devices.</param>
+    /// <param name="others">What the command opens of the host beside them.</param>
+    /// <param name="keepsCore">Whether a crash may leave a core file.</param>
+    /// <param name="needsKvm">Whether a machine runs on KVM.</param>
+    /// <returns>What <see cref="ProcessSandbox.Close"/> takes; null without a sandbox.</returns>
+    internal SandboxPlan? Enter(ParseResult parsed, IReadOnlyList<RequestedDevice> devices, IReadOnlyList<HostAccess> others,
+        bool keepsCore, bool needsKvm)
+    {
+        string? mode = _mode.In(parsed);
+        if (mode == "off") return null;
+        if (WhyNone() is { } why) return WithoutSandbox(mode, why);
+        SandboxPlan plan = new()
+        {
+            Accesses = [.. others, .. devices.SelectMany(device => device.Spec.HostAccesses())],
+            Opened =
+            [
+                .. devices.Where(device => device.Socket.Length > 0).Select(device => new HostAccess(HostAccessKind.Listen, device.Socket)),
+                .. ConfigOption.PathIn(parsed) is { } file ? [new(HostAccessKind.Read, file)] : (HostAccess[])[],
+            ],
+            User = parsed.GetValue(_user),
+            KeepsCore = keepsCore,
+            NeedsKvm = needsKvm,
+            NeedsAbstractSockets = Environment.GetEnvironmentVariable("NOTIFY_SOCKET") is ['@', ..],
+            Action = _action.In(parsed) switch
+            {
+                "kill" => SystemCallAction.Kill,
+                "log" => SystemCallAction.Log,
+                _ => SystemCallAction.Refuse,
+            },
+        };
+        if (ProcessSandbox.IsEnclosed) return plan;
+        IReadOnlyList<string> lacks = ProcessSandbox.Lacks();
+        if (mode == "require" && lacks.Count > 0) throw new IOException($"--sandbox=require: {lacks[0]}");
+        foreach (string lack in lacks) Console.Error.WriteLine($"vmm: {lack}");
+        try
+        {
+            ProcessSandbox.Enclose(plan, CommandWords.Of(parsed));
+        }
+        catch (ArgumentException refused)
+        {
+            throw new UsageException($"--user {refused.Message}");
+        }
+        return plan;
+    }
+
+    /// <summary>Everything a run needs is open: from now on, only the system calls of the plan.</summary>
+    internal static void Close(SandboxPlan? plan)
+    {
+        if (plan is null) return;
+        ServiceNotification.TryOpen();
+        ProcessSandbox.Close(plan);
+    }
+
+    /// <summary>Why this process cannot execute itself again; null if it can.</summary>
+    private static string? WhyNone()
+    {
+        // A program that compiles itself while it runs writes code, and opens what it compiles. Its host lists what it may load.
+        if (AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES") is not null)
+            return "only the published file can lock itself up (tools/publish.sh makes it)";
+        return File.Exists("/proc/self/exe") ? null : "there is no /proc, by which this program executes itself again: mount it";
+    }
+
+    private static SandboxPlan? WithoutSandbox(string? mode, string why)
+    {
+        if (mode == "require") throw new IOException($"--sandbox=require: {why}");
+        Console.Error.WriteLine($"vmm: no sandbox: {why}");
+        return null;
+    }
+}
