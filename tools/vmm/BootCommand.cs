@@ -26,12 +26,13 @@ internal static class BootCommand
             "What becomes of a machine whose guest crashes: it ends, or it is kept, paused, "
             + "until this process is stopped.", standard: "end", "end", "pause");
         SwitchOption core = CoreOption.Create();
+        ApiOption api = new();
         SwitchOption noAcpi = new("--no-acpi", "For a kernel without ACPI: name the devices on its command line.");
 
         Command command =
             new("boot", "Boot a Linux kernel on KVM. Its serial console is this terminal: Ctrl-A x leaves, Ctrl-A Ctrl-A is Ctrl-A.")
         {
-            kernel, initrd, commandLine, append, vcpus, memory, noAcpi, stats, onCrash, core, new ConfigOption(),
+            kernel, initrd, commandLine, append, vcpus, memory, noAcpi, stats, onCrash, api, core, new ConfigOption(),
         };
         devices.AddTo(command);
         command.SetAction(parsed =>
@@ -50,7 +51,7 @@ internal static class BootCommand
             if (!carriesOut) return ExitCode.Success;
             CoreOption.Apply(core.In(parsed));
             return BootRun.Run(options, requested, devices.Reactors(parsed), onCrash.In(parsed) == "pause",
-                StatsFormats.Of(stats.In(parsed)));
+                StatsFormats.Of(stats.In(parsed)), parsed.GetValue(api));
         });
         return command;
     }

@@ -27,17 +27,19 @@ internal static class ServeCommand
             "GiB of guest memory all front-ends may have mapped together, each at most half of what the others leave",
             1, (int)(VhostUserServerOptions.MappedBytesLimit >> 30), standard: 4096);
         SwitchOption core = CoreOption.Create();
+        ApiOption api = new();
 
         Command command =
             new("serve", "Serve devices to guests of QEMU, cloud-hypervisor or crosvm, over vhost-user sockets, until SIGTERM.")
         {
-            reactors, cpus, poll, requireSealed, allowUnsealed, map, core, new ConfigOption(),
+            reactors, cpus, poll, requireSealed, allowUnsealed, map, api, core, new ConfigOption(),
         };
         foreach (DeviceOption kind in kinds) command.Options.Add(kind);
         command.SetAction(parsed =>
         {
             RequestedDevice[] devices = [.. kinds.SelectMany(kind => kind.In(parsed))];
             UsageException.ThrowIfAny(Contradictions());
+            StandardErrorLogger log = new("vmm");
             VhostUserServerOptions options = new()
             {
                 Reactors = reactors.In(parsed),
@@ -45,16 +47,18 @@ internal static class ServeCommand
                 PollMax = TimeSpan.FromMicroseconds(poll.In(parsed)),
                 AllowUnsealed = allowUnsealed.In(parsed) || !requireSealed.In(parsed),
                 MappedBytesMax = (ulong)map.In(parsed) << 30,
-                Logger = new StandardErrorLogger("vmm"),
+                MeasureLatency = parsed.GetValue(api) is not null,
+                Logger = log,
                 Announce = Console.WriteLine,
             };
             if (!carriesOut) return ExitCode.Success;
             CoreOption.Apply(core.In(parsed));
-            return Serve(devices, options);
+            return Serve(devices, options, parsed.GetValue(api), log);
 
             IEnumerable<string> Contradictions()
             {
-                if (devices.Length == 0)
+                // With the API devices can come later.
+                if (devices.Length == 0 && parsed.GetValue(api) is null)
                     yield return $"nothing to serve: give at least one device, by {string.Join(", ", kinds.Select(kind => kind.Name))}";
                 foreach (IGrouping<string, RequestedDevice> twice in devices.GroupBy(device => Path.GetFullPath(device.Socket)))
                 {
@@ -72,28 +76,26 @@ internal static class ServeCommand
         return command;
     }
 
-    private static int Serve(RequestedDevice[] devices, VhostUserServerOptions options)
+    private static int Serve(RequestedDevice[] devices, VhostUserServerOptions options, string? api, StandardErrorLogger log)
     {
         // SIGUSR1 and SIGUSR2 of x86-64: the runtime has no names for them.
         const PosixSignal User1 = (PosixSignal)10, User2 = (PosixSignal)12;
         TaskCompletionSource stop = new();
         using ExitDeadline deadline = new();
-        using Signals signals = new Signals().On(_ =>
-        {
-            deadline.Start();
-            stop.TrySetResult();
-        }, PosixSignal.SIGTERM, PosixSignal.SIGINT);
+        using Signals signals = new Signals().On(_ => Stop(), PosixSignal.SIGTERM, PosixSignal.SIGINT);
 
         // Opened now: the first line to log may be that this process has no descriptor left.
         _ = Console.Error;
         using PassedSockets passed = PassedSockets.Take();
         using VhostUserServer server = new(options);
-        VhostUserBackend[] backends = [.. devices.Select(device => Add(server, device, passed.TakeAt(device.Socket)))];
+        foreach (RequestedDevice device in devices) Add(server, device, passed.TakeAt(device.Socket));
         passed.CheckAllTaken();
-        signals.On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, User2).On(_ => PrintStatistics(backends), User1);
+        signals.On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, User2).On(_ => PrintStatistics(server.Backends), User1);
         server.Start();
+        using IDisposable? listening = ApiServer.TryStart(api, () => new ServedDevices(server, log, Stop), log);
         foreach (RequestedDevice device in devices)
             Console.WriteLine($"listening {device.Kind.ServedName ?? device.Kind.Name} {device.Socket}");
+        if (api is not null) Console.WriteLine($"listening api {api}");
         ServiceNotification.Ready();
         Task[] ends = [stop.Task, server.Failed];
         int ended;
@@ -101,6 +103,12 @@ internal static class ServeCommand
         ServiceNotification.Stopping();
         ends[ended].GetAwaiter().GetResult();
         return ExitCode.Success;
+
+        void Stop()
+        {
+            deadline.Start();
+            stop.TrySetResult();
+        }
     }
 
     private static VhostUserBackend Add(VhostUserServer server, RequestedDevice served, OwnedFd? listener)
@@ -117,7 +125,7 @@ internal static class ServeCommand
     }
 
     /// <summary>What each device did so far, a line each, on standard error.</summary>
-    private static void PrintStatistics(VhostUserBackend[] backends)
+    private static void PrintStatistics(IReadOnlyList<VhostUserBackend> backends)
     {
         foreach (VhostUserBackend backend in backends)
         {
