@@ -79,6 +79,7 @@ public sealed class ApiTests : IDisposable
     public void A_machine_stands_still_goes_on_and_its_balloon_takes_memory()
     {
         using VmmProcess vmm = new("run", "--api", Api);
+        vmm.Input.WriteLine("lsdev");
         vmm.WaitFor("balloon0: balloon");
         using ApiClient api = new(Api);
         while (api.Get("/v1/inspect").GetProperty("devices").GetProperty("balloon0").GetProperty("driver").GetBoolean() is false) Thread.Sleep(20);
@@ -187,7 +188,7 @@ public sealed class ApiTests : IDisposable
         File.SetUnixFileMode(Api, (UnixFileMode)0b110_110_110);
         (int exitCode, string output) = Shell.Try([.. stranger, .. curl]);
         Assert.NotEqual(0, exitCode);
-        Assert.DoesNotContain("serve", output);
+        Assert.DoesNotContain("\"kind\"", output);
     }
 
     [Theory]
@@ -211,9 +212,17 @@ public sealed class ApiTests : IDisposable
         Assert.DoesNotContain("Kestrel", File.ReadAllText($"/proc/{vmm.Id}/maps"));
         string[] commands = ["dotnet", VmmProcess.Assembly, "serve", "--rng", $"socket={_scratch.PathOf("t")}"];
         using System.Diagnostics.Process assembly = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo(commands[0], commands[1..]) { RedirectStandardOutput = true })!;
-        Assert.Contains("listening", assembly.StandardOutput.ReadLine());
-        Assert.DoesNotContain("AspNetCore", File.ReadAllText($"/proc/{assembly.Id}/maps"));
-        assembly.Kill();
+        try
+        {
+            Assert.Contains("listening", assembly.StandardOutput.ReadLine());
+            // Other parts of the shared framework are in its folder too.
+            Assert.DoesNotContain("/Microsoft.AspNetCore.Server", File.ReadAllText($"/proc/{assembly.Id}/maps"));
+            Assert.DoesNotContain("/Microsoft.AspNetCore.Http", File.ReadAllText($"/proc/{assembly.Id}/maps"));
+        }
+        finally
+        {
+            assembly.Kill();
+        }
     }
 
     public void Dispose() => _scratch.Dispose();
