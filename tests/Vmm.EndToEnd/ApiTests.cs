@@ -76,6 +76,34 @@ public sealed class ApiTests : IDisposable
     }
 
     [Fact]
+    public void Hundreds_of_disks_come_and_go_while_another_one_is_loaded_and_leave_nothing()
+    {
+        const int Disks = 300;
+        string socket = _scratch.PathOf("loaded.sock"), figures = _scratch.PathOf("figures.json");
+        using VmmProcess vmm = Serve("--blk", $"path={_scratch.CreateImage("disk.img", MiB)},socket={socket}");
+        using ApiClient api = new(Api);
+        using VmmProcess load = new("bench", "vhost-user-blk", "--socket", socket, "--seconds", "4", "--verify", "--rw", "randrw", "--json", figures);
+        vmm.WaitFor("a driver runs");
+        int Descriptors() => Directory.GetFileSystemEntries($"/proc/{vmm.Id}/fd").Length;
+        AddAndRemove(1);
+        int before = Descriptors();
+        long start = System.Diagnostics.Stopwatch.GetTimestamp();
+        AddAndRemove(Disks);
+        TestContext.Current.SendDiagnosticMessage($"{Disks} disks came and went in {System.Diagnostics.Stopwatch.GetElapsedTime(start).TotalMilliseconds:0} ms");
+        Assert.Equal(before, Descriptors());
+        Assert.Equal(["blk0"], api.Get("/v1/devices").GetProperty("devices").EnumerateArray().Select(each => each.GetProperty("name").GetString()));
+        Assert.Equal(0, load.WaitForExit().ExitCode);
+        Assert.Equal(0, JsonDocument.Parse(File.ReadAllText(figures)).RootElement.GetProperty("a").GetProperty("errors").GetInt64());
+
+        void AddAndRemove(int count)
+        {
+            for (int i = 1; i <= count; i++)
+                Assert.Equal($"blk{i}", api.Send("POST", "/v1/devices", $$"""{ "kind": "blk", "options": "path=null:1M,socket={{_scratch.PathOf($"{i}")}}" }""").Body.GetProperty("name").GetString());
+            for (int i = 1; i <= count; i++) Assert.Equal(HttpStatusCode.NoContent, api.Send("DELETE", $"/v1/devices/blk{i}").Status);
+        }
+    }
+
+    [Fact]
     public void A_machine_stands_still_goes_on_and_its_balloon_takes_memory()
     {
         using VmmProcess vmm = new("run", "--api", Api);

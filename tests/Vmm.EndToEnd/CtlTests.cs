@@ -1,3 +1,5 @@
+using System.Text.Json;
+
 namespace Vmm.EndToEnd;
 
 /// <summary><c>vmm ctl</c>: what the API can do, from a command line.</summary>
@@ -79,6 +81,15 @@ public sealed class CtlTests : IDisposable
         Assert.Equal(exitCode, result.ExitCode);
         Assert.Contains(words, result.Error);
         Assert.Single(result.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+    }
+
+    [Fact]
+    public void Help_names_every_field_that_can_be_changed()
+    {
+        using JsonDocument document = JsonDocument.Parse(File.ReadAllText(Repository.PathOf("docs/openapi.json")));
+        JsonElement fields = document.RootElement.GetProperty("components").GetProperty("schemas").GetProperty("DeviceChange").GetProperty("properties");
+        string help = string.Join(' ', VmmProcess.Run("ctl", "set", "--help").Lines);
+        Assert.Contains($"{string.Join(", ", fields.EnumerateObject().Select(field => field.Name))}. Bytes", help);
     }
 
     [Fact]

@@ -17,8 +17,8 @@ internal sealed class PrometheusText : IDisposable
     private const string Latency = "vmm_disk_request_duration_seconds";
 
     /// <summary>
-    /// Bounds of latency, as powers of two nanoseconds: from 16 µs to 17 ms each twice the one before, then further apart, up to 8.6 s. Few,
-    /// because each costs a line for each disk.
+    /// Bounds of latency, as powers of two nanoseconds: from 16 µs to 17 ms each twice the one before, then further apart, up to 8.6 s.
+    /// They are few because each costs a line for each disk.
     /// </summary>
     private static readonly int[] Bits = [14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 26, 28, 30, 33];
 

@@ -19,7 +19,7 @@ internal static class CtlCommand
             new("NAME") { Description = "A device, as 'ls' lists it; none for the machine.", Arity = ArgumentArity.ZeroOrOne };
         Argument<string[]> fields = new("FIELD=VALUE")
         {
-            Description = $"What to change: {string.Join(", ", FieldText.Names)}. Bytes may be 8G.",
+            Description = $"What to change: {FieldText.Names}. Bytes may be 8G.",
             Arity = ArgumentArity.OneOrMore,
         };
         Argument<string> kind = new("KIND") { Description = "An option of 'vmm serve' without its dashes: blk, net and so on." };

@@ -10,8 +10,11 @@ internal static class FieldText
 {
     private const string Suffixes = "KMGTP";
 
-    /// <summary>The fields that can be changed.</summary>
-    internal static IEnumerable<string> Names => ApiJson.Readable.DeviceChange.Properties.Select(each => each.Name);
+    /// <summary>
+    /// The fields that can be changed. Help names them, and is made at each start: too often to look into how JSON is written for it.
+    /// </summary>
+    internal const string Names =
+        "operationsPerSecond, bytesPerSecond, burstSeconds, capacityBytes, targetBytes, linkUp, columns, rows";
 
     /// <summary>What is to be changed, as JSON.</summary>
     /// <exception cref="UsageException">A text makes no sense.</exception>
@@ -27,7 +30,7 @@ internal static class FieldText
                 int equals = text.IndexOf('=', StringComparison.Ordinal);
                 string name = equals < 0 ? text : text[..equals];
                 JsonPropertyInfo field = ApiJson.Readable.DeviceChange.Properties.FirstOrDefault(field => field.Name == name)
-                    ?? throw new UsageException($"'{text}' names no field that can be changed: give one of {string.Join(", ", Names)}");
+                    ?? throw new UsageException($"'{text}' names no field that can be changed: give one of {Names}");
                 if (equals < 0) throw new UsageException($"'{text}' has no value: give {name}=VALUE");
                 if (!given.Add(name)) throw new UsageException($"'{name}' is given twice: give it once");
                 Write(json, field, text[(equals + 1)..]);
