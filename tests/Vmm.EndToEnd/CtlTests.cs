@@ -1,3 +1,4 @@
+using System.Net;
 using System.Text.Json;
 
 namespace Vmm.EndToEnd;
@@ -43,6 +44,38 @@ public sealed class CtlTests : IDisposable
         Assert.Empty(Ctl("stop"));
         Assert.Equal(0, vmm.WaitForExit().ExitCode);
         Assert.Equal(0, watch.WaitForExit().ExitCode);
+    }
+
+    /// <summary>What a configuration file can say of a device, and the API and this command can change.</summary>
+    [Theory]
+    [InlineData("iops = 100", "operationsPerSecond", "100")]
+    [InlineData("bytes = \"1M\"", "bytesPerSecond", "1048576")]
+    [InlineData("iops = 100\nburst = 0.5", "burstSeconds", "0.5")]
+    public void A_limit_is_set_by_a_file_by_the_API_and_by_a_command(string file, string field, string value)
+    {
+        string socket = _scratch.PathOf("a.sock"), config = _scratch.PathOf("vmm.toml");
+        string disk = $"[[disk]]\npath = \"null:1M\"\nsocket = \"{socket}\"\n";
+        string Field() => string.Join('\n', Ctl("get", "blk0").Where(line => line.StartsWith($"{field} ", StringComparison.Ordinal)));
+        foreach ((string limit, Action? change) in ((string, Action?)[])
+        [
+            (file, null),
+            ("", () =>
+            {
+                using ApiClient api = new(Api);
+                Assert.Equal(HttpStatusCode.OK, api.Send("PATCH", "/v1/devices/blk0", $$"""{ "{{field}}": {{value}} }""").Status);
+            }),
+            ("", () => Assert.Empty(Ctl("set", "blk0", $"{field}={value}"))),
+        ])
+        {
+            File.WriteAllText(config, $"command = \"serve\"\napi = \"{Api}\"\n{disk}{limit}\n");
+            using VmmProcess vmm = new("start", config);
+            vmm.WaitFor($"listening api {Api}");
+            if (change is not null) Assert.NotEqual($"{field} {value}", Field());
+            change?.Invoke();
+            Assert.Equal($"{field} {value}", Field());
+            Assert.Empty(Ctl("stop"));
+            Assert.Equal(0, vmm.WaitForExit().ExitCode);
+        }
     }
 
     [Fact]
