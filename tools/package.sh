@@ -50,7 +50,7 @@ deb=vmm_${version}_amd64.deb
 dpkg-deb --root-owner-group -Zxz --build "$root" "$made/$deb" >/dev/null
 rm -r "$root/DEBIAN"
 
-# 2. The .NET tool: needs a runtime where it is installed, and no more.
+# 2. The .NET tool: needs the ASP.NET Core runtime where it is installed, for the API, and no more.
 dotnet pack "$repository/tools/vmm" -c Release -v quiet --nologo -p:IsPackable=true -p:PackAsTool=true -p:RunAnalyzers=false -o "$made/tool" \
   >"$made/log" 2>&1 || { grep -E 'error|warning' "$made/log" | sort -u >&2; refuse "the tool package cannot be built; the lines above say why"; }
 

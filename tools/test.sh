@@ -65,6 +65,8 @@ python3 -c 'import jsonschema, tomllib' 2>/dev/null || need+=(python3-jsonschema
 # Makes clean systems, and looks at container images.
 command -v mmdebstrap >/dev/null || need+=(mmdebstrap)
 command -v skopeo >/dev/null || need+=(skopeo)
+# Scrapes measurements, and answers queries about them.
+command -v prometheus >/dev/null || need+=(prometheus)
 # Reads core files.
 command -v gdb >/dev/null || need+=(gdb)
 if [ "${#need[@]}" -gt 0 ]; then

@@ -67,6 +67,8 @@ public sealed class UsageTests
     [InlineData("config show")]
     [InlineData("bench")]
     [InlineData("bench vhost-user-blk")]
+    [InlineData("ctl")]
+    [InlineData("ctl set")]
     [InlineData("completion")]
     [InlineData("manual")]
     public void Help_is_at_most_80_columns_wide(string command)

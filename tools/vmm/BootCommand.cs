@@ -28,12 +28,13 @@ internal static class BootCommand
             + "until this process is stopped.", standard: "end", "end", "pause");
         SwitchOption core = CoreOption.Create();
         SandboxOptions sandbox = new();
+        ApiOption api = new();
         SwitchOption noAcpi = new("--no-acpi", "For a kernel without ACPI: name the devices on its command line.");
 
         Command command =
             new("boot", "Boot a Linux kernel on KVM. Its serial console is this terminal: Ctrl-A x leaves, Ctrl-A Ctrl-A is Ctrl-A.")
         {
-            kernel, initrd, commandLine, append, vcpus, memory, noAcpi, stats, onCrash, core, new ConfigOption(),
+            kernel, initrd, commandLine, append, vcpus, memory, noAcpi, stats, onCrash, api, core, new ConfigOption(),
         };
         devices.AddTo(command);
         sandbox.AddTo(command);
@@ -52,10 +53,11 @@ internal static class BootCommand
                 .. sandbox.Contradictions(parsed)]);
             MachineDevices requested = new(read, devices.Setting(parsed, options.Vcpus, options.MemoryBytes), scratch: false);
             if (!carriesOut) return ExitCode.Success;
-            SandboxPlan? plan = sandbox.Enter(parsed, read, HostAccesses(options.Boot), core.In(parsed), needsKvm: true);
+            SandboxPlan? plan = sandbox.Enter(parsed, read, [.. HostAccesses(options.Boot), .. api.HostAccesses(parsed)],
+                core.In(parsed), needsKvm: true);
             CoreOption.Apply(core.In(parsed));
             return BootRun.Run(options, requested, devices.Reactors(parsed), onCrash.In(parsed) == "pause",
-                StatsFormats.Of(stats.In(parsed)), plan);
+                StatsFormats.Of(stats.In(parsed)), plan, parsed.GetValue(api));
         });
         return command;
     }

@@ -16,17 +16,19 @@ internal static class BootRun
     /// <param name="pauseOnCrash">Whether a machine whose guest crashed is kept, paused, until this process is asked to end.</param>
     /// <param name="format">How statistics are printed at the end; null for none.</param>
     /// <param name="sandbox">What this process keeps when the guest starts; null for all.</param>
+    /// <param name="api">Where the control API listens; null for nowhere.</param>
     /// <returns>The process's exit code.</returns>
     internal static int Run(KvmMachineOptions machineOptions, MachineDevices devices, int reactors, bool pauseOnCrash, StatsFormat? format,
-        SandboxPlan? sandbox)
+        SandboxPlan? sandbox, string? api)
     {
         using CancellationTokenSource stop = new();
         using ExitDeadline deadline = new();
-        using StandardErrorLogging logging = new(new StandardErrorLogger("vmm"));
+        StandardErrorLogger log = new("vmm");
+        using StandardErrorLogging logging = new(log);
         DeviceHostOptions options = new()
         {
             Reactors = reactors,
-            MeasureLatency = format is not null,
+            MeasureLatency = format is not null || api is not null,
             Logging = logging,
             Announce = Console.WriteLine
         };
@@ -46,23 +48,27 @@ internal static class BootRun
             using KvmMachine machine = new(host) { PauseOnCrash = pauseOnCrash };
             using IDisposable? screen = devices.HaveTerminal ? devices.ConnectTerminal(host, typed) : null;
             using Signals signals = new Signals()
-                .On(_ =>
-                {
-                    deadline.Start();
-                    stop.Cancel();
-                }, Signals.Ending)
+                .On(_ => Stop(), Signals.Ending)
                 .On(_ => Pause(machine), PosixSignal.SIGTSTP)
                 .On(_ => machine.Resume(), PosixSignal.SIGCONT);
             using SilenceWatch silence = new(machine);
+            using IDisposable? listening = ApiServer.TryStart(api, () => new HostedMachine("boot", machine, log, Stop), log);
             SandboxOptions.Close(sandbox);
             ServiceNotification.Ready();
             using (new ServiceWatchdog(host.IsAlive)) result = machine.Run(stop.Token);
+            log.Happened(ToolEvents.MachineEnded, result.Message);
             ServiceNotification.Stopping();
         }
         if (format is { } wanted) MachineStatistics.Of(host.Statistics, BalloonLine.Of(host), booted: []).Print(wanted);
         if (result.End == MachineEnd.PoweredOff) return ExitCode.Success;
         Console.Error.WriteLine($"vmm: {result.Message}");
         return ExitCode.World;
+
+        void Stop()
+        {
+            deadline.Start();
+            stop.Cancel();
+        }
     }
 
     /// <summary>What boots, with what, and how to leave.</summary>

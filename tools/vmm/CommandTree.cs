@@ -60,6 +60,7 @@ internal static class CommandTree
             RunCommand.Create(carriesOut),
             BootCommand.Create(carriesOut),
             ServeCommand.Create(carriesOut),
+            CtlCommand.Create(carriesOut),
             ConfigCommands.CreateStart(carriesOut),
             ConfigCommands.CreateCheck(carriesOut),
             ConfigCommands.CreateConfig(() => root, carriesOut),

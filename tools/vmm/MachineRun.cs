@@ -11,7 +11,8 @@ namespace Vmm.Tool;
 /// <param name="MemoryBytes">Guest memory.</param>
 /// <param name="Reactors">Reactors that serve its devices.</param>
 /// <param name="Commands">What the guest is to do; null gives its console to the operator.</param>
-internal sealed record MachineArguments(int Vcpus, ulong MemoryBytes, int Reactors, string? Commands);
+/// <param name="Api">Where the control API listens; null for nowhere.</param>
+internal sealed record MachineArguments(int Vcpus, ulong MemoryBytes, int Reactors, string? Commands, string? Api);
 
 /// <summary>One run of a simulated machine: its devices, its console, its end.</summary>
 internal sealed class MachineRun
@@ -44,14 +45,10 @@ internal sealed class MachineRun
         using CancellationTokenSource stop = new();
         string? signal = null;
         using ExitDeadline deadline = new();
-        using Signals signals = new Signals().On(which =>
-        {
-            deadline.Start();
-            signal = which.ToString();
-            stop.Cancel();
-        }, Signals.Ending);
+        using Signals signals = new Signals().On(which => Stop(which.ToString()), Signals.Ending);
 
-        using StandardErrorLogging logging = new(new StandardErrorLogger("vmm", LogLevel.Warning));
+        StandardErrorLogger log = new("vmm", LogLevel.Warning);
+        using StandardErrorLogging logging = new(log);
         DeviceHostOptions served = new() { Reactors = _machine.Reactors, Logging = logging, Announce = Console.WriteLine };
         using DeviceHost host = new(new SimulatedBoard(_machine.MemoryBytes), served);
         devices.AddTo(host);
@@ -66,16 +63,25 @@ internal sealed class MachineRun
         };
         MachineResult result;
         using (SimulatedMachine machine = new(host, options))
+        using (ApiServer.TryStart(_machine.Api, () => new HostedMachine("run", machine, log, () => Stop("the API")), log))
         using (new ServiceWatchdog(host.IsAlive))
         {
             ServiceNotification.Ready();
             result = machine.Run(stop.Token);
+            log.Happened(ToolEvents.MachineEnded, result.Message);
             ServiceNotification.Stopping();
         }
         if (_finished.Count == 0) Sample(GuestPhase.Finished, host);
         terminal?.Dispose();
         MachineStatistics.Of(host.Statistics with { Reactors = _finished }, _balloons, _booted).Print(format);
         return Report(result, signal);
+
+        void Stop(string asked)
+        {
+            deadline.Start();
+            signal = asked;
+            stop.Cancel();
+        }
     }
 
     /// <summary>Whether the operator types the guest's commands.</summary>

@@ -17,17 +17,19 @@ internal static class RunCommand
             "Guest commands, separated by ';'. Without them the guest's console is yours; try 'help'.", ShellSyntax.Check);
         ChoiceOption stats = new("--stats", "How the closing statistics are printed.", standard: "table", "table", "json");
         SwitchOption core = CoreOption.Create();
+        ApiOption api = new();
 
         Command command =
             new("run", "Run a simulated guest on real devices: real eventfds, guest memory and disk images. Needs no privilege.")
         {
-            vcpus, memory, exec, stats, core, new ConfigOption(),
+            vcpus, memory, exec, stats, api, core, new ConfigOption(),
         };
         devices.AddTo(command);
         command.SetAction(parsed =>
         {
             MachineArguments machine =
-                new(vcpus.In(parsed), (ulong)memory.In(parsed) << 20, devices.Reactors(parsed), parsed.GetValue(exec));
+                new(vcpus.In(parsed), (ulong)memory.In(parsed) << 20, devices.Reactors(parsed), parsed.GetValue(exec),
+                    parsed.GetValue(api));
             IReadOnlyList<RequestedDevice> read = devices.Read(parsed);
             MachineDevices requested = new(read, devices.Setting(parsed, machine.Vcpus, machine.MemoryBytes), scratch: true);
             UsageException.ThrowIfAny(

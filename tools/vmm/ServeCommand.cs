@@ -30,11 +30,12 @@ internal static class ServeCommand
         SwitchOption core = CoreOption.Create();
         SwitchOption printQemu = new("--print-qemu", "Print a command of QEMU with these devices, to paste into a shell, and end.");
         SandboxOptions sandbox = new();
+        ApiOption api = new();
 
         Command command =
             new("serve", "Serve devices to guests of QEMU, cloud-hypervisor or crosvm, over vhost-user sockets, until SIGTERM.")
         {
-            reactors, cpus, poll, requireSealed, allowUnsealed, map, core, printQemu, new ConfigOption(),
+            reactors, cpus, poll, requireSealed, allowUnsealed, map, api, core, printQemu, new ConfigOption(),
         };
         foreach (DeviceOption kind in kinds) command.Options.Add(kind);
         sandbox.AddTo(command);
@@ -42,6 +43,7 @@ internal static class ServeCommand
         {
             RequestedDevice[] devices = [.. kinds.SelectMany(kind => kind.In(parsed))];
             UsageException.ThrowIfAny([.. Contradictions(), .. sandbox.Contradictions(parsed)]);
+            StandardErrorLogger log = new("vmm");
             VhostUserServerOptions options = new()
             {
                 Reactors = reactors.In(parsed),
@@ -49,7 +51,8 @@ internal static class ServeCommand
                 PollMax = TimeSpan.FromMicroseconds(poll.In(parsed)),
                 AllowUnsealed = allowUnsealed.In(parsed) || !requireSealed.In(parsed),
                 MappedBytesMax = (ulong)map.In(parsed) << 30,
-                Logger = new StandardErrorLogger("vmm"),
+                MeasureLatency = parsed.GetValue(api) is not null,
+                Logger = log,
                 Announce = Console.WriteLine,
             };
             if (!carriesOut) return ExitCode.Success;
@@ -58,13 +61,15 @@ internal static class ServeCommand
                 Console.Write(QemuCommand.For(devices));
                 return ExitCode.Success;
             }
-            SandboxPlan? plan = sandbox.Enter(parsed, devices, [], core.In(parsed), needsKvm: false);
+            HostAccess[] ofApi = [.. api.HostAccesses(parsed)];
+            SandboxPlan? plan = sandbox.Enter(parsed, devices, ofApi, core.In(parsed), needsKvm: false, opensLater: ofApi.Length > 0);
             CoreOption.Apply(core.In(parsed));
-            return Serve(devices, options, plan);
+            return Serve(devices, options, plan, parsed.GetValue(api), log);
 
             IEnumerable<string> Contradictions()
             {
-                if (devices.Length == 0)
+                // With the API devices can come later.
+                if (devices.Length == 0 && parsed.GetValue(api) is null)
                     yield return $"nothing to serve: give at least one device, by {string.Join(", ", kinds.Select(kind => kind.Name))}";
                 foreach (IGrouping<string, RequestedDevice> twice in devices.GroupBy(device => Path.GetFullPath(device.Socket)))
                 {
@@ -82,29 +87,28 @@ internal static class ServeCommand
         return command;
     }
 
-    private static int Serve(RequestedDevice[] devices, VhostUserServerOptions options, SandboxPlan? sandbox)
+    private static int Serve(
+        RequestedDevice[] devices, VhostUserServerOptions options, SandboxPlan? sandbox, string? api, StandardErrorLogger log)
     {
         // SIGUSR1 and SIGUSR2 of x86-64: the runtime has no names for them.
         const PosixSignal User1 = (PosixSignal)10, User2 = (PosixSignal)12;
         TaskCompletionSource stop = new();
         using ExitDeadline deadline = new();
-        using Signals signals = new Signals().On(_ =>
-        {
-            deadline.Start();
-            stop.TrySetResult();
-        }, PosixSignal.SIGTERM, PosixSignal.SIGINT);
+        using Signals signals = new Signals().On(_ => Stop(), PosixSignal.SIGTERM, PosixSignal.SIGINT);
 
         // Opened now: the first line to log may be that this process has no descriptor left.
         _ = Console.Error;
         using PassedSockets passed = PassedSockets.Take();
         using VhostUserServer server = new(options);
-        VhostUserBackend[] backends = [.. devices.Select(device => Add(server, device, passed.TakeAt(device.Socket)))];
+        foreach (RequestedDevice device in devices) Add(server, device, passed.TakeAt(device.Socket));
         passed.CheckAllTaken();
-        signals.On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, User2).On(_ => PrintStatistics(backends), User1);
+        signals.On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, User2).On(_ => PrintStatistics(server.Backends), User1);
+        using IDisposable? listening = ApiServer.TryStart(api, () => new ServedDevices(server, log, Stop, sandbox is not null), log);
         SandboxOptions.Close(sandbox);
         server.Start();
         // One call for thousands of lines.
         Console.Write(string.Concat(devices.Select(device => $"listening {device.Kind.ServedName ?? device.Kind.Name} {device.Socket}\n")));
+        if (api is not null) Console.WriteLine($"listening api {api}");
         ServiceNotification.Ready();
         Task[] ends = [stop.Task, server.Failed];
         int ended;
@@ -112,6 +116,12 @@ internal static class ServeCommand
         ServiceNotification.Stopping();
         ends[ended].GetAwaiter().GetResult();
         return ExitCode.Success;
+
+        void Stop()
+        {
+            deadline.Start();
+            stop.TrySetResult();
+        }
     }
 
     private static VhostUserBackend Add(VhostUserServer server, RequestedDevice served, OwnedFd? listener)
@@ -128,7 +138,7 @@ internal static class ServeCommand
     }
 
     /// <summary>What each device did so far, a line each, on standard error.</summary>
-    private static void PrintStatistics(VhostUserBackend[] backends)
+    private static void PrintStatistics(IReadOnlyList<VhostUserBackend> backends)
     {
         foreach (VhostUserBackend backend in backends)
         {

@@ -32,6 +32,9 @@ public sealed class LatencyHistogram
         }
     }
 
+    /// <summary>The sum of the exact values.</summary>
+    public long Sum => Volatile.Read(ref _sum);
+
     /// <summary>The longest value, exactly.</summary>
     public long Max => Volatile.Read(ref _max);
 
@@ -104,6 +107,18 @@ public sealed class LatencyHistogram
         {
             long count = Volatile.Read(ref counts[i]);
             if (count > 0) yield return (HighestOf(i), count);
+        }
+    }
+
+    /// <summary>Adds how many values there are between powers of two: those with a highest bit N, which are less than 2^(N+1).</summary>
+    /// <param name="counts">By N; what has a higher bit counts to the last.</param>
+    public void AddCountsByHighestBit(Span<long> counts)
+    {
+        long[] recorded = Volatile.Read(ref _counts);
+        for (int i = 0; i < recorded.Length; i++)
+        {
+            if (Volatile.Read(ref recorded[i]) is not 0 and var count)
+                counts[Math.Min(BitOperations.Log2((ulong)HighestOf(i) | 1), counts.Length - 1)] += count;
         }
     }
 

@@ -68,6 +68,7 @@ public sealed partial class DeviceHost
         {
             if (_released) return;
             _released = true;
+            _meter.Dispose();
         }
         foreach (HostedDevice hosted in _slots.OfType<HostedDevice>())
         {

@@ -18,6 +18,7 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
     private readonly HostedDevice?[] _slots;
     private volatile HostedDevice[] _devices = [];
     private volatile HostedSerial[] _serials = [];
+    private readonly DeviceMeter _meter;
 
     /// <summary>Hosts devices with the default options.</summary>
     /// <param name="board">The machine's board. The host disposes it.</param>
@@ -46,6 +47,7 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
         {
             if (options.Failures().FirstOrDefault() is { } failure) throw new ArgumentException(failure, nameof(options));
             _reactors = new ReactorGroup(options.Reactors, ReactorOptions);
+            _meter = new DeviceMeter(() => _devices.Select(hosted => hosted.Device));
             _reactors.Start();
             for (; added < devices.Length; added++) Add(devices[added]);
         }

@@ -3,7 +3,7 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>A virtio device of a host: where the guest finds it.</summary>
-public sealed class HostedDevice
+public sealed class HostedDevice : IInspectable
 {
     internal HostedDevice(VirtioDevice device, VirtioMmioTransport transport, DeviceReactors reactors, int slot, in DeviceSlots slots)
     {
@@ -26,6 +26,16 @@ public sealed class HostedDevice
 
     /// <summary>How other threads reach the reactor that owns the device.</summary>
     public RemoteEndpoint Reactor => Reactors.Main.Remote;
+
+    /// <inheritdoc/>
+    public void Inspect(InspectNode node)
+    {
+        ArgumentNullException.ThrowIfNull(node);
+        Device.Inspect(node);
+        node.Add("address", $"0x{Address:x}");
+        node.Add("line", Line);
+        node.Add("reactor", Reactor.ReactorName);
+    }
 
     internal VirtioMmioTransport Transport { get; }
 

@@ -137,6 +137,9 @@ internal static unsafe partial class FileCalls
     }
 
     /// <summary>Makes what was written durable (fdatasync(2)).</summary>
+    /// <summary>Makes a file that is open for writing so long.</summary>
+    internal static Errno SetLength(int fd, ulong bytes) => MemoryCalls.Truncate(fd, (long)bytes) < 0 ? LastError : Errno.None;
+
     internal static Errno Flush(int fd) => Sync(fd) < 0 ? LastError : Errno.None;
 
     /// <summary>Changes the allocation of a range, never the file's size (fallocate(2)).</summary>

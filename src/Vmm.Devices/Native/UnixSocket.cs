@@ -202,12 +202,18 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
         return (File.GetUnixFileMode(directory) & UnixFileMode.OtherWrite) != 0;
     }
 
-    private bool TryGetPeer(out PeerCredentials peer)
+    /// <summary>Whether the process at the other end of a connected Unix socket is of this user or of root (SO_PEERCRED).</summary>
+    internal static bool IsPeerTrusted(int fd) =>
+        TryGetPeer(fd, out PeerCredentials peer) && (peer.UserId == 0 || peer.UserId == SocketCalls.EffectiveUser());
+
+    private bool TryGetPeer(out PeerCredentials peer) => TryGetPeer(Number, out peer);
+
+    private static bool TryGetPeer(int fd, out PeerCredentials peer)
     {
         PeerCredentials credentials = default;
         uint length = (uint)sizeof(PeerCredentials);
         // SAFETY: getsockopt writes at most length bytes into a local of that size.
-        bool isKnown = SocketCalls.GetOption(Number, SocketCalls.SOL_SOCKET, SocketCalls.SO_PEERCRED, &credentials, &length) == 0;
+        bool isKnown = SocketCalls.GetOption(fd, SocketCalls.SOL_SOCKET, SocketCalls.SO_PEERCRED, &credentials, &length) == 0;
         peer = credentials;
         return isKnown;
     }

@@ -8,7 +8,7 @@ namespace Vmm.Devices.VhostUser;
 /// Serves one device to the front-ends that connect to a Unix socket, one after the other: QEMU, cloud-hypervisor, crosvm, or
 /// <see cref="VhostUserFrontend"/>. Lives on one reactor; every member but <see cref="Remote"/> is for that reactor's thread.
 /// </summary>
-public sealed class VhostUserBackend : IDisposable
+public sealed class VhostUserBackend : IInspectable, IDisposable
 {
     private const UnixFileMode SocketMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
@@ -92,6 +92,9 @@ public sealed class VhostUserBackend : IDisposable
     public long Connections => Volatile.Read(ref _connections);
     private long _connections;
 
+    /// <summary>Whether a front-end is connected now. Any thread.</summary>
+    public bool IsConnected => Volatile.Read(ref _session) is not null;
+
     internal VhostUserBackendOptions Options { get; }
 
     /// <summary>How other threads reach the device's own reactor. Any thread.</summary>
@@ -99,6 +102,17 @@ public sealed class VhostUserBackend : IDisposable
 
     /// <summary>The reactor of each queue.</summary>
     internal RemoteEndpoint[] QueueReactors { get; }
+
+    /// <inheritdoc/>
+    public void Inspect(InspectNode node)
+    {
+        ArgumentNullException.ThrowIfNull(node);
+        Device.Inspect(node);
+        node.Add("socket", SocketPath);
+        node.Add("reactor", _reactor.Name);
+        node.Add("connections", Connections);
+        _session?.Inspect(node.AddNode("front-end"));
+    }
 
     /// <summary>Stops to listen, removes the socket, and ends the connection there is.</summary>
     /// <param name="onStopped">Called on the reactor's thread, now or later, when every ring is quiet and the device is reset.</param>
@@ -131,29 +145,29 @@ public sealed class VhostUserBackend : IDisposable
     /// Says what a front-end did wrong, the first time it happens: one that comes back and does it again, for days, fills no log.
     /// Any thread.
     /// </summary>
-    internal void WarnOnce(string sentence) => LogOnce(LogLevel.Warning, sentence);
+    internal void WarnOnce(string sentence, EventId kind = default) => LogOnce(LogLevel.Warning, kind, sentence);
 
     /// <summary>As <see cref="WarnOnce"/>, for what is unusual and harms nothing.</summary>
-    internal void DebugOnce(string sentence) => LogOnce(LogLevel.Debug, sentence);
+    internal void DebugOnce(string sentence) => LogOnce(LogLevel.Debug, default, sentence);
 
-    private void LogOnce(LogLevel level, string sentence)
+    private void LogOnce(LogLevel level, EventId kind, string sentence)
     {
         lock (_said)
         {
             if (_said.Count >= SentencesMax || !_said.Add(sentence)) return;
         }
-        Options.Logger.Log(level, "{Device}: {Sentence}", Device.Name, sentence);
+        Options.Logger.Log(level, kind, "{Device}: {Sentence}", Device.Name, sentence);
     }
 
     /// <summary>
     /// Says what happened to a connection, for the operator. Of a front-end that comes and goes many times a second, the first lines of
     /// each second. On the reactor's thread.
     /// </summary>
-    internal void Announce(string sentence)
+    internal void Announce(EventId kind, string sentence)
     {
         long second = Environment.TickCount64 / 1000;
         if (second != _announcedSecond) (_announcedSecond, _announced) = (second, 0);
-        if (_announced++ < AnnouncementsPerSecond) Options.Logger.LogInformation("{Device}: {Sentence}", Device.Name, sentence);
+        if (_announced++ < AnnouncementsPerSecond) Options.Logger.LogInformation(kind, "{Device}: {Sentence}", Device.Name, sentence);
     }
 
     private void AcceptNext()

@@ -4,9 +4,10 @@ using Vmm.Events;
 namespace Vmm.Devices.VhostUser;
 
 /// <summary>
-/// Any number of devices, each behind a socket of its own, on one or several reactors of one process. Add devices, start, stop; from one
-/// thread.
+/// Any number of devices, each behind a socket of its own, on one or several reactors of one process. Devices can be added and removed
+/// while it runs.
 /// </summary>
+/// <remarks>Members are thread-safe, but for <see cref="Start"/>. They wait, so none is for a reactor's thread.</remarks>
 public sealed class VhostUserServer : IDisposable
 {
     /// <summary>Longest wait at a stop for what is in flight in the host's kernel: a disk that hangs must not keep the process.</summary>
@@ -17,10 +18,13 @@ public sealed class VhostUserServer : IDisposable
     private readonly VhostUserServerOptions _options;
     private readonly ReactorGroup _reactors;
     private readonly MappingBudget _mappings;
-    private readonly List<VhostUserBackend> _backends = [];
-    private readonly List<(DeviceSpec Spec, VhostUserBackend Backend)> _described = [];
-    /// <summary>To what is on the host's side of the devices.</summary>
-    private readonly List<IDisposable> _connections = [];
+    /// <summary>Guards changes of what is below. Readers take the list whole.</summary>
+    private readonly Lock _changes = new();
+    private volatile Served[] _served = [];
+    private readonly HashSet<Task> _removals = [];
+    private readonly DeviceMeter _meter;
+    /// <summary>Devices added so far: each gets the next reactor.</summary>
+    private int _turn;
     private bool _started;
     private bool _disposed;
 
@@ -38,31 +42,40 @@ public sealed class VhostUserServer : IDisposable
             Cpu = i < _options.Cpus.Count ? _options.Cpus[i] : null,
             OnHandlerFailure = failure => _options.Logger.LogError(failure.Exception, "handler of {Source} failed", failure.Source),
         });
+        _meter = new DeviceMeter(() => _served.Select(served => served.Backend.Device));
+        _meter.Count("vmm.vhost_user.connections", "{connection}", "Front-ends that connected to a device.",
+            () => _served.Select(served => (served.Backend.Device.Name, served.Backend.Connections)));
+        _meter.Gauge("vmm.vhost_user.connected", "{connection}", "Front-ends that are connected to a device: 0 or 1.",
+            () => _served.Select(served => (served.Backend.Device.Name, served.Backend.IsConnected ? 1L : 0L)));
     }
 
     /// <summary>The devices served, in the order they were added.</summary>
-    public IReadOnlyList<VhostUserBackend> Backends => _backends;
+    public IReadOnlyList<VhostUserBackend> Backends => [.. _served.Select(served => served.Backend)];
+
+    /// <summary>The reactors that serve them.</summary>
+    public IReadOnlyList<RemoteEndpoint> Reactors => [.. _reactors.Select(reactor => reactor.Remote)];
 
     /// <summary>Completes, with what happened, if a reactor's thread ends before the server is stopped.</summary>
     public Task Failed => Task.WhenAny(_reactors.Select(reactor => reactor.Completion)).Unwrap();
 
-    /// <summary>Listens for front-ends of a device. Before <see cref="Start"/>.</summary>
+    /// <summary>Listens for front-ends of a device.</summary>
     /// <param name="device">Taken over: disposed with the server.</param>
     /// <param name="socketPath">Where to listen; at most 107 bytes.</param>
+    /// <exception cref="ArgumentException">Another device has its name.</exception>
     /// <exception cref="KernelException">Another socket listens there, or the directory can't be written.</exception>
     public VhostUserBackend Add(VirtioDevice device, string socketPath) =>
         Add(device, (reactor, options) => new VhostUserBackend(device, socketPath, reactor, options));
 
-    /// <summary>Takes front-ends of a device at a socket that another process made. Before <see cref="Start"/>.</summary>
+    /// <summary>Takes front-ends of a device at a socket that another process made.</summary>
     /// <param name="device">Taken over: disposed with the server.</param>
     /// <param name="listener">A Unix stream socket that listens; taken over. Its path is not removed.</param>
-    /// <exception cref="ArgumentException">The descriptor is no such socket.</exception>
+    /// <exception cref="ArgumentException">The descriptor is no such socket, or another device has its name.</exception>
     public VhostUserBackend Add(VirtioDevice device, OwnedFd listener) =>
         Add(device, (reactor, options) => new VhostUserBackend(device, listener, reactor, options));
 
     /// <summary>
-    /// Opens a device that is described by a spec of its kind, and listens for its front-ends. Its endpoints on the host are connected by
-    /// <see cref="Start"/>. Before it.
+    /// Opens a device that is described by a spec of its kind, listens for its front-ends, and connects it to its endpoints on the host:
+    /// now, or before it is started by <see cref="Start"/>.
     /// </summary>
     /// <param name="name">Names the device: <c>disk0</c>.</param>
     /// <param name="spec">Describes it, as on the command line.</param>
@@ -83,15 +96,27 @@ public sealed class VhostUserServer : IDisposable
     {
         ArgumentNullException.ThrowIfNull(spec);
         VirtioDevice device = spec.Open(name, OverVhostUser);
+        VhostUserBackend backend;
         try
         {
-            VhostUserBackend backend = add(device);
-            _described.Add((spec, backend));
-            return backend;
+            backend = add(device);
         }
         catch
         {
             device.Dispose();
+            throw;
+        }
+        Served added = _served.First(served => served.Backend == backend);
+        added.Spec = spec;
+        if (!_started) return backend;
+        try
+        {
+            Connect(added);
+            return backend;
+        }
+        catch
+        {
+            RemoveAsync(backend).GetAwaiter().GetResult();
             throw;
         }
     }
@@ -99,19 +124,58 @@ public sealed class VhostUserServer : IDisposable
     private VhostUserBackend Add(VirtioDevice device, Func<Reactor, VhostUserBackendOptions, VhostUserBackend> create)
     {
         ArgumentNullException.ThrowIfNull(device);
-        if (_started) throw new InvalidOperationException("the server runs: add devices before it is started");
-        device.Logger = _options.Logger;
-        DeviceReactors reactors = DeviceReactors.Of(device, _backends.Count, _reactors);
-        VhostUserBackend backend = create(reactors.Main.Reactor, new VhostUserBackendOptions
+        lock (_changes)
         {
-            Logger = _options.Logger,
-            AllowUnsealed = _options.AllowUnsealed,
-            Mappings = _mappings,
-            MeasureLatency = _options.MeasureLatency,
-            QueueReactors = reactors.QueueRemotes,
-        });
-        _backends.Add(backend);
-        return backend;
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            if (_served.Any(served => served.Backend.Device.Name == device.Name))
+                throw new ArgumentException($"two devices are called '{device.Name}': give each a name of its own");
+            device.Logger = _options.Logger;
+            DeviceReactors reactors = DeviceReactors.Of(device, _turn, _reactors);
+            VhostUserBackendOptions options = new()
+            {
+                Logger = _options.Logger,
+                AllowUnsealed = _options.AllowUnsealed,
+                Mappings = _mappings,
+                MeasureLatency = _options.MeasureLatency,
+                QueueReactors = reactors.QueueRemotes,
+            };
+            VhostUserBackend backend = _started ? reactors.Main.Remote.Invoke(_ => create(reactors.Main.Reactor, options))
+                : create(reactors.Main.Reactor, options);
+            _turn++;
+            _served = [.. _served, new Served(backend)];
+            return backend;
+        }
+    }
+
+    /// <summary>
+    /// Takes a device out, also while a front-end uses it: no front-end comes any more, the connection ends once its rings are quiet, and
+    /// the device is disposed.
+    /// </summary>
+    /// <param name="backend">What <see cref="Add(VirtioDevice, string)"/> gave.</param>
+    /// <returns>Completes when the device is gone: not before the host's storage has answered.</returns>
+    /// <exception cref="ArgumentException">The server does not have it, or is removing it already.</exception>
+    public Task RemoveAsync(VhostUserBackend backend)
+    {
+        ArgumentNullException.ThrowIfNull(backend);
+        lock (_changes)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            Served served = Array.Find(_served, served => served.Backend == backend)
+                ?? throw new ArgumentException($"device '{backend.Device.Name}' is not served here");
+            _served = [.. _served.Where(each => each != served)];
+            Task removal = RemoveAsync(served);
+            _removals.RemoveWhere(each => each.IsCompleted);
+            _removals.Add(removal);
+            return removal;
+        }
+    }
+
+    private async Task RemoveAsync(Served served)
+    {
+        if (_started) await StopAsync(served.Backend).ConfigureAwait(false);
+        else served.Backend.Dispose();
+        served.Connection?.Dispose();
+        served.Backend.Device.Dispose();
     }
 
     /// <summary>Whether every reactor answers within a time: what a watchdog asks.</summary>
@@ -124,11 +188,11 @@ public sealed class VhostUserServer : IDisposable
     public void Start()
     {
         StartReactors();
-        foreach ((DeviceSpec spec, VhostUserBackend backend) in _described)
-        {
-            if (spec.Connect(backend.Device, backend.Remote, _options.Announce) is { } connection) _connections.Add(connection);
-        }
+        foreach (Served served in _served) Connect(served);
     }
+
+    private void Connect(Served served) =>
+        served.Connection = served.Spec?.Connect(served.Backend.Device, served.Backend.Remote, _options.Announce);
 
     private void StartReactors()
     {
@@ -140,9 +204,9 @@ public sealed class VhostUserServer : IDisposable
         catch
         {
             // Without their reactors the listeners go too; only the paths are left.
-            foreach (VhostUserBackend backend in _backends) backend.RemoveSocket();
+            foreach (Served served in _served) served.Backend.RemoveSocket();
             _reactors.Dispose();
-            _backends.ForEach(backend => backend.Device.Dispose());
+            foreach (Served served in _served) served.Backend.Device.Dispose();
             _disposed = true;
             throw;
         }
@@ -151,18 +215,22 @@ public sealed class VhostUserServer : IDisposable
     /// <summary>Ends every connection once its rings are quiet, removes the sockets, stops the threads and disposes the devices.</summary>
     public void Dispose()
     {
-        if (_disposed) return;
-        _disposed = true;
-        _connections.ForEach(connection => connection.Dispose());
+        lock (_changes)
+        {
+            if (_disposed) return;
+            _disposed = true;
+        }
+        _meter.Dispose();
+        foreach (Served served in _served) served.Connection?.Dispose();
         if (_started) StopRunning();
-        else foreach (VhostUserBackend backend in _backends) backend.Dispose();
+        else foreach (Served served in _served) served.Backend.Dispose();
         _reactors.Dispose();
-        foreach (VhostUserBackend backend in _backends) backend.Device.Dispose();
+        foreach (Served served in _served) served.Backend.Device.Dispose();
     }
 
     private void StopRunning()
     {
-        Task[] stops = [.. _backends.Select(StopAsync)];
+        Task[] stops = [.. _served.Select(served => StopAsync(served.Backend)), .. _removals];
         if (!Task.WaitAll(stops, StopPatience))
             _options.Logger.LogError("{Count} devices still have requests in flight: stopping without them",
                 stops.Count(stop => !stop.IsCompleted));
@@ -170,7 +238,8 @@ public sealed class VhostUserServer : IDisposable
 
     private static Task StopAsync(VhostUserBackend backend)
     {
-        TaskCompletionSource stopped = new();
+        // Whatever waits for this goes on elsewhere: the reactor's thread may not wait for itself.
+        TaskCompletionSource stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
         try
         {
             backend.Remote.Post(_ => backend.Stop(stopped.SetResult));
@@ -180,5 +249,17 @@ public sealed class VhostUserServer : IDisposable
             stopped.SetResult();
         }
         return stopped.Task;
+    }
+
+    /// <summary>A device that is served.</summary>
+    private sealed class Served(VhostUserBackend backend)
+    {
+        internal VhostUserBackend Backend => backend;
+
+        /// <summary>What describes it; null if it came as an object.</summary>
+        internal DeviceSpec? Spec;
+
+        /// <summary>To its endpoints on the host; null if it has none.</summary>
+        internal IDisposable? Connection;
     }
 }

@@ -20,11 +20,21 @@ internal sealed partial class VhostUserSession
 
     private bool IsAnnounced => _options.Logger.IsEnabled(LogLevel.Information);
 
+    /// <summary>Describes the connection. On the reactor.</summary>
+    internal void Inspect(InspectNode node)
+    {
+        node.Add("process", _socket.Fd.PeerProcessId());
+        node.Add("seconds", (Environment.TickCount64 - _since) / 1000);
+        node.Add("regions", _memory.Regions.Count);
+        node.Add("memory-bytes", (long)_memory.Regions.Aggregate(0UL, (sum, region) => sum + region.Length));
+        node.Add("in-flight-log", _inflight is not null);
+    }
+
     private void AnnounceFrontEnd()
     {
         if (!IsAnnounced) return;
         int process = _socket.Fd.PeerProcessId();
-        _backend.Announce(process > 0
+        _backend.Announce(DeviceEvents.FrontEndConnected, process > 0
             ? $"a front-end is connected: process {process}{NameOf(process)}"
             : "a front-end is connected: a process that is not visible from here");
     }
@@ -37,7 +47,8 @@ internal sealed partial class VhostUserSession
             : IsPacked ? (PackedPosition.FromBits(ring.AvailBase).Index - PackedPosition.FromBits(used).Index + ring.Size) % ring.Size
             : (ushort)(ring.AvailBase - used);
         string goesOn = retaken == 0 ? "" : string.Create(CultureInfo.InvariantCulture, $", goes on with {retaken} requests in flight");
-        _backend.Announce($"a driver runs{goesOn}: {(IsPacked ? "packed" : "split")} rings of {ring.Size} entries; "
+        _backend.Announce(DeviceEvents.DriverStarted,
+            $"a driver runs{goesOn}: {(IsPacked ? "packed" : "split")} rings of {ring.Size} entries; "
             + string.Join(", ", FeatureNames.Of(_device.Type, DriverFeatures)));
     }
 
@@ -50,8 +61,8 @@ internal sealed partial class VhostUserSession
         _memoryWatch ??= ReactorTimers.Of(_reactor).Create((_, _) =>
         {
             if (_memory.Regions.Count > 0) return;
-            _backend.Announce($"the driver has been ready for {MemoryPatience.TotalSeconds} s, and the front-end has shared no memory: "
-                + "does the guest's memory have share=on?");
+            _backend.Announce(default, $"the driver has been ready for {MemoryPatience.TotalSeconds} s, and the front-end has shared "
+                + "no memory: does the guest's memory have share=on?");
         }, $"{_device.Name}/memory");
         _memoryWatch.Arm(MemoryPatience);
     }
@@ -60,7 +71,7 @@ internal sealed partial class VhostUserSession
     {
         if (_memoryWatch is { IsArmed: true } watch) watch.Cancel();
         if (IsAnnounced && _complaint is null)
-            _backend.Announce($"the front-end left after {(Environment.TickCount64 - _since) / 1000} s");
+            _backend.Announce(DeviceEvents.FrontEndLeft, $"the front-end left after {(Environment.TickCount64 - _since) / 1000} s");
     }
 
     private static string NameOf(int process)

@@ -111,7 +111,7 @@ internal sealed partial class VhostUserSession : Subscriber
             End(why);
             // The timers of a reactor that ends are gone with it.
             if (!reactorEnds) AnnounceEnd();
-            if (_complaint is not null) _backend.WarnOnce($"connection ended: {_complaint}");
+            if (_complaint is not null) _backend.WarnOnce($"connection ended: {_complaint}", DeviceEvents.FrontEndLeft);
             _writer.Dispose();
             await _runner.ResetAsync();
             _memory.DirtyLog = null;

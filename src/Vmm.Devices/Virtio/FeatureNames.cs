@@ -99,7 +99,7 @@ internal static class FeatureNames
         for (int bit = 0; bit < 64; bit++)
         {
             if ((features >> bit & 1) == 0) continue;
-            yield return OfType[type].GetValueOrDefault(bit) ?? Common.GetValueOrDefault(bit) ?? $"bit {bit}";
+            yield return OfType.GetValueOrDefault(type)?.GetValueOrDefault(bit) ?? Common.GetValueOrDefault(bit) ?? $"bit {bit}";
         }
     }
 }

@@ -78,6 +78,26 @@ public sealed class QueueContext
     /// <param name="source">What failed, for the operator: the file, the socket.</param>
     public void HostFault(Errno error, string what, string source) => _device.ReportHostFault(error, what, source);
 
+    /// <summary>Describes the queue. Any thread, which may see a moment ago.</summary>
+    internal void Inspect(InspectNode node)
+    {
+        VirtQueue queue = Queue;
+        node.Add("name", queue.Name);
+        node.Add("reactor", Remote.ReactorName);
+        node.Add("running", _kick is not null);
+        node.Add("size", queue.Size);
+        node.Add("next-available", queue.AvailBase);
+        node.Add("next-used", queue.UsedBase);
+        node.Add("in-flight", queue.InFlight);
+        if (queue.FirstFault.Kind != GuestFaultKind.None) node.Add("fault", queue.FirstFault.Text);
+        QueueStatistics done = queue.Statistics;
+        node.Add("kicks", done.Kicks);
+        node.Add("requests", done.Requests);
+        node.Add("bytes", done.Bytes);
+        node.Add("interrupts", done.Interrupts);
+        node.Add("throttled-ms", (long)done.Throttled.TotalMilliseconds);
+    }
+
     /// <summary>Whether the worker threw.</summary>
     internal bool HasFailed { get; private set; }
 

@@ -33,7 +33,7 @@ public abstract partial class VirtioDevice
     protected void CountGuestFault(GuestFault fault)
     {
         if (Interlocked.Increment(ref _guestFaults[(int)fault.Kind]) == 1)
-            Logger.LogWarning("{Device}: guest fault: {Fault}", Name, fault.Text);
+            Logger.LogWarning(DeviceEvents.GuestFault, "{Device}: guest fault: {Fault}", Name, fault.Text);
     }
 
     /// <summary>
@@ -46,7 +46,7 @@ public abstract partial class VirtioDevice
     protected internal void ReportHostFault(Errno error, string what, string source)
     {
         if (Interlocked.Increment(ref _hostFaults[Math.Clamp((int)error, 0, ErrnoMax)]) != 1) return;
-        Logger.LogError("{Device}: {What}, {Source}: {Error} (further ones are counted, not logged)",
+        Logger.LogError(DeviceEvents.HostFault, "{Device}: {What}, {Source}: {Error} (further ones are counted, not logged)",
             Name, what, source, KernelException.Describe(error));
     }
 }

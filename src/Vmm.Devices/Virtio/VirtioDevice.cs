@@ -21,6 +21,10 @@ public sealed class QueueDefinition
 
     /// <summary>What the queue did so far. The counts survive resets; any thread may read them.</summary>
     public QueueStatistics Statistics => LazyInitializer.EnsureInitialized(ref _statistics, static () => new QueueStatistics());
+
+    /// <summary>The same; null while the queue never started. Looking for it costs nothing.</summary>
+    public QueueStatistics? StatisticsSoFar => Volatile.Read(ref _statistics);
+
     // Made when the queue starts or is asked for: a disk declares dozens of queues, of which a guest uses one or two.
     private QueueStatistics? _statistics;
 
@@ -62,6 +66,20 @@ public abstract partial class VirtioDevice : IInspectable, IDisposable
 
     /// <summary>What each of its queues did, by number. The counts survive resets; any thread may read them.</summary>
     public IReadOnlyList<QueueStatistics> QueueStatistics => [.. _queues.Select(queue => queue.Statistics)];
+
+    /// <summary>What all its queues did so far, together. Any thread; it allocates nothing.</summary>
+    public QueueTotals Totals
+    {
+        get
+        {
+            QueueTotals totals = default;
+            foreach (QueueDefinition queue in _queues)
+            {
+                if (queue.StatisticsSoFar is { } done) totals = totals.With(done);
+            }
+            return totals;
+        }
+    }
 
     /// <summary>Whether the time each request takes goes into its queue's latency histogram. Set before the driver is ready.</summary>
     public bool MeasureLatency { get; set; }
@@ -163,8 +181,18 @@ public abstract partial class VirtioDevice : IInspectable, IDisposable
     }
 
     /// <inheritdoc/>
+    /// <remarks>Of queues that another reactor serves the positions are those of a moment ago.</remarks>
     public virtual void Inspect(InspectNode node)
     {
+        ArgumentNullException.ThrowIfNull(node);
+        node.Add("name", Name);
+        node.Add("type", Type.ToString());
+        node.Add("guest-faults", GuestFaults);
+        node.Add("host-faults", HostFaults);
+        node.Add("driver", Driver is not null);
+        node.Add("features", string.Join(' ', FeatureNames.Of(Type, Driver?.Features ?? Features)));
+        InspectNode queues = node.AddNode("queues");
+        for (int i = 0; i < _serving.Length; i++) _serving[i]?.Inspect(queues.AddNode($"{i}"));
     }
 
     /// <summary>

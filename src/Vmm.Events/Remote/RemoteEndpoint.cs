@@ -48,6 +48,9 @@ public sealed class RemoteEndpoint
     /// <summary>The name of the reactor behind this endpoint.</summary>
     public string ReactorName => _reactor.Name;
 
+    /// <summary>What the reactor did so far, without asking it. Any thread.</summary>
+    public ReactorStatistics Statistics => _reactor.Snapshot();
+
     /// <summary>Whether the calling thread is the one that runs the reactor. Before the first run no thread is.</summary>
     public bool IsReactorThread => _reactor.IsRunByThisThread;
 

@@ -12,6 +12,18 @@ public sealed class LatencyHistogramTests
         Assert.Empty(histogram.Buckets());
     }
 
+    [Fact]
+    public void Values_are_counted_between_powers_of_two()
+    {
+        LatencyHistogram histogram = new();
+        foreach (long value in (long[])[0, 1, 2, 3, 4, 7, 8, 1023, 1024, 1025, 1 << 20]) histogram.Record(value);
+        long[] counts = new long[12];
+        histogram.AddCountsByHighestBit(counts);
+        // What is longer than the last bound counts to the last.
+        Assert.Equal([2, 2, 2, 1, 0, 0, 0, 0, 0, 1, 2, 1], counts);
+        Assert.Equal(histogram.Count, counts.Sum());
+    }
+
     [Theory]
     [InlineData(0)]
     [InlineData(1)]

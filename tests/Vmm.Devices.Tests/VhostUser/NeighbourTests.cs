@@ -16,7 +16,7 @@ public sealed class NeighbourTests : IDisposable
     public NeighbourTests()
     {
         _server.Add(_badImage.OpenDevice(), Path.Combine(_directory, "bad"));
-        _server.Add(_goodImage.OpenDevice(), Path.Combine(_directory, "good"));
+        _server.Add(_goodImage.OpenDevice(name: "vdb"), Path.Combine(_directory, "good"));
         _server.Start();
         _good = new DiskDriver(VhostUserFrontend.Connect(Path.Combine(_directory, "good")));
     }

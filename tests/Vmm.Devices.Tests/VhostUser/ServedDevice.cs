@@ -93,6 +93,9 @@ internal sealed class RecordingLogger : ILogger
 
     internal ConcurrentQueue<(LogLevel Level, string Line)> Entries { get; } = new();
 
+    /// <summary>Those that have a name.</summary>
+    internal ConcurrentQueue<EventId> Kinds { get; } = new();
+
     internal IEnumerable<string> Lines => Entries.Select(entry => entry.Line);
 
     /// <summary>Warnings and errors that were to be logged.</summary>
@@ -109,6 +112,7 @@ internal sealed class RecordingLogger : ILogger
     {
         if (logLevel >= LogLevel.Warning) Interlocked.Increment(ref _attempts);
         if (Throws) throw new IOException("the log cannot be written");
+        if (eventId.Name is not null) Kinds.Enqueue(eventId);
         Entries.Enqueue((logLevel, formatter(state, exception)));
     }
 }

@@ -11,7 +11,7 @@ internal sealed class TemporaryImage : IDisposable
 
     internal string Path { get; } = System.IO.Path.Combine(System.IO.Path.GetTempPath(), $"vmm-image-{Guid.NewGuid():n}");
 
-    internal BlockDevice OpenDevice(int queues = 1) => new("vda", RawImage.Open(Path), new DiskSpec { Queues = queues });
+    internal BlockDevice OpenDevice(int queues = 1, string name = "vda") => new(name, RawImage.Open(Path), new DiskSpec { Queues = queues });
 
     internal int ReadByte(long offset)
     {

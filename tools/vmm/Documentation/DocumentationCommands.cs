@@ -47,14 +47,10 @@ internal static class DocumentationCommands
             CommandPage? found = pages.FirstOrDefault(candidate => candidate.Joined('-') == name);
             if (name is not null && found is null) throw new UsageException($"there is no manual page '{name}': 'vmm manual' lists them");
             if (!carriesOut) return ExitCode.Success;
-            if (found is not null) Console.Out.Write(ManualPage.Of(found, pages, Version));
+            if (found is not null) Console.Out.Write(ManualPage.Of(found, pages, ToolVersion.Text));
             else foreach (CommandPage listed in pages) Console.Out.WriteLine(listed.Joined('-'));
             return ExitCode.Success;
         });
         return command;
     }
-
-    /// <summary>The version without the commit it was built from.</summary>
-    private static string Version =>
-        typeof(CommandTree).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split('+')[0] ?? "";
 }

@@ -88,10 +88,14 @@ internal sealed class DeviceOption : Option<IReadOnlyList<RequestedDevice>?>
         return isWord && !wanted ? [] : Describe([isWord ? "" : texts[0]], Refuse);
     }
 
-    /// <param name="text">What describes the device, and where it is served.</param>
-    /// <param name="index">Its number among its kind.</param>
-    /// <param name="refuse">Takes what is wrong, to be put behind the option's name.</param>
-    private RequestedDevice? Serve(string text, int index, Action<string> refuse)
+    /// <summary>What a served device is called.</summary>
+    internal static string ServedNameOf(DeviceKind kind, int index) => $"{kind.ServedName ?? kind.Name}{index}";
+
+    /// <summary>Understands the text of a device that is served.</summary>
+    /// <param name="text">It describes the device, and says where front-ends connect.</param>
+    /// <param name="index">The device's number among those of its kind.</param>
+    /// <param name="refuse">Gets a sentence for each thing that is wrong.</param>
+    internal RequestedDevice? Serve(string text, int index, Action<string> refuse)
     {
         string rest = text;
         if (Kind.TakeSocket(ref rest) is not { Length: > 0 } socket)
@@ -102,7 +106,7 @@ internal sealed class DeviceOption : Option<IReadOnlyList<RequestedDevice>?>
         if (Describe([rest], refuse) is not [RequestedDevice device]) return null;
         if (device.Spec is ConsoleSpec console && console.Ports.Any(port => port.IsTerminal))
             refuse($" '{text}': the terminal can't be served: give 'pty', 'uds=PATH' or 'file=PATH'");
-        return device with { Name = $"{Kind.ServedName ?? Kind.Name}{index}", Socket = socket };
+        return device with { Name = ServedNameOf(Kind, index), Socket = socket };
     }
 
     /// <summary>Understands the texts for one machine.</summary>

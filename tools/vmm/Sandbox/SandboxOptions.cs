@@ -43,9 +43,10 @@ internal sealed class SandboxOptions
     /// <param name="others">What the command opens of the host beside them.</param>
     /// <param name="keepsCore">Whether a crash may leave a core file.</param>
     /// <param name="needsKvm">Whether a machine runs on KVM.</param>
+    /// <param name="opensLater">Whether devices may come later, whose files no option names: 'auto' leaves files open then.</param>
     /// <returns>What <see cref="ProcessSandbox.Close"/> takes; null without a sandbox.</returns>
     internal SandboxPlan? Enter(ParseResult parsed, IReadOnlyList<RequestedDevice> devices, IReadOnlyList<HostAccess> others,
-        bool keepsCore, bool needsKvm)
+        bool keepsCore, bool needsKvm, bool opensLater = false)
     {
         string? mode = _mode.In(parsed);
         if (mode == "off") return null;
@@ -58,6 +59,7 @@ internal sealed class SandboxOptions
                 .. devices.Where(device => device.Socket.Length > 0).Select(device => new HostAccess(HostAccessKind.Listen, device.Socket)),
                 .. ConfigOption.PathIn(parsed) is { } file ? [new(HostAccessKind.Read, file)] : (HostAccess[])[],
             ],
+            Layers = opensLater && mode == "auto" ? SandboxLayers.All & ~SandboxLayers.Files : SandboxLayers.All,
             User = parsed.GetValue(_user),
             KeepsCore = keepsCore,
             NeedsKvm = needsKvm,

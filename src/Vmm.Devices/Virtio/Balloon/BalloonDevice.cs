@@ -58,13 +58,22 @@ public sealed partial class BalloonDevice : VirtioDevice
     }
 
     /// <summary>Bytes of the machine's memory, which is the most that it can give up; 0 before it had a driver. Any thread.</summary>
-    internal ulong MemoryBytes => Volatile.Read(ref _memoryBytes);
+    public ulong MemoryBytes => Volatile.Read(ref _memoryBytes);
 
     /// <summary>Bytes the guest says it has given up. Any thread.</summary>
     public ulong ActualBytes => ReadConfig(BalloonProtocol.ConfigActual) * BalloonProtocol.PageBytes;
 
     /// <summary>Bytes of the pages that went back to the host so far, by the balloon and by reports. Any thread.</summary>
     public long ReturnedBytes => Volatile.Read(ref _returnedBytes);
+
+    /// <inheritdoc/>
+    public override void Inspect(InspectNode node)
+    {
+        base.Inspect(node);
+        node.Add("target-bytes", (long)TargetBytes);
+        node.Add("actual-bytes", (long)ActualBytes);
+        node.Add("returned-bytes", ReturnedBytes);
+    }
 
     /// <inheritdoc/>
     protected override void OnDriver(DriverSession driver)

@@ -83,6 +83,33 @@ public sealed partial class BlockDevice : VirtioDevice
     }
 
     /// <inheritdoc/>
+    public override void Inspect(InspectNode node)
+    {
+        base.Inspect(node);
+        node.Add("storage", Backend.Description);
+        node.Add("capacity-bytes", (long)Backend.CapacityBytes);
+        node.Add("read-only", Backend.IsReadOnly);
+        node.Add("lost-writes", _hasLostWrites);
+    }
+
+    /// <summary>Makes the disk larger, while it is used too: the driver learns of it. Any thread that may wait for storage.</summary>
+    /// <param name="capacityBytes">A multiple of the disk's block.</param>
+    /// <exception cref="ArgumentException">It is less than the disk has now, or no multiple of its block; the message says so.</exception>
+    /// <exception cref="NotSupportedException">This kind of storage gets its size elsewhere; the message says where.</exception>
+    /// <exception cref="IOException">The storage refused; the message says why.</exception>
+    public void Grow(ulong capacityBytes)
+    {
+        if (capacityBytes < Backend.CapacityBytes)
+            throw new ArgumentException($"disk '{Name}' has {Backend.CapacityBytes} bytes, and {capacityBytes} are fewer: a disk only "
+                + "grows while it is served, for its guest may have data behind the new end");
+        if (capacityBytes % Backend.LogicalBlockBytes != 0 || capacityBytes > long.MaxValue)
+            throw new ArgumentException($"disk '{Name}' cannot have {capacityBytes} bytes: give a multiple of its block of "
+                + $"{Backend.LogicalBlockBytes}");
+        if (Backend.IsReadOnly) throw new NotSupportedException($"disk '{Name}' is read-only: its image stays as it is");
+        Backend.Grow(capacityBytes);
+    }
+
+    /// <inheritdoc/>
     protected override void OnDriver(DriverSession driver)
     {
         ArgumentNullException.ThrowIfNull(driver);
@@ -128,7 +155,7 @@ public sealed partial class BlockDevice : VirtioDevice
     }
 
     /// <summary>The backend's storage went away or came back. Any thread.</summary>
-    private void OnNoticed(string what) => Logger.LogWarning("{Device}: {What}", Name, what);
+    private void OnNoticed(string what) => Logger.LogWarning(DeviceEvents.StorageNoticed, "{Device}: {What}", Name, what);
 
     /// <summary>
     /// The backend grew or shrank: requests beyond its end are errors from now on, and the driver gets a configuration interrupt (virtio
@@ -145,7 +172,7 @@ public sealed partial class BlockDevice : VirtioDevice
             Config.Update(BlockProtocol.ConfigCapacity, sectors);
             if (_limits is { } limits) _limits = limits with { CapacitySectors = bytes / BlockProtocol.SectorSize };
         }
-        Logger.LogInformation("{Device}: {Disk} has {Bytes} bytes now", Name, Backend.Description, bytes);
+        Logger.LogInformation(DeviceEvents.CapacityChanged, "{Device}: {Disk} has {Bytes} bytes now", Name, Backend.Description, bytes);
         Driver?.Interrupt.SignalConfig();
     }
 

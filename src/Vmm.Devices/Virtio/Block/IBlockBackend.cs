@@ -51,6 +51,13 @@ public interface IBlockBackend : IDisposable
     /// <summary>Whether it takes no writes.</summary>
     bool IsReadOnly { get; }
 
+    /// <summary>Makes it larger. It raises <see cref="CapacityChanged"/>.</summary>
+    /// <param name="capacityBytes">At least what it has, and a multiple of <see cref="LogicalBlockBytes"/>.</param>
+    /// <exception cref="NotSupportedException">It gets its size elsewhere.</exception>
+    /// <exception cref="IOException">The storage refused.</exception>
+    void Grow(ulong capacityBytes) => throw new NotSupportedException(
+        $"{Description} gets its size where it comes from: change it there, and the disk follows");
+
     /// <summary>Makes one queue's way to the sectors. Called on the thread of the reactor that serves the queue.</summary>
     /// <param name="reactor">Where an engine that completes later watches its descriptors.</param>
     /// <param name="onCompleted">Called on that thread after a batch of operations completed outside of <see

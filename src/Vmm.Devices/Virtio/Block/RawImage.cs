@@ -131,6 +131,22 @@ public sealed partial class RawImage : IBlockBackend
     }
 
     /// <inheritdoc/>
+    public void Grow(ulong capacityBytes)
+    {
+        lock (_looking)
+        {
+            ObjectDisposedException.ThrowIf(Volatile.Read(ref _disposed), this);
+            Errno errno = MemoryCalls.Stat(_file.Number, out FileStatus status);
+            if (errno == Errno.None && status.IsBlockDevice)
+                throw new NotSupportedException($"{Description} is a block device: make the device larger, and the disk follows");
+            // Between two makers of a larger disk the larger one counts.
+            if (errno == Errno.None && SizeOf(_file, status) < capacityBytes) errno = FileCalls.SetLength(_file.Number, capacityBytes);
+            if (errno != Errno.None) throw new KernelException($"cannot make {Description} {capacityBytes} bytes long", errno);
+        }
+        Refresh();
+    }
+
+    /// <inheritdoc/>
     public IBlockEngine CreateEngine(IReactor reactor, Action onCompleted) => _engine switch
     {
         BlockEngineKind.Synchronous => new SynchronousBlockEngine(this, reactor, onCompleted),

@@ -87,6 +87,19 @@ public sealed partial class NetDevice : VirtioDevice
     }
 
     /// <inheritdoc/>
+    public override void Inspect(InspectNode node)
+    {
+        base.Inspect(node);
+        NetStatistics frames = Statistics;
+        node.Add("address", Address.ToString());
+        node.Add("link-up", IsLinkUp);
+        node.Add("received", frames.Received);
+        node.Add("sent", frames.Sent);
+        node.Add("receive-dropped", frames.ReceiveDropped);
+        node.Add("send-dropped", frames.SendDropped);
+    }
+
+    /// <inheritdoc/>
     public override ulong Features =>
         NetProtocol.FeatureMac | NetProtocol.FeatureStatus | NetProtocol.FeatureMergeReceive | NetProtocol.FeatureSpeedDuplex
         | (_spec.Mtu is null ? 0 : NetProtocol.FeatureMtu)

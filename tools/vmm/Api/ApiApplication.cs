@@ -1,0 +1,53 @@
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.Extensions.Logging;
+
+namespace Vmm.Tool;
+
+/// <summary>Finds the route of a request, and answers with a problem where there is none or it fails.</summary>
+internal sealed class ApiApplication(ApiRoutes routes, ILogger log) : IHttpApplication<HttpContext>
+{
+    private readonly IReadOnlyList<ApiRoute> _routes = routes.All;
+
+    public HttpContext CreateContext(IFeatureCollection contextFeatures) => new DefaultHttpContext(contextFeatures);
+
+    public void DisposeContext(HttpContext context, Exception? exception)
+    {
+    }
+
+    public async Task ProcessRequestAsync(HttpContext context)
+    {
+        try
+        {
+            await Handle(context);
+        }
+        catch (OperationCanceledException) when (context.RequestAborted.IsCancellationRequested)
+        {
+            // The client is gone.
+        }
+        catch (Exception exception)
+        {
+            if (ApiProblem.IsBug(exception)) log.LogError(exception, "the API failed on {Method} {Path}",
+                Printable.Of(context.Request.Method), Printable.Of(context.Request.Path.Value ?? ""));
+            if (context.Response.HasStarted) context.Abort();
+            else await ApiRoutes.Say(context, ApiProblem.Of(exception));
+        }
+    }
+
+    private Task Handle(HttpContext context)
+    {
+        string path = context.Request.Path.Value ?? "", method = context.Request.Method;
+        List<string> allowed = [];
+        foreach (ApiRoute route in _routes)
+        {
+            if (!route.Matches(path, out string name)) continue;
+            if (route.Method == method) return route.Handle(context, name);
+            allowed.Add(route.Method);
+        }
+        if (allowed.Count == 0)
+            throw new ApiProblem(StatusCodes.Status404NotFound, "there is nothing at this path: GET /v1/openapi.json lists what there is");
+        context.Response.Headers.Allow = string.Join(", ", allowed);
+        throw new ApiProblem(StatusCodes.Status405MethodNotAllowed, $"this path takes {string.Join(", ", allowed)}");
+    }
+}

@@ -1,0 +1,205 @@
+using System.ComponentModel;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace Vmm.Tool;
+
+/// <summary>What runs in this process.</summary>
+internal sealed record MachineView
+{
+    [Description("What was started: serve, run or boot.")]
+    public required string Kind { get; init; }
+
+    [Description("The version of vmm.")]
+    public required string Version { get; init; }
+
+    [Description("The number of the process.")]
+    public required int Process { get; init; }
+
+    [Description("running, paused or stopping.")]
+    public required string State { get; init; }
+
+    [Description("Seconds since the start.")]
+    public required long UptimeSeconds { get; init; }
+
+    [Description("How many devices there are.")]
+    public required int Devices { get; init; }
+}
+
+/// <summary>A device as it is now. What it does not have is left out.</summary>
+internal sealed record DeviceView
+{
+    [Description("The device's name, which is its address too.")]
+    public required string Name { get; init; }
+
+    [Description("block, network, entropy, balloon, console or socket.")]
+    public required string Type { get; init; }
+
+    [Description("The reactor that owns it.")]
+    public required string Reactor { get; init; }
+
+    [Description("Where front-ends connect.")]
+    public string? Socket { get; init; }
+
+    [Description("Whether a front-end is connected.")]
+    public bool? Connected { get; init; }
+
+    [Description("Front-ends that connected so far.")]
+    public long? Connections { get; init; }
+
+    [Description("Kicks that arrived.")]
+    public required long Kicks { get; init; }
+
+    [Description("Requests given back.")]
+    public required long Requests { get; init; }
+
+    [Description("Bytes read from and written to the buffers of those requests.")]
+    public required long Bytes { get; init; }
+
+    [Description("Interrupts for used buffers.")]
+    public required long Interrupts { get; init; }
+
+    [Description("Times the driver did something forbidden.")]
+    public required long GuestFaults { get; init; }
+
+    [Description("Times the host failed the device.")]
+    public required long HostFaults { get; init; }
+
+    [Description("Microseconds that half of the requests took at most.")]
+    public double? LatencyP50Us { get; init; }
+
+    [Description("Microseconds that 99 of 100 requests took at most.")]
+    public double? LatencyP99Us { get; init; }
+
+    [Description("Operations a second that the limit allows; 0 for no limit.")]
+    public required long OperationsPerSecond { get; init; }
+
+    [Description("Bytes a second that the limit allows; 0 for no limit.")]
+    public required long BytesPerSecond { get; init; }
+
+    [Description("Seconds of its rate that the limit saves up.")]
+    public double? BurstSeconds { get; init; }
+
+    [Description("Where a disk keeps its sectors.")]
+    public string? Storage { get; init; }
+
+    [Description("Bytes that a disk holds.")]
+    public long? CapacityBytes { get; init; }
+
+    [Description("Whether a disk takes no writes.")]
+    public bool? ReadOnly { get; init; }
+
+    [Description("Bytes that a balloon asks the guest for.")]
+    public long? TargetBytes { get; init; }
+
+    [Description("Bytes that the guest gave up.")]
+    public long? ActualBytes { get; init; }
+
+    [Description("The address of a network card.")]
+    public string? MacAddress { get; init; }
+
+    [Description("Whether a network card's cable is plugged in.")]
+    public bool? LinkUp { get; init; }
+}
+
+/// <summary>The devices, in the order in which they were added.</summary>
+internal sealed record DeviceList
+{
+    public required IReadOnlyList<DeviceView> Devices { get; init; }
+}
+
+/// <summary>What is to be changed of a device while it runs. What is left out stays as it is.</summary>
+internal sealed record DeviceChange
+{
+    [Description("Operations a second, over all queues; 0 for no limit. Devices of a group share their limit.")]
+    public long? OperationsPerSecond { get; init; }
+
+    [Description("Bytes a second, over all queues; 0 for no limit.")]
+    public long? BytesPerSecond { get; init; }
+
+    [Description("Seconds of its rate that the limit saves up.")]
+    public double? BurstSeconds { get; init; }
+
+    [Description("Of a disk: makes it larger.")]
+    public long? CapacityBytes { get; init; }
+
+    [Description("Of a balloon: asks the guest for so much memory.")]
+    public long? TargetBytes { get; init; }
+
+    [Description("Of a network card: plugs the cable in, or out.")]
+    public bool? LinkUp { get; init; }
+
+    [Description("Of a console: the columns of its terminal; with rows.")]
+    public int? Columns { get; init; }
+
+    [Description("Of a console: the rows of its terminal; with columns.")]
+    public int? Rows { get; init; }
+}
+
+/// <summary>A device to be served from now on.</summary>
+internal sealed record NewDevice
+{
+    [Description("Its kind, as an option of 'vmm serve' without dashes: blk, net, rng, console, balloon or vsock.")]
+    public required string Kind { get; init; }
+
+    [Description("What that option would be given: path=disk.img,socket=/run/vm/vda.sock.")]
+    public required string Options { get; init; }
+}
+
+/// <summary>How much is logged.</summary>
+internal sealed record LogView
+{
+    [Description("What is logged at the least: trace, debug, information, warning, error, critical or none.")]
+    public required string Level { get; init; }
+}
+
+/// <summary>Something that happened.</summary>
+internal sealed record ApiEvent
+{
+    [Description("When it happened.")]
+    public required DateTimeOffset Time { get; init; }
+
+    [Description("How serious it is: debug, information, warning, error or critical.")]
+    public required string Level { get; init; }
+
+    [Description("What happened, for programs: front-end-connected, guest-fault and so on; log for anything else.")]
+    public required string Kind { get; init; }
+
+    [Description("The device it happened to.")]
+    public string? Device { get; init; }
+
+    [Description("What happened, for people.")]
+    public required string Message { get; init; }
+}
+
+/// <summary>Why a request was not carried out (RFC 9457).</summary>
+internal sealed record ProblemView
+{
+    [Description("What the status says.")]
+    public required string Title { get; init; }
+
+    [Description("The status of the answer.")]
+    public required int Status { get; init; }
+
+    [Description("What was wrong, and what to do.")]
+    public required string Detail { get; init; }
+}
+
+/// <summary>How these are written as JSON.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, MaxDepth = 8,
+    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow)]
+[JsonSerializable(typeof(MachineView))]
+[JsonSerializable(typeof(DeviceList))]
+[JsonSerializable(typeof(DeviceView))]
+[JsonSerializable(typeof(DeviceChange))]
+[JsonSerializable(typeof(NewDevice))]
+[JsonSerializable(typeof(LogView))]
+[JsonSerializable(typeof(ApiEvent))]
+[JsonSerializable(typeof(ProblemView))]
+internal sealed partial class ApiJson : JsonSerializerContext
+{
+    /// <summary>Apostrophes of sentences stay as they are: this is part of no web page.</summary>
+    internal static ApiJson Readable => field ??=
+        new(new JsonSerializerOptions(Default.Options) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
+}

@@ -1,0 +1,188 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+using System.Threading.Channels;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Logging;
+
+namespace Vmm.Tool;
+
+/// <summary>Everything that the API can do, in the order of its document.</summary>
+/// <param name="machine">What it is done with.</param>
+/// <param name="log">What is logged, and what happens.</param>
+/// <param name="metrics">What is measured.</param>
+/// <param name="stopping">Ends streams when the server stops.</param>
+internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger log, PrometheusText metrics, CancellationToken stopping)
+{
+    /// <summary>What a client that reads events gets when nothing happens, so that both ends notice when the other is gone.</summary>
+    private static readonly TimeSpan KeepAlive = TimeSpan.FromSeconds(15);
+
+    /// <summary>Longest wait for a device to be gone; then it goes on, and the client is answered.</summary>
+    private static readonly TimeSpan RemovalPatience = TimeSpan.FromSeconds(10);
+
+    internal IReadOnlyList<ApiRoute> All =>
+    [
+        new("GET", "/v1/machine", "What runs in this process, and how it is.", (context, _) => Say(context, machine.View))
+        { Response = ApiJson.Readable.MachineView },
+        new("POST", "/v1/machine/pause", "Has vCPUs and devices stand still, between two instructions and two requests.", Do(machine.Pause))
+        { Response = ApiJson.Readable.MachineView, Problems = [409, 503] },
+        new("POST", "/v1/machine/resume", "Lets vCPUs and devices go on.", Do(machine.Resume))
+        { Response = ApiJson.Readable.MachineView, Problems = [409, 503] },
+        new("POST", "/v1/machine/stop", "Asks the process to end, as SIGTERM does: what is in flight completes.", Stop)
+        { Response = ApiJson.Readable.MachineView, Status = 202 },
+        new("GET", "/v1/devices", "The devices, with what they did so far.", (context, _) =>
+            Say(context, DeviceViews.List(machine), ApiJson.Readable.DeviceList))
+        { Response = ApiJson.Readable.DeviceList },
+        new("POST", "/v1/devices", "Serves one more device, from now on. Only 'vmm serve' can.", Add)
+        { Request = ApiJson.Readable.NewDevice, Response = ApiJson.Readable.DeviceView, Status = 201, Problems = [400, 409, 422] },
+        new("GET", "/v1/devices/{name}", "A device.", (context, name) => Say(context, DeviceViews.Of(machine.Find(name))))
+        { Response = ApiJson.Readable.DeviceView, Problems = [404] },
+        new("PATCH", "/v1/devices/{name}", "Changes a device while it runs: all that the body names, or nothing.", Change)
+        { Request = ApiJson.Readable.DeviceChange, Response = ApiJson.Readable.DeviceView, Problems = [400, 404, 409, 422] },
+        new("DELETE", "/v1/devices/{name}",
+            "Takes a device out: its front-end is sent away once nothing is in flight. 202 says that this takes longer.", Remove)
+        { ContentType = null, Status = 204, Problems = [404, 409] },
+        new("GET", "/v1/inspect", "The live tree of everything: reactors, devices, queues with positions, features, connections.", Inspect),
+        new("GET", "/v1/events", "What happens from now on, as server-sent events: each has the data of an Event.", Watch)
+        { Response = ApiJson.Readable.ApiEvent, ContentType = "text/event-stream" },
+        new("GET", "/v1/log", "How much is logged.", (context, _) => Say(context, LogView))
+        { Response = ApiJson.Readable.LogView },
+        new("PUT", "/v1/log", "Logs more, or less, from now on.", SetLog)
+        { Request = ApiJson.Readable.LogView, Response = ApiJson.Readable.LogView, Problems = [400, 422] },
+        new("GET", "/v1/openapi.json", "This document.", (context, _) => Write(context, 200, "application/json", OpenApi.Of(All))),
+        new("GET", "/metrics", "Measurements in the text format of Prometheus.", (context, _) =>
+            Write(context, 200, PrometheusText.ContentType, metrics.Collect()))
+        { ContentType = PrometheusText.ContentType },
+    ];
+
+    private LogView LogView => new() { Level = log.Least.ToString().ToLowerInvariant() };
+
+    private Func<HttpContext, string, Task> Do(Action action) => async (context, _) =>
+    {
+        // It waits for vCPUs.
+        await Task.Run(action);
+        await Say(context, machine.View);
+    };
+
+    private async Task Stop(HttpContext context, string name)
+    {
+        // Answered first: the process may be gone before an answer is.
+        MachineView view = machine.View with { State = "stopping" };
+        context.Response.OnCompleted(() =>
+        {
+            machine.Stop();
+            return Task.CompletedTask;
+        });
+        await Say(context, view, ApiJson.Readable.MachineView, 202);
+    }
+
+    private async Task Add(HttpContext context, string _)
+    {
+        NewDevice asked = await Read(context, ApiJson.Readable.NewDevice);
+        ControlledDevice added = await Task.Run(() => machine.Add(asked));
+        context.Response.Headers.Location = $"/v1/devices/{added.Device.Name}";
+        await Say(context, DeviceViews.Of(added), ApiJson.Readable.DeviceView, 201);
+    }
+
+    private async Task Change(HttpContext context, string name)
+    {
+        ControlledDevice device = machine.Find(name);
+        await DeviceViews.ChangeAsync(device, await Read(context, ApiJson.Readable.DeviceChange));
+        await Say(context, DeviceViews.Of(device));
+    }
+
+    private async Task Remove(HttpContext context, string name)
+    {
+        try
+        {
+            await machine.RemoveAsync(machine.Find(name)).WaitAsync(RemovalPatience);
+            context.Response.StatusCode = 204;
+        }
+        catch (TimeoutException)
+        {
+            context.Response.StatusCode = 202;
+        }
+    }
+
+    private async Task Inspect(HttpContext context, string _)
+    {
+        using MemoryStream text = new();
+        await using (Utf8JsonWriter json = new(text)) await InspectTree.WriteAsync(json, machine);
+        await Write(context, 200, "application/json", text.ToArray());
+    }
+
+    private async Task SetLog(HttpContext context, string _)
+    {
+        LogView asked = await Read(context, ApiJson.Readable.LogView);
+        if (!Enum.TryParse(asked.Level, ignoreCase: true, out LogLevel level) || !Enum.IsDefined(level) || char.IsDigit(asked.Level[0]))
+            throw new ArgumentException($"'{asked.Level}' is no level: give one of "
+                + string.Join(", ", Enum.GetNames<LogLevel>()).ToLowerInvariant());
+        log.Least = level;
+        await Say(context, LogView);
+    }
+
+    private async Task Watch(HttpContext context, string _)
+    {
+        using CancellationTokenSource end = CancellationTokenSource.CreateLinkedTokenSource(stopping, context.RequestAborted);
+        using IDisposable subscription = log.Events.Subscribe(out ChannelReader<ApiEvent> events);
+        context.Response.ContentType = "text/event-stream";
+        context.Response.Headers.CacheControl = "no-store";
+        try
+        {
+            // The client knows now that nothing that happens is missed.
+            await context.Response.WriteAsync(": events from now on\n\n", end.Token);
+            Task<bool> next = events.WaitToReadAsync(end.Token).AsTask();
+            while (true)
+            {
+                if (await Task.WhenAny(next, Task.Delay(KeepAlive, end.Token)) != next)
+                {
+                    end.Token.ThrowIfCancellationRequested();
+                    await context.Response.WriteAsync(": nothing happened\n\n", end.Token);
+                    continue;
+                }
+                if (!await next) return;
+                while (events.TryRead(out ApiEvent? happened)) await Say(context, happened);
+                next = events.WaitToReadAsync(end.Token).AsTask();
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // One of the two ends. If it is this one, the last event says why.
+            while (!context.RequestAborted.IsCancellationRequested && events.TryRead(out ApiEvent? last)) await Say(context, last);
+        }
+    }
+
+    private static Task Say(HttpContext context, ApiEvent happened) => context.Response.WriteAsync(
+        $"event: {happened.Kind}\ndata: {JsonSerializer.Serialize(happened, ApiJson.Readable.ApiEvent)}\n\n", context.RequestAborted);
+
+    private static Task Say(HttpContext context, MachineView view) => Say(context, view, ApiJson.Readable.MachineView);
+
+    private static Task Say(HttpContext context, DeviceView view) => Say(context, view, ApiJson.Readable.DeviceView);
+
+    private static Task Say(HttpContext context, LogView view) => Say(context, view, ApiJson.Readable.LogView);
+
+    private static Task Say<T>(HttpContext context, T view, JsonTypeInfo<T> type, int status = 200) =>
+        Write(context, status, "application/json", JsonSerializer.SerializeToUtf8Bytes(view, type));
+
+    /// <summary>Answers with a problem (RFC 9457).</summary>
+    internal static Task Say(HttpContext context, ApiProblem problem) => Write(context, problem.Status, "application/problem+json",
+        JsonSerializer.SerializeToUtf8Bytes(problem.View, ApiJson.Readable.ProblemView));
+
+    private static async Task Write(HttpContext context, int status, string contentType, ReadOnlyMemory<byte> body)
+    {
+        context.Response.StatusCode = status;
+        context.Response.ContentType = contentType;
+        context.Response.ContentLength = body.Length;
+        await context.Response.Body.WriteAsync(body, context.RequestAborted);
+    }
+
+    private static async Task<T> Read<T>(HttpContext context, JsonTypeInfo<T> type)
+    {
+        string contentType = context.Request.ContentType?.Split(';')[0].Trim() ?? "";
+        if (contentType is not ("application/json" or "application/merge-patch+json"))
+            throw new ApiProblem(StatusCodes.Status415UnsupportedMediaType,
+                $"a body of type '{contentType}': send application/json, and say so by a header Content-Type");
+        return await JsonSerializer.DeserializeAsync(context.Request.Body, type, context.RequestAborted)
+            ?? throw new ApiProblem(400, string.Create(CultureInfo.InvariantCulture, $"the body is null: send an object"));
+    }
+}

@@ -1,0 +1,88 @@
+using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Connections.Features;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
+using Vmm.Devices;
+
+namespace Vmm.Tool;
+
+/// <summary>
+/// The control API: HTTP/1.1 at a Unix socket, for this user and root. It runs on the runtime's pool; what it wants of a device it asks
+/// the device's reactor for. Its clients are not trusted to be quick, few or right.
+/// </summary>
+internal sealed class ApiServer : IDisposable
+{
+    private const int ConnectionsMax = 64;
+    private const int BodyBytesMax = 64 * 1024, HeaderBytesMax = 8 * 1024, LineBytesMax = 4 * 1024, HeadersMax = 32;
+
+    /// <summary>How long a client may take for the headers of a request, and keep a connection without one.</summary>
+    private static readonly TimeSpan HeaderPatience = TimeSpan.FromSeconds(5), IdlePatience = TimeSpan.FromSeconds(60);
+
+    /// <summary>How long answers that are on their way have at the end.</summary>
+    private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(1);
+
+    private readonly CancellationTokenSource _stopping = new();
+    private readonly LocalListener _listener;
+    private readonly PrometheusText _metrics;
+    private readonly KestrelServer _server;
+
+    /// <summary>Listens.</summary>
+    /// <param name="path">Where.</param>
+    /// <param name="machine">What is shown and changed.</param>
+    /// <param name="log">The log whose level it changes and whose entries are events.</param>
+    /// <exception cref="Vmm.Events.KernelException">Another socket listens there, or the directory can't be written.</exception>
+    internal ApiServer(string path, ControlledMachine machine, StandardErrorLogger log)
+    {
+        _listener = new LocalListener(path);
+        KestrelServerOptions options = new() { AddServerHeader = false };
+        KestrelServerLimits limits = options.Limits;
+        limits.MaxConcurrentConnections = ConnectionsMax;
+        limits.MaxConcurrentUpgradedConnections = 0;
+        limits.MaxRequestBodySize = BodyBytesMax;
+        limits.MaxRequestHeadersTotalSize = HeaderBytesMax;
+        limits.MaxRequestLineSize = LineBytesMax;
+        limits.MaxRequestHeaderCount = HeadersMax;
+        limits.RequestHeadersTimeout = HeaderPatience;
+        limits.KeepAliveTimeout = IdlePatience;
+        options.ListenHandle((ulong)_listener.Socket.Number, listen =>
+        {
+            listen.Protocols = HttpProtocols.Http1;
+            listen.Use(next => connection => IsTrusted(connection) ? next(connection) : Refuse(connection));
+        });
+        SocketTransportFactory transport = new(Options.Create(new SocketTransportOptions()), NullLoggerFactory.Instance);
+        _server = new KestrelServer(Options.Create(options), transport, NullLoggerFactory.Instance);
+        _metrics = new PrometheusText(machine);
+        ApiApplication application = new(new ApiRoutes(machine, log, _metrics, _stopping.Token), log);
+        _server.StartAsync(application, CancellationToken.None).GetAwaiter().GetResult();
+    }
+
+    /// <summary>Listens if that was asked for.</summary>
+    /// <param name="path">Where; null if it was not.</param>
+    /// <param name="machine">Makes what is controlled.</param>
+    /// <param name="log"><inheritdoc cref="ApiServer(string, ControlledMachine, StandardErrorLogger)" path="/param[@name='log']"/></param>
+    internal static IDisposable? TryStart(string? path, Func<ControlledMachine> machine, StandardErrorLogger log) =>
+        path is null ? null : new ApiServer(path, machine(), log);
+
+    /// <summary>Listens no more, removes the path, and ends connections.</summary>
+    public void Dispose()
+    {
+        _stopping.Cancel();
+        using (CancellationTokenSource patience = new(StopPatience)) _server.StopAsync(patience.Token).GetAwaiter().GetResult();
+        _server.Dispose();
+        _metrics.Dispose();
+        _listener.Dispose();
+        _stopping.Dispose();
+    }
+
+    private static bool IsTrusted(ConnectionContext connection) =>
+        connection.Features.Get<IConnectionSocketFeature>() is { } feature && LocalListener.IsPeerTrusted((int)feature.Socket.Handle);
+
+    private static Task Refuse(ConnectionContext connection)
+    {
+        connection.Abort(new ConnectionAbortedException("it is of another user"));
+        return Task.CompletedTask;
+    }
+}

@@ -1,0 +1,126 @@
+using Vmm.Devices;
+
+namespace Vmm.Tool;
+
+/// <summary>Shows devices, and changes them.</summary>
+internal static class DeviceViews
+{
+    private const long OperationsMax = 1_000_000_000, BytesMax = 1L << 40;
+    private const double BurstSecondsMax = 3600;
+    private const double NanosecondsPerMicrosecond = 1000;
+
+    /// <summary>Longest wait for a reactor: one that does not answer within this is stuck.</summary>
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
+
+    internal static DeviceList List(ControlledMachine machine)
+    {
+        LatencyHistogram latency = new();
+        return new DeviceList { Devices = [.. machine.Devices.Select(device => Of(device, latency))] };
+    }
+
+    internal static DeviceView Of(ControlledDevice controlled) => Of(controlled, new LatencyHistogram());
+
+    private static DeviceView Of(ControlledDevice controlled, LatencyHistogram latency)
+    {
+        VirtioDevice device = controlled.Device;
+        QueueTotals totals = device.Totals;
+        BlockDevice? disk = device as BlockDevice;
+        BalloonDevice? balloon = device as BalloonDevice;
+        NetDevice? net = device as NetDevice;
+        latency.Clear();
+        foreach (QueueDefinition queue in device.Queues)
+        {
+            if (device.MeasureLatency && queue.StatisticsSoFar is { } done) latency.Merge(done.Latency);
+        }
+        return new DeviceView
+        {
+            Name = device.Name,
+            Type = device.Type.ToString().ToLowerInvariant(),
+            Reactor = controlled.Reactor.ReactorName,
+            Socket = controlled.Backend?.SocketPath,
+            Connected = controlled.Backend?.IsConnected,
+            Connections = controlled.Backend?.Connections,
+            Kicks = totals.Kicks,
+            Requests = totals.Requests,
+            Bytes = totals.Bytes,
+            Interrupts = totals.Interrupts,
+            GuestFaults = device.GuestFaults,
+            HostFaults = device.HostFaults,
+            LatencyP50Us = device.MeasureLatency ? latency.Percentile(50) / NanosecondsPerMicrosecond : null,
+            LatencyP99Us = device.MeasureLatency ? latency.Percentile(99) / NanosecondsPerMicrosecond : null,
+            OperationsPerSecond = device.Limit?.OperationsPerSecond ?? 0,
+            BytesPerSecond = device.Limit?.BytesPerSecond ?? 0,
+            BurstSeconds = device.Limit?.Burst.TotalSeconds,
+            Storage = disk?.Backend.Description,
+            CapacityBytes = (long?)disk?.Backend.CapacityBytes,
+            ReadOnly = disk?.Backend.IsReadOnly,
+            TargetBytes = (long?)balloon?.TargetBytes,
+            ActualBytes = (long?)balloon?.ActualBytes,
+            MacAddress = net?.Address.ToString(),
+            LinkUp = net?.IsLinkUp,
+        };
+    }
+
+    /// <summary>Changes a device while it runs: all that is asked for, or nothing of it if some of it makes no sense.</summary>
+    internal static async Task ChangeAsync(ControlledDevice controlled, DeviceChange change)
+    {
+        VirtioDevice device = controlled.Device;
+        if (Complaint(device, change) is { } complaint) throw new ArgumentException(complaint);
+        // Storage may take its time: not on the reactor.
+        if (change.CapacityBytes is { } capacity) await Task.Run(() => ((BlockDevice)device).Grow((ulong)capacity)).ConfigureAwait(false);
+        await controlled.Reactor.InvokeAsync(_ =>
+        {
+            Limit(device, change);
+            if (change.TargetBytes is { } target) ((BalloonDevice)device).TargetBytes = (ulong)target;
+            if (change.LinkUp is { } isUp) ((NetDevice)device).IsLinkUp = isUp;
+            if (change is { Columns: { } columns, Rows: { } rows }) ((ConsoleDevice)device).Resize((ushort)columns, (ushort)rows);
+            return true;
+        }, Patience).ConfigureAwait(false);
+    }
+
+    /// <summary>Describes a device in whole, on its reactor.</summary>
+    internal static Task<InspectNode> InspectAsync(ControlledDevice controlled) => controlled.Reactor.InvokeAsync(_ =>
+    {
+        InspectNode node = new();
+        controlled.Inspected.Inspect(node);
+        return node;
+    }, Patience);
+
+    private static string? Complaint(VirtioDevice device, DeviceChange change)
+    {
+        if (change == new DeviceChange()) return "there is nothing to change: name a field and its value";
+        if (change.CapacityBytes is not null && device is not BlockDevice) return NotOf("capacityBytes", "disks");
+        if (change.TargetBytes is not null && device is not BalloonDevice) return NotOf("targetBytes", "balloons");
+        if (change.LinkUp is not null && device is not NetDevice) return NotOf("linkUp", "network cards");
+        if ((change.Columns ?? change.Rows) is not null && device is not ConsoleDevice) return NotOf("columns and rows", "consoles");
+        if (change.Columns is null != change.Rows is null) return "a terminal has columns and rows: give both";
+        if (change.Columns is < 1 or > ushort.MaxValue || change.Rows is < 1 or > ushort.MaxValue)
+            return $"a terminal of {change.Columns} columns and {change.Rows} rows: give 1 to {ushort.MaxValue} of each";
+        if (change.OperationsPerSecond is < 0 or > OperationsMax)
+            return $"{change.OperationsPerSecond} operations a second: give 1 to {OperationsMax}, or 0 for no limit";
+        if (change.BytesPerSecond is < 0 or > BytesMax)
+            return $"{change.BytesPerSecond} bytes a second: give 1 to {BytesMax}, or 0 for no limit";
+        if (change.BurstSeconds is { } burst && !(burst is >= 0 and <= BurstSecondsMax))
+            return $"a burst of {burst} seconds: give 0 to {BurstSecondsMax}";
+        if (change.CapacityBytes is <= 0) return $"a disk of {change.CapacityBytes} bytes: give more than it has";
+        if (change.TargetBytes is { } target && device is BalloonDevice balloon)
+        {
+            if (target is < 0 or > (long)BalloonDevice.TargetBytesMax)
+                return $"a balloon of {target} bytes: give 0 to {BalloonDevice.TargetBytesMax}";
+            if (balloon.MemoryBytes is > 0 and var memory && (ulong)target > memory)
+                return $"a balloon of {target} bytes: the machine has {memory} in all";
+        }
+        return null;
+
+        string NotOf(string field, string kinds) => $"device '{device.Name}' has no {field}: that is for {kinds}";
+    }
+
+    private static void Limit(VirtioDevice device, DeviceChange change)
+    {
+        if (change is { OperationsPerSecond: null, BytesPerSecond: null, BurstSeconds: null }) return;
+        RateLimit limit = device.Limit ?? new RateLimit();
+        limit.Change(change.OperationsPerSecond ?? limit.OperationsPerSecond, change.BytesPerSecond ?? limit.BytesPerSecond,
+            change.BurstSeconds is { } burst ? TimeSpan.FromSeconds(burst) : limit.Burst);
+        device.Limit = limit;
+    }
+}
