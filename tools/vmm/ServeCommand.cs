@@ -10,6 +10,8 @@ namespace Vmm.Tool;
 /// <summary><c>vmm serve</c>: devices for guests that run elsewhere, over vhost-user.</summary>
 internal static class ServeCommand
 {
+    private const int DescriptorsOfOthers = 32;
+
     /// <param name="carriesOut">False to look whether a command line makes sense, and no further.</param>
     internal static Command Create(bool carriesOut)
     {
@@ -28,7 +30,11 @@ internal static class ServeCommand
             "GiB of guest memory all front-ends may have mapped together, each at most half of what the others leave",
             1, (int)(VhostUserServerOptions.MappedBytesLimit >> 30), standard: 4096);
         SwitchOption core = CoreOption.Create();
-        SwitchOption printQemu = new("--print-qemu", "Print a command of QEMU with these devices, to paste into a shell, and end.");
+        // No setting of a configuration file.
+        Option<bool> printQemu = new("--print-qemu")
+        {
+            Description = "Print a command of QEMU with these devices, to paste into a shell, and end.",
+        };
         SandboxOptions sandbox = new();
         ApiOption api = new();
 
@@ -56,7 +62,7 @@ internal static class ServeCommand
                 Announce = Console.WriteLine,
             };
             if (!carriesOut) return ExitCode.Success;
-            if (printQemu.In(parsed))
+            if (parsed.GetValue(printQemu))
             {
                 Console.Write(QemuCommand.For(devices));
                 return ExitCode.Success;
@@ -99,6 +105,8 @@ internal static class ServeCommand
         // Opened now: the first line to log may be that this process has no descriptor left.
         _ = Console.Error;
         using PassedSockets passed = PassedSockets.Take();
+        // An image and a listening socket each, beside what the runtime and the reactors have.
+        ProcessDescriptors.MakeRoom((2 * devices.Length) + DescriptorsOfOthers);
         using VhostUserServer server = new(options);
         foreach (RequestedDevice device in devices) Add(server, device, passed.TakeAt(device.Socket));
         passed.CheckAllTaken();

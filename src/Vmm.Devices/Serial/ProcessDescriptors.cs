@@ -1,4 +1,5 @@
 using Vmm.Devices.Native;
+using Vmm.Events;
 
 namespace Vmm.Devices;
 
@@ -19,5 +20,20 @@ public static class ProcessDescriptors
         const int GetDescriptorFlags = 1, CloseOnExec = 1;
         int flags = MemoryCalls.Fcntl(fd, GetDescriptorFlags, 0);
         return flags >= 0 && (flags & CloseOnExec) == 0;
+    }
+
+    /// <summary>
+    /// Has the kernel make room for descriptors at once. Otherwise it doubles their table whenever that is full, and each time waits some
+    /// milliseconds for the threads of this process to leave the old one.
+    /// </summary>
+    /// <param name="count">How many there are going to be; more than <see cref="Limit"/> is the same as that.</param>
+    public static void MakeRoom(int count)
+    {
+        const int DuplicateCloseOnExec = 1030;
+        ArgumentOutOfRangeException.ThrowIfNegative(count);
+        using EventFd some = new();
+        int last = (int)Math.Min((ulong)count, Limit - 1);
+        int copy = MemoryCalls.Fcntl(some.Number, DuplicateCloseOnExec, last);
+        if (copy >= 0) new OwnedFd(copy).Dispose();
     }
 }

@@ -18,9 +18,10 @@ public sealed class VhostUserServer : IDisposable
     private readonly VhostUserServerOptions _options;
     private readonly ReactorGroup _reactors;
     private readonly MappingBudget _mappings;
-    /// <summary>Guards changes of what is below. Readers take the list whole.</summary>
+    /// <summary>Guards what is below.</summary>
     private readonly Lock _changes = new();
-    private volatile Served[] _served = [];
+    private readonly List<Served> _served = [];
+    private readonly HashSet<string> _names = [];
     private readonly HashSet<Task> _removals = [];
     private readonly DeviceMeter _meter;
     /// <summary>Devices added so far: each gets the next reactor.</summary>
@@ -42,15 +43,23 @@ public sealed class VhostUserServer : IDisposable
             Cpu = i < _options.Cpus.Count ? _options.Cpus[i] : null,
             OnHandlerFailure = failure => _options.Logger.LogError(failure.Exception, "handler of {Source} failed", failure.Source),
         });
-        _meter = new DeviceMeter(() => _served.Select(served => served.Backend.Device));
+        _meter = new DeviceMeter(() => All.Select(served => served.Backend.Device));
         _meter.Count("vmm.vhost_user.connections", "{connection}", "Front-ends that connected to a device.",
-            () => _served.Select(served => (served.Backend.Device.Name, served.Backend.Connections)));
+            () => All.Select(served => (served.Backend.Device.Name, served.Backend.Connections)));
         _meter.Gauge("vmm.vhost_user.connected", "{connection}", "Front-ends that are connected to a device: 0 or 1.",
-            () => _served.Select(served => (served.Backend.Device.Name, served.Backend.IsConnected ? 1L : 0L)));
+            () => All.Select(served => (served.Backend.Device.Name, served.Backend.IsConnected ? 1L : 0L)));
     }
 
     /// <summary>The devices served, in the order they were added.</summary>
-    public IReadOnlyList<VhostUserBackend> Backends => [.. _served.Select(served => served.Backend)];
+    public IReadOnlyList<VhostUserBackend> Backends => [.. All.Select(served => served.Backend)];
+
+    private Served[] All
+    {
+        get
+        {
+            lock (_changes) return [.. _served];
+        }
+    }
 
     /// <summary>The reactors that serve them.</summary>
     public IReadOnlyList<RemoteEndpoint> Reactors => [.. _reactors.Select(reactor => reactor.Remote)];
@@ -64,14 +73,14 @@ public sealed class VhostUserServer : IDisposable
     /// <exception cref="ArgumentException">Another device has its name.</exception>
     /// <exception cref="KernelException">Another socket listens there, or the directory can't be written.</exception>
     public VhostUserBackend Add(VirtioDevice device, string socketPath) =>
-        Add(device, (reactor, options) => new VhostUserBackend(device, socketPath, reactor, options));
+        Add(device, (reactor, options) => new VhostUserBackend(device, socketPath, reactor, options), spec: null).Backend;
 
     /// <summary>Takes front-ends of a device at a socket that another process made.</summary>
     /// <param name="device">Taken over: disposed with the server.</param>
     /// <param name="listener">A Unix stream socket that listens; taken over. Its path is not removed.</param>
     /// <exception cref="ArgumentException">The descriptor is no such socket, or another device has its name.</exception>
     public VhostUserBackend Add(VirtioDevice device, OwnedFd listener) =>
-        Add(device, (reactor, options) => new VhostUserBackend(device, listener, reactor, options));
+        Add(device, (reactor, options) => new VhostUserBackend(device, listener, reactor, options), spec: null).Backend;
 
     /// <summary>
     /// Opens a device that is described by a spec of its kind, listens for its front-ends, and connects it to its endpoints on the host:
@@ -83,51 +92,52 @@ public sealed class VhostUserServer : IDisposable
     /// <exception cref="ArgumentException">The spec has failures, or does not fit what was opened.</exception>
     /// <exception cref="IOException">Something can't be opened; the message says what and why.</exception>
     /// <exception cref="KernelException">Another socket listens there, or the directory can't be written.</exception>
-    public VhostUserBackend Add(string name, DeviceSpec spec, string socketPath) => Add(name, spec, device => Add(device, socketPath));
+    public VhostUserBackend Add(string name, DeviceSpec spec, string socketPath) =>
+        Add(name, spec, device => (reactor, options) => new VhostUserBackend(device, socketPath, reactor, options));
 
     /// <summary>Opens a device that is described by a spec, and takes its front-ends at a socket that another process made.</summary>
     /// <inheritdoc cref="Add(string, DeviceSpec, string)"/>
     /// <param name="listener">A Unix stream socket that listens; taken over. Its path is not removed.</param>
     /// <param name="name"><inheritdoc cref="Add(string, DeviceSpec, string)" path="/param[@name='name']"/></param>
     /// <param name="spec"><inheritdoc cref="Add(string, DeviceSpec, string)" path="/param[@name='spec']"/></param>
-    public VhostUserBackend Add(string name, DeviceSpec spec, OwnedFd listener) => Add(name, spec, device => Add(device, listener));
+    public VhostUserBackend Add(string name, DeviceSpec spec, OwnedFd listener) =>
+        Add(name, spec, device => (reactor, options) => new VhostUserBackend(device, listener, reactor, options));
 
-    private VhostUserBackend Add(string name, DeviceSpec spec, Func<VirtioDevice, VhostUserBackend> add)
+    private VhostUserBackend Add(
+        string name, DeviceSpec spec, Func<VirtioDevice, Func<Reactor, VhostUserBackendOptions, VhostUserBackend>> creator)
     {
         ArgumentNullException.ThrowIfNull(spec);
         VirtioDevice device = spec.Open(name, OverVhostUser);
-        VhostUserBackend backend;
+        Served added;
         try
         {
-            backend = add(device);
+            added = Add(device, creator(device), spec);
         }
         catch
         {
             device.Dispose();
             throw;
         }
-        Served added = _served.First(served => served.Backend == backend);
-        added.Spec = spec;
-        if (!_started) return backend;
+        if (!_started) return added.Backend;
         try
         {
             Connect(added);
-            return backend;
+            return added.Backend;
         }
         catch
         {
-            RemoveAsync(backend).GetAwaiter().GetResult();
+            RemoveAsync(added.Backend).GetAwaiter().GetResult();
             throw;
         }
     }
 
-    private VhostUserBackend Add(VirtioDevice device, Func<Reactor, VhostUserBackendOptions, VhostUserBackend> create)
+    private Served Add(VirtioDevice device, Func<Reactor, VhostUserBackendOptions, VhostUserBackend> create, DeviceSpec? spec)
     {
         ArgumentNullException.ThrowIfNull(device);
         lock (_changes)
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
-            if (_served.Any(served => served.Backend.Device.Name == device.Name))
+            if (_names.Contains(device.Name))
                 throw new ArgumentException($"two devices are called '{device.Name}': give each a name of its own");
             device.Logger = _options.Logger;
             DeviceReactors reactors = DeviceReactors.Of(device, _turn, _reactors);
@@ -142,8 +152,10 @@ public sealed class VhostUserServer : IDisposable
             VhostUserBackend backend = _started ? reactors.Main.Remote.Invoke(_ => create(reactors.Main.Reactor, options))
                 : create(reactors.Main.Reactor, options);
             _turn++;
-            _served = [.. _served, new Served(backend)];
-            return backend;
+            Served added = new(backend, spec);
+            _served.Add(added);
+            _names.Add(device.Name);
+            return added;
         }
     }
 
@@ -160,9 +172,10 @@ public sealed class VhostUserServer : IDisposable
         lock (_changes)
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
-            Served served = Array.Find(_served, served => served.Backend == backend)
+            Served served = _served.Find(served => served.Backend == backend)
                 ?? throw new ArgumentException($"device '{backend.Device.Name}' is not served here");
-            _served = [.. _served.Where(each => each != served)];
+            _served.Remove(served);
+            _names.Remove(backend.Device.Name);
             Task removal = RemoveAsync(served);
             _removals.RemoveWhere(each => each.IsCompleted);
             _removals.Add(removal);
@@ -188,7 +201,7 @@ public sealed class VhostUserServer : IDisposable
     public void Start()
     {
         StartReactors();
-        foreach (Served served in _served) Connect(served);
+        foreach (Served served in All) Connect(served);
     }
 
     private void Connect(Served served) =>
@@ -204,9 +217,9 @@ public sealed class VhostUserServer : IDisposable
         catch
         {
             // Without their reactors the listeners go too; only the paths are left.
-            foreach (Served served in _served) served.Backend.RemoveSocket();
+            foreach (Served served in All) served.Backend.RemoveSocket();
             _reactors.Dispose();
-            foreach (Served served in _served) served.Backend.Device.Dispose();
+            foreach (Served served in All) served.Backend.Device.Dispose();
             _disposed = true;
             throw;
         }
@@ -221,16 +234,16 @@ public sealed class VhostUserServer : IDisposable
             _disposed = true;
         }
         _meter.Dispose();
-        foreach (Served served in _served) served.Connection?.Dispose();
+        foreach (Served served in All) served.Connection?.Dispose();
         if (_started) StopRunning();
-        else foreach (Served served in _served) served.Backend.Dispose();
+        else foreach (Served served in All) served.Backend.Dispose();
         _reactors.Dispose();
-        foreach (Served served in _served) served.Backend.Device.Dispose();
+        foreach (Served served in All) served.Backend.Device.Dispose();
     }
 
     private void StopRunning()
     {
-        Task[] stops = [.. _served.Select(served => StopAsync(served.Backend)), .. _removals];
+        Task[] stops = [.. All.Select(served => StopAsync(served.Backend)), .. _removals];
         if (!Task.WaitAll(stops, StopPatience))
             _options.Logger.LogError("{Count} devices still have requests in flight: stopping without them",
                 stops.Count(stop => !stop.IsCompleted));
@@ -252,12 +265,13 @@ public sealed class VhostUserServer : IDisposable
     }
 
     /// <summary>A device that is served.</summary>
-    private sealed class Served(VhostUserBackend backend)
+    /// <param name="backend">The device.</param>
+    /// <param name="spec">What describes it; null if it came as an object.</param>
+    private sealed class Served(VhostUserBackend backend, DeviceSpec? spec)
     {
         internal VhostUserBackend Backend => backend;
 
-        /// <summary>What describes it; null if it came as an object.</summary>
-        internal DeviceSpec? Spec;
+        internal DeviceSpec? Spec => spec;
 
         /// <summary>To its endpoints on the host; null if it has none.</summary>
         internal IDisposable? Connection;

@@ -62,9 +62,11 @@ internal sealed class FootprintReport(bool isQuick) : IDisposable
             new("dotnet hello.dll", ProcessMark.End, "dotnet", hello),
             new("vmm --version", ProcessMark.End, PublishedTool.Path, "--version") { BoundByDotnet = 0.2 },
             new("vmm serve until a client connects", ProcessMark.Socket, PublishedTool.Path,
-                "serve", "--blk", $"path={image},socket={socket}") { Socket = socket, BoundByDotnet = 0.2 },
+                "serve", PublishedTool.NoSandbox, "--blk", $"path={image},socket={socket}") { Socket = socket, BoundByDotnet = 0.2 },
             new("vmm run … \"lsdev; poweroff\"", ProcessMark.End, PublishedTool.Path, "run", "--exec", "lsdev; poweroff")
             { BoundByDotnet = 0.4 },
+            new("vmm serve in its sandbox until a client connects", ProcessMark.Socket, PublishedTool.Path,
+                "serve", "--sandbox=require", "--blk", $"path={image},socket={socket}") { Socket = socket },
         ];
         if (File.Exists(StorageDaemon))
         {
@@ -75,10 +77,8 @@ internal sealed class FootprintReport(bool isQuick) : IDisposable
         {
             string kernel = PathOf("kernel");
             TinyKernel.Write(kernel, TinyKernel.PrintAndHalt);
-            programs.Add(new("vmm boot until the guest's first byte", ProcessMark.Output, PublishedTool.Path, "boot", "--kernel", kernel)
-            {
-                BoundByDotnet = 0.4,
-            });
+            string[] boot = [PublishedTool.Path, "boot", PublishedTool.NoSandbox, "--kernel", kernel];
+            programs.Add(new("vmm boot until the guest's first byte", ProcessMark.Output, boot) { BoundByDotnet = 0.4 });
         }
         int rounds = isQuick ? 15 : 61;
         for (int round = 0; round < rounds; round++)
@@ -94,6 +94,8 @@ internal sealed class FootprintReport(bool isQuick) : IDisposable
             Ratio($"{program.Name}, processor ({Ms(program.Processor)}) / dotnet hello.dll",
                 program.Processor / dotnet.Processor, program.BoundByDotnet);
         }
+        (StartedProgram version, StartedProgram open, StartedProgram locked) = (programs[1], programs[2], programs[4]);
+        Ratio("what the sandbox adds to a start / vmm --version, wall", (locked.Wall - open.Wall) / version.Wall, 1.3);
         if (programs.Find(program => program.Name.StartsWith("qemu", StringComparison.Ordinal)) is not { } daemon) return;
         Ratio("vmm serve / qemu-storage-daemon, wall", programs[2].Wall / daemon.Wall, 1.0);
         Ratio("vmm serve / qemu-storage-daemon, processor", programs[2].Processor / daemon.Processor, 1.0);
@@ -171,7 +173,7 @@ internal sealed class FootprintReport(bool isQuick) : IDisposable
         // the same.
         string image = Image("boot"), kernel = PathOf("kernel");
         TinyKernel.Write(kernel, TinyKernel.PrintAndHalt);
-        string[] machine = File.Exists("/dev/kvm") ? ["boot", "--kernel", kernel] : ["run"];
+        string[] machine = File.Exists("/dev/kvm") ? ["boot", PublishedTool.NoSandbox, "--kernel", kernel] : ["run"];
         using MeasuredProcess booted = new([PublishedTool.Path, .. machine, "--disk", image]);
         booted.ReadByte();
         Thread.Sleep(Settling);
@@ -185,7 +187,7 @@ internal sealed class FootprintReport(bool isQuick) : IDisposable
         string[] options = [.. Enumerable.Range(0, disks).SelectMany(i =>
             (string[])["--blk", $"path={Image(Name(i))},socket={SocketOf(Name(i))}"])];
         long start = Stopwatch.GetTimestamp();
-        MeasuredProcess server = new([PublishedTool.Path, "serve", .. options]);
+        MeasuredProcess server = new([PublishedTool.Path, "serve", PublishedTool.NoSandbox, .. options]);
         StartedProgram.WaitForSocket(server, SocketOf(Name(disks - 1)));
         TimeSpan time = Stopwatch.GetElapsedTime(start);
         server.ReadLines(disks);

@@ -26,7 +26,8 @@ internal sealed class StartComparison : Comparison
         new("vmm-run", _ => new ProcessContender(_ => [PublishedTool.Path, "run", "--exec", "lsdev; poweroff"], ProcessMark.End)),
         new("vmm-serve", _ => new ProcessContender(
             directory =>
-                [PublishedTool.Path, "serve", "--blk", $"path={WriteImage(directory)},socket={SocketIn(directory)}"], ProcessMark.Socket)),
+                [PublishedTool.Path, "serve", PublishedTool.NoSandbox, "--blk", $"path={WriteImage(directory)},socket={SocketIn(directory)}"],
+            ProcessMark.Socket)),
         // The other one is left out where it is not installed.
         .. File.Exists(StorageDaemon)
             ? [new Variant("storage-daemon", _ => new ProcessContender(ServeByQemu, ProcessMark.Socket))] : (Variant[])[],
@@ -72,7 +73,8 @@ internal sealed class BootStartComparison : Comparison
     [
         StartComparison.Dotnet,
         new("vmm-boot",
-            _ => new ProcessContender(directory => [PublishedTool.Path, "boot", "--kernel", WriteKernel(directory)], ProcessMark.Output)),
+            _ => new ProcessContender(
+                directory => [PublishedTool.Path, "boot", PublishedTool.NoSandbox, "--kernel", WriteKernel(directory)], ProcessMark.Output)),
     ];
 
     private static string WriteKernel(string directory)
@@ -86,6 +88,9 @@ internal sealed class BootStartComparison : Comparison
 /// <summary>The tool as <c>tools/publish.sh</c> makes it.</summary>
 internal static class PublishedTool
 {
+    /// <summary>For what is compared with tools that have no sandbox; its cost is a row of its own.</summary>
+    internal const string NoSandbox = "--sandbox=off";
+
     /// <exception cref="FileNotFoundException">It was not published.</exception>
     internal static string Path
     {
