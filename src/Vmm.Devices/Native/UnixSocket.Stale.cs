@@ -13,15 +13,13 @@ internal sealed unsafe partial class UnixSocket
     internal static UnixSocket ListenAnew(string path, UnixFileMode mode, int backlog = Backlog)
     {
         CheckDirectory(path);
-        try
-        {
-            return Listen(path, mode, backlog);
-        }
-        catch (KernelException inUse) when (inUse.Errno == Errno.AddressInUse)
+        UnixSocket? socket = TryListen(path, mode, backlog, out Errno errno);
+        if (errno == Errno.AddressInUse)
         {
             MakeWay(path);
-            return Listen(path, mode, backlog);
+            socket = TryListen(path, mode, backlog, out errno);
         }
+        return socket ?? throw new KernelException($"cannot listen on '{path}'", errno);
     }
 
     /// <summary>Removes what an ended process left at a path that cannot be bound.</summary>

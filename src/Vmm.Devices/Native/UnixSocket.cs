@@ -47,25 +47,25 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
     /// <param name="mode">The permissions the path has from the moment it appears.</param>
     /// <param name="backlog">How many may wait to be accepted.</param>
     /// <exception cref="KernelException">The path exists, or its directory can't be written.</exception>
-    internal static UnixSocket Listen(string path, UnixFileMode mode, int backlog = Backlog)
+    internal static UnixSocket Listen(string path, UnixFileMode mode, int backlog = Backlog) =>
+        TryListen(path, mode, backlog, out Errno errno) ?? throw new KernelException($"cannot listen on '{path}'", errno);
+
+    private static UnixSocket? TryListen(string path, UnixFileMode mode, int backlog, out Errno errno)
     {
+        UnixAddress address = AddressOf(path, out uint length);
         UnixSocket socket = new(Create());
-        try
-        {
-            UnixAddress address = AddressOf(path, out uint length);
-            // The mode of a socket that is not bound yet is what bind(2) gives the path: there is no moment at which others may connect.
-            // SAFETY: bind reads length bytes of a local.
-            if (SocketCalls.ChangeMode(socket.Number, (uint)mode) < 0 || SocketCalls.Bind(socket.Number, &address, length) < 0
-                || SocketCalls.Listen(socket.Number, backlog) < 0)
-                throw new KernelException($"cannot listen on '{path}'", LastError);
-            socket._boundTo = SocketFile.At(path);
-            return socket;
-        }
-        catch
+        // The mode of a socket that is not bound yet is what bind(2) gives the path: there is no moment at which others may connect.
+        // SAFETY: bind reads length bytes of a local.
+        bool listens = SocketCalls.ChangeMode(socket.Number, (uint)mode) == 0 && SocketCalls.Bind(socket.Number, &address, length) == 0
+            && SocketCalls.Listen(socket.Number, backlog) == 0;
+        errno = listens ? Errno.None : LastError;
+        if (!listens)
         {
             socket.Dispose();
-            throw;
+            return null;
         }
+        socket._boundTo = SocketFile.At(path);
+        return socket;
     }
 
     /// <summary>Connects to a listening path. A Unix socket connects at once or not at all.</summary>

@@ -43,7 +43,12 @@ internal sealed class StartedProgram(string name, ProcessMark mark, params strin
     }
 
     /// <summary>Waits until a connection is taken at a path.</summary>
-    internal static void WaitForSocket(MeasuredProcess process, string path)
+    /// <param name="process">The process that is to listen there.</param>
+    /// <param name="path">Where.</param>
+    /// <param name="between">
+    /// Between two looks. Without a pause they take a processor, and hold up a process that makes many sockets in the same directory.
+    /// </param>
+    internal static void WaitForSocket(MeasuredProcess process, string path, TimeSpan between = default)
     {
         UnixDomainSocketEndPoint address = new(path);
         while (true)
@@ -63,7 +68,8 @@ internal sealed class StartedProgram(string name, ProcessMark mark, params strin
                 // It is bound, and does not listen yet.
             }
             if (process.HasExited) throw new IOException($"it ended before it listened at '{path}'");
-            Thread.Yield();
+            if (between == TimeSpan.Zero) Thread.Yield();
+            else Thread.Sleep(between);
         }
     }
 }
