@@ -4,7 +4,7 @@ namespace Vmm.EndToEnd;
 public sealed class DoctorTests
 {
     private static readonly string[] Names =
-        ["kernel", "io_uring", "kvm", "open files", "tap", "huge pages", "inotify", "sockets", "librbd"];
+        ["kernel", "io_uring", "kvm", "sandbox", "open files", "tap", "huge pages", "inotify", "sockets", "librbd"];
 
     [Fact]
     public void Each_part_of_the_machine_has_a_line_that_says_how_it_is()

@@ -78,11 +78,12 @@ internal static unsafe partial class Libc
 
         private static uint? Create()
         {
-            nint library = NativeLibrary.Load(Libc.Name, typeof(Libc).Assembly, null);
+            // What every program has is found without a look through the folders of libraries.
+            nint loaded = NativeLibrary.GetMainProgramHandle();
             uint key;
             // SAFETY: the library fills a local; a destructor is called with one pointer, as sigemptyset is, and its result is left in a
             // register.
-            return CreateThreadKey(&key, (void*)NativeLibrary.GetExport(library, "sigemptyset")) == 0 ? key : null;
+            return CreateThreadKey(&key, (void*)NativeLibrary.GetExport(loaded, "sigemptyset")) == 0 ? key : null;
         }
     }
 }

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using Vmm.Devices;
 using Vmm.Devices.Kvm;
+using Vmm.Devices.Sandbox;
 using Vmm.Events;
 
 namespace Vmm.Tool;
@@ -20,6 +21,7 @@ internal static class HostChecks
         new("kernel", null, Kernel),
         new("io_uring", null, Ring),
         new("kvm", "boot", Kvm),
+        new("sandbox", null, Sandbox),
         new("open files", null, Files),
         new("tap", null, Tap),
         new("huge pages", null, HugePages),
@@ -60,6 +62,9 @@ internal static class HostChecks
             return Finding.Missing(unavailable.Message);
         }
     }
+
+    private static Finding Sandbox() => ProcessSandbox.Lacks() is [string lack, ..]
+        ? Finding.Limited(lack) : Finding.Good("Landlock and seccomp: serve and boot keep only what their options name");
 
     private static Finding Files()
     {
