@@ -26,7 +26,8 @@ internal sealed class StartComparison : Comparison
         new("vmm-run", _ => new ProcessContender(_ => [PublishedTool.Path, "run", "--exec", "lsdev; poweroff"], ProcessMark.End)),
         new("vmm-serve", _ => new ProcessContender(
             directory =>
-                [PublishedTool.Path, "serve", PublishedTool.NoSandbox, "--blk", $"path={WriteImage(directory)},socket={SocketIn(directory)}"],
+                [PublishedTool.Path, "serve", PublishedTool.NoSandbox,
+                    "--blk", $"path={WriteImage(directory)},socket={SocketIn(directory)}"],
             ProcessMark.Socket)),
         // The other one is left out where it is not installed.
         .. File.Exists(StorageDaemon)
@@ -74,7 +75,8 @@ internal sealed class BootStartComparison : Comparison
         StartComparison.Dotnet,
         new("vmm-boot",
             _ => new ProcessContender(
-                directory => [PublishedTool.Path, "boot", PublishedTool.NoSandbox, "--kernel", WriteKernel(directory)], ProcessMark.Output)),
+                directory => [PublishedTool.Path, "boot", PublishedTool.NoSandbox, "--kernel", WriteKernel(directory)],
+                ProcessMark.Output)),
     ];
 
     private static string WriteKernel(string directory)
