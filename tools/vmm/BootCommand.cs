@@ -29,17 +29,19 @@ internal static class BootCommand
         SwitchOption core = CoreOption.Create();
         SandboxOptions sandbox = new();
         ApiOption api = new();
+        ChoiceOption log = LogOption.Create();
         SwitchOption noAcpi = new("--no-acpi", "For a kernel without ACPI: name the devices on its command line.");
 
         Command command =
             new("boot", "Boot a Linux kernel on KVM. Its serial console is this terminal: Ctrl-A x leaves, Ctrl-A Ctrl-A is Ctrl-A.")
         {
-            kernel, initrd, commandLine, append, vcpus, memory, noAcpi, stats, onCrash, api, core, new ConfigOption(),
+            kernel, initrd, commandLine, append, vcpus, memory, noAcpi, stats, onCrash, api, log, core, new ConfigOption(),
         };
         devices.AddTo(command);
         sandbox.AddTo(command);
         command.SetAction(parsed =>
         {
+            if (carriesOut) LogOption.Apply(log.In(parsed));
             KvmMachineOptions options = new()
             {
                 Boot = new BootSource(parsed.GetValue(kernel)!, parsed.GetValue(initrd),

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Microsoft.Extensions.Logging;
 using Vmm.Devices;
 using Vmm.Devices.Kvm;
 using Vmm.Devices.Sandbox;
@@ -23,13 +24,12 @@ internal static class BootRun
     {
         using CancellationTokenSource stop = new();
         using ExitDeadline deadline = new();
-        StandardErrorLogger log = new("vmm");
-        using StandardErrorLogging logging = new(log);
+        StandardErrorLogger log = new();
         DeviceHostOptions options = new()
         {
             Reactors = reactors,
             MeasureLatency = format is not null || api is not null,
-            Logging = logging,
+            Logging = log,
             Announce = Console.WriteLine
         };
         using DeviceHost host = new(new KvmBoard(machineOptions), options);
@@ -38,7 +38,7 @@ internal static class BootRun
         using (RawTerminal? terminal = RawTerminal.TryEnter(StandardStreams.Input))
         {
             using ConsoleKeys? keys = terminal is null ? null : new ConsoleKeys(stop.Cancel);
-            if (terminal is not null) Console.Error.WriteLine($"vmm: {Banner(machineOptions, host)}");
+            if (terminal is not null) StandardError.Say(LogLevel.Information, Banner(machineOptions, host));
             OwnedFd typed = keys?.Input ?? StandardStreams.DuplicateInput();
             host.AddSerial("ttyS0", new SerialPortOptions
             {
@@ -52,7 +52,8 @@ internal static class BootRun
                 .On(_ => Pause(machine), PosixSignal.SIGTSTP)
                 .On(_ => machine.Resume(), PosixSignal.SIGCONT);
             using SilenceWatch silence = new(machine);
-            using IDisposable? listening = ApiServer.TryStart(api, () => new HostedMachine("boot", machine, log, Stop), log);
+            using IDisposable? listening = ApiServer.TryStart(api,
+                () => new HostedMachine("boot", machine, log.CreateLogger<HostedMachine>(), Stop), log);
             SandboxOptions.Close(sandbox);
             ServiceNotification.Ready();
             using (new ServiceWatchdog(host.IsAlive)) result = machine.Run(stop.Token);
@@ -61,7 +62,7 @@ internal static class BootRun
         }
         if (format is { } wanted) MachineStatistics.Of(host.Statistics, BalloonLine.Of(host), booted: []).Print(wanted);
         if (result.End == MachineEnd.PoweredOff) return ExitCode.Success;
-        Console.Error.WriteLine($"vmm: {result.Message}");
+        StandardError.Say(LogLevel.Error, result.Message);
         return ExitCode.World;
 
         void Stop()
@@ -82,6 +83,6 @@ internal static class BootRun
     private static void Pause(KvmMachine machine)
     {
         machine.Pause();
-        Console.Error.WriteLine("vmm: the machine stands still, until SIGCONT");
+        StandardError.Say(LogLevel.Information, "the machine stands still, until SIGCONT");
     }
 }

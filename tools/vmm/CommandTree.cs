@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Parsing;
+using Microsoft.Extensions.Logging;
 
 namespace Vmm.Tool;
 
@@ -45,7 +46,8 @@ internal static class CommandTree
 
         int Complain(string sentence, int code)
         {
-            invocation.Error.WriteLine($"vmm: {Printable.Of(sentence)}");
+            if (carriesOut) StandardError.Say(LogLevel.Error, Printable.Of(sentence));
+            else invocation.Error.WriteLine($"vmm: {Printable.Of(sentence)}");
             return code;
         }
     }

@@ -1,3 +1,5 @@
+using Microsoft.Extensions.Logging;
+
 namespace Vmm.Tool;
 
 /// <summary>
@@ -31,7 +33,7 @@ internal sealed class ExitDeadline : IDisposable
 
     private static void End(string sentence)
     {
-        Console.Error.WriteLine($"vmm: {sentence}");
+        StandardError.Say(LogLevel.Error, sentence);
         Environment.Exit(ExitCode.World);
     }
 }

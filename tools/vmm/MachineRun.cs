@@ -47,9 +47,8 @@ internal sealed class MachineRun
         using ExitDeadline deadline = new();
         using Signals signals = new Signals().On(which => Stop(which.ToString()), Signals.Ending);
 
-        StandardErrorLogger log = new("vmm", LogLevel.Warning);
-        using StandardErrorLogging logging = new(log);
-        DeviceHostOptions served = new() { Reactors = _machine.Reactors, Logging = logging, Announce = Console.WriteLine };
+        StandardErrorLogger log = new(LogLevel.Warning);
+        DeviceHostOptions served = new() { Reactors = _machine.Reactors, Logging = log, Announce = Console.WriteLine };
         using DeviceHost host = new(new SimulatedBoard(_machine.MemoryBytes), served);
         devices.AddTo(host);
         host.AddSerial("ttyS0", GuestConsole());
@@ -63,7 +62,8 @@ internal sealed class MachineRun
         };
         MachineResult result;
         using (SimulatedMachine machine = new(host, options))
-        using (ApiServer.TryStart(_machine.Api, () => new HostedMachine("run", machine, log, () => Stop("the API")), log))
+        using (ApiServer.TryStart(_machine.Api,
+            () => new HostedMachine("run", machine, log.CreateLogger<HostedMachine>(), () => Stop("the API")), log))
         using (new ServiceWatchdog(host.IsAlive))
         {
             ServiceNotification.Ready();
@@ -113,7 +113,7 @@ internal sealed class MachineRun
         if (result.Succeeded) return ExitCode.Success;
         string sentence = result.End == MachineEnd.Stopped
             ? $"stopped by {signal}: what was in flight is done, the images are as the guest left them" : result.Message;
-        Console.Error.WriteLine($"vmm: {sentence}");
+        StandardError.Say(LogLevel.Error, sentence);
         return ExitCode.World;
     }
 }

@@ -18,15 +18,17 @@ internal static class RunCommand
         ChoiceOption stats = new("--stats", "How the closing statistics are printed.", standard: "table", "table", "json");
         SwitchOption core = CoreOption.Create();
         ApiOption api = new();
+        ChoiceOption log = LogOption.Create();
 
         Command command =
             new("run", "Run a simulated guest on real devices: real eventfds, guest memory and disk images. Needs no privilege.")
         {
-            vcpus, memory, exec, stats, api, core, new ConfigOption(),
+            vcpus, memory, exec, stats, api, log, core, new ConfigOption(),
         };
         devices.AddTo(command);
         command.SetAction(parsed =>
         {
+            if (carriesOut) LogOption.Apply(log.In(parsed));
             MachineArguments machine =
                 new(vcpus.In(parsed), (ulong)memory.In(parsed) << 20, devices.Reactors(parsed), parsed.GetValue(exec),
                     parsed.GetValue(api));

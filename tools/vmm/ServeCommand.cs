@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
+using Microsoft.Extensions.Logging;
 using Vmm.Devices;
 using Vmm.Devices.Sandbox;
 using Vmm.Devices.VhostUser;
@@ -37,19 +38,21 @@ internal static class ServeCommand
         };
         SandboxOptions sandbox = new();
         ApiOption api = new();
+        ChoiceOption logFormat = LogOption.Create();
 
         Command command =
             new("serve", "Serve devices to guests of QEMU, cloud-hypervisor or crosvm, over vhost-user sockets, until SIGTERM.")
         {
-            reactors, cpus, poll, requireSealed, allowUnsealed, map, api, core, printQemu, new ConfigOption(),
+            reactors, cpus, poll, requireSealed, allowUnsealed, map, api, logFormat, core, printQemu, new ConfigOption(),
         };
         foreach (DeviceOption kind in kinds) command.Options.Add(kind);
         sandbox.AddTo(command);
         command.SetAction(parsed =>
         {
+            if (carriesOut) LogOption.Apply(logFormat.In(parsed));
             RequestedDevice[] devices = [.. kinds.SelectMany(kind => kind.In(parsed))];
             UsageException.ThrowIfAny([.. Contradictions(), .. sandbox.Contradictions(parsed)]);
-            StandardErrorLogger log = new("vmm");
+            StandardErrorLogger log = new();
             VhostUserServerOptions options = new()
             {
                 Reactors = reactors.In(parsed),
@@ -58,7 +61,7 @@ internal static class ServeCommand
                 AllowUnsealed = allowUnsealed.In(parsed) || !requireSealed.In(parsed),
                 MappedBytesMax = (ulong)map.In(parsed) << 30,
                 MeasureLatency = parsed.GetValue(api) is not null,
-                Logger = log,
+                Logger = log.CreateLogger<VhostUserServer>(),
                 Announce = Console.WriteLine,
             };
             if (!carriesOut) return ExitCode.Success;
@@ -111,7 +114,8 @@ internal static class ServeCommand
         foreach (RequestedDevice device in devices) Add(server, device, passed.TakeAt(device.Socket));
         passed.CheckAllTaken();
         signals.On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, User2).On(_ => PrintStatistics(server.Backends), User1);
-        using IDisposable? listening = ApiServer.TryStart(api, () => new ServedDevices(server, log, Stop, sandbox is not null), log);
+        using IDisposable? listening = ApiServer.TryStart(api,
+            () => new ServedDevices(server, log.CreateLogger<ServedDevices>(), Stop, sandbox is not null), log);
         SandboxOptions.Close(sandbox);
         server.Start();
         // One call for thousands of lines.
@@ -151,11 +155,11 @@ internal static class ServeCommand
         foreach (VhostUserBackend backend in backends)
         {
             IReadOnlyList<QueueStatistics> queues = backend.Statistics;
-            Console.Error.WriteLine(
-                $"vmm: {backend.Device.Name}: front-ends {backend.Connections}, kicks {queues.Sum(queue => queue.Kicks)}, "
+            StandardError.Say(LogLevel.Information,
+                $"{backend.Device.Name}: front-ends {backend.Connections}, kicks {queues.Sum(queue => queue.Kicks)}, "
                 + $"requests {queues.Sum(queue => queue.Requests)}, bytes {queues.Sum(queue => queue.Bytes)}, "
                     + $"interrupts {queues.Sum(queue => queue.Interrupts)}, "
-                + $"guest faults {backend.Device.GuestFaults}, host faults {backend.Device.HostFaults}");
+                + $"guest faults {backend.Device.GuestFaults}, host faults {backend.Device.HostFaults}", backend.Device.Name);
         }
     }
 
@@ -163,7 +167,8 @@ internal static class ServeCommand
     private static void Reload()
     {
         ServiceNotification.Reloading();
-        Console.Error.WriteLine("vmm: SIGHUP changes nothing: the options are read at the start only, so restart to change them");
+        StandardError.Say(LogLevel.Warning,
+            "SIGHUP changes nothing: the options are read at the start only, so restart to change them");
         ServiceNotification.Ready();
     }
 }

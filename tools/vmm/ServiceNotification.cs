@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Net.Sockets;
 using System.Text;
+using Microsoft.Extensions.Logging;
 
 namespace Vmm.Tool;
 
@@ -72,7 +73,7 @@ internal static class ServiceNotification
         catch (Exception exception) when (exception is SocketException or ArgumentException)
         {
             // The devices are served all the same; the service manager's own timeout reports what it misses.
-            Console.Error.WriteLine($"vmm: cannot notify '{path}': {exception.Message}");
+            StandardError.Say(LogLevel.Warning, $"cannot notify '{path}': {exception.Message}");
         }
     }
 }

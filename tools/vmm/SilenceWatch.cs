@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging;
 using Vmm.Devices.Kvm;
 
 namespace Vmm.Tool;
@@ -30,13 +31,13 @@ internal sealed class SilenceWatch : IDisposable
         try
         {
             string place = _machine.DescribeVcpu(0);
-            Console.Error.WriteLine(
-                $"vmm: the guest printed nothing on its serial console in {Patience.TotalSeconds} s (its kernel's command line names it by "
+            StandardError.Say(LogLevel.Warning,
+                $"the guest printed nothing on its serial console in {Patience.TotalSeconds} s (its kernel's command line names it by "
                 + $"console=ttyS0); vCPU 0 is at {place}");
         }
         catch (TimeoutException running)
         {
-            Console.Error.WriteLine($"vmm: the guest printed nothing in {Patience.TotalSeconds} s, and {running.Message}");
+            StandardError.Say(LogLevel.Warning, $"the guest printed nothing in {Patience.TotalSeconds} s, and {running.Message}");
         }
     }
 }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Vmm.Devices.Native;
 using Vmm.Events;
 
@@ -21,6 +22,16 @@ public static class ProcessDescriptors
         int flags = MemoryCalls.Fcntl(fd, GetDescriptorFlags, 0);
         return flags >= 0 && (flags & CloseOnExec) == 0;
     }
+
+    /// <summary>
+    /// Whether a descriptor is the stream by which systemd takes what a service prints into its journal (systemd.exec(5),
+    /// JOURNAL_STREAM). There a line may begin with its priority, as <c>&lt;4&gt;</c> (sd-daemon(3)).
+    /// </summary>
+    /// <param name="fd">1 or 2.</param>
+    public static bool IsJournal(int fd) =>
+        Environment.GetEnvironmentVariable("JOURNAL_STREAM") is { } stream
+        && MemoryCalls.Stat(fd, out FileStatus status) == Errno.None
+        && stream == string.Create(CultureInfo.InvariantCulture, $"{status.Device}:{status.Inode}");
 
     /// <summary>
     /// Has the kernel make room for descriptors at once. Otherwise it doubles their table whenever that is full, and each time waits some

@@ -55,7 +55,7 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
         { ContentType = PrometheusText.ContentType },
     ];
 
-    private LogView LogView => new() { Level = log.Least.ToString().ToLowerInvariant() };
+    private LogView LogView => new() { Level = LogFormat.NameOf(log.Least) };
 
     private Func<HttpContext, string, Task> Do(Action action) => async (context, _) =>
     {

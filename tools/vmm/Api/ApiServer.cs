@@ -55,7 +55,7 @@ internal sealed class ApiServer : IDisposable
         SocketTransportFactory transport = new(Options.Create(new SocketTransportOptions()), NullLoggerFactory.Instance);
         _server = new KestrelServer(Options.Create(options), transport, NullLoggerFactory.Instance);
         _metrics = new PrometheusText(machine);
-        ApiApplication application = new(new ApiRoutes(machine, log, _metrics, _stopping.Token), log);
+        ApiApplication application = new(new ApiRoutes(machine, log, _metrics, _stopping.Token), log.CreateLogger<ApiServer>());
         _server.StartAsync(application, CancellationToken.None).GetAwaiter().GetResult();
     }
 

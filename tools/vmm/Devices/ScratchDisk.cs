@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging;
 using Vmm.Devices;
 
 namespace Vmm.Tool;
@@ -9,7 +10,7 @@ internal static class ScratchDisk
 
     /// <summary>Says on standard error that there is one, once nothing else of the command line was refused.</summary>
     internal static void Announce() =>
-        Console.Error.WriteLine($"vmm: no --disk given: made a {Bytes >> 20} MiB scratch image, which is gone at the end");
+        StandardError.Say(LogLevel.Information, $"no --disk given: made a {Bytes >> 20} MiB scratch image, which is gone at the end");
 
     /// <summary>Makes the disk.</summary>
     internal static BlockDevice Open(DeviceSetting setting)

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Microsoft.Extensions.Logging;
 using Vmm.Devices;
 using Vmm.Devices.Sandbox;
 
@@ -74,7 +75,7 @@ internal sealed class SandboxOptions
         if (ProcessSandbox.IsEnclosed) return plan;
         IReadOnlyList<string> lacks = ProcessSandbox.Lacks();
         if (mode == "require" && lacks.Count > 0) throw new IOException($"--sandbox=require: {lacks[0]}");
-        foreach (string lack in lacks) Console.Error.WriteLine($"vmm: {lack}");
+        foreach (string lack in lacks) StandardError.Say(LogLevel.Warning, lack);
         try
         {
             ProcessSandbox.Enclose(plan, CommandWords.Of(parsed));
@@ -106,7 +107,7 @@ internal sealed class SandboxOptions
     private static SandboxPlan? WithoutSandbox(string? mode, string why)
     {
         if (mode == "require") throw new IOException($"--sandbox=require: {why}");
-        Console.Error.WriteLine($"vmm: no sandbox: {why}");
+        StandardError.Say(LogLevel.Warning, $"no sandbox: {why}");
         return null;
     }
 }
