@@ -10,7 +10,7 @@ namespace Vmm.Tool;
 internal static class LogFormat
 {
     // Apostrophes of sentences stay as they are: this is part of no web page. Control characters are escaped.
-    private static readonly JsonWriterOptions _json = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonWriterOptions AsSaid = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>For people.</summary>
     internal static string Text(LogEntry entry) =>
@@ -27,7 +27,7 @@ internal static class LogFormat
     internal static string Json(LogEntry entry)
     {
         ArrayBufferWriter<byte> line = new();
-        using (Utf8JsonWriter json = new(line, _json))
+        using (Utf8JsonWriter json = new(line, AsSaid))
         {
             json.WriteStartObject();
             json.WriteString("time", entry.Time);
