@@ -52,6 +52,14 @@ public sealed partial class ConfigurationTests : IDisposable
         Assert.StartsWith($"{file}:{mistake}", line);
     }
 
+    [Fact]
+    public void A_character_of_zero_is_no_digit()
+    {
+        VmmResult result = Check("command = \"serve\"\ncpus = \"\\ud80\0\"\n[[rng]]\nsocket = 's'\n", out string file);
+        Assert.Equal(2, result.ExitCode);
+        Assert.StartsWith($"{file}:2:9: \\u is followed by 4 hexadecimal digits", result.Error);
+    }
+
     [Theory]
     [InlineData("", "1:1: 'command' is missing")]
     [InlineData("command = 'bench'", "1:11: there is no such command to configure: give command = \"run\"")]

@@ -188,8 +188,11 @@ internal sealed partial class TomlReader
             return;
         }
         ReadOnlySpan<char> code = _text.AsSpan(_at, Math.Min(digits, _text.Length - _at));
-        if (code.Length < digits || !uint.TryParse(code, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out uint number)
-            || !Rune.IsValid(number))
+        uint number = 0;
+        // The parser takes characters of zero behind the digits.
+        bool isNumber = code.Length == digits && !code.Contains('\0')
+            && uint.TryParse(code, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out number);
+        if (!isNumber || !Rune.IsValid(number))
             throw Fail(start, $"\\{letter} is followed by {digits} hexadecimal digits of a character of Unicode");
         value.Append(new Rune(number));
         _at += digits;
