@@ -86,7 +86,7 @@ for project in tests/*/*.csproj; do
   log=$(mktemp)
   dotnet test "$project" -c Release --no-build --nologo "${filter[@]}" \
     --blame-hang-timeout 10m --blame-hang-dump-type none --results-directory artifacts/test-results 2>&1 | tee "$log" || status=1
-  count() { { grep -oE "$1: +[0-9]+" "$log" || true; } | tail -n 1 | grep -oE '[0-9]+' || echo 0; }
+  count() { { grep -aoE "$1: +[0-9]+" "$log" || true; } | tail -n 1 | grep -oE '[0-9]+' || echo 0; }
   passed=$((passed + $(count Passed)))
   failed=$((failed + $(count Failed)))
   skipped=$((skipped + $(count Skipped)))
