@@ -212,7 +212,7 @@ public sealed class ApiTests : IDisposable
         string[] stranger = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
         File.SetUnixFileMode(_scratch.PathOf(""), UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.OtherExecute);
         Assert.NotEqual(0, Shell.Try([.. stranger, .. curl]).ExitCode);
-        // Whoever opened the socket's mode did not mean the API.
+        // A wider mode of the socket does not open the API to other users.
         File.SetUnixFileMode(Api, (UnixFileMode)0b110_110_110);
         (int exitCode, string output) = Shell.Try([.. stranger, .. curl]);
         Assert.NotEqual(0, exitCode);

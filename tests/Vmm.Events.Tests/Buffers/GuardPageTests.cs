@@ -5,7 +5,7 @@ using Vmm.Events.Native;
 namespace Vmm.Events.Tests.Buffers;
 
 /// <summary>
-/// What the kernel meets at a page that nobody may touch: EFAULT. What we meet there ends the process, see
+/// What the kernel meets at a page without any access: EFAULT. What we meet there ends the process, see
 /// <see cref="GuardedProcessTests"/>.
 /// </summary>
 public sealed partial class GuardPageTests

@@ -9,7 +9,7 @@ using Vmm.Events.Tests.Support;
 namespace Vmm.Events.Tests.Buffers;
 
 /// <summary>
-/// Buffer invariant A where breaking it is fatal: each buffer ends at a page nobody may touch, and may not be touched at all once it was
+/// Buffer invariant A where breaking it is fatal: each buffer ends at a page without any access, and may not be touched at all once it was
 /// released. A
 /// process that does it dies; a kernel that does it answers EFAULT.
 /// </summary>

@@ -186,7 +186,7 @@ public abstract class RemoteEndpointTests : ReactorSuite
         using Reactor reactor = NewReactor();
         bool ran = false;
         Exception? late = null;
-        // A thread that does not own the reactor, which nobody runs yet.
+        // A thread that does not own the reactor, which does not run yet.
         Thread caller = new(() => late = Record.Exception(() => reactor.Remote.Invoke(_ => ran = true, Short)));
         caller.Start();
         caller.Join();

@@ -14,6 +14,9 @@ internal readonly record struct TemporaryCopy(OwnedFd File, long CopiedBytes)
 {
     private const int PieceBytes = 1 << 20;
 
+    /// <summary>ENXIO of lseek(2), SEEK_DATA.</summary>
+    private const Errno NothingBehind = (Errno)6;
+
     /// <summary>Makes a copy, in the image's folder or, where that takes no files, in the one for temporary files.</summary>
     /// <param name="path">For messages, and to find the folder.</param>
     /// <param name="image">The image, which nothing writes meanwhile.</param>
@@ -57,8 +60,12 @@ internal readonly record struct TemporaryCopy(OwnedFd File, long CopiedBytes)
         for (long at = 0; at < bytes;)
         {
             long data = FileCalls.Seek(image.Number, at, FileCalls.SEEK_DATA);
-            // ENXIO: only a hole is left. A file system that knows no holes says that all is data.
-            if (data < 0) break;
+            if (data < 0)
+            {
+                // Only a hole is left. Anything else would leave out data; a file system that knows no holes says that all is data.
+                if (FileCalls.LastError == NothingBehind) break;
+                throw new KernelException("cannot find its data", FileCalls.LastError);
+            }
             long hole = FileCalls.Seek(image.Number, data, FileCalls.SEEK_HOLE);
             long end = hole < 0 ? bytes : Math.Min(hole, bytes);
             for (at = data; at < end;)

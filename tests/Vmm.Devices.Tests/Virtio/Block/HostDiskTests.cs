@@ -102,7 +102,7 @@ public sealed class HostDiskTests
             model.AsSpan(sector * 512, count * 512).Clear();
         }
         Assert.Equal(model, Read(guest, Sectors));
-        // What a discarded sector reads as is nobody's promise; its neighbours' content is.
+        // What a discarded sector reads as is not promised; its neighbours' content is.
         foreach ((int sector, int count) in ((int, int)[])[(1, 1), (41, 10), (80, 8), (96, 30)])
         {
             Assert.Equal(BlockStatus.Ok, Run(guest, guest.Queue(0).Segment(BlockRequestType.Discard, (ulong)sector, (uint)count)));

@@ -71,6 +71,19 @@ public sealed class TemporaryImageTests
         Assert.Contains("cannot be copied for temporary use", refused.Message);
     }
 
+    [Fact]
+    public void A_copy_of_which_data_cannot_be_found_is_refused_and_not_left_empty()
+    {
+        // A socket has no data that could be sought.
+        (OwnedFd a, OwnedFd b) = UnixSocket.DatagramPair();
+        using (a)
+        using (b)
+        {
+            DiskImageException refused = Assert.Throws<DiskImageException>(() => TemporaryCopy.Of("/tmp/disk.img", a, 4096));
+            Assert.Contains("cannot find its data", refused.Message);
+        }
+    }
+
     private static SimulatedGuest Guest(string path) => SimulatedGuest.For(new DiskSpec { Path = path, Temporary = true }.Open("vda"));
 
     private static byte[] Read(SimulatedGuest guest)
