@@ -11,6 +11,7 @@ internal sealed class ServedDisks : IDisposable
 {
     internal const long DiskBytes = 16 << 20;
     private const int DescriptorsMax = 320;
+    private static readonly string[] Images = ["bad.img", "good.img"];
 
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("vmm-neighbours-");
     private readonly Process _process;
@@ -27,7 +28,7 @@ internal sealed class ServedDisks : IDisposable
         [
             $"--nofile={DescriptorsMax}:{DescriptorsMax}", .. tool, "serve", .. allowUnsealed
                 ? ["--allow-unsealed"] : Array.Empty<string>(),
-            "--blk", $"path={Image("bad.img")},socket={Attacked},queues=64", "--blk", $"path={Image("good.img")},socket={Neighbour}",
+            "--blk", $"path={Image(Images[0])},socket={Attacked},queues=64", "--blk", $"path={Image(Images[1])},socket={Neighbour}",
         ])
         {
             RedirectStandardOutput = true,
@@ -60,6 +61,14 @@ internal sealed class ServedDisks : IDisposable
     /// <summary>Mappings of memory that front-ends shared.</summary>
     internal int Mappings =>
         File.ReadLines($"/proc/{_process.Id}/maps").Count(line => line.Contains("guest-memory", StringComparison.Ordinal));
+
+    /// <summary>Makes the image of a disk longer or shorter: at least <see cref="DiskBytes"/>, which its front-end reads.</summary>
+    internal void Resize(int disk, long bytes)
+    {
+        using FileStream image = new(Path.Combine(_directory.FullName, Images[disk]), FileMode.Open, FileAccess.Write,
+            FileShare.ReadWrite);
+        image.SetLength(bytes);
+    }
 
     public void Dispose()
     {

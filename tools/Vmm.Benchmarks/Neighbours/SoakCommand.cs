@@ -6,12 +6,13 @@ using Vmm.Devices;
 namespace Vmm.Benchmarks;
 
 /// <summary>
-/// <c>soak</c>: two front-ends of <c>vmm serve</c> that read, pause, change their memory, reboot and reconnect in an order that a seed
-/// decides, for as long as you like. Its memory and its descriptors must stay as they are.
+/// <c>soak</c>: two front-ends of <c>vmm serve</c> that read, pause, change their memory, reboot, see their disk grow and shrink, and
+/// reconnect in an order that a seed decides, for as long as you like. The server's memory and descriptors must stay as they are.
 /// </summary>
 internal static class SoakCommand
 {
     private const int Samples = 60;
+    private const int Resizing = 6;
     private const double MemoryFactor = 1.1;
     private const long MemorySlackKiB = 4096;
 
@@ -39,14 +40,15 @@ internal static class SoakCommand
         Random random = new(seed);
         string[] sockets = [server.Attacked, server.Neighbour];
         NeighbourLoad[] guests = [.. sockets.Select(Connect)];
-        int[] done = new int[6];
+        int[] done = new int[7];
         List<(long MemoryKiB, int Descriptors)> samples = [];
         int errors = 0;
         for (long start = Stopwatch.GetTimestamp(); samples.Count < Samples && !server.HasEnded;)
         {
             int guest = random.Next(guests.Length), action = random.Next(done.Length);
             done[action]++;
-            Do(action, ref guests[guest], sockets[guest], ref errors);
+            if (action == Resizing) server.Resize(guest, (1 + random.Next(4)) * ServedDisks.DiskBytes);
+            else Do(action, ref guests[guest], sockets[guest], ref errors);
             if (Stopwatch.GetElapsedTime(start) < time * (samples.Count + 1) / Samples) continue;
             samples.Add(Sample(server, ref guests, sockets, ref errors));
             Console.WriteLine(
