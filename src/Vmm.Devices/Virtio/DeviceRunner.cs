@@ -37,7 +37,9 @@ internal sealed class DeviceRunner(
         null)
 {
     private readonly Run[] _runs = [.. reactors.Select((remote, index) => new Run(index, remote))];
+    private readonly Home[] _homes = [.. reactors.Prepend(main).Distinct().Select(remote => new Home(remote))];
     private DriverSession? _driver;
+    private IReactor? _reactor;
     private bool _isPaused;
 
     /// <summary>The driver the device has; null if it has none.</summary>
@@ -78,7 +80,9 @@ internal sealed class DeviceRunner(
     /// <summary>The driver is ready: features are settled. Queues start after this.</summary>
     internal void Begin(DriverSession driver)
     {
-        _driver = driver;
+        IReactor reactor = driver.Reactor;
+        _driver = driver = driver with { Reactor = SourcesOn(main, reactor, driver).Reactor };
+        _reactor = reactor;
         try
         {
             device.Begin(driver);
@@ -237,7 +241,19 @@ internal sealed class DeviceRunner(
         if (_driver is null) return;
         _driver = null;
         device.End();
+        foreach (Home home in _homes)
+        {
+            On(home.Remote, _ =>
+            {
+                home.Sources?.Remove();
+                home.Sources = null;
+            });
+        }
     }
+
+    /// <summary>What the device has watched on a reactor. On its thread.</summary>
+    private DeviceSources SourcesOn(RemoteEndpoint remote, IReactor reactor, DriverSession driver) =>
+        Array.Find(_homes, home => home.Remote == remote)!.Sources ??= new DeviceSources(device.Name, reactor, remote, driver.Interrupt);
 
     private void GoOn(Run run)
     {
@@ -263,7 +279,8 @@ internal sealed class DeviceRunner(
     /// <summary>On the queue's thread.</summary>
     private void Start(Run run, DriverSession driver, VirtQueue queue, EventFd kick, IReactor reactor)
     {
-        QueueContext context = run.Context ??= new QueueContext(device, run.Index, driver, queue, reactor, run.Remote);
+        QueueContext context = run.Context ??=
+            new QueueContext(device, run.Index, driver, queue, SourcesOn(run.Remote, reactor, driver), run.Remote);
         device.ServedBy(run.Index, context);
         try
         {
@@ -350,10 +367,12 @@ internal sealed class DeviceRunner(
         context.Discard();
     }
 
-    private bool OnQueueThread(Run run, Action<IReactor> action)
+    private bool OnQueueThread(Run run, Action<IReactor> action) => On(run.Remote, action);
+
+    private bool On(RemoteEndpoint remote, Action<IReactor> action)
     {
-        if (run.Remote != main) return run.Remote.TryPost(new Call(action));
-        action(_driver!.Reactor);
+        if (remote != main) return remote.TryPost(new Call(action));
+        action(_reactor!);
         return true;
     }
 
@@ -374,6 +393,15 @@ internal sealed class DeviceRunner(
         Stopping,
         /// <summary>Quiet. The worker is kept, for a start at the same position; of a paused device the ring too.</summary>
         Held,
+    }
+
+    /// <summary>A reactor that serves the device.</summary>
+    private sealed class Home(RemoteEndpoint remote)
+    {
+        internal RemoteEndpoint Remote => remote;
+
+        /// <summary>What the device has watched there for the driver it has. Of that reactor's thread.</summary>
+        internal DeviceSources? Sources;
     }
 
     /// <summary>One queue. Of the device's reactor; but while it runs or stops its context is its thread's.</summary>

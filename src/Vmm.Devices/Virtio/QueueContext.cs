@@ -9,17 +9,22 @@ namespace Vmm.Devices;
 public sealed class QueueContext
 {
     private readonly VirtioDevice _device;
+    private readonly DeviceSources _sources;
     private readonly Doorbell _soon;
     private QueueWorker? _worker;
     private QueueKick? _kick;
+    private ReactorTimer? _tokens;
 
-    internal QueueContext(VirtioDevice device, int index, DriverSession driver, VirtQueue queue, IReactor reactor, RemoteEndpoint remote)
+    internal QueueContext(
+        VirtioDevice device, int index, DriverSession driver, VirtQueue queue, DeviceSources sources, RemoteEndpoint remote)
     {
+        _sources = sources;
+        sources.Queues.Add(this);
         _device = device;
         Index = index;
         Driver = driver;
         Queue = queue;
-        Reactor = reactor;
+        Reactor = sources.Reactor;
         Remote = remote;
         _soon = remote.CreateDoorbell(_ => ServeNow());
         Turn = new TurnBudget { LimitOf = device.LimitOfQueue(index), Wake = ServeSoon };
@@ -37,7 +42,9 @@ public sealed class QueueContext
     /// <summary>The driver that the queue belongs to.</summary>
     public DriverSession Driver { get; }
 
-    /// <summary>The reactor that serves the queue, for what is watched on its behalf.</summary>
+    /// <summary>
+    /// The reactor that serves the queue, for what is watched on its behalf: what is added there goes when the driver goes, at the latest.
+    /// </summary>
     public IReactor Reactor { get; }
 
     /// <summary>How other threads reach that reactor.</summary>
@@ -98,8 +105,24 @@ public sealed class QueueContext
         node.Add("throttled-ms", (long)done.Throttled.TotalMilliseconds);
     }
 
-    /// <summary>Whether the worker threw.</summary>
+    /// <summary>Whether the worker threw, or another handler of the device on this reactor.</summary>
     internal bool HasFailed { get; private set; }
+
+    /// <summary>As <see cref="HasFailed"/>, while the queue runs.</summary>
+    internal bool KickHasFailed => _kick is { HasFailed: true };
+
+    /// <summary>A handler of the device threw, and the reactor watches nothing of it any more.</summary>
+    internal void SourcesFailed()
+    {
+        if (_kick is { } kick) kick.HasFailed = true;
+    }
+
+    /// <summary>No token of a rate limit is left: serves the queue after a time.</summary>
+    internal void AwaitTokens(TimeSpan time)
+    {
+        _tokens ??= ReactorTimers.Of(Reactor).Create((_, _) => _kick?.ServeOrGiveUp(), $"{Name}, rate limit").OwnedBy(_sources);
+        _tokens.Arm(time);
+    }
 
     /// <summary>Runs the queue, for the first time or again.</summary>
     /// <param name="queue">The queue, where it is to go on.</param>
@@ -109,7 +132,7 @@ public sealed class QueueContext
         Queue = queue;
         queue.Turn = Turn;
         QueueKick source = new(this, kick);
-        source.Start(Reactor);
+        source.Start();
         _kick = source;
         try
         {
@@ -139,8 +162,8 @@ public sealed class QueueContext
         }
         _kick = null;
         Turn.Forget();
-        Queue.OnRoom = null;
-        kick.Owner!.RemoveFrom(Reactor);
+        _tokens?.Cancel();
+        kick.Stop();
         _worker?.Quiesce(reason);
         HasFailed = kick.HasFailed;
         // What a worker had taken when it threw is never given back. The chains keep their memory mapped.
@@ -151,6 +174,7 @@ public sealed class QueueContext
     /// <summary>The queue was reset and is quiet.</summary>
     internal void Discard()
     {
+        _sources.Queues.Remove(this);
         _worker?.Dispose();
         _worker = null;
     }

@@ -5,18 +5,15 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// What the driver of a running queue rings: kick → worker, one virtual call. Beside the driver's eventfd there is one of our own for later
-/// turns: the driver's may be shared with a process that makes it block or empties it, so it is only ever waited for. While a reactor
-/// polls, kicks stay off, and it looks at the ring.
+/// What the driver of a running queue rings: kick → worker, one virtual call. The driver's eventfd may be shared with a process that makes
+/// it block or empties it, so it is only ever waited for: later turns of the queue are asked of the reactor. While a reactor polls, kicks
+/// stay off, and it looks at the ring.
 /// </summary>
 internal sealed class QueueKick(QueueContext context, EventFd kick) : Subscription<EventFd>(kick, Interest.Doorbell), IPolledSource
 {
     private readonly VirtQueue _queue = context.Queue;
     private readonly TurnBudget _turn = context.Turn;
-    private Subscription<EventFd>? _again;
     private ExceptionDispatchInfo? _failure;
-    private IReactor? _reactor;
-    private ReactorTimer? _tokens;
     private bool _isServing;
 
     /// <summary>The queue ran dry, and its driver was not asked to kick for the next chain.</summary>
@@ -39,27 +36,33 @@ internal sealed class QueueKick(QueueContext context, EventFd kick) : Subscripti
         return _kicksStayOff;
     }
 
-    /// <summary>Has a reactor watch both, as one subscriber.</summary>
-    internal void Start(IReactor reactor)
+    /// <summary>Has the reactor watch it.</summary>
+    internal void Start()
     {
-        _reactor = reactor;
-        Subscriber both = new(Name);
         try
         {
-            OwnedBy(both).RegisterInto(reactor);
-            _again = Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => ServeAgain()).OwnedBy(both).RegisterInto(reactor);
-            _queue.OnRoom = ServeLater;
+            RegisterInto(context.Reactor);
         }
         catch
         {
-            both.RemoveFrom(reactor);
             Fd.Dispose();
             throw;
         }
+        _queue.OnRoom = ServeLater;
     }
 
-    /// <summary>Serves the queue in a later turn, after the others had theirs.</summary>
-    internal void ServeLater() => _again!.Fd.Signal();
+    /// <summary>Stops watching it.</summary>
+    internal void Stop()
+    {
+        _queue.OnRoom = null;
+        context.Reactor.Remove(this);
+    }
+
+    /// <summary>Serves the queue in the next turn, after the others had theirs. Nothing if a bug took it from the reactor.</summary>
+    internal void ServeLater()
+    {
+        if (IsRegistered) context.Reactor.DispatchAgain(this);
+    }
 
     /// <summary>
     /// Serves the queue for something that happened on the host side. Whose handler this runs in is not to blame if the worker throws: the
@@ -89,17 +92,13 @@ internal sealed class QueueKick(QueueContext context, EventFd kick) : Subscripti
 
     protected override void Dispatch(Readiness ready, IReactor reactor)
     {
-        if (!_kicksStayOff) _queue.CountKick();
+        if (!ready.IsReadable) _failure?.Throw();
+        else if (!_kicksStayOff) _queue.CountKick();
         ServeOrGiveUp();
     }
 
-    private void ServeAgain()
-    {
-        _failure?.Throw();
-        ServeOrGiveUp();
-    }
-
-    private void ServeOrGiveUp()
+    /// <summary>Serves the queue from one of its own handlers.</summary>
+    internal void ServeOrGiveUp()
     {
         if (HasFailed) return;
         try
@@ -145,13 +144,7 @@ internal sealed class QueueKick(QueueContext context, EventFd kick) : Subscripti
         turn.End();
         _isServing = false;
         if (more) ServeLater();
-        else if (turn.HeldFor > TimeSpan.Zero) AwaitTokens();
-    }
-
-    private void AwaitTokens()
-    {
-        _tokens ??= ReactorTimers.Of(_reactor!).Create((_, _) => ServeOrGiveUp(), $"{Name}, rate limit").OwnedBy(Owner!);
-        _tokens.Arm(_turn.HeldFor);
+        else if (turn.HeldFor > TimeSpan.Zero) context.AwaitTokens(turn.HeldFor);
     }
 
     /// <summary>A bug of the device. The reactor reports it and drops this queue; the driver must not wait for it in silence.</summary>

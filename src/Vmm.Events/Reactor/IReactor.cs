@@ -35,4 +35,12 @@ public interface IReactor
     /// </summary>
     /// <returns>False if the subscription is not registered here.</returns>
     bool Remove(Subscription subscription);
+
+    /// <summary>
+    /// Has the handler of a subscription called once more in the next turn, after those of the events of that turn: for a handler that
+    /// stops with work left, so that others have their turn. Several requests are one call; a removal takes it back. The handler is called
+    /// with a <see cref="Readiness"/> that says nothing. It costs no system call and does not allocate.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The subscription is not registered here, or is one-shot.</exception>
+    void DispatchAgain(Subscription subscription);
 }

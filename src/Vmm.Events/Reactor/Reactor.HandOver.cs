@@ -12,7 +12,8 @@ public sealed partial class Reactor
         Subscription[] sources = [.. subscriber.Subscriptions];
         if (Array.Find(sources, source => source.Registrar != this) is { } stranger)
             throw new InvalidOperationException($"{stranger.Name} is not registered in reactor '{Name}'");
-        HandedOver parcel = new(sources, [.. sources.Select(source => _slots[source.SlotIndex].Bits == DisarmedBit)]);
+        HandedOver parcel = new(sources, [.. sources.Select(source => _slots[source.SlotIndex].Bits == DisarmedBit)],
+            [.. sources.Select(source => source.IsDueAgain)]);
         foreach (Subscription source in sources) Detach(source);
         return parcel;
     }
@@ -29,6 +30,7 @@ public sealed partial class Reactor
                 Subscription source = parcel.Sources[taken];
                 Add(source);
                 if (parcel.IsDisarmed[taken]) LeaveDisarmed(source);
+                if (parcel.IsDueAgain[taken]) DispatchAgain(source);
             }
         }
         catch

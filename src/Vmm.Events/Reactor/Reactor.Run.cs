@@ -174,9 +174,12 @@ public sealed partial class Reactor
         {
             // Begun outside of a turn, or left over from the last one.
             if (_turnWorkDue && RunTurnWork()) timeoutMs = 0;
+            if (_againCount > 0) timeoutMs = 0;
             ReadOnlySpan<ReadyEvent> batch = timeoutMs != 0 && _polling is not null ? LookThenWait(timeoutMs, _polling) : Wait(timeoutMs);
             _waits++;
-            Dispatch(batch);
+            _turn++;
+            if (_againCount > 0) DispatchWithAgain(batch);
+            else Dispatch(batch);
             int calls = _remote.HasCalls ? _remote.RunCalls(_options.RemoteCallsPerTurnMax) : 0;
             if (_turnWorkDue) RunTurnWork();
             if (ReactorMeter.BatchSize.Enabled || ReactorEventSource.Log.IsEnabled()) ReportTurn(batch.Length, calls);
@@ -209,7 +212,6 @@ public sealed partial class Reactor
     private void Dispatch(ReadOnlySpan<ReadyEvent> batch)
     {
         _dispatching = true;
-        _turn++;
         int next = 0;
         try
         {

@@ -300,6 +300,7 @@ public sealed partial class Reactor : IReactor, IDisposable
         LookAway(subscription);
         subscription.SlotIndex = -1;
         subscription.Registrar = null;
+        subscription.IsDueAgain = false;
         subscription.Owner?.Removed(subscription);
     }
 

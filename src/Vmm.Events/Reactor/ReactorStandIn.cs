@@ -70,6 +70,7 @@ public sealed class ReactorStandIn : IDisposable
     internal static Reactor RealOf(IReactor reactor, string what, [CallerArgumentExpression(nameof(reactor))] string? parameter = null)
     {
         ArgumentNullException.ThrowIfNull(reactor, parameter);
+        if (reactor is SubscriberReactor seen) return RealOf(seen.Inner, what, parameter);
         return reactor as Reactor ?? (Behind.TryGetValue(reactor, out Reactor? real) ? real : throw new ArgumentException(
             $"{what} a real reactor, or a mock with a {nameof(ReactorStandIn)} behind it", parameter));
     }

@@ -40,6 +40,16 @@ public class Subscriber : IDisposable
         return removed;
     }
 
+    /// <summary>
+    /// The reactor as the parts of this subscriber see it: what is added through it, and has no owner, is a source of this subscriber. For
+    /// parts that are made without knowing of it.
+    /// </summary>
+    public IReactor In(IReactor reactor)
+    {
+        ArgumentNullException.ThrowIfNull(reactor);
+        return new SubscriberReactor(this, reactor);
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

@@ -38,6 +38,9 @@ public abstract class Subscription
     /// <summary>Whether it is a part of the reactor, of which its users know nothing.</summary>
     internal bool BelongsToReactor { get; set; }
 
+    /// <summary>Whether its handler is to be called in the next turn, whatever the kernel reports.</summary>
+    internal bool IsDueAgain { get; set; }
+
     /// <summary>The reactor that watches it.</summary>
     internal Reactor? Registrar { get; set; }
 

@@ -192,6 +192,39 @@ public sealed class MmioStatusTests : IDisposable
     }
 
     [Fact]
+    public void A_reset_takes_the_selectors_back_2_4_1()
+    {
+        ulong offered = _guest.Driver.OfferedFeatures;
+        _guest.Driver.Write(MmioRegister.QueueSel, 99);
+        _guest.Driver.Write(MmioRegister.DeviceFeaturesSel, 1);
+        _guest.Driver.Write(MmioRegister.DriverFeaturesSel, 2);
+        _guest.Driver.Reset();
+        Assert.NotEqual(0u, _guest.Driver.Read(MmioRegister.QueueSizeMax));
+        Assert.Equal((uint)offered, _guest.Driver.Read(MmioRegister.DeviceFeatures));
+        // Into the first half: what is written beyond 64 bits would have FEATURES_OK refused.
+        _guest.Driver.Write(MmioRegister.DriverFeatures, (uint)offered);
+        Negotiate(offered);
+        Assert.Equal(Settled, _guest.Driver.Status);
+    }
+
+    [Theory]
+    [InlineData(true, 1u, true)]
+    [InlineData(true, 2u, false)]
+    [InlineData(false, 1u, false)]
+    public void A_queue_is_reset_by_a_1_and_only_where_that_was_negotiated_2_6_1(bool isNegotiated, uint value, bool isReset)
+    {
+        using SimulatedGuest guest = SimulatedGuest.For(new EchoDevice(), new SimulatedGuestOptions
+        {
+            Transport = new VirtioMmioOptions { CommonFeatures = isNegotiated ? VirtioFeatures.RingReset : 0 },
+        });
+        guest.Driver.Write(MmioRegister.QueueSel, 0);
+        guest.Driver.Write(MmioRegister.QueueReset, value);
+        guest.RunUntilIdle();
+        Assert.Equal(isReset, !guest.Driver.IsQueueReady(0));
+        Assert.Equal(isReset ? 0 : 1, guest.Transport.RefusedAccesses);
+    }
+
+    [Fact]
     public void The_driver_comes_back_after_a_reset_3_1_1()
     {
         for (int i = 0; i < 3; i++)

@@ -134,6 +134,17 @@ public sealed class NeighbourTests : IDisposable
         Assert.Equal(VhostUserHeader.Bytes, ours.Receive(message, none).Bytes);
         Assert.Equal((uint)VhostUserBackendRequest.ConfigChanged, VhostUserHeader.Read(message).Request);
         ours.Dispose();
+        // Nor does one that was closed: what changes now is reported to no front-end.
+        for (int i = 0; i < 3; i++)
+        {
+            AssertNeighbourIsServed();
+            ((SplitDriverQueue)disk.Queue).AvailableIndex += 1000;
+            disk.Ring.Kick.Signal();
+            uint stopped = bad.StopRing(0);
+            disk.Restart(stopped);
+        }
+        AssertNeighbourIsServed();
+        Assert.True(bad.IsConnected);
     }
 
     public void Dispose()

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Globalization;
 using Vmm.Devices.Native;
+using Vmm.Devices.Simulation;
 using Vmm.Devices.VhostUser;
 using Vmm.Events;
 
@@ -37,6 +38,7 @@ public abstract class ProtocolFeatureTests(PollerKind poller) : PollerSuite(poll
         frontend.Do(VhostUserRequest.SetStatus, BitConverter.GetBytes(0UL), []);
         Assert.Equal(0UL, frontend.Ask(VhostUserRequest.GetStatus));
         Assert.Equal(1, device.Resets);
+        frontend.Do(VhostUserRequest.SetStatus, BitConverter.GetBytes((ulong)byte.MaxValue), []);
         Assert.Throws<VhostUserException>(() => frontend.Do(VhostUserRequest.SetStatus, BitConverter.GetBytes(256UL), []));
     }
 
@@ -51,6 +53,46 @@ public abstract class ProtocolFeatureTests(PollerKind poller) : PollerSuite(poll
         Assert.Equal((1, 1, 0), (device.Activations, device.Resets, device.Running));
         driver.Restart(0);
         Assert.Equal((2, 1, 1), (device.Activations, device.Resets, device.Running));
+    }
+
+    [Fact]
+    public void A_ring_that_was_enabled_before_a_reset_is_not_after_it()
+    {
+        ScriptedDevice device = new(VirtioDeviceType.Block);
+        using ServedDevice served = new(device);
+        using VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(served);
+        using DiskDriver driver = new(frontend);
+        frontend.Do(VhostUserRequest.ResetDevice, [], []);
+        // All that a ring needs, but for being enabled.
+        frontend.Do(VhostUserRequest.SetVringNum, VhostUserFrontend.StatePayload(0, driver.Queue.Size), []);
+        frontend.Do(VhostUserRequest.SetVringBase, VhostUserFrontend.StatePayload(0, 0), []);
+        frontend.Do(VhostUserRequest.SetVringAddress, VhostUserFrontend.AddressPayload(0, driver.Queue), []);
+        frontend.Do(VhostUserRequest.SetVringKick, VhostUserFrontend.RingWord(0), [driver.Ring.Kick.Number]);
+        Assert.Equal(0, device.Running);
+        frontend.Enable(0, true);
+        Assert.Equal(1, device.Running);
+    }
+
+    [Fact]
+    public void A_region_that_holds_nothing_of_a_ring_but_its_used_part_stops_the_ring_when_it_goes()
+    {
+        const ulong half = DiskDriver.MemoryBytes / 2;
+        // The table of 4 descriptors and the available ring end where the second region begins.
+        const ulong ringStart = half - 128;
+        ScriptedDevice device = new(VirtioDeviceType.Block);
+        using ServedDevice served = new(device);
+        using VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(served);
+        GuestRegion upper = GuestRegion.Create(half, half);
+        using GuestMemory memory = GuestMemory.Create(half);
+        Assert.True(memory.TryAdd(upper, out _));
+        frontend.ShareMemory(memory);
+        using DriverQueue queue = DriverQueue.Create(memory, new GuestAllocator(ringStart, half), 4, frontend.Features);
+        Assert.InRange(queue.DriverRing, ringStart, half - 1);
+        Assert.InRange(queue.DeviceRing, half, ulong.MaxValue);
+        using VhostUserRing ring = frontend.StartRing(0, queue);
+        Assert.Equal(1, device.Running);
+        frontend.RemoveRegion(upper);
+        Assert.Equal(0, device.Running);
     }
 
     [Fact]

@@ -184,6 +184,19 @@ public sealed class FrozenBufferTests
     }
 
     [Fact]
+    public void A_share_that_is_added_while_another_thread_drops_the_last_one_is_refused_and_brings_nothing_back()
+    {
+        using SlabPool pool = new();
+        FrozenBuffer frozen = Frozen(pool, 1);
+        // The moment between the drop and the end of the block's life, in which its generation is still the share's.
+        frozen.Block.SetShares(0);
+        Assert.Throws<ObjectDisposedException>(() => frozen.Share());
+        frozen.Block.SetShares(1);
+        frozen.Release();
+        Assert.Equal(0, pool.Statistics.Outstanding);
+    }
+
+    [Fact]
     public void Of_many_threads_that_release_one_share_exactly_one_succeeds()
     {
         using SlabPool pool = new();

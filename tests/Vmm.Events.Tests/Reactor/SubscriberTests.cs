@@ -48,6 +48,26 @@ public abstract class SubscriberTests : ReactorSuite
     }
 
     [Fact]
+    public void What_is_added_through_a_subscriber_s_own_view_of_the_reactor_is_its_source()
+    {
+        using Subscriber device = new("vda"), other = new("vdb");
+        IReactor seen = device.In(Reactor);
+        Subscription<EventFd> own = Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => { });
+        Subscription<EventFd> others = Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => { }).OwnedBy(other);
+        seen.Add(own);
+        seen.Add(others);
+        Assert.Same(own, Assert.Single(device.Subscriptions));
+        Assert.Same(others, Assert.Single(other.Subscriptions));
+        Assert.Same(Reactor.Timers, ReactorTimers.Of(seen));
+        seen.Modify(own, Interest.Readable);
+        Assert.Equal(Interest.Readable, own.Interest);
+        Assert.True(seen.Remove(others));
+        Assert.Equal(1, device.RemoveFrom(Reactor));
+        Assert.True(own.Handle.IsClosed);
+        Assert.True(others.Handle.IsClosed);
+    }
+
+    [Fact]
     public void A_timer_that_throws_ends_its_subscriber_as_a_handler_does()
     {
         List<string> disposed = [];

@@ -45,10 +45,9 @@ internal sealed class VsockRemainder(VsockRemainders remainders, UnixSocket sock
 
 /// <summary>
 /// The remainders of a device, bounded in number and bytes: beyond that the oldest is dropped, whose program has had the longest time to
-/// read it.
-/// On the device's reactor.
+/// read it. A subscriber of its own, which outlives the driver. On the device's reactor.
 /// </summary>
-internal sealed class VsockRemainders(int countMax, Action onDropped)
+internal sealed class VsockRemainders(int countMax, Action onDropped) : Subscriber("the ends of vsock streams")
 {
     /// <summary>Most bytes of all remainders together: as much as the connections of a device may keep.</summary>
     private const long BytesMax = 128 << 20;
@@ -63,7 +62,7 @@ internal sealed class VsockRemainders(int countMax, Action onDropped)
     internal void Add(IReactor reactor, UnixSocket socket, byte[] bytes, int[]? messages)
     {
         VsockRemainder remainder = new(this, socket, bytes, messages);
-        reactor.Add(remainder);
+        remainder.OwnedBy(this).RegisterInto(reactor);
         _oldestFirst.AddLast(remainder);
         _bytes += remainder.Length;
         while (_bytes > BytesMax || _oldestFirst.Count > countMax)

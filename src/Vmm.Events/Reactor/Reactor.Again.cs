@@ -1,0 +1,52 @@
+using Vmm.Events.Native;
+
+namespace Vmm.Events;
+
+// Handlers that ended their turn with work left: they are called in the next one without a word to the kernel.
+public sealed partial class Reactor
+{
+    private const uint NothingReported = 0;
+
+    private Subscription[] _again = [];
+    private ReadyEvent[] _againBatch = [];
+    private int _againCount;
+
+    /// <inheritdoc/>
+    public void DispatchAgain(Subscription subscription)
+    {
+        ArgumentNullException.ThrowIfNull(subscription);
+        CheckUsable();
+        if (subscription.Registrar != this)
+            throw new InvalidOperationException($"{subscription.Name} is not registered in reactor '{Name}'");
+        if ((subscription.Interest.Bits & Interest.OneShotMask) != 0)
+            throw new InvalidOperationException($"{subscription.Name} is one-shot: modify it, and the next event calls its handler");
+        if (subscription.IsDueAgain) return;
+        subscription.IsDueAgain = true;
+        if (_againCount == _again.Length) Array.Resize(ref _again, Math.Max(4, 2 * _againCount));
+        _again[_againCount++] = subscription;
+    }
+
+    private void DispatchWithAgain(ReadOnlySpan<ReadyEvent> batch)
+    {
+        ReadOnlySpan<ReadyEvent> again = TakeAgain();
+        Dispatch(batch);
+        Dispatch(again);
+    }
+
+    /// <summary>What was asked for so far, as events. Those that are asked for from now on are of the next turn.</summary>
+    private ReadOnlySpan<ReadyEvent> TakeAgain()
+    {
+        if (_againBatch.Length < _againCount) _againBatch = new ReadyEvent[_again.Length];
+        int taken = 0;
+        foreach (Subscription subscription in _again.AsSpan(0, _againCount))
+        {
+            // False if it was removed meanwhile; then it may be another reactor's by now.
+            if (subscription.Registrar != this || !subscription.IsDueAgain) continue;
+            subscription.IsDueAgain = false;
+            _againBatch[taken++] = new ReadyEvent { Events = NothingReported, Data = ThinPointer.To(ref _slots[subscription.SlotIndex]) };
+        }
+        Array.Clear(_again, 0, _againCount);
+        _againCount = 0;
+        return _againBatch.AsSpan(0, taken);
+    }
+}
