@@ -50,37 +50,60 @@ public sealed partial class ReadmeTests
         }
     }
 
-    [Fact]
-    public void A_file_it_shows_is_that_file()
-    {
-        MatchCollection shown = ShownFile().Matches(Readme);
-        Assert.NotEmpty(shown);
-        foreach (Match file in shown) Assert.Equal(File.ReadAllText(Repository.PathOf(file.Groups[1].Value)), file.Groups[2].Value);
-    }
+    /// <summary>The README and the guides.</summary>
+    public static TheoryData<string> Pages =>
+    [
+        "README.md", .. Directory.GetFiles(Repository.PathOf("docs/guide")).Select(page => Path.GetRelativePath(Repository.PathOf("."), page)).Order(),
+    ];
 
-    [Fact]
-    public void Every_other_piece_of_code_is_compiled_word_for_word()
+    [Theory, MemberData(nameof(Pages))]
+    public void Every_piece_of_code_is_a_file_or_compiled_word_for_word(string page)
     {
+        string text = File.ReadAllText(Repository.PathOf(page));
+        MatchCollection shown = ShownFile().Matches(text);
+        foreach (Match file in shown) Assert.Equal(File.ReadAllText(Repository.PathOf(file.Groups[1].Value)), file.Groups[2].Value);
         string compiled = Words(File.ReadAllText(Repository.PathOf("tests/Vmm.Devices.Tests/Examples/Snippets.cs")));
-        string[] files = [.. ShownFile().Matches(Readme).Select(file => file.Groups[2].Value)];
-        foreach ((_, string content) in Fences().Where(fence => fence.Language == "csharp" && !files.Contains(fence.Content)))
+        foreach ((_, string content) in Fences(text).Where(fence => fence.Language == "csharp" && !shown.Any(file => file.Groups[2].Value == fence.Content)))
             Assert.Contains(Words(content), compiled);
     }
 
-    [Fact]
-    public void Every_link_leads_somewhere()
+    [Theory, MemberData(nameof(Pages))]
+    public void Every_link_leads_somewhere(string page)
     {
-        foreach (Match link in Link().Matches(Readme))
+        string directory = Path.GetDirectoryName(Repository.PathOf(page))!;
+        foreach (Match link in Link().Matches(File.ReadAllText(Repository.PathOf(page))))
         {
-            string target = Repository.PathOf(link.Groups[1].Value);
-            Assert.True(File.Exists(target) || Directory.Exists(target), $"README.md links to {link.Groups[1].Value}, which is not there");
+            string target = Path.Combine(directory, link.Groups[1].Value);
+            Assert.True(File.Exists(target) || Directory.Exists(target), $"{page} links to {link.Groups[1].Value}, which is not there");
         }
     }
 
-    private static IEnumerable<(string Language, string Content)> Fences() =>
-        Fence().Matches(Readme).Select(match => (match.Groups[1].Value, match.Groups[2].Value));
+    [Theory, MemberData(nameof(Pages))]
+    public void Every_vmm_command_of_a_page_has_the_options_it_is_shown_with(string page)
+    {
+        foreach (string command in Commands(File.ReadAllText(Repository.PathOf(page))).Where(line => line.StartsWith("vmm ", StringComparison.Ordinal)))
+        {
+            string[] words = Split(command);
+            VmmResult help = VmmProcess.Run(words[1], "--help");
+            Assert.Equal(0, help.ExitCode);
+            foreach (string option in words.Where(word => word.StartsWith("--", StringComparison.Ordinal))) Assert.Contains(option, help.Output);
+        }
+    }
 
-    private static IEnumerable<string> Commands() => Fences().Where(fence => fence.Language == "sh")
+    [Fact]
+    public void The_configuration_of_the_guide_is_one_that_vmm_takes()
+    {
+        using ScratchDirectory scratch = new();
+        string toml = Fences(File.ReadAllText(Repository.PathOf("docs/guide/7-operate.md"))).Single(fence => fence.Language == "toml").Content;
+        File.WriteAllText(scratch.PathOf("disk.toml"), toml);
+        VmmResult check = VmmProcess.Run("check", scratch.PathOf("disk.toml"));
+        Assert.True(check.ExitCode == 0, check.Error);
+    }
+
+    private static IEnumerable<(string Language, string Content)> Fences(string? page = null) =>
+        Fence().Matches(page ?? Readme).Select(match => (match.Groups[1].Value, match.Groups[2].Value));
+
+    private static IEnumerable<string> Commands(string? page = null) => Fences(page).Where(fence => fence.Language == "sh")
         .SelectMany(fence => fence.Content.Split('\n', StringSplitOptions.RemoveEmptyEntries));
 
     private static string Words(string code) => string.Join(' ', code.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));

@@ -5,7 +5,7 @@ namespace Vmm.EndToEnd;
 
 /// <summary><c>vmm serve</c> and a stock Linux guest in QEMU, everything verified from both sides.</summary>
 [Tried("QEMU, with a Debian kernel", "qemu-system-x86", "7.2",
-    Devices = "disk", Result = "works, split and packed, several queues, reconnect", HowTo = "README, \"A disk for QEMU\"")]
+    Devices = "disk", Result = "works, split and packed, several queues, reconnect", HowTo = "README, \"Serve a disk to QEMU\"")]
 public sealed class ServeTests
 {
     private const long MiB = 1 << 20;

@@ -1,11 +1,13 @@
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 using Vmm.Devices;
 using Vmm.Devices.Simulation;
 using Vmm.Events;
+using Vmm.Examples.Guide;
 
 namespace Examples;
 
-/// <summary>The short pieces of code the README shows, compiled: what is there must stand here word for word.</summary>
+/// <summary>The short pieces of code that the README and the guides show, compiled: what is there must stand here word for word.</summary>
 internal static class Snippets
 {
     internal static void WaitForAKick(CancellationToken stoppingToken)
@@ -20,15 +22,23 @@ internal static class Snippets
         reactor.Run(stoppingToken);
     }
 
-    internal static void HostByInjection(IServiceCollection services)
+    internal static async Task RunHostedMachine(string[] args)
     {
-        services.AddDeviceHost(host => host.Reactors = 2)
-                .AddVirtioBlock("vda", disk => disk.Path = "disk.img")
-                .AddSerial("ttyS0");
+        HostApplicationBuilder builder = Host.CreateApplicationBuilder(args);
+        builder.Services.AddMachine("disk.img", Console.WriteLine);
+        await builder.Build().RunAsync();
     }
 
-    internal static void HostByHand()
+    /// <summary>Run by <see cref="GuideTests"/>.</summary>
+    internal static void PostALetter()
     {
-        using var host = new DeviceHost(new SimulatedBoard(), new BlockDevice("vda", RawImage.Open("disk.img")));
+        MailboxDevice mailbox = new("mailbox");
+        using SimulatedGuest guest = SimulatedGuest.For(mailbox);
+        DriverRequest buffer = guest.Queue(0).Add(writable: [16]);
+        guest.Kick(0).RunUntilIdle();
+        Assert.False(buffer.IsUsed);
+        Assert.True(mailbox.TryPost("hello"u8.ToArray()));
+        guest.RunUntilIdle();
+        Assert.Equal("hello"u8.ToArray(), buffer.Written);
     }
 }
