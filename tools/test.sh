@@ -80,6 +80,8 @@ dotnet format vmm.sln --no-restore --verify-no-changes
 # The tests run the tool as it is installed: one native file.
 ./tools/publish.sh
 export VMM_TOOL=$PWD/artifacts/vmm/vmm
+# A reference that points nowhere is a failure.
+./tools/docs.sh
 
 passed=0 failed=0 skipped=0 status=0
 for project in tests/*/*.csproj; do

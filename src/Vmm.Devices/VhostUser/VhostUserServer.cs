@@ -96,10 +96,10 @@ public sealed class VhostUserServer : IDisposable
         Add(name, spec, device => (reactor, options) => new VhostUserBackend(device, socketPath, reactor, options));
 
     /// <summary>Opens a device that is described by a spec, and takes its front-ends at a socket that another process made.</summary>
-    /// <inheritdoc cref="Add(string, DeviceSpec, string)"/>
+    /// <inheritdoc cref="Add(string, DeviceSpec, string)" path="/exception"/>
     /// <param name="listener">A Unix stream socket that listens; taken over. Its path is not removed.</param>
-    /// <param name="name"><inheritdoc cref="Add(string, DeviceSpec, string)" path="/param[@name='name']"/></param>
-    /// <param name="spec"><inheritdoc cref="Add(string, DeviceSpec, string)" path="/param[@name='spec']"/></param>
+    /// <param name="name">Names the device: <c>disk0</c>.</param>
+    /// <param name="spec">Describes it, as on the command line.</param>
     public VhostUserBackend Add(string name, DeviceSpec spec, OwnedFd listener) =>
         Add(name, spec, device => (reactor, options) => new VhostUserBackend(device, listener, reactor, options));
 
