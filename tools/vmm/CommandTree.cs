@@ -66,6 +66,7 @@ internal static class CommandTree
             ConfigCommands.CreateStart(carriesOut),
             ConfigCommands.CreateCheck(carriesOut),
             ConfigCommands.CreateConfig(() => root, carriesOut),
+            StateCommand.Create(carriesOut),
             BenchCommand.Create(carriesOut),
             DoctorCommand.Create(carriesOut),
             DocumentationCommands.CreateCompletion(() => root, carriesOut),

@@ -29,9 +29,12 @@ public sealed partial class ConsoleDevice
             channel.Restore(port, _multiport);
             if (channel.IsConnected != port.Boolean("connected")) HostOpened(channel);
         }
-        ConsoleSize size;
-        lock (_sizeLock) size = _size;
-        if (size is { Columns: 0, Rows: 0 }) Resize(columns, rows);
-        else if (size.Columns != columns || size.Rows != rows) SendSize();
+        bool isOther;
+        lock (_sizeLock)
+        {
+            if (_size is { Columns: 0, Rows: 0 }) SetSize(columns, rows);
+            isOther = _size.Columns != columns || _size.Rows != rows;
+        }
+        if (isOther) SendSize();
     }
 }

@@ -1,0 +1,100 @@
+using System.Text.Json;
+
+namespace Vmm.Tool;
+
+/// <summary>Saved state for people: a line for each value, indented by the records that it is in.</summary>
+internal static class StateTree
+{
+    /// <summary>Most bytes of a file that are read: consoles may keep a lot of output.</summary>
+    internal const long BytesMax = 1L << 30;
+
+    private const string Indent = "  ";
+    private const string Version = "version";
+
+    /// <summary>Longest text that is shown whole.</summary>
+    private const int TextMax = 72;
+
+    private static readonly JsonDocumentOptions Options = new() { MaxDepth = 64, AllowDuplicateProperties = false };
+
+    /// <summary>Writes the tree.</summary>
+    /// <param name="path">Where the state is, for messages.</param>
+    /// <param name="state">UTF-8 JSON.</param>
+    /// <param name="output">Where the lines go.</param>
+    /// <exception cref="IOException">It is no JSON.</exception>
+    internal static void Write(string path, ReadOnlyMemory<byte> state, TextWriter output)
+    {
+        using JsonDocument document = Parse(path, state);
+        Write(document.RootElement, "", output);
+    }
+
+    /// <summary>Writes the JSON again.</summary>
+    /// <exception cref="IOException">It is no JSON.</exception>
+    internal static void WriteJson(string path, ReadOnlyMemory<byte> state, Stream output)
+    {
+        using JsonDocument document = Parse(path, state);
+        using Utf8JsonWriter json = new(output, new JsonWriterOptions { Indented = true });
+        document.RootElement.WriteTo(json);
+        json.Flush();
+        output.WriteByte((byte)'\n');
+    }
+
+    private static JsonDocument Parse(string path, ReadOnlyMemory<byte> state)
+    {
+        try
+        {
+            return JsonDocument.Parse(state, Options);
+        }
+        catch (JsonException wrong)
+        {
+            throw new IOException($"'{path}' is no saved state: {wrong.Message}", wrong);
+        }
+    }
+
+    private static void Write(JsonElement node, string indent, TextWriter output)
+    {
+        if (node.ValueKind != JsonValueKind.Object)
+        {
+            output.WriteLine($"{indent}{Text(node)}");
+            return;
+        }
+        int width = node.EnumerateObject().Where(each => IsValue(each.Value)).Select(each => each.Name.Length).DefaultIfEmpty().Max();
+        foreach (JsonProperty each in node.EnumerateObject())
+        {
+            if (IsValue(each.Value) && each.Name != Version)
+                output.WriteLine($"{indent}{Printable.Of(each.Name).PadRight(Math.Min(width, TextMax))}  {Text(each.Value)}");
+        }
+        foreach (JsonProperty each in node.EnumerateObject())
+        {
+            if (each.Value.ValueKind == JsonValueKind.Object) Record(each.Name, each.Value);
+            if (each.Value.ValueKind != JsonValueKind.Array) continue;
+            int index = 0;
+            foreach (JsonElement item in each.Value.EnumerateArray()) Record($"{each.Name}[{index++}]", item);
+        }
+
+        void Record(string name, JsonElement record)
+        {
+            string title = record.ValueKind == JsonValueKind.Object
+                ? string.Concat(TextOf(record, "name") is { } called ? $" '{called}'" : "", VersionOf(record) is { } version ? $" (version {version})" : "")
+                : "";
+            output.WriteLine($"{indent}{Printable.Of(name)}{title}");
+            Write(record, indent + Indent, output);
+        }
+    }
+
+    private static bool IsValue(JsonElement value) => value.ValueKind is not (JsonValueKind.Object or JsonValueKind.Array);
+
+    private static string? TextOf(JsonElement record, string name) =>
+        record.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.String ? Text(value) : null;
+
+    /// <summary>A version that is not the first one.</summary>
+    private static string? VersionOf(JsonElement record) =>
+        record.TryGetProperty(Version, out JsonElement value) && IsValue(value) && value.GetRawText() != "1" ? Text(value) : null;
+
+    private static string Text(JsonElement value)
+    {
+        string text = value.GetRawText();
+        if (value.ValueKind == JsonValueKind.String) text = text[1..^1];
+        text = Printable.Of(text);
+        return text.Length <= TextMax ? text : $"{text[..TextMax]}… ({text.Length} characters)";
+    }
+}
