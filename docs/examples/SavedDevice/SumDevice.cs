@@ -2,7 +2,7 @@ using Vmm.Devices;
 
 namespace Vmm.Examples;
 
-/// <summary>Answers each request with the sum of all bytes the driver has sent so far: another process has to know it.</summary>
+/// <summary>Answers each request with the sum of all bytes its driver has sent so far: another process has to know it.</summary>
 public sealed class SumDevice : VirtioDevice
 {
     private long _sum;
@@ -28,6 +28,9 @@ public sealed class SumDevice : VirtioDevice
         // Version 1 counted in 32 bits, and called it "total".
         _sum = from.Version == 1 ? from.Int64("total", 0, uint.MaxValue) : from.Int64("sum", 0, long.MaxValue);
     }
+
+    /// <inheritdoc/>
+    protected override void OnDriverGone() => _sum = 0;
 
     private void Serve(QueueContext context)
     {

@@ -32,7 +32,7 @@ public sealed partial class DeviceHost
                 port.Add("name", serial.Port.Name);
                 port.Add("port", (ulong)serial.Address);
                 // Its backend writes to the host while the machine is paused too: not between two steps of that.
-                serial.Reactor.Invoke(_ => serial.Port.Save(port.AddRecord("chip")));
+                serial.Reactor.Invoke(_ => ((ISavedState)serial.Port).Save(port.AddRecord("chip")));
             }
         }
     }
@@ -70,7 +70,7 @@ public sealed partial class DeviceHost
                 StateReader port = serials[serial.Port.Name];
                 if (port.UInt64("port", ushort.MaxValue) is var address && address != serial.Address)
                     throw port.Wrong("port", $"is 0x{address:x}, and '{serial.Port.Name}' is at 0x{serial.Address:x} here");
-                serial.Reactor.Invoke(_ => serial.Port.Restore(port.Record("chip")));
+                serial.Reactor.Invoke(_ => ((ISavedState)serial.Port).Restore(port.Record("chip")));
             }
         }
     }

@@ -6,12 +6,7 @@ public sealed partial class Uart16550 : ISavedState
     private const int ReceivedBytes = 2;
 
     /// <inheritdoc/>
-    void ISavedState.Save(StateWriter to) => Save(to);
-
-    /// <inheritdoc/>
-    void ISavedState.Restore(StateReader from) => Restore(from);
-
-    internal void Save(StateWriter to)
+    void ISavedState.Save(StateWriter to)
     {
         lock (_lock)
         {
@@ -32,11 +27,12 @@ public sealed partial class Uart16550 : ISavedState
         }
     }
 
-    /// <summary>
+    /// <inheritdoc/>
+    /// <remarks>
     /// What came from this process's host meanwhile follows what was saved, and its line is the one the guest sees: a change of the carrier
     /// is reported.
-    /// </summary>
-    internal void Restore(StateReader from)
+    /// </remarks>
+    void ISavedState.Restore(StateReader from)
     {
         HostNeeds needs;
         lock (_lock)

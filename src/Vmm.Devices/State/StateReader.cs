@@ -14,6 +14,8 @@ public sealed class StateReader
     /// <summary>Most characters that a message repeats of a name or number of the file.</summary>
     private const int AbridgedMax = 40;
 
+    private const int ParserMessageMax = 160;
+
     private readonly JsonElement _record;
     private readonly HashSet<string> _read = [StateWriter.VersionName];
     private readonly List<StateReader> _below = [];
@@ -50,8 +52,9 @@ public sealed class StateReader
         }
         catch (JsonException refused)
         {
-            // The parser quotes names of the file.
-            throw new StateException(Printable($"{place} is not JSON as it was written: {refused.Message}"), refused);
+            // The parser quotes the file, as much of it as it likes.
+            string why = Abridged(refused.Message, ParserMessageMax);
+            throw new StateException(Printable($"{place} is not JSON as it was written: {why}"), refused);
         }
     }
 
@@ -185,7 +188,7 @@ public sealed class StateReader
         _ => "empty",
     };
 
-    private static string Abridged(string text) => text.Length <= AbridgedMax ? text : text[..AbridgedMax] + "…";
+    private static string Abridged(string text, int lengthMax = AbridgedMax) => text.Length <= lengthMax ? text : text[..lengthMax] + "…";
 
     /// <summary>A message repeats parts of the file. It ends on a terminal: nothing in it may move the cursor or begin a line.</summary>
     private static string Printable(string message) => string.Concat(message.Select(letter => char.GetUnicodeCategory(letter)

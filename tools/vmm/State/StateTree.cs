@@ -14,6 +14,8 @@ internal static class StateTree
     /// <summary>Longest text that is shown whole.</summary>
     private const int TextMax = 72;
 
+    private const int ParserMessageMax = 160;
+
     private static readonly JsonDocumentOptions Options = new() { MaxDepth = 64, AllowDuplicateProperties = false };
 
     /// <summary>Writes the tree.</summary>
@@ -46,7 +48,7 @@ internal static class StateTree
         }
         catch (JsonException wrong)
         {
-            throw new IOException($"'{path}' is no saved state: {wrong.Message}", wrong);
+            throw new IOException($"'{path}' is no saved state: {Abridged(wrong.Message, ParserMessageMax)}", wrong);
         }
     }
 
@@ -61,7 +63,7 @@ internal static class StateTree
         foreach (JsonProperty each in node.EnumerateObject())
         {
             if (IsValue(each.Value) && each.Name != Version)
-                output.WriteLine($"{indent}{Printable.Of(each.Name).PadRight(Math.Min(width, TextMax))}  {Text(each.Value)}");
+                output.WriteLine($"{indent}{Printable.Of(Abridged(each.Name, TextMax)).PadRight(Math.Min(width, TextMax))}  {Text(each.Value)}");
         }
         foreach (JsonProperty each in node.EnumerateObject())
         {
@@ -76,7 +78,7 @@ internal static class StateTree
             string title = record.ValueKind == JsonValueKind.Object
                 ? string.Concat(TextOf(record, "name") is { } called ? $" '{called}'" : "", VersionOf(record) is { } version ? $" (version {version})" : "")
                 : "";
-            output.WriteLine($"{indent}{Printable.Of(name)}{title}");
+            output.WriteLine($"{indent}{Printable.Of(Abridged(name, TextMax))}{title}");
             Write(record, indent + Indent, output);
         }
     }
@@ -95,6 +97,8 @@ internal static class StateTree
         string text = value.GetRawText();
         if (value.ValueKind == JsonValueKind.String) text = text[1..^1];
         text = Printable.Of(text);
-        return text.Length <= TextMax ? text : $"{text[..TextMax]}… ({text.Length} characters)";
+        return text.Length <= TextMax ? text : $"{Abridged(text, TextMax)} ({text.Length} characters)";
     }
+
+    private static string Abridged(string text, int lengthMax) => text.Length <= lengthMax ? text : text[..lengthMax] + "…";
 }
