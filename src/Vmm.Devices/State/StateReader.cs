@@ -48,9 +48,10 @@ public sealed class StateReader
         {
             using JsonDocument document = JsonDocument.Parse(json,
                 new JsonDocumentOptions { MaxDepth = DepthMax, AllowDuplicateProperties = false });
+            ReadNames(document.RootElement);
             return new StateReader(document.RootElement.Clone(), place, newestVersion);
         }
-        catch (JsonException refused)
+        catch (Exception refused) when (refused is JsonException or InvalidOperationException)
         {
             // The parser quotes the file, as much of it as it likes.
             string why = Abridged(refused.Message, ParserMessageMax);
@@ -176,6 +177,23 @@ public sealed class StateReader
         if (!_record.TryGetProperty(name, out JsonElement value)) throw Wrong(name, "is missing");
         _read.Add(name);
         return value;
+    }
+
+    /// <summary>The parser does not look whether names are UTF-8, and throws when they are asked for.</summary>
+    private static void ReadNames(JsonElement node)
+    {
+        if (node.ValueKind == JsonValueKind.Object)
+        {
+            foreach (JsonProperty each in node.EnumerateObject())
+            {
+                _ = each.Name;
+                ReadNames(each.Value);
+            }
+        }
+        else if (node.ValueKind == JsonValueKind.Array)
+        {
+            foreach (JsonElement each in node.EnumerateArray()) ReadNames(each);
+        }
     }
 
     private static string KindOf(JsonElement value) => value.ValueKind switch

@@ -82,7 +82,9 @@ internal sealed class DeviceRunner(
     /// too.
     /// </summary>
     internal ushort? HeldAt(int index) =>
-        _runs[index] is { IsPaused: true, Phase: Phase.Held, Queue: { FirstFault.Kind: GuestFaultKind.None } queue } ? queue.AvailBase : null;
+        _runs[index] is { IsPaused: true, Phase: Phase.Held, Queue: { FirstFault.Kind: GuestFaultKind.None } queue }
+            ? queue.AvailBase
+            : null;
 
     /// <summary>Paused from the start: queues that are started now stand still until <see cref="Resume"/>.</summary>
     internal void BeginPaused(DriverSession driver)

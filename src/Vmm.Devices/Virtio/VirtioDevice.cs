@@ -175,8 +175,8 @@ public abstract partial class VirtioDevice : IInspectable, IDisposable
     protected internal virtual int StateVersion => 1;
 
     /// <summary>
-    /// Writes what the device knows beyond its features, its configuration space and its queues' positions, which its transport writes: what
-    /// a driver told it, bytes on their way. Nothing of the host, such as a path. On the device's reactor; every queue stands still, and
+    /// Writes what the device knows beyond features, configuration space and positions of queues, which its transport writes: what a driver
+    /// asked for, bytes on their way. Nothing of the host, such as a path. On the device's reactor; every queue stands still, and
     /// <see cref="QueueWorker.Quiesce"/> has put back what was not done.
     /// </summary>
     protected internal virtual void Save(StateWriter to)

@@ -165,14 +165,22 @@ public sealed class SavedHostTests(ITestOutputHelper output)
         using HostedGuest guest = new(before);
         for (int i = 0; i < 4; i++) guest.Start(i);
         Assert.True(before.PauseAsync().Wait(Patience));
-        long start = Stopwatch.GetTimestamp();
-        byte[] state = SavedState.Written(before.Save);
-        TimeSpan saved = Stopwatch.GetElapsedTime(start);
-        using DeviceHost after = new(new TestBoard(before.Memory), new BlockDevice("vda", new FaultyBackend()), new EntropyDevice("rng0"), new BalloonDevice("balloon0"),
-            new ConsoleDevice("console0", new ConsolePort("console", isConsole: true)));
-        start = Stopwatch.GetTimestamp();
-        Restore(after, state);
-        output.WriteLine($"4 devices: {state.Length} bytes, saved in {saved.TotalMilliseconds:N2} ms, restored in {Stopwatch.GetElapsedTime(start).TotalMilliseconds:N2} ms");
+        byte[] state = [];
+        TimeSpan saved = TimeSpan.MaxValue, restored = TimeSpan.MaxValue;
+        for (int round = 0; round < 10; round++)
+        {
+            long start = Stopwatch.GetTimestamp();
+            state = SavedState.Written(before.Save);
+            TimeSpan took = Stopwatch.GetElapsedTime(start);
+            saved = took < saved ? took : saved;
+            using DeviceHost after = new(new TestBoard(before.Memory), new BlockDevice("vda", new FaultyBackend()), new EntropyDevice("rng0"), new BalloonDevice("balloon0"),
+                new ConsoleDevice("console0", new ConsolePort("console", isConsole: true)));
+            start = Stopwatch.GetTimestamp();
+            Restore(after, state);
+            took = Stopwatch.GetElapsedTime(start);
+            restored = took < restored ? took : restored;
+        }
+        output.WriteLine($"4 devices: {state.Length} bytes, saved in {saved.TotalMilliseconds:N2} ms, restored in {restored.TotalMilliseconds:N2} ms");
         Assert.Contains("state.devices[3].device.ports", Refusal(SavedState.Changed(state, root => root["devices"]![3]!["device"]!["ports"] = new JsonArray()), _ => { },
             new BlockDevice("vda", new FaultyBackend()), new EntropyDevice("rng0"), new BalloonDevice("balloon0"), new ConsoleDevice("console0", new ConsolePort("console", isConsole: true))),
             StringComparison.Ordinal);

@@ -127,10 +127,21 @@ public sealed class StateRecordTests
         Assert.DoesNotContain(message, letter => char.IsControl(letter) || letter == '\u202e');
     }
 
+    [Theory]
+    [InlineData(new byte[] { 0xff })]
+    [InlineData(new byte[] { 0xc3 })]
+    [InlineData(new byte[] { (byte)'\\', (byte)'u', (byte)'d', (byte)'8', (byte)'0', (byte)'0' })]
+    public void A_name_that_is_no_text_is_refused(byte[] name)
+    {
+        byte[] state = [.. "{\"version\":1,\"r\":[{\"version\":1,\""u8, .. name, .. "\":1}]}"u8];
+        Assert.StartsWith("state is not JSON as it was written", Assert.Throws<StateException>(() => StateReader.Parse(state, "state")).Message);
+    }
+
     [Fact]
     public void A_message_does_not_grow_with_the_file()
     {
         string name = new('x', 100_000);
+        Assert.InRange(Assert.Throws<StateException>(() => SavedState.Read($$"""{"version":1,"n":tr{{name}}}""")).Message.Length, 1, 300);
         Assert.InRange(Assert.Throws<StateException>(SavedState.Read($$"""{"version":1,"{{name}}":1}""").Complete).Message.Length, 1, 300);
         Assert.InRange(Assert.Throws<StateException>(() => SavedState.Read($$"""{"version":1,"n":1{{new string('0', 100_000)}}}""").Int64("n", 0, 1)).Message.Length, 1, 300);
     }

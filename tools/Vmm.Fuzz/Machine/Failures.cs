@@ -2,7 +2,9 @@ using Microsoft.Extensions.Logging;
 
 namespace Vmm.Fuzz;
 
-/// <summary>A log that keeps the first exception: a handler that threw on a reactor of a host, which logs it and goes on. Thread-safe.</summary>
+/// <summary>
+/// A log that keeps the first exception: a handler that threw on a reactor of a host, which logs it and goes on. Thread-safe.
+/// </summary>
 internal sealed class Failures : ILoggerFactory, ILogger
 {
     private Exception? _first;

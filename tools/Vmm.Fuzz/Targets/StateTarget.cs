@@ -8,8 +8,9 @@ using Vmm.Events;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// State that no machine saved, for a host with every device there is: what a machine with requests on their way wrote, on either ring, of which
-/// any value, record or byte may be anything. It is refused in one line, or the machine runs; and after a reset it works either way.
+/// State that no machine saved, for a host with every device there is: what a machine with requests on their way wrote, on either ring,
+/// of which any value, record or byte may be anything. It is refused in one line, or the machine runs; and after a reset it works either
+/// way.
 /// </summary>
 internal sealed class StateTarget : IFuzzTarget
 {
@@ -94,7 +95,8 @@ internal sealed class StateTarget : IFuzzTarget
         for (int i = input.Next(ChangesMax + 1); i > 0; i--) Change(root, input);
         byte[] bytes = Encoding.UTF8.GetBytes(root.ToJsonString());
         if (input.OneIn(8)) bytes = bytes[..(input.UInt16() % bytes.Length)];
-        for (int i = input.OneIn(8) ? input.Next(4) : 0; i > 0 && bytes.Length > 0; i--) bytes[input.UInt16() % bytes.Length] = input.Byte();
+        for (int i = input.OneIn(8) ? input.Next(4) : 0; i > 0 && bytes.Length > 0; i--)
+            bytes[input.UInt16() % bytes.Length] = input.Byte();
         return bytes;
     }
 
@@ -145,7 +147,7 @@ internal sealed class StateTarget : IFuzzTarget
             case 0: return null;
             case 1: return input.OneIn(2);
             case 2: return input.Pick<string>(Texts);
-            case 3: return new JsonArray(Enumerable.Range(0, input.Next(4)).Select(_ => (JsonNode)new JsonObject { ["version"] = 1 }).ToArray());
+            case 3: return new JsonArray([.. Enumerable.Range(0, input.Next(4)).Select(_ => new JsonObject { ["version"] = 1 })]);
             case 4: return new JsonObject { ["version"] = (long)input.Interesting() };
             case 5:
                 byte[] bytes = new byte[input.Next(300)];
@@ -186,8 +188,8 @@ internal sealed class StateTarget : IFuzzTarget
         internal DriverQueue[] Start(int device, ulong features, GuestAllocator allocator)
         {
             VirtioMmioDriver driver = Driver(device);
-            BrokenPromiseException.Unless(driver.TryNegotiate(
-                features | ~(VirtioFeatures.PackedRing | VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors), out ulong accepted),
+            ulong wanted = features | ~(VirtioFeatures.PackedRing | VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors);
+            BrokenPromiseException.Unless(driver.TryNegotiate(wanted, out ulong accepted),
                 $"device {device} refused the features 0x{accepted:x}");
             DriverQueue[] rings = new DriverQueue[Host.Devices[device].Device.Queues.Count];
             for (int i = 0; i < rings.Length; i++)

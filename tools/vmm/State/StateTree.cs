@@ -25,29 +25,31 @@ internal static class StateTree
     /// <exception cref="IOException">It is no JSON.</exception>
     internal static void Write(string path, ReadOnlyMemory<byte> state, TextWriter output)
     {
-        using JsonDocument document = Parse(path, state);
-        Write(document.RootElement, "", output);
+        Read(path, state, root => Write(root, "", output));
     }
 
     /// <summary>Writes the JSON again.</summary>
     /// <exception cref="IOException">It is no JSON.</exception>
     internal static void WriteJson(string path, ReadOnlyMemory<byte> state, Stream output)
     {
-        using JsonDocument document = Parse(path, state);
-        using Utf8JsonWriter json = new(output, new JsonWriterOptions { Indented = true });
-        document.RootElement.WriteTo(json);
-        json.Flush();
+        Read(path, state, root =>
+        {
+            using Utf8JsonWriter json = new(output, new JsonWriterOptions { Indented = true });
+            root.WriteTo(json);
+        });
         output.WriteByte((byte)'\n');
     }
 
-    private static JsonDocument Parse(string path, ReadOnlyMemory<byte> state)
+    private static void Read(string path, ReadOnlyMemory<byte> state, Action<JsonElement> write)
     {
         try
         {
-            return JsonDocument.Parse(state, Options);
+            using JsonDocument document = JsonDocument.Parse(state, Options);
+            write(document.RootElement);
         }
-        catch (JsonException wrong)
+        catch (Exception wrong) when (wrong is JsonException or InvalidOperationException or ArgumentException)
         {
+            // The parser does not look whether names and texts are UTF-8, and throws when they are asked for.
             throw new IOException($"'{path}' is no saved state: {Abridged(wrong.Message, ParserMessageMax)}", wrong);
         }
     }
@@ -60,10 +62,11 @@ internal static class StateTree
             return;
         }
         int width = node.EnumerateObject().Where(each => IsValue(each.Value)).Select(each => each.Name.Length).DefaultIfEmpty().Max();
+        width = Math.Min(width, TextMax);
         foreach (JsonProperty each in node.EnumerateObject())
         {
             if (IsValue(each.Value) && each.Name != Version)
-                output.WriteLine($"{indent}{Printable.Of(Abridged(each.Name, TextMax)).PadRight(Math.Min(width, TextMax))}  {Text(each.Value)}");
+                output.WriteLine($"{indent}{Printable.Of(Abridged(each.Name, TextMax)).PadRight(width)}  {Text(each.Value)}");
         }
         foreach (JsonProperty each in node.EnumerateObject())
         {
@@ -75,9 +78,9 @@ internal static class StateTree
 
         void Record(string name, JsonElement record)
         {
-            string title = record.ValueKind == JsonValueKind.Object
-                ? string.Concat(TextOf(record, "name") is { } called ? $" '{called}'" : "", VersionOf(record) is { } version ? $" (version {version})" : "")
-                : "";
+            string title = "";
+            if (TextOf(record, "name") is { } called) title += $" '{called}'";
+            if (VersionOf(record) is { } version) title += $" (version {version})";
             output.WriteLine($"{indent}{Printable.Of(Abridged(name, TextMax))}{title}");
             Write(record, indent + Indent, output);
         }
@@ -86,11 +89,13 @@ internal static class StateTree
     private static bool IsValue(JsonElement value) => value.ValueKind is not (JsonValueKind.Object or JsonValueKind.Array);
 
     private static string? TextOf(JsonElement record, string name) =>
-        record.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.String ? Text(value) : null;
+        record.ValueKind == JsonValueKind.Object && record.TryGetProperty(name, out JsonElement value)
+            && value.ValueKind == JsonValueKind.String ? Text(value) : null;
 
     /// <summary>A version that is not the first one.</summary>
     private static string? VersionOf(JsonElement record) =>
-        record.TryGetProperty(Version, out JsonElement value) && IsValue(value) && value.GetRawText() != "1" ? Text(value) : null;
+        record.ValueKind == JsonValueKind.Object && record.TryGetProperty(Version, out JsonElement value)
+            && IsValue(value) && value.GetRawText() != "1" ? Text(value) : null;
 
     private static string Text(JsonElement value)
     {

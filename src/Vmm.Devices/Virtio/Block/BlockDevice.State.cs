@@ -19,8 +19,8 @@ public sealed partial class BlockDevice
         if (from.Int64("block-bytes", 1, uint.MaxValue) is var block && block != Backend.LogicalBlockBytes)
             throw from.Wrong("block-bytes", $"are {block}, and disk '{Name}' has blocks of {Backend.LogicalBlockBytes} bytes");
         if (from.Int64("request-bytes-max", 1, long.MaxValue) is var most && (ulong)most > _requestBytesMax)
-            throw from.Wrong("request-bytes-max", $"is {most}, and disk '{Name}' takes {_requestBytesMax} at once: give it as many segments "
-                + "as it had");
+            throw from.Wrong("request-bytes-max", $"is {most}, and disk '{Name}' takes {_requestBytesMax} at once: give it as many "
+                + "segments as it had");
         // What the kernel dropped stays lost, whichever process asks.
         if (from.Boolean("lost-writes")) _hasLostWrites = true;
     }
