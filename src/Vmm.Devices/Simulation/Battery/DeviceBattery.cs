@@ -58,7 +58,7 @@ public sealed partial class DeviceBattery(Func<VirtioDevice> make, params Batter
         {
             All[check](this, new SimulatedGuestOptions { Features = ~RingFeatures | ring, MemoryBytes = 64 << 20 });
         }
-        catch (Exception failure) when (failure is InvalidOperationException or InvalidDataException or TimeoutException)
+        catch (Exception failure) when (failure is InvalidOperationException or InvalidDataException or TimeoutException or StateException)
         {
             throw new BatteryFailedException($"'{check}' on {Describe(ring)}: {failure.Message}");
         }
