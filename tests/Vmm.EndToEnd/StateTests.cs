@@ -22,8 +22,12 @@ public sealed class StateTests
             "devices[1] '\\u001b[2Jrng0'",
             "  name  \\u001b[2Jrng0",
         ];
-        Assert.Equal(tree, VmmProcess.Run("state", "show", scratch.Path).Lines);
-        Assert.Equal(tree, VmmProcess.Run("state", "show", scratch.PathOf("state.json")).Lines);
+        foreach (string path in (string[])[scratch.Path, scratch.PathOf("state.json")])
+        {
+            VmmResult shown = VmmProcess.Run("state", "show", path);
+            Assert.Equal((0, ""), (shown.ExitCode, shown.Error));
+            Assert.Equal(tree, shown.Output.TrimEnd().Split('\n'));
+        }
     }
 
     [Fact]

@@ -61,13 +61,10 @@ internal static class StateTree
             output.WriteLine($"{indent}{Text(node)}");
             return;
         }
-        int width = node.EnumerateObject().Where(each => IsValue(each.Value)).Select(each => each.Name.Length).DefaultIfEmpty().Max();
-        width = Math.Min(width, TextMax);
-        foreach (JsonProperty each in node.EnumerateObject())
-        {
-            if (IsValue(each.Value) && each.Name != Version)
-                output.WriteLine($"{indent}{Printable.Of(Abridged(each.Name, TextMax)).PadRight(width)}  {Text(each.Value)}");
-        }
+        JsonProperty[] values = [.. node.EnumerateObject().Where(each => IsValue(each.Value) && each.Name != Version)];
+        int width = values.Select(each => Math.Min(each.Name.Length, TextMax)).DefaultIfEmpty().Max();
+        foreach (JsonProperty each in values)
+            output.WriteLine($"{indent}{Printable.Of(Abridged(each.Name, TextMax)).PadRight(width)}  {Text(each.Value)}");
         foreach (JsonProperty each in node.EnumerateObject())
         {
             if (each.Value.ValueKind == JsonValueKind.Object) Record(each.Name, each.Value);
