@@ -75,6 +75,12 @@ public sealed partial class DeviceHost
         }
     }
 
+    /// <summary>Announces where the devices will write in their rings. The machine is paused.</summary>
+    internal void KeepRings(IBeforeWrite guard)
+    {
+        foreach (HostedDevice hosted in _devices) hosted.Transport.KeepRings(guard);
+    }
+
     private static Dictionary<string, StateReader> ByName(StateReader from, string list)
     {
         Dictionary<string, StateReader> byName = [];

@@ -53,6 +53,21 @@ public sealed partial class VirtioMmioTransport
         if (isOther) SignalConfig();
     }
 
+    /// <summary>Announces that the device will write where it may write in its rings, which it serves already.</summary>
+    internal void KeepRings(IBeforeWrite guard)
+    {
+        lock (_lock)
+        {
+            foreach (MmioQueue queue in _queues)
+            {
+                if (!queue.Ready) continue;
+                // The larger of what split and packed rings have.
+                guard.Keep(queue.Device, RingLayout.EntriesOffset + RingLayout.UsedEntryLength * (ulong)queue.Size + sizeof(ushort));
+                guard.Keep(queue.Descriptors, RingLayout.TableLength(queue.Size));
+            }
+        }
+    }
+
     private void SaveRegisters(StateWriter to)
     {
         to.Add("status", (ulong)_status);
