@@ -37,6 +37,8 @@ internal static class CompareCommand
                 return NeighbourReport.Print(AnsiConsole.Console, parsed.GetValue(quick)) ? 0 : 1;
             if (parsed.GetRequiredValue(suite) == FootprintReport.Suite)
                 return FootprintReport.Print(AnsiConsole.Console, parsed.GetValue(quick)) ? 0 : 1;
+            if (parsed.GetRequiredValue(suite) == SaveReport.Suite)
+                return SaveReport.Print(AnsiConsole.Console, parsed.GetValue(quick)) ? 0 : 1;
             return Run(parsed.GetRequiredValue(suite), interleaver, parsed.GetValue(json), parsed.GetValue(plot));
         });
         return command;

@@ -30,12 +30,13 @@ internal static class Comparisons
         new StopComparison(),
         new StartComparison(),
         new BootStartComparison(),
+        new RestoreComparison(),
     ];
 
     internal static IReadOnlyList<string> Suites { get; } =
     [
         .. All.Select(comparison => comparison.Suite).Distinct(),
-        IdleReport.Suite, NeighbourReport.Suite, FootprintReport.Suite, EverySuite,
+        IdleReport.Suite, NeighbourReport.Suite, FootprintReport.Suite, SaveReport.Suite, EverySuite,
     ];
 
     internal static IEnumerable<Comparison> InSuite(string suite) =>
