@@ -13,7 +13,8 @@ internal sealed class RbdImage
     /// <summary>Longest time to find a monitor, in seconds as Ceph's options have it.</summary>
     private const string MonitorSeconds = "10";
 
-    private const Errno Shutdown = (Errno)108;
+    /// <summary>What a client gets that the cluster has shut out: -ESHUTDOWN.</summary>
+    internal const int ShutOut = -108;
 
     private readonly RbdAddress _address;
 
@@ -174,7 +175,7 @@ internal sealed class RbdImage
     }
 
     /// <summary>An error of the libraries as the kernel would say it: a client that the cluster has shut out gets ESHUTDOWN.</summary>
-    private static string Describe(int result) => (Errno)(-result) == Shutdown
+    private static string Describe(int result) => result == ShutOut
         ? "the cluster has put this client on its blocklist (ceph osd blocklist ls)"
         : KernelException.Describe((Errno)(-result));
 
