@@ -9,7 +9,8 @@ namespace Vmm.Tool;
 
 /// <summary>What a run's devices and reactor did, for people and for programs.</summary>
 internal sealed record MachineStatistics(
-    IReadOnlyList<DeviceLine> Devices, IReadOnlyList<DiskLine> Disks, IReadOnlyList<BalloonLine> Balloons, ReactorLine Reactor, IReadOnlyList<ReactorLine> Reactors)
+    IReadOnlyList<DeviceLine> Devices, IReadOnlyList<DiskLine> Disks, IReadOnlyList<BalloonLine> Balloons, ReactorLine Reactor,
+    IReadOnlyList<ReactorLine> Reactors)
 {
     private const int WidthOfFile = 160;
 
@@ -22,7 +23,8 @@ internal sealed record MachineStatistics(
         ReactorLine[] reactors =
             [.. finished.Reactors.Select((reactor, i) => ReactorLine.Of($"devices{i}", i < booted.Count ? booted[i] : default, reactor))];
         return new MachineStatistics([.. finished.Devices.Select(DeviceLine.Of)],
-            [.. finished.Devices.Where(device => device.Operations is not null).Select(DiskLine.Of)], balloons, ReactorLine.Sum(reactors), reactors);
+            [.. finished.Devices.Where(device => device.Operations is not null).Select(DiskLine.Of)], balloons,
+            ReactorLine.Sum(reactors), reactors);
     }
 
     internal void Print(StatsFormat format)

@@ -15,7 +15,10 @@ internal static class LimitReport
     private const int Operations = 5000, Held = 100, BurstSeconds = 3, Depth = 32, RequestBytes = 4096;
     private const int BytesPerSecond = 40 << 20, Slices = 7;
 
-    /// <summary>The rate may be off by this part, as the issue of limits has it; a burst by a little more, for it ends at some time.</summary>
+    /// <summary>What the bound is for.</summary>
+    private const int RateSeconds = 10;
+
+    /// <summary>The rate may be off by this part, and a burst by a little more: it ends at some time of the second.</summary>
     private const double RateOff = 0.02, BurstOff = 0.05;
 
     private const long DiskBytes = 16 << 20;
@@ -23,17 +26,16 @@ internal static class LimitReport
     /// <returns>Whether every bound is kept.</returns>
     internal static bool Print(IAnsiConsole console, bool isQuick)
     {
-        int seconds = isQuick ? 2 : 10;
-        console.MarkupLineInterpolated($"[bold]{Suite}[/]: 4 KiB reads, {Depth} in flight, {seconds} s");
+        console.MarkupLineInterpolated($"[bold]{Suite}[/]: 4 KiB reads, {Depth} in flight, {RateSeconds} s");
         BoundTable table = new();
         using Folder folder = new();
-        Rates(table, folder, seconds);
+        Rates(table, folder);
         Neighbour(table, folder, isQuick ? TimeSpan.FromMilliseconds(500) : TimeSpan.FromSeconds(2));
         table.Print(console);
         return table.IsKept;
     }
 
-    private static void Rates(BoundTable table, Folder folder, int seconds)
+    private static void Rates(BoundTable table, Folder folder)
     {
         (string iops, string bytes, string burst) = (folder.PathOf("iops"), folder.PathOf("bytes"), folder.PathOf("burst"));
         using MeasuredProcess server = Serve(burst,
@@ -41,15 +43,14 @@ internal static class LimitReport
             "--blk", string.Create(CultureInfo.InvariantCulture, $"path=null:1G,socket={bytes},limit=bytes={BytesPerSecond}"),
             "--blk", string.Create(CultureInfo.InvariantCulture,
                 $"path=null:1G,socket={burst},limit=iops={Operations},burst={BurstSeconds}"));
-        // The burst is full from the start. What a load sees of the others' (0.1 s) is within the bound over 10 s.
+        // A burst is full from the start. Those of 0.1 s, which the others have, are within the bound over 10 s.
         BlockLoad first = BlockLoad.Measure(burst, "randread", Depth, 1);
         table.Near($"operations in the first second, with a burst of {BurstSeconds} s", first.OperationsPerSecond,
             Operations * (BurstSeconds + 1), BurstOff);
-        table.Near("operations a second", BlockLoad.Measure(iops, "randread", Depth, seconds).OperationsPerSecond, Operations, RateOff);
-        BlockLoad load = BlockLoad.Measure(bytes, "randread", Depth, seconds);
+        table.Near("operations a second", BlockLoad.Measure(iops, "randread", Depth, RateSeconds).OperationsPerSecond, Operations,
+            RateOff);
+        BlockLoad load = BlockLoad.Measure(bytes, "randread", Depth, RateSeconds);
         table.Near("MiB a second", load.OperationsPerSecond * RequestBytes / (1 << 20), BytesPerSecond >> 20, RateOff);
-        table.Near("operations a second, after the burst", BlockLoad.Measure(burst, "randread", Depth, seconds).OperationsPerSecond,
-            Operations, RateOff);
     }
 
     private static void Neighbour(BoundTable table, Folder folder, TimeSpan slice)
@@ -86,7 +87,8 @@ internal static class LimitReport
         return process;
     }
 
-    private static double Ratio(LatencyHistogram a, LatencyHistogram b, int percent) => (double)a.Percentile(percent) / b.Percentile(percent);
+    private static double Ratio(LatencyHistogram a, LatencyHistogram b, int percent) =>
+        (double)a.Percentile(percent) / b.Percentile(percent);
 
     private static MeasuredProcess Serve(string last, params string[] disks) =>
         RemoteDisks.Listen(last, [PublishedTool.Path, "serve", PublishedTool.NoSandbox, "--reactors", "1", .. disks]);

@@ -6,8 +6,8 @@ using Spectre.Console;
 namespace Vmm.Benchmarks;
 
 /// <summary>
-/// <c>compare nbd</c> and <c>compare rbd</c>: a disk of a server, by <c>vmm serve</c> and by <c>qemu-storage-daemon</c> (for RBD by fio too),
-/// loaded in turns, a second each.
+/// <c>compare nbd</c> and <c>compare rbd</c>: a disk of a server, by <c>vmm serve</c> and by <c>qemu-storage-daemon</c> (for RBD by
+/// fio too), loaded in turns, a second each.
 /// </summary>
 internal static class RemoteDiskReport
 {
@@ -27,7 +27,7 @@ internal static class RemoteDiskReport
     internal static bool PrintNbd(IAnsiConsole console, bool isQuick)
     {
         int seconds = isQuick ? 2 : 15;
-        console.MarkupLineInterpolated($"[bold]{NbdSuite}[/]: 4 KiB requests of nbdkit memory over a Unix socket, {seconds} times a second each");
+        console.MarkupLineInterpolated($"[bold]{NbdSuite}[/]: 4 KiB requests of nbdkit memory at a Unix socket, {seconds} × 1 s each");
         BoundTable table = new();
         using Folder folder = new();
         string socket = folder.PathOf("nbd");
@@ -40,9 +40,9 @@ internal static class RemoteDiskReport
             (BlockLoad ours, BlockLoad theirs) = BlockLoad.Compare(disks.Ours, disks.Theirs, access, Deep, seconds);
             double busy = (server.ProcessorTime - before) / Stopwatch.GetElapsedTime(start);
             Print(table, $"{access}, depth {Deep}", ours, theirs);
-            if (busy < Full) table.AtLeast($"{access}, depth {Deep}: operations", ours.OperationsPerSecond / theirs.OperationsPerSecond, 1.2);
-            else table.Say($"{access}, depth {Deep}: operations",
-                $"{BoundTable.Two(ours.OperationsPerSecond / theirs.OperationsPerSecond)}, not judged: the server is full ({BoundTable.Two(busy)})");
+            double ratio = ours.OperationsPerSecond / theirs.OperationsPerSecond;
+            if (busy < Full) table.AtLeast($"{access}, depth {Deep}: operations", ratio, 1.2);
+            else table.Say($"{access}, depth {Deep}: operations", $"{BoundTable.Two(ratio)}, not judged: the server's processor is full");
             table.AtMost($"{access}, depth {Deep}: CPU an operation", ours.CpuMicroseconds / theirs.CpuMicroseconds, 0.7);
             (ours, theirs) = BlockLoad.Compare(disks.Ours, disks.Theirs, access, 1, seconds);
             Print(table, $"{access}, depth 1", ours, theirs);
@@ -57,7 +57,7 @@ internal static class RemoteDiskReport
     {
         if (!File.Exists(DriverOfOther)) throw Tool.Missing(DriverOfOther);
         int seconds = isQuick ? 2 : 15;
-        console.MarkupLineInterpolated($"[bold]{RbdSuite}[/]: 4 KiB requests of a cluster of one OSD in memory, {seconds} times a second each");
+        console.MarkupLineInterpolated($"[bold]{RbdSuite}[/]: 4 KiB requests of a cluster of one OSD in memory, {seconds} × 1 s each");
         BoundTable table = new();
         using Folder folder = new();
         string cluster = folder.PathOf("ceph"), configuration = Path.Combine(cluster, "ceph.conf");
@@ -71,7 +71,8 @@ internal static class RemoteDiskReport
                 Tool.Run("rbd", "-c", configuration, "create", "--size", "64M", name);
                 Tool.Run("rbd", "-c", configuration, "bench", "--io-type", "write", "--io-size", "4M", "--io-total", "64M", name);
             }
-            using RemoteDisks disks = new(folder, $"rbd:rbd/ours?conf={configuration}", $"driver=rbd,pool=rbd,image=theirs,conf={configuration}");
+            using RemoteDisks disks = new(folder, $"rbd:rbd/ours?conf={configuration}",
+                $"driver=rbd,pool=rbd,image=theirs,conf={configuration}");
             foreach (string access in Accesses)
             {
                 (BlockLoad ours, BlockLoad theirs) = BlockLoad.Compare(disks.Ours, disks.Theirs, access, Deep, seconds);
@@ -83,8 +84,10 @@ internal static class RemoteDiskReport
                     BlockLoad.Measure(disks.Ours, access, Deep, isQuick ? 2 : 3).OperationsPerSecond);
                 table.AtLeast($"{access}, depth {Deep}: operations / fio ({fio:N0} a second)", beside / fio, 0.95);
             }
-            (int mine, int other) = disks.OwnThreads;
-            table.AtMost($"threads that are not Ceph's: {mine} / {other}", (double)mine / other, 0.5);
+            (IReadOnlyList<string> mine, IReadOnlyList<string> others) = disks.OwnThreads;
+            table.Say("threads that are not Ceph's: ours", string.Join(", ", mine));
+            table.Say("threads that are not Ceph's: qemu-storage-daemon", string.Join(", ", others));
+            table.AtMost($"threads that are not Ceph's: {mine.Count} / {others.Count}", (double)mine.Count / others.Count, 0.5);
         }
         finally
         {
@@ -105,7 +108,8 @@ internal static class RemoteDiskReport
     private static double Fio(string configuration, string access, int seconds)
     {
         using JsonDocument report = JsonDocument.Parse(Tool.Run("env", $"CEPH_CONF={configuration}", "fio", "--name=compare",
-            "--output-format=json", "--ioengine=rbd", "--clientname=admin", "--pool=rbd", "--rbdname=fio", "--bs=4k", $"--iodepth={Deep}", $"--rw={access}", "--time_based",
+            "--output-format=json", "--ioengine=rbd", "--clientname=admin", "--pool=rbd", "--rbdname=fio", "--bs=4k",
+            $"--iodepth={Deep}", $"--rw={access}", "--time_based",
             string.Create(CultureInfo.InvariantCulture, $"--runtime={seconds}"), "--randrepeat=0"));
         string direction = access == "randread" ? "read" : "write";
         return report.RootElement.GetProperty("jobs")[0].GetProperty(direction).GetProperty("iops").GetDouble();

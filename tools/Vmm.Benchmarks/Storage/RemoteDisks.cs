@@ -42,7 +42,7 @@ internal sealed class RemoteDisks : IDisposable
     internal string Theirs => _folder.PathOf("theirs");
 
     /// <summary>Threads that are not librados' or librbd's: ours and the other's.</summary>
-    internal (int Ours, int Theirs) OwnThreads => (Own(_vmm!), Own(_daemon!));
+    internal (IReadOnlyList<string> Ours, IReadOnlyList<string> Theirs) OwnThreads => (Own(_vmm!), Own(_daemon!));
 
     /// <summary>Starts a program that listens at a socket.</summary>
     internal static MeasuredProcess Listen(string socket, params string[] command)
@@ -62,8 +62,8 @@ internal sealed class RemoteDisks : IDisposable
 
     public void Dispose() => _processes.ForEach(process => process.Dispose());
 
-    private static int Own(MeasuredProcess process) => process.ThreadNames.Count(name =>
-        !ThreadsOfCeph.Any(known => name.StartsWith(known, StringComparison.Ordinal)));
+    private static IReadOnlyList<string> Own(MeasuredProcess process) => [.. process.ThreadNames.Where(name =>
+        !ThreadsOfCeph.Any(known => name.StartsWith(known, StringComparison.Ordinal)))];
 
     private MeasuredProcess Start(string socket, params string[] command)
     {

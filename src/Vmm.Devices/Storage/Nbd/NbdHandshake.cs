@@ -73,7 +73,8 @@ internal sealed class NbdHandshake
         {
             string why = refused.InnerException?.Message ?? refused.Message;
             string hint = handshake._lacksCertificate ? $"; the server asks for one of ours, too: {CertificateHint}" : "";
-            throw Refused(address, $"TLS was refused: {why}: look at the certificates on both sides (tls-certificates=, tls-hostname=){hint}");
+            throw Refused(address, $"TLS was refused: {why}: look at the certificates on both sides (tls-certificates=, "
+                + $"tls-hostname=){hint}");
         }
         catch (DiskImageException)
         {

@@ -131,8 +131,8 @@ internal sealed class RbdImage
             + "and whether it runs",
         Errno.NoEntry => $"there is no key for client.{_address.User ?? "admin"}: put its keyring into /etc/ceph, or name another "
             + "user with ?id=NAME",
-        Errno.NotPermitted or Errno.AccessDenied => $"the cluster does not accept client.{_address.User ?? "admin"}: look at its key "
-            + "(ceph auth get)",
+        Errno.NotPermitted or Errno.AccessDenied => $"the cluster does not accept client.{_address.User ?? "admin"}: its keyring "
+            + $"here has no key of it, or another than the cluster (ceph auth get client.{_address.User ?? "admin"})",
         _ => $"the cluster cannot be reached: {KernelException.Describe(error)}",
     };
 
