@@ -35,7 +35,8 @@ internal static class Comparisons
     internal static IReadOnlyList<string> Suites { get; } =
     [
         .. All.Select(comparison => comparison.Suite).Distinct(),
-        IdleReport.Suite, NeighbourReport.Suite, FootprintReport.Suite, EverySuite,
+        IdleReport.Suite, NeighbourReport.Suite, FootprintReport.Suite, RemoteDiskReport.NbdSuite,
+        RemoteDiskReport.RbdSuite, LimitReport.Suite, EverySuite,
     ];
 
     internal static IEnumerable<Comparison> InSuite(string suite) =>
