@@ -64,7 +64,7 @@ public sealed partial class ConfigurationTests : IDisposable
     [InlineData("", "1:1: 'command' is missing")]
     [InlineData("command = 'bench'", "1:11: there is no such command to configure: give command = \"run\"")]
     [InlineData("command = serve\nreactors = 2", "1:11: 'serve' is no value")]
-    [InlineData("command = 'boot'", "1:11: Option '--kernel' is required.")]
+    [InlineData("command = 'boot'", "1:11: --kernel is missing: name a Linux kernel, or a snapshot by --restore")]
     [InlineData("command = 'boot'\nkernel = vmlinuz", "2:10: 'vmlinuz' is no value")]
     [InlineData("command = 'boot'\nkernel = 'k'\nno-acpi = true\nvcpus = 2", "3:11: --no-acpi with --vcpus 2")]
     [InlineData("command = 'run'\n[[console]]\nterminal = true", "2:1: --console terminal: the terminal is the guest's shell's")]

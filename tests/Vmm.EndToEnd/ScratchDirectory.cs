@@ -7,7 +7,10 @@ internal sealed class ScratchDirectory : IDisposable
 {
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("vmm-test-");
 
-    internal string PathOf(string name) => Path.Combine(_directory.FullName, name);
+    /// <summary>The directory itself.</summary>
+    internal string Path => _directory.FullName;
+
+    internal string PathOf(string name) => System.IO.Path.Combine(_directory.FullName, name);
 
     /// <summary>An image of random bytes from a seed, or a sparse one of zeros with a few of them.</summary>
     internal string CreateImage(string name, long bytes, bool sparse = false, int seed = 1)

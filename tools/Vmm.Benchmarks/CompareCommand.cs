@@ -40,6 +40,7 @@ internal static class CompareCommand
                 LimitReport.Suite => LimitReport.Print,
                 NeighbourReport.Suite => NeighbourReport.Print,
                 FootprintReport.Suite => FootprintReport.Print,
+                SaveReport.Suite => SaveReport.Print,
                 _ => null,
             };
             if (print is not null) return print(AnsiConsole.Console, parsed.GetValue(quick)) ? 0 : 1;

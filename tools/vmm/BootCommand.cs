@@ -13,7 +13,7 @@ internal static class BootCommand
     /// <param name="carriesOut">False to look whether a command line makes sense, and no further.</param>
     internal static Command Create(bool carriesOut)
     {
-        TextOption kernel = new("--kernel", "FILE", "A Linux kernel for 64-bit x86: vmlinux or bzImage (vmlinuz).") { Required = true };
+        TextOption kernel = new("--kernel", "FILE", "A Linux kernel for 64-bit x86: vmlinux or bzImage (vmlinuz).");
         TextOption initrd = new("--initrd", "FILE", "Its initial file system.");
         TextOption commandLine = new("--cmdline", "TEXT", $"The kernel's whole command line, in place of '{StandardCommandLine}'.")
         { DefaultValueFactory = _ => StandardCommandLine };
@@ -30,48 +30,89 @@ internal static class BootCommand
         SandboxOptions sandbox = new();
         ApiOption api = new();
         ChoiceOption log = LogOption.Create();
+        TextOption restore = new("--restore", "DIR", "Go on from a snapshot in place of a boot: with the same devices, given anew.")
+        { InsteadOf = kernel };
+        SwitchOption strict = new("--strict",
+            "With --restore: compare all of the snapshot's memory with its checksums first, and refuse disks that were written since.");
         SwitchOption noAcpi = new("--no-acpi", "For a kernel without ACPI: name the devices on its command line.");
 
         Command command =
             new("boot", "Boot a Linux kernel on KVM. Its serial console is this terminal: Ctrl-A x leaves, Ctrl-A Ctrl-A is Ctrl-A.")
         {
-            kernel, initrd, commandLine, append, vcpus, memory, noAcpi, stats, onCrash, api, log, core, new ConfigOption(),
+            kernel, initrd, commandLine, append, restore, strict, vcpus, memory, noAcpi, stats, onCrash, api, log, core, new ConfigOption(),
         };
         devices.AddTo(command);
         sandbox.AddTo(command);
         command.SetAction(parsed =>
         {
             if (carriesOut) LogOption.Apply(log.In(parsed));
-            KvmMachineOptions options = new()
+            string? snapshot = parsed.GetValue(restore), image = parsed.GetValue(kernel);
+            IReadOnlyList<RequestedDevice> read = devices.Read(parsed);
+            UsageException.ThrowIfAny(
+            [
+                .. snapshot is null ? [] : Given(parsed, kernel, initrd, commandLine, append).Select(option =>
+                    $"{option} with --restore: the saved machine has booted already; leave one of them out"),
+                .. snapshot is null && image is null
+                    ? ["--kernel is missing: name a Linux kernel, or a snapshot by --restore"] : (string[])[],
+                .. snapshot is null && strict.In(parsed)
+                    ? ["--strict without --restore: there is nothing to be strict about"] : (string[])[],
+                .. noAcpi.In(parsed) && vcpus.In(parsed) > 1
+                    ? [$"--no-acpi with --vcpus {vcpus.In(parsed)}: without ACPI a kernel finds one processor only"] : (string[])[],
+                .. DeviceOptions.Contradictions(read, KvmBoard.DevicesMax), .. sandbox.Contradictions(parsed),
+            ]);
+            if (!carriesOut) return ExitCode.Success;
+            HostAccess[] sources = [.. new[] { image, parsed.GetValue(initrd), snapshot }.OfType<string>()
+                .Select(path => new HostAccess(HostAccessKind.Read, path))];
+            // Where a snapshot will be asked for is not known yet.
+            SandboxPlan? plan = sandbox.Enter(parsed, read,
+                [new(HostAccessKind.Write, "/dev/kvm"), .. sources, .. api.HostAccesses(parsed),
+                    .. parsed.GetValue(api) is null ? [] : KvmMachine.HostAccessesOfSaves],
+                core.In(parsed), needsKvm: true, opensLater: parsed.GetValue(api) is not null,
+                savesMachines: parsed.GetValue(api) is not null);
+            CoreOption.Apply(core.In(parsed));
+            KvmMachineOptions options = snapshot is not null ? GoingOn(snapshot) : new()
             {
-                Boot = new BootSource(parsed.GetValue(kernel)!, parsed.GetValue(initrd),
+                Boot = new BootSource(image!, parsed.GetValue(initrd),
                     CommandLineOf(parsed.GetValue(commandLine)!, parsed.GetValue(append))),
                 Vcpus = vcpus.In(parsed),
                 MemoryBytes = (ulong)memory.In(parsed) << 20,
                 Acpi = !noAcpi.In(parsed),
             };
-            IReadOnlyList<RequestedDevice> read = devices.Read(parsed);
-            UsageException.ThrowIfAny([.. Contradictions(options), .. DeviceOptions.Contradictions(read, KvmBoard.DevicesMax),
-                .. sandbox.Contradictions(parsed)]);
             MachineDevices requested = new(read, devices.Setting(parsed, options.Vcpus, options.MemoryBytes), scratch: false);
-            if (!carriesOut) return ExitCode.Success;
-            SandboxPlan? plan = sandbox.Enter(parsed, read, [.. HostAccesses(options.Boot), .. api.HostAccesses(parsed)],
-                core.In(parsed), needsKvm: true);
-            CoreOption.Apply(core.In(parsed));
-            return BootRun.Run(options, requested, devices.Reactors(parsed), onCrash.In(parsed) == "pause",
-                StatsFormats.Of(stats.In(parsed)), plan, parsed.GetValue(api));
+            BootRun run = new(options, requested)
+            {
+                Reactors = devices.Reactors(parsed),
+                PauseOnCrash = onCrash.In(parsed) == "pause",
+                Format = StatsFormats.Of(stats.In(parsed)),
+                Sandbox = plan,
+                Api = parsed.GetValue(api),
+                Strict = strict.In(parsed),
+            };
+            return run.Run();
+
+            KvmMachineOptions GoingOn(string directory)
+            {
+                MachineSnapshot saved = MachineSnapshot.Open(directory);
+                string[] given = [.. Given(parsed, vcpus, memory, noAcpi)];
+                KvmMachineOptions goingOn = KvmMachineOptions.GoingOn(saved);
+                // What is given has to be what the machine has.
+                goingOn = goingOn with
+                {
+                    Vcpus = given.Contains(vcpus.Name) ? vcpus.In(parsed) : goingOn.Vcpus,
+                    MemoryBytes = given.Contains(memory.Name) ? (ulong)memory.In(parsed) << 20 : goingOn.MemoryBytes,
+                    Acpi = given.Contains(noAcpi.Name) ? !noAcpi.In(parsed) : goingOn.Acpi,
+                };
+                if (goingOn.Differences is { Length: > 0 } differences)
+                    throw new UsageException($"--restore '{directory}': {differences}");
+                return goingOn;
+            }
         });
         return command;
     }
 
-    private static HostAccess[] HostAccesses(BootSource boot) =>
-    [
-        new(HostAccessKind.Write, "/dev/kvm"), new(HostAccessKind.Read, boot.Kernel),
-        .. boot.Initrd is { } initrd ? [new(HostAccessKind.Read, initrd)] : (HostAccess[])[],
-    ];
-
-    private static IEnumerable<string> Contradictions(KvmMachineOptions options) => !options.Acpi && options.Vcpus > 1
-        ? [$"--no-acpi with --vcpus {options.Vcpus}: without ACPI a kernel finds one processor only"] : [];
+    /// <summary>Those of some options that the command line has.</summary>
+    private static IEnumerable<string> Given(ParseResult parsed, params Option[] options) =>
+        options.Where(option => parsed.GetResult(option) is { Implicit: false }).Select(option => option.Name);
 
     private static string CommandLineOf(string whole, string? added) => string.IsNullOrEmpty(added) ? whole : $"{whole} {added}";
 }

@@ -8,32 +8,45 @@ using Vmm.Events;
 namespace Vmm.Tool;
 
 /// <summary>One run of a KVM machine on this terminal: its devices, its console, its end.</summary>
-internal static class BootRun
+/// <param name="machineOptions">The machine.</param>
+/// <param name="devices">Its devices.</param>
+internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices devices)
 {
+    /// <summary>Reactors that serve the devices.</summary>
+    internal int Reactors { get; init; } = 1;
+
+    /// <summary>Whether a machine whose guest crashed is kept, paused, until this process is asked to end.</summary>
+    internal bool PauseOnCrash { get; init; }
+
+    /// <summary>How statistics are printed at the end; null for none.</summary>
+    internal StatsFormat? Format { get; init; }
+
+    /// <summary>What this process keeps when the guest starts; null for all.</summary>
+    internal SandboxPlan? Sandbox { get; init; }
+
+    /// <summary>Where the control API listens; null for nowhere.</summary>
+    internal string? Api { get; init; }
+
+    /// <summary>Whether a snapshot is compared with its checksums, and disks that were written since are refused.</summary>
+    internal bool Strict { get; init; }
+
     /// <summary>Runs the machine until it ends.</summary>
-    /// <param name="machineOptions">The machine.</param>
-    /// <param name="devices">Its devices.</param>
-    /// <param name="reactors">Reactors that serve them.</param>
-    /// <param name="pauseOnCrash">Whether a machine whose guest crashed is kept, paused, until this process is asked to end.</param>
-    /// <param name="format">How statistics are printed at the end; null for none.</param>
-    /// <param name="sandbox">What this process keeps when the guest starts; null for all.</param>
-    /// <param name="api">Where the control API listens; null for nowhere.</param>
     /// <returns>The process's exit code.</returns>
-    internal static int Run(KvmMachineOptions machineOptions, MachineDevices devices, int reactors, bool pauseOnCrash, StatsFormat? format,
-        SandboxPlan? sandbox, string? api)
+    internal int Run()
     {
         using CancellationTokenSource stop = new();
         using ExitDeadline deadline = new();
         StandardErrorLogger log = new();
         DeviceHostOptions options = new()
         {
-            Reactors = reactors,
-            MeasureLatency = format is not null || api is not null,
+            Reactors = Reactors,
+            MeasureLatency = Format is not null || Api is not null,
             Logging = log,
             Announce = Console.WriteLine
         };
         using DeviceHost host = new(new KvmBoard(machineOptions), options);
         devices.AddTo(host);
+        if (machineOptions.Restore is { } snapshot) LookAt(snapshot, host);
         MachineResult result;
         using (RawTerminal? terminal = RawTerminal.TryEnter(StandardStreams.Input))
         {
@@ -45,23 +58,25 @@ internal static class BootRun
                 Input = devices.HaveTerminal ? null : typed,
                 Output = SerialOutput.To(StandardStreams.DuplicateOutput()),
             });
-            using KvmMachine machine = new(host) { PauseOnCrash = pauseOnCrash };
+            using KvmMachine machine = new(host) { PauseOnCrash = PauseOnCrash };
+            if (Api is not null) machine.PrepareSaves();
             using IDisposable? screen = devices.HaveTerminal ? devices.ConnectTerminal(host, typed) : null;
             using Signals signals = new Signals()
                 .On(_ => Stop(), Signals.Ending)
                 .On(_ => Pause(machine), PosixSignal.SIGTSTP)
                 .On(_ => machine.Resume(), PosixSignal.SIGCONT);
-            using SilenceWatch silence = new(machine);
-            using IDisposable? listening = ApiServer.TryStart(api,
+            // One that goes on may have printed all it has to.
+            using SilenceWatch? silence = machineOptions.Restore is null ? new SilenceWatch(machine) : null;
+            using IDisposable? listening = ApiServer.TryStart(Api,
                 () => new HostedMachine("boot", machine, log.CreateLogger<HostedMachine>(), Stop), log);
-            SandboxOptions.Close(sandbox);
+            SandboxOptions.Close(Sandbox);
             ServiceNotification.Ready();
             using (new ServiceWatchdog(host.IsAlive)) result = machine.Run(stop.Token);
             log.Happened(ToolEvents.MachineEnded, result.Message);
             ServiceNotification.Stopping();
         }
-        if (format is { } wanted) MachineStatistics.Of(host.Statistics, BalloonLine.Of(host), booted: []).Print(wanted);
-        if (result.End == MachineEnd.PoweredOff) return ExitCode.Success;
+        if (Format is { } wanted) MachineStatistics.Of(host.Statistics, BalloonLine.Of(host), booted: []).Print(wanted);
+        if (result.End is MachineEnd.PoweredOff or MachineEnd.Saved) return ExitCode.Success;
         StandardError.Say(LogLevel.Error, result.Message);
         return ExitCode.World;
 
@@ -76,8 +91,20 @@ internal static class BootRun
     private static string Banner(KvmMachineOptions machine, DeviceHost host)
     {
         string names = host.Devices.Count == 0 ? "no virtio device" : string.Join(", ", host.Devices.Select(hosted => hosted.Device.Name));
-        return $"boots {machine.Boot.Kernel} with {machine.Vcpus} {(machine.Vcpus == 1 ? "vCPU" : "vCPUs")}, "
+        string what = machine.Boot is { } boot ? $"boots {boot.Kernel}" : $"goes on from {machine.Restore?.Directory}";
+        return $"{what} with {machine.Vcpus} {(machine.Vcpus == 1 ? "vCPU" : "vCPUs")}, "
             + $"{machine.MemoryBytes >> 20} MiB and {names}; Ctrl-A x leaves";
+    }
+
+    /// <summary>Looks at what a restore itself does not: it takes long, or is no fault of the snapshot.</summary>
+    private void LookAt(MachineSnapshot snapshot, DeviceHost host)
+    {
+        if (Strict) snapshot.Verify();
+        foreach (string changed in snapshot.ChangedImages(host))
+        {
+            if (Strict) throw new IOException(changed);
+            StandardError.Say(LogLevel.Warning, changed);
+        }
     }
 
     private static void Pause(KvmMachine machine)

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Options;
+using Vmm.Devices;
 
 namespace Vmm.Tool;
 
@@ -28,7 +29,7 @@ internal static class ExitCode
     /// </summary>
     internal static bool IsWorld(Exception exception) =>
         exception is IOException or UnauthorizedAccessException or OptionsValidationException or PlatformNotSupportedException
-            or OperationCanceledException;
+            or OperationCanceledException or StateException;
 }
 
 /// <summary>What was asked for makes no sense. Each sentence is one the user can act on.</summary>

@@ -62,6 +62,18 @@ internal static class AcpiTables
             Aml.Name("_HID", Aml.EisaId("PNP0B00")),
             Aml.Name("_CRS",
                 Aml.Resources(Aml.Ports(MachinePorts.Clock, (byte)CmosDevice.RangeLength), Aml.Interrupt(MachinePorts.ClockGsi))));
+        // Which run of the machine this is (Microsoft, "Virtual Machine Generation ID"): when it changes, Linux seeds its random
+        // numbers anew.
+        byte[] generation = Aml.Device("VGEN",
+            Aml.Name("_HID", Aml.Text("VMM00001")),
+            Aml.Name("_CID", Aml.Package(Aml.Text("VM_Gen_Counter"), Aml.Text("VMGENCTR"))),
+            Aml.Name("_DDN", Aml.Text("VM_Gen_Counter")),
+            Aml.Name("ADDR", Aml.Package(Aml.Integer(BootLayout.GenerationId), Aml.Integer(0))));
+        byte[] events = Aml.Device("GED0",
+            Aml.Name("_HID", Aml.Text("ACPI0013")),
+            Aml.Name("_UID", Aml.Integer(0)),
+            Aml.Name("_CRS", Aml.Resources(Aml.Interrupt(MachinePorts.EventGsi))),
+            Aml.Method("_EVT", 1, Aml.Notify("VGEN", 0x80)));
         byte[][] virtio = new byte[devices.Count][];
         for (int i = 0; i < virtio.Length; i++)
         {
@@ -75,7 +87,7 @@ internal static class AcpiTables
         byte[] off = Aml.Integer(AcpiPowerControl.SleepTypeOff);
         return
         [
-            .. Aml.Scope("\\_SB", [serial, panic, clock, .. virtio]),
+            .. Aml.Scope("\\_SB", [serial, panic, clock, generation, events, .. virtio]),
             .. Aml.Name("\\_S5", Aml.Package(off, off, Aml.Integer(0), Aml.Integer(0))),
         ];
     }

@@ -22,6 +22,8 @@ internal static class Aml
     private const byte ScopeOp = 0x10;
     private const byte BufferOp = 0x11;
     private const byte PackageOp = 0x12;
+    private const byte MethodOp = 0x14;
+    private const byte NotifyOp = 0x86;
     private const byte ExtendedPrefix = 0x5b;
     private const byte DeviceOp = 0x82;
 
@@ -32,6 +34,13 @@ internal static class Aml
 
     /// <summary>Device (name) { terms }.</summary>
     internal static byte[] Device(string name, params byte[][] terms) => Sized([ExtendedPrefix, DeviceOp], [NameString(name), .. terms]);
+
+    /// <summary>Method (name, arguments) { terms }.</summary>
+    internal static byte[] Method(string name, byte arguments, params byte[][] terms) =>
+        Sized([MethodOp], [NameString(name), [arguments], .. terms]);
+
+    /// <summary>Notify (device, value): has the device's driver look at it.</summary>
+    internal static byte[] Notify(string device, byte value) => [NotifyOp, .. NameString(device), .. Integer(value)];
 
     /// <summary>Name (name, value).</summary>
     internal static byte[] Name(string name, byte[] value) => [NameOp, .. NameString(name), .. value];

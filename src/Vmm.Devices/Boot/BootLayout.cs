@@ -26,6 +26,10 @@ internal static class BootLayout
     internal const ulong AcpiTables = 0xe_0000;
     internal const int AcpiTablesMax = 0x1_0000;
 
+    /// <summary>Which run of the machine this is: 16 random bytes that are others in each that goes on from a snapshot.</summary>
+    internal const ulong GenerationId = 0xf_0000;
+    internal const int GenerationIdBytes = 16;
+
     internal const ulong HighMemory = 0x10_0000;
 
     /// <summary>First byte of the hole, and so the end of memory below 4 GiB.</summary>
@@ -39,10 +43,16 @@ internal static class BootLayout
     /// <param name="bytes">Whole MiB.</param>
     internal static GuestMemory CreateMemory(ulong bytes)
     {
-        GuestMemory memory = GuestMemory.Create(Math.Min(bytes, Hole));
-        if (bytes <= Hole) return memory;
-        GuestRegion rest = GuestRegion.Create(HoleEnd, bytes - Hole);
-        if (!memory.TryAdd(rest, out string? refusal)) throw new InvalidOperationException(refusal);
+        GuestMemory memory = new();
+        foreach (RegionLayout layout in RegionsOf(bytes))
+        {
+            if (!memory.TryAdd(GuestRegion.Create(layout.GuestAddress, layout.Length), out string? refusal))
+                throw new InvalidOperationException(refusal);
+        }
         return memory;
     }
+
+    /// <summary>Where a machine's memory is, one behind the other in a file.</summary>
+    internal static RegionLayout[] RegionsOf(ulong bytes) =>
+        bytes <= Hole ? [new(0, bytes)] : [new(0, Hole), new(HoleEnd, bytes - Hole, Hole)];
 }

@@ -9,6 +9,8 @@ internal static class MachinePorts
     internal const ushort Clock = 0x70;
     /// <summary>A PC's clock has 8, which belongs to a virtio device here: ACPI says where it is.</summary>
     internal const uint ClockGsi = 3;
+    /// <summary>Of the device that reports events of the machine itself (ACPI § 5.6.9).</summary>
+    internal const uint EventGsi = 2;
     internal const ushort Panic = 0x505;
     internal const ushort AcpiPower = 0x600;
 

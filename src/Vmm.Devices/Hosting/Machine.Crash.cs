@@ -70,6 +70,7 @@ public abstract partial class Machine
     private protected void Finish(MachineEnd end, string message, uint status = 0)
     {
         MachineResult? crash = Volatile.Read(ref _crash);
-        if (crash is null || end == MachineEnd.Stopped) _end.TrySetResult(crash ?? new MachineResult(end, message, status));
+        if (crash is null || end is MachineEnd.Stopped or MachineEnd.Saved)
+            _end.TrySetResult(crash ?? new MachineResult(end, message, status));
     }
 }

@@ -14,6 +14,9 @@ public abstract partial class Machine : IDisposable
     private readonly Lock _pauseLock = new();
     private readonly TaskCompletionSource<MachineResult> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private bool _paused;
+    private bool _isQuiet;
+    private bool _pauseWanted;
+    private int _holds;
 
     private protected Machine(DeviceHost host) => Host = host;
 
@@ -38,6 +41,7 @@ public abstract partial class Machine : IDisposable
     {
         using CancellationTokenRegistration registration = stop.UnsafeRegister(
             static machine => ((Machine)machine!).Finish(MachineEnd.Stopped, "stopped by the host"), this);
+        OnStarting();
         foreach (VcpuThread thread in _threads) thread.Start();
         MachineResult result = _end.Task.GetAwaiter().GetResult();
         // The vCPUs first: after that no queue is kicked any more.
@@ -54,34 +58,43 @@ public abstract partial class Machine : IDisposable
     {
         lock (_pauseLock)
         {
-            if (_paused) return;
-            foreach (VcpuThread thread in _threads) thread.RequestPause();
-            foreach (VcpuThread thread in _threads)
-            {
-                if (thread.WaitUntilPaused(PauseTimeout)) continue;
-                foreach (VcpuThread other in _threads) other.Resume();
-                throw new TimeoutException($"vCPU {thread.Index} does not come out of the guest within {PauseTimeout.TotalSeconds} s");
-            }
-            if (!Host.PauseAsync().Wait(PauseTimeout))
-            {
-                Host.Logging.CreateLogger<Machine>().LogError(
-                    "a device still has requests in flight {Seconds} s after the vCPUs stand still", PauseTimeout.TotalSeconds);
-            }
-            OnPaused();
-            _paused = true;
+            StandStill();
+            _pauseWanted = true;
         }
     }
 
-    /// <summary>Lets the machine run on where it stood.</summary>
+    /// <summary>Lets the machine run on where it stood; while it is saved, once that needs it no more.</summary>
     public void Resume()
     {
         lock (_pauseLock)
         {
-            if (!_paused) return;
-            Host.ResumeAsync().Wait();
-            OnResuming();
-            _paused = false;
-            foreach (VcpuThread thread in _threads) thread.Resume();
+            _pauseWanted = false;
+            GoOnIfWanted();
+        }
+    }
+
+    /// <summary>Has the machine stand still until <see cref="Release"/>, whatever it is asked for meanwhile.</summary>
+    /// <exception cref="TimeoutException">A vCPU did not come out of the guest, or a device has requests in flight; the machine runs on
+    /// if it did before.</exception>
+    private protected void Hold()
+    {
+        lock (_pauseLock)
+        {
+            StandStill();
+            _holds++;
+            if (_isQuiet) return;
+            Release();
+            throw new TimeoutException($"a device still has requests in flight {PauseTimeout.TotalSeconds} s after the vCPUs stand still");
+        }
+    }
+
+    /// <summary>Ends what <see cref="Hold"/> began: the machine goes on unless it is paused.</summary>
+    private protected void Release()
+    {
+        lock (_pauseLock)
+        {
+            _holds--;
+            GoOnIfWanted();
         }
     }
 
@@ -103,6 +116,11 @@ public abstract partial class Machine : IDisposable
     /// <summary>A vCPU ended by itself: what that means for the machine.</summary>
     private protected abstract void OnVcpuEnded(VcpuThread thread, VcpuEnd end);
 
+    /// <summary>The vCPUs run next.</summary>
+    private protected virtual void OnStarting()
+    {
+    }
+
     /// <summary>Everything stands still.</summary>
     private protected virtual void OnPaused()
     {
@@ -113,10 +131,44 @@ public abstract partial class Machine : IDisposable
     {
     }
 
+    /// <summary>Under the lock.</summary>
+    private void StandStill()
+    {
+        if (_paused) return;
+        foreach (VcpuThread thread in _threads) thread.RequestPause();
+        foreach (VcpuThread thread in _threads)
+        {
+            if (thread.WaitUntilPaused(PauseTimeout)) continue;
+            foreach (VcpuThread other in _threads) other.Resume();
+            throw new TimeoutException($"vCPU {thread.Index} does not come out of the guest within {PauseTimeout.TotalSeconds} s");
+        }
+        _isQuiet = Host.PauseAsync().Wait(PauseTimeout);
+        if (!_isQuiet)
+        {
+            Host.Logging.CreateLogger<Machine>().LogError(
+                "a device still has requests in flight {Seconds} s after the vCPUs stand still", PauseTimeout.TotalSeconds);
+        }
+        OnPaused();
+        _paused = true;
+    }
+
+    /// <summary>Under the lock.</summary>
+    private void GoOnIfWanted()
+    {
+        if (!_paused || _pauseWanted || _holds > 0) return;
+        Host.ResumeAsync().Wait();
+        OnResuming();
+        _paused = false;
+        foreach (VcpuThread thread in _threads) thread.Resume();
+    }
+
     private void OnVcpuEnd(VcpuThread thread, VcpuEnd end)
     {
         if (end.Reason != VcpuEndReason.Stopped) OnVcpuEnded(thread, end);
     }
+
+    /// <summary>Whether the machine has ended, and why.</summary>
+    private protected MachineResult? Ended => _end.Task.IsCompletedSuccessfully ? _end.Task.Result : null;
 
     private void StopVcpus()
     {

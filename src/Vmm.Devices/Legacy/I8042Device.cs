@@ -6,7 +6,7 @@ namespace Vmm.Devices;
 /// bytes is one to each byte's port.
 /// </summary>
 /// <param name="onReset">Called on the vCPU's thread when the guest pulls the reset line. It must not wait for that vCPU.</param>
-public sealed class I8042Device(Action onReset) : IBusDevice
+public sealed class I8042Device(Action onReset) : IBusDevice, ISavedState
 {
     /// <summary>Bytes of its range on the bus. The three ports in the middle belong to other chips of a PC and read as 0.</summary>
     public const ulong RangeLength = 5;
@@ -62,6 +62,31 @@ public sealed class I8042Device(Action onReset) : IBusDevice
 
     /// <inheritdoc/>
     public override string ToString() => "i8042";
+
+    /// <inheritdoc/>
+    void ISavedState.Save(StateWriter to)
+    {
+        lock (_lock)
+        {
+            to.Add("configuration", (ulong)_config);
+            to.Add("output", (ulong)_output);
+            to.Add("pending-command", (ulong)_pendingCommand);
+            if (_hasAnswer) to.Add("answer", (ulong)_answer);
+        }
+    }
+
+    /// <inheritdoc/>
+    void ISavedState.Restore(StateReader from)
+    {
+        lock (_lock)
+        {
+            _config = (byte)from.UInt64("configuration", byte.MaxValue);
+            _output = (byte)from.UInt64("output", byte.MaxValue);
+            _pendingCommand = (byte)from.UInt64("pending-command", byte.MaxValue);
+            _hasAnswer = from.Has("answer");
+            _answer = _hasAnswer ? (byte)from.UInt64("answer", byte.MaxValue) : byte.MinValue;
+        }
+    }
 
     private byte ReadPort(ulong port)
     {

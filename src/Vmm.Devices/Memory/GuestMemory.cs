@@ -37,6 +37,13 @@ public sealed class GuestMemory : IDisposable
         set => Volatile.Write(ref field, value);
     }
 
+    /// <summary>What is asked before a device writes; null for nothing. It is set while no device runs.</summary>
+    internal IBeforeWrite? BeforeWrite
+    {
+        get => Volatile.Read(ref field);
+        set => Volatile.Write(ref field, value);
+    }
+
     /// <summary>The state in force. Hold it before taking host addresses from it.</summary>
     internal MemoryMap Map => Volatile.Read(ref _map);
 
@@ -113,6 +120,7 @@ public sealed class GuestMemory : IDisposable
     {
         MemoryMap map = HoldMap();
         bool inside = map.Contains(address, (ulong)source.Length);
+        if (inside) BeforeWrite?.Keep(address, (ulong)source.Length);
         for (int done = 0; inside && done < source.Length;)
         {
             Span<byte> piece = Piece(map, address + (ulong)done, source.Length - done);
@@ -125,20 +133,21 @@ public sealed class GuestMemory : IDisposable
     }
 
     /// <summary>
-    /// Gives pages back to the host: they read as zeros and take no memory until they are written again (MADV_REMOVE, madvise(2)). Only
-    /// whole pages go; a part of one at either end stays as it is.
+    /// Gives pages back to the host: they read as zeros and take no memory until they are written again (MADV_REMOVE, madvise(2);
+    /// restored memory is mapped anew). Only whole pages go; a part of one at either end stays as it is.
     /// </summary>
     /// <returns>False if any byte of the range is in no region, or if the host's file can't do it.</returns>
     public bool TryDiscard(ulong address, ulong length)
     {
         MemoryMap map = HoldMap();
         bool done = map.Contains(address, length);
+        if (done) BeforeWrite?.Keep(address, length);
         while (done && length > 0)
         {
             int hint = 0;
             nint host = map.Translate(address, ref hint, out ulong available);
             ulong piece = Math.Min(length, available);
-            done = Discard(host, piece);
+            done = map.Regions[hint].TryDiscard(host, piece);
             address += piece;
             length -= piece;
         }
@@ -198,13 +207,6 @@ public sealed class GuestMemory : IDisposable
                 return $"memory regions overlap: 0x{above.GuestAddress:x} lies in the one at 0x{below.GuestAddress:x}";
         }
         return null;
-    }
-
-    private static bool Discard(nint host, ulong length)
-    {
-        nint page = Environment.SystemPageSize;
-        nint start = (host + page - 1) / page * page, end = (host + (nint)length) / page * page;
-        return start >= end || MemoryCalls.Advise(start, (nuint)(end - start), MemoryCalls.MADV_REMOVE) == 0;
     }
 
     private static Span<byte> Piece(MemoryMap map, ulong address, int length)

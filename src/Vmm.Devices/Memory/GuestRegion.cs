@@ -15,7 +15,7 @@ public readonly record struct RegionLayout(ulong GuestAddress, ulong Length, ulo
 /// A contiguous piece of guest-physical memory over a mapped file. Counted: it stays mapped while a memory map that is in force or held
 /// contains it.
 /// </summary>
-public sealed class GuestRegion : IDisposable
+public sealed unsafe class GuestRegion : IDisposable
 {
     /// <summary>Longest region: 16 TiB. Keeps every sum of addresses far from wrapping.</summary>
     public const ulong LengthMax = 1UL << 44;
@@ -24,10 +24,13 @@ public sealed class GuestRegion : IDisposable
 
     private readonly MappedMemory _mapping;
     private readonly OwnedFd? _file;
+    private readonly PrivatePages? _private;
     private int _references = 1;
 
-    private GuestRegion(OwnedFd? file, in MemoryFile source, MappedMemory mapping, nint hostAddress, in RegionLayout layout)
+    private GuestRegion(OwnedFd? file, in MemoryFile source, MappedMemory mapping, nint hostAddress, in RegionLayout layout,
+        bool isPrivate = false)
     {
+        if (isPrivate) _private = new PrivatePages(hostAddress, layout.Length);
         _file = file;
         Source = source;
         _mapping = mapping;
@@ -51,8 +54,12 @@ public sealed class GuestRegion : IDisposable
 
     /// <summary>The file behind it, to be handed to another process. Owned by the region.</summary>
     /// <exception cref="InvalidOperationException">The memory came from another process: its file was closed when it was
-    /// mapped.</exception>
-    public OwnedFd File => _file ?? throw new InvalidOperationException("the file of this memory was closed when it was mapped");
+    /// mapped. Or it was restored: what is written to it is not in the file.</exception>
+    public OwnedFd File => IsPrivate ? throw new InvalidOperationException("this memory is a private view of a snapshot's file")
+        : _file ?? throw new InvalidOperationException("the file of this memory was closed when it was mapped");
+
+    /// <summary>Whether it is a private view of a snapshot's file: what is written to it stays in this process.</summary>
+    internal bool IsPrivate => _private is not null;
 
     /// <summary>
     /// Whether the file was sealed against being shortened when it was mapped (F_SEAL_SHRINK, fcntl(2)); a seal cannot be taken back.
@@ -92,6 +99,19 @@ public sealed class GuestRegion : IDisposable
             file.Dispose();
             throw;
         }
+    }
+
+    /// <summary>Maps a part of a snapshot's memory: pages are read when they are first touched, and what is written stays in this
+    /// process.</summary>
+    /// <param name="file">Open for reading, not shorter than the layout says. Taken over.</param>
+    /// <param name="layout">Where the region lies; all of it is whole pages.</param>
+    /// <exception cref="KernelException">The host refuses.</exception>
+    internal static GuestRegion MapPrivate(OwnedFd file, in RegionLayout layout)
+    {
+        Errno errno = MappedMemory.MapPrivate(file, layout.FileOffset, layout.Length, out MappedMemory? mapping);
+        if (mapping is not null) return new GuestRegion(file, default, mapping, mapping.Address, layout, isPrivate: true);
+        file.Dispose();
+        throw new KernelException($"cannot map {layout.Length} bytes of saved memory", errno);
     }
 
     /// <summary>Maps a part of a file that came from elsewhere, checking what it claims of itself.</summary>
@@ -149,6 +169,38 @@ public sealed class GuestRegion : IDisposable
 
     /// <summary>Gives up the creator's reference. Not to be called once a memory has taken the region.</summary>
     public void Dispose() => Release();
+
+    /// <summary>Maps the region once more. What is written by one mapping is seen by the other.</summary>
+    /// <exception cref="KernelException">The host refuses.</exception>
+    internal MappedMemory MapAgain()
+    {
+        Errno errno = MappedMemory.Map(File, Layout.FileOffset, Length, isHuge: false, null, out MappedMemory? mapping);
+        return mapping ?? throw new KernelException($"cannot map {Length} bytes of guest memory once more", errno);
+    }
+
+    /// <summary>Bytes of the region. The caller keeps it mapped.</summary>
+    internal ReadOnlySpan<byte> Bytes(ulong offset, int length)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(offset + (ulong)length, Length);
+        // SAFETY: the range is inside the mapping, which the caller keeps.
+        return new ReadOnlySpan<byte>((byte*)HostAddress + offset, length);
+    }
+
+    /// <summary>The parts of the region that may be other than zeros, page-aligned, by their offsets. Others take no memory.</summary>
+    internal IEnumerable<(ulong Start, ulong Length)> Extents() => _private is null && _file is not null
+        ? DataExtents.OfFile(_file, Layout.FileOffset, Length)
+        : _private is null ? [(0, Length)] : DataExtents.OfPrivate(_file!, Layout.FileOffset, HostAddress, Length, _private);
+
+    /// <summary>Gives whole pages of a range back to the host; they read as zeros.</summary>
+    /// <returns>False if the kernel refuses.</returns>
+    internal bool TryDiscard(nint host, ulong length)
+    {
+        nint page = (nint)PageLength;
+        nint start = (host + page - 1) / page * page, end = (host + (nint)length) / page * page;
+        if (start >= end) return true;
+        return _private is { } pages ? pages.TryClear((ulong)(start - HostAddress), (ulong)(end - start))
+            : MemoryCalls.Advise(start, (nuint)(end - start), MemoryCalls.MADV_REMOVE) == 0;
+    }
 
     internal void Hold() => Interlocked.Increment(ref _references);
 

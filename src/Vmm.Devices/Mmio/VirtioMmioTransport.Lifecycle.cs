@@ -39,7 +39,9 @@ public sealed partial class VirtioMmioTransport
         foreach (MmioQueue queue in ready) StartQueue(queue);
     }
 
-    private void StartQueue(MmioQueue queue)
+    /// <param name="queue">The queue.</param>
+    /// <param name="position">Where it goes on; null for a fresh ring.</param>
+    private void StartQueue(MmioQueue queue, ushort? position = null)
     {
         // The driver can't change a queue's registers while it is ready.
         QueueConfiguration ring = new()
@@ -50,6 +52,7 @@ public sealed partial class VirtioMmioTransport
             DescriptorTable = queue.Descriptors,
             DriverRing = queue.Driver,
             DeviceRing = queue.Device,
+            AvailBase = position,
         };
         if (!_runner.TryStart(ring, out GuestFault fault)) _device.ReportGuestFault(fault);
     }

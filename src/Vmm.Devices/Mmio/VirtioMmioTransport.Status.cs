@@ -36,11 +36,7 @@ public sealed partial class VirtioMmioTransport
             else Refuse($"status {bit} before its time (virtio 1.2 § 3.1.1)");
         }
         _status |= accepted;
-        if ((accepted & ~had & DeviceStatus.FeaturesOk) != 0)
-        {
-            Volatile.Write(ref _kickMask, (_driverFeatures & VirtioFeatures.NotificationData) != 0 ? KickWithData : WholeKick);
-            _device.OnFeaturesAccepted(_driverFeatures);
-        }
+        if ((accepted & ~had & DeviceStatus.FeaturesOk) != 0) TakeFeatures();
         if ((accepted & ~had & DeviceStatus.DriverOk) != 0) PostActivation();
     }
 
@@ -62,6 +58,12 @@ public sealed partial class VirtioMmioTransport
         && (_driverFeatures & ~_offered) == 0
         && (_driverFeatures & VirtioFeatures.Version1) != 0
         && _device.AcceptsFeatures(_driverFeatures);
+
+    private void TakeFeatures()
+    {
+        Volatile.Write(ref _kickMask, (_driverFeatures & VirtioFeatures.NotificationData) != 0 ? KickWithData : WholeKick);
+        _device.OnFeaturesAccepted(_driverFeatures);
+    }
 
     private void BeginReset()
     {

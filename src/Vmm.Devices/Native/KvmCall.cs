@@ -45,6 +45,20 @@ internal static unsafe partial class KvmCall
         }
     }
 
+    /// <summary>A request whose argument is bytes, read or written by the kernel.</summary>
+    /// <param name="fd">Whose request it is.</param>
+    /// <param name="request">The request.</param>
+    /// <param name="argument">As many bytes as the kernel says that it takes.</param>
+    /// <returns>What the kernel returned, or −1 with <see cref="LastError"/>.</returns>
+    internal static int Control(int fd, uint request, Span<byte> argument)
+    {
+        fixed (byte* bytes = argument)
+        {
+            // SAFETY: the caller asked the kernel for the length; the bytes are pinned for the call.
+            return Ioctl(fd, request, bytes);
+        }
+    }
+
     /// <summary>
     /// A request whose argument is a head and a number of entries that follow it in memory, read or written by the kernel. The head says
     /// how many.

@@ -25,5 +25,7 @@ internal enum KvmCapability : uint
     SplitIrqChip = 121,
     IoEventFdAnyLength = 122,
     ImmediateExit = 136,
+    NestedState = 157,
     BinaryStatistics = 203,
+    Xsave2 = 208,
 }

@@ -52,11 +52,15 @@ internal static class KvmRequest
     internal const uint KVM_SET_VCPU_EVENTS = 0x4040aea0;
     internal const uint KVM_GET_DEBUGREGS = 0x8080aea1;
     internal const uint KVM_SET_DEBUGREGS = 0x4080aea2;
+    internal const uint KVM_SET_TSC_KHZ = 0xaea2;
     internal const uint KVM_GET_TSC_KHZ = 0xaea3;
     internal const uint KVM_GET_XSAVE = 0x9000aea4;
     internal const uint KVM_SET_XSAVE = 0x5000aea5;
     internal const uint KVM_GET_XCRS = 0x8188aea6;
     internal const uint KVM_SET_XCRS = 0x4188aea7;
     internal const uint KVM_KVMCLOCK_CTRL = 0xaead;
+    internal const uint KVM_GET_NESTED_STATE = 0xc080aebe;
+    internal const uint KVM_SET_NESTED_STATE = 0x4080aebf;
     internal const uint KVM_GET_STATS_FD = 0xaece;
+    internal const uint KVM_GET_XSAVE2 = 0x9000aecf;
 }

@@ -50,6 +50,27 @@ internal sealed class MappedMemory : SafeHandle
         return Errno.None;
     }
 
+    /// <summary>Maps a page-aligned window of a file for reading and writing; what is written stays in this process.</summary>
+    internal static Errno MapPrivate(OwnedFd file, ulong offset, ulong length, out MappedMemory? mapping)
+    {
+        nint address = MemoryCalls.Map(0, (nuint)length, MemoryCalls.PROT_READ | MemoryCalls.PROT_WRITE,
+            MemoryCalls.MAP_PRIVATE | MemoryCalls.MAP_NORESERVE, file.Number, (long)offset);
+        mapping = address == MemoryCalls.MapFailed ? null : new MappedMemory(address, (nuint)length, null);
+        if (mapping is null) return MemoryCalls.LastError;
+        _ = MemoryCalls.Advise(address, (nuint)length, MemoryCalls.MADV_DONTDUMP);
+        return Errno.None;
+    }
+
+    /// <summary>Maps memory of zeros, with no file behind it, over a part of a mapping.</summary>
+    internal static bool TryMapZeros(nint address, nuint length)
+    {
+        nint mapped = MemoryCalls.Map(address, length, MemoryCalls.PROT_READ | MemoryCalls.PROT_WRITE,
+            MemoryCalls.MAP_PRIVATE | MemoryCalls.MAP_ANONYMOUS | MemoryCalls.MAP_FIXED | MemoryCalls.MAP_NORESERVE, -1, 0);
+        if (mapped == MemoryCalls.MapFailed) return false;
+        _ = MemoryCalls.Advise(address, length, MemoryCalls.MADV_DONTDUMP);
+        return true;
+    }
+
     protected override bool ReleaseHandle()
     {
         BusErrorGuard.Release(_guard);

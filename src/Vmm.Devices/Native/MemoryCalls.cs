@@ -13,11 +13,15 @@ internal static unsafe partial class MemoryCalls
     internal const int PROT_READ = 1;
     internal const int PROT_WRITE = 2;
     internal const int MAP_SHARED = 1;
+    internal const int MAP_PRIVATE = 2;
+    internal const int MAP_FIXED = 0x10;
+    internal const int MAP_ANONYMOUS = 0x20;
     internal const int MAP_NORESERVE = 0x4000;
     internal const int F_ADD_SEALS = 1033;
     internal const int F_GET_SEALS = 1034;
     internal const int F_SEAL_SHRINK = 2;
     internal const int F_SEAL_GROW = 4;
+    internal const int MADV_DONTNEED = 4;
     internal const int MADV_REMOVE = 9;
     internal const int MADV_DONTDUMP = 16;
     internal static readonly nint MapFailed = -1;
@@ -95,6 +99,12 @@ internal struct FileStatus
     [FieldOffset(56)] internal long BlockSize;
     /// <summary>In units of 512 bytes, whatever the file system's own.</summary>
     [FieldOffset(64)] internal long Blocks;
+    [FieldOffset(88)] internal long ModifiedSeconds;
+    [FieldOffset(96)] internal long ModifiedFraction;
+
+    /// <summary>Since 1970; 0 for what was before.</summary>
+    internal readonly long ModifiedNanoseconds =>
+        ModifiedSeconds is < 0 or > uint.MaxValue ? 0 : ModifiedSeconds * 1_000_000_000 + ModifiedFraction;
 
     internal readonly bool IsDirectory => (Mode & TypeMask) == 0x4000;
     internal readonly bool IsRegular => (Mode & TypeMask) == 0x8000;

@@ -21,6 +21,9 @@ public sealed record SandboxPlan
     /// <summary>Whether it runs a virtual machine on KVM.</summary>
     public bool NeedsKvm { get; init; }
 
+    /// <summary>Whether it saves machines: makes directories, and gives them names.</summary>
+    public bool SavesMachines { get; init; }
+
     /// <summary>Whether it sends to a socket in the abstract namespace, such as a service manager's.</summary>
     public bool NeedsAbstractSockets { get; init; }
 

@@ -53,8 +53,12 @@ internal static class SystemCallTable
         KvmRequest.KVM_GET_MP_STATE, KvmRequest.KVM_SET_MP_STATE, KvmRequest.KVM_GET_VCPU_EVENTS, KvmRequest.KVM_SET_VCPU_EVENTS,
         KvmRequest.KVM_GET_DEBUGREGS, KvmRequest.KVM_SET_DEBUGREGS, KvmRequest.KVM_GET_TSC_KHZ, KvmRequest.KVM_GET_XSAVE,
         KvmRequest.KVM_SET_XSAVE, KvmRequest.KVM_GET_XCRS, KvmRequest.KVM_SET_XCRS, KvmRequest.KVM_KVMCLOCK_CTRL,
-        KvmRequest.KVM_GET_STATS_FD,
+        KvmRequest.KVM_GET_STATS_FD, KvmRequest.KVM_SET_TSC_KHZ, KvmRequest.KVM_GET_XSAVE2, KvmRequest.KVM_GET_NESTED_STATE,
+        KvmRequest.KVM_SET_NESTED_STATE,
     ];
+
+    /// <summary>Of a userfaultfd that was opened before: a guest goes on while it is saved.</summary>
+    private static readonly uint[] OfFaults = [FaultWatch.UFFDIO_WRITEPROTECT, FaultWatch.UFFDIO_REGISTER, FaultWatch.UFFDIO_UNREGISTER];
 
     /// <summary>
     /// F_DUPFD, GETFD, SETFD, GETFL, SETFL, GETLK, SETLK, SETLKW, OFD locks, DUPFD_CLOEXEC, GETPIPE_SZ, ADD_SEALS and GET_SEALS.
@@ -78,12 +82,13 @@ internal static class SystemCallTable
         bool tcp = plan.Has(HostAccessKind.ConnectTcp), connects = tcp || plan.WillOpen(HostAccessKind.Connect);
         return
         [
-            Allow("ioctl", 16, OneOf(1, [.. plan.NeedsKvm ? OfKvm : [], .. OfFiles, .. OfTerminals,
+            Allow("ioctl", 16, OneOf(1, [.. plan.NeedsKvm ? OfKvm : [], .. plan.SavesMachines ? OfFaults : [], .. OfFiles, .. OfTerminals,
                 .. plan.Has(HostAccessKind.Terminal) ? OfPseudoTerminals : [], .. plan.Has(HostAccessKind.Tap) ? OfInterfaces : []])),
             .. Waiting, .. Bytes, .. Memory(loads), .. Files, .. Threads((uint)process), .. Sockets,
             .. connects || plan.WillOpen(HostAccessKind.Listen, HostAccessKind.Tap) ? NewSockets(tcp) : [],
             .. connects ? Connections : [],
             .. loads ? OfLibraries : [],
+            .. plan.SavesMachines ? Saving : [],
             .. Attacks,
         ];
     }
@@ -168,6 +173,9 @@ internal static class SystemCallTable
     /// vsock, cables and NBD connect when a guest or a server comes again. Landlock knows TCP ports, and no paths of sockets.
     /// </summary>
     private static SystemCallRule[] Connections => [Allow("connect", 42)];
+
+    /// <summary>A snapshot is written aside, and gets its name when it is whole.</summary>
+    private static SystemCallRule[] Saving => [Allow("mkdir", 83), Allow("renameat2", 316)];
 
     /// <summary>What libraries that are loaded late do beyond that.</summary>
     private static SystemCallRule[] OfLibraries =>

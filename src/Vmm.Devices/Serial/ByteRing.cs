@@ -46,6 +46,21 @@ internal sealed class ByteRing(int capacity)
         Count -= length;
     }
 
+    /// <summary>A copy of all bytes, the oldest first.</summary>
+    internal byte[] ToArray()
+    {
+        byte[] bytes = new byte[Count];
+        Peek(bytes);
+        return bytes;
+    }
+
+    /// <summary>Has these bytes in the place of those it had. There is room for them.</summary>
+    internal void Refill(ReadOnlySpan<byte> bytes)
+    {
+        Skip(Count);
+        Write(bytes);
+    }
+
     internal bool TryTake(out byte value)
     {
         value = _bytes[_head];

@@ -27,6 +27,8 @@ public sealed class SimulatedGuest : IDisposable
     private readonly SimulatedGuestOptions _options;
     private readonly CountingLine _line = new();
     private readonly SimulatedQueue?[] _queues;
+    private int _interruptsBefore;
+    private long _servedBefore;
     private bool _disposed;
 
     private SimulatedGuest(VirtioDevice device, SimulatedGuestOptions options)
@@ -49,7 +51,7 @@ public sealed class SimulatedGuest : IDisposable
     }
 
     /// <summary>The device under test. The guest disposes it.</summary>
-    public VirtioDevice Device { get; }
+    public VirtioDevice Device { get; private set; }
 
     /// <summary>The guest's memory.</summary>
     public GuestMemory Memory { get; }
@@ -61,16 +63,19 @@ public sealed class SimulatedGuest : IDisposable
     public Reactor Reactor { get; }
 
     /// <summary>The registers in front of the device.</summary>
-    public VirtioMmioTransport Transport { get; }
+    public VirtioMmioTransport Transport { get; private set; }
 
     /// <summary>The driver's way through the registers.</summary>
-    public VirtioMmioDriver Driver { get; }
+    public VirtioMmioDriver Driver { get; private set; }
 
     /// <summary>The negotiated features.</summary>
     public ulong Features { get; private set; }
 
     /// <summary>Interrupts for used buffers so far.</summary>
-    public int Interrupts => (int)Device.QueueStatistics.Sum(queue => queue.Interrupts);
+    public int Interrupts => _interruptsBefore + (int)Device.QueueStatistics.Sum(queue => queue.Interrupts);
+
+    /// <summary>Requests that the device gave back so far.</summary>
+    internal long Served => _servedBefore + Device.Totals.Requests;
 
     /// <summary>Interrupts for the configuration, or a device that needs a reset, so far.</summary>
     public int ConfigInterrupts => _line.Asserts - Interrupts;
@@ -207,6 +212,48 @@ public sealed class SimulatedGuest : IDisposable
 
     /// <summary>Lets a paused device go on.</summary>
     public SimulatedGuest Resume() => Await(Transport.ResumeAsync());
+
+    /// <summary>
+    /// Saves the device, disposes it, makes another one of the same kind that goes on from what was written, and lets it go on with the
+    /// same driver: as a machine does that is put away and brought back by another process.
+    /// </summary>
+    /// <param name="make">Makes the other device, when the first one is gone. It becomes the guest's, which disposes it.</param>
+    /// <returns>What was written: UTF-8 JSON.</returns>
+    /// <exception cref="StateException">The other device is of another kind.</exception>
+    public byte[] GoOnIn(Func<VirtioDevice> make)
+    {
+        ArgumentNullException.ThrowIfNull(make);
+        byte[] state = Pause().Save();
+        Replace(make, state);
+        Resume();
+        return state;
+    }
+
+    /// <summary>What another process needs to go on with a device that is paused: UTF-8 JSON.</summary>
+    internal byte[] Save()
+    {
+        StateWriter writer = new();
+        Transport.Save(writer);
+        using MemoryStream stream = new();
+        writer.WriteTo(stream);
+        return stream.ToArray();
+    }
+
+    /// <summary>The part of <see cref="GoOnIn"/> after the save. The device is paused.</summary>
+    internal void Replace(Func<VirtioDevice> make, ReadOnlyMemory<byte> state)
+    {
+        Await(Transport.StopAsync());
+        Transport.Dispose();
+        _interruptsBefore = Interrupts;
+        _servedBefore = Served;
+        Device.Dispose();
+        Device = make();
+        Transport = new VirtioMmioTransport(Device, Memory, _line, Reactor.Remote, _options.Transport);
+        Driver = new VirtioMmioDriver(Transport);
+        StateReader reader = StateReader.Parse(state, Device.Name);
+        Transport.Restore(reader, Reactor);
+        reader.Complete();
+    }
 
     /// <summary>Lets the device come to rest, and disposes everything.</summary>
     public void Dispose()

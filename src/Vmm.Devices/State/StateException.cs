@@ -1,7 +1,8 @@
 namespace Vmm.Devices;
 
 /// <summary>
-/// Saved state does not fit: a value is missing or out of its range, or a newer program wrote it. The message names the place.
+/// Saved state does not fit: a value is missing or out of its range, a newer program wrote it, or the machine is another one. Or there is
+/// no state to save, because something of the machine runs still. The message names the place.
 /// </summary>
 public sealed class StateException : Exception
 {

@@ -11,6 +11,11 @@ public sealed class StateReader
 {
     private const int DepthMax = 16;
 
+    /// <summary>Most characters that a message repeats of a name or number of the file.</summary>
+    private const int AbridgedMax = 40;
+
+    private const int ParserMessageMax = 160;
+
     private readonly JsonElement _record;
     private readonly HashSet<string> _read = [StateWriter.VersionName];
     private readonly List<StateReader> _below = [];
@@ -43,11 +48,14 @@ public sealed class StateReader
         {
             using JsonDocument document = JsonDocument.Parse(json,
                 new JsonDocumentOptions { MaxDepth = DepthMax, AllowDuplicateProperties = false });
+            ReadNames(document.RootElement);
             return new StateReader(document.RootElement.Clone(), place, newestVersion);
         }
-        catch (JsonException refused)
+        catch (Exception refused) when (refused is JsonException or InvalidOperationException)
         {
-            throw new StateException($"{place} is not JSON as it was written: {refused.Message}", refused);
+            // The parser quotes the file, as much of it as it likes.
+            string why = Abridged(refused.Message, ParserMessageMax);
+            throw new StateException(Printable($"{place} is not JSON as it was written: {why}"), refused);
         }
     }
 
@@ -113,7 +121,7 @@ public sealed class StateReader
     /// <param name="lengthMax">Most bytes there may be.</param>
     public byte[] Bytes(string name, int lengthMax)
     {
-        string text = Text(name, (lengthMax + 2) / 3 * 4);
+        string text = Text(name, (int)Math.Min(int.MaxValue, (lengthMax + 2L) / 3 * 4));
         byte[] bytes = new byte[text.Length / 4 * 3];
         if (!Convert.TryFromBase64String(text, bytes, out int length)) throw Wrong(name, "is not base64");
         return length <= lengthMax ? bytes[..length] : throw Wrong(name, $"has {length} bytes, more than {lengthMax}");
@@ -145,7 +153,7 @@ public sealed class StateReader
         foreach (JsonProperty value in _record.EnumerateObject())
         {
             if (!_read.Contains(value.Name) && !value.Name.EndsWith('?'))
-                throw Wrong(value.Name, "is not known to this program: restore it with the one that saved it, or a newer one");
+                throw Wrong(Abridged(value.Name), "is not known to this program: restore it with the one that saved it, or a newer one");
         }
         foreach (StateReader below in _below) below.Complete();
     }
@@ -153,9 +161,9 @@ public sealed class StateReader
     /// <summary>What a reader finds wrong beyond the bounds of a value.</summary>
     /// <param name="name">The value.</param>
     /// <param name="what">The rest of the sentence: <c>is a ring of 3 entries, which is not a power of two</c>.</param>
-    public StateException Wrong(string name, string what) => new($"{Place}.{name} {what}");
+    public StateException Wrong(string name, string what) => new(Printable($"{Place}.{name} {what}"));
 
-    private StateException Wrong(string what) => new($"{Place} {what}");
+    private StateException Wrong(string what) => new(Printable($"{Place} {what}"));
 
     private StateReader Below(JsonElement record, string place, int newestVersion)
     {
@@ -171,6 +179,23 @@ public sealed class StateReader
         return value;
     }
 
+    /// <summary>The parser does not look whether names are UTF-8, and throws when they are asked for.</summary>
+    private static void ReadNames(JsonElement node)
+    {
+        if (node.ValueKind == JsonValueKind.Object)
+        {
+            foreach (JsonProperty each in node.EnumerateObject())
+            {
+                _ = each.Name;
+                ReadNames(each.Value);
+            }
+        }
+        else if (node.ValueKind == JsonValueKind.Array)
+        {
+            foreach (JsonElement each in node.EnumerateArray()) ReadNames(each);
+        }
+    }
+
     private static string KindOf(JsonElement value) => value.ValueKind switch
     {
         JsonValueKind.Object => "a record",
@@ -181,5 +206,10 @@ public sealed class StateReader
         _ => "empty",
     };
 
-    private static string Abridged(string text) => text.Length <= 24 ? text : text[..24] + "…";
+    private static string Abridged(string text, int lengthMax = AbridgedMax) => text.Length <= lengthMax ? text : text[..lengthMax] + "…";
+
+    /// <summary>A message repeats parts of the file. It ends on a terminal: nothing in it may move the cursor or begin a line.</summary>
+    private static string Printable(string message) => string.Concat(message.Select(letter => char.GetUnicodeCategory(letter)
+        is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator
+        or UnicodeCategory.Surrogate ? '?' : letter));
 }

@@ -17,6 +17,8 @@ public enum MachineEnd
     Stopped,
     /// <summary>A vCPU could not go on.</summary>
     Failed,
+    /// <summary>It was saved, and goes on where its snapshot is restored.</summary>
+    Saved,
 }
 
 /// <summary>How a machine ended.</summary>
@@ -25,6 +27,6 @@ public enum MachineEnd
 /// <param name="Status">What the guest reported when it powered off: 0 if all went well, or if it can't say.</param>
 public sealed record MachineResult(MachineEnd End, string Message, uint Status = 0)
 {
-    /// <summary>Whether the guest powered off and reported no failure.</summary>
-    public bool Succeeded => End == MachineEnd.PoweredOff && Status == 0;
+    /// <summary>Whether the guest powered off and reported no failure, or was saved.</summary>
+    public bool Succeeded => End is MachineEnd.PoweredOff or MachineEnd.Saved && Status == 0;
 }

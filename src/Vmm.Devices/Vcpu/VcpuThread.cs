@@ -25,13 +25,13 @@ public sealed class VcpuThread : IDisposable
     private readonly (VcpuExitKind Kind, ulong Address, int Width)[] _last = new (VcpuExitKind, ulong, int)[LastExitsMax];
     private int _lastCount;
     private long _unhandled;
-    /// <summary>Guards the three below, and is waited on for their changes.</summary>
+    /// <summary>Guards the four below, and is waited on for their changes.</summary>
     private readonly object _standing = new();
     private bool _pauseRequested;
     private bool _standsStill;
     private bool _ended;
-    private volatile bool _stopRequested;
     private bool _started;
+    private volatile bool _stopRequested;
 
     /// <summary>Makes the thread; <see cref="Start"/> starts it.</summary>
     /// <param name="vcpu">What it runs. It stays the caller's, who disposes it after <see cref="Join"/>.</param>
@@ -75,8 +75,8 @@ public sealed class VcpuThread : IDisposable
     /// <summary>Starts the thread, once.</summary>
     public void Start()
     {
+        lock (_standing) _started = true;
         _thread.Start();
-        _started = true;
     }
 
     /// <summary>Asks the thread to end, before or after its start, and does not wait. Any thread.</summary>
@@ -97,14 +97,14 @@ public sealed class VcpuThread : IDisposable
         _vcpu.RequestExit();
     }
 
-    /// <summary>Waits until the thread stands still, or has ended.</summary>
+    /// <summary>Waits until the thread stands still, or has ended. One that was not started stands still.</summary>
     /// <returns>False if it still runs when the time is up.</returns>
     public bool WaitUntilPaused(TimeSpan timeout)
     {
         long start = Stopwatch.GetTimestamp();
         lock (_standing)
         {
-            while (!_standsStill && !_ended)
+            while (_started && !_standsStill && !_ended)
             {
                 TimeSpan left = timeout - Stopwatch.GetElapsedTime(start);
                 if (left <= TimeSpan.Zero || !Monitor.Wait(_standing, left)) return _standsStill || _ended;
@@ -125,7 +125,11 @@ public sealed class VcpuThread : IDisposable
 
     /// <summary>Waits for the thread's end.</summary>
     /// <returns>False if it still runs when the time is up.</returns>
-    public bool Join(TimeSpan timeout) => !_started || _thread.Join(timeout);
+    public bool Join(TimeSpan timeout)
+    {
+        lock (_standing) if (!_started) return true;
+        return _thread.Join(timeout);
+    }
 
     /// <summary>Stops the thread and waits for its end.</summary>
     public void Dispose()

@@ -50,6 +50,13 @@ internal static class RingLayout
         return Overlap(table, driver) || Overlap(table, device) || Overlap(driver, device) ? QueueFaults.Overlap : default;
     }
 
+    /// <summary>Announces that a device will write in a ring: its own area, and in a packed ring the descriptors.</summary>
+    internal static void Keep(IBeforeWrite guard, QueueConfiguration configuration)
+    {
+        guard.Keep(configuration.DeviceRing, DeviceLength(configuration));
+        if (configuration.Has(VirtioFeatures.PackedRing)) guard.Keep(configuration.DescriptorTable, TableLength(configuration.Size));
+    }
+
     private static ulong EventIndexLength(QueueConfiguration configuration) => configuration.Has(VirtioFeatures.EventIndex) ? 2u : 0u;
 
     private static bool OutsideRing(ushort? position, ushort size) => position is { } bits && (bits & 0x7fff) >= size;

@@ -124,6 +124,7 @@ public abstract class VirtQueue : IDisposable
             candidate.Dispose();
             return false;
         }
+        if (memory.BeforeWrite is { } guard) RingLayout.Keep(guard, configuration);
         queue = candidate;
         return true;
     }
@@ -144,6 +145,7 @@ public abstract class VirtQueue : IDisposable
             HasRunDry = true;
             return false;
         }
+        if (Memory.BeforeWrite is { } guard) Keep(guard, chain);
         Turn.Took(chain.Cost);
         return true;
     }
@@ -373,6 +375,13 @@ public abstract class VirtQueue : IDisposable
     {
         ForgetRings();
         _hold.Dispose();
+    }
+
+    /// <summary>All of the writable part: what the device will write of it is not known yet.</summary>
+    private static void Keep(IBeforeWrite guard, DescriptorChain chain)
+    {
+        foreach (ref readonly IoVector vector in chain.WritableVectors)
+            guard.Keep(chain.Hold!.Map.GuestAddressOf(vector.Address), vector.Length);
     }
 
     /// <summary>

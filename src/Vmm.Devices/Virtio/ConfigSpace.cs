@@ -117,6 +117,45 @@ public sealed class ConfigSpace
         if (CoversMode(offset, data.Length)) _mode = data[_modeOffset - offset];
     }
 
+    /// <summary>Writes the space as the driver sees it.</summary>
+    internal void Save(StateWriter to)
+    {
+        lock (_lock)
+        {
+            to.Add("bytes", _bytes);
+            to.Add("generation", (long)_generation);
+        }
+        if (HasMode) to.Add("mode", (long)_mode);
+    }
+
+    /// <summary>
+    /// Reads back what the driver wrote; the rest is as the device has it in this process. If that is not what the driver saw, there is a
+    /// new generation.
+    /// </summary>
+    /// <returns>Whether the driver sees something else than it did.</returns>
+    internal bool Restore(StateReader from)
+    {
+        byte[] saved = from.Bytes("bytes", _bytes.Length);
+        if (saved.Length != _bytes.Length)
+            throw from.Wrong("bytes", $"are {saved.Length} bytes, and the device has {_bytes.Length} bytes of configuration");
+        uint generation = (uint)from.Int64("generation", 0, uint.MaxValue);
+        if (from.Has("mode"))
+        {
+            byte mode = (byte)from.Int32("mode", 0, byte.MaxValue);
+            if (HasMode) _mode = mode;
+        }
+        lock (_lock)
+        {
+            for (int i = 0; i < saved.Length; i++)
+            {
+                if (_writable[i]) _bytes[i] = saved[i];
+            }
+            bool isOther = !saved.AsSpan().SequenceEqual(_bytes);
+            _generation = isOther ? generation + 1 : generation;
+            return isOther;
+        }
+    }
+
     /// <summary>Changes bytes for the device, as one step with a new generation. The device then signals the change itself.</summary>
     public void Update(int offset, ReadOnlySpan<byte> data)
     {

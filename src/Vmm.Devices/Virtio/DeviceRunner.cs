@@ -77,6 +77,22 @@ internal sealed class DeviceRunner(
     /// <summary>Chains of a queue that were popped and not pushed.</summary>
     internal int InFlight(int index) => _runs[index].Queue?.InFlight ?? 0;
 
+    /// <summary>
+    /// Where a queue of a paused device takes its next chain; null if it is not served. Nothing of it is in flight, so it gives back there
+    /// too.
+    /// </summary>
+    internal ushort? HeldAt(int index) =>
+        _runs[index] is { IsPaused: true, Phase: Phase.Held, Queue: { FirstFault.Kind: GuestFaultKind.None } queue }
+            ? queue.AvailBase
+            : null;
+
+    /// <summary>Paused from the start: queues that are started now stand still until <see cref="Resume"/>.</summary>
+    internal void BeginPaused(DriverSession driver)
+    {
+        _isPaused = true;
+        Begin(driver);
+    }
+
     /// <summary>The driver is ready: features are settled. Queues start after this.</summary>
     internal void Begin(DriverSession driver)
     {

@@ -188,13 +188,26 @@ public abstract partial class VirtioDevice : IInspectable, IDisposable
     }
 
     /// <summary>
-    /// Writes what the device knows beyond its configuration and queues, for another process to go on with. The device stands still.
+    /// The version of what <see cref="Save"/> writes. It rises when a value gets another meaning or disappears; a reader takes every
+    /// version up to it.
+    /// </summary>
+    protected internal virtual int StateVersion => 1;
+
+    /// <summary>
+    /// Writes what the device knows beyond features, configuration space and positions of queues, which its transport writes: what a driver
+    /// asked for, bytes on their way. Nothing of the host, such as a path. On the device's reactor; every queue stands still, and
+    /// <see cref="QueueWorker.Quiesce"/> has put back what was not done.
     /// </summary>
     protected internal virtual void Save(StateWriter to)
     {
     }
 
-    /// <summary>Reads back what <see cref="Save"/> wrote, in a device that was made with the same options and has had no driver.</summary>
+    /// <summary>
+    /// Reads back what <see cref="Save"/> wrote, in a device that was made with the same options, perhaps in another process. If the driver
+    /// was ready it has come already (<see cref="OnDriver"/>), but no queue has started: workers are made when the machine goes on. Each
+    /// value is read with its bounds, for the file may come from an enemy.
+    /// </summary>
+    /// <exception cref="StateException">A value does not fit.</exception>
     protected internal virtual void Restore(StateReader from)
     {
     }

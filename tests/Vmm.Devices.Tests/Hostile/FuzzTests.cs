@@ -103,6 +103,11 @@ public sealed class ConfigFuzzTests(ITestOutputHelper output) : FuzzTests("confi
     protected override long ExecutionsToMeet => 10_000;
 }
 
+public sealed class StateFuzzTests(ITestOutputHelper output) : FuzzTests("state", output)
+{
+    protected override IEnumerable<string> MustMeet => ["refused", "restored"];
+}
+
 public sealed class VhostUserFuzzTests(ITestOutputHelper output) : FuzzTests("vhost-user", output)
 {
     protected override IEnumerable<string> MustMeet => ["messages"];

@@ -75,6 +75,9 @@ internal sealed class HostileGuest : IDisposable
 
     internal bool NeedsReset => Guest.Driver.Status.HasFlag(DeviceStatus.NeedsReset);
 
+    /// <summary>Another device of the kind under attack.</summary>
+    internal VirtioDevice Make() => _battery.Make();
+
     /// <summary>Kicks for a request and has happen on the host what it waits for.</summary>
     internal void Serve(BatteryRequest request)
     {

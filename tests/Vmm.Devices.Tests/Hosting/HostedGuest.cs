@@ -18,7 +18,10 @@ internal sealed class HostedGuest : IDisposable
         _allocator = new GuestAllocator(1 << 20, (64 << 20) - (1 << 20));
     }
 
-    internal VirtioMmioDriver Driver(int device) => new(new BusWindow(_host.Board.Mmio, _host.Devices[device].Address));
+    internal VirtioMmioDriver Driver(int device) => DriverOn(_host, device);
+
+    /// <summary>The registers of a device of another host on the same memory, for the driver that goes on there.</summary>
+    internal static VirtioMmioDriver DriverOn(DeviceHost host, int device) => new(new BusWindow(host.Board.Mmio, host.Devices[device].Address));
 
     internal SimulatedQueue[] Start(int device, ulong features = ulong.MaxValue)
     {

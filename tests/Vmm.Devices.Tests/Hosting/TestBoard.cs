@@ -5,7 +5,15 @@ internal sealed class TestBoard : IMachineBoard
 {
     private readonly CountingLine[] _lines = [.. Enumerable.Range(0, 64).Select(_ => new CountingLine())];
 
-    public GuestMemory Memory { get; } = GuestMemory.Create(64 << 20);
+    private readonly bool _ownsMemory;
+
+    /// <summary>A board with memory of its own.</summary>
+    internal TestBoard() : this(GuestMemory.Create(64 << 20)) => _ownsMemory = true;
+
+    /// <summary>A board with the memory of another one, which gives it back.</summary>
+    internal TestBoard(GuestMemory memory) => Memory = memory;
+
+    public GuestMemory Memory { get; }
 
     public Bus Mmio { get; } = new("mmio");
 
@@ -30,7 +38,7 @@ internal sealed class TestBoard : IMachineBoard
     public void Dispose()
     {
         IsDisposed = true;
-        Memory.Dispose();
+        if (_ownsMemory) Memory.Dispose();
     }
 
     private sealed class CountingLine : IInterrupt

@@ -87,11 +87,9 @@ public sealed class KvmStateTests
         const int Vector3 = 160 + 3 * 16;
         const int StateBits = 512;
         using KvmGuest first = KvmGuest.WithInterrupts();
-        KvmXsave xsave = first.Vcpu.Save([]).Xsave;
-        xsave[Vector3] = 0xa5;
-        xsave[StateBits] |= 2;
         KvmVcpuState state = first.Vcpu.Save([]);
-        state.Xsave = xsave;
+        state.Xsave[Vector3] = 0xa5;
+        state.Xsave[StateBits] |= 2;
         first.Vcpu.Restore(state);
         Assert.Equal(0xa5, first.Vcpu.Save([]).Xsave[Vector3]);
     }

@@ -80,6 +80,14 @@ public sealed class DeviceBatteryTests
         Assert.Contains("'answers' on a packed ring: once: 100 bytes used of 1", failure.Message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void A_battery_finds_a_device_that_does_not_read_what_it_saved()
+    {
+        DeviceBattery battery = new(() => new BrokenDevice(spins: false, saves: true), new BatteryRequest(0, [1], 100));
+        BatteryFailedException failure = Assert.Throws<BatteryFailedException>(() => battery.Run("goes on in another process", 0));
+        Assert.Contains("device.answers is not known to this program", failure.Message, StringComparison.Ordinal);
+    }
+
     /// <summary>Somebody types on the console.</summary>
     private static void Type(VirtioDevice console)
     {
@@ -125,11 +133,22 @@ public sealed class DeviceBatteryTests
     /// <summary>A device with a bug.</summary>
     private sealed class BrokenDevice : VirtioDevice
     {
-        internal BrokenDevice(bool spins) : base(VirtioDeviceType.Entropy, "broken") => AddQueue("requests", 16, context =>
+        private readonly bool _saves;
+
+        internal BrokenDevice(bool spins, bool saves = false) : base(VirtioDeviceType.Entropy, "broken")
         {
-            VirtQueue queue = context.Queue;
-            while (queue.TryPop(out DescriptorChain? chain)) queue.Push(chain, spins ? 0u : 100);
-            if (spins) Driver!.Remote.Post(_ => ServeQueue(0));
-        });
+            _saves = saves;
+            AddQueue("requests", 16, context =>
+            {
+                VirtQueue queue = context.Queue;
+                while (queue.TryPop(out DescriptorChain? chain)) queue.Push(chain, spins ? 0u : 100);
+                if (spins) Driver!.Remote.Post(_ => ServeQueue(0));
+            });
+        }
+
+        protected internal override void Save(StateWriter to)
+        {
+            if (_saves) to.Add("answers", 1L);
+        }
     }
 }

@@ -30,13 +30,14 @@ internal static class Comparisons
         new StopComparison(),
         new StartComparison(),
         new BootStartComparison(),
+        new RestoreComparison(),
     ];
 
     internal static IReadOnlyList<string> Suites { get; } =
     [
         .. All.Select(comparison => comparison.Suite).Distinct(),
         IdleReport.Suite, NeighbourReport.Suite, FootprintReport.Suite, RemoteDiskReport.NbdSuite,
-        RemoteDiskReport.RbdSuite, LimitReport.Suite, EverySuite,
+        RemoteDiskReport.RbdSuite, LimitReport.Suite, SaveReport.Suite, EverySuite,
     ];
 
     internal static IEnumerable<Comparison> InSuite(string suite) =>

@@ -12,6 +12,18 @@ internal static class TinyKernel
     /// <summary><c>mov dx, 0x3f8; mov al, '!'; out dx, al; again: hlt; jmp again</c>, in 64-bit code.</summary>
     internal static ReadOnlySpan<byte> PrintAndHalt => [0x66, 0xba, 0xf8, 0x03, 0xb0, 0x21, 0xee, 0xf4, 0xeb, 0xfd];
 
+    /// <summary><c>mov dx, 0x3f8; mov al, '!'; again: out dx, al; jmp again</c>.</summary>
+    internal static ReadOnlySpan<byte> PrintForEver => [0x66, 0xba, 0xf8, 0x03, 0xb0, 0x21, 0xee, 0xeb, 0xfd];
+
+    /// <summary>
+    /// <c>pass: mov rdi, 0x400000; page: inc qword [rdi]; add rdi, 4096; cmp rdi, 1 GiB; jb page; jmp pass</c>.
+    /// </summary>
+    internal static ReadOnlySpan<byte> WriteForEver =>
+    [
+        0x48, 0xc7, 0xc7, 0, 0, 0x40, 0, 0x48, 0xff, 0x07, 0x48, 0x81, 0xc7, 0, 0x10, 0, 0, 0x48, 0x81, 0xff, 0, 0, 0, 0x40, 0x72, 0xed,
+        0xeb, 0xe4,
+    ];
+
     /// <summary>Writes an ELF file.</summary>
     /// <param name="path">Where.</param>
     /// <param name="code">64-bit code, which may lie anywhere.</param>

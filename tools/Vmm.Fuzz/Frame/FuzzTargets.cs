@@ -39,6 +39,7 @@ internal static class FuzzTargets
         new("command-line", tally => new CommandLineTarget(tally)),
         new("config", tally => new ConfigTarget(tally)),
         new("nbd", tally => new EitherTarget(new NbdTarget(tally, isExtended: false), new NbdTarget(tally, isExtended: true))),
+        new("state", tally => new StateTarget(tally)),
         new("vhost-user", tally => new VhostUserTarget(tally)),
     ];
 

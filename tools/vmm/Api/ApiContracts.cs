@@ -25,6 +25,45 @@ internal sealed record MachineView
 
     [Description("How many devices there are.")]
     public required int Devices { get; init; }
+
+    [Description("How far the memory of a snapshot is that is being saved.")]
+    public SnapshotProgressView? Saving { get; init; }
+}
+
+/// <summary>How far a snapshot's memory is.</summary>
+internal sealed record SnapshotProgressView
+{
+    [Description("Bytes of guest memory that were looked at.")]
+    public required long BytesDone { get; init; }
+
+    [Description("Bytes that the guest has.")]
+    public required long BytesTotal { get; init; }
+}
+
+/// <summary>A snapshot to be made.</summary>
+internal sealed record NewSnapshot
+{
+    [Description("Where: a full path that is not there yet.")]
+    public required string Directory { get; init; }
+
+    [Description("Whether the machine ends when it is saved, without having run on.")]
+    public bool? Stop { get; init; }
+}
+
+/// <summary>A snapshot that was made.</summary>
+internal sealed record SnapshotView
+{
+    [Description("Where it is.")]
+    public required string Directory { get; init; }
+
+    [Description("Bytes of guest memory that were written: those that are no zeros.")]
+    public required long BytesWritten { get; init; }
+
+    [Description("Seconds that the guest stood still.")]
+    public required double StoppedSeconds { get; init; }
+
+    [Description("Seconds until everything was durable.")]
+    public required double ElapsedSeconds { get; init; }
 }
 
 /// <summary>A device as it is now. What it does not have is left out.</summary>
@@ -199,6 +238,8 @@ internal sealed record ProblemView
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, MaxDepth = 8,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow)]
 [JsonSerializable(typeof(MachineView))]
+[JsonSerializable(typeof(NewSnapshot))]
+[JsonSerializable(typeof(SnapshotView))]
 [JsonSerializable(typeof(DeviceList))]
 [JsonSerializable(typeof(DeviceView))]
 [JsonSerializable(typeof(DeviceChange))]

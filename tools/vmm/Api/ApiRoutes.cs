@@ -28,6 +28,11 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
         { Response = ApiJson.Readable.MachineView, Problems = [409, 503] },
         new("POST", "/v1/machine/resume", "Lets vCPUs and devices go on.", Do(machine.Resume))
         { Response = ApiJson.Readable.MachineView, Problems = [409, 503] },
+        new("POST", "/v1/machine/snapshot",
+            "Saves the machine into a new directory, and answers when it is whole. It is given up if the client goes away. "
+                + "Only 'vmm boot' can.",
+            Save)
+        { Request = ApiJson.Readable.NewSnapshot, Response = ApiJson.Readable.SnapshotView, Problems = [400, 409, 422, 500, 503] },
         new("POST", "/v1/machine/stop", "Asks the process to end, as SIGTERM does: what is in flight completes.", Stop)
         { Response = ApiJson.Readable.MachineView, Status = 202 },
         new("GET", "/v1/devices", "The devices, with what they did so far.", (context, _) =>
@@ -63,6 +68,12 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
         await Task.Run(action);
         await Say(context, machine.View);
     };
+
+    private async Task Save(HttpContext context, string _)
+    {
+        NewSnapshot asked = await Read(context, ApiJson.Readable.NewSnapshot);
+        await Say(context, await machine.SaveAsync(asked, context.RequestAborted), ApiJson.Readable.SnapshotView);
+    }
 
     private async Task Stop(HttpContext context, string name)
     {

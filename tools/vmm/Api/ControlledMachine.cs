@@ -28,6 +28,9 @@ internal abstract class ControlledMachine(string kind, Action stop)
     /// <summary>Whether the machine stands still.</summary>
     private protected virtual bool IsPaused => false;
 
+    /// <summary>How far a save is; null if none is under way.</summary>
+    private protected virtual SnapshotProgressView? Saving => null;
+
     /// <summary>What runs, and how it is.</summary>
     internal MachineView View => new()
     {
@@ -37,6 +40,7 @@ internal abstract class ControlledMachine(string kind, Action stop)
         State = Volatile.Read(ref _stops) > 0 ? "stopping" : IsPaused ? "paused" : "running",
         UptimeSeconds = (long)Stopwatch.GetElapsedTime(_start).TotalSeconds,
         Devices = Devices.Count,
+        Saving = Saving,
     };
 
     /// <summary>The device of a name.</summary>
@@ -49,6 +53,12 @@ internal abstract class ControlledMachine(string kind, Action stop)
 
     /// <summary>Lets them go on.</summary>
     internal abstract void Resume();
+
+    /// <summary>Saves the machine.</summary>
+    /// <param name="asked">Where, and how.</param>
+    /// <param name="cancel">Gives it up.</param>
+    internal virtual Task<SnapshotView> SaveAsync(NewSnapshot asked, CancellationToken cancel) =>
+        throw new NotSupportedException("only a machine of 'vmm boot' can be saved");
 
     /// <summary>Asks the process to end, as SIGTERM does.</summary>
     internal void Stop()

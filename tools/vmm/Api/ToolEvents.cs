@@ -9,5 +9,6 @@ internal static class ToolEvents
     internal static readonly EventId DeviceRemoved = new(102, "device-removed");
     internal static readonly EventId MachinePaused = new(103, "machine-paused");
     internal static readonly EventId MachineResumed = new(104, "machine-resumed");
+    internal static readonly EventId MachineSaved = new(106, "machine-saved");
     internal static readonly EventId MachineEnded = new(105, "machine-ended");
 }

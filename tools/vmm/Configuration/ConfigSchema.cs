@@ -45,6 +45,18 @@ internal static class ConfigSchema
         json.WriteEndObject();
         IEnumerable<string> required = settings.Where(setting => setting.Option.Required).Select(setting => setting.Name);
         Strings(json, "required", required.Prepend(ConfigReader.CommandName));
+        foreach (Setting setting in settings)
+        {
+            if (setting.Option is not TextOption { InsteadOf: { } other }) continue;
+            json.WriteStartArray("anyOf");
+            foreach (string either in (string[])[settings.Single(each => each.Option == other).Name, setting.Name])
+            {
+                json.WriteStartObject();
+                Strings(json, "required", [either]);
+                json.WriteEndObject();
+            }
+            json.WriteEndArray();
+        }
         json.WriteEndObject();
     }
 

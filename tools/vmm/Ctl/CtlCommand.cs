@@ -54,6 +54,7 @@ internal static class CtlCommand
             }),
             Make("pause", "Have vCPUs and devices stand still.", [], Machine("pause")),
             Make("resume", "Let them go on.", [], Machine("resume")),
+            SnapshotCommand(),
             Make("stop", "Ask the process to end, as SIGTERM does.", [], Machine("stop")),
             Make("log", "Print how much is logged, or change it.", [level], (client, parsed) =>
             {
@@ -67,6 +68,16 @@ internal static class CtlCommand
                 client.Do(HttpMethod.Put, "/v1/log", ApiJson.Readable.LogView, body);
             }),
         };
+
+        Command SnapshotCommand()
+        {
+            Argument<string> directory = new("DIR") { Description = "Where the snapshot goes: a name that is not there yet." };
+            SwitchOption stop = new("--stop", "End the machine when it is saved, without having run on.");
+            Command command = Make("snapshot", "Save the machine, which goes on; 'vmm boot --restore' brings it back.", [directory],
+                (client, parsed) => Saving.Run(client, parsed.GetValue(directory)!, stop.In(parsed)));
+            command.Options.Add(stop);
+            return command;
+        }
 
         Command Make(string word, string description, Argument[] arguments, Action<CtlClient, ParseResult> carryOut)
         {

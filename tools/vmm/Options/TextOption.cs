@@ -23,6 +23,9 @@ internal class TextOption : Option<string?>
         CustomParser = Understand;
     }
 
+    /// <summary>Another option in whose place this one may stand: one of the two is needed.</summary>
+    internal TextOption? InsteadOf { get; init; }
+
     /// <summary>What is wrong with a text; null for nothing.</summary>
     private protected virtual string? Complain(string text) => _check?.Invoke(text);
 

@@ -45,9 +45,10 @@ internal sealed class SandboxOptions
     /// <param name="keepsCore">Whether a crash may leave a core file.</param>
     /// <param name="needsKvm">Whether a machine runs on KVM.</param>
     /// <param name="opensLater">Whether devices may come later, whose files no option names: 'auto' leaves files open then.</param>
+    /// <param name="savesMachines">Whether the machine may be saved: a directory is made, and gets its name.</param>
     /// <returns>What <see cref="ProcessSandbox.Close"/> takes; null without a sandbox.</returns>
     internal SandboxPlan? Enter(ParseResult parsed, IReadOnlyList<RequestedDevice> devices, IReadOnlyList<HostAccess> others,
-        bool keepsCore, bool needsKvm, bool opensLater = false)
+        bool keepsCore, bool needsKvm, bool opensLater = false, bool savesMachines = false)
     {
         string? mode = _mode.In(parsed);
         if (mode == "off") return null;
@@ -64,6 +65,7 @@ internal sealed class SandboxOptions
             User = parsed.GetValue(_user),
             KeepsCore = keepsCore,
             NeedsKvm = needsKvm,
+            SavesMachines = savesMachines,
             NeedsAbstractSockets = Environment.GetEnvironmentVariable("NOTIFY_SOCKET") is ['@', ..],
             Action = _action.In(parsed) switch
             {

@@ -21,6 +21,7 @@ public sealed partial class DeviceBattery(Func<VirtioDevice> make, params Batter
         ["answers after another driver with fewer features"] = (battery, options) => battery.SurvivesOtherFeatures(options),
         ["answers after each queue was reset alone"] = (battery, options) => battery.SurvivesQueueResets(options),
         ["goes on after a pause"] = (battery, options) => battery.GoesOnAfterPauses(options),
+        ["goes on in another process"] = (battery, options) => battery.GoesOnInAnotherProcess(options),
         ["does nothing for kicks that mean nothing"] = (battery, options) => battery.IgnoresSpuriousKicks(options),
         ["asks for a reset when a ring is broken, and comes back"] = (battery, options) => battery.SurvivesBrokenRings(options),
         ["answers or asks for a reset, whatever the requests say"] = (battery, options) => battery.SurvivesNonsense(options),
@@ -57,7 +58,7 @@ public sealed partial class DeviceBattery(Func<VirtioDevice> make, params Batter
         {
             All[check](this, new SimulatedGuestOptions { Features = ~RingFeatures | ring, MemoryBytes = 64 << 20 });
         }
-        catch (Exception failure) when (failure is InvalidOperationException or InvalidDataException or TimeoutException)
+        catch (Exception failure) when (failure is InvalidOperationException or InvalidDataException or TimeoutException or StateException)
         {
             throw new BatteryFailedException($"'{check}' on {Describe(ring)}: {failure.Message}");
         }

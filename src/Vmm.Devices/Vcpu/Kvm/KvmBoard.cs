@@ -22,13 +22,15 @@ public sealed class KvmBoard : IMachineBoard, IMessageInterrupts
     /// thrown by the first member that needs it.
     /// </summary>
     /// <exception cref="ArgumentException">An option is out of its range; the message says which.</exception>
+    /// <exception cref="StateException">The memory of the snapshot it goes on from is not as it was saved.</exception>
     /// <exception cref="KernelException">The host has not enough memory.</exception>
     public KvmBoard(KvmMachineOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
         Options = options;
-        Memory = BootLayout.CreateMemory(options.MemoryBytes);
+        Memory = options.Restore is { } saved ? saved.MapMemory(BootLayout.RegionsOf(options.MemoryBytes))
+            : BootLayout.CreateMemory(options.MemoryBytes);
         _vm = Task.Run(MakeVm);
     }
 

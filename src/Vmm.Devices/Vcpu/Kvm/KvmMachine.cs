@@ -1,3 +1,4 @@
+using Vmm.Devices.Native;
 using Vmm.Events;
 
 namespace Vmm.Devices.Kvm;
@@ -6,15 +7,19 @@ namespace Vmm.Devices.Kvm;
 /// A machine of KVM that boots Linux: vCPUs, and the chips of a PC that Linux needs beside the virtio devices of its host. Kicks and
 /// interrupts stay in the kernel. It runs once.
 /// </summary>
-public sealed class KvmMachine : Machine
+public sealed partial class KvmMachine : Machine
 {
     private readonly KvmBoard _board;
     private readonly List<IDisposable> _owned = [];
     private readonly List<KvmVcpu> _vcpus = [];
+    private readonly List<KvmCpuidEntry[]> _cpuid = [];
     private readonly VirtioNode[] _nodes;
+    private (string Name, ISavedState Chip)[] _chips = [];
     private ulong _pausedClock;
 
-    /// <summary>Puts a machine together around the devices of a host, and loads its kernel; nothing runs yet.</summary>
+    /// <summary>
+    /// Puts a machine together around the devices of a host, and loads its kernel, or what it was when it was saved; nothing runs yet.
+    /// </summary>
     /// <param name="host">
     /// The devices, on a <see cref="KvmBoard"/>. The guest's console is the serial port at 0x3f8, if the host has one. A device that is
     /// added after this is not described to the guest.
@@ -22,6 +27,8 @@ public sealed class KvmMachine : Machine
     /// <exception cref="ArgumentException">The host is not on a KVM board.</exception>
     /// <exception cref="KvmUnavailableException">There is no KVM, or none that can do this.</exception>
     /// <exception cref="BootException">The kernel or what goes with it can't be loaded.</exception>
+    /// <exception cref="StateException">The snapshot is of a machine with other devices, needs what this host lacks, or makes no
+    /// sense.</exception>
     public KvmMachine(DeviceHost host) : base(host ?? throw new ArgumentNullException(nameof(host)))
     {
         _board = host.Board as KvmBoard
@@ -29,19 +36,8 @@ public sealed class KvmMachine : Machine
         _nodes = [.. host.Devices.Select(hosted => new VirtioNode(hosted.Address, (uint)hosted.Line))];
         try
         {
-            // The kernel is read while KVM makes the vCPUs.
-            Task<KernelStart> kernel = Task.Run(LoadKernel);
-            try
-            {
-                AddChips();
-                AddVcpus();
-            }
-            finally
-            {
-                // It writes to the memory, which is not given back before.
-                ((Task)kernel).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing).GetAwaiter().GetResult();
-            }
-            EnterKernel(kernel.GetAwaiter().GetResult());
+            if (_board.Options.Restore is { } snapshot) GoOnFrom(snapshot);
+            else Boot(_board.Options.Boot!);
         }
         catch
         {
@@ -50,9 +46,28 @@ public sealed class KvmMachine : Machine
         }
     }
 
+    private void Boot(BootSource source)
+    {
+        // The kernel is read while KVM makes the vCPUs.
+        Task<KernelStart> kernel = Task.Run(() => LoadKernel(source));
+        try
+        {
+            AddChips();
+            for (int i = 0; i < _board.Options.Vcpus; i++)
+                BootMsrs.Set(AddVcpu(i, GuestCpuid.For(_board.System, i, _board.Options.Vcpus)));
+        }
+        finally
+        {
+            // It writes to the memory, which is not given back before.
+            ((Task)kernel).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing).GetAwaiter().GetResult();
+        }
+        EnterKernel(kernel.GetAwaiter().GetResult());
+    }
+
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
+        EndSave();
         base.Dispose(disposing);
         for (int i = _owned.Count - 1; i >= 0; i--) _owned[i].Dispose();
         _owned.Clear();
@@ -87,8 +102,11 @@ public sealed class KvmMachine : Machine
     private void AddChips()
     {
         Bus ports = _board.Ports;
-        ports.Add(MachinePorts.KeyboardController, I8042Device.RangeLength, new I8042Device(Reset));
-        ports.Add(MachinePorts.Clock, CmosDevice.RangeLength, Own(new CmosDevice(interrupt: _board.Line((int)MachinePorts.ClockGsi))));
+        I8042Device keyboard = new(Reset);
+        CmosDevice clock = Own(new CmosDevice(interrupt: _board.Line((int)MachinePorts.ClockGsi)));
+        _chips = [("keyboard-controller", keyboard), ("clock", clock)];
+        ports.Add(MachinePorts.KeyboardController, I8042Device.RangeLength, keyboard);
+        ports.Add(MachinePorts.Clock, CmosDevice.RangeLength, clock);
         ports.Add(MachinePorts.AcpiPower, AcpiPowerControl.RangeLength, new AcpiPowerControl(PowerOff, Reset));
         ports.Add(MachinePorts.Panic, PvPanicDevice.RangeLength, new PvPanicDevice(Panicked, PanicEvents.Panicked));
         foreach ((ushort port, ulong length, string what) in MachinePorts.Absent)
@@ -97,11 +115,11 @@ public sealed class KvmMachine : Machine
         }
     }
 
-    private KernelStart LoadKernel()
+    private KernelStart LoadKernel(BootSource boot)
     {
-        BootSource boot = _board.Options.Boot;
         GuestMemory memory = _board.Memory;
         memory.TryWrite(ResetVector.Address, ResetVector.Code);
+        memory.TryWrite(BootLayout.GenerationId, NewGeneration());
         if (_board.Options.Acpi)
         {
             byte[] tables = AcpiTables.Build(BootLayout.AcpiTables, _board.Options.Vcpus, _nodes);
@@ -116,16 +134,14 @@ public sealed class KvmMachine : Machine
         return boot.Load(memory, _board.Options.Acpi);
     }
 
-    private void AddVcpus()
+    private KvmVcpu AddVcpu(int index, KvmCpuidEntry[] cpuid)
     {
-        for (int i = 0; i < _board.Options.Vcpus; i++)
-        {
-            KvmVcpu vcpu = Own(_board.Vm.CreateVcpu(i));
-            vcpu.SetCpuid(GuestCpuid.For(_board.System, i, _board.Options.Vcpus));
-            BootMsrs.Set(vcpu);
-            _vcpus.Add(vcpu);
-            AddVcpu(vcpu);
-        }
+        KvmVcpu vcpu = Own(_board.Vm.CreateVcpu(index));
+        vcpu.SetCpuid(cpuid);
+        _cpuid.Add(cpuid);
+        _vcpus.Add(vcpu);
+        AddVcpu(vcpu);
+        return vcpu;
     }
 
     private void EnterKernel(KernelStart start)
@@ -133,6 +149,13 @@ public sealed class KvmMachine : Machine
         _board.Memory.TryGetSpan(0, (uint)BootLayout.HighMemory, out Span<byte> low);
         // The others wait for the first one to start them (INIT and SIPI, by the local APICs in the kernel).
         _vcpus[0].Enter(start.Mode, low, start.Registers);
+    }
+
+    private static byte[] NewGeneration()
+    {
+        byte[] generation = new byte[BootLayout.GenerationIdBytes];
+        if (RandomCalls.Fill(generation) is var errno and not Errno.None) throw new KernelException("getrandom", errno);
+        return generation;
     }
 
     private void PowerOff() => Finish(MachineEnd.PoweredOff, "the guest powered off");

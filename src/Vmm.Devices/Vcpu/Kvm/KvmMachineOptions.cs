@@ -9,8 +9,14 @@ public sealed record KvmMachineOptions
     /// <summary>Least memory of a machine, in bytes: a kernel and what it is handed.</summary>
     public const ulong MemoryBytesMin = 16 << 20;
 
-    /// <summary>What it boots.</summary>
-    public required BootSource Boot { get; init; }
+    /// <summary>What it boots; null for a machine that goes on from <see cref="Restore"/>.</summary>
+    public BootSource? Boot { get; init; }
+
+    /// <summary>
+    /// What it goes on from, in place of a boot. vCPUs, memory and ACPI are as they were saved (<see cref="GoingOn"/>), and its host gets
+    /// the same devices in the same order.
+    /// </summary>
+    public MachineSnapshot? Restore { get; init; }
 
     /// <summary>vCPUs, 1 to <see cref="VcpusMax"/>; each has a thread of its own.</summary>
     public int Vcpus { get; init; } = 1;
@@ -27,12 +33,35 @@ public sealed record KvmMachineOptions
     /// <summary>KVM's device file.</summary>
     public string KvmPath { get; init; } = KvmSystem.DefaultPath;
 
+    /// <summary>The options of a machine that goes on from a snapshot.</summary>
+    public static KvmMachineOptions GoingOn(MachineSnapshot snapshot)
+    {
+        ArgumentNullException.ThrowIfNull(snapshot);
+        return new KvmMachineOptions
+        {
+            Restore = snapshot,
+            Vcpus = snapshot.Vcpus,
+            MemoryBytes = snapshot.MemoryBytes,
+            Acpi = snapshot.Acpi,
+        };
+    }
+
     internal void Validate()
     {
         const ulong MiB = 1 << 20;
+        if (Boot is null == Restore is null) throw new ArgumentException("a machine boots or goes on from a snapshot: give one of them");
+        if (Differences.Length > 0) throw new ArgumentException($"the machine in '{Restore?.Directory}' is another: {Differences}");
         if (Vcpus is < 1 or > VcpusMax) throw new ArgumentException($"a machine of {Vcpus} vCPUs: give it 1 to {VcpusMax}");
         if (!Acpi && Vcpus > 1) throw new ArgumentException($"a machine of {Vcpus} vCPUs without ACPI: its kernel finds only one");
         if (MemoryBytes % MiB != 0 || MemoryBytes < MemoryBytesMin)
             throw new ArgumentException($"a machine of {MemoryBytes} bytes of memory: give it whole MiB, {MemoryBytesMin / MiB} or more");
     }
+
+    /// <summary>What of these options is not as in <see cref="Restore"/>, in words; empty if nothing.</summary>
+    public string Differences => Restore is not { } saved ? "" : string.Join("; ", new[]
+    {
+        saved.MemoryBytes == MemoryBytes ? "" : $"its machine has {saved.MemoryBytes >> 20} MiB of memory, not {MemoryBytes >> 20}",
+        saved.Vcpus == Vcpus ? "" : $"its machine has {saved.Vcpus} vCPUs, not {Vcpus}",
+        saved.Acpi == Acpi ? "" : saved.Acpi ? "its machine has ACPI" : "its machine has no ACPI",
+    }.Where(part => part.Length > 0));
 }

@@ -9,6 +9,15 @@ public sealed partial class KvmVcpu
     // A KVM before 6.x stops at the first register it can't give; asking for few at a time keeps what a refusal costs small.
     private const int MsrsPerCall = 64;
 
+    internal const uint TimeStampCounter = 0x10;
+    private const uint TscDeadline = 0x6e0;
+
+    /// <summary>struct kvm_xsave, without what a guest with larger registers adds.</summary>
+    private const int XsaveBytes = 4096;
+
+    /// <summary>struct kvm_nested_state without its data.</summary>
+    private const int NestedHeaderBytes = 128;
+
     internal KvmRegs GetRegisters() => Get<KvmRegs>(KvmRequest.KVM_GET_REGS, nameof(KvmRequest.KVM_GET_REGS));
 
     internal void SetRegisters(in KvmRegs value) => Set(KvmRequest.KVM_SET_REGS, value, nameof(KvmRequest.KVM_SET_REGS));
@@ -54,32 +63,43 @@ public sealed partial class KvmVcpu
         MpState = GetMpState(),
         Registers = GetRegisters(),
         SystemRegisters = GetSystemRegisters(),
-        Xsave = Get<KvmXsave>(KvmRequest.KVM_GET_XSAVE, nameof(KvmRequest.KVM_GET_XSAVE)),
+        Xsave = GetXsave(),
         Xcrs = Get<KvmXcrs>(KvmRequest.KVM_GET_XCRS, nameof(KvmRequest.KVM_GET_XCRS)),
         DebugRegisters = Get<KvmDebugRegs>(KvmRequest.KVM_GET_DEBUGREGS, nameof(KvmRequest.KVM_GET_DEBUGREGS)),
         Lapic = TryGet(KvmRequest.KVM_GET_LAPIC, out KvmLapicState lapic) ? lapic : null,
         Msrs = GetMsrs(msrIndices),
+        Nested = GetNested(),
         Events = Get<KvmVcpuEvents>(KvmRequest.KVM_GET_VCPU_EVENTS, nameof(KvmRequest.KVM_GET_VCPU_EVENTS)),
     };
 
     /// <summary>Makes the vCPU what it was when <see cref="Save"/> was called. Its CPUID is set already.</summary>
-    internal void Restore(KvmVcpuState state)
+    /// <returns>The model-specific registers that hold something else now: KVM did not take their values.</returns>
+    /// <exception cref="KernelException">KVM refuses a part of it.</exception>
+    internal IReadOnlyList<uint> Restore(KvmVcpuState state)
     {
-        // System registers before the local APIC (its mode is in them), registers before events, the run state last.
+        // System registers before the local APIC (its mode is in them); that before the MSRs, one of which is the deadline of its timer,
+        // lost unless the timer is in that mode; registers before events, the run state last.
         SetSystemRegisters(state.SystemRegisters);
         SetRegisters(state.Registers);
         Set(KvmRequest.KVM_SET_XCRS, state.Xcrs, nameof(KvmRequest.KVM_SET_XCRS));
-        Set(KvmRequest.KVM_SET_XSAVE, state.Xsave, nameof(KvmRequest.KVM_SET_XSAVE));
+        SetXsave(state.Xsave);
         Set(KvmRequest.KVM_SET_DEBUGREGS, state.DebugRegisters, nameof(KvmRequest.KVM_SET_DEBUGREGS));
-        for (int i = 0; i < state.Msrs.Length;)
-        {
-            int set = TrySetMsrs(state.Msrs.AsSpan(i));
-            // A register that can be read but not written holds nothing to give back: step over it.
-            i += set + 1;
-        }
         if (state.Lapic is { } lapic) SetLapic(lapic);
+        IReadOnlyList<uint> refused = RestoreMsrs(state.Msrs);
+        if (state.Nested is { } nested)
+            Check(KvmCall.Control(_number, KvmRequest.KVM_SET_NESTED_STATE, nested.AsSpan()), nameof(KvmRequest.KVM_SET_NESTED_STATE));
         Set(KvmRequest.KVM_SET_VCPU_EVENTS, state.Events, nameof(KvmRequest.KVM_SET_VCPU_EVENTS));
         Set(KvmRequest.KVM_SET_MP_STATE, state.MpState, nameof(KvmRequest.KVM_SET_MP_STATE));
+        return refused;
+    }
+
+    /// <summary>Has the guest's time stamp counter run at a speed, by scaling if the host's has another.</summary>
+    /// <exception cref="KernelException">The processor can't scale it.</exception>
+    internal void SetTscKilohertz(uint kilohertz)
+    {
+        if (KvmCall.Control(_number, KvmRequest.KVM_SET_TSC_KHZ, (nuint)kilohertz) < 0)
+            throw new KernelException($"the guest's time stamp counter runs at {kilohertz} kHz, this host's at {TscKilohertz} kHz, and its "
+                + "processor cannot scale it", KvmCall.LastError, "restore it on a host with the same processor");
     }
 
     /// <summary>
@@ -122,6 +142,54 @@ public sealed partial class KvmVcpu
             i += got < some.Length ? got + 1 : got;
         }
         return [.. all];
+    }
+
+    private List<uint> RestoreMsrs(KvmMsrEntry[] entries)
+    {
+        // The time stamp counter first, and the deadline that is compared with it last.
+        KvmMsrEntry[] sorted = [.. entries.OrderBy(entry => entry.Index switch { TimeStampCounter => 0, TscDeadline => 2, _ => 1 })];
+        List<uint> refused = [];
+        for (int i = 0; i < sorted.Length;)
+        {
+            i += TrySetMsrs(sorted.AsSpan(i));
+            // One that can be read but not written holds what it must, or something is lost.
+            if (i < sorted.Length && (GetMsrs([sorted[i].Index]) is not [KvmMsrEntry now] || now.Data != sorted[i].Data))
+                refused.Add(sorted[i].Index);
+            i++;
+        }
+        return refused;
+    }
+
+    private byte[] GetXsave()
+    {
+        byte[] state = new byte[XsaveLength];
+        uint request = state.Length > XsaveBytes ? KvmRequest.KVM_GET_XSAVE2 : KvmRequest.KVM_GET_XSAVE;
+        Check(KvmCall.Control(_number, request, state.AsSpan()), nameof(KvmRequest.KVM_GET_XSAVE));
+        return state;
+    }
+
+    private void SetXsave(byte[] state)
+    {
+        int length = XsaveLength;
+        if (state.Length < XsaveBytes || state.AsSpan(Math.Min(length, state.Length)).ContainsAnyExcept((byte)0))
+            throw new StateException($"the extended state of vCPU {Index} has {state.Length} bytes: this host's processor takes {length}");
+        // The kernel reads as much as it gives.
+        Array.Resize(ref state, length);
+        Check(KvmCall.Control(_number, KvmRequest.KVM_SET_XSAVE, state.AsSpan()), nameof(KvmRequest.KVM_SET_XSAVE));
+    }
+
+    private int XsaveLength => Math.Max(XsaveBytes, _system.Check(KvmCapability.Xsave2));
+
+    /// <summary>What a guest that is a hypervisor itself has in the processor; null if this KVM does not give it.</summary>
+    private byte[]? GetNested()
+    {
+        int length = _system.Check(KvmCapability.NestedState);
+        if (length < NestedHeaderBytes) return null;
+        byte[] state = new byte[length];
+        // struct kvm_nested_state: 16 bits of flags, 16 of a format, then 32 of a size, which says how much room there is.
+        BitConverter.TryWriteBytes(state.AsSpan(sizeof(uint)), length);
+        if (KvmCall.Control(_number, KvmRequest.KVM_GET_NESTED_STATE, state.AsSpan()) < 0) return null;
+        return state[..Math.Clamp(BitConverter.ToInt32(state, sizeof(uint)), NestedHeaderBytes, length)];
     }
 
     private int TrySetMsrs(ReadOnlySpan<KvmMsrEntry> entries)

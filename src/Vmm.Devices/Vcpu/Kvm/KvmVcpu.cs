@@ -13,6 +13,7 @@ public sealed partial class KvmVcpu : IVcpu
     private const ulong HypercallNotImplemented = unchecked((ulong)-1000L);
     private const int NotStarted = 0;
 
+    private readonly KvmSystem _system;
     private readonly OwnedFd _fd;
     private readonly KvmRunArea _area;
     private readonly Lock _exitLock = new();
@@ -23,12 +24,13 @@ public sealed partial class KvmVcpu : IVcpu
     private long _answeredExits;
     private bool _disposed;
 
-    internal KvmVcpu(int index, OwnedFd fd, int runAreaLength)
+    internal KvmVcpu(KvmSystem system, int index, OwnedFd fd)
     {
+        _system = system;
         Index = index;
         _fd = fd;
         _number = fd.Number;
-        _area = new KvmRunArea(_number, runAreaLength);
+        _area = new KvmRunArea(_number, system.RunAreaLength);
     }
 
     /// <inheritdoc/>

@@ -19,6 +19,8 @@ public sealed partial class KvmVm : IDisposable
     private readonly OwnedFd _fd;
     /// <summary>The regions by their slots; null for a slot that is free. It is its own lock.</summary>
     private readonly List<GuestRegion?> _slots = [];
+    /// <summary>Other mappings of regions that the guest has in their place, by slot. Under the same lock.</summary>
+    private readonly Dictionary<int, MappedMemory> _views = [];
 
     internal KvmVm(KvmSystem system, OwnedFd fd)
     {
@@ -84,7 +86,25 @@ public sealed partial class KvmVm : IDisposable
             if (slot < 0) throw new ArgumentException($"the guest has no memory region at 0x{region.GuestAddress:x}", nameof(region));
             SetMemorySlot(slot, region.GuestAddress, 0, 0);
             _slots[slot] = null;
+            if (_views.Remove(slot, out MappedMemory? view)) view.Dispose();
             region.Release();
+        }
+    }
+
+    /// <summary>Gives the guest a region by another mapping of it, in place of the one it has. No vCPU runs.</summary>
+    /// <param name="region">The guest has it.</param>
+    /// <param name="view">All of it. Taken over.</param>
+    /// <exception cref="KernelException">KVM refuses.</exception>
+    internal void ShowBy(GuestRegion region, MappedMemory view)
+    {
+        lock (_slots)
+        {
+            int slot = _slots.IndexOf(region);
+            // A slot can't be changed in place.
+            SetMemorySlot(slot, region.GuestAddress, 0, 0);
+            SetMemorySlot(slot, region.GuestAddress, region.Length, (nuint)view.Address);
+            if (_views.Remove(slot, out MappedMemory? before)) before.Dispose();
+            _views.Add(slot, view);
         }
     }
 
@@ -131,7 +151,7 @@ public sealed partial class KvmVm : IDisposable
         OwnedFd fd = new(number);
         try
         {
-            return new KvmVcpu(index, fd, _system.RunAreaLength);
+            return new KvmVcpu(_system, index, fd);
         }
         catch
         {
@@ -166,21 +186,10 @@ public sealed partial class KvmVm : IDisposable
         lock (_slots)
         {
             foreach (GuestRegion? region in _slots) region?.Release();
+            foreach (MappedMemory view in _views.Values) view.Dispose();
             _slots.Clear();
+            _views.Clear();
         }
-    }
-
-    internal ulong GetClock()
-    {
-        KvmClock clock = default;
-        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_GET_CLOCK, ref clock), "KVM_GET_CLOCK");
-        return clock.Nanoseconds;
-    }
-
-    internal void SetClock(ulong nanoseconds)
-    {
-        KvmClock clock = new() { Nanoseconds = nanoseconds };
-        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_SET_CLOCK, ref clock), "KVM_SET_CLOCK");
     }
 
     private void SetIoEvent(in KvmIoEvent io, EventFd eventFd, uint flags, string what)

@@ -85,8 +85,12 @@ public sealed partial class BalloonDevice
         internal StatisticsWorker(BalloonDevice balloon, QueueContext context) : base(context)
         {
             _balloon = balloon;
+            _wasRead = balloon._statisticsWereRead;
+            balloon._statisticsWereRead = false;
             lock (balloon._askLock) balloon._statistics = this;
         }
+
+        internal bool WasRead => _wasRead;
 
         /// <summary>The next statistics are wanted. Any thread.</summary>
         internal void Ask() => Context.ServeSoon();

@@ -64,14 +64,19 @@ public sealed partial class ConsoleDevice : VirtioDevice
         Doorbell? resized;
         lock (_sizeLock)
         {
-            _size = new ConsoleSize { Columns = columns, Rows = rows };
-            Span<byte> config = stackalloc byte[4];
-            BinaryPrimitives.WriteUInt16LittleEndian(config, columns);
-            BinaryPrimitives.WriteUInt16LittleEndian(config[2..], rows);
-            Config.Update(ConsoleProtocol.ConfigSize, config);
+            SetSize(columns, rows);
             resized = _resized;
         }
         resized?.TryRing();
+    }
+
+    private void SetSize(ushort columns, ushort rows)
+    {
+        _size = new ConsoleSize { Columns = columns, Rows = rows };
+        Span<byte> config = stackalloc byte[4];
+        BinaryPrimitives.WriteUInt16LittleEndian(config, columns);
+        BinaryPrimitives.WriteUInt16LittleEndian(config[2..], rows);
+        Config.Update(ConsoleProtocol.ConfigSize, config);
     }
 
     internal static void Validate(string name, ConsolePort[] ports)

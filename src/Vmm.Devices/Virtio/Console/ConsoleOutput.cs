@@ -13,6 +13,9 @@ internal sealed class ConsoleOutput(ConsolePort port)
     /// <summary>Bytes that are gathered in any case; most bytes of one call.</summary>
     internal const int GatherBytes = 64 * 1024;
 
+    /// <summary>The line that stands for dropped bytes is shorter.</summary>
+    private const int NoticeBytesMax = 128;
+
     private readonly int _capacity = Math.Max(port.KeepBytes ?? 0, GatherBytes);
     private ByteRing _ring = new(GatherBytes);
     private long _gap;
@@ -69,6 +72,22 @@ internal sealed class ConsoleOutput(ConsolePort port)
     {
         _ring.Skip(_ring.Count);
         (_gap, _notice) = (0, default);
+    }
+
+    internal void Save(StateWriter to)
+    {
+        to.Add("output", _ring.ToArray());
+        to.Add("dropped", _gap);
+        to.Add("notice", _notice.Span);
+    }
+
+    internal void Restore(StateReader from)
+    {
+        byte[] waiting = from.Bytes("output", _capacity);
+        _ring = new ByteRing(Math.Max(waiting.Length, GatherBytes));
+        _ring.Write(waiting);
+        _gap = from.Int64("dropped", 0, long.MaxValue);
+        _notice = from.Bytes("notice", NoticeBytesMax);
     }
 
     private void Grow()

@@ -36,7 +36,8 @@ public sealed partial class NetDevice
             if ((toGuest & bit) != 0) offloads |= offload;
         }
         Errno errno = Backend.Configure(NetProtocol.HeaderLength(Driver!.Features), offloads);
-        if (errno != Errno.None) ReportHostFault(errno, "cannot set up the network for its driver", Backend.Description);
+        if (errno == Errno.None) _guestOffloads = toGuest;
+        else ReportHostFault(errno, "cannot set up the network for its driver", Backend.Description);
         return errno == Errno.None;
     }
 }

@@ -22,6 +22,7 @@ public sealed partial class NetDevice : VirtioDevice
     private readonly bool[] _running;
     private Doorbell? _statusChanged;
     private int _activePairs;
+    private ulong _guestOffloads;
     private volatile bool _isLinkUp = true;
     private volatile NetFilter _filter;
 
@@ -57,7 +58,7 @@ public sealed partial class NetDevice : VirtioDevice
     public INetBackend Backend { get; }
 
     /// <summary>The address the device was made with. The driver may take another.</summary>
-    public MacAddress Address { get; }
+    public MacAddress Address { get; private set; }
 
     /// <summary>What became of the frames so far. Any thread.</summary>
     public NetStatistics Statistics

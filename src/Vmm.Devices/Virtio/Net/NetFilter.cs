@@ -6,7 +6,7 @@ namespace Vmm.Devices;
 /// Which frames of the network the driver wants (virtio 1.2 § 5.1.6.5.1 to .3). Immutable: the control queue makes another, the receive
 /// queues, each perhaps on a reactor of its own, read the one in force. Until the driver has said anything, it wants everything.
 /// </summary>
-internal sealed record NetFilter
+internal sealed partial record NetFilter
 {
     /// <summary>Most addresses of each table; a driver that names more gets all frames of that kind.</summary>
     internal const int AddressesMax = 64;

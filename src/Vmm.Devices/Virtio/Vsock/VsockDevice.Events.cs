@@ -21,6 +21,13 @@ public sealed partial class VsockDevice
         lock (_resetLock) _reset?.TryRing();
     }
 
+    /// <inheritdoc/>
+    /// <remarks>
+    /// Its connections ended with the process before: the guest gets a transport reset, by which its driver also looks at its context id
+    /// again (virtio 1.2 § 5.10.6.7.1). Who listens in the guest listens on.
+    /// </remarks>
+    protected internal override void Restore(StateReader from) => _owesReset = Driver is not null;
+
     private void StartEvents(DriverSession driver)
     {
         _isFresh = true;

@@ -1,0 +1,99 @@
+using System.Runtime.InteropServices;
+using Vmm.Events;
+
+namespace Vmm.Devices.Native;
+
+/// <summary>
+/// The system calls behind a directory that appears whole or not at all: mkdir(2), flock(2), fsync(2), renameat2(2), unlinkat(2); and
+/// pread(2).
+/// </summary>
+internal static unsafe partial class SnapshotCalls
+{
+    private const string Name = "libc";
+    private const int AT_FDCWD = -100;
+    private const int AT_REMOVEDIR = 0x200;
+    private const int LOCK_EX = 2;
+    private const int LOCK_NB = 4;
+    private const int O_DIRECTORY = 0x10000;
+    private const int O_NOFOLLOW = 0x20000;
+    private const uint RENAME_NOREPLACE = 1;
+
+    [LibraryImport(Name, EntryPoint = "mkdir", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int MakeDirectory(string path, uint mode);
+
+    [LibraryImport(Name, EntryPoint = "flock", SetLastError = true)]
+    private static partial int Lock(int fd, int operation);
+
+    [LibraryImport(Name, EntryPoint = "fsync", SetLastError = true)]
+    private static partial int Sync(int fd);
+
+    [LibraryImport(Name, EntryPoint = "renameat2", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int Rename(int oldDirectory, string oldPath, int newDirectory, string newPath, uint flags);
+
+    [LibraryImport(Name, EntryPoint = "unlinkat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int Unlink(int directory, string path, int flags);
+
+    [LibraryImport(Name, EntryPoint = "pread", SetLastError = true)]
+    private static partial nint Read(int fd, byte* bytes, nuint count, long offset);
+
+    private static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
+
+    /// <summary>Makes a directory that only its owner may look into.</summary>
+    internal static Errno MakeDirectory(string path) => MakeDirectory(path, 0x1c0) == 0 ? Errno.None : LastError;
+
+    /// <summary>Opens a directory, and no symbolic link to one.</summary>
+    internal static OwnedFd? OpenDirectory(string path) =>
+        Owned(FileCalls.Open(path, FileCalls.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | FileCalls.O_CLOEXEC));
+
+    /// <summary>Makes a file that was not there, for reading and writing by its owner.</summary>
+    internal static OwnedFd? MakeFile(string path) =>
+        Owned(FileCalls.Open(path, FileCalls.O_RDWR | FileCalls.O_CREAT | FileCalls.O_EXCL | O_NOFOLLOW | FileCalls.O_CLOEXEC, 0x180));
+
+    /// <summary>Opens a file for reading, and no symbolic link to one. Does not wait for the other end of a pipe.</summary>
+    internal static OwnedFd? OpenFile(string path) =>
+        Owned(FileCalls.Open(path, FileCalls.O_RDONLY | FileCalls.O_NONBLOCK | O_NOFOLLOW | FileCalls.O_CLOEXEC));
+
+    /// <summary>Locks an open directory against other processes that ask; ends with the descriptor.</summary>
+    /// <returns><see cref="Errno.Again"/> if another has it.</returns>
+    internal static Errno TryLock(OwnedFd directory) => Lock(directory.Number, LOCK_EX | LOCK_NB) == 0 ? Errno.None : LastError;
+
+    /// <summary>Makes a file's bytes, or a directory's names, durable.</summary>
+    internal static Errno Sync(OwnedFd file) => Sync(file.Number) == 0 ? Errno.None : LastError;
+
+    /// <summary>Gives a path another name, unless there is one already.</summary>
+    internal static Errno RenameToNew(string from, string to) =>
+        Rename(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0 ? Errno.None : LastError;
+
+    internal static Errno RemoveFile(string path) => Unlink(AT_FDCWD, path, 0) == 0 ? Errno.None : LastError;
+
+    /// <summary>Removes a directory that is empty.</summary>
+    internal static Errno RemoveDirectory(string path) => Unlink(AT_FDCWD, path, AT_REMOVEDIR) == 0 ? Errno.None : LastError;
+
+    /// <summary>Reads bytes at a place of a file.</summary>
+    /// <returns>How many: fewer at the file's end.</returns>
+    internal static int Read(OwnedFd file, Span<byte> bytes, long offset, out Errno error)
+    {
+        int done = 0;
+        error = Errno.None;
+        while (done < bytes.Length)
+        {
+            // SAFETY: the kernel writes at most as many bytes as the pinned span has left.
+            fixed (byte* first = bytes[done..])
+            {
+                nint read = Read(file.Number, first, (nuint)(bytes.Length - done), offset + done);
+                if (read == 0) break;
+                if (read > 0)
+                {
+                    done += (int)read;
+                    continue;
+                }
+            }
+            error = LastError;
+            if (error != Errno.Interrupted) break;
+            error = Errno.None;
+        }
+        return done;
+    }
+
+    private static OwnedFd? Owned(int fd) => fd < 0 ? null : new OwnedFd(fd);
+}

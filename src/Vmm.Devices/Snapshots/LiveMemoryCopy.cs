@@ -1,0 +1,188 @@
+using System.Runtime.ExceptionServices;
+using Vmm.Devices.Native;
+
+namespace Vmm.Devices;
+
+/// <summary>
+/// Writes guest memory as it was at one moment while its guest goes on: the guest's view of it is protected, and a page that is about to be
+/// written is saved first. Devices write through another mapping, which is not protected; they ask before (<see cref="Keep"/>).
+/// </summary>
+internal sealed class LiveMemoryCopy : IBeforeWrite
+{
+    private const int PageShift = 12;
+    private const ulong PageBytes = 1 << PageShift;
+
+    /// <summary>Pages that are saved together when one of them is asked for, and between two looks at who waits.</summary>
+    private const ulong FaultPages = 16, StepPages = 64;
+
+    /// <summary>Holes that are protected with what lies around them: fewer calls, and a hole that is written costs one fault.</summary>
+    private const ulong GapBytes = 2 << 20;
+
+    private static readonly TimeSpan ReportEvery = TimeSpan.FromMilliseconds(100);
+
+    private readonly FaultWatch _watch;
+    private readonly MemoryImageWriter _writer;
+    private readonly Lock _lock = new();
+    private readonly Part[] _parts;
+    private long _left;
+    private ExceptionDispatchInfo? _failure;
+
+    /// <summary>A region, the guest's view of it, and its pages that are to be saved.</summary>
+    private sealed record Part(GuestRegion Region, MappedMemory View, ulong Place, ulong[] Pending);
+
+    /// <summary>Protects the memory of a machine that stands still. What the guest gets from now on is the views.</summary>
+    /// <param name="watch">Watches the views.</param>
+    /// <param name="writer">Takes the pages.</param>
+    /// <param name="views">The regions, by guest address, with another mapping of each.</param>
+    /// <exception cref="Vmm.Events.KernelException">The kernel refuses.</exception>
+    internal LiveMemoryCopy(FaultWatch watch, MemoryImageWriter writer, IReadOnlyList<(GuestRegion Region, MappedMemory View)> views)
+    {
+        _watch = watch;
+        _writer = writer;
+        _parts = new Part[views.Count];
+        ulong place = 0;
+        for (int i = 0; i < _parts.Length; i++)
+        {
+            (GuestRegion region, MappedMemory view) = views[i];
+            _parts[i] = new Part(region, view, place, new ulong[((region.Length >> PageShift) + 63) / 64]);
+            place += region.Length;
+        }
+        int watched = 0;
+        try
+        {
+            foreach (Part part in _parts)
+            {
+                _watch.Register(part.View.Address, part.Region.Length);
+                watched++;
+                Protect(part);
+            }
+        }
+        catch
+        {
+            // The guest must not wait for pages that are never released.
+            foreach (Part part in _parts.AsSpan(0, watched)) _watch.Unregister(part.View.Address, part.Region.Length);
+            throw;
+        }
+    }
+
+    /// <summary>Saves pages before a device writes them. A failure is thrown by <see cref="Run"/>.</summary>
+    public void Keep(ulong address, ulong length)
+    {
+        foreach (Part part in _parts)
+        {
+            ulong start = Math.Max(address, part.Region.GuestAddress) - part.Region.GuestAddress;
+            ulong end = Math.Min(address + length, part.Region.GuestAddress + part.Region.Length);
+            if (address + length < address || end <= part.Region.GuestAddress || start >= end - part.Region.GuestAddress) continue;
+            end -= part.Region.GuestAddress;
+            try
+            {
+                Save(part, start >> PageShift, (end + PageBytes - 1) >> PageShift);
+            }
+            catch (Exception failed)
+            {
+                _failure ??= ExceptionDispatchInfo.Capture(failed);
+            }
+        }
+    }
+
+    /// <summary>Saves everything, first what is asked for. Returns when the guest's memory is released, also by an exception.</summary>
+    /// <exception cref="Vmm.Events.KernelException">The host refuses, or has no room.</exception>
+    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    internal void Run(IProgress<SnapshotProgress>? progress, CancellationToken cancel)
+    {
+        long all = _left, reported = 0;
+        try
+        {
+            foreach (Part part in _parts)
+            {
+                ulong pages = part.Region.Length >> PageShift;
+                for (ulong page = 0; page < pages; page += StepPages)
+                {
+                    cancel.ThrowIfCancellationRequested();
+                    _failure?.Throw();
+                    AnswerFaults();
+                    ulong end = Math.Min(page + StepPages, pages);
+                    if (!IsPending(part, page, end)) continue;
+                    Save(part, page, end);
+                    _watch.Protect(part.View.Address + (nint)(page << PageShift), (end - page) << PageShift, isProtected: false);
+                    if (progress is null || Environment.TickCount64 - reported < ReportEvery.TotalMilliseconds) continue;
+                    reported = Environment.TickCount64;
+                    progress.Report(new SnapshotProgress((ulong)(all - _left) << PageShift, (ulong)all << PageShift));
+                }
+            }
+            _failure?.Throw();
+        }
+        finally
+        {
+            foreach (Part part in _parts) _watch.Unregister(part.View.Address, part.Region.Length);
+        }
+    }
+
+    private void Protect(Part part)
+    {
+        ulong first = 0, last = 0;
+        foreach ((ulong start, ulong length) in part.Region.Extents())
+        {
+            for (ulong page = start >> PageShift; page < (start + length) >> PageShift; page++)
+                part.Pending[page / 64] |= 1UL << (int)(page % 64);
+            _left += (long)(length >> PageShift);
+            if (last > 0 && start - last > GapBytes)
+            {
+                ProtectRange(first, last);
+                last = 0;
+            }
+            if (last == 0) first = start;
+            last = start + length;
+        }
+        if (last > 0) ProtectRange(first, last);
+
+        void ProtectRange(ulong start, ulong end) => _watch.Protect(part.View.Address + (nint)start, end - start, isProtected: true);
+    }
+
+    private void AnswerFaults()
+    {
+        Span<ulong> faults = stackalloc ulong[64];
+        for (int count; (count = _watch.Read(faults)) > 0;)
+        {
+            foreach (ulong address in faults[..count])
+            {
+                Part? part = Array.Find(_parts, each => address - (ulong)each.View.Address < each.Region.Length);
+                if (part is null) continue;
+                ulong page = (address - (ulong)part.View.Address) >> PageShift, first = page / FaultPages * FaultPages;
+                ulong end = Math.Min(first + FaultPages, part.Region.Length >> PageShift);
+                Save(part, first, end);
+                _watch.Protect(part.View.Address + (nint)(first << PageShift), (end - first) << PageShift, isProtected: false);
+            }
+        }
+    }
+
+    private static bool IsPending(Part part, ulong first, ulong end)
+    {
+        for (ulong page = first; page < end; page++)
+        {
+            if ((Volatile.Read(ref part.Pending[page / 64]) >> (int)(page % 64) & 1) != 0) return true;
+        }
+        return false;
+    }
+
+    /// <summary>Saves those of some pages that were not saved yet.</summary>
+    private void Save(Part part, ulong first, ulong end)
+    {
+        lock (_lock)
+        {
+            for (ulong page = first; page < end; page++)
+            {
+                if (!IsPending(part, page, page + 1)) continue;
+                ulong start = page;
+                while (page < end && page - start < StepPages && IsPending(part, page, page + 1))
+                {
+                    part.Pending[page / 64] &= ~(1UL << (int)(page % 64));
+                    page++;
+                }
+                _left -= (long)(page - start);
+                _writer.Write(part.Region, part.Place, start << PageShift, (int)((page - start) << PageShift));
+                page--;
+            }
+        }
+    }
+}

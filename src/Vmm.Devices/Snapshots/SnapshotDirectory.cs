@@ -1,0 +1,124 @@
+using System.Text;
+using Vmm.Devices.Native;
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <summary>
+/// A snapshot while it is written: a directory beside the one that was asked for, <c>NAME.partial</c>, which gets its name when everything
+/// in it is durable. What is left of a save that was killed is removed by the next one to the same name.
+/// </summary>
+internal sealed class SnapshotDirectory : IDisposable
+{
+    private const string Suffix = ".partial";
+
+    private readonly string _parent;
+    private readonly string _aside;
+    private readonly OwnedFd _directory;
+    private readonly List<OwnedFd> _files = [];
+    private bool _committed;
+
+    private SnapshotDirectory(string path, string parent, OwnedFd directory) =>
+        (Path, _parent, _aside, _directory) = (path, parent, path + Suffix, directory);
+
+    /// <summary>Where it will be, as a full path.</summary>
+    internal string Path { get; }
+
+    /// <summary>Begins one.</summary>
+    /// <exception cref="IOException">There is one, another process is about to make it, or the host refuses.</exception>
+    internal static SnapshotDirectory Begin(string path)
+    {
+        string full = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(path));
+        if (System.IO.Path.GetDirectoryName(full) is not { } parent || !Directory.Exists(parent))
+            throw new IOException($"cannot save to '{path}': its parent directory is not there: make it, or name another");
+        if (MemoryCalls.StatPath(full, out _) == Errno.None)
+            throw new IOException($"cannot save to '{path}': it is there already; give a name that is not, or remove it");
+        string aside = full + Suffix;
+        Errno error = SnapshotCalls.MakeDirectory(aside);
+        if (error is not (Errno.None or Errno.Exists)) throw new KernelException($"cannot make '{aside}'", error);
+        OwnedFd directory = SnapshotCalls.OpenDirectory(aside) ?? throw new KernelException($"cannot open '{aside}'", FileCalls.LastError);
+        try
+        {
+            // Of two that save to the same name one has the lock; a third may have given the directory its name meanwhile.
+            if (SnapshotCalls.TryLock(directory) != Errno.None || !IsAt(directory, aside))
+                throw new IOException($"cannot save to '{path}': another save to it is under way");
+            RemoveFiles(aside);
+            if (Directory.EnumerateFileSystemEntries(aside).FirstOrDefault() is { } strange)
+                throw new IOException($"cannot save to '{path}': '{strange}' is in the way, which no save made: remove it");
+            return new SnapshotDirectory(full, parent, directory);
+        }
+        catch
+        {
+            directory.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Makes a file in it.</summary>
+    /// <returns>Stays the directory's.</returns>
+    /// <exception cref="KernelException">The host refuses.</exception>
+    internal OwnedFd Create(string name)
+    {
+        string path = System.IO.Path.Combine(_aside, name);
+        OwnedFd file = SnapshotCalls.MakeFile(path) ?? throw new KernelException($"cannot make '{path}'", FileCalls.LastError);
+        _files.Add(file);
+        return file;
+    }
+
+    /// <summary>Makes a file in it of some bytes.</summary>
+    /// <exception cref="KernelException">The host refuses, or has no room.</exception>
+    internal void Create(string name, ReadOnlySpan<byte> bytes) => Write(Create(name), bytes, 0, name);
+
+    /// <summary>Makes it durable, and gives it its name.</summary>
+    /// <exception cref="KernelException">The host refuses.</exception>
+    internal void Commit()
+    {
+        foreach (OwnedFd file in _files) Check(SnapshotCalls.Sync(file), $"cannot make a file of '{_aside}' durable");
+        Check(SnapshotCalls.Sync(_directory), $"cannot make '{_aside}' durable");
+        Check(SnapshotCalls.RenameToNew(_aside, Path), $"cannot rename '{_aside}' to '{Path}'");
+        _committed = true;
+        // What a symbolic link names, if it is one.
+        using OwnedFd? parent = SnapshotCalls.OpenDirectory(System.IO.Path.Combine(_parent, "."));
+        if (parent is not null) Check(SnapshotCalls.Sync(parent), $"cannot make '{_parent}' durable");
+    }
+
+    /// <summary>Removes it, unless it has its name.</summary>
+    public void Dispose()
+    {
+        foreach (OwnedFd file in _files) file.Dispose();
+        if (!_committed)
+        {
+            RemoveFiles(_aside);
+            SnapshotCalls.RemoveDirectory(_aside);
+        }
+        _directory.Dispose();
+    }
+
+    /// <summary>Writes all of some bytes.</summary>
+    internal static void Write(OwnedFd file, ReadOnlySpan<byte> bytes, long offset, string name)
+    {
+        while (bytes.Length > 0)
+        {
+            nint done = FileCalls.Write(file.Number, bytes, offset, out Errno error);
+            if (error == Errno.Interrupted) continue;
+            if (done <= 0) throw new KernelException($"cannot write '{name}' of the snapshot", error);
+            bytes = bytes[(int)done..];
+            offset += done;
+        }
+    }
+
+    private static void RemoveFiles(string directory)
+    {
+        foreach (string name in MachineSnapshot.Files) SnapshotCalls.RemoveFile(System.IO.Path.Combine(directory, name));
+    }
+
+    private static bool IsAt(OwnedFd directory, string path) =>
+        MemoryCalls.Stat(directory.Number, out FileStatus open) == Errno.None
+        && MemoryCalls.StatPath(path, out FileStatus named) == Errno.None
+        && (open.Device, open.Inode) == (named.Device, named.Inode);
+
+    private static void Check(Errno error, string what)
+    {
+        if (error != Errno.None) throw new KernelException(what, error);
+    }
+}

@@ -1,0 +1,271 @@
+using System.Diagnostics;
+using Microsoft.Extensions.Logging;
+using Vmm.Devices.Native;
+
+namespace Vmm.Devices.Kvm;
+
+// A machine that is put away, and brought back.
+public sealed partial class KvmMachine
+{
+    private const long NanosecondsPerTick = 100;
+
+    private readonly CancellationTokenSource _ending = new();
+    private readonly Lock _saveLock = new();
+    private Task? _saving;
+    private bool _isRestored;
+    private bool _isEnding;
+    private FaultWatch? _watch;
+    private string _whyNotLive = "";
+
+    /// <summary>
+    /// Saves the machine into a new directory, which appears whole or not at all. The guest stands still while its memory is copied, and
+    /// then goes on; so it does if the save fails or is cancelled.
+    /// </summary>
+    /// <param name="directory">It is not there yet, and its parent is.</param>
+    /// <param name="options">How; null for the default.</param>
+    /// <param name="cancel">Gives it up.</param>
+    /// <exception cref="InvalidOperationException">The machine has ended, or is being saved already.</exception>
+    /// <exception cref="IOException">The host refuses, or has no room; the message says what.</exception>
+    /// <exception cref="TimeoutException">The machine can't be brought to stand still.</exception>
+    public Task<SnapshotResult> SaveAsync(string directory, SnapshotOptions? options = null, CancellationToken cancel = default)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(directory);
+        lock (_saveLock)
+        {
+            ObjectDisposedException.ThrowIf(_isEnding, this);
+            ThrowIfEnded();
+            if (_saving is { IsCompleted: false }) throw new InvalidOperationException("the machine is being saved already: wait for that");
+            CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(cancel, _ending.Token);
+            Task<SnapshotResult> saving = Task.Run(() =>
+            {
+                using (either) return Save(directory, options ?? new SnapshotOptions(), either.Token);
+            }, CancellationToken.None);
+            _saving = saving;
+            return saving;
+        }
+    }
+
+    /// <inheritdoc/>
+    private protected override void OnStarting()
+    {
+        if (!_isRestored) return;
+        // The devices were restored as paused ones.
+        Host.ResumeAsync().GetAwaiter().GetResult();
+    }
+
+    private SnapshotResult Save(string directory, SnapshotOptions options, CancellationToken cancel)
+    {
+        long start = Stopwatch.GetTimestamp();
+        using SnapshotDirectory target = SnapshotDirectory.Begin(directory);
+        using MemoryHold mapped = _board.Memory.Hold();
+        MemoryImageWriter memory = new(target.Create(MachineSnapshot.MemoryName), _board.Memory.Regions);
+        StateWriter state = new(MachineSnapshot.Version);
+        Hold();
+        long stopped = Stopwatch.GetTimestamp();
+        TimeSpan stood;
+        bool held = true;
+        try
+        {
+            // A guest that ended while it was brought to a stop has no next instruction.
+            ThrowIfEnded();
+            SaveState(state);
+            LiveMemoryCopy? live = options.Live && !options.Stop ? TryProtect(memory) : null;
+            Task copying = Task.CompletedTask;
+            if (live is null)
+            {
+                memory.WriteAll(options.Progress, cancel);
+                // Devices that came to rest for good meanwhile have written what is not part of the state.
+                ThrowIfEnded();
+            }
+            else
+            {
+                // A thread of its own: processors of the guest wait for it.
+                copying = Task.Factory.StartNew(() => live.Run(options.Progress, cancel), CancellationToken.None,
+                    TaskCreationOptions.LongRunning, TaskScheduler.Default);
+            }
+            stood = Stopwatch.GetElapsedTime(stopped);
+            if (!options.Stop)
+            {
+                Release();
+                held = false;
+                stood = Stopwatch.GetElapsedTime(stopped);
+            }
+            copying.GetAwaiter().GetResult();
+            _board.Memory.BeforeWrite = null;
+            StateWriter saved = state.AddRecord("memory");
+            foreach (GuestRegion region in _board.Memory.Regions)
+            {
+                StateWriter item = saved.AddItem("regions");
+                item.Add("address", region.GuestAddress);
+                item.Add("length", region.Length);
+            }
+            saved.Add("chunk-sums", memory.Sums());
+            using MemoryStream text = new();
+            state.WriteTo(text);
+            target.Create(MachineSnapshot.StateName, text.ToArray());
+            target.Create(MachineSnapshot.SumName, System.Text.Encoding.ASCII.GetBytes(MachineSnapshot.SumOf(text.ToArray()) + "\n"));
+            cancel.ThrowIfCancellationRequested();
+            target.Commit();
+            if (options.Stop)
+            {
+                Finish(MachineEnd.Saved, $"saved to '{target.Path}'");
+                // It does not go on: the run that ends stops its vCPUs where they are.
+                held = false;
+            }
+            return new SnapshotResult(target.Path, memory.Written, stood, Stopwatch.GetElapsedTime(start));
+        }
+        finally
+        {
+            _board.Memory.BeforeWrite = null;
+            if (held) Release();
+        }
+    }
+
+    /// <summary>What <see cref="PrepareSaves"/> opens of the host, for a sandbox.</summary>
+    public static IReadOnlyList<HostAccess> HostAccessesOfSaves { get; } = [new(HostAccessKind.Write, FaultWatch.Path)];
+
+    /// <summary>
+    /// Opens what lets the guest go on while it is saved. Otherwise that is done by the first save, when this process may have given up the
+    /// right to.
+    /// </summary>
+    public void PrepareSaves() => _watch ??= TryOpenWatch();
+
+    private FaultWatch? TryOpenWatch()
+    {
+        FaultWatch? watch = FaultWatch.TryOpen(out string refusal);
+        if (watch is not null) return Own(watch);
+        _whyNotLive = refusal;
+        return null;
+    }
+
+    /// <summary>Has the guest see its memory by protected views, and devices ask before they write. It stands still.</summary>
+    /// <returns>Null if this host can't, which the log says.</returns>
+    private LiveMemoryCopy? TryProtect(MemoryImageWriter memory)
+    {
+        PrepareSaves();
+        string? why = _watch is null ? _whyNotLive
+            : _board.Memory.Regions.Any(region => region.IsPrivate) ? "its memory is a view of the snapshot that it goes on from" : null;
+        if (why is null)
+        {
+            List<(GuestRegion, MappedMemory)> views = [];
+            foreach (GuestRegion region in _board.Memory.Regions)
+            {
+                MappedMemory view = region.MapAgain();
+                _board.Vm.ShowBy(region, view);
+                views.Add((region, view));
+            }
+            LiveMemoryCopy live = new(_watch!, memory, views);
+            Host.KeepRings(live);
+            _board.Memory.BeforeWrite = live;
+            return live;
+        }
+        Host.Logging.CreateLogger<KvmMachine>().LogWarning("the guest stands still while its memory is written: {Why}", why);
+        return null;
+    }
+
+    private void ThrowIfEnded()
+    {
+        if (Ended is { } ended) throw new InvalidOperationException($"the machine has ended: {ended.Message}");
+    }
+
+    private void SaveState(StateWriter state)
+    {
+        RegionLayout[] expected = BootLayout.RegionsOf(_board.Options.MemoryBytes);
+        if (!_board.Memory.Regions.Select(region => (region.GuestAddress, region.Length))
+            .SequenceEqual(expected.Select(region => (region.GuestAddress, region.Length))))
+            throw new InvalidOperationException("the machine's memory is not what it began with: regions were added or removed");
+        KvmVm vm = _board.Vm;
+        StateWriter machine = state.AddRecord("machine");
+        machine.Add("vcpus", (long)_vcpus.Count);
+        machine.Add("memory-bytes", (long)_board.Options.MemoryBytes);
+        machine.Add("acpi", _board.Options.Acpi);
+        machine.Add("saved-unix-ns", UnixNanoseconds);
+        StateWriter kvm = state.AddRecord("kvm");
+        kvm.Add("clock-ns", (long)_pausedClock);
+        kvm.Add("tsc-khz", (long)_vcpus[0].TscKilohertz);
+        vm.SaveChips(kvm.AddRecord("chips"), legacy: !_board.Options.Acpi);
+        uint[] msrs = vm.System.GetMsrIndices();
+        for (int i = 0; i < _vcpus.Count; i++)
+        {
+            StateWriter vcpu = kvm.AddItem("vcpus");
+            KvmVcpuRecord.Write(vcpu, _vcpus[i].Save(msrs));
+            KvmVcpuRecord.WriteCpuid(vcpu, _cpuid[i]);
+        }
+        Host.Save(state.AddRecord("host"));
+        SavedImage.Write(state, SavedImage.Of(Host));
+        StateWriter chips = state.AddRecord("chips");
+        foreach ((string name, ISavedState chip) in _chips) chip.Save(chips.AddRecord(name));
+    }
+
+    private void GoOnFrom(MachineSnapshot snapshot)
+    {
+        KvmVm vm = _board.Vm;
+        StateReader state = snapshot.Read();
+        StateReader kvm = state.Record("kvm");
+        AddChips();
+        IReadOnlyList<StateReader> vcpus = kvm.Items("vcpus", KvmMachineOptions.VcpusMax);
+        if (vcpus.Count != snapshot.Vcpus)
+            throw kvm.Wrong("vcpus", $"has {vcpus.Count} records, and the machine has {snapshot.Vcpus} vCPUs");
+        for (int i = 0; i < vcpus.Count; i++) AddVcpu(i, CheckedCpuid(vcpus[i], i));
+        vm.RestoreChips(kvm.Record("chips"), legacy: !snapshot.Acpi);
+
+        // The guest's clocks go on as if it had slept: they are set forward by the time that has passed.
+        long clock = kvm.Int64("clock-ns", 0, long.MaxValue / 2);
+        uint kilohertz = (uint)kvm.Int64("tsc-khz", 0, uint.MaxValue);
+        long slept = Math.Clamp(UnixNanoseconds - snapshot.SavedUnixNanoseconds, 0, long.MaxValue / 4);
+        // Before the processors too: one of their registers has KVM write the wall clock's time into memory by it.
+        vm.SetClock((ulong)(clock + slept));
+        for (int i = 0; i < vcpus.Count; i++)
+        {
+            KvmVcpuState vcpu = KvmVcpuRecord.Read(vcpus[i]);
+            if (kilohertz > 0 && _vcpus[i].TscKilohertz != kilohertz) _vcpus[i].SetTscKilohertz(kilohertz);
+            foreach (ref KvmMsrEntry msr in vcpu.Msrs.AsSpan())
+            {
+                if (msr.Index == KvmVcpu.TimeStampCounter) msr.Data += (ulong)((UInt128)(ulong)slept * kilohertz / 1_000_000);
+            }
+            IReadOnlyList<uint> refused = _vcpus[i].Restore(vcpu);
+            if (refused.Count > 0)
+                Host.Logging.CreateLogger<KvmMachine>().LogWarning("vCPU {Index}: this KVM does not take the saved values of "
+                    + "model-specific registers {Registers}", i, string.Join(", ", refused.Select(index => $"0x{index:x}")));
+        }
+        vm.SetClock((ulong)(clock + slept));
+        foreach (KvmVcpu vcpu in _vcpus) vcpu.MarkPaused();
+
+        Host.Restore(state.Record("host"));
+        StateReader chips = state.Record("chips");
+        foreach ((string name, ISavedState chip) in _chips) chip.Restore(chips.Record(name));
+        state.Complete();
+        _isRestored = true;
+        if (!snapshot.Acpi) return;
+        // It is another machine than the one that was saved, and than others that go on from there: its guest is to renew what it draws
+        // random numbers from.
+        _board.Memory.TryWrite(BootLayout.GenerationId, NewGeneration());
+        _board.Line((int)MachinePorts.EventGsi).Assert();
+    }
+
+    /// <summary>What the guest saw of its processor, if this host can give it.</summary>
+    private KvmCpuidEntry[] CheckedCpuid(StateReader vcpu, int index)
+    {
+        KvmCpuidEntry[] saved = KvmVcpuRecord.ReadCpuid(vcpu);
+        IReadOnlyList<string> missing = CpuidFeatures.Missing(saved, GuestCpuid.For(_board.System, index, _board.Options.Vcpus));
+        return missing.Count == 0 ? saved
+            : throw vcpu.Wrong("cpuid", $"has what this host's processor or KVM lacks: {string.Join(", ", missing)}");
+    }
+
+    /// <summary>Gives up a save that is under way, and waits for its end: it reads what is about to be unmapped.</summary>
+    private void EndSave()
+    {
+        Task? saving;
+        lock (_saveLock)
+        {
+            if (_isEnding) return;
+            _isEnding = true;
+            saving = _saving;
+        }
+        _ending.Cancel();
+        saving?.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing).GetAwaiter().GetResult();
+        _ending.Dispose();
+    }
+
+    private static long UnixNanoseconds => (DateTimeOffset.UtcNow - DateTimeOffset.UnixEpoch).Ticks * NanosecondsPerTick;
+}
