@@ -81,8 +81,9 @@ internal static class LimitReport
     private static Process Hold(string socket, TimeSpan slice)
     {
         string seconds = Math.Ceiling(slice.TotalSeconds + 5).ToString(CultureInfo.InvariantCulture);
-        Process process = Process.Start(new ProcessStartInfo(PublishedTool.Path,
-            ["bench", "vhost-user-blk", "--socket", socket, "--seconds", seconds]) { RedirectStandardOutput = true })!;
+        ProcessStartInfo start = new(PublishedTool.Path, ["bench", "vhost-user-blk", "--socket", socket, "--seconds", seconds]);
+        start.RedirectStandardOutput = true;
+        Process process = Process.Start(start)!;
         Thread.Sleep(TimeSpan.FromMilliseconds(300));
         return process;
     }
