@@ -50,6 +50,8 @@ command -v mformat >/dev/null || need+=(mtools)
 command -v ip >/dev/null || need+=(iproute2)
 command -v ping >/dev/null || need+=(iputils-ping)
 command -v curl >/dev/null || need+=(curl)
+# Reads what a network card's frames were written into.
+command -v tcpdump >/dev/null || need+=(tcpdump)
 # The reference compiler of ACPI, which reads our tables.
 command -v iasl >/dev/null || need+=(acpica-tools)
 # Looks for inputs by coverage (tools/fuzz.sh --coverage).

@@ -34,14 +34,17 @@ public sealed class NetRunTests
     public void Two_machines_on_one_socket_reach_each_other()
     {
         using ScratchDirectory scratch = new();
-        string socket = scratch.PathOf("cable");
+        string socket = scratch.PathOf("cable"), capture = scratch.PathOf("net.pcap");
         using VmmProcess first = new("run", "--net", $"socket={socket}");
         first.Input.WriteLine("net ip 10.0.0.1/24; net");
         first.Input.Flush();
         first.WaitFor("10.0.0.1/24");
-        VmmResult second = VmmProcess.Run("run", "--net", $"socket={socket},mtu=9000", "--exec", "net ip 10.0.0.2/24; net ping 10.0.0.1 5; poweroff");
+        VmmResult second = VmmProcess.Run("run", "--net", $"socket={socket},mtu=9000,pcap={capture}", "--exec", "net ip 10.0.0.2/24; net ping 10.0.0.1 5; poweroff");
         Assert.True(second.ExitCode == 0, second.Output + second.Error);
         Assert.Contains("ping 10.0.0.1: 5 of 5 answered", second.Lines);
+        string[] seen = Shell.Lines(Shell.Run("tcpdump", "-nr", capture));
+        Assert.Equal(5, seen.Count(line => line.Contains("10.0.0.2 > 10.0.0.1: ICMP echo request", StringComparison.Ordinal)));
+        Assert.Equal(5, seen.Count(line => line.Contains("10.0.0.1 > 10.0.0.2: ICMP echo reply", StringComparison.Ordinal)));
         first.Input.WriteLine("poweroff");
         first.Input.Close();
         Assert.Equal(0, first.WaitForExit().ExitCode);

@@ -35,18 +35,9 @@ public sealed class PackageTests : IDisposable
     [Fact]
     public void A_project_outside_the_repository_builds_on_the_packages_without_a_warning_and_runs()
     {
-        string project = _scratch.PathOf("consumer"), packages = Environment.GetEnvironmentVariable("NUGET_PACKAGES")
-            ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget/packages");
+        string project = _scratch.PathOf("consumer"), version = Version();
         Directory.CreateDirectory(project);
-        File.WriteAllText(Path.Combine(project, "nuget.config"), $"""
-            <configuration>
-              <config><add key="globalPackagesFolder" value="{_scratch.PathOf("packages")}" /></config>
-              <fallbackPackageFolders><add key="usual" value="{packages}" /></fallbackPackageFolders>
-              <packageSources><add key="feed" value="{_scratch.PathOf("feed")}" /></packageSources>
-            </configuration>
-            """);
-        string version = Path.GetFileNameWithoutExtension(Directory.GetFiles(_scratch.PathOf("feed"), "Vmm.Devices.*.nupkg").Single())
-            ["Vmm.Devices.".Length..];
+        WriteFeed(project);
         File.WriteAllText(Path.Combine(project, "consumer.csproj"), $"""
             <Project Sdk="Microsoft.NET.Sdk">
               <PropertyGroup>
@@ -100,6 +91,38 @@ public sealed class PackageTests : IDisposable
         Assert.Contains("simulated ", output, StringComparison.Ordinal);
         Assert.Contains("serves disk0", output, StringComparison.Ordinal);
     }
+
+    [Theory]
+    [InlineData("vmm-device", "test")]
+    [InlineData("vmm-host", "build")]
+    public void A_project_that_a_template_makes_builds_and_passes_its_tests(string template, string command)
+    {
+        Shell.Run("dotnet", "pack", Repository.PathOf("tools/templates"), "-c", Configuration, "--nologo", "-nodeReuse:false",
+            "-o", _scratch.PathOf("templates"));
+        string hive = _scratch.PathOf("hive"), project = _scratch.PathOf("Beacon"), version = Version();
+        Shell.Run("dotnet", "new", "install", Directory.GetFiles(_scratch.PathOf("templates"), "*.nupkg").Single(), "--debug:custom-hive", hive);
+        Shell.Run("dotnet", "new", template, "-n", "Beacon", "-o", project, "--vmmVersion", version, "--debug:custom-hive", hive, "--no-update-check");
+        WriteFeed(project);
+        string output = Shell.Run("dotnet", command, project, "-c", "Release", "-nodeReuse:false", "-warnaserror");
+        if (command == "test") Assert.Contains("Passed!", output, StringComparison.Ordinal);
+    }
+
+    /// <summary>A project in a directory restores what was packed here.</summary>
+    private void WriteFeed(string directory)
+    {
+        string packages = Environment.GetEnvironmentVariable("NUGET_PACKAGES")
+            ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget/packages");
+        File.WriteAllText(Path.Combine(directory, "nuget.config"), $"""
+            <configuration>
+              <config><add key="globalPackagesFolder" value="{_scratch.PathOf("packages")}" /></config>
+              <fallbackPackageFolders><add key="usual" value="{packages}" /></fallbackPackageFolders>
+              <packageSources><add key="feed" value="{_scratch.PathOf("feed")}" /></packageSources>
+            </configuration>
+            """);
+    }
+
+    private string Version() =>
+        Path.GetFileNameWithoutExtension(Directory.GetFiles(_scratch.PathOf("feed"), "Vmm.Devices.*.nupkg").Single())["Vmm.Devices.".Length..];
 
     private string[] Files(string pattern, out string description)
     {

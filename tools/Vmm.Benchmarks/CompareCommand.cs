@@ -33,12 +33,17 @@ internal static class CompareCommand
             SlowHandlers.AreWatched = parsed.GetValue(slow);
             Interleaver interleaver = new(parsed.GetValue(quick) ? Pace.Quick : Pace.Thorough, parsed.GetValue(variants) ?? []);
             // Not among all: minutes, in processes of their own, with bounds that are kept or missed.
-            if (parsed.GetRequiredValue(suite) == NeighbourReport.Suite)
-                return NeighbourReport.Print(AnsiConsole.Console, parsed.GetValue(quick)) ? 0 : 1;
-            if (parsed.GetRequiredValue(suite) == FootprintReport.Suite)
-                return FootprintReport.Print(AnsiConsole.Console, parsed.GetValue(quick)) ? 0 : 1;
-            if (parsed.GetRequiredValue(suite) == SaveReport.Suite)
-                return SaveReport.Print(AnsiConsole.Console, parsed.GetValue(quick)) ? 0 : 1;
+            Func<IAnsiConsole, bool, bool>? print = parsed.GetRequiredValue(suite) switch
+            {
+                RemoteDiskReport.NbdSuite => RemoteDiskReport.PrintNbd,
+                RemoteDiskReport.RbdSuite => RemoteDiskReport.PrintRbd,
+                LimitReport.Suite => LimitReport.Print,
+                NeighbourReport.Suite => NeighbourReport.Print,
+                FootprintReport.Suite => FootprintReport.Print,
+                SaveReport.Suite => SaveReport.Print,
+                _ => null,
+            };
+            if (print is not null) return print(AnsiConsole.Console, parsed.GetValue(quick)) ? 0 : 1;
             return Run(parsed.GetRequiredValue(suite), interleaver, parsed.GetValue(json), parsed.GetValue(plot));
         });
         return command;

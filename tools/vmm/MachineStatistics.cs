@@ -9,7 +9,8 @@ namespace Vmm.Tool;
 
 /// <summary>What a run's devices and reactor did, for people and for programs.</summary>
 internal sealed record MachineStatistics(
-    IReadOnlyList<DeviceLine> Devices, IReadOnlyList<BalloonLine> Balloons, ReactorLine Reactor, IReadOnlyList<ReactorLine> Reactors)
+    IReadOnlyList<DeviceLine> Devices, IReadOnlyList<DiskLine> Disks, IReadOnlyList<BalloonLine> Balloons, ReactorLine Reactor,
+    IReadOnlyList<ReactorLine> Reactors)
 {
     private const int WidthOfFile = 160;
 
@@ -21,7 +22,9 @@ internal sealed record MachineStatistics(
     {
         ReactorLine[] reactors =
             [.. finished.Reactors.Select((reactor, i) => ReactorLine.Of($"devices{i}", i < booted.Count ? booted[i] : default, reactor))];
-        return new MachineStatistics([.. finished.Devices.Select(DeviceLine.Of)], balloons, ReactorLine.Sum(reactors), reactors);
+        return new MachineStatistics([.. finished.Devices.Select(DeviceLine.Of)],
+            [.. finished.Devices.Where(device => device.Operations is not null).Select(DiskLine.Of)], balloons,
+            ReactorLine.Sum(reactors), reactors);
     }
 
     internal void Print(StatsFormat format)
@@ -53,9 +56,29 @@ internal sealed record MachineStatistics(
                 Decimal(reactor.AllocatedBytesPerEvent)]);
         }
         AnsiConsole.Write(devices);
+        if (Disks.Count > 0) AnsiConsole.Write(DiskTable());
         if (Reactors.Count > 1) AnsiConsole.Write(QueueTable());
         if (Balloons.Count > 0) AnsiConsole.Write(BalloonTable());
         AnsiConsole.Write(reactors);
+    }
+
+    /// <summary>Kinds of which there were none are left out.</summary>
+    private Table DiskTable()
+    {
+        Table table = new Table().RoundedBorder().AddColumn("disk");
+        foreach (string column in (string[])["operations", "errors", "p50 µs", "p99 µs", "longest µs"])
+            table.AddColumn(new TableColumn(column).RightAligned());
+        foreach (DiskLine disk in Disks)
+        {
+            foreach (OperationLine done in disk.Operations.Where(done => done.Measured + done.Errors > 0))
+            {
+                table.AddRow($"{disk.Name} {done.Kind}", Number(done.Measured), Number(done.Errors), Micros(done.LatencyP50Us),
+                    Micros(done.LatencyP99Us), Micros(done.LatencyMaxUs));
+            }
+            if (disk.Reconnects > 0) table.AddRow($"{disk.Name} reconnects", Number(disk.Reconnects.Value));
+            if (disk.ThrottledMs > 0) table.AddRow($"{disk.Name} throttled", $"{Number(disk.ThrottledMs)} ms");
+        }
+        return table;
     }
 
     private Table QueueTable()
@@ -108,6 +131,23 @@ internal sealed record DeviceLine(
     internal static DeviceLine Of(DeviceStatistics device) =>
         new(device.Name, device.Kicks, device.Requests, device.Bytes, device.Interrupts,
         Math.Round(device.LatencyP50Us, 2), Math.Round(device.LatencyP99Us, 2), device.Queues);
+}
+
+/// <summary>A disk's lines: each kind of operation, and what held it up.</summary>
+internal sealed record DiskLine(string Name, IReadOnlyList<OperationLine> Operations, long? Reconnects, long ThrottledMs)
+{
+    internal static DiskLine Of(DeviceStatistics device) => new(device.Name, [.. device.Operations!.Select(OperationLine.Of)],
+        device.Reconnects, (long)device.Throttled.TotalMilliseconds);
+}
+
+/// <summary>One kind of a disk's operations.</summary>
+internal sealed record OperationLine(
+    string Kind, long Measured, long Errors,
+    [property: JsonPropertyName("latency_p50_us")] double LatencyP50Us, [property: JsonPropertyName("latency_p99_us")] double LatencyP99Us,
+    [property: JsonPropertyName("latency_max_us")] double LatencyMaxUs)
+{
+    internal static OperationLine Of(DiskFigures done) => new(done.Kind, done.Measured, done.Errors,
+        Math.Round(done.LatencyP50Us, 2), Math.Round(done.LatencyP99Us, 2), Math.Round(done.LatencyMaxUs, 2));
 }
 
 /// <summary>A balloon's line: what was asked for, what the guest says, what went back. All in bytes.</summary>

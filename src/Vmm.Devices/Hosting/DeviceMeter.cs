@@ -25,6 +25,11 @@ internal sealed class DeviceMeter : IDisposable
         CountEach("vmm.device.host_faults", "{fault}", "Times the host failed the device.", device => device.HostFaults);
         _meter.CreateObservableCounter("vmm.device.throttled_time", () => Measure<double>(device => device.Limit is null
             ? null : device.Totals.Throttled.TotalSeconds), "s", "Time that queues waited for their device's limit.");
+        _meter.CreateObservableUpDownCounter("vmm.device.in_flight", () => Measure<long>(device => device.InFlight), "{request}",
+            "Requests that were taken and not given back yet.");
+        _meter.CreateObservableCounter("vmm.disk.errors", MeasureErrors, "{operation}", "Operations that the storage of a disk failed.");
+        _meter.CreateObservableCounter("vmm.disk.reconnects", () => Measure(device => (device as BlockDevice)?.Backend.Reconnects),
+            "{reconnect}", "Times that the storage of a disk went away and was reached again.");
         _meter.CreateObservableCounter("vmm.queue.requests", MeasureQueues, "{request}", "Requests given back by a queue that started.");
         _meter.CreateObservableUpDownCounter("vmm.disk.capacity", () => Measure<long>(device => device is BlockDevice disk
             ? (long)disk.Backend.CapacityBytes : null), "By", "Bytes that a disk holds.");
@@ -52,6 +57,17 @@ internal sealed class DeviceMeter : IDisposable
         foreach (VirtioDevice device in _devices())
         {
             if (value(device) is { } number) yield return new Measurement<T>(number, Tag("device", device.Name));
+        }
+    }
+
+    /// <summary>Of disks that had a driver: a server of thousands may have few of them.</summary>
+    private IEnumerable<Measurement<long>> MeasureErrors()
+    {
+        foreach (BlockDevice disk in _devices().OfType<BlockDevice>())
+        {
+            if (disk.Queues.All(queue => queue.StatisticsSoFar is null)) continue;
+            foreach (BlockOperationKind kind in Enum.GetValues<BlockOperationKind>())
+                yield return new Measurement<long>(disk.ErrorsOf(kind), Tag("device", disk.Name), Tag("kind", BlockDevice.NameOf(kind)));
         }
     }
 

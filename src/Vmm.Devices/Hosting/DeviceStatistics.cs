@@ -13,10 +13,13 @@ namespace Vmm.Devices;
 /// <param name="LatencyP99Us">The same, that 99 of 100 took at most.</param>
 /// <param name="GuestFaults">Times the driver did something forbidden.</param>
 /// <param name="HostFaults">Times the host failed the device.</param>
+/// <param name="Throttled">How long its queues waited because of a <see cref="RateLimit"/>, together.</param>
+/// <param name="Operations">Of a disk, each kind of operation for itself; of other devices null.</param>
+/// <param name="Reconnects">Of a disk, times that its storage was reached again; null if it is not connected to.</param>
 /// <param name="Queues">Each queue for itself, by number.</param>
 public sealed record DeviceStatistics(
     string Name, long Kicks, long Requests, long Bytes, long Interrupts, double LatencyP50Us, double LatencyP99Us, long GuestFaults,
-    long HostFaults,
+    long HostFaults, TimeSpan Throttled, IReadOnlyList<DiskFigures>? Operations, long? Reconnects,
     IReadOnlyList<QueueFigures> Queues)
 {
     private const double NanosecondsPerMicrosecond = 1000;
@@ -39,6 +42,9 @@ public sealed record DeviceStatistics(
             latency.Percentile(99) / NanosecondsPerMicrosecond,
             device.GuestFaults,
             device.HostFaults,
+            device.Totals.Throttled,
+            (device as BlockDevice)?.Figures,
+            (device as BlockDevice)?.Backend.Reconnects,
             queues);
     }
 }

@@ -43,6 +43,9 @@ public sealed class DescriptorChain
     /// </summary>
     public long PoppedAt { get; internal set; }
 
+    /// <summary>What kind of request it is, so that latencies are kept apart; 0 until its device knows.</summary>
+    internal byte Kind { get; set; }
+
     /// <summary>A cursor at the start of the device-readable part.</summary>
     public ChainReader Readable => new(_segments.AsSpan(0, _readableCount), ReadableLength);
 

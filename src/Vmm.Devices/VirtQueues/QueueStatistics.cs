@@ -5,6 +5,9 @@ namespace Vmm.Devices;
 /// </summary>
 public sealed class QueueStatistics
 {
+    /// <summary>Most kinds of requests whose latencies are kept apart.</summary>
+    internal const int KindsMax = 8;
+
     private long _kicks, _requests, _bytes, _interrupts, _faults, _throttled;
 
     /// <summary>Kicks that arrived.</summary>
@@ -25,9 +28,38 @@ public sealed class QueueStatistics
     /// <summary>How long it waited because its device's <see cref="RateLimit"/> had no token.</summary>
     public TimeSpan Throttled => TimeSpan.FromTicks(Volatile.Read(ref _throttled));
 
-    /// <summary>Nanoseconds from pop to publish, of the queues that measure it.</summary>
-    public LatencyHistogram Latency => LazyInitializer.EnsureInitialized(ref _latency, static () => new LatencyHistogram());
-    private LatencyHistogram? _latency;
+    /// <summary>Nanoseconds from pop to publish over all kinds of requests, as measured so far: a copy.</summary>
+    public LatencyHistogram Latency
+    {
+        get
+        {
+            LatencyHistogram all = new();
+            for (int kind = 0; kind < KindsMax; kind++)
+            {
+                if (LatencyOf(kind) is { } measured) all.Merge(measured);
+            }
+            return all;
+        }
+    }
+
+    // Made when they first measure (decision 76).
+    private LatencyHistogram?[]? _latencies;
+
+    /// <summary>Nanoseconds from pop to publish of one kind of requests; null if none was measured yet.</summary>
+    /// <param name="kind">An index into the device's <see cref="VirtioDevice.RequestKinds"/>.</param>
+    public LatencyHistogram? LatencyOf(int kind) => Volatile.Read(ref _latencies) is { } made ? Volatile.Read(ref made[kind]) : null;
+
+    internal void Record(int kind, long nanoseconds, int times)
+    {
+        LatencyHistogram?[] latencies = _latencies ?? Made(ref _latencies, new LatencyHistogram?[KindsMax]);
+        (latencies[kind] ?? Made(ref latencies[kind], new LatencyHistogram())).Record(nanoseconds, times);
+    }
+
+    private static T Made<T>(ref T? place, T made) where T : class
+    {
+        Volatile.Write(ref place, made);
+        return made;
+    }
 
     internal void CountKick() => Volatile.Write(ref _kicks, _kicks + 1);
 

@@ -54,8 +54,7 @@ public abstract class VirtQueue : IDisposable
         Statistics = configuration.Statistics ?? new QueueStatistics();
         _interrupt = interrupt;
         _onFault = configuration.OnFault;
-        if (configuration.MeasureLatency) Statistics.Latency.Reserve();
-        _latency = configuration.MeasureLatency ? new BatchLatency(Statistics.Latency) : null;
+        _latency = configuration.MeasureLatency ? new BatchLatency(Statistics) : null;
         _idsInFlight = new bool[Size];
         _hold = memory.Hold();
         // Room for as many as can be in flight, and one that is being filled.
@@ -161,7 +160,7 @@ public abstract class VirtQueue : IDisposable
     {
         MemoryHold hold = HoldOf(chain);
         if (Memory.DirtyLog is { } log) MarkDirty(log, chain, written, hold.Map);
-        _latency?.Pushed(chain.PoppedAt);
+        _latency?.Pushed(chain.PoppedAt, chain.Kind);
         Statistics.CountRequest(chain.ReadableLength + written);
         WriteUsed(chain, written);
         LandChain(chain, hold);
@@ -317,6 +316,7 @@ public abstract class VirtQueue : IDisposable
         _idsInFlight[id] = true;
         chain.Id = id;
         chain.Hold = _hold;
+        chain.Kind = 0;
         if (_latency is not null) chain.PoppedAt = _latency.BatchStart;
         _hold.Chains++;
         InFlight++;

@@ -39,6 +39,8 @@ public sealed class QueueDefinition
 /// </summary>
 public abstract partial class VirtioDevice : IInspectable, IDisposable
 {
+    private static readonly string[] OneKind = ["request"];
+
     private readonly List<QueueDefinition> _queues = [];
     /// <summary>What serves each queue; empty before the first driver.</summary>
     private QueueContext?[] _serving = [];
@@ -80,6 +82,23 @@ public abstract partial class VirtioDevice : IInspectable, IDisposable
             return totals;
         }
     }
+
+    /// <summary>Requests that were taken and not given back yet, over all its queues: as of a moment ago. Any thread.</summary>
+    public int InFlight
+    {
+        get
+        {
+            int count = 0;
+            foreach (QueueContext? serving in Volatile.Read(ref _serving)) count += serving?.Queue.InFlight ?? 0;
+            return count;
+        }
+    }
+
+    /// <summary>
+    /// The kinds of requests whose latencies are kept apart, for measurements: <c>read</c>, <c>write</c>. The first is for those of no
+    /// kind.
+    /// </summary>
+    public virtual IReadOnlyList<string> RequestKinds => OneKind;
 
     /// <summary>Whether the time each request takes goes into its queue's latency histogram. Set before the driver is ready.</summary>
     public bool MeasureLatency { get; set; }

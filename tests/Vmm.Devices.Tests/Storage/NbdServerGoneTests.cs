@@ -43,41 +43,18 @@ public sealed class NbdServerGoneTests
     {
         using ScratchImage image = new(Bytes);
         using ServerProcess server = ServerProcess.QemuNbd(image.Path);
-        int seed = Random.Shared.Next();
-        TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}");
-        Random random = new(seed);
-        byte[] model = new byte[Bytes];
         using SimulatedGuest guest = Guest(server.Uri, Long);
+        VerifiedLoad load = new(guest, Bytes);
         for (int kill = 0; kill < 20; kill++)
         {
-            List<(DriverRequest Request, byte[]? Expected)> requests = [];
-            for (int slot = 0; slot < 16; slot++)
-            {
-                int sectors = random.Next(1, 100), sector = (slot * 128) + random.Next(128 - sectors);
-                Span<byte> place = model.AsSpan(sector * 512, sectors * 512);
-                if (random.Next(3) == 0)
-                {
-                    requests.Add((guest.Queue(0).Read((ulong)sector, sectors), place.ToArray()));
-                    continue;
-                }
-                byte[] data = BlockGuest.Pattern(sectors * 512, random.Next());
-                data.CopyTo(place);
-                requests.Add((guest.Queue(0).Write((ulong)sector, data), null));
-            }
-            guest.Kick(0);
-            for (int turns = random.Next(4); turns > 0; turns--) guest.Reactor.RunOnce(TimeSpan.Zero);
+            load.Begin();
             server.Kill();
             server.Restart();
+            load.Finish();
             long expectedReconnects = kill + 1;
-            guest.RunUntil(() => requests.TrueForAll(each => each.Request.IsUsed) && Disk(guest).Reconnects >= expectedReconnects);
-            foreach ((DriverRequest request, byte[]? expected) in requests)
-            {
-                Assert.Equal(BlockStatus.Ok, request.Status());
-                if (expected is not null) Assert.Equal(expected, request.Data());
-                guest.Queue(0).Free(request);
-            }
+            guest.RunUntil(() => Disk(guest).Reconnects >= expectedReconnects);
         }
-        Assert.Equal(model, image.Bytes);
+        Assert.Equal(load.Model, image.Bytes);
     }
 
     [Fact]

@@ -61,7 +61,9 @@ public sealed class NbdTlsTests : IDisposable
     public void A_client_shows_its_certificate_to_a_server_that_asks()
     {
         using ServerProcess server = Serve("--tls=require", "--tls-verify-peer");
-        Refused(Uri(server, "right"), "TLS was refused", "hangs up", "broke off", "Connection reset by peer", "Broken pipe");
+        Refused(Uri(server, "right"), "asks for a certificate of its clients, and");
+        // An authority that we do not trust comes first; what would come next is said too.
+        Refused(Uri(server, "other"), "the server asks for one of ours, too: put client-cert.pem");
         _right.AddClient();
         NbdDisk.Open(Uri(server, "right"), readOnly: false, Long).Dispose();
     }

@@ -6,6 +6,9 @@ namespace Vmm.Devices.Tests;
 /// <summary>An NBD server of another project, at a Unix socket, which can be killed and started again.</summary>
 internal sealed class ServerProcess : IDisposable
 {
+    /// <summary>The port of NBD (IANA).</summary>
+    private const int NbdPort = 10809;
+
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
     private readonly string _program;
@@ -39,6 +42,13 @@ internal sealed class ServerProcess : IDisposable
         int port = int.Parse(options[Array.IndexOf(options, "--port") + 1], System.Globalization.CultureInfo.InvariantCulture);
         System.Net.IPEndPoint at = new(System.Net.IPAddress.Loopback, port);
         return new ServerProcess("nbdkit", ["--foreground", .. options, .. arguments], NewSocket(), at);
+    }
+
+    /// <summary>nbdkit in another network.</summary>
+    internal static ServerProcess NbdkitIn(FarNetwork network, params string[] arguments)
+    {
+        string[] command = [.. network.Wrapper, "nbdkit", "--foreground", .. arguments];
+        return new ServerProcess(command[0], command[1..], NewSocket(), new System.Net.IPEndPoint(network.Address, NbdPort));
     }
 
     /// <summary>qemu-nbd over an image.</summary>

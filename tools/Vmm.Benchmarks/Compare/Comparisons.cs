@@ -36,7 +36,8 @@ internal static class Comparisons
     internal static IReadOnlyList<string> Suites { get; } =
     [
         .. All.Select(comparison => comparison.Suite).Distinct(),
-        IdleReport.Suite, NeighbourReport.Suite, FootprintReport.Suite, SaveReport.Suite, EverySuite,
+        IdleReport.Suite, NeighbourReport.Suite, FootprintReport.Suite, RemoteDiskReport.NbdSuite,
+        RemoteDiskReport.RbdSuite, LimitReport.Suite, SaveReport.Suite, EverySuite,
     ];
 
     internal static IEnumerable<Comparison> InSuite(string suite) =>

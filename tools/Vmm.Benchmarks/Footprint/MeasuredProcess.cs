@@ -22,6 +22,20 @@ internal sealed partial class MeasuredProcess : IDisposable
 
     internal int Threads => Directory.GetDirectories($"/proc/{_process.Id}/task").Length;
 
+    /// <summary>What its threads are called.</summary>
+    internal IReadOnlyList<string> ThreadNames => [.. Directory.GetDirectories($"/proc/{_process.Id}/task")
+        .Select(task => File.ReadAllText(Path.Combine(task, "comm")).Trim())];
+
+    /// <summary>What it has run so far, in kernel and user mode.</summary>
+    internal TimeSpan ProcessorTime
+    {
+        get
+        {
+            _process.Refresh();
+            return _process.TotalProcessorTime;
+        }
+    }
+
     internal int Descriptors => Directory.GetFileSystemEntries($"/proc/{_process.Id}/fd").Length;
 
     /// <summary>What belongs to it alone and was written. Memory that is shared with a guest does not count.</summary>

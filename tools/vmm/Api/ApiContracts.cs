@@ -105,6 +105,15 @@ internal sealed record DeviceView
     [Description("Times the host failed the device.")]
     public required long HostFaults { get; init; }
 
+    [Description("Requests that were taken and not given back yet.")]
+    public required int InFlight { get; init; }
+
+    [Description("Seconds that its queues waited for its limit, together.")]
+    public double? ThrottledSeconds { get; init; }
+
+    [Description("Times that a disk's storage went away and was reached again.")]
+    public long? Reconnects { get; init; }
+
     [Description("Microseconds that half of the requests took at most.")]
     public double? LatencyP50Us { get; init; }
 

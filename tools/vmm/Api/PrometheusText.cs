@@ -70,36 +70,42 @@ internal sealed class PrometheusText : IDisposable
     {
         text.Append("# HELP ").Append(Latency).Append(" Time from taking a disk's request to giving it back.\n");
         text.Append("# TYPE ").Append(Latency).Append(" histogram\n");
-        Span<long> counts = stackalloc long[Bits[^1] + 1];
         foreach (ControlledDevice controlled in _machine.Devices)
         {
             if (controlled.Device is not BlockDevice { MeasureLatency: true } disk) continue;
-            counts.Clear();
-            long sum = 0;
-            foreach (QueueDefinition queue in disk.Queues)
-            {
-                if (queue.StatisticsSoFar is not { } done) continue;
-                done.Latency.AddCountsByHighestBit(counts);
-                sum += done.Latency.Sum;
-            }
-            // Values below 2^N are those with a highest bit below N. The last count holds all that are longer than every bound.
-            long below = 0;
-            int next = 0;
-            string labels = $"{{device=\"{Escaped(disk.Name)}\"";
-            for (int i = 0; i < Bits.Length; i++)
-            {
-                for (; next < Bits[i]; next++) below += counts[next];
-                Bucket(Bounds[i], below);
-            }
-            below += counts[next];
-            Bucket("+Inf", below);
-            text.Append(Latency).Append("_sum").Append(labels).Append("} ").Append(Text(sum / 1e9)).Append('\n');
-            text.Append(Latency).Append("_count").Append(labels).Append("} ").Append(below).Append('\n');
-
-            void Bucket(string bound, long count) =>
-                text.Append(Latency).Append("_bucket").Append(labels).Append(",le=\"").Append(bound).Append("\"} ").Append(count)
-                    .Append('\n');
+            for (int kind = 0; kind < disk.RequestKinds.Count; kind++) AddLatency(text, disk, kind);
         }
+    }
+
+    /// <summary>Adds a kind of which there were any.</summary>
+    private static void AddLatency(StringBuilder text, BlockDevice disk, int kind)
+    {
+        Span<long> counts = stackalloc long[Bits[^1] + 1];
+        counts.Clear();
+        long? sum = null;
+        foreach (QueueDefinition queue in disk.Queues)
+        {
+            if (queue.StatisticsSoFar?.LatencyOf(kind) is not { } measured) continue;
+            measured.AddCountsByHighestBit(counts);
+            sum = (sum ?? 0) + measured.Sum;
+        }
+        if (sum is not { } nanoseconds) return;
+        // Values below 2^N are those with a highest bit below N. The last count holds all that are longer than every bound.
+        long below = 0;
+        int next = 0;
+        string labels = $"{{device=\"{Escaped(disk.Name)}\",kind=\"{disk.RequestKinds[kind]}\"";
+        for (int i = 0; i < Bits.Length; i++)
+        {
+            for (; next < Bits[i]; next++) below += counts[next];
+            Bucket(Bounds[i], below);
+        }
+        below += counts[next];
+        Bucket("+Inf", below);
+        text.Append(Latency).Append("_sum").Append(labels).Append("} ").Append(Text(nanoseconds / 1e9)).Append('\n');
+        text.Append(Latency).Append("_count").Append(labels).Append("} ").Append(below).Append('\n');
+
+        void Bucket(string bound, long count) =>
+            text.Append(Latency).Append("_bucket").Append(labels).Append(",le=\"").Append(bound).Append("\"} ").Append(count).Append('\n');
     }
 
     private void Add(Instrument instrument, string value, ReadOnlySpan<KeyValuePair<string, object?>> tags)

@@ -117,6 +117,8 @@ public sealed class NbdDisk : IBlockBackend
     /// <summary>Times that the server was reached again. Any thread.</summary>
     public long Reconnects => Interlocked.Read(ref _reconnects);
 
+    long? IBlockBackend.Reconnects => Reconnects;
+
     /// <summary>Whether each reactor that serves it has a connection. Any thread.</summary>
     public bool IsConnected
     {

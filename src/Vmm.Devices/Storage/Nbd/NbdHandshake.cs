@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Net;
+using System.Net.Security;
 using System.Net.Sockets;
 using System.Numerics;
 using System.Security.Authentication;
@@ -24,11 +25,17 @@ internal sealed class NbdHandshake
     /// <summary>Longest reply to an option: strings, and some numbers.</summary>
     private const int ReplyBytesMax = NbdProtocol.StringMax + 64;
 
+    private const string CertificateHint =
+        "put client-cert.pem and client-key.pem, signed by an authority that it trusts, into the folder of ?tls-certificates=";
+
     /// <summary>Largest sector that a driver can be shown.</summary>
     private const uint BlockMinMax = 64 * 1024;
 
     private readonly NbdAddress _address;
     private NbdStream _stream;
+
+    /// <summary>The server asked for a certificate of ours, and there is none.</summary>
+    private bool _lacksCertificate;
 
     private NbdHandshake(NbdAddress address, NbdStream stream)
     {
@@ -54,6 +61,10 @@ internal sealed class NbdHandshake
         {
             return handshake.Run();
         }
+        catch (IOException ended) when (handshake._lacksCertificate && ended is not DiskImageException)
+        {
+            throw Refused(address, $"the server asks for a certificate of its clients, and {ended.Message} without one: {CertificateHint}");
+        }
         catch (NbdProtocolException broken)
         {
             throw Refused(address, $"the server {broken.Message}: it is not an NBD server, or a broken one");
@@ -61,7 +72,9 @@ internal sealed class NbdHandshake
         catch (AuthenticationException refused)
         {
             string why = refused.InnerException?.Message ?? refused.Message;
-            throw Refused(address, $"TLS was refused: {why}: look at the certificates on both sides (tls-certificates=, tls-hostname=)");
+            string hint = handshake._lacksCertificate ? $"; the server asks for one of ours, too: {CertificateHint}" : "";
+            throw Refused(address, $"TLS was refused: {why}: look at the certificates on both sides (tls-certificates=, "
+                + $"tls-hostname=){hint}");
         }
         catch (DiskImageException)
         {
@@ -133,7 +146,17 @@ internal sealed class NbdHandshake
     {
         if (!Ask(NbdProtocol.OptionStartTls, []))
             throw Refused(_address, "the server has no TLS: configure its certificate, or write nbd:// where the network is trusted");
-        _stream = _stream.Secure(tls.Options());
+        SslClientAuthenticationOptions options = tls.Options();
+        if (options.ClientCertificateContext is null)
+        {
+            // Asked once before the server has said anything, and again if it wants a certificate.
+            options.LocalCertificateSelectionCallback = (_, _, _, server, _) =>
+            {
+                _lacksCertificate |= server is not null;
+                return null!;
+            };
+        }
+        _stream = _stream.Secure(options);
     }
 
     /// <summary>Asks for something that a server may not know.</summary>

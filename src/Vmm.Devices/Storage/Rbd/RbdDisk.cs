@@ -59,6 +59,9 @@ public sealed class RbdDisk : IBlockBackend
     public event Action? CapacityChanged;
 
     /// <inheritdoc/>
+    public event Action<string>? Noticed;
+
+    /// <inheritdoc/>
     public string Description => $"RBD image '{_address.Text}'";
 
     /// <inheritdoc/>
@@ -113,6 +116,10 @@ public sealed class RbdDisk : IBlockBackend
         }
         _image.Close();
     }
+
+    /// <summary>The cluster has shut this client out.</summary>
+    internal void NoticeShutOut() => Noticed?.Invoke($"the cluster of {Description} has put this client on its blocklist (ceph osd "
+        + "blocklist ls), and every request fails: restart the disk when it may be used here again");
 
     /// <summary>An engine is gone; with the last one the link goes, on its reactor's thread.</summary>
     internal void Release()

@@ -13,7 +13,8 @@ internal sealed class RbdImage
     /// <summary>Longest time to find a monitor, in seconds as Ceph's options have it.</summary>
     private const string MonitorSeconds = "10";
 
-    private const Errno Shutdown = (Errno)108;
+    /// <summary>What a client gets that the cluster has shut out: -ESHUTDOWN.</summary>
+    internal const int ShutOut = -108;
 
     private readonly RbdAddress _address;
 
@@ -130,8 +131,8 @@ internal sealed class RbdImage
             + "and whether it runs",
         Errno.NoEntry => $"there is no key for client.{_address.User ?? "admin"}: put its keyring into /etc/ceph, or name another "
             + "user with ?id=NAME",
-        Errno.NotPermitted or Errno.AccessDenied => $"the cluster does not accept client.{_address.User ?? "admin"}: look at its key "
-            + "(ceph auth get)",
+        Errno.NotPermitted or Errno.AccessDenied => $"the cluster does not accept client.{_address.User ?? "admin"}: its keyring "
+            + $"here has no key of it, or another than the cluster (ceph auth get client.{_address.User ?? "admin"})",
         _ => $"the cluster cannot be reached: {KernelException.Describe(error)}",
     };
 
@@ -174,7 +175,7 @@ internal sealed class RbdImage
     }
 
     /// <summary>An error of the libraries as the kernel would say it: a client that the cluster has shut out gets ESHUTDOWN.</summary>
-    private static string Describe(int result) => (Errno)(-result) == Shutdown
+    private static string Describe(int result) => result == ShutOut
         ? "the cluster has put this client on its blocklist (ceph osd blocklist ls)"
         : KernelException.Describe((Errno)(-result));
 

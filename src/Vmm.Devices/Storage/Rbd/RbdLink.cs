@@ -21,6 +21,7 @@ internal sealed class RbdLink
     private readonly nint[] _batch = new nint[BatchMax];
     private readonly List<RbdTransfer> _all = [];
     private readonly Stack<RbdTransfer> _free = new();
+    private bool _isShutOut;
 
     internal RbdLink(RbdDisk disk, RbdImage image, IReactor reactor)
     {
@@ -48,6 +49,14 @@ internal sealed class RbdLink
     }
 
     internal void Release(RbdTransfer transfer) => _free.Push(transfer);
+
+    /// <summary>The cluster does not take anything from this client any more: said once.</summary>
+    internal void NoticeShutOut()
+    {
+        if (_isShutOut) return;
+        _isShutOut = true;
+        _disk.NoticeShutOut();
+    }
 
     internal void Close()
     {

@@ -34,6 +34,7 @@ internal sealed class RbdTransfer(RbdLink link, int index)
     internal void Completed(nint result)
     {
         // A read says how many bytes it brought, and the others nothing.
+        if (result == RbdImage.ShutOut) link.NoticeShutOut();
         _calls.Ended(result >= 0 && _calls.Call != BlockCall.Read ? (long)_length : Math.Min(result, (nint)_length));
         Continue();
     }

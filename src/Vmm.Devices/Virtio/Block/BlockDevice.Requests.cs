@@ -63,6 +63,7 @@ public sealed partial class BlockDevice
             if (verdict.IsStarted)
             {
                 operation.Chain = chain;
+                chain.Kind = (byte)KindOf(operation.Kind);
                 _engine.Start(operation);
                 return;
             }
@@ -76,7 +77,7 @@ public sealed partial class BlockDevice
             DescriptorChain chain = operation.Chain ?? throw new InvalidOperationException("an engine completed an operation twice");
             bool syncs = operation.IsDurable || operation.Kind == BlockOperationKind.Flush;
             operation.Clear();
-            if (error != Errno.None) _device.ReportHostFault(operation.Kind, error);
+            if (error != Errno.None) _device.CountError(operation.Kind, error);
             // Storage that could not be reached was not asked: it has lost nothing that it will not report when it is.
             if (error == Errno.TimedOut) error = Errno.InputOutput;
             else if (error != Errno.None && syncs) _device._hasLostWrites = true;
@@ -100,13 +101,18 @@ public sealed partial class BlockDevice
         }
     }
 
-    private void ReportHostFault(BlockOperationKind kind, Errno error) => ReportHostFault(error, kind switch
+    /// <summary>Storage failed a request.</summary>
+    private void CountError(BlockOperationKind kind, Errno error)
     {
-        BlockOperationKind.Read => "cannot read from the disk",
-        BlockOperationKind.Write => "cannot write to the disk",
-        BlockOperationKind.Flush =>
-            "cannot flush the disk: what was written may be lost, and every later flush fails until the disk is opened anew",
-        BlockOperationKind.Discard => "cannot discard blocks of the disk",
-        _ => "cannot write zeroes to the disk",
-    }, Backend.Description);
+        Interlocked.Increment(ref _errors[(int)kind]);
+        ReportHostFault(error, kind switch
+        {
+            BlockOperationKind.Read => "cannot read from the disk",
+            BlockOperationKind.Write => "cannot write to the disk",
+            BlockOperationKind.Flush =>
+                "cannot flush the disk: what was written may be lost, and every later flush fails until the disk is opened anew",
+            BlockOperationKind.Discard => "cannot discard blocks of the disk",
+            _ => "cannot write zeroes to the disk",
+        }, Backend.Description);
+    }
 }

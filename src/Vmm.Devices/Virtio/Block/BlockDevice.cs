@@ -90,6 +90,7 @@ public sealed partial class BlockDevice : VirtioDevice
         node.Add("capacity-bytes", (long)Backend.CapacityBytes);
         node.Add("read-only", Backend.IsReadOnly);
         node.Add("lost-writes", _hasLostWrites);
+        InspectFigures(node);
     }
 
     /// <summary>Makes the disk larger, while it is used too: the driver learns of it. Any thread that may wait for storage.</summary>

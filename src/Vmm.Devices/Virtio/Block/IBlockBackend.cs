@@ -48,6 +48,9 @@ public interface IBlockBackend : IDisposable
     /// </summary>
     uint LogicalBlockBytes => 512;
 
+    /// <summary>Times that its storage went away and was reached again; null if it is not connected to. Any thread.</summary>
+    long? Reconnects => null;
+
     /// <summary>Whether it takes no writes.</summary>
     bool IsReadOnly { get; }
 

@@ -178,6 +178,8 @@ public sealed partial class NetDevice : VirtioDevice
 
     internal void ReportReceiveFault(Errno error) => ReportHostFault(error, "cannot receive from the network", Backend.Description);
 
+    internal void ReportCaptureStopped(Errno error, string path) => ReportHostFault(error, "cannot capture more frames", path);
+
     internal void ReportSendFault(Errno error) => ReportHostFault(error, "cannot send to the network", Backend.Description);
 
     /// <summary>

@@ -28,7 +28,7 @@ public sealed record NetSpec : DeviceSpec
     public static DeviceKind Kind { get; } = new()
     {
         Name = "net",
-        Syntax = "tap=NAME|uds=PATH[,mac=A][,queues=N][,size=N][,mtu=N]" + LimitSpec.Syntax,
+        Syntax = "tap=NAME|uds=PATH[,mac=A][,queues=N][,size=N][,mtu=N][,pcap=FILE]" + LimitSpec.Syntax,
         Description = "A network card: on a TAP interface, or on a Unix socket, where the first of two processes to come listens. "
             + "May be given several times.",
         DeviceName = index => $"net{index}",
@@ -57,6 +57,11 @@ public sealed record NetSpec : DeviceSpec
     /// </summary>
     public int? Mtu { get; set; }
 
+    /// <summary>
+    /// A file that gets every frame, for tcpdump(1); it must not be there yet, and ends after 1 GiB. Null: none.
+    /// </summary>
+    public string? Capture { get; set; }
+
     /// <summary>How many frames, and bytes, its guest may send a second; null for no limit.</summary>
     public LimitSpec? Limit { get; set; }
 
@@ -76,7 +81,7 @@ public sealed record NetSpec : DeviceSpec
     public static NetSpec Parse(string text)
     {
         ArgumentNullException.ThrowIfNull(text);
-        SpecText net = SpecText.Parse(text, ["tap", "uds", "socket", "mac", "queues", "size", "mtu", .. LimitSpec.Keys]);
+        SpecText net = SpecText.Parse(text, ["tap", "uds", "socket", "mac", "queues", "size", "mtu", "pcap", .. LimitSpec.Keys]);
         string? tap = net.Value("tap"), uds = net.Value("uds"), socket = net.Value("socket");
         if (new[] { tap, uds, socket }.Count(way => way is not null) != 1)
             throw net.Refused("give either 'tap=…' or 'uds=…', what the card is connected to");
@@ -91,6 +96,7 @@ public sealed record NetSpec : DeviceSpec
             QueueSize = (ushort?)net.Number("size", 4, VirtQueue.SizeLimit),
             Mac = net.Value("mac") is null ? null : mac,
             Mtu = net.Number("mtu", MtuMin, MtuMax),
+            Capture = net.Value("pcap"),
             Limit = LimitSpec.Parse(net),
         };
     }
@@ -114,7 +120,11 @@ public sealed record NetSpec : DeviceSpec
         INetBackend backend = Tap is not null ? TapInterface.Open(Tap, QueuePairs) : NetSocket.Open(Uds!);
         try
         {
-            return new NetDevice(name, backend, spec) { Limit = Limit?.Open() };
+            NetDevice? device = null;
+            if (Capture is not null)
+                backend = new CapturedNetwork(backend, PacketCapture.Begin(Capture, errno => device!.ReportCaptureStopped(errno, Capture)));
+            device = new NetDevice(name, backend, spec) { Limit = Limit?.Open() };
+            return device;
         }
         catch
         {
@@ -124,8 +134,17 @@ public sealed record NetSpec : DeviceSpec
     }
 
     /// <inheritdoc/>
-    public override IEnumerable<HostAccess> HostAccesses() =>
-        Tap is not null ? [new(HostAccessKind.Tap, Tap)] : [new(HostAccessKind.Connect, Uds!), new(HostAccessKind.Listen, Uds!)];
+    public override IEnumerable<HostAccess> HostAccesses()
+    {
+        if (Capture is not null) yield return new(HostAccessKind.Append, Capture);
+        if (Tap is not null)
+        {
+            yield return new(HostAccessKind.Tap, Tap);
+            yield break;
+        }
+        yield return new(HostAccessKind.Connect, Uds!);
+        yield return new(HostAccessKind.Listen, Uds!);
+    }
 
     internal void Validate(string name, INetBackend backend)
     {
