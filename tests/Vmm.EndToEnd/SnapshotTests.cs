@@ -106,9 +106,11 @@ public sealed class SnapshotTests : IDisposable
         Refused(1, "a snapshot has the files", "--restore", _scratch.PathOf("."), "--disk", disk);
         File.SetLastWriteTimeUtc(disk, DateTime.UtcNow);
         Refused(1, "the image of disk 'vda' was written after the machine was saved", "--restore", saved, "--disk", disk, "--strict");
-        using VmmProcess again = GoOn(saved, "--disk", disk);
-        again.WaitFor("was written after the machine was saved");
-        WaitBeyond(again, 0);
+        using (VmmProcess again = GoOn(saved, "--disk", disk))
+        {
+            again.WaitFor("was written after the machine was saved");
+            WaitBeyond(again, 0);
+        }
 
         using (FileStream memory = new(Path.Combine(saved, "memory"), FileMode.Open))
         {
