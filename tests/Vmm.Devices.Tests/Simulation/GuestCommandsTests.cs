@@ -1,6 +1,7 @@
 using System.Text;
 using Vmm.Devices.Native;
 using Vmm.Devices.Simulation;
+using Vmm.Events;
 
 namespace Vmm.Devices.Tests;
 
