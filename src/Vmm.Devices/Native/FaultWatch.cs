@@ -5,8 +5,8 @@ using Vmm.Events;
 namespace Vmm.Devices.Native;
 
 /// <summary>
-/// Protects mappings of shared memory against being written, and learns of each attempt (userfaultfd(2), UFFDIO_WRITEPROTECT). A thread that
-/// writes waits in the kernel until the page is released, a processor of a guest too. Threads of the runtime must not write there: one
+/// Protects mappings of shared memory against being written, and learns of each attempt (userfaultfd(2), UFFDIO_WRITEPROTECT). A thread
+/// that writes waits in the kernel until the page is released, a processor of a guest too. Threads of the runtime must not write there: one
 /// that waits in managed code keeps the collector waiting, and with it the thread that would release the page.
 /// </summary>
 internal sealed unsafe partial class FaultWatch : IDisposable

@@ -46,8 +46,7 @@ public sealed class StateReader
         ArgumentException.ThrowIfNullOrEmpty(place);
         try
         {
-            using JsonDocument document = JsonDocument.Parse(json,
-                new JsonDocumentOptions { MaxDepth = DepthMax, AllowDuplicateProperties = false });
+            using JsonDocument document = JsonDocument.Parse(json, new JsonDocumentOptions { MaxDepth = DepthMax });
             ReadNames(document.RootElement);
             return new StateReader(document.RootElement.Clone(), place, newestVersion);
         }
@@ -179,14 +178,18 @@ public sealed class StateReader
         return value;
     }
 
-    /// <summary>The parser does not look whether names are UTF-8, and throws when they are asked for.</summary>
+    /// <summary>
+    /// The parser does not look whether names are UTF-8, and throws when they are asked for. It would look whether one appears twice, by a
+    /// hash whose seed it has of OpenSSL: a library that a process in its sandbox cannot load.
+    /// </summary>
     private static void ReadNames(JsonElement node)
     {
         if (node.ValueKind == JsonValueKind.Object)
         {
+            HashSet<string> names = [];
             foreach (JsonProperty each in node.EnumerateObject())
             {
-                _ = each.Name;
+                if (!names.Add(each.Name)) throw new JsonException($"the name '{Abridged(each.Name)}' appears twice in a record");
                 ReadNames(each.Value);
             }
         }
