@@ -70,12 +70,17 @@ public sealed class GuideTests : IDisposable
     {
         await File.WriteAllBytesAsync(PathOf("disk.img"), new byte[1 << 20], TestContext.Current.CancellationToken);
         List<string> reported = [];
+        TaskCompletionSource posted = new(TaskCreationOptions.RunContinuationsAsynchronously);
         HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(null);
-        builder.Services.AddMachine(PathOf("disk.img"), reported.Add);
+        builder.Services.AddMachine(PathOf("disk.img"), line =>
+        {
+            reported.Add(line);
+            if (line == "posted") posted.SetResult();
+        });
         using IHost application = builder.Build();
         await application.StartAsync(TestContext.Current.CancellationToken);
+        await posted.Task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
         await application.StopAsync(TestContext.Current.CancellationToken);
-        Assert.Equal("posted", reported[^1]);
         Assert.Contains("mailbox, 1 queues", reported);
     }
 

@@ -181,6 +181,35 @@ public sealed class SavedDeviceTests
         host!.Dispose();
     }
 
+    [Fact]
+    public void A_console_that_keeps_very_much_saves_the_newest_and_says_how_much_it_dropped()
+    {
+        const int Kept = 17 << 20, Saved = 16 << 20;
+        ConsoleDevice Make(ConsolePort port) => new("console0", port);
+        using SimulatedGuest guest = SimulatedGuest.For(Make(new ConsolePort("console", isConsole: true) { KeepBytes = Kept }), On(0) with { MemoryBytes = 128 << 20 });
+        byte[] sent = BlockGuest.Pattern(1 << 20);
+        for (int i = 0; i < Kept / sent.Length; i++)
+        {
+            DriverRequest request = guest.Queue(1).Add([sent]);
+            guest.Kick(1).RunUntil(() => request.IsUsed);
+            guest.Queue(1).Free(request);
+        }
+        (UnixSocket device, UnixSocket host) = UnixSocket.Pair();
+        using UnixSocket end = host;
+        ConsolePort next = new("console", isConsole: true) { KeepBytes = Kept };
+        guest.GoOnIn(() => Make(next));
+        next.Connect(null, SerialOutput.To(device));
+        MemoryStream got = new();
+        byte[] notice = "\r\n[1048576 unread bytes were dropped here]\r\n"u8.ToArray();
+        guest.RunUntil(() =>
+        {
+            Take(host, got);
+            return got.Length >= notice.Length + Saved;
+        });
+        Assert.Equal(notice, got.ToArray()[..notice.Length]);
+        Assert.Equal(notice.Length + Saved, got.Length);
+    }
+
     [Theory, MemberData(nameof(Rings))]
     public void What_was_typed_on_a_console_and_not_read_is_read_in_the_next_process(ulong ring)
     {

@@ -11,7 +11,8 @@ public sealed class MyDeviceDevice : VirtioDevice
     private uint _answered;
 
     // 63 is a device type that virtio has not given away: the driver of your guest looks for it.
-    public MyDeviceDevice(string name) : base((VirtioDeviceType)63, name, configLength: sizeof(uint)) => AddQueue("requests", QueueSize, Serve);
+    public MyDeviceDevice(string name) : base((VirtioDeviceType)63, name, configLength: sizeof(uint)) =>
+        AddQueue("requests", QueueSize, Serve);
 
     /// <summary>Called on the reactor's thread when the driver kicked. What is popped has to be pushed.</summary>
     private void Serve(QueueContext context)

@@ -13,6 +13,9 @@ internal sealed class ConsoleOutput(ConsolePort port)
     /// <summary>Bytes that are gathered in any case; most bytes of one call.</summary>
     internal const int GatherBytes = 64 * 1024;
 
+    /// <summary>Most bytes that go into saved state, the newest: a port may keep more than a file of texts should have.</summary>
+    private const int SavedBytesMax = 16 << 20;
+
     /// <summary>The line that stands for dropped bytes is shorter.</summary>
     private const int NoticeBytesMax = 128;
 
@@ -76,8 +79,10 @@ internal sealed class ConsoleOutput(ConsolePort port)
 
     internal void Save(StateWriter to)
     {
-        to.Add("output", _ring.ToArray());
-        to.Add("dropped", _gap);
+        byte[] waiting = _ring.ToArray();
+        int dropped = Math.Max(waiting.Length - SavedBytesMax, 0);
+        to.Add("output", waiting.AsSpan(dropped));
+        to.Add("dropped", _gap + dropped);
         to.Add("notice", _notice.Span);
     }
 

@@ -27,7 +27,8 @@ internal sealed class CapturedNetwork(INetBackend network, PacketCapture capture
 
     public void SetLink(bool up) => network.SetLink(up);
 
-    public INetSource CreateSource(int pair, IReactor reactor, Action onReady) => new Source(this, network.CreateSource(pair, reactor, onReady));
+    public INetSource CreateSource(int pair, IReactor reactor, Action onReady) =>
+        new Source(this, network.CreateSource(pair, reactor, onReady));
 
     public INetSink CreateSink(int pair, IReactor reactor, Action onReady) => new Sink(this, network.CreateSink(pair, reactor, onReady));
 

@@ -5,8 +5,8 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// A file of frames as tcpdump(1) and Wireshark read it (pcap, with nanoseconds). For diagnosis: each frame is one write of the reactor that
-/// carries it. Thread-safe.
+/// A file of frames as tcpdump(1) and Wireshark read it (pcap, with nanoseconds). For diagnosis: each frame is one write of the reactor
+/// that carries it. Thread-safe.
 /// </summary>
 internal sealed class PacketCapture : IDisposable
 {
@@ -99,8 +99,8 @@ internal sealed class PacketCapture : IDisposable
     {
         Errno errno = Errno.None;
         if (_written + bytes.Length > _bytesMax) errno = Errno.NoSpace;
-        else if (StreamCalls.Write(_file!.Number, bytes, out int written) is var refused && (refused != Errno.None || written < bytes.Length))
-            errno = refused == Errno.None ? Errno.NoSpace : refused;
+        else if ((errno = StreamCalls.Write(_file!.Number, bytes, out int written)) == Errno.None && written < bytes.Length)
+            errno = Errno.NoSpace;
         _written += bytes.Length;
         if (errno == Errno.None) return;
         Close();
