@@ -191,6 +191,18 @@ public sealed unsafe class GuestRegion : IDisposable
         ? DataExtents.OfFile(_file, Layout.FileOffset, Length)
         : _private is null ? [(0, Length)] : DataExtents.OfPrivate(_file!, Layout.FileOffset, HostAddress, Length, _private);
 
+    /// <summary>
+    /// The first page at an offset or behind it that takes memory; the length of the region if there is none. Of a region that is shared.
+    /// </summary>
+    internal ulong NextData(ulong offset)
+    {
+        if (offset >= Length) return Length;
+        const Errno nothingMore = (Errno)6;
+        long data = FileCalls.Seek(File.Number, (long)(Layout.FileOffset + offset), FileCalls.SEEK_DATA);
+        if (data < 0) return FileCalls.LastError == nothingMore ? Length : offset;
+        return Math.Clamp(((ulong)data - Layout.FileOffset) & ~(PageLength - 1), offset, Length);
+    }
+
     /// <summary>Gives whole pages of a range back to the host; they read as zeros.</summary>
     /// <returns>False if the kernel refuses.</returns>
     internal bool TryDiscard(nint host, ulong length)

@@ -69,6 +69,8 @@ internal sealed unsafe partial class FaultWatch : IDisposable
     /// <summary>Releases all of a mapping, and watches it no more.</summary>
     internal void Unregister(nint start, ulong length)
     {
+        // The end of a watch wakes those that wait for a page to be there, and not those that wait to write.
+        Protect(start, length, isProtected: false);
         UserFaultProtect range = new() { Start = (ulong)start, Length = length };
         Check(KvmCall.Control(_fd.Number, UFFDIO_UNREGISTER, ref range), "UFFDIO_UNREGISTER");
     }

@@ -15,22 +15,22 @@ internal sealed class LiveMemoryCopy : IBeforeWrite
     /// <summary>Pages that are saved together when one of them is asked for, and between two looks at who waits.</summary>
     private const ulong FaultPages = 16, StepPages = 64;
 
-    /// <summary>Holes that are protected with what lies around them: fewer calls, and a hole that is written costs one fault.</summary>
-    private const ulong GapBytes = 2 << 20;
-
     private static readonly TimeSpan ReportEvery = TimeSpan.FromMilliseconds(100);
 
     private readonly FaultWatch _watch;
     private readonly MemoryImageWriter _writer;
     private readonly Lock _lock = new();
     private readonly Part[] _parts;
-    private long _left;
+    private readonly ulong _bytes;
     private ExceptionDispatchInfo? _failure;
 
     /// <summary>A region, the guest's view of it, and its pages that are to be saved.</summary>
     private sealed record Part(GuestRegion Region, MappedMemory View, ulong Place, ulong[] Pending);
 
-    /// <summary>Protects the memory of a machine that stands still. What the guest gets from now on is the views.</summary>
+    /// <summary>
+    /// Protects views of a machine's memory, which may still run: what is saved is the moment at which it stands still and gets the views in
+    /// place of what it had.
+    /// </summary>
     /// <param name="watch">Watches the views.</param>
     /// <param name="writer">Takes the pages.</param>
     /// <param name="views">The regions, by guest address, with another mapping of each.</param>
@@ -44,9 +44,12 @@ internal sealed class LiveMemoryCopy : IBeforeWrite
         for (int i = 0; i < _parts.Length; i++)
         {
             (GuestRegion region, MappedMemory view) = views[i];
-            _parts[i] = new Part(region, view, place, new ulong[((region.Length >> PageShift) + 63) / 64]);
+            ulong[] pending = new ulong[((region.Length >> PageShift) + 63) / 64];
+            Array.Fill(pending, ulong.MaxValue);
+            _parts[i] = new Part(region, view, place, pending);
             place += region.Length;
         }
+        _bytes = place;
         int watched = 0;
         try
         {
@@ -54,7 +57,7 @@ internal sealed class LiveMemoryCopy : IBeforeWrite
             {
                 _watch.Register(part.View.Address, part.Region.Length);
                 watched++;
-                Protect(part);
+                _watch.Protect(part.View.Address, part.Region.Length, isProtected: true);
             }
         }
         catch
@@ -64,6 +67,9 @@ internal sealed class LiveMemoryCopy : IBeforeWrite
             throw;
         }
     }
+
+    /// <summary>The regions, with the view that its guest gets of each.</summary>
+    internal IEnumerable<(GuestRegion Region, MappedMemory View)> Views => _parts.Select(part => (part.Region, part.View));
 
     /// <summary>Saves pages before a device writes them. A failure is thrown by <see cref="Run"/>.</summary>
     public void Keep(ulong address, ulong length)
@@ -85,12 +91,23 @@ internal sealed class LiveMemoryCopy : IBeforeWrite
         }
     }
 
+    /// <summary>Releases the views, in place of <see cref="Run"/>: it did not come to that.</summary>
+    /// <param name="closeViews">Whether no guest has got one.</param>
+    internal void Abandon(bool closeViews)
+    {
+        foreach (Part part in _parts)
+        {
+            _watch.Unregister(part.View.Address, part.Region.Length);
+            if (closeViews) part.View.Dispose();
+        }
+    }
+
     /// <summary>Saves everything, first what is asked for. Returns when the guest's memory is released, also by an exception.</summary>
     /// <exception cref="Vmm.Events.KernelException">The host refuses, or has no room.</exception>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
     internal void Run(IProgress<SnapshotProgress>? progress, CancellationToken cancel)
     {
-        long all = _left, reported = 0;
+        long reported = 0;
         try
         {
             foreach (Part part in _parts)
@@ -107,36 +124,15 @@ internal sealed class LiveMemoryCopy : IBeforeWrite
                     _watch.Protect(part.View.Address + (nint)(page << PageShift), (end - page) << PageShift, isProtected: false);
                     if (progress is null || Environment.TickCount64 - reported < ReportEvery.TotalMilliseconds) continue;
                     reported = Environment.TickCount64;
-                    progress.Report(new SnapshotProgress((ulong)(all - _left) << PageShift, (ulong)all << PageShift));
+                    progress.Report(new SnapshotProgress(part.Place + (end << PageShift), _bytes));
                 }
             }
             _failure?.Throw();
         }
         finally
         {
-            foreach (Part part in _parts) _watch.Unregister(part.View.Address, part.Region.Length);
+            Abandon(closeViews: false);
         }
-    }
-
-    private void Protect(Part part)
-    {
-        ulong first = 0, last = 0;
-        foreach ((ulong start, ulong length) in part.Region.Extents())
-        {
-            for (ulong page = start >> PageShift; page < (start + length) >> PageShift; page++)
-                part.Pending[page / 64] |= 1UL << (int)(page % 64);
-            _left += (long)(length >> PageShift);
-            if (last > 0 && start - last > GapBytes)
-            {
-                ProtectRange(first, last);
-                last = 0;
-            }
-            if (last == 0) first = start;
-            last = start + length;
-        }
-        if (last > 0) ProtectRange(first, last);
-
-        void ProtectRange(ulong start, ulong end) => _watch.Protect(part.View.Address + (nint)start, end - start, isProtected: true);
     }
 
     private void AnswerFaults()
@@ -179,10 +175,23 @@ internal sealed class LiveMemoryCopy : IBeforeWrite
                     part.Pending[page / 64] &= ~(1UL << (int)(page % 64));
                     page++;
                 }
-                _left -= (long)(page - start);
-                _writer.Write(part.Region, part.Place, start << PageShift, (int)((page - start) << PageShift));
+                Write(part, start, page);
                 page--;
             }
         }
     }
+
+    /// <summary>Writes those of some pages that are no holes. No other thread changes them meanwhile.</summary>
+    private void Write(Part part, ulong first, ulong end)
+    {
+        for (ulong start = NextData(part, first); start < end;)
+        {
+            ulong next = start + 1, data = next;
+            while (next < end && (data = NextData(part, next)) == next) next++;
+            _writer.Write(part.Region, part.Place, start << PageShift, (int)((next - start) << PageShift));
+            start = Math.Max(next, data);
+        }
+    }
+
+    private static ulong NextData(Part part, ulong page) => part.Region.NextData(page << PageShift) >> PageShift;
 }

@@ -60,17 +60,19 @@ public sealed partial class KvmMachine
         using MemoryHold mapped = _board.Memory.Hold();
         MemoryImageWriter memory = new(target.Create(MachineSnapshot.MemoryName), _board.Memory.Regions);
         StateWriter state = new(MachineSnapshot.Version);
-        Hold();
-        long stopped = Stopwatch.GetTimestamp();
-        TimeSpan stood;
-        bool held = true;
+        // What can be done while the guest runs: views of its memory, which it does not have yet.
+        LiveMemoryCopy? live = options.Live && !options.Stop ? TryProtect(memory) : null;
+        Task copying = Task.CompletedTask;
+        bool held = false, shown = false;
         try
         {
+            long stopped = Stopwatch.GetTimestamp();
+            Hold();
+            held = true;
+            TimeSpan stood;
             // A guest that ended while it was brought to a stop has no next instruction.
             ThrowIfEnded();
             SaveState(state);
-            LiveMemoryCopy? live = options.Live && !options.Stop ? TryProtect(memory) : null;
-            Task copying = Task.CompletedTask;
             if (live is null)
             {
                 memory.WriteAll(options.Progress, cancel);
@@ -79,8 +81,12 @@ public sealed partial class KvmMachine
             }
             else
             {
+                shown = true;
+                Show(live);
                 // A thread of its own: processors of the guest wait for it.
-                copying = Task.Factory.StartNew(() => live.Run(options.Progress, cancel), CancellationToken.None,
+                LiveMemoryCopy copy = live;
+                live = null;
+                copying = Task.Factory.StartNew(() => copy.Run(options.Progress, cancel), CancellationToken.None,
                     TaskCreationOptions.LongRunning, TaskScheduler.Default);
             }
             stood = Stopwatch.GetElapsedTime(stopped);
@@ -117,6 +123,7 @@ public sealed partial class KvmMachine
         finally
         {
             _board.Memory.BeforeWrite = null;
+            live?.Abandon(closeViews: !shown);
             if (held) Release();
         }
     }
@@ -138,7 +145,7 @@ public sealed partial class KvmMachine
         return null;
     }
 
-    /// <summary>Has the guest see its memory by protected views, and devices ask before they write. It stands still.</summary>
+    /// <summary>Makes views of the memory, and protects them.</summary>
     /// <returns>Null if this host can't, which the log says.</returns>
     private LiveMemoryCopy? TryProtect(MemoryImageWriter memory)
     {
@@ -147,20 +154,18 @@ public sealed partial class KvmMachine
             : _board.Memory.Regions.Any(region => region.IsPrivate) ? "its memory is a view of the snapshot that it goes on from" : null;
         if (why is null)
         {
-            List<(GuestRegion, MappedMemory)> views = [];
-            foreach (GuestRegion region in _board.Memory.Regions)
-            {
-                MappedMemory view = region.MapAgain();
-                _board.Vm.ShowBy(region, view);
-                views.Add((region, view));
-            }
-            LiveMemoryCopy live = new(_watch!, memory, views);
-            Host.KeepRings(live);
-            _board.Memory.BeforeWrite = live;
-            return live;
+            return new LiveMemoryCopy(_watch!, memory, [.. _board.Memory.Regions.Select(region => (region, region.MapAgain()))]);
         }
         Host.Logging.CreateLogger<KvmMachine>().LogWarning("the guest stands still while its memory is written: {Why}", why);
         return null;
+    }
+
+    /// <summary>Has the guest see its memory by protected views, and devices ask before they write. It stands still.</summary>
+    private void Show(LiveMemoryCopy live)
+    {
+        foreach ((GuestRegion region, MappedMemory view) in live.Views) _board.Vm.ShowBy(region, view);
+        Host.KeepRings(live);
+        _board.Memory.BeforeWrite = live;
     }
 
     private void ThrowIfEnded()
