@@ -28,8 +28,8 @@ internal sealed class LiveMemoryCopy : IBeforeWrite
     private sealed record Part(GuestRegion Region, MappedMemory View, ulong Place, ulong[] Pending);
 
     /// <summary>
-    /// Protects views of a machine's memory, which may still run: what is saved is the moment at which it stands still and gets the views in
-    /// place of what it had.
+    /// Protects views of a machine's memory, which may still run: what is saved is the moment at which it stands still and gets the views
+    /// in place of what it had.
     /// </summary>
     /// <param name="watch">Watches the views.</param>
     /// <param name="writer">Takes the pages.</param>

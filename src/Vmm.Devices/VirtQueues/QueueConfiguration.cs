@@ -41,6 +41,9 @@ public sealed record QueueConfiguration
     /// <summary>Whether the time from pop to publish of each chain goes into the latency histogram.</summary>
     public bool MeasureLatency { get; init; }
 
+    /// <summary>How many kinds of requests there are, whose latencies are kept apart.</summary>
+    internal int Kinds { get; init; } = 1;
+
     /// <summary>
     /// Called for each guest fault, on the queue's thread; asks for a reset. usually <see cref="VirtioDevice.ReportGuestFault"/>. Null:
     /// the queue itself asks the driver for a reset, once.

@@ -8,6 +8,9 @@ public sealed class QueueStatistics
     /// <summary>Most kinds of requests whose latencies are kept apart.</summary>
     internal const int KindsMax = 8;
 
+    /// <summary>The first kinds of a device are those that every driver asks for.</summary>
+    private const int UsualKinds = 4;
+
     private long _kicks, _requests, _bytes, _interrupts, _faults, _throttled;
 
     /// <summary>Kicks that arrived.</summary>
@@ -42,12 +45,21 @@ public sealed class QueueStatistics
         }
     }
 
-    // Made when they first measure (decision 76).
+    // Made when a queue that measures starts, and those that few drivers ask for when they first measure (decision 76).
     private LatencyHistogram?[]? _latencies;
 
     /// <summary>Nanoseconds from pop to publish of one kind of requests; null if none was measured yet.</summary>
     /// <param name="kind">An index into the device's <see cref="VirtioDevice.RequestKinds"/>.</param>
-    public LatencyHistogram? LatencyOf(int kind) => Volatile.Read(ref _latencies) is { } made ? Volatile.Read(ref made[kind]) : null;
+    public LatencyHistogram? LatencyOf(int kind) =>
+        Volatile.Read(ref _latencies) is { } made && Volatile.Read(ref made[kind]) is { Max: > 0 } measured ? measured : null;
+
+    /// <summary>Makes room for the usual ones of some kinds, so that recording them allocates nothing.</summary>
+    internal void Reserve(int kinds)
+    {
+        LatencyHistogram?[] latencies = _latencies ?? Made(ref _latencies, new LatencyHistogram?[KindsMax]);
+        for (int kind = 0; kind < Math.Min(kinds, UsualKinds); kind++)
+            (latencies[kind] ?? Made(ref latencies[kind], new LatencyHistogram())).Reserve();
+    }
 
     internal void Record(int kind, long nanoseconds, int times)
     {

@@ -54,7 +54,11 @@ public abstract class VirtQueue : IDisposable
         Statistics = configuration.Statistics ?? new QueueStatistics();
         _interrupt = interrupt;
         _onFault = configuration.OnFault;
-        _latency = configuration.MeasureLatency ? new BatchLatency(Statistics) : null;
+        if (configuration.MeasureLatency)
+        {
+            Statistics.Reserve(configuration.Kinds);
+            _latency = new BatchLatency(Statistics);
+        }
         _idsInFlight = new bool[Size];
         _hold = memory.Hold();
         // Room for as many as can be in flight, and one that is being filled.

@@ -128,6 +128,7 @@ internal sealed class DeviceRunner(
             Name = definition.Name,
             Features = driver.Features,
             MeasureLatency = device.MeasureLatency,
+            Kinds = device.RequestKinds.Count,
             Statistics = definition.Statistics,
             OnFault = device.ReportGuestFault,
         };

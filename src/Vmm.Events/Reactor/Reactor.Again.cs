@@ -7,8 +7,11 @@ public sealed partial class Reactor
 {
     private const uint NothingReported = 0;
 
-    private Subscription[] _again = [];
-    private ReadyEvent[] _againBatch = [];
+    /// <summary>Room for the usual number from the start, so that a reactor that runs allocates nothing for the first.</summary>
+    private const int AgainUsual = 4;
+
+    private Subscription[] _again = new Subscription[AgainUsual];
+    private ReadyEvent[] _againBatch = new ReadyEvent[AgainUsual];
     private int _againCount;
 
     /// <inheritdoc/>
@@ -22,7 +25,7 @@ public sealed partial class Reactor
             throw new InvalidOperationException($"{subscription.Name} is one-shot: modify it, and the next event calls its handler");
         if (subscription.IsDueAgain) return;
         subscription.IsDueAgain = true;
-        if (_againCount == _again.Length) Array.Resize(ref _again, Math.Max(4, 2 * _againCount));
+        if (_againCount == _again.Length) Array.Resize(ref _again, 2 * _againCount);
         _again[_againCount++] = subscription;
     }
 

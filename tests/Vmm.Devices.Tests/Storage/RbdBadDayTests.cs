@@ -54,14 +54,15 @@ public sealed class RbdBadDayTests
         try
         {
             Await("the cluster is full", () => Cluster.Ceph("osd", "dump").Contains("full,up", StringComparison.Ordinal));
-            DriverRequest write = guest.Queue(0).Write(128, data), hastyWrite = other.Queue(0).Write(128, data);
-            DriverRequest flush = guest.Queue(0).Ask(BlockRequestType.Flush);
+            // Requests of a disk with a patience fail after it, once the OSD too has learned that the cluster is full.
+            Await("a write to fail", () =>
+            {
+                DriverRequest hastyWrite = other.Queue(0).Write(128, data), hastyFlush = other.Queue(0).Ask(BlockRequestType.Flush);
+                other.Kick(0).RunUntil(() => hastyWrite.IsUsed && hastyFlush.IsUsed);
+                return hastyWrite.Status() == BlockStatus.IoError || hastyFlush.Status() == BlockStatus.IoError;
+            });
+            DriverRequest write = guest.Queue(0).Write(128, data), flush = guest.Queue(0).Ask(BlockRequestType.Flush);
             guest.Kick(0);
-            // Requests of a disk with a patience fail after it.
-            other.Kick(0);
-            DriverRequest hastyFlush = other.Queue(0).Ask(BlockRequestType.Flush);
-            other.Kick(0).RunUntil(() => hastyWrite.IsUsed && hastyFlush.IsUsed);
-            Assert.True(hastyWrite.Status() == BlockStatus.IoError || hastyFlush.Status() == BlockStatus.IoError);
             DriverRequest read = guest.Queue(0).Read(0, 128);
             Ok(guest, read);
             Assert.Equal(data, read.Data());
