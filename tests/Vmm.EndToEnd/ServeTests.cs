@@ -153,13 +153,13 @@ public sealed class ServeTests
         using VmmProcess vmm = new("serve", "--blk", $"path={scratch.CreateImage("a.img", 16 * MiB)},socket={socket}");
         vmm.WaitFor("listening");
         foreach (string signal in (string[])["HUP", "USR2", "USR1"]) vmm.Signal(signal);
+        vmm.WaitFor("blk0: front-ends 0, kicks 0, requests 0, ");
         VmmResult load = VmmProcess.Run("bench", "vhost-user-blk", "--socket", socket, "--seconds", "1");
         Assert.True(load.ExitCode == 0, load.Error + load.Output);
         vmm.Signal("USR1");
         vmm.Signal("TERM");
         VmmResult result = vmm.WaitForExit();
         Assert.Equal(0, result.ExitCode);
-        Assert.Contains("vmm: blk0: front-ends 0, kicks 0, requests 0, ", result.Error);
         Assert.Matches("vmm: blk0: front-ends 1, kicks [1-9]\\d*, requests [1-9]\\d*, ", result.Error);
         Assert.False(File.Exists(socket));
     }
