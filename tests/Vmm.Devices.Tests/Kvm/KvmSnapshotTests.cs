@@ -142,7 +142,7 @@ public sealed class KvmSnapshotTests : IDisposable
         }, End);
         Assert.True(begun.Wait(KvmGuest.Watchdog, End));
         Assert.Contains("being saved already", Assert.Throws<InvalidOperationException>(() => { _ = machine.SaveAsync(Snapshot + "2", cancel: End); }).Message);
-        // Whoever resumes it now resumes it when its memory is written.
+        // A resume that is asked for now takes effect when its memory is written.
         machine.Resume();
         uint held = Read(machine);
         Thread.Sleep(20);

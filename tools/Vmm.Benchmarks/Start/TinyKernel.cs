@@ -12,8 +12,14 @@ internal static class TinyKernel
     /// <summary><c>mov dx, 0x3f8; mov al, '!'; out dx, al; again: hlt; jmp again</c>, in 64-bit code.</summary>
     internal static ReadOnlySpan<byte> PrintAndHalt => [0x66, 0xba, 0xf8, 0x03, 0xb0, 0x21, 0xee, 0xf4, 0xeb, 0xfd];
 
-    /// <summary><c>mov dx, 0x3f8; mov al, '!'; again: out dx, al; jmp again</c>.</summary>
-    internal static ReadOnlySpan<byte> PrintForEver => [0x66, 0xba, 0xf8, 0x03, 0xb0, 0x21, 0xee, 0xeb, 0xfd];
+    /// <summary>
+    /// <c>mov dx, 0x3f8; mov al, '!'; again: out dx, al; mov ecx, 1000; spin: dec ecx; jnz spin; jmp again</c>, in 64-bit code: slower than
+    /// the port, in which no byte should wait when it is saved.
+    /// </summary>
+    internal static ReadOnlySpan<byte> PrintForEver =>
+    [
+        0x66, 0xba, 0xf8, 0x03, 0xb0, 0x21, 0xee, 0xb9, 0xe8, 0x03, 0x00, 0x00, 0xff, 0xc9, 0x75, 0xfc, 0xeb, 0xf4,
+    ];
 
     /// <summary>
     /// <c>pass: mov rdi, 0x400000; page: inc qword [rdi]; add rdi, 4096; cmp rdi, 1 GiB; jb page; jmp pass</c>.

@@ -25,7 +25,7 @@ internal sealed class PacketCapture : IDisposable
     private readonly Action<Errno> _onStopped;
     private readonly long _bytesMax;
     private OwnedFd? _file;
-    private long _written;
+    private long _written = FileHeaderBytes;
 
     private PacketCapture(OwnedFd file, Action<Errno> onStopped, long bytesMax)
     {
@@ -41,7 +41,8 @@ internal sealed class PacketCapture : IDisposable
     /// <exception cref="NetworkException">The file can't be made; the message says why.</exception>
     internal static PacketCapture Begin(string path, Action<Errno> onStopped, long bytesMax = BytesMax)
     {
-        int fd = FileCalls.Open(path, FileCalls.O_WRONLY | FileCalls.O_CREAT | FileCalls.O_CLOEXEC, OwnerOnly);
+        int fd = FileCalls.Open(path,
+            FileCalls.O_WRONLY | FileCalls.O_CREAT | FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK, OwnerOnly);
         if (fd < 0) throw new NetworkException($"capture '{path}' cannot be made: {KernelException.Describe(FileCalls.LastError)}");
         OwnedFd file = new(fd);
         if (MemoryCalls.Stat(fd, out FileStatus status) != Errno.None || status.Size != 0)
@@ -49,7 +50,6 @@ internal sealed class PacketCapture : IDisposable
             file.Dispose();
             throw new NetworkException($"capture '{path}': the file is there already; remove it, or name another");
         }
-        PacketCapture capture = new(file, onStopped, bytesMax);
         Span<byte> header = stackalloc byte[FileHeaderBytes];
         header.Clear();
         BinaryPrimitives.WriteUInt32LittleEndian(header, MagicOfNanoseconds);
@@ -57,8 +57,10 @@ internal sealed class PacketCapture : IDisposable
         BinaryPrimitives.WriteUInt16LittleEndian(header[6..], VersionMinor);
         BinaryPrimitives.WriteUInt32LittleEndian(header[16..], FrameBytesMax);
         BinaryPrimitives.WriteUInt32LittleEndian(header[20..], Ethernet);
-        capture.Write(header);
-        return capture;
+        Errno refused = StreamCalls.Write(fd, header, out int written);
+        if (refused == Errno.None && written == header.Length) return new PacketCapture(file, onStopped, bytesMax);
+        file.Dispose();
+        throw new NetworkException($"capture '{path}' cannot be written: {KernelException.Describe(refused)}");
     }
 
     /// <summary>Adds a frame.</summary>

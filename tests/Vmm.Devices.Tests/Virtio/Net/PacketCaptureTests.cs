@@ -75,6 +75,7 @@ public sealed class PacketCaptureTests : IDisposable
         Assert.Equal("precious", File.ReadAllText(Capture));
         NetSpec spec = NetSpec.Parse($"uds={_directory}/cable,pcap={_directory}/no/such");
         Assert.Contains("cannot be made", Assert.Throws<NetworkException>(() => spec.Open("net0")).Message);
+        Assert.Contains("cannot be written", Assert.Throws<NetworkException>(() => (spec with { Capture = "/dev/full" }).Open("net0")).Message);
         // What was opened before is closed again: the next one may have it.
         (spec with { Capture = null }).Open("net0").Dispose();
     }
