@@ -6,8 +6,17 @@ namespace Vmm.Events;
 // Adaptive polling: before the reactor blocks it looks for a while, in memory and at the descriptors.
 public sealed partial class Reactor
 {
-    /// <summary>Looks into memory for each look at the descriptors, which costs a system call.</summary>
+    /// <summary>Looks into memory for each look at the descriptors, which costs a system call: where sources are in memory.</summary>
     private const int LooksPerWait = 32;
+
+    /// <summary>The same where only calls of other threads are.</summary>
+    private const int LooksPerWaitForCalls = 4;
+
+    /// <summary>
+    /// Looks before the processor is offered to other threads, once: what the reactor waits for may need this very processor, and would
+    /// get it only when the window ends.
+    /// </summary>
+    private const int LooksBeforeYield = 16;
 
     /// <summary>
     /// Turns that may come from memory before the descriptors have theirs: a queue that is never empty does not keep them waiting.
@@ -25,16 +34,24 @@ public sealed partial class Reactor
     {
         long start = Stopwatch.GetTimestamp();
         long end = start + Math.Min(polling.Window, timeoutMs < 0 ? long.MaxValue : timeoutMs * (Stopwatch.Frequency / 1000));
-        int looks = _turnsFromMemory < TurnsFromMemoryMax ? 1 : 0;
+        int looksPerWait = _polled.Length > 0 ? LooksPerWait : LooksPerWaitForCalls;
+        int looks = _turnsFromMemory < TurnsFromMemoryMax ? 1 : 0, yieldAt = LooksBeforeYield;
+        if (_remote.WaiterNeedsThisCpu)
+        {
+            _remote.WaiterNeedsThisCpu = false;
+            yieldAt = looks;
+        }
         for (long now = start; now < end; now = Stopwatch.GetTimestamp(), looks++)
         {
-            bool intoMemory = _polled.Length > 0 && looks % LooksPerWait != 0;
+            bool intoMemory = looks % looksPerWait != 0;
             ReadOnlySpan<ReadyEvent> seen = intoMemory ? LookIntoMemory() : _poller.Wait(0);
+            bool found = seen.Length > 0 || _remote.HasCalls || _turnWorkDue || _stopRequested;
             if (!intoMemory) _turnsFromMemory = 0;
-            else if (seen.Length > 0) _turnsFromMemory++;
-            if (seen.Length > 0 || _remote.HasCalls || _turnWorkDue || _stopRequested) return seen;
+            else if (found) _turnsFromMemory++;
+            if (found) return seen;
             // Leaves the core to its other hardware thread for a moment.
-            Thread.SpinWait(1);
+            if (looks != yieldAt) Thread.SpinWait(1);
+            else Thread.Yield();
         }
         if (StopLooking()) return LookIntoMemory();
         ReadOnlySpan<ReadyEvent> batch = Block(timeoutMs);

@@ -1,7 +1,7 @@
 namespace Vmm.Events;
 
 /// <summary>
-/// A function whose result a thread waits for. The first of two decides: a waiter that gives up before the start, or the start.
+/// A function whose result a task gives. The first of two decides: a waiter that gives up before the start, or the start.
 /// </summary>
 internal sealed class InvokeCall<T>(Func<IReactor, T> function) : RemoteCall
 {
@@ -27,29 +27,6 @@ internal sealed class InvokeCall<T>(Func<IReactor, T> function) : RemoteCall
     }
 
     protected internal override void Abandon(ReactorStoppedException reason) => _result.TrySetException(reason);
-
-    /// <summary>Blocks the calling thread itself: a wait that needs a thread of the pool to end it could starve the pool.</summary>
-    internal T Wait(TimeSpan? timeout, CancellationToken cancellation)
-    {
-        try
-        {
-            if (!_result.Task.Wait(timeout ?? Timeout.InfiniteTimeSpan, cancellation))
-            {
-                GiveUp();
-                throw new TimeoutException($"the call was not done after {timeout}");
-            }
-        }
-        catch (OperationCanceledException)
-        {
-            GiveUp();
-            throw;
-        }
-        catch (AggregateException)
-        {
-            // Thrown below, as it was.
-        }
-        return _result.Task.GetAwaiter().GetResult();
-    }
 
     internal async Task<T> WaitAsync(TimeSpan? timeout, CancellationToken cancellation)
     {

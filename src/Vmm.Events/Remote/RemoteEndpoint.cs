@@ -60,6 +60,21 @@ public sealed class RemoteEndpoint
     /// </summary>
     internal bool IsHome => _runner.IsMine;
 
+    /// <summary>
+    /// The processor on which the reactor ran the last call that a thread waited for; -1 before. A hint: it may be elsewhere now.
+    /// </summary>
+    internal int LastCpu { get; private set; } = -1;
+
+    /// <summary>Whether the thread that waited for the last such call can go on only when the reactor leaves the processor.</summary>
+    internal bool WaiterNeedsThisCpu { get; set; }
+
+    /// <summary>On the reactor's thread, before the waiter knows.</summary>
+    internal void RanAwaitedCall(int waiterCpu)
+    {
+        LastCpu = Thread.GetCurrentProcessorId();
+        WaiterNeedsThisCpu = LastCpu == waiterCpu;
+    }
+
     /// <summary>Has the reactor run something, soon, and does not wait.</summary>
     /// <exception cref="ReactorStoppedException">The reactor stopped. If it stops later, before the call could run, that is reported to
     /// <see cref="ReactorOptions.OnHandlerFailure"/>.</exception>
@@ -103,7 +118,9 @@ public sealed class RemoteEndpoint
         return new Doorbell(this, name, handler);
     }
 
-    /// <summary>Runs a function on the reactor's thread and waits for its result.</summary>
+    /// <summary>
+    /// Runs a function on the reactor's thread and waits for its result. Allocates nothing but, once for each calling thread, the call.
+    /// </summary>
     /// <param name="function">What to run. What it throws is thrown here.</param>
     /// <param name="timeout">Longest wait; null waits for ever. A call that has not started by then never does.</param>
     /// <param name="cancellation">Gives up waiting; a call that has not started by then never does.</param>
@@ -117,6 +134,21 @@ public sealed class RemoteEndpoint
     public T Invoke<T>(Func<IReactor, T> function, TimeSpan? timeout = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(function);
+        ThrowIfInVain(timeout, cancellation);
+        return AwaitedFunction<T>.Do(this, function, timeout, cancellation);
+    }
+
+    /// <inheritdoc cref="Invoke{T}"/>
+    public void Invoke(Action<IReactor> function, TimeSpan? timeout = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(function);
+        ThrowIfInVain(timeout, cancellation);
+        AwaitedAction.Do(this, function, timeout, cancellation);
+    }
+
+    /// <summary>Refuses to wait for what can't come.</summary>
+    private void ThrowIfInVain(TimeSpan? timeout, CancellationToken cancellation)
+    {
         CheckTimeout(timeout);
         cancellation.ThrowIfCancellationRequested();
         _reactor.StopIfAbandoned();
@@ -127,20 +159,6 @@ public sealed class RemoteEndpoint
         if (_reactor.WaitsForItsMaker)
             throw new InvalidOperationException(
                 $"reactor '{ReactorName}' does not run yet, and this thread made it: let another thread run it first");
-        InvokeCall<T> call = new(function);
-        Post(call);
-        return call.Wait(timeout, cancellation);
-    }
-
-    /// <inheritdoc cref="Invoke{T}"/>
-    public void Invoke(Action<IReactor> function, TimeSpan? timeout = null, CancellationToken cancellation = default)
-    {
-        ArgumentNullException.ThrowIfNull(function);
-        Invoke(reactor =>
-        {
-            function(reactor);
-            return true;
-        }, timeout, cancellation);
     }
 
     /// <summary>

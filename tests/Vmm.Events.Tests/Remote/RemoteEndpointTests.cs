@@ -235,6 +235,83 @@ public abstract class RemoteEndpointTests : ReactorSuite
     }
 
     [Fact]
+    public void The_next_call_of_a_thread_that_gave_up_gets_its_own_result()
+    {
+        using RunningReactor running = new(Options);
+        using ManualResetEventSlim started = new(), goOn = new();
+        using CancellationTokenSource cancel = new();
+        running.Remote.Invoke(_ => 0, Patience, TestEnd);
+        Thread canceller = new(() =>
+        {
+            started.Wait();
+            cancel.Cancel();
+        });
+        canceller.Start();
+        Assert.Throws<OperationCanceledException>(() => running.Remote.Invoke(_ =>
+        {
+            started.Set();
+            goOn.Wait(Patience);
+            return 1;
+        }, cancellation: cancel.Token));
+        canceller.Join();
+        running.Remote.Post(_ => { });
+        goOn.Set();
+        Assert.Equal(2, running.Remote.Invoke(_ => 2, Patience, TestEnd));
+    }
+
+    [Fact]
+    public void Calls_of_many_threads_get_their_own_results_though_some_of_them_give_up()
+    {
+        const int threads = 4, calls = 2_000, oneInGivesUp = 16;
+        using RunningReactor running = new(Options);
+        int wrong = 0, done = 0;
+        Thread[] callers = [.. Enumerable.Range(0, threads).Select(thread => new Thread(() =>
+        {
+            for (int i = 0; i < calls; i++)
+            {
+                int number = (thread * calls) + i;
+                try
+                {
+                    TimeSpan timeout = i % oneInGivesUp == 0 ? TimeSpan.Zero : Patience;
+                    if (running.Remote.Invoke(_ => number, timeout) != number) Interlocked.Increment(ref wrong);
+                    Interlocked.Increment(ref done);
+                }
+                catch (TimeoutException) when (i % oneInGivesUp == 0)
+                {
+                    // It had no time.
+                }
+            }
+        }))];
+        Array.ForEach(callers, caller => caller.Start());
+        Array.ForEach(callers, caller => caller.Join());
+        Assert.Equal(0, wrong);
+        Assert.InRange(done, threads * (calls - (calls / oneInGivesUp)), threads * calls);
+    }
+
+    [Fact]
+    public void A_thread_that_waits_for_its_calls_allocates_nothing()
+    {
+        using RunningReactor running = new(Options);
+        int calls = 0;
+        Func<IReactor, int> function = _ => ++calls;
+        Action<IReactor> action = _ => calls++;
+        long allocated = -1;
+        // What is compiled late is charged to the thread that runs: some runs do not have it.
+        for (int tries = 0; tries < 5 && allocated != 0; tries++)
+        {
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            for (int i = 0; i < 1_000; i++)
+            {
+                running.Remote.Invoke(function);
+                running.Remote.Invoke(action);
+            }
+            allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+        }
+        Assert.Equal(0, allocated);
+        Assert.Equal(0, calls % 2_000);
+    }
+
+    [Fact]
     public async Task A_cancelled_call_never_starts()
     {
         using Reactor reactor = NewReactor();

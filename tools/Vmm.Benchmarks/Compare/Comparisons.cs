@@ -12,6 +12,8 @@ internal static class Comparisons
         new AllReady(),
         new Register(),
         new Remote(),
+        new InvokeComparison(),
+        new InvokeOnOneProcessor(),
         new NotifierCycle(),
         new CachedReads(),
         new DirectReads(),

@@ -54,7 +54,8 @@ internal sealed class Invoked(int producers) : RemoteContender(producers)
 
     protected override void Send(int producer, long count)
     {
-        for (long i = 0; i < count; i++) Reactor.Remote.Invoke(_ => _calls++);
+        Func<IReactor, long> call = _ => _calls++;
+        for (long i = 0; i < count; i++) Reactor.Remote.Invoke(call);
     }
 
     protected override void SendLast() => AllHandled();
