@@ -155,20 +155,6 @@ public sealed class GuestMemory : IDisposable
         return done;
     }
 
-    /// <summary>The guest address of a front-end's own address (vhost-user ring addresses).</summary>
-    public bool TryTranslateUser(ulong userAddress, out ulong guestAddress)
-    {
-        foreach (GuestRegion region in Map.Regions)
-        {
-            ulong offset = userAddress - region.Layout.UserAddress;
-            if (offset >= region.Length) continue;
-            guestAddress = region.GuestAddress + offset;
-            return true;
-        }
-        guestAddress = 0;
-        return false;
-    }
-
     /// <summary>Removes every region.</summary>
     public void Dispose()
     {

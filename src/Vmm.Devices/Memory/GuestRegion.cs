@@ -4,12 +4,11 @@ using Vmm.Events;
 
 namespace Vmm.Devices;
 
-/// <summary>Where a region lies: in its file, in the guest, and (vhost-user) in the front-end's address space.</summary>
+/// <summary>Where a region lies: in its file and in the guest.</summary>
 /// <param name="GuestAddress">Guest-physical address of its first byte.</param>
 /// <param name="Length">Bytes.</param>
 /// <param name="FileOffset">Offset of its first byte in the file.</param>
-/// <param name="UserAddress">The front-end's own address of its first byte; 0 without a front-end.</param>
-public readonly record struct RegionLayout(ulong GuestAddress, ulong Length, ulong FileOffset = 0, ulong UserAddress = 0);
+public readonly record struct RegionLayout(ulong GuestAddress, ulong Length, ulong FileOffset = 0);
 
 /// <summary>
 /// A contiguous piece of guest-physical memory over a mapped file. Counted: it stays mapped while a memory map that is in force or held
@@ -229,8 +228,6 @@ public sealed unsafe class GuestRegion : IDisposable
         if (layout.Length == 0 || layout.Length > LengthMax) return $"a memory region of {layout.Length} bytes";
         if (layout.GuestAddress + layout.Length - 1 < layout.GuestAddress)
             return $"a memory region that wraps, at 0x{layout.GuestAddress:x}";
-        if (layout.UserAddress + layout.Length - 1 < layout.UserAddress)
-            return $"a memory region that wraps, at front-end address 0x{layout.UserAddress:x}";
         Errno errno = MemoryCalls.Stat(file.Number, out FileStatus status);
         if (errno != Errno.None) return $"cannot stat the file of a memory region: {errno}";
         if (status.Size < 0 || layout.FileOffset > (ulong)status.Size || layout.Length > (ulong)status.Size - layout.FileOffset)

@@ -31,8 +31,8 @@ internal sealed partial class VhostUserSession
         InflightGeometry geometry = InflightGeometry.Read(_reader.Payload);
         if (AnyRunning) return "other in-flight logs while rings run";
         if ((geometry.Check(_rings.Length) ?? geometry.CheckPlace(IsPacked)) is { } refusal) return refusal;
-        RegionLayout layout = new(0, geometry.BytesToMap(IsPacked), geometry.Offset);
-        (string? unmapped, GuestRegion? region) = await Beside(() => Map(layout, 0, []));
+        RegionDescription asked = new(0, geometry.BytesToMap(IsPacked), geometry.Offset);
+        (string? unmapped, GuestRegion? region) = await Beside(() => Map(asked, 0, []));
         if (region is null) return unmapped;
         if (_inflight is not null) _retired.Add(_inflight);
         _inflight = InflightRegion.Adopt(region, geometry, IsPacked);

@@ -22,6 +22,8 @@ internal sealed partial class VhostUserSession
     private const ulong LogBytesMax = GuestRegion.LengthMax / 4096 / 8;
 
     private readonly GuestMemory _memory = new();
+    /// <summary>The regions of <see cref="_memory"/>, with the addresses that the front-end has for them.</summary>
+    private List<SharedRegion> _shared = [];
     /// <summary>Regions that were added again just as they are, and how often.</summary>
     private readonly Dictionary<GuestRegion, int> _repeats = [];
     private readonly MappingBudget.Account _mapped;
@@ -36,18 +38,20 @@ internal sealed partial class VhostUserSession
         int room = (payload.Length - MessageShape.MemoryTableHeaderBytes) / MessageShape.RegionBytes;
         uint count = ReadHalf(payload, 0);
         if (count > (uint)room || _reader.Fds.Count != count) return "a number of regions that is not what the message carries";
-        RegionLayout[] layouts = new RegionLayout[count];
-        for (int i = 0; i < layouts.Length; i++)
-            layouts[i] = ReadLayout(payload[(MessageShape.MemoryTableHeaderBytes + (i * MessageShape.RegionBytes))..]);
-        List<GuestRegion> regions = [];
-        string? refusal = await Beside(() => MapTable(layouts, regions));
+        RegionDescription[] asked = new RegionDescription[count];
+        for (int i = 0; i < asked.Length; i++)
+            asked[i] = ReadRegion(payload[(MessageShape.MemoryTableHeaderBytes + (i * MessageShape.RegionBytes))..]);
+        List<SharedRegion> shared = [];
+        string? refusal = await Beside(() => MapTable(asked, shared));
         if (refusal is not null) return refusal;
         // Rings may lie elsewhere in another table: they stop in this one and start again in that.
         await StopRings(_rings, QuiesceReason.Pause);
+        List<GuestRegion> regions = shared.ConvertAll(each => each.Region);
         GuestRegion[] gone = [.. _memory.Regions.Except(regions)];
         Array.ForEach(gone, region => region.Hold());
         if (_memory.TryReplace(regions, out refusal))
         {
+            _shared = shared;
             _retired.Clear();
             _repeats.Clear();
         }
@@ -58,8 +62,8 @@ internal sealed partial class VhostUserSession
 
     private async ReactorTask<string?> AddMemoryRegion()
     {
-        RegionLayout layout = ReadLayout(_reader.Payload[SlotPaddingBytes..]);
-        (string? refusal, GuestRegion? region, bool isKnown) = await Beside(() => MapOrKnow(layout, 0, _memory.Regions));
+        RegionDescription asked = ReadRegion(_reader.Payload[SlotPaddingBytes..]);
+        (string? refusal, GuestRegion? region, bool isKnown) = await Beside(() => MapOrKnow(asked, 0, _shared));
         if (region is null) return refusal;
         if (isKnown)
         {
@@ -68,25 +72,28 @@ internal sealed partial class VhostUserSession
             return null;
         }
         if (!_memory.TryAdd(region, out refusal)) return refusal;
+        _shared.Add(new SharedRegion(region, asked.UserAddress));
         _retired.Remove(region);
         return await MemoryChanged();
     }
 
     private async ReactorTask<string?> RemoveMemoryRegion()
     {
-        RegionLayout asked = ReadLayout(_reader.Payload[SlotPaddingBytes..]);
-        GuestRegion? region =
-            _memory.Regions.FirstOrDefault(region => region.Layout with { FileOffset = 0 } == asked with { FileOffset = 0 });
-        if (region is null) return "a region that is not there";
+        RegionDescription asked = ReadRegion(_reader.Payload[SlotPaddingBytes..]);
+        int index = _shared.FindIndex(each => each.Description with { FileOffset = 0 } == asked with { FileOffset = 0 });
+        if (index < 0) return "a region that is not there";
+        SharedRegion shared = _shared[index];
+        GuestRegion region = shared.Region;
         if (_repeats.Remove(region, out int repeats))
         {
             if (repeats > 1) _repeats[region] = repeats - 1;
             return null;
         }
         // A ring whose memory goes is stopped first; it starts again when its memory is back.
-        await StopRings(_rings.Where(ring => ring.Addresses is { } addresses && Touches(region.Layout, addresses)), QuiesceReason.Pause);
+        await StopRings(_rings.Where(ring => ring.Addresses is { } addresses && Touches(shared, addresses)), QuiesceReason.Pause);
         region.Hold();
         _retired.Add(region);
+        _shared.RemoveAt(index);
         _memory.Remove(region.GuestAddress);
         return await MemoryChanged();
     }
@@ -97,7 +104,7 @@ internal sealed partial class VhostUserSession
         ulong bytes = ReadWord(payload), offset = BinaryPrimitives.ReadUInt64LittleEndian(payload[sizeof(ulong)..]);
         if (offset % LogAlignment != 0 || bytes % LogAlignment != 0) return "a log that is not aligned";
         if (bytes > LogBytesMax) return "a log that is longer than any guest's memory needs";
-        (string? refusal, GuestRegion? region) = await Beside(() => Map(new RegionLayout(0, bytes, offset), 0, []));
+        (string? refusal, GuestRegion? region) = await Beside(() => Map(new RegionDescription(0, bytes, offset), 0, []));
         if (region is null) return refusal;
         DirtyLog? before = _dirtyLog;
         _dirtyLog = new DirtyLog(region);
@@ -163,16 +170,16 @@ internal sealed partial class VhostUserSession
         return true;
     }
 
-    /// <param name="layouts">In the order of the message's descriptors.</param>
-    /// <param name="regions">Gets all regions of the table.</param>
+    /// <param name="asked">In the order of the message's descriptors.</param>
+    /// <param name="shared">Gets all regions of the table.</param>
     /// <returns>Why it is refused; null if all are mapped.</returns>
-    private string? MapTable(RegionLayout[] layouts, List<GuestRegion> regions)
+    private string? MapTable(RegionDescription[] asked, List<SharedRegion> shared)
     {
-        for (int i = 0; i < layouts.Length; i++)
+        for (int i = 0; i < asked.Length; i++)
         {
-            (string? refusal, GuestRegion? region, _) = MapOrKnow(layouts[i], i, regions);
+            (string? refusal, GuestRegion? region, _) = MapOrKnow(asked[i], i, shared);
             if (region is null) return refusal;
-            regions.Add(region);
+            shared.Add(new SharedRegion(region, asked[i].UserAddress));
         }
         return null;
     }
@@ -181,39 +188,33 @@ internal sealed partial class VhostUserSession
     /// What stays as it is, the same place of the same file, stays mapped: the same table, sent again and again, costs no mapping.
     /// </summary>
     private (string? Refusal, GuestRegion? Region, bool IsKnown) MapOrKnow(
-        RegionLayout layout, int fdIndex, IEnumerable<GuestRegion> others)
+        RegionDescription asked, int fdIndex, IEnumerable<SharedRegion> others)
     {
-        GuestRegion? known = _memory.Regions.FirstOrDefault(region => region.Layout == layout);
+        GuestRegion? known = _shared.Find(each => each.Description == asked).Region;
         if (known is not null && MemoryFile.WhyNot(_reader.Fds.Peek(fdIndex)) is null
             && known.Source == MemoryFile.Of(_reader.Fds.Peek(fdIndex)))
             return (null, known, true);
-        (string? refusal, GuestRegion? region) = Map(layout, fdIndex, others);
+        (string? refusal, GuestRegion? region) = Map(asked, fdIndex, others);
         return (refusal, region, false);
     }
 
     /// <summary>
     /// Maps a region from a descriptor of the message. It is retired until it comes into force; if it is refused, so is the message.
     /// </summary>
-    private (string? Refusal, GuestRegion? Region) Map(RegionLayout layout, int fdIndex, IEnumerable<GuestRegion> others)
+    private (string? Refusal, GuestRegion? Region) Map(RegionDescription asked, int fdIndex, IEnumerable<SharedRegion> others)
     {
-        (string? refusal, GuestRegion? region) = TryMap(layout, fdIndex, others);
+        (string? refusal, GuestRegion? region) = TryMap(asked, fdIndex, others);
         if (region is null) DropRetired();
         else _retired.Add(region);
         return (refusal, region);
     }
 
-    private (string? Refusal, GuestRegion? Region) TryMap(RegionLayout layout, int fdIndex, IEnumerable<GuestRegion> others)
+    private (string? Refusal, GuestRegion? Region) TryMap(RegionDescription asked, int fdIndex, IEnumerable<SharedRegion> others)
     {
         if (MemoryFile.WhyNot(_reader.Fds.Peek(fdIndex)) is { } wrong) return (wrong, null);
-        if (layout.Length != 0 && layout.UserAddress != 0)
-        {
-            foreach (GuestRegion other in others)
-            {
-                ulong start = other.Layout.UserAddress;
-                if (layout.UserAddress - start < other.Length || start - layout.UserAddress < layout.Length)
-                    return ("memory regions overlap in the front-end's address space", null);
-            }
-        }
+        if (asked.WrapsInFrontEnd) return ($"a memory region that wraps, at front-end address 0x{asked.UserAddress:x}", null);
+        if (asked.Length != 0 && asked.UserAddress != 0 && others.Any(other => other.Overlaps(asked)))
+            return ("memory regions overlap in the front-end's address space", null);
         MemoryFile source = MemoryFile.Of(_reader.Fds.Peek(fdIndex));
         if (!source.IsSealed)
         {
@@ -223,15 +224,14 @@ internal sealed partial class VhostUserSession
                 : "guest memory is not sealed against shrinking, which is allowed here: if its owner shortens it, this process ends");
         }
         string? refusal = GuestRegion.TryMapForeign(
-            new OwnedFd(_reader.Fds.Take(fdIndex)), layout, source, _mapped, out GuestRegion? region);
+            new OwnedFd(_reader.Fds.Take(fdIndex)), asked.Layout, source, _mapped, out GuestRegion? region);
         return (refusal, region);
     }
 
-    private static bool Touches(in RegionLayout region, in VringAddresses addresses) =>
-        addresses.Descriptors - region.UserAddress < region.Length || addresses.Available - region.UserAddress < region.Length
-        || addresses.Used - region.UserAddress < region.Length;
+    private static bool Touches(in SharedRegion region, in VringAddresses addresses) =>
+        region.Contains(addresses.Descriptors) || region.Contains(addresses.Available) || region.Contains(addresses.Used);
 
-    private static RegionLayout ReadLayout(ReadOnlySpan<byte> bytes) => new(
+    private static RegionDescription ReadRegion(ReadOnlySpan<byte> bytes) => new(
         GuestAddress: BinaryPrimitives.ReadUInt64LittleEndian(bytes),
         Length: BinaryPrimitives.ReadUInt64LittleEndian(bytes[8..]),
         UserAddress: BinaryPrimitives.ReadUInt64LittleEndian(bytes[16..]),

@@ -221,10 +221,17 @@ internal sealed partial class VhostUserSession
 
     private bool TryTranslate(in VringAddresses user, out VringAddresses guest)
     {
-        bool found = _memory.TryTranslateUser(user.Descriptors, out ulong descriptors);
-        found &= _memory.TryTranslateUser(user.Used, out ulong used);
-        found &= _memory.TryTranslateUser(user.Available, out ulong available);
+        bool found = TryTranslate(user.Descriptors, out ulong descriptors);
+        found &= TryTranslate(user.Used, out ulong used);
+        found &= TryTranslate(user.Available, out ulong available);
         guest = new VringAddresses(descriptors, used, available);
         return found;
+    }
+
+    private bool TryTranslate(ulong userAddress, out ulong guestAddress)
+    {
+        SharedRegion shared = _shared.Find(each => each.Contains(userAddress));
+        guestAddress = shared.Region is null ? 0 : shared.Region.GuestAddress + (userAddress - shared.UserAddress);
+        return shared.Region is not null;
     }
 }

@@ -90,7 +90,7 @@ public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poll
         using EventFd eventFd = new();
         int file = good.File.Number;
 
-        (RegionLayout Layout, int Fd)[] wrong =
+        (RegionDescription Layout, int Fd)[] wrong =
         [
             (new(0, 17 * Page, 0, Page), file),
             (new(0, 16 * Page, Page, Page), file),
@@ -107,7 +107,7 @@ public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poll
             (new(0, Page, 0, Page), eventFd.Number),
             (new(0, Page, 0, Page), 0),
         ];
-        foreach ((RegionLayout layout, int fd) in wrong)
+        foreach ((RegionDescription layout, int fd) in wrong)
         {
             foreach (bool asTable in new[] { false, true })
             {
@@ -126,8 +126,8 @@ public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poll
         using TemporaryImage image = new(sectors: 8);
         using ServedDevice served = new(image.OpenDevice());
         using GuestRegion region = GuestRegion.Create(0, 16 * Page), other = GuestRegion.Create(0, 16 * Page);
-        RegionLayout first = new(0x10000, 4 * Page, 0, 0x7f00_0000_0000);
-        foreach (RegionLayout second in new RegionLayout[]
+        RegionDescription first = new(0x10000, 4 * Page, 0, 0x7f00_0000_0000);
+        foreach (RegionDescription second in new RegionDescription[]
         {
             first,
             first with { UserAddress = 0x7e00_0000_0000 },
@@ -153,7 +153,7 @@ public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poll
         using TemporaryImage image = new(sectors: 8);
         using ServedDevice served = new(image.OpenDevice());
         using GuestRegion region = GuestRegion.Create(0, 16 * Page);
-        byte[] slot = Slot(new RegionLayout(0x10000, 4 * Page, 0, 0x7f00_0000_0000));
+        byte[] slot = Slot(new RegionDescription(0x10000, 4 * Page, 0, 0x7f00_0000_0000));
         using (VhostUserFrontend frontend = NegotiatedWith(served))
         {
             for (int i = 0; i < 3; i++) frontend.Do(VhostUserRequest.AddMemoryRegion, slot, [region.File.Number]);
@@ -172,7 +172,7 @@ public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poll
         foreach (uint count in new uint[] { 0, 2, 9, uint.MaxValue })
         {
             using VhostUserFrontend frontend = NegotiatedWith(served);
-            byte[] table = Table(new RegionLayout(0, Page, 0, Page));
+            byte[] table = Table(new RegionDescription(0, Page, 0, Page));
             BinaryPrimitives.WriteUInt32LittleEndian(table, count);
             AssertRefused(frontend, VhostUserRequest.SetMemoryTable, table, [region.File.Number]);
         }
@@ -375,7 +375,7 @@ public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poll
         using ServedDevice strict = new(image.OpenDevice());
         using (VhostUserFrontend frontend = NegotiatedWith(strict))
         {
-            AssertRefused(frontend, VhostUserRequest.AddMemoryRegion, Slot(new RegionLayout(0, Page, 0, Page)), [unsealed.Number]);
+            AssertRefused(frontend, VhostUserRequest.AddMemoryRegion, Slot(new RegionDescription(0, Page, 0, Page)), [unsealed.Number]);
         }
         Assert.Single(strict.Log.Lines, line => line.Contains("memory-backend-memfd,share=on", StringComparison.Ordinal) && line.Contains("--allow-unsealed", StringComparison.Ordinal));
         AssertNextIsServed(strict);
@@ -383,8 +383,8 @@ public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poll
         for (int i = 0; i < 2; i++)
         {
             using VhostUserFrontend frontend = NegotiatedWith(lenient);
-            frontend.Do(VhostUserRequest.AddMemoryRegion, Slot(new RegionLayout(0, Page, 0, Page)), [unsealed.Number]);
-            frontend.Do(VhostUserRequest.AddMemoryRegion, Slot(new RegionLayout(Page, Page, Page, 2 * Page)), [unsealed.Number]);
+            frontend.Do(VhostUserRequest.AddMemoryRegion, Slot(new RegionDescription(0, Page, 0, Page)), [unsealed.Number]);
+            frontend.Do(VhostUserRequest.AddMemoryRegion, Slot(new RegionDescription(Page, Page, Page, 2 * Page)), [unsealed.Number]);
         }
         Assert.Single(lenient.Log.Lines, line => line.Contains("not sealed", StringComparison.Ordinal));
     }
@@ -398,7 +398,7 @@ public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poll
         using SharedFile onDisk = new(AppContext.BaseDirectory, 16 * Page);
         using (VhostUserFrontend frontend = NegotiatedWith(served))
         {
-            AssertRefused(frontend, VhostUserRequest.AddMemoryRegion, Slot(new RegionLayout(0, Page, 0, Page)), [onDisk.Number]);
+            AssertRefused(frontend, VhostUserRequest.AddMemoryRegion, Slot(new RegionDescription(0, Page, 0, Page)), [onDisk.Number]);
         }
         AssertNextIsServed(served);
     }
@@ -447,12 +447,12 @@ public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poll
             foreach ((VhostUserRequest request, byte[] payload, int[] fds) in steps) frontend.Do(request, payload, fds);
         });
 
-    internal static byte[] Slot(in RegionLayout layout) => [.. new byte[8], .. Region(layout)];
+    internal static byte[] Slot(in RegionDescription layout) => [.. new byte[8], .. Region(layout)];
 
-    private static byte[] Table(params RegionLayout[] layouts) =>
+    private static byte[] Table(params RegionDescription[] layouts) =>
         [.. BitConverter.GetBytes((ulong)layouts.Length), .. layouts.SelectMany(layout => Region(layout))];
 
-    private static byte[] Region(in RegionLayout layout) =>
+    private static byte[] Region(in RegionDescription layout) =>
     [
         .. BitConverter.GetBytes(layout.GuestAddress), .. BitConverter.GetBytes(layout.Length),
         .. BitConverter.GetBytes(layout.UserAddress), .. BitConverter.GetBytes(layout.FileOffset),

@@ -65,7 +65,7 @@ public abstract class LostMemoryTests(PollerKind poller) : PollerSuite(poller)
         using (VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(served))
         {
             HostileFrontEndTests.AssertRefused(frontend, VhostUserRequest.AddMemoryRegion,
-                HostileFrontEndTests.Slot(new RegionLayout(0, bytes, 0, 4096)), [huge.Number]);
+                HostileFrontEndTests.Slot(new RegionDescription(0, bytes, 0, 4096)), [huge.Number]);
         }
         Assert.Contains(served.Log.Lines, line => line.Contains("free huge pages", StringComparison.Ordinal));
         HostileFrontEndTests.AssertNextIsServed(served);

@@ -46,7 +46,7 @@ public abstract class MappingBudgetTests(PollerKind poller) : PollerSuite(poller
         {
             const ulong Piece = 1UL << 34;
             void Add(ulong at) => bad.Do(VhostUserRequest.AddMemoryRegion,
-                HostileFrontEndTests.Slot(new RegionLayout(at, Piece, at, (1UL << 46) + at)), [sparse.File.Number]);
+                HostileFrontEndTests.Slot(new RegionDescription(at, Piece, at, (1UL << 46) + at)), [sparse.File.Number]);
             for (ulong at = 0; at < 2 * TiB; at += Piece) Add(at);
             Assert.Throws<VhostUserException>(() => Add(2 * TiB));
             HostileFrontEndTests.AssertNextIsServed(neighbour);

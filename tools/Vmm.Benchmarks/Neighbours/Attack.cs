@@ -8,17 +8,19 @@ using Vmm.Devices.VhostUser;
 
 namespace Vmm.Benchmarks;
 
-/// <summary>What a hostile front-end does to a disk's socket, again and again: connects, does harm, goes.</summary>
+/// <summary>What a hostile front-end does to a device's socket, again and again: connects, does harm, goes.</summary>
 /// <param name="Name">On the command line.</param>
 /// <param name="What">In the table.</param>
 /// <param name="Step">One visit at a socket. A back-end that refuses it or hangs up is what it must bear.</param>
 /// <param name="NeedsUnsealed">Whether it works only where unsealed memory is allowed.</param>
-internal sealed record Attack(string Name, string What, Action<string> Step, bool NeedsUnsealed = false)
+/// <param name="OnConsole">Whether the device is the console and not the disk.</param>
+internal sealed record Attack(string Name, string What, Action<string> Step, bool NeedsUnsealed = false, bool OnConsole = false)
 {
     private const ulong Page = 4096, Piece = 1UL << 34, HugePage = 2 << 20;
     private const int TinyRegions = 500, Requests = 64, Rounds = 20;
+    private const ushort QueueSize = 128;
 
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30), AnswerMax = TimeSpan.FromMilliseconds(200);
 
     internal static IReadOnlyList<Attack> All { get; } =
     [
@@ -34,6 +36,9 @@ internal sealed record Attack(string Name, string What, Action<string> Step, boo
             path => Visit(path, frontend => ReadInPieces(frontend, overlaps: 2))),
         new("too-many-pieces", "requests of 50,000 pieces",
             path => Repeat(10, () => Visit(path, frontend => ReadInPieces(frontend, overlaps: 100)))),
+        new("zeroes", "64 requests in flight to write zeroes over the whole disk, which its file system cannot do by itself",
+            path => Visit(path, WriteZeroes)),
+        new("single-bytes", "output in buffers of a byte", path => Visit(path, PrintSingleBytes), OnConsole: true),
         new("shortened", "memory that is shortened under its ring", path => Visit(path, Shorten), NeedsUnsealed: true),
     ];
 
@@ -69,14 +74,14 @@ internal sealed record Attack(string Name, string What, Action<string> Step, boo
     {
         using GuestRegion sparse = GuestRegion.Create(0, GuestRegion.LengthMax);
         for (ulong at = 0; at < GuestRegion.LengthMax; at += Piece)
-            Add(frontend, sparse.File.Number, new RegionLayout(at, Piece, at, (1UL << 46) + at));
+            Add(frontend, sparse.File.Number, new RegionDescription(at, Piece, at, (1UL << 46) + at));
     }
 
     private static void AddTiny(VhostUserFrontend frontend, int count, ulong bytes)
     {
         using GuestRegion page = GuestRegion.Create(0, Page);
         for (ulong i = 0; i < (ulong)count; i++)
-            Add(frontend, page.File.Number, new RegionLayout(TinyStart + (i * bytes), bytes, 0, (1UL << 46) + (i * Page)));
+            Add(frontend, page.File.Number, new RegionDescription(TinyStart + (i * bytes), bytes, 0, (1UL << 46) + (i * Page)));
     }
 
     private static void ChangeTables(VhostUserFrontend frontend)
@@ -114,13 +119,13 @@ internal sealed record Attack(string Name, string What, Action<string> Step, boo
         if (MemoryCalls.Truncate(huge.Number, (long)bytes) != 0
             || MemoryCalls.Fcntl(huge.Number, MemoryCalls.F_ADD_SEALS, MemoryCalls.F_SEAL_SHRINK) != 0)
             throw new KernelException("cannot make memory of huge pages", MemoryCalls.LastError);
-        Add(frontend, huge.Number, new RegionLayout(0, bytes, 0, Page));
+        Add(frontend, huge.Number, new RegionDescription(0, bytes, 0, Page));
     }
 
     private static void AddSlowFile(VhostUserFrontend frontend)
     {
         using SafeFileHandle file = Unnamed(AppContext.BaseDirectory, Page);
-        Add(frontend, (int)file.DangerousGetHandle(), new RegionLayout(0, Page, 0, Page));
+        Add(frontend, (int)file.DangerousGetHandle(), new RegionDescription(0, Page, 0, Page));
     }
 
     /// <summary>Reads of sectors into buffers that each lie over regions of a byte.</summary>
@@ -130,22 +135,55 @@ internal sealed record Attack(string Name, string What, Action<string> Step, boo
         frontend.AddRegion(memory.Regions[0]);
         AddTiny(frontend, TinyRegions, 1);
         GuestAllocator allocator = new(0, TinyStart);
-        using DriverQueue queue = DriverQueue.Create(memory, allocator, 128, frontend.Features);
+        using DriverQueue queue = DriverQueue.Create(memory, allocator, QueueSize, frontend.Features);
         using VhostUserRing ring = frontend.StartRing(0, queue);
         ulong header = allocator.Allocate(16), status = allocator.Allocate(1);
         // 2 x 500 and 24 bytes are two sectors. The table's buffers are the device's to check, so the driver's side does not look at them.
         GuestBuffer[] writable =
             [.. Enumerable.Repeat(new GuestBuffer(TinyStart, TinyRegions), overlaps), new(TinyStart, 24), new(status, 1)];
+        SendManyTimes(queue, ring, [new GuestBuffer(header, 16)], writable);
+    }
+
+    private static void WriteZeroes(VhostUserFrontend frontend)
+    {
+        using GuestMemory memory = GuestMemory.Create(TinyStart);
+        frontend.AddRegion(memory.Regions[0]);
+        GuestAllocator allocator = new(0, TinyStart);
+        using DriverQueue queue = DriverQueue.Create(memory, allocator, QueueSize, frontend.Features);
+        using VhostUserRing ring = frontend.StartRing(0, queue);
+        ulong request = allocator.Allocate(32), status = allocator.Allocate(1);
+        // The type, and behind the header the number of sectors from 0 on.
+        byte[] bytes = new byte[32];
+        BinaryPrimitives.WriteUInt32LittleEndian(bytes, (uint)BlockRequestType.WriteZeroes);
+        BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(24), (uint)(ServedDisks.DiskBytes / BlockProtocol.SectorSize));
+        memory.TryWrite(request, bytes);
+        SendManyTimes(queue, ring, [new GuestBuffer(request, 32)], [new GuestBuffer(status, 1)]);
+    }
+
+    private static void PrintSingleBytes(VhostUserFrontend frontend)
+    {
+        using GuestMemory memory = GuestMemory.Create(TinyStart);
+        frontend.AddRegion(memory.Regions[0]);
+        GuestAllocator allocator = new(0, TinyStart);
+        using DriverQueue queue = DriverQueue.Create(memory, allocator, QueueSize, frontend.Features);
+        using VhostUserRing ring = frontend.StartRing(ConsoleProtocol.TransmitQueueOf(0), queue);
+        // The same byte each time: buffers that lie one behind the other would be one piece.
+        SendManyTimes(queue, ring, [.. Enumerable.Repeat(new GuestBuffer(allocator.Allocate(1), 1), QueueSize)], []);
+    }
+
+    /// <summary>Has as many equal requests in flight as there may be, some rounds long.</summary>
+    private static void SendManyTimes(DriverQueue queue, VhostUserRing ring, GuestBuffer[] readable, GuestBuffer[] writable)
+    {
         for (int round = 0; round < Rounds; round++)
         {
             int added = 0;
-            while (added < Requests && queue.TryAdd([new GuestBuffer(header, 16)], writable, out _)) added++;
+            while (added < Requests && queue.TryAdd(readable, writable, out _)) added++;
             ring.PublishAndKick();
             for (int collected = 0; collected < added;)
             {
                 if (queue.TryCollect(out _)) collected++;
                 // A device that asks for a reset answers nothing any more.
-                else if (!SpinWait.SpinUntil(() => queue.HasUsed, TimeSpan.FromMilliseconds(200))) return;
+                else if (!SpinWait.SpinUntil(() => queue.HasUsed, AnswerMax)) return;
             }
         }
     }
@@ -171,7 +209,7 @@ internal sealed record Attack(string Name, string What, Action<string> Step, boo
 
     private const ulong TinyStart = 4 << 20;
 
-    private static void Add(VhostUserFrontend frontend, int fd, RegionLayout layout)
+    private static void Add(VhostUserFrontend frontend, int fd, RegionDescription layout)
     {
         byte[] slot = new byte[MessageShape.SlotBytes];
         Span<byte> at = slot.AsSpan(MessageShape.SlotBytes - MessageShape.RegionBytes);

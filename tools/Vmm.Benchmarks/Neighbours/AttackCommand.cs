@@ -14,9 +14,9 @@ internal static class AttackCommand
         Argument<string> attack =
             new("ATTACK") { Description = $"What it does: {string.Join(", ", Attack.All.Select(each => each.Name))}." };
         attack.AcceptOnlyFromAmong([.. Attack.All.Select(each => each.Name)]);
-        Argument<string> socket = new("SOCKET") { Description = "A disk of 'vmm serve'." };
+        Argument<string> socket = new("SOCKET") { Description = "A disk of 'vmm serve', or its console for what harms one." };
         Command command =
-            new(Name, $"Attack a disk's socket from each line '{Begin}' of the standard input to the line after it.") { attack, socket };
+            new(Name, $"Attack a device's socket from each line '{Begin}' of the standard input to the line after it.") { attack, socket };
         command.SetAction(parsed =>
             Run(Attack.All.Single(each => each.Name == parsed.GetRequiredValue(attack)), parsed.GetRequiredValue(socket)));
         return command;

@@ -102,7 +102,10 @@ internal static class NeighbourReport
     private static Process Start(Attack attack, ServedDisks server) => Process.Start(
         // It has what the others leave: that it uses up a processor is no fault of the server.
         new ProcessStartInfo("nice",
-            ["-n", "19", "dotnet", typeof(NeighbourReport).Assembly.Location, AttackCommand.Name, attack.Name, server.Attacked])
+        [
+            "-n", "19", "dotnet", typeof(NeighbourReport).Assembly.Location, AttackCommand.Name, attack.Name,
+            attack.OnConsole ? server.AttackedConsole : server.Attacked,
+        ])
         { RedirectStandardInput = true, RedirectStandardOutput = true })!;
 
     /// <summary>Waits until the server has let go of what the attacker had.</summary>

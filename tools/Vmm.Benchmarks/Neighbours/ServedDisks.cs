@@ -4,8 +4,8 @@ using System.Globalization;
 namespace Vmm.Benchmarks;
 
 /// <summary>
-/// <c>vmm serve</c> with two disks on one reactor, as a process of its own with few descriptors: one for an attacker, one for its
-/// neighbour.
+/// <c>vmm serve</c> with two disks and a console on one reactor, as a process of its own with few descriptors: one disk for a neighbour,
+/// and for an attacker the other, which lies on tmpfs, or the console.
 /// </summary>
 internal sealed class ServedDisks : IDisposable
 {
@@ -13,7 +13,10 @@ internal sealed class ServedDisks : IDisposable
     private const int DescriptorsMax = 320;
     private static readonly string[] Images = ["bad.img", "good.img"];
 
+    private const int Devices = 3;
+
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("vmm-neighbours-");
+    private readonly string _tmpfs = Path.Combine("/dev/shm", $"vmm-neighbours-{Guid.NewGuid():N}");
     private readonly Process _process;
 
     internal ServedDisks(bool allowUnsealed)
@@ -29,6 +32,7 @@ internal sealed class ServedDisks : IDisposable
             $"--nofile={DescriptorsMax}:{DescriptorsMax}", .. tool, "serve", .. allowUnsealed
                 ? ["--allow-unsealed"] : Array.Empty<string>(),
             "--blk", $"path={Image(Images[0])},socket={Attacked},queues=64", "--blk", $"path={Image(Images[1])},socket={Neighbour}",
+            "--console", $"socket={AttackedConsole},file=/dev/null",
         ])
         {
             RedirectStandardOutput = true,
@@ -38,13 +42,15 @@ internal sealed class ServedDisks : IDisposable
         })!;
         _process.ErrorDataReceived += (_, line) => Complaints += line.Data is null ? "" : line.Data + "\n";
         _process.BeginErrorReadLine();
-        for (int i = 0; i < 2; i++)
+        for (int i = 0; i < Devices; i++)
         {
             if (_process.StandardOutput.ReadLine() is null) throw new IOException($"vmm serve ended: {Complaints}");
         }
     }
 
     internal string Attacked => Path.Combine(_directory.FullName, "bad");
+
+    internal string AttackedConsole => Path.Combine(_directory.FullName, "console");
 
     internal string Neighbour => Path.Combine(_directory.FullName, "good");
 
@@ -65,7 +71,7 @@ internal sealed class ServedDisks : IDisposable
     /// <summary>Makes the image of a disk longer or shorter: at least <see cref="DiskBytes"/>, which its front-end reads.</summary>
     internal void Resize(int disk, long bytes)
     {
-        using FileStream image = new(Path.Combine(_directory.FullName, Images[disk]), FileMode.Open, FileAccess.Write,
+        using FileStream image = new(PathOf(Images[disk]), FileMode.Open, FileAccess.Write,
             FileShare.ReadWrite);
         image.SetLength(bytes);
     }
@@ -76,6 +82,7 @@ internal sealed class ServedDisks : IDisposable
         _process.WaitForExit();
         _process.Dispose();
         _directory.Delete(recursive: true);
+        Directory.Delete(_tmpfs, recursive: true);
     }
 
     private long Status(string key) => long.Parse(
@@ -85,9 +92,12 @@ internal sealed class ServedDisks : IDisposable
 
     private string Image(string name)
     {
-        string path = Path.Combine(_directory.FullName, name);
+        string path = PathOf(name);
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
         using FileStream file = File.Create(path);
         file.SetLength(DiskBytes);
         return path;
     }
+
+    private string PathOf(string image) => Path.Combine(image == Images[0] ? _tmpfs : _directory.FullName, image);
 }
