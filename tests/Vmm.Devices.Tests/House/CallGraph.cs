@@ -11,6 +11,9 @@ internal static class CallGraph
     /// <summary>The methods that a type declares by some names.</summary>
     internal static IEnumerable<MethodBase> MethodsOf(Type type, params string[] names) => type.GetMethods(All).Where(method => names.Contains(method.Name));
 
+    /// <summary>The constructors of a type.</summary>
+    internal static IEnumerable<MethodBase> ConstructorsOf(Type type) => type.GetConstructors(All & ~BindingFlags.Static);
+
     /// <summary>The types, outermost ones, whose code calls any of some methods or makes a delegate of one.</summary>
     internal static IEnumerable<Type> CallersOf(Assembly library, IReadOnlyCollection<MethodBase> called) =>
         from type in library.GetTypes()
@@ -24,7 +27,7 @@ internal static class CallGraph
         // Every byte is tried as an instruction: one in the middle of another is no token of a method.
         for (int i = 0; i + 4 < code.Length; i++)
         {
-            bool isCall = code[i] == OpCodes.Call.Value || code[i] == OpCodes.Callvirt.Value;
+            bool isCall = code[i] == OpCodes.Call.Value || code[i] == OpCodes.Callvirt.Value || code[i] == OpCodes.Newobj.Value;
             bool isDelegate = i > 0 && (short)((code[i - 1] << 8) | code[i]) == OpCodes.Ldftn.Value;
             if ((isCall || isDelegate) && Resolve(method, BitConverter.ToInt32(code, i + 1)) is { } callee) yield return callee;
         }

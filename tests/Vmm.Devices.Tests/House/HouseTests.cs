@@ -1,5 +1,7 @@
 using System.Reflection;
 using System.Text.RegularExpressions;
+using Vmm.Devices.Simulation;
+using Vmm.Devices.VhostUser;
 using Vmm.Tests.House;
 
 namespace Vmm.Devices.Tests.House;
@@ -54,6 +56,31 @@ public sealed class HouseTests
         string[] callers = [.. CallGraph.CallersOf(Library, lifeOfQueues).Select(type => type.Name).Distinct()];
         Assert.Equal([nameof(DeviceRunner)], callers);
     }
+
+    [Fact]
+    public void Only_the_host_makes_transports_of_a_machine_and_only_transports_make_runners()
+    {
+        Assert.Equal([nameof(DeviceHost), nameof(SimulatedGuest)], MakersOf(typeof(VirtioMmioTransport)));
+        Assert.Equal([nameof(VhostUserSession), nameof(VirtioMmioTransport)], MakersOf(typeof(DeviceRunner)));
+
+        static string[] MakersOf(Type type) =>
+            [.. CallGraph.CallersOf(Library, [.. CallGraph.ConstructorsOf(type)]).Select(maker => maker.Name).Distinct().Order(StringComparer.Ordinal)];
+    }
+
+    [Fact]
+    public void A_public_type_is_for_users_of_the_library_and_not_for_tests_alone() => AssertNone(PublicTypes.Differences(Library, new Dictionary<string, string>
+    {
+        ["BalloonSpec"] = "the balloon of AddVirtio, as DiskSpec is the disk",
+        ["BatteryFailedException"] = "what a test framework shows of a failed battery",
+        ["EntropySource"] = "the kernel as a source, for a source of one's own to build on",
+        ["KvmEdgeInterrupt"] = "an irqfd of a machine of one's own",
+        ["KvmIoEventFds"] = "the ioeventfds of a machine of one's own",
+        ["NetworkException"] = "what a network that cannot be opened throws",
+        ["UartInterruptId"] = "registers, for a driver in a user's tests",
+        ["UartInterrupts"] = "registers, for a driver in a user's tests",
+        ["UartLineControl"] = "registers, for a driver in a user's tests",
+        ["UartModemStatus"] = "registers, for a driver in a user's tests",
+    }));
 
     [Fact]
     public void The_public_api_is_the_one_that_was_accepted() =>

@@ -56,6 +56,16 @@ public sealed class HouseTests
     public void Tests_that_start_processes_run_alone() => AssertNone(SourceRules.NotAlone("Vmm.Events.Tests"));
 
     [Fact]
+    public void A_public_type_is_for_users_of_the_library_and_not_for_tests_alone() => AssertNone(PublicTypes.Differences(Library, new Dictionary<string, string>
+    {
+        ["PidFd"] = "a handle that handlers take, as EventFd is",
+        ["TaskAbortedException"] = "what a task sees when its reactor ends",
+        ["TaskDoorbell"] = "what a task waits for",
+        ["TaskEventFd"] = "what a task waits for",
+        ["TimerFd"] = "a handle that handlers take, as EventFd is",
+    }));
+
+    [Fact]
     public void The_public_api_is_the_one_that_was_accepted() =>
         ApiSnapshot.Check(Library, "tests", "Vmm.Events.Tests", "House", "PublicApi.Vmm.Events.txt");
 

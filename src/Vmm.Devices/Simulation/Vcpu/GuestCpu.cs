@@ -7,7 +7,7 @@ namespace Vmm.Devices.Simulation;
 /// A simulated CPU as its guest software sees it: instructions to await. What the CPU does by itself completes at once; what needs the host
 /// suspends the program until the host has answered. Only the CPU's own program uses it, one instruction at a time.
 /// </summary>
-public sealed class GuestCpu
+internal sealed class GuestCpu
 {
     private readonly SimulatedInterrupts _controller;
     private readonly CpuInterrupts _interrupts;

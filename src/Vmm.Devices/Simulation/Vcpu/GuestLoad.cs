@@ -5,7 +5,7 @@ namespace Vmm.Devices.Simulation;
 
 /// <summary>A load that the host answers. Await it at once, once.</summary>
 /// <typeparam name="T">An unsigned integer of 1, 2, 4 or 8 bytes.</typeparam>
-public readonly struct GuestLoad<T> : ICriticalNotifyCompletion where T : unmanaged
+internal readonly struct GuestLoad<T> : ICriticalNotifyCompletion where T : unmanaged
 {
     private readonly GuestCpu _cpu;
 

@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace Vmm.Devices.Simulation;
 
 /// <summary>A store, a halt or a pause. Await it at once, once.</summary>
-public readonly struct GuestStore : ICriticalNotifyCompletion
+internal readonly struct GuestStore : ICriticalNotifyCompletion
 {
     private readonly GuestCpu _cpu;
 

@@ -4,7 +4,7 @@ namespace Vmm.Devices.Simulation;
 /// The interrupt controller of a simulated machine: edge-triggered lines and interrupts between CPUs, each one bit that stays pending in
 /// its CPU until that takes it, and wakes it if it is halted. Thread-safe; raising one allocates nothing.
 /// </summary>
-public sealed class SimulatedInterrupts
+internal sealed class SimulatedInterrupts
 {
     /// <summary>Vectors of a CPU, from 0; the lowest pending one is taken first.</summary>
     public const int VectorCount = 64;

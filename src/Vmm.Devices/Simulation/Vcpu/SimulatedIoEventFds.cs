@@ -6,7 +6,7 @@ namespace Vmm.Devices.Simulation;
 /// The ioeventfds of a simulated machine. A store looks them up on its vCPU's thread, without a lock; a change publishes a new sorted
 /// table.
 /// </summary>
-public sealed class SimulatedIoEventFds : IIoEventFds
+internal sealed class SimulatedIoEventFds : IIoEventFds
 {
     private readonly Lock _changes = new();
     private Entry[] _entries = [];

@@ -4,7 +4,7 @@ namespace Vmm.Devices.Simulation;
 /// A vCPU whose guest software is C#: an asynchronous program that awaits the instructions of its <see cref="GuestCpu"/>. It runs on the
 /// thread that calls <see cref="Run"/>, and nowhere else; a halt sleeps inside, as with an interrupt controller in the kernel.
 /// </summary>
-public sealed class SimulatedVcpu : IVcpu
+internal sealed class SimulatedVcpu : IVcpu
 {
     private readonly GuestCpu _cpu;
     private readonly Func<GuestCpu, ValueTask> _program;

@@ -23,11 +23,10 @@ internal sealed partial class ConsoleChannel
     private DescriptorChain? _chain;
     private ulong _taken;
     private Subscription<OwnedFd>? _writable;
-    private bool _outputBlocked;
-    private bool _outputBroken;
 
     /// <summary>Whether output waits for a host side: for the one there is, or for the next one.</summary>
-    private bool KeepsOutput => _connection is null || _outputBroken ? port.KeepBytes > 0 : _connection.Output is not null;
+    private bool KeepsOutput =>
+        _connection is null || _outputState == OutputState.Broken ? port.KeepBytes > 0 : _connection.Output is not null;
 
     /// <summary>Takes in what the guest printed, as far as the host side, or the port, has room for it.</summary>
     internal void ServeTransmit(QueueContext context)
@@ -40,7 +39,7 @@ internal sealed partial class ConsoleChannel
             _chain = null;
             _taken = 0;
         }
-        if (!_outputBlocked) Flush();
+        if (_outputState == OutputState.Open) Flush();
         if (bytes <= 0 || pieces <= 0) context.ServeLater();
     }
 
@@ -74,7 +73,7 @@ internal sealed partial class ConsoleChannel
         while (bytes > 0 && pieces > 0)
         {
             if (!reader.TryNext(out ReadOnlySpan<byte> piece, (ulong)Math.Min(bytes, PieceBytesMax))) return true;
-            if (!_outputBlocked && !_output.HasRoom(piece.Length)) Flush();
+            if (_outputState == OutputState.Open && !_output.HasRoom(piece.Length)) Flush();
             int taken = Take(piece);
             _taken += (ulong)taken;
             bytes -= taken;
@@ -94,7 +93,7 @@ internal sealed partial class ConsoleChannel
     /// <summary>Writes what waits, as far as the host side takes it.</summary>
     private void Flush()
     {
-        if (_connection?.Output is not { } output || _outputBroken) return;
+        if (_connection?.Output is not { } output || _outputState == OutputState.Broken) return;
         for (int calls = 0; calls < OutputCallsPerTurnMax; calls++)
         {
             ReadOnlySpan<byte> next = _output.Next();
@@ -116,7 +115,7 @@ internal sealed partial class ConsoleChannel
 
     private void AwaitRoom(ISerialOutput output)
     {
-        _outputBlocked = true;
+        _outputState = OutputState.Blocked;
         if (_writable is not null)
         {
             _reactor!.Modify(_writable, Interest.Writable.OneShot);
@@ -124,7 +123,7 @@ internal sealed partial class ConsoleChannel
         }
         _writable = Interest.Writable.OneShot.WithFd(output.Ready!.Duplicate()).WithHandler(_ =>
         {
-            _outputBlocked = false;
+            _outputState = OutputState.Open;
             Flush();
             device.ServeQueue(ConsoleProtocol.TransmitQueueOf(index));
         });
@@ -133,7 +132,7 @@ internal sealed partial class ConsoleChannel
 
     private void BreakOutput(Errno errno)
     {
-        _outputBroken = true;
+        _outputState = OutputState.Broken;
         if (_connection?.OnHungUp is not null)
         {
             HangUp();

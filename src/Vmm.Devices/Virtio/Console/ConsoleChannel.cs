@@ -6,6 +6,13 @@ namespace Vmm.Devices;
 /// <summary>
 /// A port at work: carries bytes between its host side and its two queues. Input is read when the last of it went to the guest; output is
 /// gathered, and waits for the host side as the port says. On the device's reactor.
+/// <code>
+/// input    Quiet --the guest has taken all--> Watched --the host sent--> Ready --read--> Quiet
+///          Ready --end of the stream--> Ended         a file is Ready after each read, until its end
+/// output   Open --the host side is full--> Blocked --it has room--> Open
+///          Open --a write fails--> Broken
+/// Another host side starts with Quiet and Open.
+/// </code>
 /// </summary>
 internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort port, int index)
 {
@@ -21,10 +28,34 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
     private Subscription<OwnedFd>? _readable;
     private IReactor? _reactor;
     private Doorbell? _hostChanged;
-    private bool _inputReady;
-    private bool _inputIsFile;
-    private bool _inputArmed;
-    private bool _inputEnded;
+    private InputState _inputState;
+    private OutputState _outputState;
+
+    private enum InputState
+    {
+        /// <summary>Nothing is to be read, and the reactor does not watch the host side.</summary>
+        Quiet,
+
+        /// <summary>The reactor reports when there is something to read.</summary>
+        Watched,
+
+        /// <summary>One read is due. It may block if it is made twice.</summary>
+        Ready,
+
+        /// <summary>The host side ended or failed: it is not read any more.</summary>
+        Ended,
+    }
+
+    private enum OutputState
+    {
+        Open,
+
+        /// <summary>The host side is full; the reactor reports when it has room.</summary>
+        Blocked,
+
+        /// <summary>A write failed: the host side is not written to any more.</summary>
+        Broken,
+    }
 
     internal ConsolePort Port => port;
 
@@ -75,7 +106,7 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
             queue.Push(chain, (uint)given);
             if (given == 0) queue.Fault(NoRoom);
         }
-        if (_inputStart == _inputEnd && IsGuestOpen) ArmInput();
+        if (_inputStart == _inputEnd && IsGuestOpen) WatchAgain();
     }
 
     /// <summary>The host side changed, or the driver has just come.</summary>
@@ -85,7 +116,7 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
         ConsoleConnection? wanted = port.Serve(_hostChanged);
         if (wanted == _connection)
         {
-            if (_outputBlocked) return;
+            if (_outputState == OutputState.Blocked) return;
             Flush();
             device.ServeQueue(ConsoleProtocol.TransmitQueueOf(index));
             return;
@@ -93,7 +124,6 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
         Unwatch();
         bool wasConnected = IsConnected;
         _connection = wanted;
-        _inputReady = _inputIsFile = _inputEnded = _outputBlocked = _outputBroken = false;
         if (!KeepsOutput) _output.Clear();
         Flush();
         if (wanted?.Input is { } input) Watch(input);
@@ -108,13 +138,14 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
     private bool HasInput()
     {
         if (_inputStart < _inputEnd) return true;
-        if (!_inputReady || _inputEnded || _connection?.Input is not { } input) return false;
-        _inputReady = _inputIsFile;
+        if (_inputState != InputState.Ready || _connection?.Input is not { } input) return false;
+        // A file has no watch, and can be read at any time.
+        if (_readable is not null) _inputState = InputState.Quiet;
         Errno errno = StreamCalls.Read(input.Number, _input, out int length);
         (_inputStart, _inputEnd) = (0, length);
         if (length > 0) return true;
         if (errno is Errno.Again or Errno.Interrupted) return false;
-        _inputEnded = true;
+        _inputState = InputState.Ended;
         HangUp();
         return false;
     }
@@ -123,28 +154,27 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
     {
         _readable = Interest.Readable.OneShot.WithFd(input.Duplicate()).WithHandler(_ =>
         {
-            _inputArmed = false;
-            _inputReady = true;
+            _inputState = InputState.Ready;
             device.ServeQueue(ConsoleProtocol.ReceiveQueueOf(index));
         });
         try
         {
             _reactor!.Add(_readable);
-            _inputArmed = true;
+            _inputState = InputState.Watched;
         }
         catch (KernelException refused) when (refused.Errno == Errno.NotPermitted)
         {
             // A file can't be polled because it never makes anyone wait.
             _readable.Fd.Dispose();
             _readable = null;
-            _inputIsFile = _inputReady = true;
+            _inputState = InputState.Ready;
         }
     }
 
-    private void ArmInput()
+    private void WatchAgain()
     {
-        if (_readable is null || _inputArmed || _inputReady || _inputEnded) return;
-        _inputArmed = true;
+        if (_readable is null || _inputState != InputState.Quiet) return;
+        _inputState = InputState.Watched;
         _reactor!.Modify(_readable, Interest.Readable.OneShot);
     }
 
@@ -161,6 +191,7 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
         if (_readable is not null) _reactor!.Remove(_readable);
         if (_writable is not null) _reactor!.Remove(_writable);
         _readable = _writable = null;
-        _inputArmed = false;
+        _inputState = InputState.Quiet;
+        _outputState = OutputState.Open;
     }
 }

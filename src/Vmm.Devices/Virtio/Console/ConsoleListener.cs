@@ -7,7 +7,7 @@ namespace Vmm.Devices;
 /// Connects a port to the clients of a Unix socket, one after the other: a client that connects while another is served waits until that
 /// one hangs up.
 /// </summary>
-public sealed class ConsoleListener : IDisposable
+internal sealed class ConsoleListener : IDisposable
 {
     private readonly ConsolePort _port;
     private readonly HostListener _listener;

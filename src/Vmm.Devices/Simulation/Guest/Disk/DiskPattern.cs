@@ -5,7 +5,7 @@ namespace Vmm.Devices.Simulation;
 /// <summary>
 /// What <c>fill</c> writes: each sector's content is a function of a seed and of the sector's number, 64 words of a counter-mode generator.
 /// </summary>
-public static class DiskPattern
+internal static class DiskPattern
 {
     private const int SectorSize = 512;
     private const int WordsPerSector = SectorSize / sizeof(ulong);
