@@ -15,6 +15,12 @@ public sealed partial class BlockDevice
     /// </summary>
     private const int RequestsPerTurnMax = 12;
 
+    /// <summary>
+    /// Most chains of one turn, of which one with many buffers counts as several: one of 1,024 pieces is all of a turn, since the kernel goes
+    /// over the pieces again. Twelve requests of 64 KiB in pages are less.
+    /// </summary>
+    private const int ChainsPerTurnMax = 64;
+
     /// <summary>One queue at work: its engine, and operations to use again. On the queue's thread.</summary>
     private sealed class BlockQueue : QueueWorker
     {
@@ -26,7 +32,7 @@ public sealed partial class BlockDevice
         {
             _device = device;
             _engine = device.Backend.CreateEngine(context.Reactor, context.Publish);
-            (context.Turn.CallsMax, context.Turn.BytesMax) = (RequestsPerTurnMax, BytesPerTurnMax);
+            (context.Turn.ChainsMax, context.Turn.CallsMax, context.Turn.BytesMax) = (ChainsPerTurnMax, RequestsPerTurnMax, BytesPerTurnMax);
             int made = Math.Min((int)context.Queue.Size, VirtQueue.MadeAtStart);
             _free = new Stack<BlockOperation>(made);
             for (int i = 0; i < made; i++) _free.Push(new BlockOperation(Complete));
