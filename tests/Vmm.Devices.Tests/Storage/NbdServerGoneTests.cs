@@ -85,6 +85,28 @@ public sealed class NbdServerGoneTests
     }
 
     [Fact]
+    public void A_flush_that_a_server_may_have_failed_before_it_went_is_never_forgotten()
+    {
+        using NbdTestServer server = new(Bytes);
+        using SimulatedGuest guest = Guest(server.Uri, TimeSpan.FromSeconds(1));
+        Ok(guest, guest.Queue(0).Write(0, new byte[512]));
+        // It has the flush, and its answer never comes.
+        server.Lie = (request, _) => request.Command == NbdCommand.Flush;
+        DriverRequest flush = guest.Queue(0).Ask(BlockRequestType.Flush);
+        guest.Kick(0).RunUntil(() => server.Seen(NbdCommand.Flush).Length == 1);
+        (server.Hangs, server.Lie) = (true, null);
+        server.Cut();
+        guest.RunUntil(() => flush.IsUsed);
+        Assert.Equal(BlockStatus.IoError, flush.Status());
+        server.Hangs = false;
+        guest.RunUntil(() => Disk(guest).IsConnected);
+        Ok(guest, guest.Queue(0).Read(0));
+        DriverRequest later = guest.Queue(0).Ask(BlockRequestType.Flush);
+        guest.Kick(0).RunUntil(() => later.IsUsed);
+        Assert.Equal(BlockStatus.IoError, later.Status());
+    }
+
+    [Fact]
     public void Without_patience_a_lost_connection_is_an_error_at_once()
     {
         using NbdTestServer server = new(Bytes) { Lie = (_, stream) => Throw(stream) };
