@@ -120,8 +120,44 @@ public sealed class RbdDiskTests
     {
         using ScratchImage file = new(0);
         File.WriteAllText(file.Path, "[global]\nmon host = 127.0.0.1:9\nauth client required = none\n");
+        Stopwatch clock = Stopwatch.StartNew();
         Assert.Contains("no monitor of the cluster answers within 10 "
             + "s", Refusal($"rbd:a/b?conf={file.Path}", readOnly: false), StringComparison.Ordinal);
+        // Room for a busy machine, and less than the bound of an image.
+        Assert.InRange(clock.Elapsed, TimeSpan.FromSeconds(5), TimeSpan.FromSeconds(28));
+    }
+
+    [Fact, Trait("Long", "true")]
+    public void A_cluster_whose_OSDs_do_not_answer_is_an_error_within_bounds()
+    {
+        string image = Cluster.Create(Bytes);
+        Cluster.Signal("osd.0", "STOP");
+        Stopwatch clock = Stopwatch.StartNew();
+        try
+        {
+            Assert.Contains("the cluster did not open it within 30 s: look at 'ceph -s'", Refusal(Cluster.Uri(image), readOnly: false),
+                StringComparison.Ordinal);
+            Assert.InRange(clock.Elapsed, TimeSpan.FromSeconds(29), TimeSpan.FromSeconds(60));
+        }
+        finally
+        {
+            Cluster.Signal("osd.0", "CONT");
+        }
+        // What was opened late is closed again: its lock is free in the end.
+        RbdDisk? disk = null;
+        while (disk is null && clock.Elapsed < TimeSpan.FromMinutes(4))
+        {
+            try
+            {
+                disk = RbdDisk.Open(Cluster.Uri(image), readOnly: false, Long);
+            }
+            catch (DiskImageException refused)
+            {
+                Assert.Matches("another client has locked the image|did not open it within", refused.Message);
+            }
+        }
+        Assert.NotNull(disk);
+        disk.Dispose();
     }
 
     [Theory]
