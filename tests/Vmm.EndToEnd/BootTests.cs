@@ -15,7 +15,7 @@ public sealed class BootTests
             peer echo 7003 & peer echo /tmp/vsock_5001 & peer talk /tmp/console0 "the guest speaks" "the host speaks" "the guest hears" &
             talk=$!
             touch /tmp/console
-            {Boot} --vcpus 2 --disk /tmp/disk --rng --balloon target=64 --console uds=/tmp/console0 --net tap=vm0 --vsock cid=3,uds=/tmp/vsock \
+            {Boot} --vcpus 2 --disk /tmp/disk --disk memory:16M --rng --balloon target=64 --console uds=/tmp/console0 --net tap=vm0 --vsock cid=3,uds=/tmp/vsock \
               --cmdline "console=ttyS0 quiet panic=-1 vmm.balloon=64 vmm.tests=machine,blk,balloon,console,netecho,vsockecho" </dev/null >/tmp/console &
             vmm=$!
             until ip link set vm0 up 2>/dev/null || ! kill -0 $vmm; do sleep 1; done
@@ -39,6 +39,7 @@ public sealed class BootTests
         Assert.Contains("vmm-machine console 4-edge", console);
         Assert.Contains("vmm-machine alarms 1", console);
         Assert.Contains("vmm-disk vda sectors 32768 queues 2 read-only 0", console);
+        Assert.Contains("vmm-disk vdb sectors 32768 queues 2 read-only 0", console);
         Assert.Equal(Word(console, "vmm-host before"), Word(console, "vmm-disk vda sha256"));
         foreach (string test in (string[])["machine", "blk", "balloon", "console", "netecho", "vsockecho"]) Assert.Contains($"vmm-test {test} passed", console);
         Assert.Contains("vmm-console heard the host speaks", console);

@@ -41,6 +41,25 @@ public sealed class MetricsTests : IDisposable
         Assert.True(series[$"vmm_disk_request_duration_seconds_sum{Read}}}"] > 0);
     }
 
+    [Fact]
+    public void A_disk_counts_the_time_that_its_limit_held_it()
+    {
+        string held = _scratch.PathOf("h"), free = _scratch.PathOf("f");
+        using VmmProcess vmm = Serve("--blk", $"path=null:1M,socket={held},limit=iops=100", "--blk", $"path=null:1M,socket={free}");
+        using ApiClient api = new(Api);
+        const string Name = "vmm_device_throttled_time_seconds_total{device=\"blk";
+        Assert.Equal(0, Series(api.Text("/metrics"))[$"{Name}0\"}}"]);
+        Stopwatch clock = Stopwatch.StartNew();
+        Assert.Equal(0, VmmProcess.Run("bench", "vhost-user-blk", "--socket", held, "--seconds", "2").ExitCode);
+        double most = clock.Elapsed.TotalSeconds;
+        Dictionary<string, double> series = Series(api.Text("/metrics"));
+        // What is asked for is far more than the limit: the queue waited for nearly all of the time.
+        Assert.InRange(series[$"{Name}0\"}}"], 1, most);
+        Assert.DoesNotContain($"{Name}1\"}}", series.Keys);
+        using JsonDocument devices = JsonDocument.Parse(api.Text("/v1/devices/blk0"));
+        Assert.InRange(devices.RootElement.GetProperty("throttledSeconds").GetDouble(), 1, most);
+    }
+
     /// <summary>The aims are 50 ms and 2 MiB; the time is the machine's business, and asserted with room.</summary>
     [Fact]
     public void A_thousand_disks_are_read_at_once()

@@ -21,6 +21,54 @@ public sealed class StorageTests
         Stop(vmm);
     }
 
+    [Theory]
+    [InlineData("memory:1M")]
+    [InlineData("nbd+unix:///?socket=NBD")]
+    [InlineData("rbd:rbd/disk?conf=CEPH/ceph.conf")]
+    public void A_simulated_guest_has_disks_of_every_kind(string name)
+    {
+        using ScratchDirectory scratch = new();
+        string nbd = scratch.PathOf("n"), cluster = scratch.PathOf("ceph"), script = Repository.PathOf("tools/ceph.sh");
+        bool isImage = name.Contains("CEPH", StringComparison.Ordinal);
+        Assert.SkipUnless(!isImage || File.Exists("/usr/bin/ceph-osd"), "there is no ceph-osd: tools/test.sh installs it");
+        using Killed? server = name.Contains("NBD", StringComparison.Ordinal)
+            ? new Killed("nbdkit", "--foreground", $"--unix={nbd}", "memory", "1M") : null;
+        try
+        {
+            server?.WaitFor(nbd);
+            if (isImage)
+            {
+                Shell.Run("env", $"VMM_CEPH_PORT={Random.Shared.Next(20_000, 30_000)}", script, "start", cluster);
+                Shell.Run("rbd", "-c", $"{cluster}/ceph.conf", "create", "--size", "1M", "disk");
+            }
+            string disk = name.Replace("NBD", nbd, StringComparison.Ordinal).Replace("CEPH", cluster, StringComparison.Ordinal);
+            VmmResult result = VmmProcess.Run("run", "--disk", disk, "--exec",
+                "fill vda 42; verify vda 42; write vda 5000 deadbeef; flush vda; read vda 5000 4; poweroff");
+            Assert.True(result.ExitCode == 0, result.Error + result.Output);
+            Assert.Contains("deadbeef", string.Concat(result.Output.Where(letter => !char.IsWhiteSpace(letter))), StringComparison.Ordinal);
+        }
+        finally
+        {
+            if (isImage) Shell.Try(script, "stop", cluster);
+        }
+    }
+
+    [Fact]
+    public void A_machine_without_librbd_says_which_package_has_it()
+    {
+        Assert.SkipUnless(Environment.IsPrivilegedProcess, "a mount namespace of its own needs root");
+        using ScratchDirectory scratch = new();
+        // The library is there, and is none, in a mount namespace of the command's own.
+        const string Hide = "for library in $(ldconfig -p | sed -n 's/.*librbd.so.1.* => //p'); do mount --bind /dev/null $library; done; exec \"$@\"";
+        using VmmProcess vmm = new(["unshare", "--mount", "sh", "-c", Hide, "sh"],
+            ["serve", "--blk", $"path=rbd:rbd/x,socket={scratch.PathOf("s")}"]);
+        vmm.Input.Close();
+        VmmResult result = vmm.WaitForExit();
+        Assert.NotEqual(0, result.ExitCode);
+        Assert.Contains("disk 'rbd:rbd/x': librbd.so.1 is not on this machine: install it, with apt install librbd1", result.Error,
+            StringComparison.Ordinal);
+    }
+
     [Fact]
     public void A_guest_works_on_while_its_NBD_server_is_killed_again_and_again()
     {

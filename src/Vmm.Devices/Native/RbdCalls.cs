@@ -165,6 +165,9 @@ internal static unsafe partial class RbdCalls
     [LibraryImport(Rbd, EntryPoint = "rbd_close")]
     internal static partial int Close(nint image);
 
+    [LibraryImport(Rbd, EntryPoint = "rbd_flush")]
+    internal static partial int FlushNow(nint image);
+
     [LibraryImport(Rbd, EntryPoint = "rbd_get_size")]
     private static partial int GetSize(nint image, ulong* bytes);
 

@@ -44,7 +44,7 @@ public sealed class SimulatedGuest : IDisposable
             Poller = options.Poller,
             TimeProvider = options.Clock,
         };
-        Reactor = new Reactor(options.Reactor?.Invoke(reactor) ?? reactor);
+        Reactor = options.Beside?.Reactor ?? new Reactor(options.Reactor?.Invoke(reactor) ?? reactor);
         Transport = new VirtioMmioTransport(device, Memory, _line, Reactor.Remote, options.Transport);
         Driver = new VirtioMmioDriver(Transport);
         _queues = new SimulatedQueue?[device.Queues.Count];
@@ -269,7 +269,7 @@ public sealed class SimulatedGuest : IDisposable
             // The test has its exception already: the handler that threw.
         }
         Transport.Dispose();
-        Reactor.Dispose();
+        if (_options.Beside is null) Reactor.Dispose();
         Device.Dispose();
         Memory.Dispose();
     }

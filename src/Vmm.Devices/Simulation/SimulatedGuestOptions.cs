@@ -35,6 +35,9 @@ public sealed record SimulatedGuestOptions
     /// <summary>Changes the options of the reactor: a measurement that has its handlers watched. Null leaves them.</summary>
     internal Func<ReactorOptions, ReactorOptions>? Reactor { get; init; }
 
+    /// <summary>A guest whose reactor has this one's device too. It is disposed later than this one. Null: a reactor of its own.</summary>
+    internal SimulatedGuest? Beside { get; init; }
+
     /// <summary>How the transport behaves; null for its defaults.</summary>
     public VirtioMmioOptions? Transport { get; init; }
 }

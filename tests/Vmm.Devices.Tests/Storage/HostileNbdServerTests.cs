@@ -100,12 +100,27 @@ public sealed class HostileNbdServerTests
         };
         RecordingLogger log = new();
         using SimulatedGuest guest = NbdServerGoneTests.Guest(server.Uri, TimeSpan.FromMilliseconds(200), log);
+        using NbdTestServer honest = new(Bytes);
+        RecordingLogger otherLog = new();
+        using SimulatedGuest other = SimulatedGuest.For(
+            new BlockDevice("vdb", NbdDisk.Open(honest.Uri, readOnly: false, TimeSpan.Zero)) { Logger = otherLog },
+            new SimulatedGuestOptions { Beside = guest });
         NbdServerGoneTests.Ok(guest, guest.Queue(0).Read(0, 8));
         DriverRequest read = guest.Queue(0).Read(8, 8);
-        guest.Kick(0).RunUntil(() => read.IsUsed);
+        guest.Kick(0);
+        // A disk of the same reactor, without patience, whose requests go on all the while.
+        while (!read.IsUsed)
+        {
+            DriverRequest beside = other.Queue(0).Read(8, 8);
+            NbdServerGoneTests.Ok(other, beside);
+            other.Queue(0).Free(beside);
+            guest.RunUntilIdle();
+        }
         Assert.Equal(BlockStatus.IoError, read.Status());
         string said = sentence.Split(" (")[0];
-        Assert.Contains(log.Lines, line => line.Contains(said, StringComparison.Ordinal));
+        Assert.Single(log.Lines, line => line.Contains(said, StringComparison.Ordinal));
+        Assert.Empty(otherLog.Lines);
+        Assert.Equal(1, honest.Connections);
         // Another place of the same disk works.
         NbdServerGoneTests.Ok(guest, Until(guest, () => guest.Queue(0).Read(64, 8)));
     }
@@ -220,6 +235,45 @@ public sealed class HostileNbdServerTests
     {
         using NbdTestServer server = new(bytes);
         Refused(server, $"the export has {bytes} bytes: less than a block of 512");
+    }
+
+    [Theory]
+    [InlineData(1UL << 63)]
+    [InlineData(ulong.MaxValue)]
+    public void An_export_that_no_server_can_have_is_refused(ulong bytes)
+    {
+        using NbdTestServer server = new(Bytes) { Claimed = bytes };
+        Refused(server, $"the export says it has {bytes} bytes: no server has a disk that large");
+    }
+
+    [Fact]
+    public void An_export_of_eight_exbibytes_is_a_disk_and_what_is_not_there_is_an_error()
+    {
+        using NbdTestServer server = new(Bytes) { Claimed = long.MaxValue };
+        using SimulatedGuest guest = NbdServerGoneTests.Guest(server.Uri, TimeSpan.Zero);
+        const ulong Sectors = long.MaxValue / 512;
+        Assert.Equal(Sectors, guest.Driver.ReadConfig<ulong>(0));
+        DriverRequest last = guest.Queue(0).Read(Sectors - 1), beyond = guest.Queue(0).Read(Sectors);
+        guest.Kick(0).RunUntil(() => last.IsUsed && beyond.IsUsed);
+        Assert.Equal((BlockStatus.IoError, BlockStatus.IoError), (last.Status(), beyond.Status()));
+        NbdServerGoneTests.Ok(guest, guest.Queue(0).Read(0));
+        Assert.Equal(1, server.Connections);
+    }
+
+    [Fact]
+    public void An_answer_to_an_option_of_four_gibibytes_is_not_read()
+    {
+        using NbdTestServer server = new(Bytes)
+        {
+            Greeting = stream =>
+            {
+                Greet(stream);
+                NbdTestServer.Put(stream, NbdProtocol.OptionReplyMagic);
+                NbdTestServer.Put32(stream, NbdProtocol.OptionExtendedHeaders, NbdProtocol.ReplyAck, uint.MaxValue);
+                stream.Flush();
+            },
+        };
+        Refused(server, $"answers an option by {uint.MaxValue} bytes");
     }
 
     [Fact]

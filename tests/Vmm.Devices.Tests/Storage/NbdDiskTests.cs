@@ -122,6 +122,57 @@ public sealed class NbdDiskTests
         Ok(guest, guest.Queue(0).Write(0, data), guest.Queue(0).Ask(BlockRequestType.Flush));
     }
 
+    [Fact]
+    public void Errors_of_writes_zeroes_and_discards_of_a_server_are_those_of_its_requests()
+    {
+        const int Count = 100;
+        using ServerProcess server = ServerProcess.Nbdkit("--filter=error", "memory", "1M", "error=ENOSPC", "error-pwrite-rate=20%",
+            "error-zero-rate=20%", "error-trim-rate=20%");
+        using SimulatedGuest guest = NbdServerGoneTests.Guest(server.Uri, Long);
+        DriverRequest[] writes = Each(i => guest.Queue(0).Write((ulong)i * 8, BlockGuest.Pattern(4096, i + 1)));
+        DriverRequest[] reads = Each(i => guest.Queue(0).Read((ulong)i * 8, 8));
+        // What failed is said so, and what did not is there.
+        for (int i = 0; i < Count; i++)
+            if (writes[i].Status() == BlockStatus.Ok) Assert.Equal(BlockGuest.Pattern(4096, i + 1), reads[i].Data());
+        DriverRequest[] zeroes = Each(i => guest.Queue(0).Segment(BlockRequestType.WriteZeroes, (ulong)i * 8, 8));
+        DriverRequest[] after = Each(i => guest.Queue(0).Read((ulong)i * 8, 8));
+        for (int i = 0; i < Count; i++)
+            Assert.Equal(zeroes[i].Status() == BlockStatus.Ok ? new byte[4096] : reads[i].Data(), after[i].Data());
+        DriverRequest[] discards = Each(i => guest.Queue(0).Segment(BlockRequestType.Discard, (ulong)i * 8, 8));
+        Assert.All((DriverRequest[][])[writes, zeroes, discards], requests =>
+            Assert.InRange(requests.Count(request => request.Status() == BlockStatus.IoError), 1, 60));
+        // A write that failed was said to have: the flush has nothing to add.
+        Ok(guest, guest.Queue(0).Ask(BlockRequestType.Flush));
+
+        DriverRequest[] Each(Func<int, DriverRequest> ask)
+        {
+            DriverRequest[] requests = [.. Enumerable.Range(0, Count).Select(ask)];
+            guest.Kick(0).RunUntil(() => requests.All(request => request.IsUsed));
+            return requests;
+        }
+    }
+
+    [Fact]
+    public void A_flush_that_a_server_fails_fails_from_then_on()
+    {
+        using ScratchImage once = new(0);
+        File.Delete(once.Path);
+        // The first one fails, and the next would not.
+        using ServerProcess server = ServerProcess.Nbdkit("eval", "get_size=echo 1M", "can_write=exit 0", "can_flush=exit 0",
+            "pread=dd if=/dev/zero iflag=count_bytes count=$3 status=none", "pwrite=cat >/dev/null",
+            $"flush=test -e {once.Path} || {{ touch {once.Path}; echo EIO >&2; exit 1; }}");
+        using SimulatedGuest guest = NbdServerGoneTests.Guest(server.Uri, Long);
+        Ok(guest, guest.Queue(0).Write(0, new byte[512]));
+        for (int i = 0; i < 3; i++)
+        {
+            DriverRequest flush = guest.Queue(0).Ask(BlockRequestType.Flush);
+            guest.Kick(0).RunUntil(() => flush.IsUsed);
+            Assert.Equal(BlockStatus.IoError, flush.Status());
+        }
+        Assert.True(File.Exists(once.Path), "the server was not asked");
+        Ok(guest, guest.Queue(0).Read(0));
+    }
+
     [Theory]
     [InlineData("memory")]
     [InlineData("memory --no-sr")]

@@ -85,6 +85,28 @@ public sealed class NbdServerGoneTests
     }
 
     [Fact]
+    public void A_flush_that_a_server_may_have_failed_before_it_went_is_never_forgotten()
+    {
+        using NbdTestServer server = new(Bytes);
+        using SimulatedGuest guest = Guest(server.Uri, TimeSpan.FromSeconds(1));
+        Ok(guest, guest.Queue(0).Write(0, new byte[512]));
+        // It has the flush, and its answer never comes.
+        server.Lie = (request, _) => request.Command == NbdCommand.Flush;
+        DriverRequest flush = guest.Queue(0).Ask(BlockRequestType.Flush);
+        guest.Kick(0).RunUntil(() => server.Seen(NbdCommand.Flush).Length == 1);
+        (server.Hangs, server.Lie) = (true, null);
+        server.Cut();
+        guest.RunUntil(() => flush.IsUsed);
+        Assert.Equal(BlockStatus.IoError, flush.Status());
+        server.Hangs = false;
+        guest.RunUntil(() => Disk(guest).IsConnected);
+        Ok(guest, guest.Queue(0).Read(0));
+        DriverRequest later = guest.Queue(0).Ask(BlockRequestType.Flush);
+        guest.Kick(0).RunUntil(() => later.IsUsed);
+        Assert.Equal(BlockStatus.IoError, later.Status());
+    }
+
+    [Fact]
     public void Without_patience_a_lost_connection_is_an_error_at_once()
     {
         using NbdTestServer server = new(Bytes) { Lie = (_, stream) => Throw(stream) };
@@ -120,7 +142,7 @@ public sealed class NbdServerGoneTests
     {
         using NbdTestServer server = new(Bytes);
         int count = 0;
-        // Each request but every second is answered by a hang-up.
+        // Every second request is answered by a hang-up, and sent again: the request of each round.
         server.Lie = (_, stream) => Interlocked.Increment(ref count) % 2 == 0 && Throw(stream);
         using SimulatedGuest guest = Guest(server.Uri, Long);
         Ok(guest, guest.Queue(0).Read(0));
@@ -132,11 +154,86 @@ public sealed class NbdServerGoneTests
             Assert.Equal(BlockStatus.Ok, read.Status());
             guest.Queue(0).Free(read);
         }
-        Assert.True(Disk(guest).Reconnects >= rounds / 2, $"{Disk(guest).Reconnects} reconnects");
+        Assert.Equal(rounds, Disk(guest).Reconnects);
         // The server is in this process too: its last threads may still hold theirs.
         Stopwatch clock = Stopwatch.StartNew();
         while (Directory.GetFileSystemEntries("/proc/self/fd").Length > before + 4 && clock.Elapsed < Long) Thread.Sleep(20);
         Assert.InRange(Directory.GetFileSystemEntries("/proc/self/fd").Length, 0, before + 4);
+    }
+
+    [Fact]
+    public void Tries_to_reach_a_server_are_a_second_apart_at_most()
+    {
+        using NbdTestServer server = new(Bytes);
+        ManualClock clock = new();
+        int tries = 0;
+        using SimulatedGuest guest = GuestOf(server, clock, () => Interlocked.Increment(ref tries));
+        Ok(guest, guest.Queue(0).Read(0));
+        List<TimeSpan> gaps = [];
+        server.Hangs = true;
+        server.Cut();
+        while (gaps.Count < 12) gaps.Add(Try());
+        Assert.Equal(TimeSpan.FromMilliseconds(20), gaps[0]);
+        Assert.Equal(gaps.Order(), gaps);
+        Assert.Equal(TimeSpan.FromSeconds(1), gaps[^1]);
+        server.Hangs = false;
+        Try();
+        guest.RunUntil(() => Disk(guest).IsConnected);
+        // A server that has answered is tried soon again.
+        Ok(guest, guest.Queue(0).Read(0));
+        server.Hangs = true;
+        server.Cut();
+        Assert.Equal(TimeSpan.FromMilliseconds(20), Try());
+        server.Hangs = false;
+
+        // The time until the next try, which takes place.
+        TimeSpan Try()
+        {
+            int before = tries;
+            guest.RunUntil(() => clock.UntilNextTimer is not null);
+            TimeSpan wait = clock.UntilNextTimer!.Value;
+            clock.Advance(wait);
+            guest.RunUntil(() => Volatile.Read(ref tries) > before);
+            return wait;
+        }
+    }
+
+    [Fact]
+    public void A_guest_whose_server_is_killed_three_times_within_four_seconds_goes_on_within_a_second_of_its_return()
+    {
+        using NbdTestServer server = new(Bytes);
+        ManualClock clock = new();
+        using SimulatedGuest guest = GuestOf(server, clock);
+        Ok(guest, guest.Queue(0).Read(0));
+        // Nothing is answered between the kills: the tries of the second and the third begin where those before ended.
+        server.Lie = (_, _) => true;
+        DriverRequest read = guest.Queue(0).Read(0);
+        guest.Kick(0).RunUntil(() => server.Seen(NbdCommand.Read).Length == 2);
+        long start = clock.GetTimestamp();
+        for (int kill = 0; kill < 3; kill++)
+        {
+            Assert.InRange(clock.GetElapsedTime(start), TimeSpan.Zero, TimeSpan.FromSeconds(4));
+            server.Hangs = true;
+            server.Cut();
+            for (long down = clock.GetTimestamp(); clock.GetElapsedTime(down) < TimeSpan.FromMilliseconds(300);) Pass();
+            server.Hangs = false;
+            if (kill == 2) server.Lie = null;
+            long back = clock.GetTimestamp();
+            while (!Disk(guest).IsConnected) Pass();
+            Assert.InRange(clock.GetElapsedTime(back), TimeSpan.Zero, TimeSpan.FromSeconds(1));
+            int seen = 3 + kill;
+            guest.RunUntil(() => server.Seen(NbdCommand.Read).Length == seen);
+        }
+        guest.RunUntil(() => read.IsUsed);
+        Assert.Equal(BlockStatus.Ok, read.Status());
+
+        // Time goes on to the next try; without one there is a connection, or one is being made.
+        void Pass() => guest.RunUntil(() =>
+        {
+            if (clock.UntilNextTimer is not { } wait) return Disk(guest).IsConnected && !server.Hangs;
+            clock.Advance(wait);
+            return true;
+        });
     }
 
     [Fact]
@@ -184,6 +281,21 @@ public sealed class NbdServerGoneTests
             new DiskSpec { Queues = queues })
         { Logger = log ?? new RecordingLogger() },
         new SimulatedGuestOptions { MemoryBytes = 64 << 20 });
+
+    /// <summary>A guest of a server that is waited for without an end, on a clock of the test.</summary>
+    private static SimulatedGuest GuestOf(NbdTestServer server, ManualClock clock, Action? onTry = null)
+    {
+        NbdAddress address = (NbdAddress)DiskAddress.Parse(server.Uri);
+        NbdConnection Connect(TimeSpan reach)
+        {
+            onTry?.Invoke();
+            return NbdHandshake.Connect(address, reach);
+        }
+        NbdConnection first = NbdHandshake.Connect(address, Long);
+        return SimulatedGuest.For(
+            new BlockDevice("vda", new NbdDisk(address, Connect, first, readOnly: false, Timeout.InfiniteTimeSpan, connections: 1)),
+            new SimulatedGuestOptions { MemoryBytes = 64 << 20, Clock = clock });
+    }
 
     internal static NbdDisk Disk(SimulatedGuest guest) => (NbdDisk)((BlockDevice)guest.Device).Backend;
 

@@ -28,6 +28,9 @@ internal sealed class NbdTestServer : IDisposable
 
     internal byte[] Content { get; set; }
 
+    /// <summary>The size that it says it has; null: that of its content.</summary>
+    internal ulong? Claimed { get; init; }
+
     internal NbdFlags Flags { get; set; } = NbdFlags.HasFlags | NbdFlags.SendFlush | NbdFlags.SendFua | NbdFlags.SendTrim
         | NbdFlags.SendWriteZeroes | NbdFlags.CanMultiConn;
 
@@ -160,7 +163,7 @@ internal sealed class NbdTestServer : IDisposable
                     break;
                 case NbdProtocol.OptionGo:
                     byte[] export = new byte[12], blocks = new byte[14];
-                    BinaryPrimitives.WriteUInt64BigEndian(export.AsSpan(2), (ulong)Content.Length);
+                    BinaryPrimitives.WriteUInt64BigEndian(export.AsSpan(2), Claimed ?? (ulong)Content.Length);
                     BinaryPrimitives.WriteUInt16BigEndian(export.AsSpan(10), (ushort)Flags);
                     BinaryPrimitives.WriteUInt16BigEndian(blocks, NbdProtocol.InfoBlockSize);
                     BinaryPrimitives.WriteUInt32BigEndian(blocks.AsSpan(2), Blocks.Min);

@@ -95,6 +95,18 @@ public sealed class NbdTlsTests : IDisposable
         Assert.False(web.Pending());
     }
 
+    [Fact]
+    public void The_version_is_1_3_where_the_server_has_it()
+    {
+        using ServerProcess server = Serve("--tls=require");
+        using Wire wire = new(server.Socket);
+        using (SimulatedGuest guest = NbdServerGoneTests.Guest(
+            Uri(server, "right").Replace(server.Socket, wire.Path, StringComparison.Ordinal), Long))
+            NbdServerGoneTests.Ok(guest, guest.Queue(0).Read(0, 8));
+        // The extension supported_versions of the server's hello names the one version that was agreed: 0x0304 (RFC 8446 § 4.2.1).
+        Assert.True(wire.Said.AsSpan().IndexOf((ReadOnlySpan<byte>)[0, 43, 0, 2, 3, 4]) > 0, "the server did not agree to TLS 1.3");
+    }
+
     private ServerProcess Serve(params string[] options) => options.Contains("--port")
         ? ServerProcess.NbdkitAt(options, $"--tls-certificates={_folder}/right", "memory", "1M")
         : ServerProcess.Nbdkit([.. options, $"--tls-certificates={_folder}/right", "memory", "1M"]);
@@ -113,5 +125,62 @@ public sealed class NbdTlsTests : IDisposable
         using Socket socket = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
         return ((IPEndPoint)socket.LocalEndPoint!).Port;
+    }
+
+    /// <summary>A wire to a server at a Unix socket, for one connection, which notes what the server says.</summary>
+    private sealed class Wire : IDisposable
+    {
+        private readonly Socket _listener = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        private readonly MemoryStream _said = new();
+
+        internal Wire(string server)
+        {
+            _listener.Bind(new UnixDomainSocketEndPoint(Path));
+            _listener.Listen();
+            new Thread(() => Carry(server)) { IsBackground = true }.Start();
+        }
+
+        internal string Path { get; } = ServerProcess.NewSocket();
+
+        internal byte[] Said
+        {
+            get
+            {
+                lock (_said) return _said.ToArray();
+            }
+        }
+
+        public void Dispose()
+        {
+            _listener.Dispose();
+            File.Delete(Path);
+        }
+
+        private void Carry(string server)
+        {
+            using NetworkStream client = new(_listener.Accept(), ownsSocket: true);
+            using Socket connection = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+            connection.Connect(new UnixDomainSocketEndPoint(server));
+            using NetworkStream there = new(connection);
+            Task asks = Task.Run(() => Copy(client, there, null)), answers = Task.Run(() => Copy(there, client, _said));
+            Task.WaitAny(asks, answers);
+        }
+
+        private static void Copy(NetworkStream from, NetworkStream to, MemoryStream? noted)
+        {
+            byte[] buffer = new byte[1 << 16];
+            try
+            {
+                for (int read; (read = from.Read(buffer)) > 0; to.Write(buffer, 0, read))
+                {
+                    if (noted is null) continue;
+                    lock (noted) noted.Write(buffer, 0, read);
+                }
+            }
+            catch (IOException)
+            {
+                // One end hung up; the other is closed with the wire.
+            }
+        }
     }
 }

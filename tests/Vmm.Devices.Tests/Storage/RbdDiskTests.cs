@@ -120,8 +120,44 @@ public sealed class RbdDiskTests
     {
         using ScratchImage file = new(0);
         File.WriteAllText(file.Path, "[global]\nmon host = 127.0.0.1:9\nauth client required = none\n");
+        Stopwatch clock = Stopwatch.StartNew();
         Assert.Contains("no monitor of the cluster answers within 10 "
             + "s", Refusal($"rbd:a/b?conf={file.Path}", readOnly: false), StringComparison.Ordinal);
+        // Room for a busy machine, and less than the bound of an image.
+        Assert.InRange(clock.Elapsed, TimeSpan.FromSeconds(5), TimeSpan.FromSeconds(28));
+    }
+
+    [Fact, Trait("Long", "true")]
+    public void A_cluster_whose_OSDs_do_not_answer_is_an_error_within_bounds()
+    {
+        string image = Cluster.Create(Bytes);
+        Cluster.Signal("osd.0", "STOP");
+        Stopwatch clock = Stopwatch.StartNew();
+        try
+        {
+            Assert.Contains("the cluster did not open it within 30 s: look at 'ceph -s'", Refusal(Cluster.Uri(image), readOnly: false),
+                StringComparison.Ordinal);
+            Assert.InRange(clock.Elapsed, TimeSpan.FromSeconds(29), TimeSpan.FromSeconds(60));
+        }
+        finally
+        {
+            Cluster.Signal("osd.0", "CONT");
+        }
+        // What was opened late is closed again: its lock is free in the end.
+        RbdDisk? disk = null;
+        while (disk is null && clock.Elapsed < TimeSpan.FromMinutes(4))
+        {
+            try
+            {
+                disk = RbdDisk.Open(Cluster.Uri(image), readOnly: false, Long);
+            }
+            catch (DiskImageException refused)
+            {
+                Assert.Matches("another client has locked the image|did not open it within", refused.Message);
+            }
+        }
+        Assert.NotNull(disk);
+        disk.Dispose();
     }
 
     [Theory]
@@ -178,6 +214,82 @@ public sealed class RbdDiskTests
     }
 
     [Fact]
+    public void A_write_is_answered_by_the_write_cache_of_librbd_from_the_first_one_on()
+    {
+        string image = Cluster.Create(Bytes);
+        using SimulatedGuest guest = Guest(image);
+        // The object is there after it, and no driver has flushed yet.
+        Ok(guest, guest.Queue(0).Write(0, new byte[512]));
+        byte[] data = BlockGuest.Pattern(512);
+        Cluster.Signal("osd.0", "STOP");
+        try
+        {
+            Ok(guest, guest.Queue(0).Write(0, data));
+        }
+        finally
+        {
+            Cluster.Signal("osd.0", "CONT");
+        }
+        DriverRequest read = guest.Queue(0).Read(0);
+        Ok(guest, guest.Queue(0).Ask(BlockRequestType.Flush), read);
+        Assert.Equal(data, read.Data());
+    }
+
+    [Fact]
+    public void A_write_of_a_driver_that_cannot_flush_is_in_the_cluster_when_it_is_answered()
+    {
+        string image = Cluster.Create(Bytes);
+        using SimulatedGuest guest = Guest(image, Timeout.InfiniteTimeSpan, ~BlockProtocol.FeatureFlush);
+        Ok(guest, guest.Queue(0).Write(0, new byte[512]));
+        Cluster.Signal("osd.0", "STOP");
+        DriverRequest write = guest.Queue(0).Write(0, BlockGuest.Pattern(512));
+        try
+        {
+            guest.Kick(0);
+            for (Stopwatch clock = Stopwatch.StartNew(); clock.Elapsed < TimeSpan.FromSeconds(1);)
+                guest.Reactor.RunOnce(TimeSpan.FromMilliseconds(50));
+            Assert.False(write.IsUsed, "it was answered, and the OSD stood still");
+        }
+        finally
+        {
+            Cluster.Signal("osd.0", "CONT");
+        }
+        Ok(guest, write);
+    }
+
+    [Fact]
+    public void A_flush_that_lost_answered_writes_fails_from_then_on()
+    {
+        string image = Cluster.Create(Bytes);
+        using SimulatedGuest guest = Guest(image, TimeSpan.FromSeconds(1));
+        Ok(guest, guest.Queue(0).Write(0, new byte[512]));
+        Ok(guest, guest.Queue(0).Ask(BlockRequestType.Flush));
+        Cluster.Signal("osd.0", "STOP");
+        try
+        {
+            // librbd answers it, and gives it up later.
+            Ok(guest, guest.Queue(0).Write(0, BlockGuest.Pattern(512)));
+            Assert.Equal(BlockStatus.IoError, Flush(guest));
+        }
+        finally
+        {
+            Cluster.Signal("osd.0", "CONT");
+        }
+        DriverRequest read;
+        Stopwatch clock = Stopwatch.StartNew();
+        do
+        {
+            read = guest.Queue(0).Read(0);
+            guest.Kick(0).RunUntil(() => read.IsUsed);
+        }
+        while (read.Status() != BlockStatus.Ok && clock.Elapsed < TimeSpan.FromMinutes(4));
+        Assert.Equal(BlockStatus.Ok, read.Status());
+        // The cluster is back, and what was answered may not be there: no flush says otherwise.
+        Assert.Equal(BlockStatus.IoError, Flush(guest));
+        Assert.Equal(BlockStatus.IoError, Flush(guest));
+    }
+
+    [Fact]
     public void Requests_allocate_nothing_on_the_reactors_thread()
     {
         string image = Cluster.Create(Bytes);
@@ -185,10 +297,19 @@ public sealed class RbdDiskTests
         SteadyDisk.AllocatesNothing(guest, requests: 2_000);
     }
 
-    private static SimulatedGuest Guest(string image) =>
-        SimulatedGuest.For(new BlockDevice("vda", RbdDisk.Open(Cluster.Uri(image), readOnly: false, Timeout.InfiniteTimeSpan)),
-            // A daemon that stood still on a busy machine was declared dead, and joins its cluster anew first.
-            new SimulatedGuestOptions { MemoryBytes = 64 << 20, IdlePatience = TimeSpan.FromMinutes(4) });
+    private static SimulatedGuest Guest(string image) => Guest(image, Timeout.InfiniteTimeSpan);
+
+    private static SimulatedGuest Guest(string image, TimeSpan patience, ulong features = ulong.MaxValue) => SimulatedGuest.For(
+        new BlockDevice("vda", RbdDisk.Open(Cluster.Uri(image), readOnly: false, patience)),
+        // A daemon that stood still on a busy machine was declared dead, and joins its cluster anew first.
+        new SimulatedGuestOptions { MemoryBytes = 64 << 20, IdlePatience = TimeSpan.FromMinutes(4), Features = features });
+
+    private static BlockStatus Flush(SimulatedGuest guest)
+    {
+        DriverRequest flush = guest.Queue(0).Ask(BlockRequestType.Flush);
+        guest.Kick(0).RunUntil(() => flush.IsUsed);
+        return flush.Status();
+    }
 
     private static void Ok(SimulatedGuest guest, params DriverRequest[] requests)
     {

@@ -132,7 +132,7 @@ public sealed class RateLimitTests
     }
 
     [Fact]
-    public void Random_bytes_and_frames_are_limited_too()
+    public void Random_bytes_are_limited_too()
     {
         using SimulatedGuest guest = SimulatedGuest.For(
             new EntropyDevice("rng0") { Limit = new RateLimit(bytesPerSecond: 1000, burst: TimeSpan.Zero, clock: _clock) },
@@ -141,6 +141,64 @@ public sealed class RateLimitTests
         guest.Kick(0);
         Assert.Equal(1, Done(guest, requests));
         Assert.Equal(2, DoneAfter(guest, requests, TimeSpan.FromMilliseconds(100)));
+    }
+
+    [Fact]
+    public void Frames_that_a_guest_sends_are_limited_and_those_that_it_gets_are_not()
+    {
+        const int Receive = 0, Transmit = 1;
+        using NetCable cable = new();
+        RateLimit limit = new(operationsPerSecond: 100, burst: TimeSpan.Zero, clock: _clock);
+        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", cable.Device) { Limit = limit },
+            new SimulatedGuestOptions { Clock = _clock });
+        DriverRequest[] sent = [.. Enumerable.Range(0, 20).Select(i => guest.Queue(Transmit).Add([NetCable.Packet(NetCable.Frame(60, i))]))];
+        guest.Kick(Transmit);
+        Assert.Equal(1, Done(guest, sent));
+        DriverRequest[] received = [.. Enumerable.Range(0, 20).Select(_ => guest.Queue(Receive).Add(writable: [2048]))];
+        guest.Kick(Receive);
+        for (int i = 0; i < 20; i++) Assert.True(cable.TrySend(NetCable.Frame(60, i)));
+        Assert.Equal(20, Done(guest, received));
+        Assert.Equal(1, Done(guest, sent));
+        for (int done = 2; done <= 20; done++) Assert.Equal(done, DoneAfter(guest, sent, TimeSpan.FromMilliseconds(10)));
+        for (int i = 0; i < 20; i++) Assert.Equal(NetCable.Frame(60, i), cable.Receive());
+    }
+
+    [Fact]
+    public void Bytes_of_frames_are_limited_too()
+    {
+        const int Transmit = 1;
+        RateLimit limit = new(bytesPerSecond: 1012, burst: TimeSpan.Zero, clock: _clock);
+        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", new CountingNetwork(1)) { Limit = limit },
+            new SimulatedGuestOptions { Clock = _clock });
+        // A header of 12 bytes, and a frame of 1000: a second each.
+        DriverRequest[] sent = [.. Enumerable.Range(0, 4).Select(i => guest.Queue(Transmit).Add([NetCable.Packet(NetCable.Frame(1000, i))]))];
+        guest.Kick(Transmit);
+        Assert.Equal(1, Done(guest, sent));
+        Assert.Equal(1, DoneAfter(guest, sent, TimeSpan.FromMilliseconds(990)));
+        Assert.Equal(2, DoneAfter(guest, sent, TimeSpan.FromMilliseconds(20)));
+    }
+
+    [Fact]
+    public void A_disk_that_waits_for_tokens_holds_back_no_other_disk_of_its_reactor()
+    {
+        using SimulatedGuest held = Guest(new RateLimit(operationsPerSecond: 1, burst: TimeSpan.Zero, clock: _clock));
+        using SimulatedGuest free = SimulatedGuest.For(new BlockDevice("vdb", new NullDisk(1 << 20)), new SimulatedGuestOptions
+        {
+            MemoryBytes = 64 << 20,
+            Beside = held,
+        });
+        DriverRequest[] waiting = Reads(held, 30);
+        Assert.Equal(1, Done(held, waiting));
+        for (int round = 0; round < 100; round++)
+        {
+            // Its driver goes on kicking, whatever it is told.
+            held.Kick(0);
+            DriverRequest[] reads = Reads(free, 30);
+            Assert.Equal(30, Done(free, reads));
+            foreach (DriverRequest read in reads) free.Queue(0).Free(read);
+        }
+        Assert.Equal(1, Done(held, waiting));
+        Assert.Equal(2, DoneAfter(held, waiting, TimeSpan.FromSeconds(1)));
     }
 
     [Fact]

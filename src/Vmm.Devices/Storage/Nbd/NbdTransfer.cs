@@ -25,6 +25,9 @@ internal sealed class NbdTransfer
     private int _bounceLength;
     private bool _isFilling;
 
+    /// <summary>Whether a server has got a request of the operation: it may have failed it, and the answer was lost.</summary>
+    private bool _wasAsked;
+
     internal NbdTransfer(NbdLink link, uint index)
     {
         _link = link;
@@ -75,6 +78,7 @@ internal sealed class NbdTransfer
     {
         Engine = engine;
         LostAt = 0;
+        IsSent = _wasAsked = false;
         _calls.Begin(operation);
         Continue();
     }
@@ -108,6 +112,7 @@ internal sealed class NbdTransfer
     internal void BeginRequest(NbdChannel channel)
     {
         Channel = channel;
+        _wasAsked |= IsSent;
         IsSent = false;
         (Error, Received) = (0, 0);
         _generation++;
@@ -117,7 +122,7 @@ internal sealed class NbdTransfer
     internal void GiveUp()
     {
         Channel = null;
-        End(Errno.TimedOut);
+        End(Errno.TimedOut, isAsked: IsSent || _wasAsked);
     }
 
     /// <summary>Writes the header of its request.</summary>
@@ -264,7 +269,7 @@ internal sealed class NbdTransfer
         else _at.Load(_calls.Operation!.Vectors, part);
     }
 
-    private void End(Errno error)
+    private void End(Errno error, bool isAsked = true)
     {
         NbdEngine engine = Engine!;
         BlockOperation operation = _calls.Operation!;
@@ -275,6 +280,7 @@ internal sealed class NbdTransfer
         _isFilling = false;
         _link.Release(this);
         engine.Ended();
-        operation.Complete(error);
+        if (isAsked) operation.Complete(error);
+        else operation.Refuse(error);
     }
 }

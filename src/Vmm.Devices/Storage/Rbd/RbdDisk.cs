@@ -12,10 +12,15 @@ public sealed class RbdDisk : IBlockBackend
 {
     private readonly RbdAddress _address;
     private readonly RbdImage _image;
+    private static readonly TimeSpan AskAgainAfter = TimeSpan.FromSeconds(1);
+
     private readonly Lock _lock = new();
+
+    /// <summary>Held while the size is asked for and taken: the answer that comes last is the one that was given last.</summary>
+    private readonly Lock _sizeLock = new();
     private RbdLink? _link;
     private int _users;
-    private bool _isDisposed;
+    private volatile bool _isDisposed;
     private ulong _capacity;
 
     private RbdDisk(RbdAddress address, RbdImage image, bool readOnly, ulong capacity)
@@ -97,14 +102,7 @@ public sealed class RbdDisk : IBlockBackend
     /// Looks at once whether the image has another size now; an image that is written is watched, and need not be asked. May wait for
     /// the cluster. Any thread.
     /// </summary>
-    public void Refresh()
-    {
-        // Not under the lock: a reactor would wait with it.
-        if (!_image.TryGetSize(out ulong bytes)) return;
-        bytes = bytes / BlockProtocol.SectorSize * BlockProtocol.SectorSize;
-        if (Interlocked.Exchange(ref _capacity, bytes) == bytes) return;
-        CapacityChanged?.Invoke();
-    }
+    public void Refresh() => _ = TryRefresh();
 
     /// <inheritdoc/>
     public void Dispose()
@@ -115,6 +113,29 @@ public sealed class RbdDisk : IBlockBackend
             _isDisposed = true;
         }
         _image.Close();
+    }
+
+    /// <summary>
+    /// The image has changed, and says so once: asks for its size until the cluster answers. librbd may wait for the cluster, so that
+    /// a thread of the pool does it.
+    /// </summary>
+    internal void Follow() => _ = Task.Run(async () =>
+    {
+        while (!TryRefresh() && !_isDisposed) await Task.Delay(AskAgainAfter).ConfigureAwait(false);
+    });
+
+    /// <returns>False if the cluster does not say.</returns>
+    private bool TryRefresh()
+    {
+        // No reactor waits for this lock, as it would for the other.
+        lock (_sizeLock)
+        {
+            if (!_image.TryGetSize(out ulong bytes)) return false;
+            bytes = bytes / BlockProtocol.SectorSize * BlockProtocol.SectorSize;
+            if (Interlocked.Exchange(ref _capacity, bytes) == bytes) return true;
+        }
+        CapacityChanged?.Invoke();
+        return true;
     }
 
     /// <summary>The cluster has shut this client out.</summary>

@@ -109,6 +109,9 @@ internal sealed class RbdImage
         if (!readOnly) Lock(image);
         Check(RbdCalls.SetNotification(image, Completed.Number, RbdCalls.NotifyByEventFd), "librbd does not signal completions by an "
             + "eventfd");
+        // librbd caches writes from the first flush on, lest it has a client that never asks for one. Ours has none: writes of a driver
+        // that cannot flush are flushed one by one.
+        if (!readOnly) Check(RbdCalls.FlushNow(image), "it cannot be flushed");
         // A read-only image has no watch: its user may not have the right to one.
         if (!readOnly) _isWatched = RbdCalls.Watch(image, out _watch, Changed) == 0;
     }

@@ -29,7 +29,7 @@ internal sealed class RbdLink
         _reactor = reactor;
         Image = image.Handle;
         _completed = Interest.Doorbell.WithFd(image.Completed.Duplicate()).WithHandler(Reap);
-        _changed = Interest.Doorbell.WithFd(image.Changed.Duplicate()).WithHandler(_ => Refresh());
+        _changed = Interest.Doorbell.WithFd(image.Changed.Duplicate()).WithHandler(_ => disk.Follow());
         reactor.Add(_completed);
         reactor.Add(_changed);
     }
@@ -85,7 +85,4 @@ internal sealed class RbdLink
         }
         for (int i = Engines.Count - 1; i >= 0; i--) Engines[i].Publish();
     }
-
-    /// <summary>librbd may have to ask the cluster, which may take its time.</summary>
-    private void Refresh() => _ = Task.Run(_disk.Refresh);
 }

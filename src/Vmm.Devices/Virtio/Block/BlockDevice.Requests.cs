@@ -83,10 +83,9 @@ public sealed partial class BlockDevice
             DescriptorChain chain = operation.Chain ?? throw new InvalidOperationException("an engine completed an operation twice");
             bool syncs = operation.IsDurable || operation.Kind == BlockOperationKind.Flush;
             operation.Clear();
-            if (error != Errno.None) _device.CountError(operation.Kind, error);
-            // Storage that could not be reached was not asked: it has lost nothing that it will not report when it is.
-            if (error == Errno.TimedOut) error = Errno.InputOutput;
-            else if (error != Errno.None && syncs) _device._hasLostWrites = true;
+            if (error != Errno.None) _device.CountError(operation, error);
+            // What a sync lost that the storage failed is not known. One that never got there is asked for again.
+            if (error != Errno.None && syncs && !operation.IsUnasked) _device._hasLostWrites = true;
             else if (operation.Kind == BlockOperationKind.Flush && _device._hasLostWrites) error = Errno.InputOutput;
             ulong data = operation.Kind == BlockOperationKind.Read
                 ? chain.WritableLength - BlockProtocol.StatusLength - operation.Remaining : 0;
@@ -108,13 +107,14 @@ public sealed partial class BlockDevice
     }
 
     /// <summary>Storage failed a request.</summary>
-    private void CountError(BlockOperationKind kind, Errno error)
+    private void CountError(BlockOperation operation, Errno error)
     {
-        Interlocked.Increment(ref _errors[(int)kind]);
-        ReportHostFault(error, kind switch
+        Interlocked.Increment(ref _errors[(int)operation.Kind]);
+        ReportHostFault(error, operation.Kind switch
         {
             BlockOperationKind.Read => "cannot read from the disk",
             BlockOperationKind.Write => "cannot write to the disk",
+            BlockOperationKind.Flush when operation.IsUnasked => "cannot flush the disk, whose storage is away",
             BlockOperationKind.Flush =>
                 "cannot flush the disk: what was written may be lost, and every later flush fails until the disk is opened anew",
             BlockOperationKind.Discard => "cannot discard blocks of the disk",

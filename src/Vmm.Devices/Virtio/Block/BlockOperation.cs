@@ -63,6 +63,9 @@ public sealed class BlockOperation
     /// <summary>The ranges of a discard or write-zeroes.</summary>
     public ReadOnlySpan<BlockSegment> Segments => _segments.AsSpan(0, _segmentCount);
 
+    /// <summary>Whether it failed before its storage had any of it: see <see cref="Refuse"/>.</summary>
+    internal bool IsUnasked { get; private set; }
+
     /// <summary>The chain it answers; null while it is not in use.</summary>
     internal DescriptorChain? Chain { get; set; }
 
@@ -89,6 +92,16 @@ public sealed class BlockOperation
     /// <summary>Ends the operation. Engines only, once for each start, on the queue's thread.</summary>
     /// <param name="error">What the host said; <see cref="Errno.None"/> if all of it is done.</param>
     public void Complete(Errno error) => _onComplete(this, error);
+
+    /// <summary>
+    /// Ends the operation with an error that is not its storage's: nothing of it went there, and a sync that did not go there was not
+    /// failed by it. Engines only, in place of <see cref="Complete"/>.
+    /// </summary>
+    internal void Refuse(Errno error)
+    {
+        IsUnasked = true;
+        _onComplete(this, error);
+    }
 
     internal void PrepareRead(ulong offset, ulong length, in ChainWriter data)
     {
@@ -127,7 +140,7 @@ public sealed class BlockOperation
         Kind = kind;
         Offset = offset;
         Remaining = length;
-        IsDurable = false;
+        IsDurable = IsUnasked = false;
         _next = _end = _segmentCount = 0;
     }
 

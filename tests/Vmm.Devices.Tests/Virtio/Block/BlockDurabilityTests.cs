@@ -26,13 +26,17 @@ public sealed class BlockDurabilityTests : IDisposable
         Assert.Equal(1, _disk.Count(BlockOperationKind.Flush));
     }
 
-    [Fact]
-    public void After_a_failed_flush_no_flush_of_any_queue_succeeds_until_the_disk_is_opened_anew()
+    [Theory]
+    [InlineData(Errno.InputOutput)]
+    [InlineData(Errno.NoSpace)]
+    // A cluster whose client does not wait for ever, NFS with 'softerr', a SCSI disk that does not answer.
+    [InlineData(Errno.TimedOut)]
+    public void After_a_failed_flush_no_flush_of_any_queue_succeeds_until_the_disk_is_opened_anew(Errno error)
     {
         RecordingLogger log = new();
         using SimulatedGuest guest = SimulatedGuest.For(new BlockDevice("vda", _disk, new DiskSpec { Queues = 2 }) { Logger = log });
         Write(guest, 3, BlockGuest.Pattern(512));
-        _disk.Fault = operation => operation.Kind == BlockOperationKind.Flush ? Errno.InputOutput : Errno.None;
+        _disk.Fault = operation => operation.Kind == BlockOperationKind.Flush ? error : Errno.None;
         Assert.Equal(BlockStatus.IoError, Ask(guest, BlockRequestType.Flush));
         _disk.Fault = null;
 
@@ -49,14 +53,15 @@ public sealed class BlockDurabilityTests : IDisposable
     }
 
     [Theory]
-    [InlineData(BlockRequestType.Out)]
-    [InlineData(BlockRequestType.Discard)]
-    [InlineData(BlockRequestType.WriteZeroes)]
-    public void A_failed_sync_of_a_durable_request_fails_later_flushes_too(BlockRequestType type)
+    [InlineData(BlockRequestType.Out, Errno.InputOutput)]
+    [InlineData(BlockRequestType.Out, Errno.TimedOut)]
+    [InlineData(BlockRequestType.Discard, Errno.InputOutput)]
+    [InlineData(BlockRequestType.WriteZeroes, Errno.TimedOut)]
+    public void A_failed_sync_of_a_durable_request_fails_later_flushes_too(BlockRequestType type, Errno error)
     {
         using SimulatedGuest guest = Guest();
         guest.Driver.WriteConfig<byte>(WritebackOffset, 0);
-        _disk.Fault = _ => Errno.InputOutput;
+        _disk.Fault = _ => error;
         Assert.Equal(BlockStatus.IoError, type == BlockRequestType.Out ? Write(guest, 3, new byte[512]) : Segment(guest, type, 3));
         _disk.Fault = null;
         Assert.Equal(BlockStatus.Ok, Write(guest, 3, new byte[512]));

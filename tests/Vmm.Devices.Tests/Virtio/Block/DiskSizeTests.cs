@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Vmm.Devices.Simulation;
 
 namespace Vmm.Devices.Tests;
@@ -7,6 +8,8 @@ namespace Vmm.Devices.Tests;
 public sealed class DiskSizeTests : IDisposable
 {
     private const int Bytes = 1 << 20, Sectors = Bytes / 512;
+
+    private static readonly TimeSpan FollowsWithin = TimeSpan.FromSeconds(10);
 
     private readonly ScratchImage _scratch = new(Bytes);
 
@@ -18,11 +21,21 @@ public sealed class DiskSizeTests : IDisposable
         using SimulatedGuest guest = Guest();
         int before = guest.ConfigInterrupts;
         Assert.Equal(BlockStatus.IoError, Read(guest, Sectors));
-        Truncate(2 * Bytes);
-        guest.RunUntil(() => guest.Driver.ReadConfig<ulong>(0) == 2 * Sectors);
+        Follows(guest, 2 * Bytes);
         guest.RunUntil(() => guest.ConfigInterrupts == before + 1);
         Assert.Equal(BlockStatus.Ok, Read(guest, (2 * Sectors) - 1));
         Assert.Equal(BlockStatus.IoError, Read(guest, 2 * Sectors));
+    }
+
+    [Fact]
+    public void A_file_that_shrinks_is_a_smaller_disk_by_itself()
+    {
+        using SimulatedGuest guest = Guest();
+        Follows(guest, Bytes / 2);
+        Assert.Equal(BlockStatus.IoError, Read(guest, Sectors / 2));
+        // Once more: each answer asks the kernel about the next change.
+        Follows(guest, Bytes);
+        Assert.Equal(BlockStatus.Ok, Read(guest, Sectors - 1));
     }
 
     [Fact]
@@ -79,6 +92,17 @@ public sealed class DiskSizeTests : IDisposable
     }
 
     private SimulatedGuest Guest() => SimulatedGuest.For(new BlockDevice("vda", RawImage.Open(_scratch.Path)));
+
+    /// <summary>Gives the file another size. The disk has it at once, or half a second after the last look; the rest is room for a busy
+    /// machine.</summary>
+    private void Follows(SimulatedGuest guest, long bytes)
+    {
+        Truncate(bytes);
+        Stopwatch clock = Stopwatch.StartNew();
+        while (guest.Driver.ReadConfig<ulong>(0) != (ulong)bytes / 512 && clock.Elapsed < FollowsWithin)
+            guest.Reactor.RunOnce(TimeSpan.FromMilliseconds(20));
+        Assert.Equal((ulong)bytes / 512, guest.Driver.ReadConfig<ulong>(0));
+    }
 
     private void Truncate(long bytes)
     {

@@ -73,12 +73,16 @@ public sealed class StorageErrorTests : IDisposable
         Assert.Equal((0, 1), (_memory.Dirty, _storage.Count(FuseRequest.Fsync)));
     }
 
-    [Theory, MemberData(nameof(Engines))]
-    public void A_flush_that_failed_once_fails_from_then_on(BlockEngineKind engine, bool direct)
+    public static TheoryData<BlockEngineKind, bool, Errno> FailedSyncs => new(Engines.SelectMany(engine =>
+        (IEnumerable<(BlockEngineKind, bool, Errno)>)[(engine.Data.Item1, engine.Data.Item2, Errno.InputOutput),
+            (engine.Data.Item1, engine.Data.Item2, Errno.TimedOut)]));
+
+    [Theory, MemberData(nameof(FailedSyncs))]
+    public void A_flush_that_failed_once_fails_from_then_on(BlockEngineKind engine, bool direct, Errno error)
     {
         using SimulatedGuest guest = Guest(engine, direct);
         Ask(guest, BlockRequestType.Out);
-        _storage.Fault = request => request == FuseRequest.Fsync ? Errno.InputOutput : Errno.None;
+        _storage.Fault = request => request == FuseRequest.Fsync ? error : Errno.None;
         Assert.Equal(BlockStatus.IoError, Ask(guest, BlockRequestType.Flush));
         _storage.Fault = null;
         for (int i = 0; i < 3; i++) Assert.Equal(BlockStatus.IoError, Ask(guest, BlockRequestType.Flush));
