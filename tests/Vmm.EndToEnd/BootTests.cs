@@ -177,6 +177,37 @@ public sealed class BootTests
         Assert.Contains("vmm-host silent 1", console);
     }
 
+    [Fact]
+    public void Linux_reboots_is_reset_and_heeds_its_power_button()
+    {
+        NestedGuest.SkipIfMissing();
+        string[] console = NestedGuest.Run($"""
+            truncate -s 1M /tmp/disk
+            {Boot} --disk /tmp/disk --rng --api /tmp/api --on-reboot restart \
+              --cmdline "console=ttyS0 quiet panic=-1 reboot=k vmm.tests=again,power" </dev/null >/tmp/console 2>/tmp/errors & vmm=$!
+            touch /tmp/console
+            waits() {{ until [ "$(grep -c 'vmm-power waits' /tmp/console)" -eq $1 ] || ! kill -0 $vmm 2>/dev/null; do sleep 1; done; }}
+            waits 1
+            vmm ctl /tmp/api reset
+            waits 2
+            vmm ctl /tmp/api power-off
+            status=0
+            wait $vmm || status=$?
+            cat /tmp/console
+            sed 's/^/vmm-host errors /' /tmp/errors
+            echo "vmm-host exit $status"
+            echo "vmm-host boots $(tr -d '\\0' </tmp/disk)"
+            """);
+        Assert.Contains("vmm-host boots bbb", console);
+        Assert.Equal(3, console.Count(line => line.Contains("vmm-guest ready", StringComparison.Ordinal)));
+        Assert.Contains("vmm-host errors vmm: the guest reset the machine: it rebooted, or its kernel panicked; it starts again", console);
+        Assert.Contains("vmm-host errors vmm: the machine was reset from outside; it starts again", console);
+        Assert.Contains("vmm-power pressed 1 116", console);
+        Assert.Contains("vmm-test power passed", console);
+        AssertNoComplaints(console);
+        Assert.Contains("vmm-host exit 0", console);
+    }
+
     /// <summary>The inner kernel complains of the processor that QEMU emulates, and of nothing else; what it looks for while it boots is
     /// answered.</summary>
     private static void AssertNoComplaints(string[] console)

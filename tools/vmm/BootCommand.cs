@@ -26,6 +26,9 @@ internal static class BootCommand
         ChoiceOption onCrash = new("--on-crash",
             "What becomes of a machine whose guest crashes: it ends, or it is kept, paused, "
             + "until this process is stopped.", standard: "end", "end", "pause");
+        ChoiceOption onReboot = new("--on-reboot",
+            "What becomes of a machine whose guest reboots: it ends, or it starts again from its kernel with the same devices.",
+            standard: "end", "end", "restart");
         SwitchOption core = CoreOption.Create();
         SandboxOptions sandbox = new();
         ApiOption api = new();
@@ -39,7 +42,7 @@ internal static class BootCommand
         Command command =
             new("boot", "Boot a Linux kernel on KVM. Its serial console is this terminal: Ctrl-A x leaves, Ctrl-A Ctrl-A is Ctrl-A.")
         {
-            kernel, initrd, commandLine, append, restore, strict, vcpus, memory, noAcpi, stats, onCrash, api, log, core, new ConfigOption(),
+            kernel, initrd, commandLine, append, restore, strict, vcpus, memory, noAcpi, stats, onCrash, onReboot, api, log, core, new ConfigOption(),
         };
         devices.AddTo(command);
         sandbox.AddTo(command);
@@ -56,6 +59,9 @@ internal static class BootCommand
                     ? ["--kernel is missing: name a Linux kernel, or a snapshot by --restore"] : (string[])[],
                 .. snapshot is null && strict.In(parsed)
                     ? ["--strict without --restore: there is nothing to be strict about"] : (string[])[],
+                .. snapshot is not null && onReboot.In(parsed) == "restart"
+                    ? ["--on-reboot restart with --restore: a machine that goes on from a snapshot has no kernel to start again"]
+                    : (string[])[],
                 .. noAcpi.In(parsed) && vcpus.In(parsed) > 1
                     ? [$"--no-acpi with --vcpus {vcpus.In(parsed)}: without ACPI a kernel finds one processor only"] : (string[])[],
                 .. DeviceOptions.Contradictions(read, KvmBoard.DevicesMax), .. sandbox.Contradictions(parsed),
@@ -83,6 +89,7 @@ internal static class BootCommand
             {
                 Reactors = devices.Reactors(parsed),
                 PauseOnCrash = onCrash.In(parsed) == "pause",
+                StartsAgain = onReboot.In(parsed) == "restart",
                 Format = StatsFormats.Of(stats.In(parsed)),
                 Sandbox = plan,
                 Api = parsed.GetValue(api),

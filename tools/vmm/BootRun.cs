@@ -18,6 +18,9 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
     /// <summary>Whether a machine whose guest crashed is kept, paused, until this process is asked to end.</summary>
     internal bool PauseOnCrash { get; init; }
 
+    /// <summary>Whether a machine whose guest reboots starts again.</summary>
+    internal bool StartsAgain { get; init; }
+
     /// <summary>How statistics are printed at the end; null for none.</summary>
     internal StatsFormat? Format { get; init; }
 
@@ -58,8 +61,12 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
                 Input = devices.HaveTerminal ? null : typed,
                 Output = SerialOutput.To(StandardStreams.DuplicateOutput()),
             });
-            using KvmMachine machine = new(host) { PauseOnCrash = PauseOnCrash };
-            if (Api is not null) machine.PrepareSaves();
+            using KvmMachine machine = new(host) { PauseOnCrash = PauseOnCrash, StartsAgain = StartsAgain };
+            if (Api is not null)
+            {
+                machine.PrepareSaves();
+                machine.PrepareResets();
+            }
             using IDisposable? screen = devices.HaveTerminal ? devices.ConnectTerminal(host, typed) : null;
             using Signals signals = new Signals()
                 .On(_ => Stop(), Signals.Ending)

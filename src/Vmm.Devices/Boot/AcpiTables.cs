@@ -10,7 +10,7 @@ internal sealed record VirtioNode(ulong Address, uint Gsi);
 
 /// <summary>
 /// The ACPI tables of a machine without the fixed hardware of a PC (hardware-reduced, ACPI § 4.1): processors, interrupt controllers,
-/// serial port, virtio devices, power-off and reset.
+/// serial port, virtio devices, power button, power-off and reset.
 /// </summary>
 internal static class AcpiTables
 {
@@ -72,8 +72,12 @@ internal static class AcpiTables
         byte[] events = Aml.Device("GED0",
             Aml.Name("_HID", Aml.Text("ACPI0013")),
             Aml.Name("_UID", Aml.Integer(0)),
-            Aml.Name("_CRS", Aml.Resources(Aml.Interrupt(MachinePorts.EventGsi))),
-            Aml.Method("_EVT", 1, Aml.Notify("VGEN", 0x80)));
+            Aml.Name("_CRS", Aml.Resources(Aml.Interrupt(MachinePorts.EventGsi), Aml.Interrupt(MachinePorts.PowerButtonGsi))),
+            Aml.Method("_EVT", 1,
+                Aml.IfArgument(MachinePorts.EventGsi, Aml.Notify("VGEN", 0x80)),
+                Aml.IfArgument(MachinePorts.PowerButtonGsi, Aml.Notify("PWRB", 0x80))));
+        // A control-method power button (ACPI § 4.8.2.2.1.2): the guest shuts itself down when it is pressed.
+        byte[] button = Aml.Device("PWRB", Aml.Name("_HID", Aml.EisaId("PNP0C0C")), Aml.Name("_UID", Aml.Integer(0)));
         byte[][] virtio = new byte[devices.Count][];
         for (int i = 0; i < virtio.Length; i++)
         {
@@ -87,7 +91,7 @@ internal static class AcpiTables
         byte[] off = Aml.Integer(AcpiPowerControl.SleepTypeOff);
         return
         [
-            .. Aml.Scope("\\_SB", [serial, panic, clock, generation, events, .. virtio]),
+            .. Aml.Scope("\\_SB", [serial, panic, clock, generation, button, events, .. virtio]),
             .. Aml.Name("\\_S5", Aml.Package(off, off, Aml.Integer(0), Aml.Integer(0))),
         ];
     }

@@ -23,7 +23,10 @@ internal static class Aml
     private const byte BufferOp = 0x11;
     private const byte PackageOp = 0x12;
     private const byte MethodOp = 0x14;
+    private const byte Argument0Op = 0x68;
     private const byte NotifyOp = 0x86;
+    private const byte EqualOp = 0x93;
+    private const byte IfOp = 0xa0;
     private const byte ExtendedPrefix = 0x5b;
     private const byte DeviceOp = 0x82;
 
@@ -38,6 +41,10 @@ internal static class Aml
     /// <summary>Method (name, arguments) { terms }.</summary>
     internal static byte[] Method(string name, byte arguments, params byte[][] terms) =>
         Sized([MethodOp], [NameString(name), [arguments], .. terms]);
+
+    /// <summary>If (Arg0 == value) { terms }: in a method.</summary>
+    internal static byte[] IfArgument(ulong value, params byte[][] terms) =>
+        Sized([IfOp], [[EqualOp, Argument0Op, .. Integer(value)], .. terms]);
 
     /// <summary>Notify (device, value): has the device's driver look at it.</summary>
     internal static byte[] Notify(string device, byte value) => [NotifyOp, .. NameString(device), .. Integer(value)];

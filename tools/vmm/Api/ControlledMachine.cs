@@ -25,11 +25,17 @@ internal abstract class ControlledMachine(string kind, Action stop)
     /// <summary>The reactors that serve them.</summary>
     internal abstract IReadOnlyList<RemoteEndpoint> Reactors { get; }
 
+    /// <summary>Whether it takes no more front-ends.</summary>
+    private protected virtual bool IsDraining => false;
+
     /// <summary>Whether the machine stands still.</summary>
     private protected virtual bool IsPaused => false;
 
     /// <summary>How far a save is; null if none is under way.</summary>
     private protected virtual SnapshotProgressView? Saving => null;
+
+    /// <summary>How often it started again; null if it never does.</summary>
+    private protected virtual long? Resets => null;
 
     /// <summary>What runs, and how it is.</summary>
     internal MachineView View => new()
@@ -37,9 +43,10 @@ internal abstract class ControlledMachine(string kind, Action stop)
         Kind = kind,
         Version = ToolVersion.Text,
         Process = Environment.ProcessId,
-        State = Volatile.Read(ref _stops) > 0 ? "stopping" : IsPaused ? "paused" : "running",
+        State = Volatile.Read(ref _stops) > 0 ? "stopping" : IsDraining ? "draining" : IsPaused ? "paused" : "running",
         UptimeSeconds = (long)Stopwatch.GetElapsedTime(_start).TotalSeconds,
         Devices = Devices.Count,
+        Resets = Resets,
         Saving = Saving,
     };
 
@@ -54,11 +61,22 @@ internal abstract class ControlledMachine(string kind, Action stop)
     /// <summary>Lets them go on.</summary>
     internal abstract void Resume();
 
+    /// <summary>Presses the machine's power button.</summary>
+    internal virtual void PowerOff() => throw new NotSupportedException(
+        "only a machine of 'vmm boot' has a power button: shut the guest down from inside, or stop this process");
+
+    /// <summary>Starts the machine again from its kernel. It may wait.</summary>
+    internal virtual void Reset() => throw new NotSupportedException("only a machine of 'vmm boot' can be reset");
+
     /// <summary>Saves the machine.</summary>
     /// <param name="asked">Where, and how.</param>
     /// <param name="cancel">Gives it up.</param>
     internal virtual Task<SnapshotView> SaveAsync(NewSnapshot asked, CancellationToken cancel) =>
         throw new NotSupportedException("only a machine of 'vmm boot' can be saved");
+
+    /// <summary>Takes no more front-ends, and completes when the last has left.</summary>
+    internal virtual Task DrainAsync() => throw new NotSupportedException(
+        "only 'vmm serve' has front-ends to wait for: switch a machine off by its power button, or stop it");
 
     /// <summary>Asks the process to end, as SIGTERM does.</summary>
     internal void Stop()

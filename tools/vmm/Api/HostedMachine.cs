@@ -32,6 +32,36 @@ internal sealed class HostedMachine(string kind, Machine machine, ILogger log, A
         log.LogInformation(ToolEvents.MachineResumed, "the machine goes on");
     }
 
+    private protected override long? Resets => (machine as KvmMachine)?.Resets;
+
+    internal override void PowerOff()
+    {
+        if (machine is not KvmMachine kvm)
+        {
+            base.PowerOff();
+            return;
+        }
+        kvm.PressPowerButton();
+        log.LogInformation(ToolEvents.PowerButton, "the power button was pressed: the guest shuts itself down if it heeds that");
+    }
+
+    internal override void Reset()
+    {
+        if (machine is not KvmMachine kvm)
+        {
+            base.Reset();
+            return;
+        }
+        try
+        {
+            kvm.Reset();
+        }
+        catch (InvalidOperationException refused) when (refused is not ObjectDisposedException)
+        {
+            throw new ApiProblem(409, refused.Message);
+        }
+    }
+
     private protected override SnapshotProgressView? Saving => _progress.View;
 
     internal override async Task<SnapshotView> SaveAsync(NewSnapshot asked, CancellationToken cancel)

@@ -15,6 +15,8 @@ internal sealed class ServedDevices(VhostUserServer server, ILogger log, Action 
     /// <summary>One is added at a time, so that each finds a free name.</summary>
     private readonly Lock _adding = new();
 
+    private volatile bool _isDraining;
+
     internal override IReadOnlyList<ControlledDevice> Devices => [.. server.Backends.Select(Of)];
 
     internal override IReadOnlyList<RemoteEndpoint> Reactors => server.Reactors;
@@ -46,6 +48,10 @@ internal sealed class ServedDevices(VhostUserServer server, ILogger log, Action 
                 // What the client named is not there, or is in use.
                 throw new ArgumentException(refused.Message + (isLocked ? Locked : ""), refused);
             }
+            catch (InvalidOperationException refused) when (refused is not ObjectDisposedException)
+            {
+                throw new ApiProblem(409, refused.Message);
+            }
             log.LogInformation(ToolEvents.DeviceAdded, "{Device}: added, listens at {Socket}", device.Name, device.Socket);
             return Of(backend);
         }
@@ -64,6 +70,15 @@ internal sealed class ServedDevices(VhostUserServer server, ILogger log, Action 
         }
         await removal.ConfigureAwait(false);
         log.LogInformation(ToolEvents.DeviceRemoved, "{Device}: removed", device.Device.Name);
+    }
+
+    private protected override bool IsDraining => _isDraining;
+
+    internal override Task DrainAsync()
+    {
+        _isDraining = true;
+        log.LogInformation(ToolEvents.Draining, "no front-end is taken any more: this process ends when those that are connected have left");
+        return server.DrainAsync();
     }
 
     private static ControlledDevice Of(VhostUserBackend backend) => new(backend.Device, backend.Remote, backend, backend);

@@ -19,6 +19,8 @@ internal sealed class CtlClient(string socket) : IDisposable
         Timeout = Timeout.InfiniteTimeSpan,
     };
 
+    private static readonly TimeSpan BetweenLooks = TimeSpan.FromMilliseconds(200);
+
     /// <summary>Asks for something.</summary>
     internal T Get<T>(string path, JsonTypeInfo<T> type) => Read(Send(HttpMethod.Get, path), type);
 
@@ -32,6 +34,22 @@ internal sealed class CtlClient(string socket) : IDisposable
     /// <summary>Has something done.</summary>
     internal T Do<T>(HttpMethod method, string path, JsonTypeInfo<T> type, ReadOnlyMemory<byte>? body = null) =>
         Read(Send(method, path, body), type);
+
+    /// <summary>Has something done that may take long, and waits for its end.</summary>
+    internal void Work(HttpMethod method, string path, ReadOnlyMemory<byte>? body = null)
+    {
+        string operation;
+        using (HttpResponseMessage answer = Send(method, path, body))
+        {
+            if (answer.StatusCode != HttpStatusCode.Accepted || answer.Headers.Location is not { } location) return;
+            operation = location.ToString();
+        }
+        while (Get(operation, ApiJson.Readable.OperationView) is var view && view.State != "done")
+        {
+            if (view.Problem is { } problem) throw new IOException(problem.Detail);
+            Thread.Sleep(BetweenLooks);
+        }
+    }
 
     /// <summary>Takes a device out.</summary>
     /// <returns>False if that takes longer.</returns>

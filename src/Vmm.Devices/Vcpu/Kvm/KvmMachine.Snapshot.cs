@@ -48,6 +48,7 @@ public sealed partial class KvmMachine
     /// <inheritdoc/>
     private protected override void OnStarting()
     {
+        if (StartsAgain && !_isRestored) PrepareResets();
         if (!_isRestored) return;
         // The devices were restored as paused ones.
         Host.ResumeAsync().GetAwaiter().GetResult();
@@ -228,10 +229,7 @@ public sealed partial class KvmMachine
             {
                 if (msr.Index == KvmVcpu.TimeStampCounter) msr.Data += (ulong)((UInt128)(ulong)slept * kilohertz / 1_000_000);
             }
-            IReadOnlyList<uint> refused = _vcpus[i].Restore(vcpu);
-            if (refused.Count > 0)
-                Host.Logging.CreateLogger<KvmMachine>().LogWarning("vCPU {Index}: this KVM does not take the saved values of "
-                    + "model-specific registers {Registers}", i, string.Join(", ", refused.Select(index => $"0x{index:x}")));
+            WarnOfRefused(i, _vcpus[i].Restore(vcpu));
         }
         vm.SetClock((ulong)(clock + slept));
         foreach (KvmVcpu vcpu in _vcpus) vcpu.MarkPaused();

@@ -5,7 +5,7 @@ namespace Vmm.Devices.Kvm;
 
 /// <summary>
 /// A machine of KVM that boots Linux: vCPUs, and the chips of a PC that Linux needs beside the virtio devices of its host. Kicks and
-/// interrupts stay in the kernel. It runs once.
+/// interrupts stay in the kernel. It runs once; a run may have several boots (<see cref="StartsAgain"/>, <see cref="Reset"/>).
 /// </summary>
 public sealed partial class KvmMachine : Machine
 {
@@ -15,6 +15,7 @@ public sealed partial class KvmMachine : Machine
     private readonly List<KvmCpuidEntry[]> _cpuid = [];
     private readonly VirtioNode[] _nodes;
     private (string Name, ISavedState Chip)[] _chips = [];
+    private I8042Device? _keyboard;
     private ulong _pausedClock;
 
     /// <summary>
@@ -102,12 +103,12 @@ public sealed partial class KvmMachine : Machine
     private void AddChips()
     {
         Bus ports = _board.Ports;
-        I8042Device keyboard = new(Reset);
+        _keyboard = new I8042Device(GuestReset);
         CmosDevice clock = Own(new CmosDevice(interrupt: _board.Line((int)MachinePorts.ClockGsi)));
-        _chips = [("keyboard-controller", keyboard), ("clock", clock)];
-        ports.Add(MachinePorts.KeyboardController, I8042Device.RangeLength, keyboard);
+        _chips = [("keyboard-controller", _keyboard), ("clock", clock)];
+        ports.Add(MachinePorts.KeyboardController, I8042Device.RangeLength, _keyboard);
         ports.Add(MachinePorts.Clock, CmosDevice.RangeLength, clock);
-        ports.Add(MachinePorts.AcpiPower, AcpiPowerControl.RangeLength, new AcpiPowerControl(PowerOff, Reset));
+        ports.Add(MachinePorts.AcpiPower, AcpiPowerControl.RangeLength, new AcpiPowerControl(PowerOff, GuestReset));
         ports.Add(MachinePorts.Panic, PvPanicDevice.RangeLength, new PvPanicDevice(Panicked, PanicEvents.Panicked));
         foreach ((ushort port, ulong length, string what) in MachinePorts.Absent)
         {
@@ -159,8 +160,6 @@ public sealed partial class KvmMachine : Machine
     }
 
     private void PowerOff() => Finish(MachineEnd.PoweredOff, "the guest powered off");
-
-    private void Reset() => Finish(MachineEnd.Reset, "the guest reset the machine: it rebooted, or its kernel panicked");
 
     private void Panicked(PanicEvents events) => Crash(MachineEnd.Panicked, "the guest's kernel panicked");
 
