@@ -31,7 +31,7 @@ internal static class BootCommand
             standard: "end", "end", "restart");
         SwitchOption core = CoreOption.Create();
         SandboxOptions sandbox = new();
-        ApiOption api = new();
+        ApiOptions api = new();
         ChoiceOption log = LogOption.Create();
         TextOption restore = new("--restore", "DIR", "Go on from a snapshot in place of a boot: with the same devices, given anew.")
         { InsteadOf = kernel };
@@ -42,8 +42,9 @@ internal static class BootCommand
         Command command =
             new("boot", "Boot a Linux kernel on KVM. Its serial console is this terminal: Ctrl-A x leaves, Ctrl-A Ctrl-A is Ctrl-A.")
         {
-            kernel, initrd, commandLine, append, restore, strict, vcpus, memory, noAcpi, stats, onCrash, onReboot, api, log, core, new ConfigOption(),
+            kernel, initrd, commandLine, append, restore, strict, vcpus, memory, noAcpi, stats, onCrash, onReboot, log, core, new ConfigOption(),
         };
+        api.AddTo(command);
         devices.AddTo(command);
         sandbox.AddTo(command);
         command.SetAction(parsed =>
@@ -65,6 +66,7 @@ internal static class BootCommand
                 .. noAcpi.In(parsed) && vcpus.In(parsed) > 1
                     ? [$"--no-acpi with --vcpus {vcpus.In(parsed)}: without ACPI a kernel finds one processor only"] : (string[])[],
                 .. DeviceOptions.Contradictions(read, KvmBoard.DevicesMax), .. sandbox.Contradictions(parsed),
+                .. api.Contradictions(parsed),
             ]);
             if (!carriesOut) return ExitCode.Success;
             HostAccess[] sources = [.. new[] { image, parsed.GetValue(initrd), snapshot }.OfType<string>()
@@ -72,9 +74,9 @@ internal static class BootCommand
             // Where a snapshot will be asked for is not known yet.
             SandboxPlan? plan = sandbox.Enter(parsed, read,
                 [new(HostAccessKind.Write, "/dev/kvm"), .. sources, .. api.HostAccesses(parsed),
-                    .. parsed.GetValue(api) is null ? [] : KvmMachine.HostAccessesOfSaves],
-                core.In(parsed), needsKvm: true, opensLater: parsed.GetValue(api) is not null,
-                savesMachines: parsed.GetValue(api) is not null);
+                    .. api.In(parsed) is null ? [] : KvmMachine.HostAccessesOfSaves],
+                core.In(parsed), needsKvm: true, opensLater: api.In(parsed) is not null,
+                savesMachines: api.In(parsed) is not null);
             CoreOption.Apply(core.In(parsed));
             KvmMachineOptions options = snapshot is not null ? GoingOn(snapshot) : new()
             {
@@ -92,7 +94,7 @@ internal static class BootCommand
                 StartsAgain = onReboot.In(parsed) == "restart",
                 Format = StatsFormats.Of(stats.In(parsed)),
                 Sandbox = plan,
-                Api = parsed.GetValue(api),
+                Api = api.In(parsed),
                 Strict = strict.In(parsed),
             };
             return run.Run();

@@ -28,7 +28,7 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
     internal SandboxPlan? Sandbox { get; init; }
 
     /// <summary>Where the control API listens; null for nowhere.</summary>
-    internal string? Api { get; init; }
+    internal ApiPlaces? Api { get; init; }
 
     /// <summary>Whether a snapshot is compared with its checksums, and disks that were written since are refused.</summary>
     internal bool Strict { get; init; }

@@ -12,7 +12,7 @@ namespace Vmm.Tool;
 /// <param name="Reactors">Reactors that serve its devices.</param>
 /// <param name="Commands">What the guest is to do; null gives its console to the operator.</param>
 /// <param name="Api">Where the control API listens; null for nowhere.</param>
-internal sealed record MachineArguments(int Vcpus, ulong MemoryBytes, int Reactors, string? Commands, string? Api);
+internal sealed record MachineArguments(int Vcpus, ulong MemoryBytes, int Reactors, string? Commands, ApiPlaces? Api);
 
 /// <summary>One run of a simulated machine: its devices, its console, its end.</summary>
 internal sealed class MachineRun

@@ -13,7 +13,11 @@ internal static class CtlCommand
     /// <param name="carriesOut">False to look whether a command line makes sense, and no further.</param>
     internal static Command Create(bool carriesOut)
     {
-        Argument<string> socket = new("SOCKET") { Description = "Where the other vmm listens: what its --api names." };
+        Argument<string> socket = new("SOCKET") { Description = "Where the other vmm listens: what its --api names, or https://HOST:PORT." };
+        TextOption authorities = new("--ca", "FILE", "With https: the authorities that certify the server, in PEM.") { Recursive = true };
+        TextOption certificate = new("--cert", "FILE", "With https: the certificate to show, in PEM.") { Recursive = true };
+        TextOption key = new("--key", "FILE", "With https: its key, in PEM.") { Recursive = true };
+        TextOption token = new("--token", "FILE", "With https: a file with the token to send.") { Recursive = true };
         Argument<string> name = new("NAME") { Description = "A device, as 'ls' lists it." };
         Argument<string?> perhaps =
             new("NAME") { Description = "A device, as 'ls' lists it; none for the machine.", Arity = ArgumentArity.ZeroOrOne };
@@ -37,7 +41,7 @@ internal static class CtlCommand
 
         return new Command("ctl", "Look at a vmm that runs with --api, and change it.")
         {
-            socket,
+            socket, authorities, certificate, key, token,
             Make("ls", "List the devices.", [], (client, _) => List(client)),
             Make("get", "Print what a device, or the machine, is and did.", [perhaps], (client, parsed) =>
                 Print(client.Text(parsed.GetValue(perhaps) is { } one ? CtlClient.PathOf(one) : "/v1/machine"))),
@@ -112,7 +116,8 @@ internal static class CtlCommand
             command.SetAction(parsed =>
             {
                 if (!carriesOut) return ExitCode.Success;
-                using CtlClient client = new(parsed.GetValue(socket)!);
+                using CtlClient client = new(parsed.GetValue(socket)!, new CtlKeys(
+                    parsed.GetValue(authorities), parsed.GetValue(certificate), parsed.GetValue(key), parsed.GetValue(token)));
                 carryOut(client, parsed);
                 return ExitCode.Success;
             });
