@@ -75,7 +75,7 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
             // One that goes on may have printed all it has to.
             using SilenceWatch? silence = machineOptions.Restore is null ? new SilenceWatch(machine) : null;
             using IDisposable? listening = ApiServer.TryStart(Api,
-                () => new HostedMachine("boot", machine, log.CreateLogger<HostedMachine>(), Stop), log);
+                () => new HostedMachine("boot", machine, devices.Setting, log.CreateLogger<HostedMachine>(), Stop, Sandbox is not null), log);
             SandboxOptions.Close(Sandbox);
             ServiceNotification.Ready();
             using (new ServiceWatchdog(host.IsAlive)) result = machine.Run(stop.Token);

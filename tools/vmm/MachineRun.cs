@@ -63,7 +63,7 @@ internal sealed class MachineRun
         MachineResult result;
         using (SimulatedMachine machine = new(host, options))
         using (ApiServer.TryStart(_machine.Api,
-            () => new HostedMachine("run", machine, log.CreateLogger<HostedMachine>(), () => Stop("the API")), log))
+            () => new HostedMachine("run", machine, devices.Setting, log.CreateLogger<HostedMachine>(), () => Stop("the API")), log))
         using (new ServiceWatchdog(host.IsAlive))
         {
             ServiceNotification.Ready();

@@ -15,6 +15,7 @@ internal static class MachinePorts
     internal const uint PowerButtonGsi = 1;
     internal const ushort Panic = 0x505;
     internal const ushort AcpiPower = 0x600;
+    internal const ushort Presence = 0x608;
 
     /// <summary>Where Linux looks for what this machine does not have.</summary>
     internal static readonly (ushort Port, ulong Length, string What)[] Absent =

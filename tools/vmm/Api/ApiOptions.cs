@@ -88,15 +88,10 @@ internal sealed class ApiOptions
         yield return new HostAccess(HostAccessKind.Libraries);
     }
 
-    private static IPEndPoint? AddressOf(string text)
-    {
-        // Without a port, and 127.1 for 127.0.0.1, are understood by the parser but not meant.
-        int colon = text.LastIndexOf(':');
-        return colon > 0 && IPEndPoint.TryParse(text, out IPEndPoint? end)
-            && text[(colon + 1)..] == end.Port.ToString(CultureInfo.InvariantCulture)
-            && (end.Address.ToString() is var address && text == $"{address}:{end.Port}" || text == $"[{end.Address}]:{end.Port}")
-                ? end : null;
-    }
+    /// <summary>The parser also takes an address without a port, and 127.1 for 127.0.0.1.</summary>
+    private static IPEndPoint? AddressOf(string text) => IPEndPoint.TryParse(text, out IPEndPoint? end)
+        && text.EndsWith(string.Create(CultureInfo.InvariantCulture, $":{end.Port}"), StringComparison.Ordinal)
+        && (text[0] == '[' || text == end.ToString()) ? end : null;
 
     /// <summary><c>--api</c>.</summary>
     private sealed class ApiOption() : TextOption("--api", "SOCKET",

@@ -58,7 +58,7 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
         new("GET", "/v1/devices", "The devices, with what they did so far.", (context, _) =>
             Say(context, DeviceViews.List(machine), ApiJson.Readable.DeviceList))
         { Response = ApiJson.Readable.DeviceList },
-        new("POST", "/v1/devices", "Serves one more device, from now on. Only 'vmm serve' can.", Add)
+        new("POST", "/v1/devices", "Serves one more device from now on, or has the guest of 'vmm boot' look for one.", Add)
         { Request = ApiJson.Readable.NewDevice, Response = ApiJson.Readable.DeviceView, Status = 201, Problems = [400, 409, 422] },
         new("GET", "/v1/devices/{name}", "A device.", (context, name) => Say(context, DeviceViews.Of(machine.Find(name))))
         { Response = ApiJson.Readable.DeviceView, Problems = [404] },

@@ -16,6 +16,8 @@ internal sealed record ControlledDevice(VirtioDevice Device, RemoteEndpoint Reac
 /// <remarks>Thread-safe.</remarks>
 internal abstract class ControlledMachine(string kind, Action stop)
 {
+    private protected const string Locked = " (in its sandbox this process opens less than at its start: with --sandbox=off it opens anything)";
+
     private readonly long _start = Stopwatch.GetTimestamp();
     private int _stops;
 
@@ -77,6 +79,26 @@ internal abstract class ControlledMachine(string kind, Action stop)
     /// <summary>Takes no more front-ends, and completes when the last has left.</summary>
     internal virtual Task DrainAsync() => throw new NotSupportedException(
         "only 'vmm serve' has front-ends to wait for: switch a machine off by its power button, or stop it");
+
+    /// <summary>The kind of a device that is to be added.</summary>
+    /// <exception cref="ArgumentException">There is no such kind.</exception>
+    private protected static DeviceKind KindOf(NewDevice asked) =>
+        DeviceKinds.All.FirstOrDefault(kind => kind.Name == asked.Kind || kind.ServedName == asked.Kind)
+            ?? throw new ArgumentException($"'{asked.Kind}' is no kind of device: give one of "
+                + string.Join(", ", DeviceKinds.All.Select(kind => kind.ServedName ?? kind.Name)));
+
+    /// <summary>Understands a device under the first name that no other one has.</summary>
+    /// <exception cref="ArgumentException">It makes no sense; the message says why.</exception>
+    private protected RequestedDevice Describe(
+        string options, Func<int, string> nameOf, Func<string, int, Action<string>, RequestedDevice?> understand)
+    {
+        List<string> refusals = [];
+        HashSet<string> taken = [.. Devices.Select(each => each.Device.Name)];
+        int number = 0;
+        while (taken.Contains(nameOf(number))) number++;
+        RequestedDevice? device = understand(options, number, refusals.Add);
+        return device is not null && refusals.Count == 0 ? device : throw new ArgumentException(string.Join("; ", refusals));
+    }
 
     /// <summary>Asks the process to end, as SIGTERM does.</summary>
     internal void Stop()

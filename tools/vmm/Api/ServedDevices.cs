@@ -8,8 +8,6 @@ namespace Vmm.Tool;
 /// <summary>The devices of <c>vmm serve</c>, which come and go while it runs. Their guests belong to other processes.</summary>
 internal sealed class ServedDevices(VhostUserServer server, ILogger log, Action stop, bool isLocked) : ControlledMachine("serve", stop)
 {
-    private const string Locked = " (in its sandbox this server opens less than at its start: with --sandbox=off it opens anything)";
-
     private const string NoMachine = "this process serves devices, and their machines are run by other processes: pause them there";
 
     /// <summary>One is added at a time, so that each finds a free name.</summary>
@@ -27,17 +25,11 @@ internal sealed class ServedDevices(VhostUserServer server, ILogger log, Action 
 
     internal override ControlledDevice Add(NewDevice asked)
     {
-        DeviceKind kind = DeviceKinds.All.FirstOrDefault(kind => kind.Name == asked.Kind || kind.ServedName == asked.Kind)
-            ?? throw new ArgumentException($"'{asked.Kind}' is no kind of device: give one of "
-                + string.Join(", ", DeviceKinds.All.Select(kind => kind.ServedName ?? kind.Name)));
-        List<string> refusals = [];
+        DeviceKind kind = KindOf(asked);
+        DeviceOption option = new(kind, isServed: true);
         lock (_adding)
         {
-            HashSet<string> taken = [.. server.Backends.Select(backend => backend.Device.Name)];
-            int number = 0;
-            while (taken.Contains(DeviceOption.ServedNameOf(kind, number))) number++;
-            RequestedDevice? device = new DeviceOption(kind, isServed: true).Serve(asked.Options, number, refusals.Add);
-            if (device is null || refusals.Count > 0) throw new ArgumentException(string.Join("; ", refusals));
+            RequestedDevice device = Describe(asked.Options, number => DeviceOption.ServedNameOf(kind, number), option.Serve);
             VhostUserBackend backend;
             try
             {

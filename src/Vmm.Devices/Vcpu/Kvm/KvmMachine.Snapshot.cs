@@ -200,7 +200,10 @@ public sealed partial class KvmMachine
         Host.Save(state.AddRecord("host"));
         SavedImage.Write(state, SavedImage.Of(Host));
         StateWriter chips = state.AddRecord("chips");
-        foreach ((string name, ISavedState chip) in _chips) chip.Save(chips.AddRecord(name));
+        foreach ((string name, ISavedState chip) in _chips)
+        {
+            if (chip != _presence || TakesDevices) chip.Save(chips.AddRecord(name));
+        }
     }
 
     private void GoOnFrom(MachineSnapshot snapshot)
@@ -236,7 +239,13 @@ public sealed partial class KvmMachine
 
         Host.Restore(state.Record("host"));
         StateReader chips = state.Record("chips");
-        foreach ((string name, ISavedState chip) in _chips) chip.Restore(chips.Record(name));
+        foreach ((string name, ISavedState chip) in _chips)
+        {
+            // Older snapshots are of machines that took no devices while they ran.
+            if (chip == _presence && !chips.Has(name)) continue;
+            chip.Restore(chips.Record(name));
+            TakesDevices |= chip == _presence && snapshot.Acpi;
+        }
         state.Complete();
         _isRestored = true;
         if (!snapshot.Acpi) return;
