@@ -61,7 +61,7 @@ internal static class CtlCommand
             Make("remove", "Take a device out, once nothing of it is in flight.", [name], (client, parsed) =>
             {
                 if (!client.Remove(parsed.GetValue(name)!))
-                    Console.Error.WriteLine("vmm: it still has requests in flight, and goes when they are done: 'watch' says when");
+                    Console.Error.WriteLine("vmm: it goes when its requests in flight are done, and its guest has let go of it: 'operations' says how far that is");
             }),
             Make("flush", "Make durable what was written to a disk.", [name], (client, parsed) =>
                 client.Work(HttpMethod.Post, CtlClient.PathOf(parsed.GetValue(name)!) + "/flush")),
