@@ -32,6 +32,7 @@ internal static class BootCommand
         SwitchOption core = CoreOption.Create();
         SandboxOptions sandbox = new();
         ApiOptions api = new();
+        NumberOption slow = OtlpPush.SlowOption();
         ChoiceOption log = LogOption.Create();
         TextOption restore = new("--restore", "DIR", "Go on from a snapshot in place of a boot: with the same devices, given anew.")
         { InsteadOf = kernel };
@@ -42,7 +43,7 @@ internal static class BootCommand
         Command command =
             new("boot", "Boot a Linux kernel on KVM. Its serial console is this terminal: Ctrl-A x leaves, Ctrl-A Ctrl-A is Ctrl-A.")
         {
-            kernel, initrd, commandLine, append, restore, strict, vcpus, memory, noAcpi, stats, onCrash, onReboot, log, core, new ConfigOption(),
+            kernel, initrd, commandLine, append, restore, strict, vcpus, memory, noAcpi, stats, onCrash, onReboot, slow, log, core, new ConfigOption(),
         };
         api.AddTo(command);
         devices.AddTo(command);
@@ -73,7 +74,7 @@ internal static class BootCommand
                 .Select(path => new HostAccess(HostAccessKind.Read, path))];
             // Where a snapshot will be asked for is not known yet.
             SandboxPlan? plan = sandbox.Enter(parsed, read,
-                [new(HostAccessKind.Write, "/dev/kvm"), .. sources, .. api.HostAccesses(parsed),
+                [new(HostAccessKind.Write, "/dev/kvm"), .. sources, .. api.HostAccesses(parsed), .. OtlpPush.HostAccesses(),
                     .. api.In(parsed) is null ? [] : KvmMachine.HostAccessesOfSaves],
                 core.In(parsed), needsKvm: true, opensLater: api.In(parsed) is not null,
                 savesMachines: api.In(parsed) is not null);
@@ -95,6 +96,7 @@ internal static class BootCommand
                 Format = StatsFormats.Of(stats.In(parsed)),
                 Sandbox = plan,
                 Api = api.In(parsed),
+                SlowAfter = OtlpPush.SlowAfter(slow, parsed),
                 Strict = strict.In(parsed),
             };
             return run.Run();

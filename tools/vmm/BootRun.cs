@@ -30,6 +30,9 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
     /// <summary>Where the control API listens; null for nowhere.</summary>
     internal ApiPlaces? Api { get; init; }
 
+    /// <summary>What a request may take before it becomes a span; zero for no spans.</summary>
+    internal TimeSpan SlowAfter { get; init; }
+
     /// <summary>Whether a snapshot is compared with its checksums, and disks that were written since are refused.</summary>
     internal bool Strict { get; init; }
 
@@ -43,7 +46,8 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
         DeviceHostOptions options = new()
         {
             Reactors = Reactors,
-            MeasureLatency = Format is not null || Api is not null,
+            MeasureLatency = Format is not null || Api is not null || SlowAfter > TimeSpan.Zero,
+            SlowAfter = SlowAfter,
             Logging = log,
             Announce = Console.WriteLine
         };
@@ -76,6 +80,7 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
             using SilenceWatch? silence = machineOptions.Restore is null ? new SilenceWatch(machine) : null;
             using IDisposable? listening = ApiServer.TryStart(Api,
                 () => new HostedMachine("boot", machine, devices.Setting, log.CreateLogger<HostedMachine>(), Stop, Sandbox is not null), log);
+            using IDisposable? pushed = OtlpPush.TryStart();
             SandboxOptions.Close(Sandbox);
             ServiceNotification.Ready();
             using (new ServiceWatchdog(host.IsAlive)) result = machine.Run(stop.Token);

@@ -18,12 +18,13 @@ internal static class RunCommand
         ChoiceOption stats = new("--stats", "How the closing statistics are printed.", standard: "table", "table", "json");
         SwitchOption core = CoreOption.Create();
         ApiOptions api = new();
+        NumberOption slow = OtlpPush.SlowOption();
         ChoiceOption log = LogOption.Create();
 
         Command command =
             new("run", "Run a simulated guest on real devices: real eventfds, guest memory and disk images. Needs no privilege.")
         {
-            vcpus, memory, exec, stats, log, core, new ConfigOption(),
+            vcpus, memory, exec, stats, slow, log, core, new ConfigOption(),
         };
         api.AddTo(command);
         devices.AddTo(command);
@@ -32,7 +33,7 @@ internal static class RunCommand
             if (carriesOut) LogOption.Apply(log.In(parsed));
             MachineArguments machine =
                 new(vcpus.In(parsed), (ulong)memory.In(parsed) << 20, devices.Reactors(parsed), parsed.GetValue(exec),
-                    api.In(parsed));
+                    api.In(parsed), OtlpPush.SlowAfter(slow, parsed));
             IReadOnlyList<RequestedDevice> read = devices.Read(parsed);
             MachineDevices requested = new(read, devices.Setting(parsed, machine.Vcpus, machine.MemoryBytes), scratch: true);
             UsageException.ThrowIfAny(

@@ -38,12 +38,13 @@ internal static class ServeCommand
         };
         SandboxOptions sandbox = new();
         ApiOptions api = new();
+        NumberOption slow = OtlpPush.SlowOption();
         ChoiceOption logFormat = LogOption.Create();
 
         Command command =
             new("serve", "Serve devices to guests of QEMU, cloud-hypervisor or crosvm, over vhost-user sockets, until SIGTERM.")
         {
-            reactors, cpus, poll, requireSealed, allowUnsealed, map, logFormat, core, printQemu, new ConfigOption(),
+            reactors, cpus, poll, requireSealed, allowUnsealed, map, slow, logFormat, core, printQemu, new ConfigOption(),
         };
         foreach (DeviceOption kind in kinds) command.Options.Add(kind);
         api.AddTo(command);
@@ -61,7 +62,8 @@ internal static class ServeCommand
                 PollMax = TimeSpan.FromMicroseconds(poll.In(parsed)),
                 AllowUnsealed = allowUnsealed.In(parsed) || !requireSealed.In(parsed),
                 MappedBytesMax = (ulong)map.In(parsed) << 30,
-                MeasureLatency = api.In(parsed) is not null,
+                MeasureLatency = api.In(parsed) is not null || OtlpPush.IsWanted,
+                SlowAfter = OtlpPush.SlowAfter(slow, parsed),
                 Logger = log.CreateLogger<VhostUserServer>(),
                 Announce = Console.WriteLine,
             };
@@ -72,7 +74,7 @@ internal static class ServeCommand
                 return ExitCode.Success;
             }
             HostAccess[] ofApi = [.. api.HostAccesses(parsed)];
-            SandboxPlan? plan = sandbox.Enter(parsed, devices, ofApi, core.In(parsed), needsKvm: false, opensLater: ofApi.Length > 0);
+            SandboxPlan? plan = sandbox.Enter(parsed, devices, [.. ofApi, .. OtlpPush.HostAccesses()], core.In(parsed), needsKvm: false, opensLater: ofApi.Length > 0);
             CoreOption.Apply(core.In(parsed));
             return Serve(devices, options, plan, api.In(parsed), log);
 
@@ -117,6 +119,7 @@ internal static class ServeCommand
         signals.On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, User2).On(_ => PrintStatistics(server.Backends), User1);
         using ApiServer? listening = ApiServer.TryStart(api,
             () => new ServedDevices(server, log.CreateLogger<ServedDevices>(), Stop, sandbox is not null), log);
+        using IDisposable? pushed = OtlpPush.TryStart();
         SandboxOptions.Close(sandbox);
         server.Start();
         // One call for thousands of lines.

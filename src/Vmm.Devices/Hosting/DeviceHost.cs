@@ -102,6 +102,7 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
 
             device.Logger = _options.Logging.CreateLogger(device.GetType());
             device.MeasureLatency = _options.MeasureLatency;
+            device.SlowAfter = _options.SlowAfter;
             DeviceReactors reactors = DeviceReactors.Of(device, slot, _reactors);
             IInterrupt line = Board.Line(Board.Slots.LineOf(slot));
             VirtioMmioTransport transport = new(device, Memory, line, reactors.Main.Remote, TransportOptions(reactors));

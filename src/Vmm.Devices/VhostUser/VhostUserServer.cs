@@ -142,6 +142,7 @@ public sealed class VhostUserServer : IDisposable
             if (_names.Contains(device.Name))
                 throw new ArgumentException($"two devices are called '{device.Name}': give each a name of its own");
             device.Logger = _options.Logger;
+            device.SlowAfter = _options.SlowAfter;
             DeviceReactors reactors = DeviceReactors.Of(device, _turn, _reactors);
             VhostUserBackendOptions options = new()
             {

@@ -13,7 +13,7 @@ internal static class CtlCommand
     /// <param name="carriesOut">False to look whether a command line makes sense, and no further.</param>
     internal static Command Create(bool carriesOut)
     {
-        Argument<string> socket = new("SOCKET") { Description = "Where the other vmm listens: what its --api names, or https://HOST:PORT." };
+        Argument<string> socket = new("SOCKET") { Description = "Where the other vmm listens: what its --api names, or https://HOST:PORT; for 'ls' a directory of such sockets too." };
         TextOption authorities = new("--ca", "FILE", "With https: the authorities that certify the server, in PEM.") { Recursive = true };
         TextOption certificate = new("--cert", "FILE", "With https: the certificate to show, in PEM.") { Recursive = true };
         TextOption key = new("--key", "FILE", "With https: its key, in PEM.") { Recursive = true };
@@ -116,8 +116,15 @@ internal static class CtlCommand
             command.SetAction(parsed =>
             {
                 if (!carriesOut) return ExitCode.Success;
-                using CtlClient client = new(parsed.GetValue(socket)!, new CtlKeys(
-                    parsed.GetValue(authorities), parsed.GetValue(certificate), parsed.GetValue(key), parsed.GetValue(token)));
+                CtlKeys keys = new(
+                    parsed.GetValue(authorities), parsed.GetValue(certificate), parsed.GetValue(key), parsed.GetValue(token));
+                string place = parsed.GetValue(socket)!;
+                if (Directory.Exists(place))
+                {
+                    if (word == "ls") return Fleet.List(place, keys, Table);
+                    throw new UsageException($"'{place}' is a directory: 'ls' lists what is in it, and '{word}' is for one of those");
+                }
+                using CtlClient client = new(place, keys);
                 carryOut(client, parsed);
                 return ExitCode.Success;
             });
@@ -132,7 +139,7 @@ internal static class CtlCommand
     {
         Table(
         [
-            ["NAME", "TYPE", "REQUESTS", "BYTES", "P99 µs", "LIMIT", "SOCKET"],
+            DeviceColumns,
             .. client.Get("/v1/devices", ApiJson.Readable.DeviceList).Devices.Select(Row),
         ]);
     }
@@ -160,7 +167,10 @@ internal static class CtlCommand
         foreach (string[] row in rows) Say(string.Join("  ", row.Select((cell, column) => cell.PadRight(widths[column]))).TrimEnd());
     }
 
-    private static string[] Row(DeviceView device)
+    /// <summary>What is listed of a device: see <see cref="Row"/>.</summary>
+    internal static string[] DeviceColumns => ["NAME", "TYPE", "REQUESTS", "BYTES", "P99 µs", "LIMIT", "SOCKET"];
+
+    internal static string[] Row(DeviceView device)
     {
         string operations = device.OperationsPerSecond > 0 ? $"{device.OperationsPerSecond}/s" : "";
         string bytes = device.BytesPerSecond > 0 ? $"{device.BytesPerSecond} B/s" : "";
