@@ -186,7 +186,7 @@ public sealed class BootTests
             {Boot} --disk /tmp/disk --rng --api /tmp/api --on-reboot restart \
               --cmdline "console=ttyS0 quiet panic=-1 reboot=k vmm.tests=again,power" </dev/null >/tmp/console 2>/tmp/errors & vmm=$!
             touch /tmp/console
-            waits() {{ until [ "$(grep -c 'vmm-power waits' /tmp/console)" -eq $1 ] || ! kill -0 $vmm 2>/dev/null; do sleep 1; done; }}
+            waits() ( until [ "$(grep -c 'vmm-power waits' /tmp/console)" -eq $1 ] || ! kill -0 $vmm 2>/dev/null; do sleep 1; done )
             waits 1
             vmm ctl /tmp/api reset
             waits 2
@@ -216,7 +216,7 @@ public sealed class BootTests
             truncate -s 1M /tmp/a; truncate -s 2M /tmp/b
             {Boot} --disk /tmp/a --rng --api /tmp/api --cmdline "console=ttyS0 quiet panic=-1 vmm.tests=plug" </dev/null >/tmp/console 2>/tmp/errors & vmm=$!
             touch /tmp/console
-            waits() {{ until grep -q "vmm-plug $1" /tmp/console || ! kill -0 $vmm 2>/dev/null; do sleep 1; done; }}
+            waits() ( until grep -q "vmm-plug $1" /tmp/console || ! kill -0 $vmm 2>/dev/null; do sleep 1; done )
             waits "waits for vdb"
             echo "vmm-host added $(vmm ctl /tmp/api add blk path=/tmp/b)"
             waits "wrote vdb"

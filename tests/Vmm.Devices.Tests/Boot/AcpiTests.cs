@@ -83,7 +83,7 @@ public sealed class AcpiTests
             Assert.Contains("Notify (PWRB, 0x80)", source);
             Assert.Contains("If ((Arg0 == One))", source);
             Assert.Contains("Device (HPC0)", source);
-            Assert.Contains("Notify (HPC0, 0x00)", source);
+            Assert.Contains("Notify (HPC0, Zero)", source);
             Assert.Contains("OperationRegion (HPRG, SystemIO, 0x0608, 0x04)", source);
             Assert.Contains("If (P001)", source);
             Assert.Contains("\"VM_Gen_Counter\"", source);
