@@ -101,7 +101,7 @@ public sealed class ApiWorkTests : IDisposable
     {
         Assert.SkipUnless(File.Exists("/usr/bin/socat"), "socat is not installed: tools/test.sh installs it");
         string uds = _scratch.PathOf("v");
-        using VmmProcess vmm = new("run", "--vsock", $"cid=3,uds={uds}", "--api", Api, "--exec", "vsock echo 80; poweroff");
+        using VmmProcess vmm = new("run", "--vsock", $"cid=3,uds={uds}", "--api", Api, "--exec", "vsock echo 80 9; poweroff");
         vmm.WaitFor("listening on port 80");
         using Process socat = Process.Start(new ProcessStartInfo("socat", ["-t60", "-", $"UNIX-CONNECT:{uds}"]) { RedirectStandardInput = true, RedirectStandardOutput = true })!;
         socat.StandardInput.WriteLine("CONNECT 80");

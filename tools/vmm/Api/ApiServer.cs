@@ -4,6 +4,7 @@ using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Https;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
@@ -30,6 +31,7 @@ internal sealed class ApiServer : IDisposable
 
     private readonly CancellationTokenSource _stopping = new();
     private readonly LocalListener? _listener;
+    private readonly ServiceProvider? _services;
     private readonly PrometheusText _metrics;
     private readonly KestrelServer _server;
 
@@ -42,7 +44,7 @@ internal sealed class ApiServer : IDisposable
     internal ApiServer(ApiPlaces places, ControlledMachine machine, StandardErrorLogger log)
     {
         ApiGate? gate = places.Tls is { } secured ? new ApiGate(secured) : null;
-        KestrelServerOptions options = new() { AddServerHeader = false, ApplicationServices = new NoServices() };
+        KestrelServerOptions options = new() { AddServerHeader = false };
         KestrelServerLimits limits = options.Limits;
         limits.MaxConcurrentConnections = ConnectionsMax;
         limits.MaxConcurrentUpgradedConnections = 0;
@@ -66,6 +68,7 @@ internal sealed class ApiServer : IDisposable
         ListenOptions? network = null;
         if (places.Tls is { } tls)
         {
+            options.ApplicationServices = _services = KestrelServices.Make();
             options.Listen(tls.Address, listen =>
             {
                 network = listen;
@@ -107,18 +110,13 @@ internal sealed class ApiServer : IDisposable
         using (CancellationTokenSource patience = new(StopPatience)) _server.StopAsync(patience.Token).GetAwaiter().GetResult();
         _server.Dispose();
         _metrics.Dispose();
+        _services?.Dispose();
         _listener?.Dispose();
         _stopping.Dispose();
     }
 
     private static bool IsTrusted(ConnectionContext connection) =>
         connection.Features.Get<IConnectionSocketFeature>() is { } feature && LocalListener.IsPeerTrusted((int)feature.Socket.Handle);
-
-    /// <summary>Kestrel asks for loggers where it makes TLS.</summary>
-    private sealed class NoServices : IServiceProvider
-    {
-        public object? GetService(Type serviceType) => serviceType == typeof(ILoggerFactory) ? NullLoggerFactory.Instance : null;
-    }
 
     private static Task Refuse(ConnectionContext connection)
     {
