@@ -29,9 +29,11 @@ internal sealed class ApiClient(string socket) : IDisposable
     /// <summary>Reads events until one is of a kind.</summary>
     internal StreamReader Events() => new(_http.GetStreamAsync("/v1/events").Result);
 
-    internal (HttpStatusCode Status, JsonElement Body) Send(string method, string path, string? body = null, string contentType = "application/json")
+    internal (HttpStatusCode Status, JsonElement Body) Send(string method, string path, string? body = null, string contentType = "application/json",
+        bool waits = true)
     {
         using HttpRequestMessage request = new(new HttpMethod(method), path);
+        if (!waits) request.Headers.Add("Prefer", "respond-async");
         if (body is not null) request.Content = new ByteArrayContent(Encoding.UTF8.GetBytes(body)) { Headers = { ContentType = new MediaTypeHeaderValue(contentType) } };
         using HttpResponseMessage answer = _http.Send(request);
         using StreamReader text = new(answer.Content.ReadAsStream());

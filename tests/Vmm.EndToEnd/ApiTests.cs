@@ -220,8 +220,8 @@ public sealed class ApiTests : IDisposable
     }
 
     [Theory]
-    [InlineData("127.0.0.1:8080", "ssh -L")]
-    [InlineData("http://localhost", "ssh -L")]
+    [InlineData("127.0.0.1:8080", "--api-tls")]
+    [InlineData("http://localhost", "--api-tls")]
     [InlineData("", "give the path")]
     [InlineData("/a/path/that/is/longer/than/the/kernel/takes/for/a/socket/because/it/goes/on/and/on/and/on/and/on/and/on/until/it/is/too/long", "at most 107")]
     public void A_place_where_it_can_not_listen_is_refused(string place, string word)

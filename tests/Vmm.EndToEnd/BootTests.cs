@@ -178,6 +178,71 @@ public sealed class BootTests
         Assert.Contains("vmm-host silent 1", console);
     }
 
+    [Fact]
+    public void Linux_reboots_is_reset_and_heeds_its_power_button()
+    {
+        NestedGuest.SkipIfMissing();
+        string[] console = NestedGuest.Run($"""
+            truncate -s 1M /tmp/disk
+            {Boot} --disk /tmp/disk --rng --api /tmp/api --on-reboot restart \
+              --cmdline "console=ttyS0 quiet panic=-1 reboot=k vmm.tests=again,power" </dev/null >/tmp/console 2>/tmp/errors & vmm=$!
+            touch /tmp/console
+            waits() ( until [ "$(grep -c 'vmm-power waits' /tmp/console)" -eq $1 ] || ! kill -0 $vmm 2>/dev/null; do sleep 1; done )
+            waits 1
+            vmm ctl /tmp/api reset
+            waits 2
+            vmm ctl /tmp/api power-off
+            status=0
+            wait $vmm || status=$?
+            cat /tmp/console
+            sed 's/^/vmm-host errors /' /tmp/errors
+            echo "vmm-host exit $status"
+            echo "vmm-host boots $(tr -d '\\0' </tmp/disk)"
+            """);
+        Assert.Contains("vmm-host boots bbb", console);
+        Assert.Equal(3, console.Count(line => line.Contains("vmm-guest ready", StringComparison.Ordinal)));
+        Assert.Contains("vmm-host errors vmm: the guest reset the machine: it rebooted, or its kernel panicked; it starts again", console);
+        Assert.Contains("vmm-host errors vmm: the machine was reset from outside; it starts again", console);
+        Assert.Contains("vmm-power pressed 1 116", console);
+        Assert.Contains("vmm-test power passed", console);
+        AssertNoComplaints(console);
+        Assert.Contains("vmm-host exit 0", console);
+    }
+
+    [Fact]
+    public void Linux_finds_a_disk_that_comes_while_it_runs_writes_it_and_lets_go_of_it()
+    {
+        NestedGuest.SkipIfMissing();
+        string[] console = NestedGuest.Run($"""
+            truncate -s 1M /tmp/a; truncate -s 2M /tmp/b
+            {Boot} --disk /tmp/a --rng --api /tmp/api --cmdline "console=ttyS0 quiet panic=-1 vmm.tests=plug" </dev/null >/tmp/console 2>/tmp/errors & vmm=$!
+            touch /tmp/console
+            waits() ( until grep -q "vmm-plug $1" /tmp/console || ! kill -0 $vmm 2>/dev/null; do sleep 1; done )
+            waits "waits for vdb"
+            echo "vmm-host added $(vmm ctl /tmp/api add blk path=/tmp/b)"
+            waits "wrote vdb"
+            vmm ctl /tmp/api remove vdb && echo "vmm-host removed"
+            waits "lost vdb"
+            echo "vmm-host left $(vmm ctl /tmp/api ls | grep -c '^vd')"
+            echo "vmm-host added $(vmm ctl /tmp/api add disk path=/tmp/b)"
+            waits "found it again"
+            status=0
+            wait $vmm || status=$?
+            cat /tmp/console
+            sed 's/^/vmm-host errors /' /tmp/errors
+            echo "vmm-host exit $status"
+            echo "vmm-host content $(head -c 5 /tmp/b)"
+            """);
+        Assert.Equal(2, console.Count(line => line == "vmm-host added vdb"));
+        Assert.Contains("vmm-plug vdb sectors 4096", console);
+        Assert.Contains("vmm-host removed", console);
+        Assert.Contains("vmm-host left 1", console);
+        Assert.Contains("vmm-test plug passed", console);
+        Assert.Contains("vmm-host content hello", console);
+        AssertNoComplaints(console);
+        Assert.Contains("vmm-host exit 0", console);
+    }
+
     /// <summary>The inner kernel complains of the processor that QEMU emulates, and of nothing else; what it looks for while it boots is
     /// answered.</summary>
     private static void AssertNoComplaints(string[] console)

@@ -133,6 +133,28 @@ public sealed class CtlTests : IDisposable
         Assert.Contains($"no such file or directory; does a vmm run with --api {Api}?", result.Error);
     }
 
+    [Fact]
+    public void All_that_listen_in_a_directory_are_listed()
+    {
+        Assert.Contains("no API listens", VmmProcess.Run("ctl", _scratch.Path, "ls").Error);
+        string a = _scratch.PathOf("a.api.sock"), b = _scratch.PathOf("b-api.sock");
+        using VmmProcess first = new("serve", "--api", a, "--rng", $"socket={_scratch.PathOf("r")}"), second = new("serve", "--api", b);
+        first.WaitFor("listening api");
+        second.WaitFor("listening api");
+        VmmResult listed = VmmProcess.Run("ctl", _scratch.Path, "ls");
+        Assert.Equal((0, ""), (listed.ExitCode, listed.Error));
+        Assert.StartsWith("PROCESS", listed.Lines[0]);
+        Assert.StartsWith("a        serve  running  rng0  entropy", listed.Lines[1]);
+        Assert.StartsWith("b        serve  running  -", listed.Lines[2]);
+        Assert.Contains("is for one of those", VmmProcess.Run("ctl", _scratch.Path, "pause").Error);
+        second.Signal("KILL");
+        second.WaitForExit();
+        listed = VmmProcess.Run("ctl", _scratch.Path, "ls");
+        Assert.Equal(1, listed.ExitCode);
+        Assert.Contains($"cannot reach the API at '{b}'", listed.Error);
+        Assert.Contains("rng0", listed.Output);
+    }
+
     public void Dispose() => _scratch.Dispose();
 
     private VmmProcess Serve(params string[] devices)

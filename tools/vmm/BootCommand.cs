@@ -26,9 +26,13 @@ internal static class BootCommand
         ChoiceOption onCrash = new("--on-crash",
             "What becomes of a machine whose guest crashes: it ends, or it is kept, paused, "
             + "until this process is stopped.", standard: "end", "end", "pause");
+        ChoiceOption onReboot = new("--on-reboot",
+            "What becomes of a machine whose guest reboots: it ends, or it starts again from its kernel with the same devices.",
+            standard: "end", "end", "restart");
         SwitchOption core = CoreOption.Create();
         SandboxOptions sandbox = new();
-        ApiOption api = new();
+        ApiOptions api = new();
+        NumberOption slow = OtlpPush.SlowOption();
         ChoiceOption log = LogOption.Create();
         TextOption restore = new("--restore", "DIR", "Go on from a snapshot in place of a boot: with the same devices, given anew.")
         { InsteadOf = kernel };
@@ -39,8 +43,9 @@ internal static class BootCommand
         Command command =
             new("boot", "Boot a Linux kernel on KVM. Its serial console is this terminal: Ctrl-A x leaves, Ctrl-A Ctrl-A is Ctrl-A.")
         {
-            kernel, initrd, commandLine, append, restore, strict, vcpus, memory, noAcpi, stats, onCrash, api, log, core, new ConfigOption(),
+            kernel, initrd, commandLine, append, restore, strict, vcpus, memory, noAcpi, stats, onCrash, onReboot, slow, log, core, new ConfigOption(),
         };
+        api.AddTo(command);
         devices.AddTo(command);
         sandbox.AddTo(command);
         command.SetAction(parsed =>
@@ -56,19 +61,23 @@ internal static class BootCommand
                     ? ["--kernel is missing: name a Linux kernel, or a snapshot by --restore"] : (string[])[],
                 .. snapshot is null && strict.In(parsed)
                     ? ["--strict without --restore: there is nothing to be strict about"] : (string[])[],
+                .. snapshot is not null && onReboot.In(parsed) == "restart"
+                    ? ["--on-reboot restart with --restore: a machine that goes on from a snapshot has no kernel to start again"]
+                    : (string[])[],
                 .. noAcpi.In(parsed) && vcpus.In(parsed) > 1
                     ? [$"--no-acpi with --vcpus {vcpus.In(parsed)}: without ACPI a kernel finds one processor only"] : (string[])[],
                 .. DeviceOptions.Contradictions(read, KvmBoard.DevicesMax), .. sandbox.Contradictions(parsed),
+                .. api.Contradictions(parsed),
             ]);
             if (!carriesOut) return ExitCode.Success;
             HostAccess[] sources = [.. new[] { image, parsed.GetValue(initrd), snapshot }.OfType<string>()
                 .Select(path => new HostAccess(HostAccessKind.Read, path))];
             // Where a snapshot will be asked for is not known yet.
             SandboxPlan? plan = sandbox.Enter(parsed, read,
-                [new(HostAccessKind.Write, "/dev/kvm"), .. sources, .. api.HostAccesses(parsed),
-                    .. parsed.GetValue(api) is null ? [] : KvmMachine.HostAccessesOfSaves],
-                core.In(parsed), needsKvm: true, opensLater: parsed.GetValue(api) is not null,
-                savesMachines: parsed.GetValue(api) is not null);
+                [new(HostAccessKind.Write, "/dev/kvm"), .. sources, .. api.HostAccesses(parsed), .. OtlpPush.HostAccesses(),
+                    .. api.In(parsed) is null ? [] : KvmMachine.HostAccessesOfSaves],
+                core.In(parsed), needsKvm: true, opensLater: api.In(parsed) is not null,
+                savesMachines: api.In(parsed) is not null);
             CoreOption.Apply(core.In(parsed));
             KvmMachineOptions options = snapshot is not null ? GoingOn(snapshot) : new()
             {
@@ -83,9 +92,11 @@ internal static class BootCommand
             {
                 Reactors = devices.Reactors(parsed),
                 PauseOnCrash = onCrash.In(parsed) == "pause",
+                StartsAgain = onReboot.In(parsed) == "restart",
                 Format = StatsFormats.Of(stats.In(parsed)),
                 Sandbox = plan,
-                Api = parsed.GetValue(api),
+                Api = api.In(parsed),
+                SlowAfter = OtlpPush.SlowAfter(slow, parsed),
                 Strict = strict.In(parsed),
             };
             return run.Run();

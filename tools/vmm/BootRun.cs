@@ -18,6 +18,9 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
     /// <summary>Whether a machine whose guest crashed is kept, paused, until this process is asked to end.</summary>
     internal bool PauseOnCrash { get; init; }
 
+    /// <summary>Whether a machine whose guest reboots starts again.</summary>
+    internal bool StartsAgain { get; init; }
+
     /// <summary>How statistics are printed at the end; null for none.</summary>
     internal StatsFormat? Format { get; init; }
 
@@ -25,7 +28,10 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
     internal SandboxPlan? Sandbox { get; init; }
 
     /// <summary>Where the control API listens; null for nowhere.</summary>
-    internal string? Api { get; init; }
+    internal ApiPlaces? Api { get; init; }
+
+    /// <summary>What a request may take before it becomes a span; zero for no spans.</summary>
+    internal TimeSpan SlowAfter { get; init; }
 
     /// <summary>Whether a snapshot is compared with its checksums, and disks that were written since are refused.</summary>
     internal bool Strict { get; init; }
@@ -40,7 +46,8 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
         DeviceHostOptions options = new()
         {
             Reactors = Reactors,
-            MeasureLatency = Format is not null || Api is not null,
+            MeasureLatency = Format is not null || Api is not null || SlowAfter > TimeSpan.Zero,
+            SlowAfter = SlowAfter,
             Logging = log,
             Announce = Console.WriteLine
         };
@@ -58,8 +65,12 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
                 Input = devices.HaveTerminal ? null : typed,
                 Output = SerialOutput.To(StandardStreams.DuplicateOutput()),
             });
-            using KvmMachine machine = new(host) { PauseOnCrash = PauseOnCrash };
-            if (Api is not null) machine.PrepareSaves();
+            using KvmMachine machine = new(host) { PauseOnCrash = PauseOnCrash, StartsAgain = StartsAgain };
+            if (Api is not null)
+            {
+                machine.PrepareSaves();
+                machine.PrepareResets();
+            }
             using IDisposable? screen = devices.HaveTerminal ? devices.ConnectTerminal(host, typed) : null;
             using Signals signals = new Signals()
                 .On(_ => Stop(), Signals.Ending)
@@ -68,7 +79,8 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
             // One that goes on may have printed all it has to.
             using SilenceWatch? silence = machineOptions.Restore is null ? new SilenceWatch(machine) : null;
             using IDisposable? listening = ApiServer.TryStart(Api,
-                () => new HostedMachine("boot", machine, log.CreateLogger<HostedMachine>(), Stop), log);
+                () => new HostedMachine("boot", machine, devices.Setting, log.CreateLogger<HostedMachine>(), Stop, Sandbox is not null), log);
+            using IDisposable? pushed = OtlpPush.TryStart();
             SandboxOptions.Close(Sandbox);
             ServiceNotification.Ready();
             using (new ServiceWatchdog(host.IsAlive)) result = machine.Run(stop.Token);

@@ -12,7 +12,7 @@ namespace Vmm.Tool;
 /// <param name="Reactors">Reactors that serve its devices.</param>
 /// <param name="Commands">What the guest is to do; null gives its console to the operator.</param>
 /// <param name="Api">Where the control API listens; null for nowhere.</param>
-internal sealed record MachineArguments(int Vcpus, ulong MemoryBytes, int Reactors, string? Commands, string? Api);
+internal sealed record MachineArguments(int Vcpus, ulong MemoryBytes, int Reactors, string? Commands, ApiPlaces? Api, TimeSpan SlowAfter);
 
 /// <summary>One run of a simulated machine: its devices, its console, its end.</summary>
 internal sealed class MachineRun
@@ -48,7 +48,13 @@ internal sealed class MachineRun
         using Signals signals = new Signals().On(which => Stop(which.ToString()), Signals.Ending);
 
         StandardErrorLogger log = new(LogLevel.Warning);
-        DeviceHostOptions served = new() { Reactors = _machine.Reactors, Logging = log, Announce = Console.WriteLine };
+        DeviceHostOptions served = new()
+        {
+            Reactors = _machine.Reactors,
+            SlowAfter = _machine.SlowAfter,
+            Logging = log,
+            Announce = Console.WriteLine,
+        };
         using DeviceHost host = new(new SimulatedBoard(_machine.MemoryBytes), served);
         devices.AddTo(host);
         host.AddSerial("ttyS0", GuestConsole());
@@ -63,7 +69,8 @@ internal sealed class MachineRun
         MachineResult result;
         using (SimulatedMachine machine = new(host, options))
         using (ApiServer.TryStart(_machine.Api,
-            () => new HostedMachine("run", machine, log.CreateLogger<HostedMachine>(), () => Stop("the API")), log))
+            () => new HostedMachine("run", machine, devices.Setting, log.CreateLogger<HostedMachine>(), () => Stop("the API")), log))
+        using (OtlpPush.TryStart())
         using (new ServiceWatchdog(host.IsAlive))
         {
             ServiceNotification.Ready();

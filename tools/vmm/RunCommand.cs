@@ -17,25 +17,28 @@ internal static class RunCommand
             "Guest commands, separated by ';'. Without them the guest's console is yours; try 'help'.", ShellSyntax.Check);
         ChoiceOption stats = new("--stats", "How the closing statistics are printed.", standard: "table", "table", "json");
         SwitchOption core = CoreOption.Create();
-        ApiOption api = new();
+        ApiOptions api = new();
+        NumberOption slow = OtlpPush.SlowOption();
         ChoiceOption log = LogOption.Create();
 
         Command command =
             new("run", "Run a simulated guest on real devices: real eventfds, guest memory and disk images. Needs no privilege.")
         {
-            vcpus, memory, exec, stats, api, log, core, new ConfigOption(),
+            vcpus, memory, exec, stats, slow, log, core, new ConfigOption(),
         };
+        api.AddTo(command);
         devices.AddTo(command);
         command.SetAction(parsed =>
         {
             if (carriesOut) LogOption.Apply(log.In(parsed));
             MachineArguments machine =
                 new(vcpus.In(parsed), (ulong)memory.In(parsed) << 20, devices.Reactors(parsed), parsed.GetValue(exec),
-                    parsed.GetValue(api));
+                    api.In(parsed), OtlpPush.SlowAfter(slow, parsed));
             IReadOnlyList<RequestedDevice> read = devices.Read(parsed);
             MachineDevices requested = new(read, devices.Setting(parsed, machine.Vcpus, machine.MemoryBytes), scratch: true);
             UsageException.ThrowIfAny(
-                [.. MachineRun.Contradictions(machine, requested), .. DeviceOptions.Contradictions(read, SimulatedBoard.DevicesMax)]);
+                [.. MachineRun.Contradictions(machine, requested), .. api.Contradictions(parsed),
+                .. DeviceOptions.Contradictions(read, SimulatedBoard.DevicesMax)]);
             if (!carriesOut) return ExitCode.Success;
             CoreOption.Apply(core.In(parsed));
             return new MachineRun(machine).Run(requested, StatsFormats.Of(stats.In(parsed)) ?? StatsFormat.Table);

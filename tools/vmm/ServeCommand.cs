@@ -37,21 +37,23 @@ internal static class ServeCommand
             Description = "Print a command of QEMU with these devices, to paste into a shell, and end.",
         };
         SandboxOptions sandbox = new();
-        ApiOption api = new();
+        ApiOptions api = new();
+        NumberOption slow = OtlpPush.SlowOption();
         ChoiceOption logFormat = LogOption.Create();
 
         Command command =
             new("serve", "Serve devices to guests of QEMU, cloud-hypervisor or crosvm, over vhost-user sockets, until SIGTERM.")
         {
-            reactors, cpus, poll, requireSealed, allowUnsealed, map, api, logFormat, core, printQemu, new ConfigOption(),
+            reactors, cpus, poll, requireSealed, allowUnsealed, map, slow, logFormat, core, printQemu, new ConfigOption(),
         };
         foreach (DeviceOption kind in kinds) command.Options.Add(kind);
+        api.AddTo(command);
         sandbox.AddTo(command);
         command.SetAction(parsed =>
         {
             if (carriesOut) LogOption.Apply(logFormat.In(parsed));
             RequestedDevice[] devices = [.. kinds.SelectMany(kind => kind.In(parsed))];
-            UsageException.ThrowIfAny([.. Contradictions(), .. sandbox.Contradictions(parsed)]);
+            UsageException.ThrowIfAny([.. Contradictions(), .. sandbox.Contradictions(parsed), .. api.Contradictions(parsed)]);
             StandardErrorLogger log = new();
             VhostUserServerOptions options = new()
             {
@@ -60,7 +62,8 @@ internal static class ServeCommand
                 PollMax = TimeSpan.FromMicroseconds(poll.In(parsed)),
                 AllowUnsealed = allowUnsealed.In(parsed) || !requireSealed.In(parsed),
                 MappedBytesMax = (ulong)map.In(parsed) << 30,
-                MeasureLatency = parsed.GetValue(api) is not null,
+                MeasureLatency = api.In(parsed) is not null || OtlpPush.IsWanted,
+                SlowAfter = OtlpPush.SlowAfter(slow, parsed),
                 Logger = log.CreateLogger<VhostUserServer>(),
                 Announce = Console.WriteLine,
             };
@@ -71,14 +74,14 @@ internal static class ServeCommand
                 return ExitCode.Success;
             }
             HostAccess[] ofApi = [.. api.HostAccesses(parsed)];
-            SandboxPlan? plan = sandbox.Enter(parsed, devices, ofApi, core.In(parsed), needsKvm: false, opensLater: ofApi.Length > 0);
+            SandboxPlan? plan = sandbox.Enter(parsed, devices, [.. ofApi, .. OtlpPush.HostAccesses()], core.In(parsed), needsKvm: false, opensLater: ofApi.Length > 0);
             CoreOption.Apply(core.In(parsed));
-            return Serve(devices, options, plan, parsed.GetValue(api), log);
+            return Serve(devices, options, plan, api.In(parsed), log);
 
             IEnumerable<string> Contradictions()
             {
                 // With the API devices can come later.
-                if (devices.Length == 0 && parsed.GetValue(api) is null)
+                if (devices.Length == 0 && api.In(parsed) is null)
                     yield return $"nothing to serve: give at least one device, by {string.Join(", ", kinds.Select(kind => kind.Name))}";
                 foreach (IGrouping<string, RequestedDevice> twice in devices.GroupBy(device => Path.GetFullPath(device.Socket)))
                 {
@@ -97,7 +100,7 @@ internal static class ServeCommand
     }
 
     private static int Serve(
-        RequestedDevice[] devices, VhostUserServerOptions options, SandboxPlan? sandbox, string? api, StandardErrorLogger log)
+        RequestedDevice[] devices, VhostUserServerOptions options, SandboxPlan? sandbox, ApiPlaces? api, StandardErrorLogger log)
     {
         // SIGUSR1 and SIGUSR2 of x86-64: the runtime has no names for them.
         const PosixSignal User1 = (PosixSignal)10, User2 = (PosixSignal)12;
@@ -114,13 +117,14 @@ internal static class ServeCommand
         foreach (RequestedDevice device in devices) Add(server, device, passed.TakeAt(device.Socket));
         passed.CheckAllTaken();
         signals.On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, User2).On(_ => PrintStatistics(server.Backends), User1);
-        using IDisposable? listening = ApiServer.TryStart(api,
+        using ApiServer? listening = ApiServer.TryStart(api,
             () => new ServedDevices(server, log.CreateLogger<ServedDevices>(), Stop, sandbox is not null), log);
+        using IDisposable? pushed = OtlpPush.TryStart();
         SandboxOptions.Close(sandbox);
         server.Start();
         // One call for thousands of lines.
         Console.Write(string.Concat(devices.Select(device => $"listening {device.Kind.ServedName ?? device.Kind.Name} {device.Socket}\n")));
-        if (api is not null) Console.WriteLine($"listening api {api}");
+        foreach (string place in listening?.Places ?? []) Console.WriteLine($"listening api {place}");
         ServiceNotification.Ready();
         Task[] ends = [stop.Task, server.Failed];
         int ended;

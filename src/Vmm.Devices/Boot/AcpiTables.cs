@@ -3,14 +3,14 @@ using System.Text;
 
 namespace Vmm.Devices.Kvm;
 
-/// <summary>A virtio-mmio device as the kernel finds it.</summary>
+/// <summary>A virtio-mmio device as the kernel finds it, or the place of one.</summary>
 /// <param name="Address">Of its registers.</param>
 /// <param name="Gsi">Its interrupt.</param>
 internal sealed record VirtioNode(ulong Address, uint Gsi);
 
 /// <summary>
 /// The ACPI tables of a machine without the fixed hardware of a PC (hardware-reduced, ACPI § 4.1): processors, interrupt controllers,
-/// serial port, virtio devices, power-off and reset.
+/// serial port, virtio devices, power button, power-off and reset.
 /// </summary>
 internal static class AcpiTables
 {
@@ -27,17 +27,19 @@ internal static class AcpiTables
     private const uint FlagWriteBackInvalidates = 1;
     private const uint FlagNoPowerButton = 1 << 4;
     private const uint FlagNoSleepButton = 1 << 5;
+    /// <summary>Present, enabled, shown, functioning (ACPI § 6.3.7).</summary>
+    private const ulong PresentAndWorks = 0xf;
     private const ushort BootNoVga = 1 << 2;
 
     /// <summary>Builds the tables.</summary>
     /// <param name="address">Where they will be, in the first 4 GiB.</param>
     /// <param name="vcpus">Processors; their APIC ids are 0 and up.</param>
-    /// <param name="devices">virtio-mmio devices.</param>
+    /// <param name="slots">The places of virtio-mmio devices.</param>
     /// <returns>Bytes that begin with the root pointer.</returns>
-    internal static byte[] Build(ulong address, int vcpus, IReadOnlyList<VirtioNode> devices)
+    internal static byte[] Build(ulong address, int vcpus, IReadOnlyList<VirtioNode> slots)
     {
         TableWriter tables = new(address, RootPointerBytes);
-        ulong dsdt = tables.Add(Table("DSDT", DsdtRevision, Dsdt(devices)));
+        ulong dsdt = tables.Add(Table("DSDT", DsdtRevision, Dsdt(slots)));
         ulong fadt = tables.Add(Table("FACP", FadtRevision, Fadt(dsdt)));
         ulong madt = tables.Add(Table("APIC", MadtRevision, Madt(vcpus)));
         byte[] pointers = new byte[2 * sizeof(ulong)];
@@ -49,7 +51,7 @@ internal static class AcpiTables
         return image;
     }
 
-    private static byte[] Dsdt(IReadOnlyList<VirtioNode> devices)
+    private static byte[] Dsdt(IReadOnlyList<VirtioNode> slots)
     {
         byte[] serial = Aml.Device("COM1",
             Aml.Name("_HID", Aml.EisaId("PNP0501")),
@@ -72,22 +74,36 @@ internal static class AcpiTables
         byte[] events = Aml.Device("GED0",
             Aml.Name("_HID", Aml.Text("ACPI0013")),
             Aml.Name("_UID", Aml.Integer(0)),
-            Aml.Name("_CRS", Aml.Resources(Aml.Interrupt(MachinePorts.EventGsi))),
-            Aml.Method("_EVT", 1, Aml.Notify("VGEN", 0x80)));
-        byte[][] virtio = new byte[devices.Count][];
+            Aml.Name("_CRS", Aml.Resources(Aml.Interrupt(MachinePorts.EventGsi), Aml.Interrupt(MachinePorts.PowerButtonGsi))),
+            Aml.Method("_EVT", 1,
+                // Either may be why: what finds nothing new does nothing. A bus check of the places has Linux look at each of them.
+                Aml.IfArgument(MachinePorts.EventGsi, Aml.Notify("VGEN", 0x80), Aml.Notify("HPC0", 0)),
+                Aml.IfArgument(MachinePorts.PowerButtonGsi, Aml.Notify("PWRB", 0x80))));
+        // A control-method power button (ACPI § 4.8.2.2.1.2): the guest shuts itself down when it is pressed.
+        byte[] button = Aml.Device("PWRB", Aml.Name("_HID", Aml.EisaId("PNP0C0C")), Aml.Name("_UID", Aml.Integer(0)));
+        byte[][] virtio = new byte[slots.Count][];
         for (int i = 0; i < virtio.Length; i++)
         {
             virtio[i] = Aml.Device($"V{i:X3}",
+                Aml.Method("_STA", 0, Aml.IfSet($"P{i:X3}", Aml.Return(PresentAndWorks)), Aml.Return(0)),
                 Aml.Name("_HID", Aml.Text("LNRO0005")),
                 Aml.Name("_UID", Aml.Integer((ulong)i)),
                 Aml.Name("_CCA", Aml.Integer(1)),
                 Aml.Name("_CRS", Aml.Resources(
-                    Aml.Memory32((uint)devices[i].Address, (uint)VirtioMmioTransport.Length), Aml.Interrupt(devices[i].Gsi))));
+                    Aml.Memory32((uint)slots[i].Address, (uint)VirtioMmioTransport.Length), Aml.Interrupt(slots[i].Gsi))));
         }
+        // Linux looks for devices that came or went below a container.
+        byte[] places = Aml.Device("HPC0",
+        [
+            Aml.Name("_HID", Aml.Text("ACPI0004")),
+            Aml.Name("_UID", Aml.Integer(0)),
+            Aml.PortBits("HPRG", MachinePorts.Presence, (byte)SlotPresence.RangeLength, Enumerable.Range(0, slots.Count).Select(i => $"P{i:X3}")),
+            .. virtio,
+        ]);
         byte[] off = Aml.Integer(AcpiPowerControl.SleepTypeOff);
         return
         [
-            .. Aml.Scope("\\_SB", [serial, panic, clock, generation, events, .. virtio]),
+            .. Aml.Scope("\\_SB", [serial, panic, clock, generation, button, events, places]),
             .. Aml.Name("\\_S5", Aml.Package(off, off, Aml.Integer(0), Aml.Integer(0))),
         ];
     }

@@ -23,7 +23,15 @@ internal static class Aml
     private const byte BufferOp = 0x11;
     private const byte PackageOp = 0x12;
     private const byte MethodOp = 0x14;
+    private const byte Argument0Op = 0x68;
     private const byte NotifyOp = 0x86;
+    private const byte EqualOp = 0x93;
+    private const byte ReturnOp = 0xa4;
+    private const byte OperationRegionOp = 0x80;
+    private const byte FieldOp = 0x81;
+    private const byte SystemIo = 1;
+    private const byte ByteAccess = 1;
+    private const byte IfOp = 0xa0;
     private const byte ExtendedPrefix = 0x5b;
     private const byte DeviceOp = 0x82;
 
@@ -38,6 +46,28 @@ internal static class Aml
     /// <summary>Method (name, arguments) { terms }.</summary>
     internal static byte[] Method(string name, byte arguments, params byte[][] terms) =>
         Sized([MethodOp], [NameString(name), [arguments], .. terms]);
+
+    /// <summary>If (Arg0 == value) { terms }: in a method.</summary>
+    internal static byte[] IfArgument(ulong value, params byte[][] terms) =>
+        Sized([IfOp], [[EqualOp, Argument0Op, .. Integer(value)], .. terms]);
+
+    /// <summary>If (name) { terms }: in a method.</summary>
+    internal static byte[] IfSet(string name, params byte[][] terms) => Sized([IfOp], [NameString(name), .. terms]);
+
+    /// <summary>Return (value).</summary>
+    internal static byte[] Return(ulong value) => [ReturnOp, .. Integer(value)];
+
+    /// <summary>Names for single bits of some ports, from the first on (ACPI § 20.2.5.2).</summary>
+    /// <param name="region">What the ports are called.</param>
+    /// <param name="start">The first port.</param>
+    /// <param name="bytes">How many there are.</param>
+    /// <param name="bits">The names.</param>
+    internal static byte[] PortBits(string region, ushort start, byte bytes, IEnumerable<string> bits) =>
+    [
+        ExtendedPrefix, OperationRegionOp, .. NameString(region), SystemIo, .. Integer(start), .. Integer(bytes),
+        .. Sized([ExtendedPrefix, FieldOp],
+            [NameString(region), [ByteAccess], .. bits.Select(bit => (byte[])[.. NameString(bit), 1])]),
+    ];
 
     /// <summary>Notify (device, value): has the device's driver look at it.</summary>
     internal static byte[] Notify(string device, byte value) => [NotifyOp, .. NameString(device), .. Integer(value)];

@@ -44,12 +44,13 @@ internal static class EntryModeExtensions
             SegmentTable.Set(ref sregs, longMode);
             sregs.Cr0 = Cr0ProtectedMode | Cr0ExtensionType;
             sregs.Cr4 = 0;
+            sregs.Efer = 0;
             if (longMode)
             {
                 PageTables.Write(lowMemory);
                 sregs.Cr3 = PageTables.Root;
                 sregs.Cr4 = Cr4PhysicalAddressExtension;
-                sregs.Efer |= EferLongModeEnable | EferLongModeActive;
+                sregs.Efer = EferLongModeEnable | EferLongModeActive;
                 sregs.Cr0 |= Cr0Paging;
             }
         }

@@ -25,4 +25,10 @@ public static class DeviceEvents
 
     /// <summary>Storage behind a disk went away, or is back.</summary>
     public static EventId StorageNoticed { get; } = new(7, "storage");
+
+    /// <summary>A machine was reset, by its guest or from outside, and starts again.</summary>
+    public static EventId MachineReset { get; } = new(8, "machine-reset");
+
+    /// <summary>A disk has another medium.</summary>
+    public static EventId MediumChanged { get; } = new(9, "medium-changed");
 }

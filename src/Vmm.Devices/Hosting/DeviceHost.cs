@@ -102,6 +102,7 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
 
             device.Logger = _options.Logging.CreateLogger(device.GetType());
             device.MeasureLatency = _options.MeasureLatency;
+            device.SlowAfter = _options.SlowAfter;
             DeviceReactors reactors = DeviceReactors.Of(device, slot, _reactors);
             IInterrupt line = Board.Line(Board.Slots.LineOf(slot));
             VirtioMmioTransport transport = new(device, Memory, line, reactors.Main.Remote, TransportOptions(reactors));
@@ -217,6 +218,16 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
 
     /// <summary>Lets the devices go on where <see cref="PauseAsync"/> stopped them.</summary>
     public Task ResumeAsync() => Task.WhenAll(_devices.Select(hosted => hosted.Transport.ResumeAsync()));
+
+    /// <summary>
+    /// Makes every device and serial port what it is at power-on, as a reset of the machine does: no device has a driver, none touches the
+    /// guest. What the host has with them stays: images, sockets, terminals, limits. The machine is paused.
+    /// </summary>
+    internal async Task ResetAsync()
+    {
+        await Task.WhenAll(_devices.Select(hosted => hosted.Transport.StopAsync())).ConfigureAwait(false);
+        foreach (HostedSerial serial in _serials) serial.Reactor.Invoke(_ => serial.Port.Reset());
+    }
 
     private void Attach(HostedDevice hosted)
     {

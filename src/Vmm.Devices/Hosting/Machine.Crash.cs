@@ -50,7 +50,7 @@ public abstract partial class Machine
         if (Interlocked.CompareExchange(ref _crash, new MachineResult(end, message, 0), null) is not null) return;
         // At once, so that a kernel that panicked does not go on to reset the machine. The pause waits for this thread, so it is made on
         // another.
-        foreach (VcpuThread thread in _threads) thread.RequestPause();
+        RequestPause();
         _ = Task.Run(() =>
         {
             try
@@ -63,6 +63,15 @@ public abstract partial class Machine
                 _end.TrySetResult(new MachineResult(end, $"{message}; it can't be paused: {running.Message}", 0));
             }
         });
+    }
+
+    /// <summary>Whether it is kept as it is because its guest crashed.</summary>
+    private protected bool HasCrashed => Volatile.Read(ref _crash) is not null;
+
+    /// <summary>Has every vCPU stand still soon, and does not wait. Any thread.</summary>
+    private protected void RequestPause()
+    {
+        foreach (VcpuThread thread in _threads) thread.RequestPause();
     }
 
     /// <summary>Ends the run; only the first call counts. One that is kept after a crash ends only when it is stopped, with what crashed

@@ -135,7 +135,7 @@ public abstract partial class Machine : IDisposable
     private void StandStill()
     {
         if (_paused) return;
-        foreach (VcpuThread thread in _threads) thread.RequestPause();
+        RequestPause();
         foreach (VcpuThread thread in _threads)
         {
             if (thread.WaitUntilPaused(PauseTimeout)) continue;

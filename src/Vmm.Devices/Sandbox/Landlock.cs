@@ -32,9 +32,10 @@ internal sealed class Landlock : IDisposable
 
     private readonly OwnedFd _ruleset;
     private readonly ulong _files;
-    private readonly bool _hasPorts;
+    private readonly bool _hasPorts, _hasBind;
 
-    private Landlock(OwnedFd ruleset, ulong files, bool hasPorts) => (_ruleset, _files, _hasPorts) = (ruleset, files, hasPorts);
+    private Landlock(OwnedFd ruleset, ulong files, ulong network) => (_ruleset, _files, _hasPorts, _hasBind) =
+        (ruleset, files, (network & ConnectTcp) != 0, (network & BindTcp) != 0);
 
     /// <summary>The rules of a plan; null where the kernel has no Landlock.</summary>
     /// <exception cref="KernelException">The kernel refuses them.</exception>
@@ -50,7 +51,7 @@ internal sealed class Landlock : IDisposable
         ulong scopes = version < VersionOfScopes ? 0 : plan.NeedsAbstractSockets ? Signals : Signals | AbstractSockets;
         OwnedFd ruleset = SandboxCalls.CreateRuleset(files, network, scopes)
             ?? throw new KernelException("cannot make a set of Landlock rules", SandboxCalls.LastError);
-        Landlock rules = new(ruleset, files, hasPorts && (network & ConnectTcp) != 0);
+        Landlock rules = new(ruleset, files, network);
         try
         {
             rules.AllowProgram();
@@ -109,7 +110,8 @@ internal sealed class Landlock : IDisposable
             case HostAccessKind.Append: AllowPath(access.Path, WriteFile | Ioctl); break;
             case HostAccessKind.Listen: AllowPath(DirectoryOf(access.Path), MakeSocket | RemoveFile); break;
             case HostAccessKind.Tap: AllowPath(TunCalls.Path, ReadFile | WriteFile | Ioctl); break;
-            case HostAccessKind.ConnectTcp when access.Port > 0 && _hasPorts: AllowPort(access.Port); break;
+            case HostAccessKind.ConnectTcp when access.Port > 0 && _hasPorts: AllowPort(access.Port, ConnectTcp); break;
+            case HostAccessKind.ListenTcp when _hasBind: AllowPort(access.Port, BindTcp); break;
             case HostAccessKind.Terminal:
                 AllowPath("/dev/ptmx", ReadFile | WriteFile | Ioctl);
                 AllowPath("/dev/pts", ReadFile | WriteFile | Ioctl);
@@ -138,9 +140,9 @@ internal sealed class Landlock : IDisposable
             throw new KernelException($"cannot allow '{path}' in a Landlock rule", error);
     }
 
-    private void AllowPort(int port)
+    private void AllowPort(int port, ulong rights)
     {
-        Errno error = SandboxCalls.AllowPort(_ruleset, port, ConnectTcp);
+        Errno error = SandboxCalls.AllowPort(_ruleset, port, rights);
         if (error != Errno.None) throw new KernelException($"cannot allow TCP port {port} in a Landlock rule", error);
     }
 }

@@ -94,6 +94,24 @@ public sealed partial class Uart16550 : IBusDevice
         Notify(needs);
     }
 
+    /// <summary>Makes the chip what it is at power-on. What waits for the host, or comes from it, stays.</summary>
+    internal void Reset()
+    {
+        lock (_lock)
+        {
+            _enabled = default;
+            _lineControl = default;
+            _modemControl = default;
+            _modemStatus = ModemLines();
+            _scratch = 0;
+            _divisor = DivisorOf9600Baud;
+            _trigger = 1;
+            _fifosOn = _overrun = _transmitterEmptyPending = false;
+            _receive.Clear();
+            UpdateInterrupt();
+        }
+    }
+
     /// <summary>The register a byte of the range belongs to; the bytes between two registers read as 0 and take nothing.</summary>
     private bool RegisterAt(ulong offset, out int register)
     {

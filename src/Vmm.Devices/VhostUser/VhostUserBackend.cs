@@ -118,6 +118,14 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
     /// <param name="onStopped">Called on the reactor's thread, now or later, when every ring is quiet and the device is reset.</param>
     public void Stop(Action onStopped)
     {
+        Drain(onStopped);
+        _session?.Stop();
+    }
+
+    /// <summary>Stops to listen, removes the socket, and lets the connection there is go on until its front-end leaves.</summary>
+    /// <param name="onStopped">Called on the reactor's thread, now or later, when no front-end is left and the device is reset.</param>
+    public void Drain(Action onStopped)
+    {
         ArgumentNullException.ThrowIfNull(onStopped);
         if (!_stopping)
         {
@@ -126,13 +134,8 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
             if (_retry.IsArmed) _retry.Cancel();
             _sources.RemoveFrom(_reactor);
         }
-        if (_session is null)
-        {
-            onStopped();
-            return;
-        }
-        _onStopped += onStopped;
-        _session.Stop();
+        if (_session is null) onStopped();
+        else _onStopped += onStopped;
     }
 
     /// <summary>Removes the socket's path if it still names this back-end's socket.</summary>

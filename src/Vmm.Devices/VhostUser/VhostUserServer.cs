@@ -27,6 +27,7 @@ public sealed class VhostUserServer : IDisposable
     /// <summary>Devices added so far: each gets the next reactor.</summary>
     private int _turn;
     private bool _started;
+    private bool _isDraining;
     private bool _disposed;
 
     /// <summary>Makes a server without devices.</summary>
@@ -137,9 +138,11 @@ public sealed class VhostUserServer : IDisposable
         lock (_changes)
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
+            if (_isDraining) throw new InvalidOperationException("the server takes no more devices: it ends when its front-ends have left");
             if (_names.Contains(device.Name))
                 throw new ArgumentException($"two devices are called '{device.Name}': give each a name of its own");
             device.Logger = _options.Logger;
+            device.SlowAfter = _options.SlowAfter;
             DeviceReactors reactors = DeviceReactors.Of(device, _turn, _reactors);
             VhostUserBackendOptions options = new()
             {
@@ -180,6 +183,21 @@ public sealed class VhostUserServer : IDisposable
             _removals.RemoveWhere(each => each.IsCompleted);
             _removals.Add(removal);
             return removal;
+        }
+    }
+
+    /// <summary>
+    /// Takes no more front-ends and no more devices, and lets those that are connected go on. For a server that is to be replaced.
+    /// </summary>
+    /// <returns>Completes when the last front-end has left.</returns>
+    public Task DrainAsync()
+    {
+        lock (_changes)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            if (!_started) throw new InvalidOperationException("the server was not started: there is nothing to drain");
+            _isDraining = true;
+            return Task.WhenAll(_served.Select(served => EndAsync(served.Backend, served.Backend.Drain)));
         }
     }
 
@@ -249,13 +267,15 @@ public sealed class VhostUserServer : IDisposable
                 stops.Count(stop => !stop.IsCompleted));
     }
 
-    private static Task StopAsync(VhostUserBackend backend)
+    private static Task StopAsync(VhostUserBackend backend) => EndAsync(backend, backend.Stop);
+
+    private static Task EndAsync(VhostUserBackend backend, Action<Action> end)
     {
         // Whatever waits for this goes on elsewhere: the reactor's thread may not wait for itself.
         TaskCompletionSource stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
         try
         {
-            backend.Remote.Post(_ => backend.Stop(stopped.SetResult));
+            backend.Remote.Post(_ => end(stopped.SetResult));
         }
         catch (ReactorStoppedException)
         {

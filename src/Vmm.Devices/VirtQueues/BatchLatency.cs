@@ -8,7 +8,8 @@ namespace Vmm.Devices;
 /// short chain does. Chains popped since the last publish count from the first of them, chains published together end together.
 /// </summary>
 /// <param name="statistics">Where the latencies go, by kind of request, in nanoseconds.</param>
-internal sealed class BatchLatency(QueueStatistics statistics)
+/// <param name="slow">Gets those that took too long; null for no threshold.</param>
+internal sealed class BatchLatency(QueueStatistics statistics, SlowRequests? slow = null)
 {
     /// <summary>Batches of popping whose chains may meet in one publish; with one more, those before are counted at once.</summary>
     private const int BatchesMax = 64;
@@ -28,20 +29,21 @@ internal sealed class BatchLatency(QueueStatistics statistics)
     {
         if (_count == 0 || _pushed[_count - 1].PoppedAt != poppedAt)
         {
-            if (_count == _pushed.Length) Record();
+            if (_count == _pushed.Length) Record(inFlight: 0);
             _pushed[_count++] = (poppedAt, default);
         }
         _pushed[_count - 1].Chains[kind]++;
     }
 
     /// <summary>The batch ends: what was given back is visible now.</summary>
-    internal void Published()
+    /// <param name="inFlight">Requests that are still in flight.</param>
+    internal void Published(int inFlight)
     {
         _batchStart = 0;
-        if (_count > 0) Record();
+        if (_count > 0) Record(inFlight);
     }
 
-    private void Record()
+    private void Record(int inFlight)
     {
         long now = Stopwatch.GetTimestamp();
         foreach (ref (long PoppedAt, Kinds Chains) batch in _pushed.AsSpan(0, _count))
@@ -49,7 +51,9 @@ internal sealed class BatchLatency(QueueStatistics statistics)
             long latency = (long)((now - batch.PoppedAt) * NanosecondsPerTick);
             for (int kind = 0; kind < QueueStatistics.KindsMax; kind++)
             {
-                if (batch.Chains[kind] > 0) statistics.Record(kind, latency, batch.Chains[kind]);
+                if (batch.Chains[kind] == 0) continue;
+                statistics.Record(kind, latency, batch.Chains[kind]);
+                if (slow is not null && latency >= slow.Nanoseconds) slow.Report(kind, latency, batch.Chains[kind], inFlight);
             }
         }
         _count = 0;

@@ -44,6 +44,9 @@ public sealed record QueueConfiguration
     /// <summary>How many kinds of requests there are, whose latencies are kept apart.</summary>
     internal int Kinds { get; init; } = 1;
 
+    /// <summary>Gets requests that took too long; null for none. Only where latency is measured.</summary>
+    internal SlowRequests? Slow { get; init; }
+
     /// <summary>
     /// Called for each guest fault, on the queue's thread; asks for a reset. usually <see cref="VirtioDevice.ReportGuestFault"/>. Null:
     /// the queue itself asks the driver for a reset, once.

@@ -57,7 +57,7 @@ public abstract class VirtQueue : IDisposable
         if (configuration.MeasureLatency)
         {
             Statistics.Reserve(configuration.Kinds);
-            _latency = new BatchLatency(Statistics);
+            _latency = new BatchLatency(Statistics, configuration.Slow);
         }
         _idsInFlight = new bool[Size];
         _hold = memory.Hold();
@@ -189,7 +189,7 @@ public abstract class VirtQueue : IDisposable
     /// <summary>Makes pushed chains visible to the driver, and interrupts it if it wants that. Once a batch, not once a request.</summary>
     public void Publish()
     {
-        _latency?.Published();
+        _latency?.Published(InFlight);
         if (!_disposed && PublishUsed())
         {
             Statistics.CountInterrupt();

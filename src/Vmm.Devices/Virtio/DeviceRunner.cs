@@ -129,6 +129,7 @@ internal sealed class DeviceRunner(
             Features = driver.Features,
             MeasureLatency = device.MeasureLatency,
             Kinds = device.RequestKinds.Count,
+            Slow = device.SlowRequestsOf(ring.Index),
             Statistics = definition.Statistics,
             OnFault = device.ReportGuestFault,
         };

@@ -15,6 +15,8 @@ public enum HostAccessKind
     Connect,
     /// <summary>Connects to a port over TCP; port 0 stands for any.</summary>
     ConnectTcp,
+    /// <summary>Listens at a port over TCP, from its start on.</summary>
+    ListenTcp,
     /// <summary>Attaches to a TAP interface, whose name is the path.</summary>
     Tap,
     /// <summary>Makes a pseudo-terminal.</summary>
@@ -26,5 +28,5 @@ public enum HostAccessKind
 /// <summary>Something of the host that a device opens, now or later: what a sandbox has to leave to it.</summary>
 /// <param name="Kind">What it does.</param>
 /// <param name="Path">With what; empty if the kind says it all.</param>
-/// <param name="Port">The port of <see cref="HostAccessKind.ConnectTcp"/>.</param>
+/// <param name="Port">The port of <see cref="HostAccessKind.ConnectTcp"/> and <see cref="HostAccessKind.ListenTcp"/>.</param>
 public readonly record struct HostAccess(HostAccessKind Kind, string Path = "", int Port = 0);

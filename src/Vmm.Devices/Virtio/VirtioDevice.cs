@@ -103,6 +103,16 @@ public abstract partial class VirtioDevice : IInspectable, IDisposable
     /// <summary>Whether the time each request takes goes into its queue's latency histogram. Set before the driver is ready.</summary>
     public bool MeasureLatency { get; set; }
 
+    /// <summary>
+    /// How long a request may take before it becomes a span of the source <c>Vmm.Devices</c> (System.Diagnostics.ActivitySource), where latency
+    /// is measured; zero for no spans. Set before the driver is ready.
+    /// </summary>
+    public TimeSpan SlowAfter { get; set; }
+
+    /// <summary>Runner: reports what was slow in a queue; null if nothing is.</summary>
+    internal SlowRequests? SlowRequestsOf(int queue) =>
+        MeasureLatency && SlowAfter > TimeSpan.Zero ? new SlowRequests(Name, _queues[queue].Name, RequestKinds, SlowAfter) : null;
+
     /// <summary>Its configuration space. Thread-safe.</summary>
     public ConfigSpace Config { get; }
 

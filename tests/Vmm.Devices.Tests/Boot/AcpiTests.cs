@@ -79,6 +79,13 @@ public sealed class AcpiTests
             Assert.Contains("Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive", source);
             Assert.Contains("Name (\\_S5, Package (0x04)", source);
             Assert.Contains("Notify (VGEN, 0x80)", source);
+            Assert.Contains("EisaId (\"PNP0C0C\")", source);
+            Assert.Contains("Notify (PWRB, 0x80)", source);
+            Assert.Contains("If ((Arg0 == One))", source);
+            Assert.Contains("Device (HPC0)", source);
+            Assert.Contains("Notify (HPC0, Zero)", source);
+            Assert.Contains("OperationRegion (HPRG, SystemIO, 0x0608, 0x04)", source);
+            Assert.Contains("If (P001)", source);
             Assert.Contains("\"VM_Gen_Counter\"", source);
             // Compiled again it gives no error either.
             Assert.Contains("0 Errors", Run(Path.Combine(directory, "DSDT.dsl")));

@@ -103,6 +103,14 @@ public sealed class ConfigFuzzTests(ITestOutputHelper output) : FuzzTests("confi
     protected override long ExecutionsToMeet => 10_000;
 }
 
+public sealed class ApiFuzzTests(ITestOutputHelper output) : FuzzTests("api", output)
+{
+    protected override IEnumerable<string> MustMeet => ["200", "201", "202", "204", "400", "404", "409", "415", "422"];
+
+    /// <summary>One request in some hundred adds a device that makes sense.</summary>
+    protected override long ExecutionsToMeet => 3_000;
+}
+
 public sealed class StateFuzzTests(ITestOutputHelper output) : FuzzTests("state", output)
 {
     protected override IEnumerable<string> MustMeet => ["refused", "restored"];

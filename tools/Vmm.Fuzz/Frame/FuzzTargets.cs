@@ -37,6 +37,7 @@ internal static class FuzzTargets
         new("bus", tally => new BusTarget(tally)),
         new("kernel", tally => new KernelTarget(tally)),
         new("command-line", tally => new CommandLineTarget(tally)),
+        new("api", tally => new ApiTarget(tally)),
         new("config", tally => new ConfigTarget(tally)),
         new("nbd", tally => new EitherTarget(new NbdTarget(tally, isExtended: false), new NbdTarget(tally, isExtended: true))),
         new("state", tally => new StateTarget(tally)),

@@ -6,7 +6,10 @@ using Microsoft.Extensions.Logging;
 namespace Vmm.Tool;
 
 /// <summary>Finds the route of a request, and answers with a problem where there is none or it fails.</summary>
-internal sealed class ApiApplication(ApiRoutes routes, ILogger log) : IHttpApplication<HttpContext>
+/// <param name="routes">What it can do.</param>
+/// <param name="gate">Who may, over a network; null without one.</param>
+/// <param name="log">Gets its bugs.</param>
+internal sealed class ApiApplication(ApiRoutes routes, ApiGate? gate, ILogger log) : IHttpApplication<HttpContext>
 {
     private readonly IReadOnlyList<ApiRoute> _routes = routes.All;
 
@@ -20,6 +23,7 @@ internal sealed class ApiApplication(ApiRoutes routes, ILogger log) : IHttpAppli
     {
         try
         {
+            gate?.Check(context);
             await Handle(context);
         }
         catch (OperationCanceledException) when (context.RequestAborted.IsCancellationRequested)

@@ -17,7 +17,7 @@ internal sealed record MachineView
     [Description("The number of the process.")]
     public required int Process { get; init; }
 
-    [Description("running, paused or stopping.")]
+    [Description("running, paused, draining or stopping.")]
     public required string State { get; init; }
 
     [Description("Seconds since the start.")]
@@ -25,6 +25,9 @@ internal sealed record MachineView
 
     [Description("How many devices there are.")]
     public required int Devices { get; init; }
+
+    [Description("How often it started again; of a machine of 'vmm boot'.")]
+    public long? Resets { get; init; }
 
     [Description("How far the memory of a snapshot is that is being saved.")]
     public SnapshotProgressView? Saving { get; init; }
@@ -64,6 +67,129 @@ internal sealed record SnapshotView
 
     [Description("Seconds until everything was durable.")]
     public required double ElapsedSeconds { get; init; }
+}
+
+/// <summary>Work that takes long.</summary>
+internal sealed record OperationView
+{
+    [Description("Its number, which is its address too.")]
+    public required string Id { get; init; }
+
+    [Description("flush, change, remove, snapshot or drain.")]
+    public required string Kind { get; init; }
+
+    [Description("The device it is about.")]
+    public string? Device { get; init; }
+
+    [Description("running, done or failed.")]
+    public required string State { get; init; }
+
+    [Description("When it began.")]
+    public required DateTimeOffset Began { get; init; }
+
+    [Description("Seconds that it runs, or ran.")]
+    public required double Seconds { get; init; }
+
+    [Description("How far it is.")]
+    public SnapshotProgressView? Progress { get; init; }
+
+    [Description("What it made.")]
+    public SnapshotView? Snapshot { get; init; }
+
+    [Description("Why it failed.")]
+    public ProblemView? Problem { get; init; }
+}
+
+/// <summary>What runs, and what ended last.</summary>
+internal sealed record OperationList
+{
+    public required IReadOnlyList<OperationView> Operations { get; init; }
+}
+
+/// <summary>How a server ends when its guests have gone.</summary>
+internal sealed record DrainWish
+{
+    [Description("After so many seconds it ends although front-ends are left; without it, it waits for them.")]
+    public double? Seconds { get; init; }
+}
+
+/// <summary>What a disk did of one kind.</summary>
+internal sealed record DiskOperationView
+{
+    [Description("read, write, flush, discard or write-zeroes.")]
+    public required string Kind { get; init; }
+
+    [Description("Requests whose time was measured.")]
+    public required long Measured { get; init; }
+
+    [Description("Those that the storage failed.")]
+    public required long Errors { get; init; }
+
+    [Description("Microseconds that half of them took at most.")]
+    public required double LatencyP50Us { get; init; }
+
+    [Description("Microseconds that 99 of 100 took at most.")]
+    public required double LatencyP99Us { get; init; }
+
+    [Description("Microseconds that the longest took.")]
+    public required double LatencyMaxUs { get; init; }
+}
+
+/// <summary>Which frames of the network a driver wants.</summary>
+internal sealed record ReceiveFilterView
+{
+    [Description("All; the rest counts when this is false.")]
+    public required bool Promiscuous { get; init; }
+
+    [Description("The card's own address, which the driver may change.")]
+    public required string Address { get; init; }
+
+    [Description("Further addresses; left out for any.")]
+    public IReadOnlyList<string>? Unicast { get; init; }
+
+    [Description("Groups; left out for any.")]
+    public IReadOnlyList<string>? Multicast { get; init; }
+
+    [Description("VLANs; left out for any.")]
+    public IReadOnlyList<int>? Vlans { get; init; }
+
+    [Description("Kinds of frames that are not wanted: unicast, multicast, broadcast.")]
+    public required IReadOnlyList<string> Refuses { get; init; }
+}
+
+/// <summary>The ports of a connection between guest and host.</summary>
+internal sealed record SocketPorts
+{
+    [Description("The guest's port.")]
+    public required uint GuestPort { get; init; }
+
+    [Description("The host's port, as the guest sees it.")]
+    public required uint HostPort { get; init; }
+}
+
+/// <summary>A connection between guest and host.</summary>
+internal sealed record SocketView
+{
+    [Description("The guest's port; 0 while a program of the host has not named one.")]
+    public required uint GuestPort { get; init; }
+
+    [Description("The host's port, as the guest sees it.")]
+    public required uint HostPort { get; init; }
+
+    [Description("stream or seqpacket.")]
+    public required string Type { get; init; }
+
+    [Description("greeting, connecting, requested, open or dying.")]
+    public required string State { get; init; }
+
+    [Description("Bytes that the guest may send before the host has read some.")]
+    public required int CreditBytes { get; init; }
+}
+
+/// <summary>The connections of a device, by ports.</summary>
+internal sealed record SocketList
+{
+    public required IReadOnlyList<SocketView> Connections { get; init; }
 }
 
 /// <summary>A device as it is now. What it does not have is left out.</summary>
@@ -135,6 +261,9 @@ internal sealed record DeviceView
     [Description("Bytes that a disk holds.")]
     public long? CapacityBytes { get; init; }
 
+    [Description("What a disk did, by kind; of kinds of which there were any.")]
+    public IReadOnlyList<DiskOperationView>? Operations { get; init; }
+
     [Description("Whether a disk takes no writes.")]
     public bool? ReadOnly { get; init; }
 
@@ -149,6 +278,15 @@ internal sealed record DeviceView
 
     [Description("Whether a network card's cable is plugged in.")]
     public bool? LinkUp { get; init; }
+
+    [Description("Bytes of a network card's largest packet; left out if its driver is told nothing.")]
+    public int? Mtu { get; init; }
+
+    [Description("Which frames a network card's driver wants.")]
+    public ReceiveFilterView? ReceiveFilter { get; init; }
+
+    [Description("Connections between guest and host, of a socket device.")]
+    public int? Sockets { get; init; }
 }
 
 /// <summary>The devices, in the order in which they were added.</summary>
@@ -171,6 +309,9 @@ internal sealed record DeviceChange
 
     [Description("Of a disk: makes it larger.")]
     public long? CapacityBytes { get; init; }
+
+    [Description("Of a disk: takes its medium out and puts this one in, a path or a URI, with the options of the one before. Alone.")]
+    public string? Medium { get; init; }
 
     [Description("Of a balloon: asks the guest for so much memory.")]
     public long? TargetBytes { get; init; }
@@ -244,6 +385,11 @@ internal sealed record ProblemView
 [JsonSerializable(typeof(DeviceView))]
 [JsonSerializable(typeof(DeviceChange))]
 [JsonSerializable(typeof(NewDevice))]
+[JsonSerializable(typeof(OperationView))]
+[JsonSerializable(typeof(OperationList))]
+[JsonSerializable(typeof(DrainWish))]
+[JsonSerializable(typeof(SocketPorts))]
+[JsonSerializable(typeof(SocketList))]
 [JsonSerializable(typeof(LogView))]
 [JsonSerializable(typeof(ApiEvent))]
 [JsonSerializable(typeof(ProblemView))]

@@ -17,10 +17,14 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
     /// <summary>What a client that reads events gets when nothing happens, so that both ends notice when the other is gone.</summary>
     private static readonly TimeSpan KeepAlive = TimeSpan.FromSeconds(15);
 
-    /// <summary>Longest wait for a device to be gone; then it goes on, and the client is answered.</summary>
-    private static readonly TimeSpan RemovalPatience = TimeSpan.FromSeconds(10);
+    /// <summary>Longest wait for work; then it goes on, and the client is answered.</summary>
+    private static readonly TimeSpan WorkPatience = TimeSpan.FromSeconds(10);
 
-    internal IReadOnlyList<ApiRoute> All =>
+    private const double DrainSecondsMax = 7 * 24 * 60 * 60;
+
+    private readonly Operations _operations = new();
+
+    internal IReadOnlyList<ApiRoute> All => field ??=
     [
         new("GET", "/v1/machine", "What runs in this process, and how it is.", (context, _) => Say(context, machine.View))
         { Response = ApiJson.Readable.MachineView },
@@ -32,21 +36,59 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
             "Saves the machine into a new directory, and answers when it is whole. It is given up if the client goes away. "
                 + "Only 'vmm boot' can.",
             Save)
-        { Request = ApiJson.Readable.NewSnapshot, Response = ApiJson.Readable.SnapshotView, Problems = [400, 409, 422, 500, 503] },
+        {
+            Request = ApiJson.Readable.NewSnapshot, Response = ApiJson.Readable.SnapshotView, TakesLong = true,
+            Problems = [400, 409, 422, 500, 503],
+        },
+        new("POST", "/v1/machine/power-off",
+            "Presses the power button: a guest that heeds it shuts itself down, some time after the answer. Only 'vmm boot' has one.",
+            Do(machine.PowerOff, 202))
+        { Response = ApiJson.Readable.MachineView, Status = 202, Problems = [409, 503] },
+        new("POST", "/v1/machine/reset",
+            "Starts the machine again from its kernel, without a word to the guest, which loses what it had not written. "
+                + "Only 'vmm boot' can.",
+            Do(machine.Reset))
+        { Response = ApiJson.Readable.MachineView, Problems = [409, 500, 503] },
+        new("POST", "/v1/machine/drain",
+            "Takes no more front-ends and devices; when the front-ends that are connected have left, the process ends. Only 'vmm serve' can.",
+            Drain)
+        { Request = ApiJson.Readable.DrainWish, Response = ApiJson.Readable.OperationView, Status = 202, Problems = [400, 409, 422] },
         new("POST", "/v1/machine/stop", "Asks the process to end, as SIGTERM does: what is in flight completes.", Stop)
         { Response = ApiJson.Readable.MachineView, Status = 202 },
         new("GET", "/v1/devices", "The devices, with what they did so far.", (context, _) =>
             Say(context, DeviceViews.List(machine), ApiJson.Readable.DeviceList))
         { Response = ApiJson.Readable.DeviceList },
-        new("POST", "/v1/devices", "Serves one more device, from now on. Only 'vmm serve' can.", Add)
+        new("POST", "/v1/devices", "Serves one more device from now on, or has the guest of 'vmm boot' look for one.", Add)
         { Request = ApiJson.Readable.NewDevice, Response = ApiJson.Readable.DeviceView, Status = 201, Problems = [400, 409, 422] },
         new("GET", "/v1/devices/{name}", "A device.", (context, name) => Say(context, DeviceViews.Of(machine.Find(name))))
         { Response = ApiJson.Readable.DeviceView, Problems = [404] },
         new("PATCH", "/v1/devices/{name}", "Changes a device while it runs: all that the body names, or nothing.", Change)
-        { Request = ApiJson.Readable.DeviceChange, Response = ApiJson.Readable.DeviceView, Problems = [400, 404, 409, 422] },
+        {
+            Request = ApiJson.Readable.DeviceChange, Response = ApiJson.Readable.DeviceView, TakesLong = true,
+            Problems = [400, 404, 409, 422],
+        },
         new("DELETE", "/v1/devices/{name}",
-            "Takes a device out: its front-end is sent away once nothing is in flight. 202 says that this takes longer.", Remove)
-        { ContentType = null, Status = 204, Problems = [404, 409] },
+            "Takes a device out: its front-end is sent away once nothing is in flight.", Remove)
+        { ContentType = null, Status = 204, TakesLong = true, Problems = [404, 409] },
+        new("POST", "/v1/devices/{name}/flush", "Makes durable what was written to a disk.", Flush)
+        { Response = ApiJson.Readable.DeviceView, TakesLong = true, Problems = [404, 409, 422, 500] },
+        new("GET", "/v1/devices/{name}/connections", "The connections of a device for sockets between guest and host.", async (context, name) =>
+            await Say(context, await DeviceViews.SocketsAsync(machine.Find(name)), ApiJson.Readable.SocketList))
+        { Response = ApiJson.Readable.SocketList, Problems = [404, 422] },
+        new("POST", "/v1/devices/{name}/disconnect", "Ends one of these connections, for both of its ends.", Disconnect)
+        { Request = ApiJson.Readable.SocketPorts, ContentType = null, Status = 204, Problems = [400, 404, 422] },
+        new("GET", "/v1/operations", "What takes long: what is under way, and what ended last.", (context, _) =>
+            Say(context, _operations.View, ApiJson.Readable.OperationList))
+        { Response = ApiJson.Readable.OperationList },
+        new("GET", "/v1/operations/{name}", "How far one of these is.", (context, name) => Say(context, _operations.Find(name)))
+        { Response = ApiJson.Readable.OperationView, Problems = [404] },
+        new("DELETE", "/v1/operations/{name}", "Gives one up: a snapshot, or the wait of a drain. Any other goes on.", (context, name) =>
+        {
+            Operation operation = _operations.Find(name);
+            operation.Cancel();
+            return Say(context, operation, 202);
+        })
+        { Response = ApiJson.Readable.OperationView, Status = 202, Problems = [404] },
         new("GET", "/v1/inspect", "The live tree of everything: reactors, devices, queues with positions, features, connections.", Inspect),
         new("GET", "/v1/events", "What happens from now on, as server-sent events: each has the data of an Event.", Watch)
         { Response = ApiJson.Readable.ApiEvent, ContentType = "text/event-stream" },
@@ -62,18 +104,80 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
 
     private LogView LogView => new() { Level = LogFormat.NameOf(log.Least) };
 
-    private Func<HttpContext, string, Task> Do(Action action) => async (context, _) =>
+    private Func<HttpContext, string, Task> Do(Action action, int status = 200) => async (context, _) =>
     {
         // It waits for vCPUs.
         await Task.Run(action);
-        await Say(context, machine.View);
+        await Say(context, machine.View, ApiJson.Readable.MachineView, status);
     };
 
     private async Task Save(HttpContext context, string _)
     {
         NewSnapshot asked = await Read(context, ApiJson.Readable.NewSnapshot);
-        await Say(context, await machine.SaveAsync(asked, context.RequestAborted), ApiJson.Readable.SnapshotView);
+        bool outlivesClient = PrefersAsync(context);
+        Operation saving = _operations.Begin("snapshot", null, async operation =>
+        {
+            operation.Progress = () => machine.View.Saving;
+            using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(
+                operation.Cancelled, stopping, outlivesClient ? CancellationToken.None : context.RequestAborted);
+            operation.Snapshot = await machine.SaveAsync(asked, either.Token);
+        });
+        await AnswerWork(context, saving, () => Say(context, saving.Snapshot!, ApiJson.Readable.SnapshotView), Timeout.InfiniteTimeSpan);
     }
+
+    private async Task Drain(HttpContext context, string _)
+    {
+        DrainWish wish = await Read(context, ApiJson.Readable.DrainWish);
+        if (wish.Seconds is { } seconds && !(seconds is >= 0 and <= DrainSecondsMax))
+            throw new ArgumentException($"a drain of {seconds} seconds: give 0 to {DrainSecondsMax}, or none to wait for the front-ends");
+        Task left = machine.DrainAsync();
+        Operation draining = _operations.Begin("drain", null, async operation =>
+        {
+            TimeSpan patience = wish.Seconds is { } limit ? TimeSpan.FromSeconds(limit) : Timeout.InfiniteTimeSpan;
+            await Task.WhenAny(left, Task.Delay(patience, operation.Cancelled)).Unwrap();
+            machine.Stop();
+        });
+        await Keep(context, draining);
+    }
+
+    private async Task Flush(HttpContext context, string name)
+    {
+        ControlledDevice device = machine.Find(name);
+        Operation flushing = _operations.Begin("flush", name, _ => DeviceViews.FlushAsync(device));
+        await AnswerWork(context, flushing, () => Say(context, DeviceViews.Of(device)));
+    }
+
+    private async Task Disconnect(HttpContext context, string name)
+    {
+        ControlledDevice device = machine.Find(name);
+        await DeviceViews.DisconnectAsync(device, await Read(context, ApiJson.Readable.SocketPorts));
+        context.Response.StatusCode = 204;
+    }
+
+    /// <summary>Answers when work has ended; with the work itself if that takes longer than a client waits (RFC 7240 § 4.1).</summary>
+    private async Task AnswerWork(HttpContext context, Operation work, Func<Task> answer, TimeSpan? patience = null)
+    {
+        try
+        {
+            await work.Task.WaitAsync(PrefersAsync(context) ? TimeSpan.Zero : patience ?? WorkPatience, context.RequestAborted);
+        }
+        catch (TimeoutException) when (!work.Task.IsCompleted)
+        {
+            await Keep(context, work);
+            return;
+        }
+        await answer();
+    }
+
+    private Task Keep(HttpContext context, Operation work)
+    {
+        _operations.Keep(work);
+        context.Response.Headers.Location = $"/v1/operations/{work.Id}";
+        return Say(context, work, 202);
+    }
+
+    private static bool PrefersAsync(HttpContext context) =>
+        context.Request.Headers["Prefer"].ToString().Contains("respond-async", StringComparison.OrdinalIgnoreCase);
 
     private async Task Stop(HttpContext context, string name)
     {
@@ -98,21 +202,20 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
     private async Task Change(HttpContext context, string name)
     {
         ControlledDevice device = machine.Find(name);
-        await DeviceViews.ChangeAsync(device, await Read(context, ApiJson.Readable.DeviceChange));
-        await Say(context, DeviceViews.Of(device));
+        DeviceChange change = await Read(context, ApiJson.Readable.DeviceChange);
+        Operation changing = _operations.Begin("change", name, _ => DeviceViews.ChangeAsync(device, change));
+        await AnswerWork(context, changing, () => Say(context, DeviceViews.Of(device)));
     }
 
     private async Task Remove(HttpContext context, string name)
     {
-        try
+        ControlledDevice device = machine.Find(name);
+        Operation removing = _operations.Begin("remove", name, _ => machine.RemoveAsync(device));
+        await AnswerWork(context, removing, () =>
         {
-            await machine.RemoveAsync(machine.Find(name)).WaitAsync(RemovalPatience);
             context.Response.StatusCode = 204;
-        }
-        catch (TimeoutException)
-        {
-            context.Response.StatusCode = 202;
-        }
+            return Task.CompletedTask;
+        });
     }
 
     private async Task Inspect(HttpContext context, string _)
@@ -169,6 +272,9 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
     private static Task Say(HttpContext context, MachineView view) => Say(context, view, ApiJson.Readable.MachineView);
 
     private static Task Say(HttpContext context, DeviceView view) => Say(context, view, ApiJson.Readable.DeviceView);
+
+    private static Task Say(HttpContext context, Operation operation, int status = 200) =>
+        Say(context, operation.View, ApiJson.Readable.OperationView, status);
 
     private static Task Say(HttpContext context, LogView view) => Say(context, view, ApiJson.Readable.LogView);
 

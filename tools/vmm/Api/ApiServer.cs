@@ -1,7 +1,10 @@
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;
+using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Https;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
@@ -10,12 +13,14 @@ using Vmm.Devices;
 namespace Vmm.Tool;
 
 /// <summary>
-/// The control API: HTTP/1.1 at a Unix socket, for this user and root. It runs on the runtime's pool; what it wants of a device it asks
-/// the device's reactor for. Its clients are not trusted to be quick, few or right.
+/// The control API: HTTP/1.1 at a Unix socket, for this user and root; HTTP/1.1 and 2 over TLS, for those that <see cref="ApiGate"/> lets
+/// in. It runs on the runtime's pool; what it wants of a device it asks the device's reactor for. Its clients are not trusted to be quick,
+/// few or right.
 /// </summary>
 internal sealed class ApiServer : IDisposable
 {
     private const int ConnectionsMax = 64;
+    private const int StreamsMax = 16;
     private const int BodyBytesMax = 64 * 1024, HeaderBytesMax = 8 * 1024, LineBytesMax = 4 * 1024, HeadersMax = 32;
 
     /// <summary>How long a client may take for the headers of a request, and keep a connection without one.</summary>
@@ -25,18 +30,20 @@ internal sealed class ApiServer : IDisposable
     private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(1);
 
     private readonly CancellationTokenSource _stopping = new();
-    private readonly LocalListener _listener;
+    private readonly LocalListener? _listener;
+    private readonly ServiceProvider? _services;
     private readonly PrometheusText _metrics;
     private readonly KestrelServer _server;
 
     /// <summary>Listens.</summary>
-    /// <param name="path">Where.</param>
+    /// <param name="places">Where.</param>
     /// <param name="machine">What is shown and changed.</param>
     /// <param name="log">The log whose level it changes and whose entries are events.</param>
     /// <exception cref="Vmm.Events.KernelException">Another socket listens there, or the directory can't be written.</exception>
-    internal ApiServer(string path, ControlledMachine machine, StandardErrorLogger log)
+    /// <exception cref="IOException">The address is in use, or a file of --api-tls is not what it should be.</exception>
+    internal ApiServer(ApiPlaces places, ControlledMachine machine, StandardErrorLogger log)
     {
-        _listener = new LocalListener(path);
+        ApiGate? gate = places.Tls is { } secured ? new ApiGate(secured) : null;
         KestrelServerOptions options = new() { AddServerHeader = false };
         KestrelServerLimits limits = options.Limits;
         limits.MaxConcurrentConnections = ConnectionsMax;
@@ -47,24 +54,54 @@ internal sealed class ApiServer : IDisposable
         limits.MaxRequestHeaderCount = HeadersMax;
         limits.RequestHeadersTimeout = HeaderPatience;
         limits.KeepAliveTimeout = IdlePatience;
-        options.ListenHandle((ulong)_listener.Socket.Number, listen =>
+        limits.Http2.MaxStreamsPerConnection = StreamsMax;
+        limits.Http2.MaxRequestHeaderFieldSize = HeaderBytesMax;
+        if (places.Socket is { } path)
         {
-            listen.Protocols = HttpProtocols.Http1;
-            listen.Use(next => connection => IsTrusted(connection) ? next(connection) : Refuse(connection));
-        });
+            _listener = new LocalListener(path);
+            options.ListenHandle((ulong)_listener.Socket.Number, listen =>
+            {
+                listen.Protocols = HttpProtocols.Http1;
+                listen.Use(next => connection => IsTrusted(connection) ? next(connection) : Refuse(connection));
+            });
+        }
+        ListenOptions? network = null;
+        if (places.Tls is { } tls)
+        {
+            options.ApplicationServices = _services = KestrelServices.Make();
+            options.Listen(tls.Address, listen =>
+            {
+                network = listen;
+                listen.Protocols = HttpProtocols.Http1AndHttp2;
+                listen.UseHttps(new TlsHandshakeCallbackOptions { HandshakeTimeout = HeaderPatience, OnConnection = _ => gate!.Handshake });
+            });
+        }
         SocketTransportFactory transport = new(Options.Create(new SocketTransportOptions()), NullLoggerFactory.Instance);
         _server = new KestrelServer(Options.Create(options), transport, NullLoggerFactory.Instance);
         _metrics = new PrometheusText(machine);
-        ApiApplication application = new(new ApiRoutes(machine, log, _metrics, _stopping.Token), log.CreateLogger<ApiServer>());
-        _server.StartAsync(application, CancellationToken.None).GetAwaiter().GetResult();
+        ApiApplication application = new(new ApiRoutes(machine, log, _metrics, _stopping.Token), gate, log.CreateLogger<ApiServer>());
+        try
+        {
+            _server.StartAsync(application, CancellationToken.None).GetAwaiter().GetResult();
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+        // Asked for port 0, the kernel chose one.
+        Places = [.. places.Socket is { } socket ? [socket] : (string[])[], .. network is null ? [] : (string[])[$"https://{network.IPEndPoint}"]];
     }
 
+    /// <summary>Where it listens, for people.</summary>
+    internal IReadOnlyList<string> Places { get; } = [];
+
     /// <summary>Listens if that was asked for.</summary>
-    /// <param name="path">Where; null if it was not.</param>
+    /// <param name="places">Where; null if it was not.</param>
     /// <param name="machine">Makes what is controlled.</param>
-    /// <param name="log"><inheritdoc cref="ApiServer(string, ControlledMachine, StandardErrorLogger)" path="/param[@name='log']"/></param>
-    internal static IDisposable? TryStart(string? path, Func<ControlledMachine> machine, StandardErrorLogger log) =>
-        path is null ? null : new ApiServer(path, machine(), log);
+    /// <param name="log"><inheritdoc cref="ApiServer(ApiPlaces, ControlledMachine, StandardErrorLogger)" path="/param[@name='log']"/></param>
+    internal static ApiServer? TryStart(ApiPlaces? places, Func<ControlledMachine> machine, StandardErrorLogger log) =>
+        places is null ? null : new ApiServer(places, machine(), log);
 
     /// <summary>Listens no more, removes the path, and ends connections.</summary>
     public void Dispose()
@@ -73,7 +110,8 @@ internal sealed class ApiServer : IDisposable
         using (CancellationTokenSource patience = new(StopPatience)) _server.StopAsync(patience.Token).GetAwaiter().GetResult();
         _server.Dispose();
         _metrics.Dispose();
-        _listener.Dispose();
+        _services?.Dispose();
+        _listener?.Dispose();
         _stopping.Dispose();
     }
 

@@ -16,6 +16,8 @@ internal sealed record ControlledDevice(VirtioDevice Device, RemoteEndpoint Reac
 /// <remarks>Thread-safe.</remarks>
 internal abstract class ControlledMachine(string kind, Action stop)
 {
+    private protected const string Locked = " (in its sandbox this process opens less than at its start: with --sandbox=off it opens anything)";
+
     private readonly long _start = Stopwatch.GetTimestamp();
     private int _stops;
 
@@ -25,11 +27,17 @@ internal abstract class ControlledMachine(string kind, Action stop)
     /// <summary>The reactors that serve them.</summary>
     internal abstract IReadOnlyList<RemoteEndpoint> Reactors { get; }
 
+    /// <summary>Whether it takes no more front-ends.</summary>
+    private protected virtual bool IsDraining => false;
+
     /// <summary>Whether the machine stands still.</summary>
     private protected virtual bool IsPaused => false;
 
     /// <summary>How far a save is; null if none is under way.</summary>
     private protected virtual SnapshotProgressView? Saving => null;
+
+    /// <summary>How often it started again; null if it never does.</summary>
+    private protected virtual long? Resets => null;
 
     /// <summary>What runs, and how it is.</summary>
     internal MachineView View => new()
@@ -37,9 +45,10 @@ internal abstract class ControlledMachine(string kind, Action stop)
         Kind = kind,
         Version = ToolVersion.Text,
         Process = Environment.ProcessId,
-        State = Volatile.Read(ref _stops) > 0 ? "stopping" : IsPaused ? "paused" : "running",
+        State = Volatile.Read(ref _stops) > 0 ? "stopping" : IsDraining ? "draining" : IsPaused ? "paused" : "running",
         UptimeSeconds = (long)Stopwatch.GetElapsedTime(_start).TotalSeconds,
         Devices = Devices.Count,
+        Resets = Resets,
         Saving = Saving,
     };
 
@@ -54,11 +63,42 @@ internal abstract class ControlledMachine(string kind, Action stop)
     /// <summary>Lets them go on.</summary>
     internal abstract void Resume();
 
+    /// <summary>Presses the machine's power button.</summary>
+    internal virtual void PowerOff() => throw new NotSupportedException(
+        "only a machine of 'vmm boot' has a power button: shut the guest down from inside, or stop this process");
+
+    /// <summary>Starts the machine again from its kernel. It may wait.</summary>
+    internal virtual void Reset() => throw new NotSupportedException("only a machine of 'vmm boot' can be reset");
+
     /// <summary>Saves the machine.</summary>
     /// <param name="asked">Where, and how.</param>
     /// <param name="cancel">Gives it up.</param>
     internal virtual Task<SnapshotView> SaveAsync(NewSnapshot asked, CancellationToken cancel) =>
         throw new NotSupportedException("only a machine of 'vmm boot' can be saved");
+
+    /// <summary>Takes no more front-ends, and completes when the last has left.</summary>
+    internal virtual Task DrainAsync() => throw new NotSupportedException(
+        "only 'vmm serve' has front-ends to wait for: switch a machine off by its power button, or stop it");
+
+    /// <summary>The kind of a device that is to be added.</summary>
+    /// <exception cref="ArgumentException">There is no such kind.</exception>
+    private protected static DeviceKind KindOf(NewDevice asked) =>
+        DeviceKinds.All.FirstOrDefault(kind => kind.Name == asked.Kind || kind.ServedName == asked.Kind)
+            ?? throw new ArgumentException($"'{asked.Kind}' is no kind of device: give one of "
+                + string.Join(", ", DeviceKinds.All.Select(kind => kind.ServedName ?? kind.Name)));
+
+    /// <summary>Understands a device under the first name that no other one has.</summary>
+    /// <exception cref="ArgumentException">It makes no sense; the message says why.</exception>
+    private protected RequestedDevice Describe(
+        string options, Func<int, string> nameOf, Func<string, int, Action<string>, RequestedDevice?> understand)
+    {
+        List<string> refusals = [];
+        HashSet<string> taken = [.. Devices.Select(each => each.Device.Name)];
+        int number = 0;
+        while (taken.Contains(nameOf(number))) number++;
+        RequestedDevice? device = understand(options, number, refusals.Add);
+        return device is not null && refusals.Count == 0 ? device : throw new ArgumentException(string.Join("; ", refusals));
+    }
 
     /// <summary>Asks the process to end, as SIGTERM does.</summary>
     internal void Stop()

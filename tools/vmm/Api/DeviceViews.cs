@@ -56,19 +56,95 @@ internal static class DeviceViews
             BurstSeconds = device.Limit?.Burst.TotalSeconds,
             Storage = disk?.Backend.Description,
             CapacityBytes = (long?)disk?.Backend.CapacityBytes,
+            Operations = disk is null ? null : [.. disk.Figures.Where(done => done.Measured + done.Errors > 0).Select(Of)],
             ReadOnly = disk?.Backend.IsReadOnly,
             TargetBytes = (long?)balloon?.TargetBytes,
             ActualBytes = (long?)balloon?.ActualBytes,
             MacAddress = net?.Address.ToString(),
             LinkUp = net?.IsLinkUp,
+            Mtu = net?.Mtu,
+            ReceiveFilter = net is null ? null : Of(net.ReceiveFilter),
+            Sockets = (device as VsockDevice)?.Connections,
         };
     }
+
+    /// <summary>The connections of a socket device.</summary>
+    internal static Task<SocketList> SocketsAsync(ControlledDevice controlled)
+    {
+        VsockDevice device = Vsock(controlled);
+        return controlled.Reactor.InvokeAsync(_ => new SocketList
+        {
+            Connections = [.. device.Peers.Select(peer => new SocketView
+            {
+                GuestPort = peer.GuestPort,
+                HostPort = peer.HostPort,
+                Type = peer.Type,
+                State = peer.State,
+                CreditBytes = peer.CreditBytes,
+            })],
+        }, Patience);
+    }
+
+    /// <summary>Ends a connection of a socket device.</summary>
+    internal static async Task DisconnectAsync(ControlledDevice controlled, SocketPorts ports)
+    {
+        VsockDevice device = Vsock(controlled);
+        if (!await controlled.Reactor.InvokeAsync(_ => device.TryDisconnect(ports.GuestPort, ports.HostPort), Patience).ConfigureAwait(false))
+            throw new ApiProblem(404, $"device '{device.Name}' has no connection between port {ports.GuestPort} of the guest and port "
+                + $"{ports.HostPort} of the host: GET /v1/devices/{device.Name}/connections lists those it has");
+    }
+
+    /// <summary>Makes durable what was written to a disk.</summary>
+    internal static Task FlushAsync(ControlledDevice controlled) => controlled.Device is BlockDevice disk
+        ? Refusable(disk.FlushAsync(controlled.Reactor))
+        : throw new ArgumentException($"device '{controlled.Device.Name}' is no disk: only disks can be flushed");
+
+    private static VsockDevice Vsock(ControlledDevice controlled) => controlled.Device as VsockDevice
+        ?? throw new ArgumentException($"device '{controlled.Device.Name}' has no connections: that is for sockets between guest and host");
+
+    /// <summary>What can't be done now is a conflict.</summary>
+    private static async Task Refusable(Task work)
+    {
+        try
+        {
+            await work.ConfigureAwait(false);
+        }
+        catch (InvalidOperationException refused) when (refused is not ObjectDisposedException)
+        {
+            throw new ApiProblem(409, refused.Message);
+        }
+    }
+
+    private static DiskOperationView Of(DiskFigures done) => new()
+    {
+        Kind = done.Kind,
+        Measured = done.Measured,
+        Errors = done.Errors,
+        LatencyP50Us = done.LatencyP50Us,
+        LatencyP99Us = done.LatencyP99Us,
+        LatencyMaxUs = done.LatencyMaxUs,
+    };
+
+    private static ReceiveFilterView Of(ReceiveFilter filter) => new()
+    {
+        Promiscuous = filter.Promiscuous,
+        Address = filter.Address.ToString(),
+        Unicast = filter.Unicast?.Select(address => address.ToString()).ToArray(),
+        Multicast = filter.Multicast?.Select(address => address.ToString()).ToArray(),
+        Vlans = filter.Vlans,
+        Refuses = filter.Refuses,
+    };
 
     /// <summary>Changes a device while it runs: all that is asked for, or nothing of it if some of it makes no sense.</summary>
     internal static async Task ChangeAsync(ControlledDevice controlled, DeviceChange change)
     {
         VirtioDevice device = controlled.Device;
         if (Complaint(device, change) is { } complaint) throw new ArgumentException(complaint);
+        if (change.Medium is { } medium)
+        {
+            await Refusable(PutInAsync((BlockDevice)device, medium)).ConfigureAwait(false);
+            return;
+        }
         // Storage may take its time: not on the reactor.
         if (change.CapacityBytes is { } capacity) await Task.Run(() => ((BlockDevice)device).Grow((ulong)capacity)).ConfigureAwait(false);
         await controlled.Reactor.InvokeAsync(_ =>
@@ -79,6 +155,19 @@ internal static class DeviceViews
             if (change is { Columns: { } columns, Rows: { } rows }) ((ConsoleDevice)device).Resize((ushort)columns, (ushort)rows);
             return true;
         }, Patience).ConfigureAwait(false);
+    }
+
+    private static async Task PutInAsync(BlockDevice disk, string medium)
+    {
+        try
+        {
+            await disk.SwapAsync(medium).ConfigureAwait(false);
+        }
+        catch (Exception refused) when (refused is IOException or UnauthorizedAccessException)
+        {
+            // What the client named is not there, or is in use.
+            throw new ArgumentException(refused.Message, refused);
+        }
     }
 
     /// <summary>Describes a device in whole, on its reactor.</summary>
@@ -93,6 +182,10 @@ internal static class DeviceViews
     {
         if (change == new DeviceChange()) return "there is nothing to change: name a field and its value";
         if (change.CapacityBytes is not null && device is not BlockDevice) return NotOf("capacityBytes", "disks");
+        if (change.Medium is not null && device is not BlockDevice) return NotOf("medium", "disks");
+        if (change.Medium is not null && change with { Medium = null } != new DeviceChange())
+            return "a medium is put in alone: change the rest before or after";
+        if (change.Medium is "") return "a medium without a name: give the path of an image, or a URI";
         if (change.TargetBytes is not null && device is not BalloonDevice) return NotOf("targetBytes", "balloons");
         if (change.LinkUp is not null && device is not NetDevice) return NotOf("linkUp", "network cards");
         if ((change.Columns ?? change.Rows) is not null && device is not ConsoleDevice) return NotOf("columns and rows", "consoles");

@@ -6,15 +6,28 @@ using Vmm.Events;
 namespace Vmm.Tool;
 
 /// <summary>A machine whose vCPUs run in this process.</summary>
-internal sealed class HostedMachine(string kind, Machine machine, ILogger log, Action stop) : ControlledMachine(kind, stop)
+/// <param name="kind">What was started.</param>
+/// <param name="machine">The machine.</param>
+/// <param name="setting">What it decides for its devices.</param>
+/// <param name="log">Gets what happens.</param>
+/// <param name="stop">Asks the process to end.</param>
+/// <param name="isLocked">Whether the process is in a sandbox.</param>
+internal sealed class HostedMachine(string kind, Machine machine, DeviceSetting setting, ILogger log, Action stop, bool isLocked = false)
+    : ControlledMachine(kind, stop)
 {
+    /// <summary>How long a guest has to let go of a device.</summary>
+    private static readonly TimeSpan UnplugPatience = TimeSpan.FromSeconds(30);
+
+    /// <summary>One is added at a time, so that each finds a free name.</summary>
+    private readonly Lock _adding = new();
+
     private const string FixedDevices =
-        "the guest of this machine looks for its devices when it boots: give them on the command line, or serve them with 'vmm serve'";
+        "the simulated guest looks for its devices when it boots: give them on the command line, or use 'vmm boot' or 'vmm serve'";
 
     private readonly SavingProgress _progress = new();
 
     internal override IReadOnlyList<ControlledDevice> Devices =>
-        [.. machine.Host.Devices.Select(hosted => new ControlledDevice(hosted.Device, hosted.Reactor, hosted, null))];
+        [.. machine.Host.Devices.Select(Of)];
 
     internal override IReadOnlyList<RemoteEndpoint> Reactors => machine.Host.Reactors;
 
@@ -30,6 +43,36 @@ internal sealed class HostedMachine(string kind, Machine machine, ILogger log, A
     {
         machine.Resume();
         log.LogInformation(ToolEvents.MachineResumed, "the machine goes on");
+    }
+
+    private protected override long? Resets => (machine as KvmMachine)?.Resets;
+
+    internal override void PowerOff()
+    {
+        if (machine is not KvmMachine kvm)
+        {
+            base.PowerOff();
+            return;
+        }
+        kvm.PressPowerButton();
+        log.LogInformation(ToolEvents.PowerButton, "the power button was pressed: the guest shuts itself down if it heeds that");
+    }
+
+    internal override void Reset()
+    {
+        if (machine is not KvmMachine kvm)
+        {
+            base.Reset();
+            return;
+        }
+        try
+        {
+            kvm.Reset();
+        }
+        catch (InvalidOperationException refused) when (refused is not ObjectDisposedException)
+        {
+            throw new ApiProblem(409, refused.Message);
+        }
     }
 
     private protected override SnapshotProgressView? Saving => _progress.View;
@@ -68,9 +111,52 @@ internal sealed class HostedMachine(string kind, Machine machine, ILogger log, A
         }
     }
 
-    internal override ControlledDevice Add(NewDevice asked) => throw new NotSupportedException(FixedDevices);
+    internal override ControlledDevice Add(NewDevice asked)
+    {
+        if (machine is not KvmMachine kvm) throw new NotSupportedException(FixedDevices);
+        DeviceKind kind = KindOf(asked);
+        DeviceOption option = new(kind, isServed: false);
+        lock (_adding)
+        {
+            RequestedDevice device = Describe(asked.Options, kind.DeviceName, option.Plug);
+            if (kind.IsSingle && device.Name != kind.DeviceName(0))
+                throw new ArgumentException($"the machine has its {kind.Name} already, '{kind.DeviceName(0)}': it takes one only");
+            try
+            {
+                HostedDevice added = kvm.Plug(device.Name, device.Spec, setting);
+                log.LogInformation(ToolEvents.DeviceAdded, "{Device}: added, the guest is asked to look for it", device.Name);
+                return Of(added);
+            }
+            catch (Exception refused) when (refused is IOException or UnauthorizedAccessException)
+            {
+                // What the client named is not there, or is in use.
+                throw new ArgumentException(refused.Message + (isLocked ? Locked : ""), refused);
+            }
+        }
+    }
 
-    internal override Task RemoveAsync(ControlledDevice device) => throw new NotSupportedException(FixedDevices);
+    internal override async Task RemoveAsync(ControlledDevice device)
+    {
+        if (machine is not KvmMachine kvm) throw new NotSupportedException(FixedDevices);
+        string name = device.Device.Name;
+        using CancellationTokenSource patience = new(UnplugPatience);
+        try
+        {
+            await kvm.UnplugAsync((HostedDevice)device.Inspected, patience.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            throw new ApiProblem(409, $"the guest did not let go of '{name}' within {UnplugPatience.TotalSeconds} s, and keeps it: "
+                + "it takes devices out while it runs if its kernel has ACPI containers");
+        }
+        catch (ArgumentException)
+        {
+            throw new ApiProblem(404, $"device '{name}' is being removed already");
+        }
+        log.LogInformation(ToolEvents.DeviceRemoved, "{Device}: removed", name);
+    }
+
+    private static ControlledDevice Of(HostedDevice hosted) => new(hosted.Device, hosted.Reactor, hosted, null);
 
     /// <summary>Remembers how far a save is, for who asks.</summary>
     private sealed class SavingProgress : IProgress<SnapshotProgress>

@@ -78,6 +78,7 @@ internal static class OpenApi
         }
         json.WriteStartObject("responses");
         Response(json, route.Status, route.ContentType, route.Response, schemas);
+        if (route.TakesLong) Response(json, 202, "application/json", ApiJson.Readable.OperationView, schemas);
         foreach (int status in route.Problems.Concat(Always).Distinct().Order())
             Response(json, status, "application/problem+json", ApiJson.Readable.ProblemView, schemas);
         json.WriteEndObject();

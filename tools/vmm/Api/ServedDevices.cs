@@ -8,12 +8,12 @@ namespace Vmm.Tool;
 /// <summary>The devices of <c>vmm serve</c>, which come and go while it runs. Their guests belong to other processes.</summary>
 internal sealed class ServedDevices(VhostUserServer server, ILogger log, Action stop, bool isLocked) : ControlledMachine("serve", stop)
 {
-    private const string Locked = " (in its sandbox this server opens less than at its start: with --sandbox=off it opens anything)";
-
     private const string NoMachine = "this process serves devices, and their machines are run by other processes: pause them there";
 
     /// <summary>One is added at a time, so that each finds a free name.</summary>
     private readonly Lock _adding = new();
+
+    private volatile bool _isDraining;
 
     internal override IReadOnlyList<ControlledDevice> Devices => [.. server.Backends.Select(Of)];
 
@@ -25,17 +25,11 @@ internal sealed class ServedDevices(VhostUserServer server, ILogger log, Action 
 
     internal override ControlledDevice Add(NewDevice asked)
     {
-        DeviceKind kind = DeviceKinds.All.FirstOrDefault(kind => kind.Name == asked.Kind || kind.ServedName == asked.Kind)
-            ?? throw new ArgumentException($"'{asked.Kind}' is no kind of device: give one of "
-                + string.Join(", ", DeviceKinds.All.Select(kind => kind.ServedName ?? kind.Name)));
-        List<string> refusals = [];
+        DeviceKind kind = KindOf(asked);
+        DeviceOption option = new(kind, isServed: true);
         lock (_adding)
         {
-            HashSet<string> taken = [.. server.Backends.Select(backend => backend.Device.Name)];
-            int number = 0;
-            while (taken.Contains(DeviceOption.ServedNameOf(kind, number))) number++;
-            RequestedDevice? device = new DeviceOption(kind, isServed: true).Serve(asked.Options, number, refusals.Add);
-            if (device is null || refusals.Count > 0) throw new ArgumentException(string.Join("; ", refusals));
+            RequestedDevice device = Describe(asked.Options, number => DeviceOption.ServedNameOf(kind, number), option.Serve);
             VhostUserBackend backend;
             try
             {
@@ -45,6 +39,10 @@ internal sealed class ServedDevices(VhostUserServer server, ILogger log, Action 
             {
                 // What the client named is not there, or is in use.
                 throw new ArgumentException(refused.Message + (isLocked ? Locked : ""), refused);
+            }
+            catch (InvalidOperationException refused) when (refused is not ObjectDisposedException)
+            {
+                throw new ApiProblem(409, refused.Message);
             }
             log.LogInformation(ToolEvents.DeviceAdded, "{Device}: added, listens at {Socket}", device.Name, device.Socket);
             return Of(backend);
@@ -64,6 +62,15 @@ internal sealed class ServedDevices(VhostUserServer server, ILogger log, Action 
         }
         await removal.ConfigureAwait(false);
         log.LogInformation(ToolEvents.DeviceRemoved, "{Device}: removed", device.Device.Name);
+    }
+
+    private protected override bool IsDraining => _isDraining;
+
+    internal override Task DrainAsync()
+    {
+        _isDraining = true;
+        log.LogInformation(ToolEvents.Draining, "no front-end is taken any more: this process ends when those that are connected have left");
+        return server.DrainAsync();
     }
 
     private static ControlledDevice Of(VhostUserBackend backend) => new(backend.Device, backend.Remote, backend, backend);

@@ -10,5 +10,7 @@ internal static class ToolEvents
     internal static readonly EventId MachinePaused = new(103, "machine-paused");
     internal static readonly EventId MachineResumed = new(104, "machine-resumed");
     internal static readonly EventId MachineSaved = new(106, "machine-saved");
+    internal static readonly EventId PowerButton = new(107, "power-button");
+    internal static readonly EventId Draining = new(108, "draining");
     internal static readonly EventId MachineEnded = new(105, "machine-ended");
 }

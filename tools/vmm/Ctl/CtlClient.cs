@@ -1,23 +1,71 @@
 using System.Net;
 using System.Net.Http.Headers;
+using System.Net.Security;
 using System.Net.Sockets;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 
 namespace Vmm.Tool;
 
+/// <summary>What a client shows over a network, and whom it trusts: files.</summary>
+/// <param name="Authorities">Those that certify the server; null for those that the host trusts.</param>
+/// <param name="Certificate">The client's certificate; null for none.</param>
+/// <param name="Key">Its key.</param>
+/// <param name="Token">The token; null for none.</param>
+internal sealed record CtlKeys(string? Authorities, string? Certificate, string? Key, string? Token);
+
 /// <summary>The API of another <c>vmm</c> as calls. What is refused there is an <see cref="IOException"/> with its sentence.</summary>
-internal sealed class CtlClient(string socket) : IDisposable
+internal sealed class CtlClient : IDisposable
 {
-    private readonly HttpClient _http = new(new SocketsHttpHandler
+    private const string Secure = "https://";
+
+    private readonly string _place;
+    private readonly HttpClient _http;
+
+    /// <param name="place">A Unix socket, or <c>https://HOST:PORT</c>.</param>
+    /// <param name="keys">For the latter.</param>
+    /// <exception cref="IOException">A file is not there, or not what it should be.</exception>
+    internal CtlClient(string place, CtlKeys keys)
     {
-        UseProxy = false,
-        ConnectCallback = (_, end) => ConnectAsync(socket, end),
-    })
+        _place = place;
+        SocketsHttpHandler handler = new() { UseProxy = false };
+        if (!IsSecure) handler.ConnectCallback = (_, end) => ConnectAsync(place, end);
+        else if (!Uri.TryCreate(place, UriKind.Absolute, out _)) throw new UsageException($"'{place}': give {Secure}HOST:PORT");
+        else handler.SslOptions = Read(keys);
+        _http = new HttpClient(handler) { BaseAddress = new Uri(IsSecure ? place : "http://vmm"), Timeout = Timeout.InfiniteTimeSpan };
+        if (IsSecure && keys.Token is { } token)
+            _http.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", File.ReadAllText(token).Trim());
+    }
+
+    private bool IsSecure => _place.StartsWith(Secure, StringComparison.OrdinalIgnoreCase);
+
+    private static SslClientAuthenticationOptions Read(CtlKeys keys)
     {
-        BaseAddress = new Uri("http://vmm"),
-        Timeout = Timeout.InfiniteTimeSpan,
-    };
+        // Nothing is fetched that a certificate names.
+        X509ChainPolicy policy = new() { RevocationMode = X509RevocationMode.NoCheck, DisableCertificateDownloads = true };
+        SslClientAuthenticationOptions options = new() { CertificateChainPolicy = policy };
+        try
+        {
+            if (keys.Authorities is { } authorities)
+            {
+                policy.TrustMode = X509ChainTrustMode.CustomRootTrust;
+                policy.CustomTrustStore.ImportFromPemFile(authorities);
+            }
+            if (keys.Certificate is { } certificate)
+                options.ClientCertificateContext = SslStreamCertificateContext.Create(
+                    X509Certificate2.CreateFromPemFile(certificate, keys.Key), null, offline: true);
+            return options;
+        }
+        catch (CryptographicException refused)
+        {
+            throw new IOException($"cannot use {string.Join(", ", new[] { keys.Authorities, keys.Certificate, keys.Key }.OfType<string>()
+                .Select(file => $"'{file}'"))}: {refused.Message}", refused);
+        }
+    }
+
+    private static readonly TimeSpan BetweenLooks = TimeSpan.FromMilliseconds(200);
 
     /// <summary>Asks for something.</summary>
     internal T Get<T>(string path, JsonTypeInfo<T> type) => Read(Send(HttpMethod.Get, path), type);
@@ -32,6 +80,22 @@ internal sealed class CtlClient(string socket) : IDisposable
     /// <summary>Has something done.</summary>
     internal T Do<T>(HttpMethod method, string path, JsonTypeInfo<T> type, ReadOnlyMemory<byte>? body = null) =>
         Read(Send(method, path, body), type);
+
+    /// <summary>Has something done that may take long, and waits for its end.</summary>
+    internal void Work(HttpMethod method, string path, ReadOnlyMemory<byte>? body = null)
+    {
+        string operation;
+        using (HttpResponseMessage answer = Send(method, path, body))
+        {
+            if (answer.StatusCode != HttpStatusCode.Accepted || answer.Headers.Location is not { } location) return;
+            operation = location.ToString();
+        }
+        while (Get(operation, ApiJson.Readable.OperationView) is var view && view.State != "done")
+        {
+            if (view.Problem is { } problem) throw new IOException(problem.Detail);
+            Thread.Sleep(BetweenLooks);
+        }
+    }
 
     /// <summary>Takes a device out.</summary>
     /// <returns>False if that takes longer.</returns>
@@ -81,8 +145,9 @@ internal sealed class CtlClient(string socket) : IDisposable
         }
         catch (HttpRequestException failed)
         {
-            string reason = File.Exists(socket) ? failed.GetBaseException().Message : "no such file or directory";
-            throw new IOException($"cannot reach the API at '{socket}': {reason}; does a vmm run with --api {socket}?", failed);
+            string reason = IsSecure || File.Exists(_place) ? failed.GetBaseException().Message : "no such file or directory";
+            string option = IsSecure ? "--api-tls" : $"--api {_place}";
+            throw new IOException($"cannot reach the API at '{_place}': {reason}; does a vmm run with {option}?", failed);
         }
         if (answer.IsSuccessStatusCode) return answer;
         throw new IOException(Read(answer, ApiJson.Readable.ProblemView).Detail);

@@ -13,7 +13,11 @@ internal static class CtlCommand
     /// <param name="carriesOut">False to look whether a command line makes sense, and no further.</param>
     internal static Command Create(bool carriesOut)
     {
-        Argument<string> socket = new("SOCKET") { Description = "Where the other vmm listens: what its --api names." };
+        Argument<string> socket = new("SOCKET") { Description = "Where the other vmm listens: what its --api names, or https://HOST:PORT; for 'ls' a directory of such sockets too." };
+        TextOption authorities = new("--ca", "FILE", "With https: the authorities that certify the server, in PEM.") { Recursive = true };
+        TextOption certificate = new("--cert", "FILE", "With https: the certificate to show, in PEM.") { Recursive = true };
+        TextOption key = new("--key", "FILE", "With https: its key, in PEM.") { Recursive = true };
+        TextOption token = new("--token", "FILE", "With https: a file with the token to send.") { Recursive = true };
         Argument<string> name = new("NAME") { Description = "A device, as 'ls' lists it." };
         Argument<string?> perhaps =
             new("NAME") { Description = "A device, as 'ls' lists it; none for the machine.", Arity = ArgumentArity.ZeroOrOne };
@@ -21,6 +25,13 @@ internal static class CtlCommand
         {
             Description = $"What to change: {FieldText.Names}. Bytes may be 8G.",
             Arity = ArgumentArity.OneOrMore,
+        };
+        Argument<uint> guestPort = new("GUEST-PORT") { Description = "The guest's port, as 'connections' lists it." };
+        Argument<uint> hostPort = new("HOST-PORT") { Description = "The host's port." };
+        Argument<double?> seconds = new("SECONDS")
+        {
+            Description = "End after this time although front-ends are left; without it, wait for them.",
+            Arity = ArgumentArity.ZeroOrOne,
         };
         Argument<string> kind = new("KIND") { Description = "An option of 'vmm serve' without its dashes: blk, net and so on." };
         Argument<string> options = new("KEYS") { Description = "What that option is given: path=disk.img,socket=S." };
@@ -30,14 +41,14 @@ internal static class CtlCommand
 
         return new Command("ctl", "Look at a vmm that runs with --api, and change it.")
         {
-            socket,
+            socket, authorities, certificate, key, token,
             Make("ls", "List the devices.", [], (client, _) => List(client)),
             Make("get", "Print what a device, or the machine, is and did.", [perhaps], (client, parsed) =>
                 Print(client.Text(parsed.GetValue(perhaps) is { } one ? CtlClient.PathOf(one) : "/v1/machine"))),
             Make("set", "Change a device while it runs.", [name, fields], (client, parsed) =>
             {
                 ReadOnlyMemory<byte> change = FieldText.Read(parsed.GetValue(fields)!);
-                client.Do(HttpMethod.Patch, CtlClient.PathOf(parsed.GetValue(name)!), ApiJson.Readable.DeviceView, change);
+                client.Work(HttpMethod.Patch, CtlClient.PathOf(parsed.GetValue(name)!), change);
             }),
             Make("inspect", "Print the live tree of everything, in JSON.", [], (client, _) => PrintTree(client.Text("/v1/inspect"))),
             Make("watch", "Print what happens, until the other vmm ends.", [], (client, _) => Watch(client)),
@@ -50,11 +61,30 @@ internal static class CtlCommand
             Make("remove", "Take a device out, once nothing of it is in flight.", [name], (client, parsed) =>
             {
                 if (!client.Remove(parsed.GetValue(name)!))
-                    Console.Error.WriteLine("vmm: it still has requests in flight, and goes when they are done: 'watch' says when");
+                    Console.Error.WriteLine("vmm: it goes when its requests in flight are done, and its guest has let go of it: 'operations' says how far that is");
+            }),
+            Make("flush", "Make durable what was written to a disk.", [name], (client, parsed) =>
+                client.Work(HttpMethod.Post, CtlClient.PathOf(parsed.GetValue(name)!) + "/flush")),
+            Make("connections", "List the connections of a device for sockets between guest and host.", [name], (client, parsed) =>
+                ListSockets(client.Get(CtlClient.PathOf(parsed.GetValue(name)!) + "/connections", ApiJson.Readable.SocketList))),
+            Make("disconnect", "End one of these connections, for both of its ends.", [name, guestPort, hostPort], (client, parsed) =>
+            {
+                SocketPorts ports = new() { GuestPort = parsed.GetValue(guestPort), HostPort = parsed.GetValue(hostPort) };
+                client.Work(HttpMethod.Post, CtlClient.PathOf(parsed.GetValue(name)!) + "/disconnect",
+                    JsonSerializer.SerializeToUtf8Bytes(ports, ApiJson.Readable.SocketPorts));
+            }),
+            Make("operations", "List what takes long: what is under way, and what ended last.", [], (client, _) => ListOperations(client)),
+            Make("drain", "Take no more front-ends, and end when those that are connected have left.", [seconds], (client, parsed) =>
+            {
+                byte[] body = JsonSerializer.SerializeToUtf8Bytes(
+                    new DrainWish { Seconds = parsed.GetValue(seconds) }, ApiJson.Readable.DrainWish);
+                client.Do(HttpMethod.Post, "/v1/machine/drain", ApiJson.Readable.OperationView, body);
             }),
             Make("pause", "Have vCPUs and devices stand still.", [], Machine("pause")),
             Make("resume", "Let them go on.", [], Machine("resume")),
             SnapshotCommand(),
+            Make("power-off", "Press the power button: a guest that heeds it shuts itself down.", [], Machine("power-off")),
+            Make("reset", "Start the machine again from its kernel, without a word to the guest.", [], Machine("reset")),
             Make("stop", "Ask the process to end, as SIGTERM does.", [], Machine("stop")),
             Make("log", "Print how much is logged, or change it.", [level], (client, parsed) =>
             {
@@ -86,7 +116,15 @@ internal static class CtlCommand
             command.SetAction(parsed =>
             {
                 if (!carriesOut) return ExitCode.Success;
-                using CtlClient client = new(parsed.GetValue(socket)!);
+                CtlKeys keys = new(
+                    parsed.GetValue(authorities), parsed.GetValue(certificate), parsed.GetValue(key), parsed.GetValue(token));
+                string place = parsed.GetValue(socket)!;
+                if (Directory.Exists(place))
+                {
+                    if (word == "ls") return Fleet.List(place, keys, Table);
+                    throw new UsageException($"'{place}' is a directory: 'ls' lists what is in it, and '{word}' is for one of those");
+                }
+                using CtlClient client = new(place, keys);
                 carryOut(client, parsed);
                 return ExitCode.Success;
             });
@@ -99,16 +137,40 @@ internal static class CtlCommand
 
     private static void List(CtlClient client)
     {
-        string[][] rows =
+        Table(
         [
-            ["NAME", "TYPE", "REQUESTS", "BYTES", "P99 µs", "LIMIT", "SOCKET"],
+            DeviceColumns,
             .. client.Get("/v1/devices", ApiJson.Readable.DeviceList).Devices.Select(Row),
-        ];
+        ]);
+    }
+
+    private static void ListSockets(SocketList sockets) => Table(
+    [
+        ["GUEST", "HOST", "TYPE", "STATE", "CREDIT"],
+        .. sockets.Connections.Select(socket => (string[])
+            [Number(socket.GuestPort), Number(socket.HostPort), socket.Type, socket.State, Number(socket.CreditBytes)]),
+    ]);
+
+    private static void ListOperations(CtlClient client) => Table(
+    [
+        ["ID", "KIND", "DEVICE", "STATE", "SECONDS", "PROBLEM"],
+        .. client.Get("/v1/operations", ApiJson.Readable.OperationList).Operations.Select(each => (string[])
+        [
+            each.Id, each.Kind, each.Device ?? "-", each.State, each.Seconds.ToString("0.0", CultureInfo.InvariantCulture),
+            each.Problem?.Detail ?? "-",
+        ]),
+    ]);
+
+    private static void Table(string[][] rows)
+    {
         int[] widths = [.. Enumerable.Range(0, rows[0].Length).Select(column => rows.Max(row => row[column].Length))];
         foreach (string[] row in rows) Say(string.Join("  ", row.Select((cell, column) => cell.PadRight(widths[column]))).TrimEnd());
     }
 
-    private static string[] Row(DeviceView device)
+    /// <summary>What is listed of a device: see <see cref="Row"/>.</summary>
+    internal static string[] DeviceColumns => ["NAME", "TYPE", "REQUESTS", "BYTES", "P99 µs", "LIMIT", "SOCKET"];
+
+    internal static string[] Row(DeviceView device)
     {
         string operations = device.OperationsPerSecond > 0 ? $"{device.OperationsPerSecond}/s" : "";
         string bytes = device.BytesPerSecond > 0 ? $"{device.BytesPerSecond} B/s" : "";

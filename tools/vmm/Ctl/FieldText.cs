@@ -14,7 +14,7 @@ internal static class FieldText
     /// The fields that can be changed. Help names them, and is made at each start: too often to look into how JSON is written for it.
     /// </summary>
     internal const string Names =
-        "operationsPerSecond, bytesPerSecond, burstSeconds, capacityBytes, targetBytes, linkUp, columns, rows";
+        "operationsPerSecond, bytesPerSecond, burstSeconds, capacityBytes, medium, targetBytes, linkUp, columns, rows";
 
     /// <summary>What is to be changed, as JSON.</summary>
     /// <exception cref="UsageException">A text makes no sense.</exception>
@@ -43,7 +43,8 @@ internal static class FieldText
     private static void Write(Utf8JsonWriter json, JsonPropertyInfo field, string text)
     {
         Type type = Nullable.GetUnderlyingType(field.PropertyType) ?? field.PropertyType;
-        if (type == typeof(bool))
+        if (type == typeof(string)) json.WriteString(field.Name, text);
+        else if (type == typeof(bool))
         {
             json.WriteBoolean(field.Name, text switch
             {

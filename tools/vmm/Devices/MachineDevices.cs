@@ -9,6 +9,9 @@ namespace Vmm.Tool;
 /// <param name="scratch">Whether a machine without a disk gets one.</param>
 internal sealed class MachineDevices(IReadOnlyList<RequestedDevice> requested, DeviceSetting setting, bool scratch)
 {
+    /// <summary>What the machine decides for them.</summary>
+    internal DeviceSetting Setting => setting;
+
     /// <summary>Whether the process's terminal belongs to one of them.</summary>
     internal bool HaveTerminal => Terminal is not null;
 

@@ -109,6 +109,18 @@ internal sealed class DeviceOption : Option<IReadOnlyList<RequestedDevice>?>
         return device with { Name = ServedNameOf(Kind, index), Socket = socket };
     }
 
+    /// <summary>Understands the text of a device for a machine that runs.</summary>
+    /// <param name="text">It describes the device.</param>
+    /// <param name="index">The device's number among those of its kind.</param>
+    /// <param name="refuse">Gets a sentence for each thing that is wrong.</param>
+    internal RequestedDevice? Plug(string text, int index, Action<string> refuse)
+    {
+        if (Describe([text], refuse) is not [RequestedDevice device]) return null;
+        if (device.Spec is ConsoleSpec console && console.Ports.Any(port => port.IsTerminal))
+            refuse($" '{text}': the terminal belongs to the machine from its start: give 'pty', 'uds=PATH' or 'file=PATH'");
+        return device with { Name = Kind.DeviceName(index) };
+    }
+
     /// <summary>Understands the texts for one machine.</summary>
     private IReadOnlyList<RequestedDevice> Describe(IReadOnlyList<string> texts, Action<string> refuse)
     {

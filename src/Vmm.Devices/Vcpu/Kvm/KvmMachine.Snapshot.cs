@@ -48,6 +48,7 @@ public sealed partial class KvmMachine
     /// <inheritdoc/>
     private protected override void OnStarting()
     {
+        if (StartsAgain && !_isRestored) PrepareResets();
         if (!_isRestored) return;
         // The devices were restored as paused ones.
         Host.ResumeAsync().GetAwaiter().GetResult();
@@ -199,7 +200,10 @@ public sealed partial class KvmMachine
         Host.Save(state.AddRecord("host"));
         SavedImage.Write(state, SavedImage.Of(Host));
         StateWriter chips = state.AddRecord("chips");
-        foreach ((string name, ISavedState chip) in _chips) chip.Save(chips.AddRecord(name));
+        foreach ((string name, ISavedState chip) in _chips)
+        {
+            if (chip != _presence || TakesDevices) chip.Save(chips.AddRecord(name));
+        }
     }
 
     private void GoOnFrom(MachineSnapshot snapshot)
@@ -228,17 +232,20 @@ public sealed partial class KvmMachine
             {
                 if (msr.Index == KvmVcpu.TimeStampCounter) msr.Data += (ulong)((UInt128)(ulong)slept * kilohertz / 1_000_000);
             }
-            IReadOnlyList<uint> refused = _vcpus[i].Restore(vcpu);
-            if (refused.Count > 0)
-                Host.Logging.CreateLogger<KvmMachine>().LogWarning("vCPU {Index}: this KVM does not take the saved values of "
-                    + "model-specific registers {Registers}", i, string.Join(", ", refused.Select(index => $"0x{index:x}")));
+            WarnOfRefused(i, _vcpus[i].Restore(vcpu));
         }
         vm.SetClock((ulong)(clock + slept));
         foreach (KvmVcpu vcpu in _vcpus) vcpu.MarkPaused();
 
         Host.Restore(state.Record("host"));
         StateReader chips = state.Record("chips");
-        foreach ((string name, ISavedState chip) in _chips) chip.Restore(chips.Record(name));
+        foreach ((string name, ISavedState chip) in _chips)
+        {
+            // Older snapshots are of machines that took no devices while they ran.
+            if (chip == _presence && !chips.Has(name)) continue;
+            chip.Restore(chips.Record(name));
+            TakesDevices |= chip == _presence && snapshot.Acpi;
+        }
         state.Complete();
         _isRestored = true;
         if (!snapshot.Acpi) return;

@@ -5,7 +5,7 @@ namespace Vmm.Devices.Kvm;
 
 /// <summary>
 /// A machine of KVM that boots Linux: vCPUs, and the chips of a PC that Linux needs beside the virtio devices of its host. Kicks and
-/// interrupts stay in the kernel. It runs once.
+/// interrupts stay in the kernel. It runs once; a run may have several boots (<see cref="StartsAgain"/>, <see cref="Reset"/>).
 /// </summary>
 public sealed partial class KvmMachine : Machine
 {
@@ -13,8 +13,8 @@ public sealed partial class KvmMachine : Machine
     private readonly List<IDisposable> _owned = [];
     private readonly List<KvmVcpu> _vcpus = [];
     private readonly List<KvmCpuidEntry[]> _cpuid = [];
-    private readonly VirtioNode[] _nodes;
     private (string Name, ISavedState Chip)[] _chips = [];
+    private I8042Device? _keyboard;
     private ulong _pausedClock;
 
     /// <summary>
@@ -22,7 +22,7 @@ public sealed partial class KvmMachine : Machine
     /// </summary>
     /// <param name="host">
     /// The devices, on a <see cref="KvmBoard"/>. The guest's console is the serial port at 0x3f8, if the host has one. A device that is
-    /// added after this is not described to the guest.
+    /// added after this is found by the guest if <see cref="Plug"/> adds it.
     /// </param>
     /// <exception cref="ArgumentException">The host is not on a KVM board.</exception>
     /// <exception cref="KvmUnavailableException">There is no KVM, or none that can do this.</exception>
@@ -33,7 +33,6 @@ public sealed partial class KvmMachine : Machine
     {
         _board = host.Board as KvmBoard
             ?? throw new ArgumentException("a KVM machine around a host on another board: make the host with a KvmBoard", nameof(host));
-        _nodes = [.. host.Devices.Select(hosted => new VirtioNode(hosted.Address, (uint)hosted.Line))];
         try
         {
             if (_board.Options.Restore is { } snapshot) GoOnFrom(snapshot);
@@ -48,6 +47,8 @@ public sealed partial class KvmMachine : Machine
 
     private void Boot(BootSource source)
     {
+        TakesDevices = _board.Options.Acpi;
+        foreach (HostedDevice hosted in Host.Devices) _presence.Set(hosted.Slot, true);
         // The kernel is read while KVM makes the vCPUs.
         Task<KernelStart> kernel = Task.Run(() => LoadKernel(source));
         try
@@ -102,12 +103,13 @@ public sealed partial class KvmMachine : Machine
     private void AddChips()
     {
         Bus ports = _board.Ports;
-        I8042Device keyboard = new(Reset);
+        _keyboard = new I8042Device(GuestReset);
         CmosDevice clock = Own(new CmosDevice(interrupt: _board.Line((int)MachinePorts.ClockGsi)));
-        _chips = [("keyboard-controller", keyboard), ("clock", clock)];
-        ports.Add(MachinePorts.KeyboardController, I8042Device.RangeLength, keyboard);
+        _chips = [("keyboard-controller", _keyboard), ("clock", clock), ("presence", _presence)];
+        ports.Add(MachinePorts.KeyboardController, I8042Device.RangeLength, _keyboard);
         ports.Add(MachinePorts.Clock, CmosDevice.RangeLength, clock);
-        ports.Add(MachinePorts.AcpiPower, AcpiPowerControl.RangeLength, new AcpiPowerControl(PowerOff, Reset));
+        ports.Add(MachinePorts.AcpiPower, AcpiPowerControl.RangeLength, new AcpiPowerControl(PowerOff, GuestReset));
+        ports.Add(MachinePorts.Presence, SlotPresence.RangeLength, _presence);
         ports.Add(MachinePorts.Panic, PvPanicDevice.RangeLength, new PvPanicDevice(Panicked, PanicEvents.Panicked));
         foreach ((ushort port, ulong length, string what) in MachinePorts.Absent)
         {
@@ -122,13 +124,16 @@ public sealed partial class KvmMachine : Machine
         memory.TryWrite(BootLayout.GenerationId, NewGeneration());
         if (_board.Options.Acpi)
         {
-            byte[] tables = AcpiTables.Build(BootLayout.AcpiTables, _board.Options.Vcpus, _nodes);
+            DeviceSlots slots = _board.Slots;
+            byte[] tables = AcpiTables.Build(BootLayout.AcpiTables, _board.Options.Vcpus,
+                [.. Enumerable.Range(0, slots.Count).Select(slot => new VirtioNode(slots.AddressOf(slot), (uint)slots.LineOf(slot)))]);
             if (tables.Length > BootLayout.AcpiTablesMax || !memory.TryWrite(BootLayout.AcpiTables, tables))
                 throw new InvalidOperationException($"the ACPI tables have {tables.Length} bytes");
         }
         else
         {
-            string devices = string.Concat(_nodes.Select(node => $" virtio_mmio.device=4K@0x{node.Address:x}:{node.Gsi}"));
+            string devices = string.Concat(Host.Devices.Select(hosted =>
+                $" virtio_mmio.device=4K@0x{hosted.Address:x}:{hosted.Line}"));
             boot = boot with { CommandLine = boot.CommandLine + devices };
         }
         return boot.Load(memory, _board.Options.Acpi);
@@ -159,8 +164,6 @@ public sealed partial class KvmMachine : Machine
     }
 
     private void PowerOff() => Finish(MachineEnd.PoweredOff, "the guest powered off");
-
-    private void Reset() => Finish(MachineEnd.Reset, "the guest reset the machine: it rebooted, or its kernel panicked");
 
     private void Panicked(PanicEvents events) => Crash(MachineEnd.Panicked, "the guest's kernel panicked");
 

@@ -25,21 +25,66 @@ public sealed partial class BlockDevice
     private sealed class BlockQueue : QueueWorker
     {
         private readonly BlockDevice _device;
-        private readonly IBlockEngine _engine;
+        /// <summary>Null while the disk gets another medium.</summary>
+        private IBlockEngine? _engine;
+        private TaskCompletionSource? _held;
+        private bool _isGone;
         private readonly Stack<BlockOperation> _free;
 
         internal BlockQueue(BlockDevice device, QueueContext context) : base(context)
         {
             _device = device;
-            _engine = device.Backend.CreateEngine(context.Reactor, context.Publish);
             (context.Turn.ChainsMax, context.Turn.CallsMax, context.Turn.BytesMax) = (ChainsPerTurnMax, RequestsPerTurnMax, BytesPerTurnMax);
             int made = Math.Min((int)context.Queue.Size, VirtQueue.MadeAtStart);
             _free = new Stack<BlockOperation>(made);
             for (int i = 0; i < made; i++) _free.Push(new BlockOperation(Complete));
+            lock (device._mediumLock)
+            {
+                if (!device._isHeld) _engine = device.Backend.CreateEngine(context.Reactor, context.Publish);
+                device._workers.Add(this);
+            }
+        }
+
+        /// <summary>Takes no more requests, and completes when none is in flight and the engine is closed. Any thread.</summary>
+        internal Task HoldAsync()
+        {
+            TaskCompletionSource held = new(TaskCreationOptions.RunContinuationsAsynchronously);
+            if (!Post(() =>
+            {
+                _held = held;
+                if (_isGone) held.SetResult();
+                else LetGoIfQuiet();
+            })) held.SetResult();
+            return held.Task;
+        }
+
+        /// <summary>Goes on, with the medium that the disk has now. Any thread.</summary>
+        internal Task GoOnAsync()
+        {
+            TaskCompletionSource goesOn = new(TaskCreationOptions.RunContinuationsAsynchronously);
+            if (!Post(() =>
+            {
+                _held?.TrySetCanceled();
+                _held = null;
+                try
+                {
+                    if (!_isGone) _engine ??= _device.Backend.CreateEngine(Context.Reactor, Context.Publish);
+                    goesOn.SetResult();
+                }
+                catch (KernelException refused)
+                {
+                    Context.Driver.Interrupt.SignalNeedsReset();
+                    goesOn.SetException(refused);
+                }
+                Context.ServeNow();
+            })) goesOn.SetResult();
+            return goesOn.Task;
         }
 
         public override void Serve()
         {
+            // The requests wait in the ring until the disk has its medium.
+            if (_engine is not { } engine || _held is not null) return;
             VirtQueue requests = Queue;
             TurnBudget turn = Context.Turn;
             while (requests.TryPop(out DescriptorChain? chain))
@@ -47,18 +92,39 @@ public sealed partial class BlockDevice
                 turn.Charge((long)(chain.ReadableLength + chain.WritableLength), calls: 1);
                 Start(chain);
             }
-            _engine.Submit();
+            engine.Submit();
         }
 
         public override void Quiesce(QuiesceReason reason)
         {
-            if (reason == QuiesceReason.Reset) _engine.Abandon();
+            if (reason == QuiesceReason.Reset) _engine?.Abandon();
         }
 
         protected override void Dispose(bool disposing)
         {
-            _engine.Dispose();
+            lock (_device._mediumLock) _device._workers.Remove(this);
+            _isGone = true;
+            CloseEngine();
             base.Dispose(disposing);
+        }
+
+        private void LetGoIfQuiet()
+        {
+            if (_held is not null && Queue.InFlight == 0) CloseEngine();
+        }
+
+        private void CloseEngine()
+        {
+            _engine?.Dispose();
+            _engine = null;
+            _held?.TrySetResult();
+        }
+
+        private bool Post(Action action) => Context.Remote.TryPost(new Call(action));
+
+        private sealed class Call(Action action) : RemoteCall
+        {
+            protected override void Run(IReactor reactor) => action();
         }
 
         private void Start(DescriptorChain chain)
@@ -70,7 +136,7 @@ public sealed partial class BlockDevice
             {
                 operation.Chain = chain;
                 chain.Kind = (byte)KindOf(operation.Kind);
-                _engine.Start(operation);
+                _engine!.Start(operation);
                 return;
             }
             _free.Push(operation);
@@ -91,6 +157,8 @@ public sealed partial class BlockDevice
                 ? chain.WritableLength - BlockProtocol.StatusLength - operation.Remaining : 0;
             _free.Push(operation);
             Answer(chain, error == Errno.None ? BlockStatus.Ok : BlockStatus.IoError, (uint)data);
+            // Not from inside of the engine, which is about to be closed.
+            if (_held is not null) Post(LetGoIfQuiet);
         }
 
         /// <summary>Writes the status, which is the last writable byte, and gives the chain back.</summary>

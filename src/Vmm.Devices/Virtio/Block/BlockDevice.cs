@@ -14,6 +14,7 @@ public sealed partial class BlockDevice : VirtioDevice
     private const ulong RequestLimits = BlockProtocol.FeatureSizeMax | BlockProtocol.FeatureSegMax;
 
     private readonly byte[] _serial = new byte[BlockProtocol.IdLength];
+    private readonly DiskSpec _spec;
     private readonly int _queueCount;
     private readonly bool _isWriteThrough;
     private readonly ulong _requestBytesMax;
@@ -38,6 +39,7 @@ public sealed partial class BlockDevice : VirtioDevice
         spec ??= new DiskSpec();
         if (spec.DeviceFailures(name).FirstOrDefault() is { } failure) throw new ArgumentException(failure);
         Backend = backend;
+        _spec = spec;
         _queueCount = spec.QueuesInForce;
         _isWriteThrough = spec.Cache == DiskCache.WriteThrough;
         _requestBytesMax = (ulong)spec.SegmentsInForce * SegmentBytesMax;
@@ -55,7 +57,13 @@ public sealed partial class BlockDevice : VirtioDevice
     }
 
     /// <summary>Where the sectors are.</summary>
-    public IBlockBackend Backend { get; }
+    public IBlockBackend Backend
+    {
+        get => Volatile.Read(ref _backend!);
+        private set => Volatile.Write(ref _backend, value);
+    }
+
+    private IBlockBackend? _backend;
 
     /// <inheritdoc/>
     public override ulong Features =>
@@ -148,6 +156,7 @@ public sealed partial class BlockDevice : VirtioDevice
     {
         if (disposing)
         {
+            lock (_mediumLock) _isDisposed = true;
             Backend.CapacityChanged -= OnCapacityChanged;
             Backend.Noticed -= OnNoticed;
             Backend.Dispose();

@@ -165,7 +165,12 @@ public sealed record DiskSpec : DeviceSpec
         IBlockBackend backend = OpenBackend(setting);
         try
         {
-            return new BlockDevice(name, backend, spec) { Limit = Limit?.Open() };
+            return new BlockDevice(name, backend, spec)
+            {
+                Limit = Limit?.Open(),
+                OpenMedium = path => (this with { Path = path }) is var other && other.AddressFailures(name).FirstOrDefault() is { } refusal
+                    ? throw new ArgumentException(refusal) : other.OpenBackend(setting),
+            };
         }
         catch
         {

@@ -126,6 +126,12 @@ public sealed partial class NetDevice : VirtioDevice
 
     internal NetFilter Filter => _filter;
 
+    /// <summary>Which frames the driver wants. Any thread.</summary>
+    public ReceiveFilter ReceiveFilter => ReceiveFilter.Of(_filter);
+
+    /// <summary>Bytes of the largest packet, as the driver is told; null if it is told nothing.</summary>
+    public int? Mtu => _spec.Mtu;
+
     /// <summary>
     /// What an offload needs beside itself (§ 5.1.3.1). Several pairs without a control queue are those of a front-end that has its own.
     /// </summary>
