@@ -34,6 +34,10 @@ public sealed class DeviceHostOptions
     /// <summary>Whether the time each request takes is measured.</summary>
     public bool MeasureLatency { get; set; } = true;
 
+    /// <summary>Whether serial ports and virtio consoles can be shown to further viewers, who may type: see
+    /// <see cref="ConsoleMirror"/>. Each costs 256 KiB.</summary>
+    public bool MirrorConsoles { get; set; }
+
     /// <summary>Where host and devices say what went wrong.</summary>
     public ILoggerFactory Logging { get; set; } = NullLoggerFactory.Instance;
 

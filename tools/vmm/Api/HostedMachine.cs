@@ -18,6 +18,8 @@ internal sealed class HostedMachine(string kind, Machine machine, ILogger log, A
 
     internal override IReadOnlyList<RemoteEndpoint> Reactors => machine.Host.Reactors;
 
+    internal override IReadOnlyList<ControlledConsole> Consoles => ControlledConsole.Of(machine.Host);
+
     private protected override bool IsPaused => machine.IsPaused;
 
     internal override void Pause()

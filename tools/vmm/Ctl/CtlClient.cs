@@ -12,6 +12,8 @@ internal sealed class CtlClient(string socket) : IDisposable
     private readonly HttpClient _http = new(new SocketsHttpHandler
     {
         UseProxy = false,
+        UseCookies = false,
+        AllowAutoRedirect = false,
         ConnectCallback = (_, end) => ConnectAsync(socket, end),
     })
     {
@@ -54,6 +56,26 @@ internal sealed class CtlClient(string socket) : IDisposable
         }
     }
 
+    /// <summary>Makes a WebSocket of a connection.</summary>
+    /// <returns>What both ends write to each other from now on.</returns>
+    internal Stream Upgrade(string path)
+    {
+        HttpRequestMessage request = new(HttpMethod.Get, path);
+        request.Headers.Connection.Add("Upgrade");
+        request.Headers.Upgrade.Add(new ProductHeaderValue("websocket"));
+        request.Headers.Add("Sec-WebSocket-Key", WebSocketHandshake.ClientKey);
+        request.Headers.Add("Sec-WebSocket-Version", WebSocketHandshake.Version);
+        HttpResponseMessage answer = Send(request);
+        if (answer.StatusCode == HttpStatusCode.SwitchingProtocols) return answer.Content.ReadAsStream();
+        answer.Dispose();
+        throw new IOException($"the API answered {(int)answer.StatusCode}, and no WebSocket");
+    }
+
+    /// <summary>Hands on a request as it is; whatever is answered is the caller's.</summary>
+    /// <exception cref="HttpRequestException">There is no answer.</exception>
+    internal Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancel) =>
+        _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancel);
+
     internal static string PathOf(string device) => $"/v1/devices/{Uri.EscapeDataString(device)}";
 
     public void Dispose() => _http.Dispose();
@@ -74,6 +96,11 @@ internal sealed class CtlClient(string socket) : IDisposable
             request.Content = new ReadOnlyMemoryContent(sent);
             request.Content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
         }
+        return Send(request);
+    }
+
+    private HttpResponseMessage Send(HttpRequestMessage request)
+    {
         HttpResponseMessage answer;
         try
         {
@@ -84,7 +111,7 @@ internal sealed class CtlClient(string socket) : IDisposable
             string reason = File.Exists(socket) ? failed.GetBaseException().Message : "no such file or directory";
             throw new IOException($"cannot reach the API at '{socket}': {reason}; does a vmm run with --api {socket}?", failed);
         }
-        if (answer.IsSuccessStatusCode) return answer;
+        if (answer.IsSuccessStatusCode || answer.StatusCode == HttpStatusCode.SwitchingProtocols) return answer;
         throw new IOException(Read(answer, ApiJson.Readable.ProblemView).Detail);
     }
 

@@ -51,6 +51,8 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
         Pending = 0;
         IsAnnounced = false;
         _hostChanged = remote.CreateDoorbell(_ => ServeHost());
+        Doorbell typed = remote.CreateDoorbell(_ => device.ServeQueue(ConsoleProtocol.ReceiveQueueOf(index)));
+        port.Mirror?.Connect(() => typed.TryRing());
         ServeHost();
     }
 
@@ -59,6 +61,7 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
     {
         Unwatch();
         _connection = null;
+        port.Mirror?.Connect(null);
         port.Serve(null);
         _reactor = null;
     }
@@ -108,6 +111,8 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
     private bool HasInput()
     {
         if (_inputStart < _inputEnd) return true;
+        (_inputStart, _inputEnd) = (0, port.Mirror?.TakeTyped(_input) ?? 0);
+        if (_inputEnd > 0) return true;
         if (!_inputReady || _inputEnded || _connection?.Input is not { } input) return false;
         _inputReady = _inputIsFile;
         Errno errno = StreamCalls.Read(input.Number, _input, out int length);
