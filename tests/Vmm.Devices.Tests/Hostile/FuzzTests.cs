@@ -103,6 +103,11 @@ public sealed class ConfigFuzzTests(ITestOutputHelper output) : FuzzTests("confi
     protected override long ExecutionsToMeet => 10_000;
 }
 
+public sealed class WebSocketFuzzTests(ITestOutputHelper output) : FuzzTests("web-socket", output)
+{
+    protected override IEnumerable<string> MustMeet => ["closed", "refused", "gone", "bytes"];
+}
+
 public sealed class StateFuzzTests(ITestOutputHelper output) : FuzzTests("state", output)
 {
     protected override IEnumerable<string> MustMeet => ["refused", "restored"];
