@@ -69,6 +69,8 @@ command -v mmdebstrap >/dev/null || need+=(mmdebstrap)
 command -v skopeo >/dev/null || need+=(skopeo)
 # Scrapes measurements, and answers queries about them.
 command -v prometheus >/dev/null || need+=(prometheus)
+# The browser that the page is tried in.
+[ -x /usr/bin/chromium ] || need+=(chromium fonts-dejavu-core)
 # Reads core files.
 command -v gdb >/dev/null || need+=(gdb)
 if [ "${#need[@]}" -gt 0 ]; then

@@ -48,6 +48,7 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
             Reactors = Reactors,
             MeasureLatency = Format is not null || Api is not null || SlowAfter > TimeSpan.Zero,
             SlowAfter = SlowAfter,
+            MirrorConsoles = Api is not null,
             Logging = log,
             Announce = Console.WriteLine
         };
@@ -60,11 +61,14 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
             using ConsoleKeys? keys = terminal is null ? null : new ConsoleKeys(stop.Cancel);
             if (terminal is not null) StandardError.Say(LogLevel.Information, Banner(machineOptions, host));
             OwnedFd typed = keys?.Input ?? StandardStreams.DuplicateInput();
+            // Without input of this process, it comes from those who attach to the console.
+            bool isTypedElsewhere = Api is not null && StandardStreams.IsInputEmpty;
             host.AddSerial("ttyS0", new SerialPortOptions
             {
-                Input = devices.HaveTerminal ? null : typed,
+                Input = devices.HaveTerminal || isTypedElsewhere ? null : typed,
                 Output = SerialOutput.To(StandardStreams.DuplicateOutput()),
             });
+            if (isTypedElsewhere && !devices.HaveTerminal) typed.Dispose();
             using KvmMachine machine = new(host) { PauseOnCrash = PauseOnCrash, StartsAgain = StartsAgain };
             if (Api is not null)
             {

@@ -63,6 +63,7 @@ internal static class CommandTree
             BootCommand.Create(carriesOut),
             ServeCommand.Create(carriesOut),
             CtlCommand.Create(carriesOut),
+            TopCommand.Create(carriesOut),
             StateCommand.Create(carriesOut),
             ConfigCommands.CreateStart(carriesOut),
             ConfigCommands.CreateCheck(carriesOut),

@@ -52,6 +52,7 @@ internal sealed class MachineRun
         {
             Reactors = _machine.Reactors,
             SlowAfter = _machine.SlowAfter,
+            MirrorConsoles = _machine.Api is not null,
             Logging = log,
             Announce = Console.WriteLine,
         };
@@ -62,7 +63,7 @@ internal sealed class MachineRun
         SimulatedMachineOptions options = new()
         {
             Vcpus = _machine.Vcpus,
-            Interactive = HasShell && terminal is not null,
+            Interactive = HasShell && (terminal is not null || IsTypedElsewhere),
             Columns = () => RawTerminal.SizeOf(StandardStreams.Output).Columns,
             OnPhase = phase => Sample(phase, host),
         };
@@ -94,10 +95,13 @@ internal sealed class MachineRun
     /// <summary>Whether the operator types the guest's commands.</summary>
     private bool HasShell => _machine.Commands is null;
 
+    /// <summary>Whether all input comes from those who attach to the console: there is none of this process.</summary>
+    private bool IsTypedElsewhere => _machine.Api is not null && StandardStreams.IsInputEmpty;
+
     /// <summary>The guest's console: the commands that were given, or else standard input.</summary>
     private SerialPortOptions GuestConsole() => new()
     {
-        Input = HasShell ? StandardStreams.DuplicateInput() : null,
+        Input = HasShell && !IsTypedElsewhere ? StandardStreams.DuplicateInput() : null,
         Script = _machine.Commands is null ? default : Encoding.UTF8.GetBytes(_machine.Commands + "\n"),
         Output = SerialOutput.To(StandardStreams.DuplicateOutput()),
     };

@@ -41,6 +41,10 @@ internal static class StandardStreams
         return false;
     }
 
+    /// <summary>Whether standard input is closed, or <c>/dev/null</c>: it never has anything.</summary>
+    internal static bool IsInputEmpty =>
+        !ProcessDescriptors.IsInherited(Input) || new FileInfo("/proc/self/fd/0").LinkTarget == "/dev/null";
+
     internal static OwnedFd DuplicateInput() => ProcessDescriptors.IsInherited(Input) ? DuplicateOf(Input) : EndOfFile();
 
     internal static OwnedFd DuplicateOutput() => DuplicateOf(Output);

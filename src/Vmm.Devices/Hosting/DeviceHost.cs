@@ -103,6 +103,7 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
             device.Logger = _options.Logging.CreateLogger(device.GetType());
             device.MeasureLatency = _options.MeasureLatency;
             device.SlowAfter = _options.SlowAfter;
+            if (_options.MirrorConsoles) (device as ConsoleDevice)?.Mirror();
             DeviceReactors reactors = DeviceReactors.Of(device, slot, _reactors);
             IInterrupt line = Board.Line(Board.Slots.LineOf(slot));
             VirtioMmioTransport transport = new(device, Memory, line, reactors.Main.Remote, TransportOptions(reactors));
@@ -201,8 +202,8 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
             Uart16550 port = new(Board.Line(options.Interrupt), name);
             Board.Ports.Add((ulong)options.Port, port.RangeLength, port);
             RemoteEndpoint reactor = _reactors[_serials.Length % _reactors.Count].Remote;
-            SerialBackend backend =
-                new(port, reactor, options.Input, options.Output, _options.Logging.CreateLogger<SerialBackend>(), options.Script);
+            SerialBackend backend = new(port, reactor, options.Input, options.Output, _options.Logging.CreateLogger<SerialBackend>(),
+                options.Script, _options.MirrorConsoles ? new ConsoleMirror() : null);
             HostedSerial added = new(port, (ushort)options.Port, options.Interrupt, backend, reactor);
             _serials = [.. _serials, added];
             reactor.Invoke(backend.RegisterInto);

@@ -21,6 +21,8 @@ public sealed class SerialBackend : Subscriber
 
     private readonly Uart16550 _port;
     private readonly ISerialOutput? _output;
+    private readonly ConsoleMirror? _mirror;
+    private readonly bool _staysConnected;
     private readonly ILogger _logger;
     private readonly byte[] _outputChunk = new byte[ChunkBytesMax];
     private readonly byte[] _inputChunk = new byte[ChunkBytesMax];
@@ -44,8 +46,10 @@ public sealed class SerialBackend : Subscriber
     /// <param name="logger">Gets the first failure of each direction.</param>
     /// <param name="script">Input that is there already, before anything is read. With no <paramref name="input"/> the line hangs up behind
     /// it.</param>
+    /// <param name="mirror">Shows the port to further viewers, who may type; null for none. With one, and with neither
+    /// <paramref name="input"/> nor <paramref name="script"/>, the line stays connected: input comes from them.</param>
     public SerialBackend(Uart16550 port, RemoteEndpoint remote, OwnedFd? input, ISerialOutput? output, ILogger? logger = null,
-        ReadOnlyMemory<byte> script = default)
+        ReadOnlyMemory<byte> script = default, ConsoleMirror? mirror = null)
         : base(port is null ? throw new ArgumentNullException(nameof(port)) : port.Name)
     {
         ArgumentNullException.ThrowIfNull(remote);
@@ -53,6 +57,8 @@ public sealed class SerialBackend : Subscriber
         _port = port;
         _output = output;
         _script = script;
+        _mirror = mirror;
+        _staysConnected = mirror is not null && input is null && script.IsEmpty;
         _logger = SteadyLogger.Over(logger ?? NullLogger.Instance);
         _outputBell = remote.CreateDoorbell(DrainOutput);
         _inputBell = remote.CreateDoorbell(ResumeInput);
@@ -63,7 +69,13 @@ public sealed class SerialBackend : Subscriber
                 .OwnedBy(this);
         }
         _port.Connect(() => _outputBell.TryRing(), () => _inputBell.TryRing());
+        // Behind a script without further input the line hangs up.
+        if (input is null && !script.IsEmpty) mirror?.EndInput();
+        mirror?.Connect(() => _inputBell.TryRing());
     }
+
+    /// <summary>What shows the port to further viewers; null for nothing.</summary>
+    public ConsoleMirror? Mirror => _mirror;
 
     /// <summary>Bytes carried to the guest. Any thread.</summary>
     public long BytesIn => Volatile.Read(ref _bytesIn);
@@ -93,6 +105,7 @@ public sealed class SerialBackend : Subscriber
     {
         _input?.Fd.Dispose();
         _output?.Dispose();
+        _mirror?.End();
         _drained.Dispose();
         base.Dispose(disposing);
     }
@@ -114,6 +127,7 @@ public sealed class SerialBackend : Subscriber
                 return;
             }
             if (errno is not (Errno.None or Errno.Interrupted)) BreakOutput(errno);
+            _mirror?.Printed(_outputChunk.AsSpan(0, written));
             _port.SkipOutput(written);
             Volatile.Write(ref _bytesOut, _bytesOut + written);
         }
@@ -144,10 +158,10 @@ public sealed class SerialBackend : Subscriber
         _logger.LogError("{Port}: cannot write output: {Errno}; what the guest prints from now on is dropped", Name, errno);
     }
 
-    /// <summary>There is room for input: the script first, then what can be read.</summary>
+    /// <summary>There is room for input, or some was typed: the script first, then what viewers typed, then what can be read.</summary>
     private void ResumeInput(IReactor reactor)
     {
-        if (!GiveScript()) return;
+        if (!GiveScript() || !GiveTyped() || _staysConnected) return;
         if (_input is null) _port.EndInput();
         else if (!_inputOpen) OpenInput(reactor);
         else if (_input.IsRegistered) reactor.Modify(_input, Interest.Readable.OneShot);
@@ -164,6 +178,19 @@ public sealed class SerialBackend : Subscriber
             Volatile.Write(ref _bytesIn, _bytesIn + taken);
         }
         return hasRoom;
+    }
+
+    private bool GiveTyped()
+    {
+        if (_mirror is null) return true;
+        while (true)
+        {
+            int length = _mirror.TakeTyped(_inputChunk.AsSpan(0, Math.Min(_port.InputRoom, ChunkBytesMax)));
+            if (length == 0) return true;
+            bool hasRoom = _port.TryGiveInput(_inputChunk.AsSpan(0, length), out _);
+            Volatile.Write(ref _bytesIn, _bytesIn + length);
+            if (!hasRoom) return false;
+        }
     }
 
     private void OpenInput(IReactor reactor)
@@ -207,6 +234,7 @@ public sealed class SerialBackend : Subscriber
         if (errno is not (Errno.None or Errno.InputOutput))
             _logger.LogError("{Port}: cannot read input: {Errno}; the guest sees the line hung up", Name, errno);
         _port.EndInput();
+        _mirror?.EndInput();
         if (!reactor.Remove(_input!)) _input!.Fd.Dispose();
     }
 }

@@ -111,6 +111,11 @@ public sealed class ApiFuzzTests(ITestOutputHelper output) : FuzzTests("api", ou
     protected override long ExecutionsToMeet => 3_000;
 }
 
+public sealed class WebSocketFuzzTests(ITestOutputHelper output) : FuzzTests("web-socket", output)
+{
+    protected override IEnumerable<string> MustMeet => ["closed", "refused", "gone", "bytes"];
+}
+
 public sealed class StateFuzzTests(ITestOutputHelper output) : FuzzTests("state", output)
 {
     protected override IEnumerable<string> MustMeet => ["refused", "restored"];

@@ -180,10 +180,59 @@ public abstract class SerialBackendTests : IDisposable
         _line.Dispose();
     }
 
-    private SerialBackend Connect(OwnedFd? input, ISerialOutput? output)
+    [Fact]
+    public async Task A_mirror_shows_output_and_types_beside_the_line()
+    {
+        ConsoleMirror mirror = new();
+        Connect(_line, SerialOutput.To(_line.Duplicate()), mirror);
+        ConsoleView view = mirror.Open();
+        Write("out");
+        TurnUntil(() => _host.Available >= 3);
+        byte[] got = new byte[8];
+        Assert.Equal("out", Encoding.ASCII.GetString(got, 0, view.Read(got)));
+        await mirror.TypeAsync("t"u8.ToArray(), TestContext.Current.CancellationToken);
+        TurnUntil(HasData);
+        Assert.Equal((byte)'t', Read(UartRegister.Data));
+        _host.Send("h"u8);
+        TurnUntil(HasData);
+        Assert.Equal((byte)'h', Read(UartRegister.Data));
+        _host.Shutdown(SocketShutdown.Both);
+        TurnUntil(() => !HasCarrier());
+        Assert.False(mirror.TakesInput);
+    }
+
+    [Fact]
+    public async Task Without_input_the_line_of_a_mirror_stays_connected_and_takes_more_than_it_has_room_for()
+    {
+        ConsoleMirror mirror = new();
+        Connect(null, null, mirror);
+        byte[] typed = new byte[ConsoleMirror.TypedBytesMax];
+        for (int i = 0; i < typed.Length; i++) typed[i] = (byte)(i * 7);
+        Task[] writers = [.. Enumerable.Range(0, 4).Select(_ => mirror.TypeAsync(typed, TestContext.Current.CancellationToken))];
+        for (int i = 0; i < writers.Length * typed.Length; i++)
+        {
+            TurnUntil(HasData);
+            Assert.Equal(typed[i % typed.Length], Read(UartRegister.Data));
+        }
+        await Task.WhenAll(writers);
+        Assert.True(HasCarrier());
+    }
+
+    [Fact]
+    public void Behind_a_script_a_mirror_only_shows()
+    {
+        ConsoleMirror mirror = new();
+        Connect(null, null, mirror, "s"u8.ToArray());
+        Assert.False(mirror.TakesInput);
+        TurnUntil(HasData);
+        Assert.Equal((byte)'s', Read(UartRegister.Data));
+        TurnUntil(() => !HasCarrier());
+    }
+
+    private SerialBackend Connect(OwnedFd? input, ISerialOutput? output, ConsoleMirror? mirror = null, ReadOnlyMemory<byte> script = default)
     {
         _uart.Write(UartRegister.ModemControl, [(byte)UartModemControl.DataTerminalReady]);
-        SerialBackend backend = new(_uart, _reactor.Remote, input, output);
+        SerialBackend backend = new(_uart, _reactor.Remote, input, output, null, script, mirror);
         backend.RegisterInto(_reactor);
         return backend;
     }

@@ -42,6 +42,7 @@ internal static class FuzzTargets
         new("nbd", tally => new EitherTarget(new NbdTarget(tally, isExtended: false), new NbdTarget(tally, isExtended: true))),
         new("state", tally => new StateTarget(tally)),
         new("vhost-user", tally => new VhostUserTarget(tally)),
+        new("web-socket", tally => new WebSocketTarget(tally)),
     ];
 
     internal static FuzzTarget? Find(string name) => All.FirstOrDefault(target => target.Name == name);

@@ -41,6 +41,8 @@ internal sealed class ApiApplication(ApiRoutes routes, ApiGate? gate, ILogger lo
 
     private Task Handle(HttpContext context)
     {
+        BrowserGuard.Check(context.Request);
+        if (WebPage.TryServe(context) is { } served) return served;
         string path = context.Request.Path.Value ?? "", method = context.Request.Method;
         List<string> allowed = [];
         foreach (ApiRoute route in _routes)

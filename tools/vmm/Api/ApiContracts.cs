@@ -295,6 +295,45 @@ internal sealed record DeviceList
     public required IReadOnlyList<DeviceView> Devices { get; init; }
 }
 
+/// <summary>How long the requests of all devices took so far.</summary>
+internal sealed record LatencyView
+{
+    [Description("Microseconds that the requests of each count took less than; the last count has all that took longer, too.")]
+    public required IReadOnlyList<double> BoundsUs { get; init; }
+
+    [Description("The devices that measure it.")]
+    public required IReadOnlyList<DeviceLatencyView> Devices { get; init; }
+}
+
+/// <summary>How long a device's requests took so far.</summary>
+internal sealed record DeviceLatencyView
+{
+    [Description("The device.")]
+    public required string Name { get; init; }
+
+    [Description("How many requests lie between each bound and the one before.")]
+    public required IReadOnlyList<long> Counts { get; init; }
+}
+
+/// <summary>A guest's console.</summary>
+internal sealed record GuestConsoleView
+{
+    [Description("Its name, which is its address too.")]
+    public required string Name { get; init; }
+
+    [Description("serial or virtio.")]
+    public required string Kind { get; init; }
+
+    [Description("Whether the guest can be typed at.")]
+    public required bool TakesInput { get; init; }
+}
+
+/// <summary>The consoles of a machine.</summary>
+internal sealed record GuestConsoleList
+{
+    public required IReadOnlyList<GuestConsoleView> Consoles { get; init; }
+}
+
 /// <summary>What is to be changed of a device while it runs. What is left out stays as it is.</summary>
 internal sealed record DeviceChange
 {
@@ -390,6 +429,8 @@ internal sealed record ProblemView
 [JsonSerializable(typeof(DrainWish))]
 [JsonSerializable(typeof(SocketPorts))]
 [JsonSerializable(typeof(SocketList))]
+[JsonSerializable(typeof(LatencyView))]
+[JsonSerializable(typeof(GuestConsoleList))]
 [JsonSerializable(typeof(LogView))]
 [JsonSerializable(typeof(ApiEvent))]
 [JsonSerializable(typeof(ProblemView))]

@@ -89,6 +89,18 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
             return Say(context, operation, 202);
         })
         { Response = ApiJson.Readable.OperationView, Status = 202, Problems = [404] },
+        new("GET", "/v1/latency", "How long the requests of each device took so far: counts by powers of two.", (context, _) =>
+            Say(context, DeviceViews.Latency(machine), ApiJson.Readable.LatencyView))
+        { Response = ApiJson.Readable.LatencyView },
+        new("GET", "/v1/consoles", "The consoles of the guest of 'vmm run' and 'vmm boot'.", (context, _) => Say(context,
+            new GuestConsoleList { Consoles = [.. machine.Consoles.Select(console => console.View)] }, ApiJson.Readable.GuestConsoleList))
+        { Response = ApiJson.Readable.GuestConsoleList },
+        new("GET", "/v1/consoles/{name}",
+            "A console as a WebSocket: the last 64 KiB that the guest printed, then what it prints, in binary messages; "
+                + "what is sent in binary messages is typed. Several may be attached, and all of them may type. "
+                + "One that falls 256 KiB behind, or takes nothing for ten seconds, is cut off.",
+            (context, name) => ConsoleSession.ServeAsync(context, machine.FindConsole(name).Mirror, stopping))
+        { ContentType = null, Status = 101, Problems = [400, 404, 426, 503] },
         new("GET", "/v1/inspect", "The live tree of everything: reactors, devices, queues with positions, features, connections.", Inspect),
         new("GET", "/v1/events", "What happens from now on, as server-sent events: each has the data of an Event.", Watch)
         { Response = ApiJson.Readable.ApiEvent, ContentType = "text/event-stream" },

@@ -19,6 +19,9 @@ namespace Vmm.Tool;
 /// </summary>
 internal sealed class ApiServer : IDisposable
 {
+    /// <summary>Most clients at the consoles, together.</summary>
+    internal const int ConsolesMax = 16;
+
     private const int ConnectionsMax = 64;
     private const int StreamsMax = 16;
     private const int BodyBytesMax = 64 * 1024, HeaderBytesMax = 8 * 1024, LineBytesMax = 4 * 1024, HeadersMax = 32;
@@ -47,7 +50,7 @@ internal sealed class ApiServer : IDisposable
         KestrelServerOptions options = new() { AddServerHeader = false };
         KestrelServerLimits limits = options.Limits;
         limits.MaxConcurrentConnections = ConnectionsMax;
-        limits.MaxConcurrentUpgradedConnections = 0;
+        limits.MaxConcurrentUpgradedConnections = ConsolesMax;
         limits.MaxRequestBodySize = BodyBytesMax;
         limits.MaxRequestHeadersTotalSize = HeaderBytesMax;
         limits.MaxRequestLineSize = LineBytesMax;

@@ -29,6 +29,8 @@ internal abstract class ControlledMachine(string kind, Action stop)
 
     /// <summary>Whether it takes no more front-ends.</summary>
     private protected virtual bool IsDraining => false;
+    /// <summary>The consoles of its guest.</summary>
+    internal virtual IReadOnlyList<ControlledConsole> Consoles => [];
 
     /// <summary>Whether the machine stands still.</summary>
     private protected virtual bool IsPaused => false;
@@ -56,6 +58,11 @@ internal abstract class ControlledMachine(string kind, Action stop)
     /// <exception cref="ApiProblem">There is none.</exception>
     internal ControlledDevice Find(string name) => Devices.FirstOrDefault(device => device.Device.Name == name)
         ?? throw new ApiProblem(404, $"there is no device '{name}': GET /v1/devices lists those there are");
+
+    /// <summary>The console of a name.</summary>
+    /// <exception cref="ApiProblem">There is none.</exception>
+    internal ControlledConsole FindConsole(string name) => Consoles.FirstOrDefault(console => console.Name == name)
+        ?? throw new ApiProblem(404, $"there is no console '{name}': GET /v1/consoles lists those there are");
 
     /// <summary>Has vCPUs and devices stand still. It may wait.</summary>
     internal abstract void Pause();

@@ -7,6 +7,10 @@ internal static class DeviceViews
 {
     private const long OperationsMax = 1_000_000_000, BytesMax = 1L << 40;
     private const double BurstSecondsMax = 3600;
+
+    /// <summary>Latency is shown by powers of two nanoseconds, from 2 µs to 8.6 s.</summary>
+    private const int LatencyBitMin = 10, LatencyBits = 23;
+
     private const double NanosecondsPerMicrosecond = 1000;
 
     /// <summary>Longest wait for a reactor: one that does not answer within this is stuck.</summary>
@@ -19,6 +23,26 @@ internal static class DeviceViews
     }
 
     internal static DeviceView Of(ControlledDevice controlled) => Of(controlled, new LatencyHistogram());
+
+    internal static LatencyView Latency(ControlledMachine machine)
+    {
+        return new LatencyView
+        {
+            BoundsUs = [.. Enumerable.Range(LatencyBitMin + 1, LatencyBits).Select(bit => (1L << bit) / NanosecondsPerMicrosecond)],
+            Devices =
+            [
+                .. machine.Devices.Where(controlled => controlled.Device.MeasureLatency).Select(controlled =>
+                    new DeviceLatencyView { Name = controlled.Device.Name, Counts = Counts(controlled.Device) }),
+            ],
+        };
+
+        static long[] Counts(VirtioDevice device)
+        {
+            long[] counts = new long[LatencyBitMin + LatencyBits];
+            foreach (QueueDefinition queue in device.Queues) queue.StatisticsSoFar?.Latency.AddCountsByHighestBit(counts);
+            return [counts[..(LatencyBitMin + 1)].Sum(), .. counts[(LatencyBitMin + 1)..]];
+        }
+    }
 
     private static DeviceView Of(ControlledDevice controlled, LatencyHistogram latency)
     {

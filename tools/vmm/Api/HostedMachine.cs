@@ -31,6 +31,8 @@ internal sealed class HostedMachine(string kind, Machine machine, DeviceSetting 
 
     internal override IReadOnlyList<RemoteEndpoint> Reactors => machine.Host.Reactors;
 
+    internal override IReadOnlyList<ControlledConsole> Consoles => ControlledConsole.Of(machine.Host);
+
     private protected override bool IsPaused => machine.IsPaused;
 
     internal override void Pause()

@@ -14,7 +14,11 @@ namespace Vmm.Tool;
 /// <param name="Certificate">The client's certificate; null for none.</param>
 /// <param name="Key">Its key.</param>
 /// <param name="Token">The token; null for none.</param>
-internal sealed record CtlKeys(string? Authorities, string? Certificate, string? Key, string? Token);
+internal sealed record CtlKeys(string? Authorities, string? Certificate, string? Key, string? Token)
+{
+    /// <summary>Nothing: what a Unix socket asks for.</summary>
+    internal static CtlKeys None { get; } = new(null, null, null, null);
+}
 
 /// <summary>The API of another <c>vmm</c> as calls. What is refused there is an <see cref="IOException"/> with its sentence.</summary>
 internal sealed class CtlClient : IDisposable
@@ -30,7 +34,7 @@ internal sealed class CtlClient : IDisposable
     internal CtlClient(string place, CtlKeys keys)
     {
         _place = place;
-        SocketsHttpHandler handler = new() { UseProxy = false };
+        SocketsHttpHandler handler = new() { UseProxy = false, UseCookies = false, AllowAutoRedirect = false };
         if (!IsSecure) handler.ConnectCallback = (_, end) => ConnectAsync(place, end);
         else if (!Uri.TryCreate(place, UriKind.Absolute, out _)) throw new UsageException($"'{place}': give {Secure}HOST:PORT");
         else handler.SslOptions = Read(keys);
@@ -118,6 +122,26 @@ internal sealed class CtlClient : IDisposable
         }
     }
 
+    /// <summary>Makes a WebSocket of a connection.</summary>
+    /// <returns>What both ends write to each other from now on.</returns>
+    internal Stream Upgrade(string path)
+    {
+        HttpRequestMessage request = new(HttpMethod.Get, path);
+        request.Headers.Connection.Add("Upgrade");
+        request.Headers.Upgrade.Add(new ProductHeaderValue("websocket"));
+        request.Headers.Add("Sec-WebSocket-Key", WebSocketHandshake.ClientKey);
+        request.Headers.Add("Sec-WebSocket-Version", WebSocketHandshake.Version);
+        HttpResponseMessage answer = Send(request);
+        if (answer.StatusCode == HttpStatusCode.SwitchingProtocols) return answer.Content.ReadAsStream();
+        answer.Dispose();
+        throw new IOException($"the API answered {(int)answer.StatusCode}, and no WebSocket");
+    }
+
+    /// <summary>Hands on a request as it is; whatever is answered is the caller's.</summary>
+    /// <exception cref="HttpRequestException">There is no answer.</exception>
+    internal Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancel) =>
+        _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancel);
+
     internal static string PathOf(string device) => $"/v1/devices/{Uri.EscapeDataString(device)}";
 
     public void Dispose() => _http.Dispose();
@@ -138,6 +162,11 @@ internal sealed class CtlClient : IDisposable
             request.Content = new ReadOnlyMemoryContent(sent);
             request.Content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
         }
+        return Send(request);
+    }
+
+    private HttpResponseMessage Send(HttpRequestMessage request)
+    {
         HttpResponseMessage answer;
         try
         {
@@ -149,7 +178,7 @@ internal sealed class CtlClient : IDisposable
             string option = IsSecure ? "--api-tls" : $"--api {_place}";
             throw new IOException($"cannot reach the API at '{_place}': {reason}; does a vmm run with {option}?", failed);
         }
-        if (answer.IsSuccessStatusCode) return answer;
+        if (answer.IsSuccessStatusCode || answer.StatusCode == HttpStatusCode.SwitchingProtocols) return answer;
         throw new IOException(Read(answer, ApiJson.Readable.ProblemView).Detail);
     }
 

@@ -21,6 +21,8 @@ internal static class CtlCommand
         Argument<string> name = new("NAME") { Description = "A device, as 'ls' lists it." };
         Argument<string?> perhaps =
             new("NAME") { Description = "A device, as 'ls' lists it; none for the machine.", Arity = ArgumentArity.ZeroOrOne };
+        Argument<string?> which =
+            new("NAME") { Description = "A console, as 'consoles' lists it; none for the first.", Arity = ArgumentArity.ZeroOrOne };
         Argument<string[]> fields = new("FIELD=VALUE")
         {
             Description = $"What to change: {FieldText.Names}. Bytes may be 8G.",
@@ -52,6 +54,13 @@ internal static class CtlCommand
             }),
             Make("inspect", "Print the live tree of everything, in JSON.", [], (client, _) => PrintTree(client.Text("/v1/inspect"))),
             Make("watch", "Print what happens, until the other vmm ends.", [], (client, _) => Watch(client)),
+            Make("consoles", "List the consoles of the guest.", [], (client, _) =>
+            {
+                foreach (GuestConsoleView console in client.Get("/v1/consoles", ApiJson.Readable.GuestConsoleList).Consoles)
+                    Say($"{console.Name}  {console.Kind}{(console.TakesInput ? "" : "  takes no input")}");
+            }),
+            Make("console", "Attach this terminal to a console of the guest; Ctrl-A x leaves.", [which], (client, parsed) =>
+                ConsoleAttachment.Run(client, parsed.GetValue(which))),
             Make("add", "Serve one more device.", [kind, options], (client, parsed) =>
             {
                 NewDevice asked = new() { Kind = parsed.GetValue(kind)!, Options = parsed.GetValue(options)! };
@@ -85,6 +94,7 @@ internal static class CtlCommand
             SnapshotCommand(),
             Make("power-off", "Press the power button: a guest that heeds it shuts itself down.", [], Machine("power-off")),
             Make("reset", "Start the machine again from its kernel, without a word to the guest.", [], Machine("reset")),
+            WebPageCommand(),
             Make("stop", "Ask the process to end, as SIGTERM does.", [], Machine("stop")),
             Make("log", "Print how much is logged, or change it.", [level], (client, parsed) =>
             {
@@ -106,6 +116,15 @@ internal static class CtlCommand
             Command command = Make("snapshot", "Save the machine, which goes on; 'vmm boot --restore' brings it back.", [directory],
                 (client, parsed) => Saving.Run(client, parsed.GetValue(directory)!, stop.In(parsed)));
             command.Options.Add(stop);
+            return command;
+        }
+
+        Command WebPageCommand()
+        {
+            NumberOption port = new("--port", "N", "Port of 127.0.0.1; 0 for one that is free", 0, ushort.MaxValue, standard: 0);
+            Command command = Make("web", "Let a browser of this host in, by an address that opens once; until a signal ends it.", [],
+                (client, parsed) => WebCommand.Run(client, port.In(parsed)));
+            command.Options.Add(port);
             return command;
         }
 

@@ -31,6 +31,8 @@ public sealed partial class BlockDevice
         ArgumentNullException.ThrowIfNull(reactor);
         BeginBusy();
         TaskCompletionSource<Errno> flushed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        BlockOperation flush = new((_, error) => flushed.TrySetResult(error));
+        flush.PrepareFlush();
         IBlockEngine? engine = null;
         Task closed = Close();
         try
@@ -38,8 +40,6 @@ public sealed partial class BlockDevice
             await reactor.InvokeAsync(at =>
             {
                 engine = Backend.CreateEngine(at, () => { });
-                BlockOperation flush = new((_, error) => flushed.TrySetResult(error));
-                flush.PrepareFlush();
                 engine.Start(flush);
                 engine.Submit();
                 return true;
@@ -60,8 +60,8 @@ public sealed partial class BlockDevice
         Errno errno = await flushed.Task.ConfigureAwait(false);
         if (errno != Errno.None)
         {
-            CountError(BlockOperationKind.Flush, errno);
-            _hasLostWrites |= errno != Errno.TimedOut;
+            CountError(flush, errno);
+            _hasLostWrites |= !flush.IsUnasked;
             throw new KernelException($"cannot flush {Backend.Description}", errno);
         }
         if (_hasLostWrites) throw new IOException($"{Backend.Description} lost writes before: an earlier flush failed");

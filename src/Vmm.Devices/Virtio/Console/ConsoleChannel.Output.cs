@@ -85,6 +85,13 @@ internal sealed partial class ConsoleChannel
 
     private int Take(ReadOnlySpan<byte> piece)
     {
+        int taken = TakeForHost(piece);
+        port.Mirror?.Printed(piece[..taken]);
+        return taken;
+    }
+
+    private int TakeForHost(ReadOnlySpan<byte> piece)
+    {
         if (KeepsOutput) return _output.Take(piece);
         if (_connection is null) port.CountDropped(piece.Length);
         return piece.Length;

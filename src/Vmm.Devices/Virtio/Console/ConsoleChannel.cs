@@ -82,6 +82,8 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
         Pending = 0;
         IsAnnounced = false;
         _hostChanged = remote.CreateDoorbell(_ => ServeHost());
+        Doorbell typed = remote.CreateDoorbell(_ => device.ServeQueue(ConsoleProtocol.ReceiveQueueOf(index)));
+        port.Mirror?.Connect(() => typed.TryRing());
         ServeHost();
     }
 
@@ -90,6 +92,7 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
     {
         Unwatch();
         _connection = null;
+        port.Mirror?.Connect(null);
         port.Serve(null);
         _reactor = null;
     }
@@ -138,6 +141,8 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
     private bool HasInput()
     {
         if (_inputStart < _inputEnd) return true;
+        (_inputStart, _inputEnd) = (0, port.Mirror?.TakeTyped(_input) ?? 0);
+        if (_inputEnd > 0) return true;
         if (_inputState != InputState.Ready || _connection?.Input is not { } input) return false;
         // A file has no watch, and can be read at any time.
         if (_readable is not null) _inputState = InputState.Quiet;

@@ -79,6 +79,12 @@ public sealed partial class ConsoleDevice : VirtioDevice
         Config.Update(ConsoleProtocol.ConfigSize, config);
     }
 
+    /// <summary>Shows its consoles to further viewers. Other ports carry what programs say to each other.</summary>
+    internal void Mirror()
+    {
+        foreach (ConsoleChannel channel in _channels.Where(channel => channel.Port.IsConsole)) channel.Port.Mirror = new ConsoleMirror();
+    }
+
     internal static void Validate(string name, ConsolePort[] ports)
     {
         ArgumentNullException.ThrowIfNull(ports);
@@ -117,6 +123,7 @@ public sealed partial class ConsoleDevice : VirtioDevice
             {
                 channel.Finish(FinishPatience);
                 channel.Port.Disconnect();
+                channel.Port.Mirror?.End();
             }
         }
         base.Dispose(disposing);

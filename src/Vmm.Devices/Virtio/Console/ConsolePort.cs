@@ -66,6 +66,9 @@ public sealed class ConsolePort
     /// <summary>Bytes of output that were dropped because they were not read. Any thread.</summary>
     public long DroppedBytes => Volatile.Read(ref _droppedBytes);
 
+    /// <summary>What shows the port to further viewers, who may type; null for nothing. Set before a driver comes.</summary>
+    public ConsoleMirror? Mirror { get; internal set; }
+
     /// <summary>Whether an endpoint of the host is connected.</summary>
     public bool IsConnected
     {
@@ -110,6 +113,7 @@ public sealed class ConsolePort
     /// </summary>
     internal void WriteNow(ReadOnlySpan<byte> bytes)
     {
+        Mirror?.Printed(bytes);
         // Under the lock the endpoint can't be closed by another thread.
         lock (_lock) _wanted?.Output?.Write(bytes, out _);
     }

@@ -1,0 +1,236 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+using Microsoft.Playwright;
+
+namespace Vmm.EndToEnd;
+
+/// <summary>
+/// The page in a real browser: Debian's Chromium, driven by Playwright. What it showed is kept below artifacts/screenshots; run with
+/// VMM_ACCEPT_SCREENSHOTS=1 to put the pictures of docs/operations/live.md in their place.
+/// </summary>
+public sealed class BrowserTests : IAsyncLifetime
+{
+    private const string Chromium = "/usr/bin/chromium";
+    private const float PatienceMs = 120_000;
+
+    private readonly ScratchDirectory _scratch = new();
+    private readonly ConcurrentQueue<string> _complaints = [];
+    private readonly ConcurrentBag<string> _hosts = [];
+    private IPlaywright _playwright = null!;
+    private IBrowser _browser = null!;
+
+    private string Api => _scratch.PathOf("api.sock");
+
+    public async ValueTask InitializeAsync()
+    {
+        _playwright = await Playwright.CreateAsync();
+        // Root has no sandbox of its own to give: the pages are ours.
+        _browser = await _playwright.Chromium.LaunchAsync(new BrowserTypeLaunchOptions
+        {
+            ExecutablePath = Chromium,
+            Timeout = PatienceMs,
+            Args = Environment.IsPrivilegedProcess ? ["--no-sandbox"] : [],
+        });
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _browser.DisposeAsync();
+        _playwright.Dispose();
+        _scratch.Dispose();
+    }
+
+    [Fact]
+    public async Task A_guest_is_typed_at_in_the_page_and_limits_pause_and_events_are_seen()
+    {
+        using VmmProcess vmm = new(["sh", "-c", "exec \"$0\" \"$@\" </dev/null"], ["run", "--api", Api, "--disk", "path=null:4G"]);
+        vmm.WaitFor("'help' lists the commands");
+        IPage page = await OpenAsync(ColorScheme.Light, 1280, 900);
+        await Expect(page.Locator("#state")).ToHaveTextAsync("running");
+        await Expect(page.Locator("#device-rows tr")).ToHaveCountAsync(3);
+
+        // The console: two keys from the list of devices.
+        await page.GetByRole(AriaRole.Link, new() { Name = "Consoles" }).ClickAsync();
+        await Expect(page.Locator("#console-status")).ToContainTextAsync("attached to ttyS0");
+        await page.Keyboard.TypeAsync("lsdev\n");
+        await Expect(page.Locator(".xterm-rows")).ToContainTextAsync("balloon0: balloon");
+        await ShootAsync(page, "console");
+
+        // The guest writes all of its disk, which takes minutes.
+        await page.Keyboard.TypeAsync("fill vda 1 512\n");
+
+        // Tab belongs to the guest until Shift-Esc.
+        await page.Keyboard.PressAsync("Shift+Escape");
+        await Expect(page.Locator("#console-tabs button")).ToBeFocusedAsync();
+
+        // A disk that is written as fast as it goes, and then 50 times a second.
+        await page.GetByRole(AriaRole.Link, new() { Name = "Devices" }).ClickAsync();
+        await Expect(page.Locator("#device-rows tr").First).ToContainTextAsync("vda");
+        await page.WaitForFunctionAsync("() => document.querySelectorAll('#device-rows tr')[0].cells[2].textContent.includes('k')", null, Patience);
+        await ShootAsync(page, "devices");
+        await page.GetByRole(AriaRole.Link, new() { Name = "vda" }).ClickAsync();
+        await Expect(page.Locator("#device-title")).ToHaveTextAsync("vda · block");
+        await page.WaitForFunctionAsync("() => document.querySelector('#latency-now').textContent.includes('µs')", null, Patience);
+        double before = await HighestAsync(page);
+        await page.GetByLabel("Operations a second; 0 for no limit").FillAsync("50");
+        await page.GetByRole(AriaRole.Button, new() { Name = "Apply" }).First.PressAsync("Enter");
+        await Expect(page.Locator("#forms .answer").First).ToHaveTextAsync("Done.");
+        await page.WaitForFunctionAsync("() => { const rate = parseFloat(document.querySelector('#rate-now').textContent); return rate > 0 && rate < 80; }", null, Patience);
+        Assert.True(await HighestAsync(page) < before / 2, "the line of the chart did not drop");
+        await ShootAsync(page, "disk");
+        await page.GetByLabel("Operations a second; 0 for no limit").FillAsync("many");
+        await page.GetByRole(AriaRole.Button, new() { Name = "Apply" }).First.PressAsync("Enter");
+        await Expect(page.Locator("#forms .answer").First).ToContainTextAsync("is no number");
+        await page.GetByLabel("Operations a second; 0 for no limit").FillAsync("0");
+        await page.GetByRole(AriaRole.Button, new() { Name = "Apply" }).First.PressAsync("Enter");
+
+        // Its tree, what happens, and a machine that stands still.
+        await Expect(page.Locator("#device-tree")).ToContainTextAsync("features");
+        await page.GetByRole(AriaRole.Link, new() { Name = "Events" }).ClickAsync();
+        await page.GetByRole(AriaRole.Button, new() { Name = "Pause" }).ClickAsync();
+        await Expect(page.Locator("#state")).ToHaveTextAsync("paused");
+        await Expect(page.Locator("#event-list li").First).ToContainTextAsync("machine-paused");
+        await page.GetByRole(AriaRole.Button, new() { Name = "Resume" }).ClickAsync();
+        await Expect(page.Locator("#event-list li").First).ToContainTextAsync("machine-resumed");
+        await ShootAsync(page, "events");
+        await page.GetByRole(AriaRole.Link, new() { Name = "Tree" }).ClickAsync();
+        await page.Locator("#whole-tree summary", new() { HasText = "devices" }).First.ClickAsync();
+        await Expect(page.Locator("#whole-tree")).ToContainTextAsync("balloon0");
+        await ShootAsync(page, "tree");
+
+        await page.GetByRole(AriaRole.Link, new() { Name = "Consoles" }).ClickAsync();
+        await page.Keyboard.PressAsync("Control+C");
+        await Expect(page.Locator(".xterm-rows")).ToContainTextAsync("interrupted");
+        await page.Keyboard.TypeAsync("poweroff\n");
+        await Expect(page.Locator("#state")).ToHaveTextAsync("gone");
+        await Expect(page.Locator("#trouble")).ToContainTextAsync("cannot reach the API");
+        await Expect(page.Locator("#console-status")).ToContainTextAsync("detached from ttyS0: the console has ended");
+        Assert.Equal(0, vmm.WaitForExit().ExitCode);
+        // The browser itself complains of requests that fail at the end; of nothing else.
+        Assert.All(_complaints, complaint => Assert.Contains("502", complaint));
+        Assert.Equal(["127.0.0.1"], _hosts.Distinct());
+    }
+
+    [Theory]
+    [InlineData(ColorScheme.Dark, 360)]
+    [InlineData(ColorScheme.Light, 360)]
+    [InlineData(ColorScheme.Dark, 1280)]
+    public async Task Every_view_is_readable_narrow_and_wide_and_nothing_moves(ColorScheme scheme, int width)
+    {
+        using VmmProcess vmm = new(["sh", "-c", "exec \"$0\" \"$@\" </dev/null"],
+            ["run", "--api", Api, "--disk", $"path={_scratch.CreateImage("disk.img", 8 << 20)}", "--console", $"uds={_scratch.PathOf("console")}"]);
+        vmm.WaitFor("'help' lists the commands");
+        IPage page = await OpenAsync(scheme, width, 740);
+        await page.EvaluateAsync("""
+            () => {
+              window.shift = 0;
+              new PerformanceObserver(list => { for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shift += entry.value; })
+                .observe({ type: "layout-shift", buffered: true });
+            }
+            """);
+        string name = $"{(width < 800 ? "narrow" : "wide")}-{scheme.ToString().ToLowerInvariant()}";
+        foreach (string view in (string[])["devices", "device/vda", "consoles/ttyS0", "events", "tree"])
+        {
+            await page.EvaluateAsync("view => { location.hash = `#/${view}`; }", view);
+            string section = view.Split('/')[0];
+            await Expect(page.Locator($"#{section}")).ToBeVisibleAsync();
+            if (section == "consoles") await Expect(page.Locator(".xterm-rows")).ToContainTextAsync("guest>");
+            if (section == "device") await Expect(page.Locator("#device-tree")).ToContainTextAsync("features");
+            if (section == "devices") await Expect(page.Locator("#device-rows tr").First).ToContainTextAsync("vda");
+            // Two readings: what changes then must not move anything.
+            await page.WaitForFunctionAsync("() => new Promise(done => setTimeout(() => done(true), 2500))", null, Patience);
+            int wider = await page.EvaluateAsync<int>("() => document.documentElement.scrollWidth - document.documentElement.clientWidth");
+            Assert.True(wider <= 0, $"{view} is {wider} pixels wider than the window");
+            await ShootAsync(page, section == "consoles" ? $"console-{name}" : $"{section}-{name}");
+        }
+        Assert.InRange(await page.EvaluateAsync<double>("() => window.shift"), 0, 0.02);
+        Assert.Empty(_complaints);
+        Assert.Equal(["127.0.0.1"], _hosts.Distinct());
+    }
+
+    [Fact]
+    public async Task Everything_is_reached_by_keyboard_alone()
+    {
+        using VmmProcess vmm = new(["sh", "-c", "exec \"$0\" \"$@\" </dev/null"], ["run", "--api", Api]);
+        vmm.WaitFor("'help' lists the commands");
+        IPage page = await OpenAsync(ColorScheme.Light, 1000, 800);
+        await Expect(page.Locator("#device-rows tr")).ToHaveCountAsync(3);
+        List<string> reached = [];
+        for (int i = 0; i < 12; i++)
+        {
+            await page.Keyboard.PressAsync("Tab");
+            reached.Add(await page.EvaluateAsync<string>("() => document.activeElement.textContent"));
+            Assert.NotEqual("none", await page.EvaluateAsync<string>("() => getComputedStyle(document.activeElement).outlineStyle"));
+        }
+        Assert.Equal(["Skip to the content", "Pause", "Devices", "Consoles", "Events", "Tree", "vda"], reached.Take(7));
+        // Into a device, to its first field, and a change by Enter.
+        await page.Locator("#device-rows a").First.FocusAsync();
+        await page.Keyboard.PressAsync("Enter");
+        await Expect(page.Locator("#device-title")).ToContainTextAsync("vda");
+        while (await page.EvaluateAsync<string>("() => document.activeElement.name ?? ''") != "operationsPerSecond") await page.Keyboard.PressAsync("Tab");
+        await page.Keyboard.PressAsync("Control+A");
+        await page.Keyboard.TypeAsync("123\n");
+        await Expect(page.Locator("#forms .answer").First).ToHaveTextAsync("Done.");
+        using ApiClient api = new(Api);
+        Assert.Equal(123, api.Get("/v1/devices/vda").GetProperty("operationsPerSecond").GetInt64());
+    }
+
+    private static PageWaitForFunctionOptions Patience => new() { Timeout = PatienceMs };
+
+    private static ILocatorAssertions Expect(ILocator locator)
+    {
+        Assertions.SetDefaultExpectTimeout(PatienceMs);
+        return Assertions.Expect(locator);
+    }
+
+    /// <summary>Opens the page as a person would: by the address that the command prints.</summary>
+    private async Task<IPage> OpenAsync(ColorScheme scheme, int width, int height)
+    {
+        VmmProcess web = new("ctl", Api, "web");
+        web.WaitFor("/?token=");
+        IBrowserContext context = await _browser.NewContextAsync(new BrowserNewContextOptions
+        {
+            ColorScheme = scheme,
+            ViewportSize = new ViewportSize { Width = width, Height = height },
+            Locale = "en-GB",
+        });
+        context.SetDefaultTimeout(PatienceMs);
+        context.Close += (_, _) => web.Dispose();
+        context.WebError += (_, error) => _complaints.Enqueue($"error: {error.Error}");
+        IPage page = await context.NewPageAsync();
+        page.Console += (_, message) =>
+        {
+            if (message.Type is "error" or "warning") _complaints.Enqueue($"{message.Type}: {message.Text}");
+        };
+        page.Request += (_, request) => _hosts.Add(new Uri(request.Url).Host);
+        page.WebSocket += (_, socket) => _hosts.Add(new Uri(socket.Url).Host);
+        await page.GotoAsync(web.Lines[0]);
+        return page;
+    }
+
+    /// <summary>How high the last second of the chart of rates is drawn, in pixels from its bottom.</summary>
+    private static Task<double> HighestAsync(IPage page) => page.EvaluateAsync<double>("""
+        () => {
+          const canvas = document.getElementById("rate"), paint = canvas.getContext("2d");
+          const left = canvas.width - 8, pixels = paint.getImageData(left, 0, 8, canvas.height).data;
+          const line = getComputedStyle(document.documentElement).getPropertyValue("--chart").trim();
+          const wanted = [1, 3, 5].map(at => parseInt(line.slice(at, at + 2), 16));
+          for (let y = 0; y < canvas.height; y++)
+            for (let x = 0; x < 8; x++) {
+              const at = (y * 8 + x) * 4;
+              if (wanted.every((value, i) => Math.abs(pixels[at + i] - value) < 12) && pixels[at + 3] > 200) return canvas.height - y;
+            }
+          return 0;
+        }
+        """);
+
+    private static async Task ShootAsync(IPage page, string name)
+    {
+        string shots = Repository.PathOf("artifacts/screenshots");
+        Directory.CreateDirectory(shots);
+        await page.ScreenshotAsync(new PageScreenshotOptions { Path = Path.Combine(shots, $"{name}.png") });
+        string kept = Repository.PathOf($"docs/operations/images/{name}.png");
+        if (Environment.GetEnvironmentVariable("VMM_ACCEPT_SCREENSHOTS") == "1" && (name is "devices" or "disk" or "console-narrow-dark"))
+            File.Copy(Path.Combine(shots, $"{name}.png"), kept, overwrite: true);
+    }
+}
