@@ -69,6 +69,9 @@ command -v mmdebstrap >/dev/null || need+=(mmdebstrap)
 command -v skopeo >/dev/null || need+=(skopeo)
 # Scrapes measurements, and answers queries about them.
 command -v prometheus >/dev/null || need+=(prometheus)
+# Makes a file system whose files share blocks, and shows which.
+command -v mkfs.xfs >/dev/null || [ -x /usr/sbin/mkfs.xfs ] || need+=(xfsprogs)
+command -v filefrag >/dev/null || [ -x /usr/sbin/filefrag ] || need+=(e2fsprogs)
 # Reads core files.
 command -v gdb >/dev/null || need+=(gdb)
 if [ "${#need[@]}" -gt 0 ]; then

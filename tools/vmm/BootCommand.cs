@@ -87,6 +87,7 @@ internal static class BootCommand
                 Sandbox = plan,
                 Api = parsed.GetValue(api),
                 Strict = strict.In(parsed),
+                DeviceWords = devices.Words(parsed),
             };
             return run.Run();
 

@@ -27,6 +27,9 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
     /// <summary>Where the control API listens; null for nowhere.</summary>
     internal string? Api { get; init; }
 
+    /// <summary>The options for its devices, for who makes a clone of it.</summary>
+    internal IReadOnlyList<string> DeviceWords { get; init; } = [];
+
     /// <summary>Whether a snapshot is compared with its checksums, and disks that were written since are refused.</summary>
     internal bool Strict { get; init; }
 
@@ -68,7 +71,8 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
             // One that goes on may have printed all it has to.
             using SilenceWatch? silence = machineOptions.Restore is null ? new SilenceWatch(machine) : null;
             using IDisposable? listening = ApiServer.TryStart(Api,
-                () => new HostedMachine("boot", machine, log.CreateLogger<HostedMachine>(), Stop), log);
+                () => new HostedMachine("boot", machine, log.CreateLogger<HostedMachine>(), Stop)
+                { Restore = new RestoreView { Options = DeviceWords, Directory = Environment.CurrentDirectory } }, log);
             SandboxOptions.Close(Sandbox);
             ServiceNotification.Ready();
             using (new ServiceWatchdog(host.IsAlive)) result = machine.Run(stop.Token);

@@ -31,6 +31,9 @@ internal abstract class ControlledMachine(string kind, Action stop)
     /// <summary>How far a save is; null if none is under way.</summary>
     private protected virtual SnapshotProgressView? Saving => null;
 
+    /// <summary>How a process is started that goes on from a snapshot; null if there can be none.</summary>
+    internal RestoreView? Restore { get; init; }
+
     /// <summary>What runs, and how it is.</summary>
     internal MachineView View => new()
     {
@@ -41,6 +44,7 @@ internal abstract class ControlledMachine(string kind, Action stop)
         UptimeSeconds = (long)Stopwatch.GetElapsedTime(_start).TotalSeconds,
         Devices = Devices.Count,
         Saving = Saving,
+        Restore = Restore,
     };
 
     /// <summary>The device of a name.</summary>
