@@ -70,8 +70,7 @@ public sealed class NestedSnapshotTests
               sed "s/vmm-clone/vmm-clone$clone/; s/vmm-log/vmm-log$clone/" /tmp/console$clone
             done
             """, memoryMiB: 2000);
-        string all = string.Join('
-', console);
+        string all = string.Join('\n', console);
         Assert.True(console.Contains("vmm-nest passed"), all);
         foreach (string what in (string[])["urandom", "uuid"])
         {

@@ -36,7 +36,7 @@ public sealed partial class MachineSnapshot
     private sealed record Head(int Vcpus, ulong MemoryBytes, bool Acpi, long SavedAt, string Id, RegionLayout[] Regions, byte[] Sums,
         SavedImage[] Images, SnapshotBase? Base);
 
-    private MachineSnapshot(string directory, int depth)
+    private MachineSnapshot(string directory)
     {
         Directory = directory;
         _state = ReadFile(directory, StateName, StateBytesMax);
@@ -47,7 +47,6 @@ public sealed partial class MachineSnapshot
                 + "says another; a byte changed on the way, or it was edited");
         _head = ReadHead(StateReader.Parse(_state, "state", Version));
         OpenMemory().Dispose();
-        if (_head.Base is { } difference) Base = OpenBase(difference, depth);
     }
 
     /// <summary>The directory, as it was named.</summary>
@@ -66,7 +65,7 @@ public sealed partial class MachineSnapshot
     public DateTimeOffset SavedAt => DateTimeOffset.UnixEpoch.AddTicks(SavedUnixNanoseconds / 100);
 
     /// <summary>What this one has only the difference to; null if it is whole. It is beside it, and was found to be the right one.</summary>
-    public MachineSnapshot? Base { get; }
+    public MachineSnapshot? Base { get; private set; }
 
     /// <summary>Names the moment at which the machine was saved; empty if its program was too old for that.</summary>
     internal string Id => _head.Id;
@@ -88,7 +87,14 @@ public sealed partial class MachineSnapshot
     public static MachineSnapshot Open(string directory)
     {
         ArgumentException.ThrowIfNullOrEmpty(directory);
-        return new MachineSnapshot(directory, depth: 0);
+        MachineSnapshot opened = new(directory), last = opened;
+        for (int differences = 0; last._head.Base is { } to; last = last.Base)
+        {
+            last.Base = last.OpenBase(to);
+            if (++differences > DifferencesMax)
+                throw new StateException($"'{directory}' is a chain of more than {DifferencesMax} differences: no save made that");
+        }
+        return opened;
     }
 
     /// <summary>
@@ -190,16 +196,13 @@ public sealed partial class MachineSnapshot
         region.Overlay(memory, pages);
     }
 
-    private MachineSnapshot OpenBase(SnapshotBase difference, int depth)
+    private MachineSnapshot OpenBase(SnapshotBase difference)
     {
         string parent = Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Directory))) ?? "/";
         string path = Path.Combine(parent, difference.Name);
-        if (depth >= DifferencesMax)
-            throw new StateException($"'{Directory}' is a difference to '{path}', and so on for more than {DifferencesMax} times: no save "
-                + "made that");
         if (!System.IO.Directory.Exists(path))
             throw new StateException($"'{Directory}' has only what changed since '{path}', which is not there: put it back beside it");
-        MachineSnapshot found = new(path, depth + 1);
+        MachineSnapshot found = new(path);
         if (found.Id != difference.Id)
             throw new StateException($"'{Directory}' has only what changed since another snapshot than '{path}': that was {difference.Id}, "
                 + $"and this is {(found.Id.Length > 0 ? found.Id : "without a name")}; put the right one there");

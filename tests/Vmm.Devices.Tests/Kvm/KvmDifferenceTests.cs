@@ -221,7 +221,7 @@ public sealed class KvmDifferenceTests : KvmSavedMachines
         string others = Convert.ToBase64String(Convert.FromHexString(whole));
         Write(good.Replace("\"base-name\": \"saved\"", "\"base-name\": \"second\"", StringComparison.Ordinal)
             .Replace(Escaped(others), Escaped(own), StringComparison.Ordinal));
-        Assert.Contains("for more than 64 times", Refusal());
+        Assert.Contains("a chain of more than 64 differences", Refusal());
 
         string Refusal() => Assert.Throws<StateException>(() => MachineSnapshot.Open(Second)).Message;
 
