@@ -159,20 +159,12 @@ public sealed class SnapshotDiskTests : IDisposable
         Assert.Equal(1, refused.ExitCode);
         Assert.Contains("did not start", refused.Error);
         SnapshotFiles.WaitBeyond(() => vmm.Lines, TickingKernel.Numbers(vmm.Lines)[^1]);
-        using System.Diagnostics.Process pgrep = System.Diagnostics.Process.Start(
-            new System.Diagnostics.ProcessStartInfo("pgrep", ["-f", forks]) { RedirectStandardOutput = true })!;
-        Assert.Equal("", pgrep.StandardOutput.ReadToEnd());
+        Assert.NotEqual(0, SnapshotFiles.ExitCodeOf("pgrep", "-f", forks));
     }
 
     private static int MiBOf(string said) => int.Parse(Regex.Match(said, @": (\d+) MiB").Groups[1].Value);
 
-    private static bool SharesBlocks(string path)
-    {
-        using System.Diagnostics.Process cp = System.Diagnostics.Process.Start(
-            new System.Diagnostics.ProcessStartInfo("cp", ["--reflink=always", path, path + ".share"]) { RedirectStandardError = true })!;
-        cp.WaitForExit();
-        return cp.ExitCode == 0;
-    }
+    private static bool SharesBlocks(string path) => SnapshotFiles.ExitCodeOf("cp", "--reflink=always", path, path + ".share") == 0;
 
     /// <summary>Whether every extent of a file is another's too (filefrag(8)).</summary>
     private static bool IsShared(string path)

@@ -79,9 +79,17 @@ internal sealed class SnapshotFiles : IDisposable
         Assert.True(process.ExitCode == 0, $"{string.Join(' ', words)}: {error}");
     }
 
+    internal static int ExitCodeOf(params string[] words)
+    {
+        using Process process = Process.Start(new ProcessStartInfo(words[0], words[1..]) { RedirectStandardError = true, RedirectStandardOutput = true })!;
+        process.WaitForExit();
+        return process.ExitCode;
+    }
+
     public void Dispose()
     {
-        foreach (string mount in _mounts) Command("umount", mount);
+        // Processes that were killed are on their way.
+        foreach (string mount in _mounts) WaitUntil(() => ExitCodeOf("umount", mount) == 0, () => $"'{mount}' is in use");
         Scratch.Dispose();
     }
 }
