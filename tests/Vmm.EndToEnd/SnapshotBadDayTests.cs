@@ -38,15 +38,14 @@ public sealed class SnapshotBadDayTests : IDisposable
     [Fact]
     public void A_save_that_is_interrupted_leaves_the_machine_running_and_no_half_directory()
     {
-        TickingKernel.Write(_files.PathOf("kernel"), endMiB: 1000);
-        using VmmProcess vmm = _files.Start("boot", "--kernel", _files.PathOf("kernel"), "--memory", "1024");
+        TickingKernel.Write(_files.PathOf("kernel"), endMiB: 500);
+        using VmmProcess vmm = _files.Start("boot", "--kernel", _files.PathOf("kernel"), "--memory", "512");
         SnapshotFiles.WaitBeyond(() => vmm.Lines, 0);
         int givenUp = 0;
         for (int round = 0; round < 20 && givenUp == 0; round++)
         {
             using VmmProcess ctl = new("ctl", _files.Api, "snapshot", Saved);
-            FileInfo memory = new(Path.Combine(Saved + ".partial", "memory"));
-            SnapshotFiles.WaitUntil(() => memory.Exists || Directory.Exists(Saved), () => "the save does not begin");
+            SnapshotFiles.WaitUntil(() => Path.Exists(Path.Combine(Saved + ".partial", "memory")) || Directory.Exists(Saved), () => "the save does not begin");
             ctl.Signal("INT");
             VmmResult ended = ctl.WaitForExit();
             // The other process sees that the client is gone, and gives up.
@@ -72,12 +71,12 @@ public sealed class SnapshotBadDayTests : IDisposable
     public void A_machine_that_resets_while_it_is_saved_is_saved_before_or_not_at_all()
     {
         Random random = new(1);
-        TickingKernel.WriteResetting(_files.PathOf("kernel"), 2000);
+        TickingKernel.WriteResetting(_files.PathOf("kernel"), 12);
         int whole = 0, refused = 0;
         for (int round = 0; round < 12; round++)
         {
             using VmmProcess vmm = _files.Start("boot", "--kernel", _files.PathOf("kernel"), "--memory", "64");
-            SnapshotFiles.WaitBeyond(() => vmm.Lines, (uint)random.Next(2000));
+            SnapshotFiles.WaitBeyond(() => vmm.Lines, (uint)random.Next(12));
             VmmResult saved = VmmProcess.Run("ctl", _files.Api, "snapshot", Saved);
             VmmResult ended = vmm.WaitForExit();
             Assert.Equal(1, ended.ExitCode);
