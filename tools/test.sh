@@ -71,6 +71,9 @@ command -v skopeo >/dev/null || need+=(skopeo)
 command -v prometheus >/dev/null || need+=(prometheus)
 # The browser that the page is tried in.
 [ -x /usr/bin/chromium ] || need+=(chromium fonts-dejavu-core)
+# Makes a file system whose files share blocks, and shows which.
+command -v mkfs.xfs >/dev/null || [ -x /usr/sbin/mkfs.xfs ] || need+=(xfsprogs)
+command -v filefrag >/dev/null || [ -x /usr/sbin/filefrag ] || need+=(e2fsprogs)
 # Reads core files.
 command -v gdb >/dev/null || need+=(gdb)
 if [ "${#need[@]}" -gt 0 ]; then

@@ -29,6 +29,30 @@ internal static class TickingKernel
     /// <summary>Writes it as an ELF file.</summary>
     internal static void Write(string path) => TinyKernel.Write(path, Code);
 
+    /// <summary>Writes one that fills the memory from 4 MiB on with data first.</summary>
+    internal static void Write(string path, int endMiB)
+    {
+        byte[] fill =
+        [
+            0xbf, 0x00, 0x00, 0x40, 0x00,             // mov edi, 4 MiB
+            0x48, 0xff, 0x07,                         // page: inc qword [rdi]
+            0x48, 0x81, 0xc7, 0x00, 0x10, 0x00, 0x00, // add rdi, 4096
+            0x48, 0x81, 0xff, 0x00, 0x00, 0x00, 0x00, // cmp rdi, end
+            0x72, 0xed,                               // jb page
+        ];
+        BitConverter.TryWriteBytes(fill.AsSpan(18), endMiB << 20);
+        TinyKernel.Write(path, [.. fill, .. Code]);
+    }
+
+    /// <summary>Writes one that resets the machine after it has counted.</summary>
+    internal static void WriteResetting(string path, int count)
+    {
+        // In place of the jump: cmp ebx, count; jb next; mov al, 0xfe; out 0x64, al; hlt.
+        byte[] reset = [0x81, 0xfb, 0, 0, 0, 0, 0x72, 0xd7, 0xb0, 0xfe, 0xe6, 0x64, 0xf4];
+        BitConverter.TryWriteBytes(reset.AsSpan(2), count);
+        TinyKernel.Write(path, [.. Code[..^2], .. reset]);
+    }
+
     /// <summary>The numbers among the lines that a guest has printed.</summary>
     internal static uint[] Numbers(IEnumerable<string> lines) =>
         [.. lines.Where(line => line.Length == 8 && line.All(letter => letter is >= 'A' and <= 'P'))

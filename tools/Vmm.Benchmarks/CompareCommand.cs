@@ -44,7 +44,11 @@ internal static class CompareCommand
                 _ => null,
             };
             if (print is not null) return print(AnsiConsole.Console, parsed.GetValue(quick)) ? 0 : 1;
-            return Run(parsed.GetRequiredValue(suite), interleaver, parsed.GetValue(json), parsed.GetValue(plot));
+            int result = Run(parsed.GetRequiredValue(suite), interleaver, parsed.GetValue(json), parsed.GetValue(plot));
+            if (parsed.GetRequiredValue(suite) != RestoreComparison.SuiteName) return result;
+            DifferenceReport.Print(AnsiConsole.Console, parsed.GetValue(quick));
+            CloneReport.Print(AnsiConsole.Console);
+            return result;
         });
         return command;
     }

@@ -98,6 +98,7 @@ internal static class BootCommand
                 Api = api.In(parsed),
                 SlowAfter = OtlpPush.SlowAfter(slow, parsed),
                 Strict = strict.In(parsed),
+                DeviceWords = devices.Words(parsed),
             };
             return run.Run();
 

@@ -33,6 +33,9 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
     /// <summary>What a request may take before it becomes a span; zero for no spans.</summary>
     internal TimeSpan SlowAfter { get; init; }
 
+    /// <summary>The options for its devices, for who makes a clone of it.</summary>
+    internal IReadOnlyList<string> DeviceWords { get; init; } = [];
+
     /// <summary>Whether a snapshot is compared with its checksums, and disks that were written since are refused.</summary>
     internal bool Strict { get; init; }
 
@@ -83,7 +86,8 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
             // One that goes on may have printed all it has to.
             using SilenceWatch? silence = machineOptions.Restore is null ? new SilenceWatch(machine) : null;
             using IDisposable? listening = ApiServer.TryStart(Api,
-                () => new HostedMachine("boot", machine, devices.Setting, log.CreateLogger<HostedMachine>(), Stop, Sandbox is not null), log);
+                () => new HostedMachine("boot", machine, devices.Setting, log.CreateLogger<HostedMachine>(), Stop, Sandbox is not null)
+                { Restore = new RestoreView { Options = DeviceWords, Directory = Environment.CurrentDirectory } }, log);
             using IDisposable? pushed = OtlpPush.TryStart();
             SandboxOptions.Close(Sandbox);
             ServiceNotification.Ready();

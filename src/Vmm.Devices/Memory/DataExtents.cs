@@ -7,7 +7,7 @@ namespace Vmm.Devices;
 /// <summary>Finds the parts of memory that may be other than zeros, so that a save looks at no others.</summary>
 internal static class DataExtents
 {
-    private const int PageShift = 12;
+    private const int PageShift = DirtyPages.Shift;
     private const ulong PageBytes = 1 << PageShift;
 
     /// <summary>Of an entry of /proc/self/pagemap (proc(5)): in memory, swapped out, of a file.</summary>
@@ -35,40 +35,19 @@ internal static class DataExtents
         }
     }
 
-    /// <summary>Parts of a private mapping that have data in its file, or were written since.</summary>
+    /// <summary>Parts of a private mapping that have data in its files, or were written since.</summary>
     internal static IEnumerable<(ulong Start, ulong Length)> OfPrivate(OwnedFd file, ulong offset, nint address, ulong length,
         PrivatePages pages)
     {
-        ulong[] mayDiffer = new ulong[((length >> PageShift) + 63) / 64];
-        foreach ((ulong start, ulong bytes) in OfFile(file, offset, length))
-        {
-            for (ulong page = start >> PageShift; page < (start + bytes) >> PageShift; page++)
-            {
-                if (!pages.IsReplaced(page << PageShift)) mayDiffer[page / 64] |= 1UL << (int)(page % 64);
-            }
-        }
-        if (!TryMarkWritten(address, length, mayDiffer)) return [(0, length)];
-        return Runs(mayDiffer, length >> PageShift);
+        ulong[] mayDiffer = DirtyPages.None(length);
+        foreach ((ulong start, ulong bytes) in OfFile(file, offset, length)) DirtyPages.Mark(mayDiffer, start, bytes);
+        pages.Correct(mayDiffer);
+        return TryMarkWritten(address, length, mayDiffer) ? DirtyPages.Runs(mayDiffer, length) : [(0, length)];
     }
 
-    private static IEnumerable<(ulong Start, ulong Length)> Runs(ulong[] bits, ulong count)
-    {
-        for (ulong page = 0; page < count;)
-        {
-            if ((bits[page / 64] >> (int)(page % 64) & 1) == 0)
-            {
-                page = bits[page / 64] == 0 ? (page / 64 + 1) * 64 : page + 1;
-                continue;
-            }
-            ulong first = page;
-            while (page < count && (bits[page / 64] >> (int)(page % 64) & 1) != 0) page++;
-            yield return (first << PageShift, (page - first) << PageShift);
-        }
-    }
-
-    /// <summary>Marks the pages that this process has a copy of.</summary>
+    /// <summary>Marks the pages of a mapping that this process has a copy of.</summary>
     /// <returns>False if the kernel does not say.</returns>
-    private static bool TryMarkWritten(nint address, ulong length, ulong[] bits)
+    internal static bool TryMarkWritten(nint address, ulong length, ulong[] bits)
     {
         using OwnedFd? map = SnapshotCalls.OpenFile("/proc/self/pagemap");
         if (map is null) return false;

@@ -30,8 +30,8 @@ public sealed class GuestMemory : IDisposable
     /// <summary>The regions in force, by guest address.</summary>
     public IReadOnlyList<GuestRegion> Regions => Map.RegionArray;
 
-    /// <summary>Where device writes are logged; null while there is no log.</summary>
-    public DirtyLog? DirtyLog
+    /// <summary>What devices mark the pages in that they write; null for nothing.</summary>
+    public IDirtyTracker? DirtyTracker
     {
         get => Volatile.Read(ref field);
         set => Volatile.Write(ref field, value);
@@ -114,7 +114,7 @@ public sealed class GuestMemory : IDisposable
         return inside;
     }
 
-    /// <summary>Copies bytes into the guest, across regions that follow each other, and logs them as dirty.</summary>
+    /// <summary>Copies bytes into the guest, across regions that follow each other, and marks their pages as written.</summary>
     /// <returns>False, and nothing written, if any byte of the range is in no region.</returns>
     public bool TryWrite(ulong address, ReadOnlySpan<byte> source)
     {
@@ -128,7 +128,7 @@ public sealed class GuestMemory : IDisposable
             done += piece.Length;
         }
         map.Release();
-        if (inside) DirtyLog?.Mark(address, (ulong)source.Length);
+        if (inside) DirtyTracker?.Mark(address, (ulong)source.Length);
         return inside;
     }
 
@@ -142,6 +142,7 @@ public sealed class GuestMemory : IDisposable
         MemoryMap map = HoldMap();
         bool done = map.Contains(address, length);
         if (done) BeforeWrite?.Keep(address, length);
+        (ulong first, ulong all) = (address, length);
         while (done && length > 0)
         {
             int hint = 0;
@@ -152,6 +153,8 @@ public sealed class GuestMemory : IDisposable
             length -= piece;
         }
         map.Release();
+        // Zeros are content too.
+        DirtyTracker?.Mark(first, all - length);
         return done;
     }
 

@@ -113,6 +113,20 @@ public sealed unsafe class GuestRegion : IDisposable
         throw new KernelException($"cannot map {layout.Length} bytes of saved memory", errno);
     }
 
+    /// <summary>Puts pages of a differential snapshot in the place of those of a private view that nothing has touched yet.</summary>
+    /// <param name="file">The memory of the difference. Needed for the call only.</param>
+    /// <param name="pages">Which pages.</param>
+    /// <exception cref="KernelException">The host refuses.</exception>
+    internal void Overlay(OwnedFd file, ulong[] pages) => _private!.Overlay(file, Layout.FileOffset, pages);
+
+    /// <summary>Adds the pages of a private view that are not as in the snapshot any more to a set.</summary>
+    /// <returns>False if the kernel does not say.</returns>
+    internal bool TryMarkWritten(ulong[] pages)
+    {
+        _private!.AddReplaced(pages);
+        return DataExtents.TryMarkWritten(HostAddress, Length, pages);
+    }
+
     /// <summary>Maps a part of a file that came from elsewhere, checking what it claims of itself.</summary>
     /// <param name="file">Taken over if the region is made; stays the caller's if not.</param>
     /// <param name="layout">Where the region lies.</param>

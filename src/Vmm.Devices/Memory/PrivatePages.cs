@@ -1,26 +1,66 @@
 using Vmm.Devices.Native;
+using Vmm.Events;
 
 namespace Vmm.Devices;
 
 /// <summary>
-/// The pages of a private mapping of a file that were given back: advice would bring the file's bytes back (MADV_DONTNEED, madvise(2)), and
-/// the guest must find zeros. So memory without a file is mapped over them. Thread-safe.
+/// The pages of a private mapping of a file that have something else behind them. Those that were given back: advice would bring the file's
+/// bytes back (MADV_DONTNEED, madvise(2)), and the guest must find zeros, so memory without a file is mapped over them. And those that are
+/// in the file of a differential snapshot. Thread-safe.
 /// </summary>
 /// <param name="address">Of the mapping.</param>
 /// <param name="length">Of the mapping, whole pages.</param>
 internal sealed unsafe class PrivatePages(nint address, ulong length)
 {
-    private const int PageShift = 12;
+    private const int PageShift = DirtyPages.Shift;
 
     /// <summary>Most mappings that this makes of one: a quarter of what the kernel allows a process (vm.max_map_count).</summary>
     internal const int MappingsMax = 16384;
 
+    /// <summary>Shortest run of pages of another file that is worth a mapping; a shorter one is read.</summary>
+    private const ulong MappedBytesMin = 64 << 10;
+
     private readonly Lock _lock = new();
-    private readonly ulong[] _replaced = new ulong[((length >> PageShift) + 63) / 64];
+    private readonly ulong[] _replaced = DirtyPages.None(length), _ofOther = DirtyPages.None(length);
     private int _mappings = 1;
 
-    /// <summary>Whether the page at an offset has no file behind it any more.</summary>
-    internal bool IsReplaced(ulong offset) => IsSet(offset >> PageShift);
+    /// <summary>Puts pages of another file in the place of those that are there. Nothing has touched them yet.</summary>
+    /// <param name="file">Needed for the call only.</param>
+    /// <param name="fileOffset">Where the mapping would begin in it.</param>
+    /// <param name="pages">Which pages.</param>
+    /// <exception cref="KernelException">The host refuses.</exception>
+    internal void Overlay(OwnedFd file, ulong fileOffset, ulong[] pages)
+    {
+        foreach ((ulong start, ulong bytes) in DirtyPages.Runs(pages, length))
+        {
+            DirtyPages.Mark(_ofOther, start, bytes);
+            if (bytes >= MappedBytesMin && _mappings + 2 <= MappingsMax
+                && MappedMemory.TryMapOver(address + (nint)start, (nuint)bytes, file, (long)(fileOffset + start)))
+            {
+                _mappings += 2;
+                continue;
+            }
+            for (ulong at = start; at < start + bytes; at += MappedBytesMin)
+            {
+                // SAFETY: the pages are inside the mapping, which its region keeps while this is used.
+                Span<byte> room = new((byte*)address + at, (int)Math.Min(MappedBytesMin, start + bytes - at));
+                if (SnapshotCalls.Read(file, room, (long)(fileOffset + at), out Errno error) < room.Length)
+                    throw new KernelException($"cannot read {room.Length} bytes of saved memory", error);
+            }
+        }
+    }
+
+    /// <summary>Makes the set of pages that may have data in the file the set of those that may have any.</summary>
+    internal void Correct(Span<ulong> pages)
+    {
+        for (int i = 0; i < pages.Length; i++) pages[i] = (pages[i] | _ofOther[i]) & ~Volatile.Read(ref _replaced[i]);
+    }
+
+    /// <summary>Adds the pages that were given back to a set.</summary>
+    internal void AddReplaced(Span<ulong> pages)
+    {
+        for (int i = 0; i < pages.Length; i++) pages[i] |= Volatile.Read(ref _replaced[i]);
+    }
 
     /// <summary>Makes pages read as zeros. They take no memory, unless that would take too many mappings.</summary>
     /// <param name="offset">Of the first, in the mapping.</param>
@@ -61,5 +101,5 @@ internal sealed unsafe class PrivatePages(nint address, ulong length)
         return true;
     }
 
-    private bool IsSet(ulong page) => (Volatile.Read(ref _replaced[page / 64]) >> (int)(page % 64) & 1) != 0;
+    private bool IsSet(ulong page) => DirtyPages.Has(_replaced, page);
 }

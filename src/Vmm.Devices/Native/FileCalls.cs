@@ -41,7 +41,7 @@ internal static unsafe partial class FileCalls
     internal const uint BLKPBSZGET = 0x127b;
     internal const uint BLKGETZONESZ = 0x80041284;
     internal const uint LOOP_GET_STATUS64 = 0x4c05;
-    private const uint FICLONE = 0x40049409;
+    internal const uint FICLONE = 0x40049409;
     private const int F_SETFL = 4;
 
     /// <summary>Most vectors of one call (IOV_MAX).</summary>

@@ -25,6 +25,7 @@ internal enum KvmCapability : uint
     SplitIrqChip = 121,
     IoEventFdAnyLength = 122,
     ImmediateExit = 136,
+    ManualDirtyLogProtect = 168,
     NestedState = 157,
     BinaryStatistics = 203,
     Xsave2 = 208,

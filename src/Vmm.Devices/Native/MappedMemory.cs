@@ -71,6 +71,16 @@ internal sealed class MappedMemory : SafeHandle
         return true;
     }
 
+    /// <summary>Maps a window of a file over a part of a mapping; what is written stays in this process.</summary>
+    internal static bool TryMapOver(nint address, nuint length, OwnedFd file, long offset)
+    {
+        nint mapped = MemoryCalls.Map(address, length, MemoryCalls.PROT_READ | MemoryCalls.PROT_WRITE,
+            MemoryCalls.MAP_PRIVATE | MemoryCalls.MAP_FIXED | MemoryCalls.MAP_NORESERVE, file.Number, offset);
+        if (mapped == MemoryCalls.MapFailed) return false;
+        _ = MemoryCalls.Advise(address, length, MemoryCalls.MADV_DONTDUMP);
+        return true;
+    }
+
     protected override bool ReleaseHandle()
     {
         BusErrorGuard.Release(_guard);

@@ -4,12 +4,12 @@ using Vmm.Events;
 namespace Vmm.Devices.Native;
 
 /// <summary>
-/// The system calls behind a directory that appears whole or not at all: mkdir(2), flock(2), fsync(2), renameat2(2), unlinkat(2); and
-/// pread(2).
+/// The system calls behind a directory that appears whole or not at all: mkdir(2), flock(2), fsync(2), renameat2(2), unlinkat(2); of
+/// one that has no name first: linkat(2), futimens(2); and pread(2).
 /// </summary>
 internal static unsafe partial class SnapshotCalls
 {
-    private const string Name = "libc";
+    private const string Library = "libc";
     private const int AT_FDCWD = -100;
     private const int AT_REMOVEDIR = 0x200;
     private const int LOCK_EX = 2;
@@ -18,23 +18,29 @@ internal static unsafe partial class SnapshotCalls
     private const int O_NOFOLLOW = 0x20000;
     private const uint RENAME_NOREPLACE = 1;
 
-    [LibraryImport(Name, EntryPoint = "mkdir", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport(Library, EntryPoint = "mkdir", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int MakeDirectory(string path, uint mode);
 
-    [LibraryImport(Name, EntryPoint = "flock", SetLastError = true)]
+    [LibraryImport(Library, EntryPoint = "flock", SetLastError = true)]
     private static partial int Lock(int fd, int operation);
 
-    [LibraryImport(Name, EntryPoint = "fsync", SetLastError = true)]
+    [LibraryImport(Library, EntryPoint = "fsync", SetLastError = true)]
     private static partial int Sync(int fd);
 
-    [LibraryImport(Name, EntryPoint = "renameat2", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport(Library, EntryPoint = "renameat2", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Rename(int oldDirectory, string oldPath, int newDirectory, string newPath, uint flags);
 
-    [LibraryImport(Name, EntryPoint = "unlinkat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport(Library, EntryPoint = "unlinkat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Unlink(int directory, string path, int flags);
 
-    [LibraryImport(Name, EntryPoint = "pread", SetLastError = true)]
+    [LibraryImport(Library, EntryPoint = "pread", SetLastError = true)]
     private static partial nint Read(int fd, byte* bytes, nuint count, long offset);
+
+    [LibraryImport(Library, EntryPoint = "futimens", SetLastError = true)]
+    private static partial int SetTimes(int fd, long* times);
+
+    [LibraryImport(Library, EntryPoint = "linkat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int Link(int oldDirectory, string oldPath, int newDirectory, string newPath, int flags);
 
     private static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
 
@@ -59,6 +65,24 @@ internal static unsafe partial class SnapshotCalls
 
     /// <summary>Makes a file's bytes, or a directory's names, durable.</summary>
     internal static Errno Sync(OwnedFd file) => Sync(file.Number) == 0 ? Errno.None : LastError;
+
+    /// <summary>Sets when a file was written last (futimens(2)).</summary>
+    internal static Errno SetModified(OwnedFd file, long unixNanoseconds)
+    {
+        const long UTIME_OMIT = (1L << 30) - 2, NanosecondsPerSecond = 1_000_000_000;
+        // Two struct timespec: when it was read last, and written.
+        long* times = stackalloc long[]
+            { 0, UTIME_OMIT, unixNanoseconds / NanosecondsPerSecond, unixNanoseconds % NanosecondsPerSecond };
+        // SAFETY: the kernel reads two struct timespec of a local.
+        return SetTimes(file.Number, times) == 0 ? Errno.None : LastError;
+    }
+
+    /// <summary>Gives a file that has none a name, unless another has it (linkat(2)).</summary>
+    internal static Errno Name(OwnedFd file, string path)
+    {
+        const int AT_SYMLINK_FOLLOW = 0x400;
+        return Link(AT_FDCWD, $"/proc/self/fd/{file.Number}", AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? Errno.None : LastError;
+    }
 
     /// <summary>Gives a path another name, unless there is one already.</summary>
     internal static Errno RenameToNew(string from, string to) =>

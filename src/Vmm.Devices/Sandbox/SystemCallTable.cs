@@ -57,8 +57,11 @@ internal static class SystemCallTable
         KvmRequest.KVM_SET_NESTED_STATE,
     ];
 
-    /// <summary>Of a userfaultfd that was opened before: a guest goes on while it is saved.</summary>
-    private static readonly uint[] OfFaults = [FaultWatch.UFFDIO_WRITEPROTECT, FaultWatch.UFFDIO_REGISTER, FaultWatch.UFFDIO_UNREGISTER];
+    /// <summary>
+    /// Of a userfaultfd that was opened before: a guest goes on while it is saved. And FICLONE: its disks are saved as they are then.
+    /// </summary>
+    private static readonly uint[] OfSaves =
+        [FaultWatch.UFFDIO_WRITEPROTECT, FaultWatch.UFFDIO_REGISTER, FaultWatch.UFFDIO_UNREGISTER, FileCalls.FICLONE];
 
     /// <summary>
     /// F_DUPFD, GETFD, SETFD, GETFL, SETFL, GETLK, SETLK, SETLKW, OFD locks, DUPFD_CLOEXEC, GETPIPE_SZ, ADD_SEALS and GET_SEALS.
@@ -82,7 +85,7 @@ internal static class SystemCallTable
         bool tcp = plan.Has(HostAccessKind.ConnectTcp), connects = tcp || plan.WillOpen(HostAccessKind.Connect);
         return
         [
-            Allow("ioctl", 16, OneOf(1, [.. plan.NeedsKvm ? OfKvm : [], .. plan.SavesMachines ? OfFaults : [], .. OfFiles, .. OfTerminals,
+            Allow("ioctl", 16, OneOf(1, [.. plan.NeedsKvm ? OfKvm : [], .. plan.SavesMachines ? OfSaves : [], .. OfFiles, .. OfTerminals,
                 .. plan.Has(HostAccessKind.Terminal) ? OfPseudoTerminals : [], .. plan.Has(HostAccessKind.Tap) ? OfInterfaces : []])),
             .. Waiting, .. Bytes, .. Memory(loads), .. Files, .. Threads((uint)process), .. Sockets,
             .. connects || plan.WillOpen(HostAccessKind.Listen, HostAccessKind.Tap) ? NewSockets(tcp) : [],

@@ -9,7 +9,7 @@ namespace Vmm.Devices;
 /// </summary>
 internal sealed class LiveMemoryCopy : IBeforeWrite
 {
-    private const int PageShift = 12;
+    private const int PageShift = DirtyPages.Shift;
     private const ulong PageBytes = 1 << PageShift;
 
     /// <summary>Pages that are saved together when one of them is asked for, and between two looks at who waits.</summary>
@@ -44,7 +44,7 @@ internal sealed class LiveMemoryCopy : IBeforeWrite
         for (int i = 0; i < _parts.Length; i++)
         {
             (GuestRegion region, MappedMemory view) = views[i];
-            ulong[] pending = new ulong[((region.Length >> PageShift) + 63) / 64];
+            ulong[] pending = DirtyPages.None(region.Length);
             Array.Fill(pending, ulong.MaxValue);
             _parts[i] = new Part(region, view, place, pending);
             place += region.Length;
@@ -70,6 +70,13 @@ internal sealed class LiveMemoryCopy : IBeforeWrite
 
     /// <summary>The regions, with the view that its guest gets of each.</summary>
     internal IEnumerable<(GuestRegion Region, MappedMemory View)> Views => _parts.Select(part => (part.Region, part.View));
+
+    /// <summary>Leaves pages out. Call it while the machine stands still, before it gets the views.</summary>
+    /// <param name="pages">Those that are to be saved, by region.</param>
+    internal void SaveOnly(ulong[][] pages)
+    {
+        for (int i = 0; i < _parts.Length; i++) pages[i].CopyTo(_parts[i].Pending, 0);
+    }
 
     /// <summary>Saves pages before a device writes them. A failure is thrown by <see cref="Run"/>.</summary>
     public void Keep(ulong address, ulong length)

@@ -9,9 +9,15 @@ namespace Vmm.Devices;
 /// A machine that was put away: a directory with its state (<c>state.json</c>, and its checksum) and its memory. The files may come from an
 /// enemy. They stay as they are while a machine runs that was restored from them: its memory is a private view of them.
 /// </summary>
-public sealed class MachineSnapshot
+public sealed partial class MachineSnapshot
 {
     internal const string StateName = "state.json", SumName = "state.crc32c", MemoryName = "memory";
+
+    internal const string IdName = "id", SumsName = "chunk-sums";
+    internal const int IdBytes = 16;
+
+    /// <summary>Longest chain of differences: each is opened, and its state read, by a restore.</summary>
+    internal const int DifferencesMax = 64;
 
     /// <summary>Everything that a save leaves in a directory.</summary>
     internal static readonly string[] Files = [StateName, SumName, MemoryName];
@@ -27,14 +33,20 @@ public sealed class MachineSnapshot
     private readonly Head _head;
 
     /// <summary>What is looked at before anything is made of it.</summary>
-    private sealed record Head(
-        int Vcpus, ulong MemoryBytes, bool Acpi, long SavedAt, RegionLayout[] Regions, byte[] Sums, SavedImage[] Images);
+    private sealed record Head(int Vcpus, ulong MemoryBytes, bool Acpi, long SavedAt, string Id, RegionLayout[] Regions, byte[] Sums,
+        SavedImage[] Images, SnapshotBase? Base);
 
-    private MachineSnapshot(string directory, byte[] state)
+    private MachineSnapshot(string directory)
     {
         Directory = directory;
-        _state = state;
-        _head = ReadHead(StateReader.Parse(state, "state", Version));
+        _state = ReadFile(directory, StateName, StateBytesMax);
+        byte[] expected = ReadFile(directory, SumName, 64);
+        string sum = SumOf(_state);
+        if (Encoding.ASCII.GetString(expected).Trim() != sum)
+            throw new StateException($"'{PathOf(StateName)}' is not as it was saved: its checksum is {sum}, and {SumName} "
+                + "says another; a byte changed on the way, or it was edited");
+        _head = ReadHead(StateReader.Parse(_state, "state", Version));
+        OpenMemory().Dispose();
     }
 
     /// <summary>The directory, as it was named.</summary>
@@ -52,29 +64,42 @@ public sealed class MachineSnapshot
     /// <summary>When it was saved, by the clock of the host that did.</summary>
     public DateTimeOffset SavedAt => DateTimeOffset.UnixEpoch.AddTicks(SavedUnixNanoseconds / 100);
 
+    /// <summary>What this one has only the difference to; null if it is whole. It is beside it, and was found to be the right one.</summary>
+    public MachineSnapshot? Base { get; private set; }
+
+    /// <summary>Names the moment at which the machine was saved; empty if its program was too old for that.</summary>
+    internal string Id => _head.Id;
+
+    /// <summary>How many differences it is made of.</summary>
+    internal int Differences => Chain.Count() - 1;
+
     internal long SavedUnixNanoseconds => _head.SavedAt;
 
     /// <summary>Where its memory is in the guest and in the file.</summary>
     internal IReadOnlyList<RegionLayout> Regions => _head.Regions;
 
-    /// <summary>Opens a snapshot: reads its state, and looks whether its memory has the right size.</summary>
+    /// <summary>
+    /// Opens a snapshot: reads its state, and looks whether its memory has the right size. If it is a difference, so are those that it is
+    /// one to.
+    /// </summary>
     /// <exception cref="StateException">It is not as it was saved; the message says what is wrong.</exception>
     /// <exception cref="IOException">A file can't be read.</exception>
     public static MachineSnapshot Open(string directory)
     {
         ArgumentException.ThrowIfNullOrEmpty(directory);
-        byte[] state = ReadFile(directory, StateName, StateBytesMax), expected = ReadFile(directory, SumName, 64);
-        string sum = SumOf(state);
-        if (Encoding.ASCII.GetString(expected).Trim() != sum)
-            throw new StateException($"'{Path.Combine(directory, StateName)}' is not as it was saved: its checksum is {sum}, and {SumName} "
-                + "says another; a byte changed on the way, or it was edited");
-        MachineSnapshot snapshot = new(directory, state);
-        snapshot.OpenMemory().Dispose();
-        return snapshot;
+        MachineSnapshot opened = new(directory), last = opened;
+        for (int differences = 0; last._head.Base is { } to; last = last.Base)
+        {
+            last.Base = last.OpenBase(to);
+            if (++differences > DifferencesMax)
+                throw new StateException($"'{directory}' is a chain of more than {DifferencesMax} differences: no save made that");
+        }
+        return opened;
     }
 
     /// <summary>
-    /// Compares all of the memory with its checksums, which a restore does not: it reads no more than the guest asks for.
+    /// Compares all of the memory with its checksums, which a restore does not: it reads no more than the guest asks for. Of a difference,
+    /// all that it is made of.
     /// </summary>
     /// <param name="progress">Learns how far it is.</param>
     /// <param name="cancel">Ends it.</param>
@@ -82,6 +107,7 @@ public sealed class MachineSnapshot
     /// <exception cref="IOException">The file can't be read.</exception>
     public void Verify(IProgress<SnapshotProgress>? progress = null, CancellationToken cancel = default)
     {
+        Base?.Verify(progress, cancel);
         using OwnedFd memory = OpenMemory();
         byte[] content = new byte[PageSums.ChunkBytes];
         uint hole = PageSums.OfChunk(content);
@@ -130,9 +156,13 @@ public sealed class MachineSnapshot
         GuestMemory memory = new();
         try
         {
+            MachineSnapshot[] chain = [.. Chain];
             foreach (RegionLayout layout in Regions)
             {
-                if (!memory.TryAdd(GuestRegion.MapPrivate(OpenMemory(), layout), out string? refusal)) throw new StateException(refusal);
+                GuestRegion region = GuestRegion.MapPrivate(chain[^1].OpenMemory(), layout);
+                if (!memory.TryAdd(region, out string? refusal)) throw new StateException(refusal);
+                ulong[] newer = DirtyPages.None(layout.Length);
+                foreach (MachineSnapshot difference in chain.AsSpan(0, chain.Length - 1)) difference.Overlay(region, newer);
             }
             return memory;
         }
@@ -143,6 +173,44 @@ public sealed class MachineSnapshot
         }
     }
 
+    /// <summary>This one, what it is a difference to, and so on; the last one is whole.</summary>
+    private IEnumerable<MachineSnapshot> Chain
+    {
+        get
+        {
+            for (MachineSnapshot? each = this; each is not null; each = each.Base) yield return each;
+        }
+    }
+
+    /// <summary>Puts the pages of this difference over a region, but for those that a newer one has.</summary>
+    private void Overlay(GuestRegion region, ulong[] newer)
+    {
+        ReadOnlySpan<ulong> all = _head.Base!.Pages.AsSpan((int)(region.Layout.FileOffset / DirtyPages.WordBytes));
+        ulong[] pages = DirtyPages.None(region.Length);
+        for (int i = 0; i < pages.Length; i++)
+        {
+            pages[i] = all[i] & ~newer[i];
+            newer[i] |= pages[i];
+        }
+        using OwnedFd memory = OpenMemory();
+        region.Overlay(memory, pages);
+    }
+
+    private MachineSnapshot OpenBase(SnapshotBase difference)
+    {
+        string parent = Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Directory))) ?? "/";
+        string path = Path.Combine(parent, difference.Name);
+        if (!System.IO.Directory.Exists(path))
+            throw new StateException($"'{Directory}' has only what changed since '{path}', which is not there: put it back beside it");
+        MachineSnapshot found = new(path);
+        if (found.Id != difference.Id)
+            throw new StateException($"'{Directory}' has only what changed since another snapshot than '{path}': that was {difference.Id}, "
+                + $"and this is {(found.Id.Length > 0 ? found.Id : "without a name")}; put the right one there");
+        if (!found.Regions.SequenceEqual(Regions) || found.Vcpus != Vcpus || found.Acpi != Acpi)
+            throw new StateException($"'{Directory}' is a difference to '{path}', which is of another machine");
+        return found;
+    }
+
     /// <summary>What <see cref="SumName"/> says of a state.</summary>
     internal static string SumOf(ReadOnlySpan<byte> state) => PageSums.Sum(state).ToString("x8", CultureInfo.InvariantCulture);
 
@@ -150,7 +218,7 @@ public sealed class MachineSnapshot
     {
         StateReader machine = all.Record("machine"), memory = all.Record("memory");
         ulong bytes = (ulong)machine.Int64("memory-bytes", PageSums.PageBytes, (long)GuestRegion.LengthMax);
-        byte[] sums = memory.Bytes("chunk-sums", StateBytesMax);
+        byte[] sums = memory.Bytes(SumsName, StateBytesMax);
         List<RegionLayout> regions = [];
         ulong sum = 0;
         foreach (StateReader region in memory.Items("regions", RegionsMax))
@@ -162,9 +230,10 @@ public sealed class MachineSnapshot
         }
         if (sum != bytes) throw memory.Wrong("regions", $"have {sum} bytes together, and the machine has {bytes}");
         if (sums.Length != PageSums.ChunkCount(bytes) * sizeof(uint))
-            throw memory.Wrong("chunk-sums", $"has {sums.Length} bytes, which does not fit {bytes} bytes of memory");
+            throw memory.Wrong(SumsName, $"has {sums.Length} bytes, which does not fit {bytes} bytes of memory");
         return new Head(machine.Int32("vcpus", 1, VcpusMax), bytes, machine.Boolean("acpi"),
-            machine.Int64("saved-unix-ns", 0, long.MaxValue), [.. regions], sums, SavedImage.Read(all));
+            machine.Int64("saved-unix-ns", 0, long.MaxValue), machine.Has(IdName) ? Convert.ToHexStringLower(machine.Bytes(IdName, IdBytes))
+            : "", [.. regions], sums, SavedImage.Read(all), SnapshotBase.Read(memory, regions));
     }
 
     private string PathOf(string name) => Path.Combine(Directory, name);

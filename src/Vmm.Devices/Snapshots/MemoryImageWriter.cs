@@ -33,15 +33,41 @@ internal sealed class MemoryImageWriter
     /// <summary>Bytes written so far: those that are no zeros.</summary>
     internal long Written { get; private set; }
 
-    /// <summary>Writes all of it. Nothing changes it meanwhile.</summary>
+    /// <summary>Writes all of it, or some pages. Nothing changes them meanwhile.</summary>
+    /// <param name="only">Which pages, by region; null for all.</param>
+    /// <param name="progress">Learns how far it is.</param>
+    /// <param name="cancel">Ends it.</param>
     /// <exception cref="KernelException">The host refuses, or has no room.</exception>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
-    internal void WriteAll(IProgress<SnapshotProgress>? progress, CancellationToken cancel)
+    internal void WriteAll(ulong[][]? only, IProgress<SnapshotProgress>? progress, CancellationToken cancel) =>
+        WriteFrom(_regions, only is null ? i => _regions[i].Extents() : i => DirtyPages.Runs(only[i], _regions[i].Length), progress, cancel);
+
+    /// <summary>Writes pages of another view of the memory: those that are not in a set, of which it is known that they may be data.</summary>
+    /// <param name="regions">The view: as many regions, as long.</param>
+    /// <param name="others">The set, by region.</param>
+    /// <param name="progress">Learns how far it is.</param>
+    /// <param name="cancel">Ends it.</param>
+    /// <exception cref="KernelException">The host refuses, or has no room.</exception>
+    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    internal void WriteRest(IReadOnlyList<GuestRegion> regions, ulong[][] others, IProgress<SnapshotProgress>? progress,
+        CancellationToken cancel) => WriteFrom(regions, i => Rest(regions[i], others[i]), progress, cancel);
+
+    private static IEnumerable<(ulong Start, ulong Length)> Rest(GuestRegion region, ulong[] others)
+    {
+        ulong[] pages = DirtyPages.None(region.Length);
+        foreach ((ulong start, ulong length) in region.Extents()) DirtyPages.Mark(pages, start, length);
+        for (int i = 0; i < pages.Length; i++) pages[i] &= ~others[i];
+        return DirtyPages.Runs(pages, region.Length);
+    }
+
+    private void WriteFrom(IReadOnlyList<GuestRegion> regions, Func<int, IEnumerable<(ulong Start, ulong Length)>> extents,
+        IProgress<SnapshotProgress>? progress, CancellationToken cancel)
     {
         ulong before = 0;
-        foreach (GuestRegion region in _regions)
+        for (int i = 0; i < regions.Count; i++)
         {
-            foreach ((ulong start, ulong length) in region.Extents())
+            GuestRegion region = regions[i];
+            foreach ((ulong start, ulong length) in extents(i))
             {
                 for (ulong at = start; at < start + length; at += StepBytes)
                 {

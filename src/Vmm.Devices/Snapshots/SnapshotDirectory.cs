@@ -109,7 +109,12 @@ internal sealed class SnapshotDirectory : IDisposable
 
     private static void RemoveFiles(string directory)
     {
-        foreach (string name in MachineSnapshot.Files) SnapshotCalls.RemoveFile(System.IO.Path.Combine(directory, name));
+        foreach (string path in Directory.EnumerateFiles(directory))
+        {
+            string name = System.IO.Path.GetFileName(path);
+            if (MachineSnapshot.Files.Contains(name) || name.StartsWith(SavedDisks.Prefix, StringComparison.Ordinal))
+                SnapshotCalls.RemoveFile(path);
+        }
     }
 
     private static bool IsAt(OwnedFd directory, string path) =>

@@ -12,13 +12,26 @@ public sealed record SnapshotOptions
     /// </summary>
     public bool Live { get; init; } = true;
 
+    /// <summary>
+    /// The directory of the snapshot that only the difference to is saved: the last one that the machine was saved as, or the one that it
+    /// goes on from. The new one is beside it, in the same parent directory, and needs it. Null saves everything.
+    /// </summary>
+    public string? Base { get; init; }
+
+    /// <summary>
+    /// Whether the images of disks are saved too, as they are at that moment: files <c>disk-NAME</c> beside the memory, which share blocks
+    /// with the images where the file system can. Elsewhere they are copied, and the guest stands still meanwhile.
+    /// </summary>
+    public bool Disks { get; init; }
+
     /// <summary>Learns how far the memory is, on the thread that saves.</summary>
     public IProgress<SnapshotProgress>? Progress { get; init; }
 }
 
 /// <summary>What a save did.</summary>
 /// <param name="Directory">Where the snapshot is, as a full path.</param>
-/// <param name="BytesWritten">Bytes of guest memory that were written: those that are no zeros.</param>
+/// <param name="BytesWritten">Bytes of guest memory that were written: those that are no zeros, and changed.</param>
 /// <param name="Stopped">How long the guest stood still.</param>
 /// <param name="Elapsed">How long it took until everything was durable.</param>
-public sealed record SnapshotResult(string Directory, long BytesWritten, TimeSpan Stopped, TimeSpan Elapsed);
+/// <param name="DiskBytesCopied">Bytes of disks that were copied, since their file system does not share blocks.</param>
+public sealed record SnapshotResult(string Directory, long BytesWritten, TimeSpan Stopped, TimeSpan Elapsed, long DiskBytesCopied = 0);

@@ -118,7 +118,7 @@ internal sealed partial class VhostUserSession
         return null;
     }
 
-    private void SwitchLog() => _memory.DirtyLog = (_features & LogAll) != 0 ? _dirtyLog : null;
+    private void SwitchLog() => _memory.DirtyTracker = (_features & LogAll) != 0 ? _dirtyLog : null;
 
     /// <summary>Has every running queue let go of what is no longer memory, and starts rings that waited for it.</summary>
     /// <returns>Why a ring can't start though it has all it needs; null if there is none.</returns>

@@ -114,7 +114,7 @@ internal sealed partial class VhostUserSession : Subscriber
             if (_complaint is not null) _backend.WarnOnce($"connection ended: {_complaint}", DeviceEvents.FrontEndLeft);
             _writer.Dispose();
             await _runner.ResetAsync();
-            _memory.DirtyLog = null;
+            _memory.DirtyTracker = null;
             try
             {
                 RetireAll();

@@ -176,7 +176,7 @@ internal sealed class PackedQueue : VirtQueue
         _journal?.Publishing(_nextUsed.Bits);
         _ring.Store16(_batchStart.FlagsOffset, _batchFlags);
         _journal?.Published(_nextUsed.Bits);
-        if (Memory.DirtyLog is { } log) log.Mark(_configuration.DescriptorTable, _ring.Length);
+        if (Memory.DirtyTracker is { } tracker) tracker.Mark(_configuration.DescriptorTable, _ring.Length);
         // The driver asks for an interrupt, then looks at the flags; we the other way round.
         Interlocked.MemoryBarrier();
         return PackedPosition.WantsEvent(_driverEvent.Load32(0), _eventIndex, _nextUsed, descriptors, Size);

@@ -116,7 +116,7 @@ internal sealed class SplitQueue : VirtQueue
         _journal?.Publishing(after);
         _used.Store16(RingLayout.IndexOffset, after);
         _journal?.Published(after);
-        if (Memory.DirtyLog is { } log) log.Mark(_configuration.DeviceRing, _used.Length);
+        if (Memory.DirtyTracker is { } tracker) tracker.Mark(_configuration.DeviceRing, _used.Length);
         // The driver asks for an interrupt, then looks at the index; we the other way round (§ 2.7.7.2).
         Interlocked.MemoryBarrier();
         return _eventIndex

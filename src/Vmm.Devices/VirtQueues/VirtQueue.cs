@@ -163,7 +163,7 @@ public abstract class VirtQueue : IDisposable
     public void Push(DescriptorChain chain, uint written)
     {
         MemoryHold hold = HoldOf(chain);
-        if (Memory.DirtyLog is { } log) MarkDirty(log, chain, written, hold.Map);
+        if (Memory.DirtyTracker is { } tracker) MarkDirty(tracker, chain, written, hold.Map);
         _latency?.Pushed(chain.PoppedAt, chain.Kind);
         Statistics.CountRequest(chain.ReadableLength + written);
         WriteUsed(chain, written);
@@ -392,16 +392,16 @@ public abstract class VirtQueue : IDisposable
     /// Marks what the device says it wrote, and the last byte: a status may stand there after data that was not written. Not all of the
     /// writable part: a driver may offer 4 GiB for an answer of one byte, in every chain.
     /// </summary>
-    private static void MarkDirty(DirtyLog log, DescriptorChain chain, uint written, MemoryMap map)
+    private static void MarkDirty(IDirtyTracker tracker, DescriptorChain chain, uint written, MemoryMap map)
     {
         ulong left = written;
         foreach (ref readonly IoVector vector in chain.WritableVectors)
         {
             if (left == 0) break;
             ulong here = Math.Min(left, vector.Length);
-            log.Mark(map.GuestAddressOf(vector.Address), here);
+            tracker.Mark(map.GuestAddressOf(vector.Address), here);
             left -= here;
         }
-        if (chain.WritableVectors is [.., IoVector last]) log.Mark(map.GuestAddressOf(last.Address + (nint)last.Length - 1), 1);
+        if (chain.WritableVectors is [.., IoVector last]) tracker.Mark(map.GuestAddressOf(last.Address + (nint)last.Length - 1), 1);
     }
 }

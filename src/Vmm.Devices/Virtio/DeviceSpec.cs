@@ -14,6 +14,16 @@ public abstract record DeviceSpec
     /// <param name="name">The device's name.</param>
     public abstract IEnumerable<string> Failures(string name);
 
+    /// <summary>
+    /// Makes what the device works on, where that is asked for and it is not there yet. <see cref="Open"/> does it too; a process that gives
+    /// up rights in between does it before.
+    /// </summary>
+    /// <param name="announce">Gets a line for what took time or room.</param>
+    /// <exception cref="IOException">It can't be made; the message says what and why.</exception>
+    public virtual void Prepare(Action<string> announce)
+    {
+    }
+
     /// <summary>Opens what the device works on, and makes the device.</summary>
     /// <param name="name">For messages, measurements and, where it has one, the guest: <c>vda</c>.</param>
     /// <param name="setting">What the machine decides where the spec leaves it open; null for a machine of one vCPU.</param>

@@ -282,7 +282,7 @@ public sealed class GuestMemoryTests
         using RingRig rig = new(new RingShape(packed, false, false));
         using DirtyLog log = new(GuestRegion.Create(0, Page));
         GuestRegion bits = GuestRegion.Create(0, Page);
-        rig.Memory.DirtyLog = new DirtyLog(bits);
+        rig.Memory.DirtyTracker = new DirtyLog(bits);
         rig.Add([new(RingRig.BufferStart, 16)], [new(RingRig.BufferStart + 3 * Page - 8, 16)]);
         rig.Add([], [new(RingRig.BufferStart + 8 * Page, (uint)(4 * Page)), new(RingRig.BufferStart + 15 * Page, 1)]);
         rig.Driver.Publish();
@@ -292,7 +292,7 @@ public sealed class GuestMemoryTests
         Assert.True(rig.Memory.TryWrite(RingRig.BufferStart + 20 * Page, [1]));
         // The last byte of a page marks that page.
         Assert.True(rig.Memory.TryWrite(RingRig.BufferStart + 24 * Page - 1, [1]));
-        rig.Memory.DirtyLog = null;
+        rig.Memory.DirtyTracker = null;
         Assert.True(rig.Memory.TryWrite(RingRig.BufferStart + 21 * Page, [1]));
 
         ulong buffer = RingRig.BufferStart / Page;

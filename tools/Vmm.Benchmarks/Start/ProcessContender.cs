@@ -9,7 +9,7 @@ internal enum ProcessMark
     /// <summary>Its end.</summary>
     End,
 
-    /// <summary>Its first byte of output; it is killed then.</summary>
+    /// <summary>A byte of its output; it is killed then.</summary>
     Output,
 
     /// <summary>Its socket, <see cref="ProcessContender.SocketName"/> of its directory, takes a connection; it is killed then.</summary>
@@ -24,14 +24,17 @@ internal sealed class ProcessContender : IContender
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("vmm-start-");
     private readonly string[] _command;
     private readonly ProcessMark _mark;
+    private readonly byte? _letter;
     private Process? _running;
 
     /// <param name="command">Writes what the program needs to a directory, and gives its command line.</param>
     /// <param name="mark">What is waited for.</param>
-    internal ProcessContender(Func<string, string[]> command, ProcessMark mark)
+    /// <param name="letter">Which byte of its output; null for the first.</param>
+    internal ProcessContender(Func<string, string[]> command, ProcessMark mark, byte? letter = null)
     {
         _command = command(_directory.FullName);
         _mark = mark;
+        _letter = letter;
     }
 
     public void Prepare()
@@ -55,7 +58,7 @@ internal sealed class ProcessContender : IContender
                 RedirectStandardInput = true
             })!;
             if (_mark == ProcessMark.Socket) WaitForSocket(_running);
-            else if (_running.StandardOutput.BaseStream.ReadByte() < 0) throw Failure("printed nothing");
+            else WaitForOutput(_running.StandardOutput.BaseStream);
             if (_mark == ProcessMark.End) _running.WaitForExit();
         }
     }
@@ -64,6 +67,15 @@ internal sealed class ProcessContender : IContender
     {
         Prepare();
         _directory.Delete(recursive: true);
+    }
+
+    private void WaitForOutput(Stream output)
+    {
+        for (int read; (read = output.ReadByte()) != _letter;)
+        {
+            if (read < 0) throw Failure("did not print what it should have");
+            if (_letter is null) return;
+        }
     }
 
     private void WaitForSocket(Process process)

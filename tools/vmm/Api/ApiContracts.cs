@@ -31,6 +31,19 @@ internal sealed record MachineView
 
     [Description("How far the memory of a snapshot is that is being saved.")]
     public SnapshotProgressView? Saving { get; init; }
+
+    [Description("How 'vmm boot' is started to go on from a snapshot of it; left out for what can't be saved.")]
+    public RestoreView? Restore { get; init; }
+}
+
+/// <summary>What a process is given that goes on from a snapshot of the machine, beside the snapshot.</summary>
+internal sealed record RestoreView
+{
+    [Description("The options for its devices, as this process was given them.")]
+    public required IReadOnlyList<string> Options { get; init; }
+
+    [Description("The directory that relative paths begin at.")]
+    public required string Directory { get; init; }
 }
 
 /// <summary>How far a snapshot's memory is.</summary>
@@ -51,6 +64,12 @@ internal sealed record NewSnapshot
 
     [Description("Whether the machine ends when it is saved, without having run on.")]
     public bool? Stop { get; init; }
+
+    [Description("The snapshot that only the difference to is saved: the last one of this machine, in the same parent directory.")]
+    public string? Base { get; init; }
+
+    [Description("Whether disks are saved too, as they are at that moment: files disk-NAME beside the memory.")]
+    public bool? Disks { get; init; }
 }
 
 /// <summary>A snapshot that was made.</summary>
@@ -59,7 +78,7 @@ internal sealed record SnapshotView
     [Description("Where it is.")]
     public required string Directory { get; init; }
 
-    [Description("Bytes of guest memory that were written: those that are no zeros.")]
+    [Description("Bytes of guest memory that were written: those that are no zeros, and changed.")]
     public required long BytesWritten { get; init; }
 
     [Description("Seconds that the guest stood still.")]
@@ -67,6 +86,9 @@ internal sealed record SnapshotView
 
     [Description("Seconds until everything was durable.")]
     public required double ElapsedSeconds { get; init; }
+
+    [Description("Bytes of disks that had to be copied, since their file system does not share blocks.")]
+    public required long DiskBytesCopied { get; init; }
 }
 
 /// <summary>Work that takes long.</summary>

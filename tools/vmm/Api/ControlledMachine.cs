@@ -40,6 +40,8 @@ internal abstract class ControlledMachine(string kind, Action stop)
 
     /// <summary>How often it started again; null if it never does.</summary>
     private protected virtual long? Resets => null;
+    /// <summary>How a process is started that goes on from a snapshot; null if there can be none.</summary>
+    internal RestoreView? Restore { get; init; }
 
     /// <summary>What runs, and how it is.</summary>
     internal MachineView View => new()
@@ -52,6 +54,7 @@ internal abstract class ControlledMachine(string kind, Action stop)
         Devices = Devices.Count,
         Resets = Resets,
         Saving = Saving,
+        Restore = Restore,
     };
 
     /// <summary>The device of a name.</summary>

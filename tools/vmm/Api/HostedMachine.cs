@@ -82,11 +82,14 @@ internal sealed class HostedMachine(string kind, Machine machine, DeviceSetting 
     internal override async Task<SnapshotView> SaveAsync(NewSnapshot asked, CancellationToken cancel)
     {
         if (machine is not KvmMachine kvm) return await base.SaveAsync(asked, cancel);
-        if (!Path.IsPathFullyQualified(asked.Directory))
-            throw new ArgumentException($"the directory '{asked.Directory}' is not a full path: give one that begins with '/'");
+        foreach (string path in new[] { asked.Directory, asked.Base }.OfType<string>())
+        {
+            if (!Path.IsPathFullyQualified(path))
+                throw new ArgumentException($"the directory '{path}' is not a full path: give one that begins with '/'");
+        }
         try
         {
-            SnapshotOptions options = new() { Stop = asked.Stop ?? false, Progress = _progress };
+            SnapshotOptions options = new() { Stop = asked.Stop ?? false, Base = asked.Base, Disks = asked.Disks ?? false, Progress = _progress };
             SnapshotResult saved = await kvm.SaveAsync(asked.Directory, options, cancel);
             log.LogInformation(ToolEvents.MachineSaved,
                 "saved to '{Directory}': {Bytes} bytes of memory; the guest stood still for {Stopped:0.0} ms",
@@ -97,6 +100,7 @@ internal sealed class HostedMachine(string kind, Machine machine, DeviceSetting 
                 BytesWritten = saved.BytesWritten,
                 StoppedSeconds = saved.Stopped.TotalSeconds,
                 ElapsedSeconds = saved.Elapsed.TotalSeconds,
+                DiskBytesCopied = saved.DiskBytesCopied,
             };
         }
         catch (InvalidOperationException refused) when (refused is not ObjectDisposedException)

@@ -95,6 +95,7 @@ internal static class CtlCommand
             Make("power-off", "Press the power button: a guest that heeds it shuts itself down.", [], Machine("power-off")),
             Make("reset", "Start the machine again from its kernel, without a word to the guest.", [], Machine("reset")),
             WebPageCommand(),
+            ForkCommand(),
             Make("stop", "Ask the process to end, as SIGTERM does.", [], Machine("stop")),
             Make("log", "Print how much is logged, or change it.", [level], (client, parsed) =>
             {
@@ -113,9 +114,32 @@ internal static class CtlCommand
         {
             Argument<string> directory = new("DIR") { Description = "Where the snapshot goes: a name that is not there yet." };
             SwitchOption stop = new("--stop", "End the machine when it is saved, without having run on.");
+            TextOption difference = new("--diff", "BASE",
+                "Save only what changed since that snapshot: the last one of this machine, beside DIR, which needs it from then on.");
+            SwitchOption disks = new("--disks", "Save its disks too, as they are at that moment: files 'disk-NAME' in DIR.");
             Command command = Make("snapshot", "Save the machine, which goes on; 'vmm boot --restore' brings it back.", [directory],
-                (client, parsed) => Saving.Run(client, parsed.GetValue(directory)!, stop.In(parsed)));
+                (client, parsed) => Saving.Print(Saving.Run(client, new NewSnapshot
+                {
+                    Directory = Path.GetFullPath(parsed.GetValue(directory)!),
+                    Stop = stop.In(parsed) ? true : null,
+                    Base = parsed.GetValue(difference) is { } to ? Path.GetFullPath(to) : null,
+                    Disks = disks.In(parsed) ? true : null,
+                })));
             command.Options.Add(stop);
+            command.Options.Add(difference);
+            command.Options.Add(disks);
+            return command;
+        }
+
+        Command ForkCommand()
+        {
+            NumberOption count = new("--count", "N", "How many", 1, Forking.CountMax, standard: 1);
+            TextOption directory = new("--dir", "DIR", "Where the snapshot that they go on from, and each one's disks, sockets and output go: "
+                + "a name that is not there yet.") { Required = true };
+            Command command = Make("fork", "Start clones of the machine beside it, which goes on.", [],
+                (client, parsed) => Forking.Run(client, parsed.GetValue(directory)!, count.In(parsed)));
+            command.Options.Add(count);
+            command.Options.Add(directory);
             return command;
         }
 

@@ -32,6 +32,9 @@ internal sealed class DeviceOptions(bool attachAll)
         command.Options.Add(_reactors);
     }
 
+    /// <summary>The words of the command line that these options were given by.</summary>
+    internal IReadOnlyList<string> Words(ParseResult parsed) => CommandWords.Of(parsed, [.. _kinds, _engine, _reactors]);
+
     /// <summary>What was asked for.</summary>
     internal IReadOnlyList<RequestedDevice> Read(ParseResult parsed) => [.. _kinds.SelectMany(kind => kind.In(parsed))];
 

@@ -18,6 +18,13 @@ internal static class CommandWords
             .Where(result => !result.Implicit && (withFile || result.Option is not ConfigOption)).SelectMany(WordsOf),
     ];
 
+    /// <summary>The words of some options, as far as they were given.</summary>
+    internal static string[] Of(ParseResult parsed, IReadOnlyCollection<Option> options) =>
+    [
+        .. parsed.CommandResult.Children.OfType<OptionResult>()
+            .Where(result => !result.Implicit && options.Contains(result.Option)).SelectMany(WordsOf),
+    ];
+
     private static IEnumerable<string> WordsOf(OptionResult result) => result.Tokens.Count == 0
         ? [result.Option.Name]
         : result.Tokens.SelectMany(token => token.Value.Length > 0 ? [$"{result.Option.Name}={token.Value}"]

@@ -36,7 +36,7 @@ internal sealed class SandboxOptions
     }
 
     /// <summary>
-    /// Goes into the sandbox by executing this program again, or returns if that was done. After it, what the plan does not name cannot be
+    /// Makes what devices ask for, and goes into the sandbox by executing this program again, or returns if that was done. After it, what the plan does not name cannot be
     /// opened any more.
     /// </summary>
     /// <param name="parsed">The command line.</param>
@@ -50,6 +50,10 @@ internal sealed class SandboxOptions
     internal SandboxPlan? Enter(ParseResult parsed, IReadOnlyList<RequestedDevice> devices, IReadOnlyList<HostAccess> others,
         bool keepsCore, bool needsKvm, bool opensLater = false, bool savesMachines = false)
     {
+        if (!ProcessSandbox.IsEnclosed)
+        {
+            foreach (RequestedDevice device in devices) device.Spec.Prepare(line => StandardError.Say(LogLevel.Information, line));
+        }
         string? mode = _mode.In(parsed);
         if (mode == "off") return null;
         if (WhyNone() is { } why) return WithoutSandbox(mode, why);

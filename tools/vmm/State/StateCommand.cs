@@ -23,7 +23,11 @@ internal static class StateCommand
         Argument<string> directory = new("DIR") { Description = "A snapshot's directory." };
         Command check = new("check", "Compare all of a snapshot with its checksums.") { directory };
         check.SetAction(parsed => carriesOut ? Check(parsed.GetValue(directory)!) : ExitCode.Success);
-        return new Command("state", "Look at the state of a machine that was saved.") { show, check };
+        Argument<string> target = new("NEW") { Description = "Where the whole snapshot goes: a name that is not there yet." };
+        Command merge = new("merge", "Make a whole snapshot of a difference ('vmm ctl snapshot --diff') and what it is one to, which stay.")
+        { directory, target };
+        merge.SetAction(parsed => carriesOut ? Merge(parsed.GetValue(directory)!, parsed.GetValue(target)!) : ExitCode.Success);
+        return new Command("state", "Look at the state of a machine that was saved.") { show, check, merge };
     }
 
     private static int Check(string directory)
@@ -33,7 +37,19 @@ internal static class StateCommand
         snapshot.Verify(progress);
         progress.End();
         Console.Out.WriteLine(Printable.Of($"{directory}: as it was saved: {snapshot.Vcpus} vCPUs, {snapshot.MemoryBytes >> 20} MiB, "
-            + snapshot.SavedAt.ToLocalTime().ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture)));
+            + snapshot.SavedAt.ToLocalTime().ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture)
+            + (snapshot.Base is { } to ? $", a difference to '{to.Directory}'" : "")));
+        return ExitCode.Success;
+    }
+
+    private static int Merge(string directory, string target)
+    {
+        using CancellationTokenSource cancel = new();
+        using Signals signals = new Signals().On(_ => cancel.Cancel(), Signals.Ending);
+        ProgressLine progress = new(Patience, "merging");
+        long written = MachineSnapshot.Open(directory).Merge(target, progress, cancel.Token);
+        progress.End();
+        Console.Out.WriteLine(Printable.Of($"{target}: {written >> 20} MiB"));
         return ExitCode.Success;
     }
 

@@ -154,6 +154,7 @@ public sealed class KvmBoard : IMachineBoard, IMessageInterrupts
             // APICs.
             vm.CreateInterruptControllers(legacy: !Options.Acpi);
             if (!Options.Acpi) vm.CreateTimer();
+            vm.KeepDirtyPages();
             vm.SetMemory(Memory);
             return vm;
         }

@@ -57,12 +57,17 @@ public sealed partial class KvmMachine
     private SnapshotResult Save(string directory, SnapshotOptions options, CancellationToken cancel)
     {
         long start = Stopwatch.GetTimestamp();
+        (string Name, string Id)? difference = BaseOf(options, directory);
+        IReadOnlyList<BlockDevice> disks = options.Disks ? SavedDisks.Of(Host) : [];
         using SnapshotDirectory target = SnapshotDirectory.Begin(directory);
         using MemoryHold mapped = _board.Memory.Hold();
         MemoryImageWriter memory = new(target.Create(MachineSnapshot.MemoryName), _board.Memory.Regions);
         StateWriter state = new(MachineSnapshot.Version);
+        byte[] id = NewGeneration();
         // What can be done while the guest runs: views of its memory, which it does not have yet.
-        LiveMemoryCopy? live = options.Live && !options.Stop ? TryProtect(memory) : null;
+        bool isLive = options.Live && !options.Stop;
+        using GuestMemory? origin = isLive && difference is null ? TryMapOrigin() : null;
+        LiveMemoryCopy? live = isLive ? TryProtect(memory, isBrief: difference is not null || origin is not null) : null;
         Task copying = Task.CompletedTask;
         bool held = false, shown = false;
         try
@@ -73,15 +78,22 @@ public sealed partial class KvmMachine
             TimeSpan stood;
             // A guest that ended while it was brought to a stop has no next instruction.
             ThrowIfEnded();
-            SaveState(state);
+            SaveState(state, id);
+            List<SavedImage> images = SavedImage.Of(Host);
+            long copied = SavedDisks.Copy(disks, target, images);
+            SavedImage.Write(state, images);
+            ulong[][]? only = TakeChanges(options.Base);
             if (live is null)
             {
-                memory.WriteAll(options.Progress, cancel);
+                if (origin is not null) only = Written();
+                memory.WriteAll(only, options.Progress, cancel);
                 // Devices that came to rest for good meanwhile have written what is not part of the state.
                 ThrowIfEnded();
+                if (!options.Stop) NoteChanges(null);
             }
             else
             {
+                if (only is not null) live.SaveOnly(only);
                 shown = true;
                 Show(live);
                 // A thread of its own: processors of the guest wait for it.
@@ -98,28 +110,23 @@ public sealed partial class KvmMachine
                 stood = Stopwatch.GetElapsedTime(stopped);
             }
             copying.GetAwaiter().GetResult();
+            if (origin is not null && only is not null) memory.WriteRest(origin.Regions, only, options.Progress, cancel);
             _board.Memory.BeforeWrite = null;
-            StateWriter saved = state.AddRecord("memory");
-            foreach (GuestRegion region in _board.Memory.Regions)
-            {
-                StateWriter item = saved.AddItem("regions");
-                item.Add("address", region.GuestAddress);
-                item.Add("length", region.Length);
-            }
-            saved.Add("chunk-sums", memory.Sums());
+            DescribeMemory(state.AddRecord("memory"), memory, difference);
             using MemoryStream text = new();
             state.WriteTo(text);
             target.Create(MachineSnapshot.StateName, text.ToArray());
             target.Create(MachineSnapshot.SumName, System.Text.Encoding.ASCII.GetBytes(MachineSnapshot.SumOf(text.ToArray()) + "\n"));
             cancel.ThrowIfCancellationRequested();
             target.Commit();
+            BeginAt(target.Path, id);
             if (options.Stop)
             {
                 Finish(MachineEnd.Saved, $"saved to '{target.Path}'");
                 // It does not go on: the run that ends stops its vCPUs where they are.
                 held = false;
             }
-            return new SnapshotResult(target.Path, memory.Written, stood, Stopwatch.GetElapsedTime(start));
+            return new SnapshotResult(target.Path, memory.Written, stood, Stopwatch.GetElapsedTime(start), copied);
         }
         finally
         {
@@ -127,6 +134,18 @@ public sealed partial class KvmMachine
             live?.Abandon(closeViews: !shown);
             if (held) Release();
         }
+    }
+
+    private void DescribeMemory(StateWriter saved, MemoryImageWriter memory, (string Name, string Id)? difference)
+    {
+        foreach (GuestRegion region in _board.Memory.Regions)
+        {
+            StateWriter item = saved.AddItem("regions");
+            item.Add("address", region.GuestAddress);
+            item.Add("length", region.Length);
+        }
+        saved.Add(MachineSnapshot.SumsName, memory.Sums());
+        if (difference is { } to) new SnapshotBase(to.Name, to.Id, [.. _changed.SelectMany(pages => pages)]).Write(saved);
     }
 
     /// <summary>What <see cref="PrepareSaves"/> opens of the host, for a sandbox.</summary>
@@ -147,16 +166,20 @@ public sealed partial class KvmMachine
     }
 
     /// <summary>Makes views of the memory, and protects them.</summary>
+    /// <param name="memory">Takes the pages.</param>
+    /// <param name="isBrief">Whether it takes no long time without that.</param>
     /// <returns>Null if this host can't, which the log says.</returns>
-    private LiveMemoryCopy? TryProtect(MemoryImageWriter memory)
+    private LiveMemoryCopy? TryProtect(MemoryImageWriter memory, bool isBrief)
     {
         PrepareSaves();
+        // A private view cannot be mapped twice.
         string? why = _watch is null ? _whyNotLive
-            : _board.Memory.Regions.Any(region => region.IsPrivate) ? "its memory is a view of the snapshot that it goes on from" : null;
+            : _board.Memory.Regions.Any(region => region.IsPrivate) ? "the snapshot that it goes on from is gone" : null;
         if (why is null)
         {
             return new LiveMemoryCopy(_watch!, memory, [.. _board.Memory.Regions.Select(region => (region, region.MapAgain()))]);
         }
+        if (isBrief) return null;
         Host.Logging.CreateLogger<KvmMachine>().LogWarning("the guest stands still while its memory is written: {Why}", why);
         return null;
     }
@@ -164,7 +187,7 @@ public sealed partial class KvmMachine
     /// <summary>Has the guest see its memory by protected views, and devices ask before they write. It stands still.</summary>
     private void Show(LiveMemoryCopy live)
     {
-        foreach ((GuestRegion region, MappedMemory view) in live.Views) _board.Vm.ShowBy(region, view);
+        NoteChanges(live);
         Host.KeepRings(live);
         _board.Memory.BeforeWrite = live;
     }
@@ -174,7 +197,7 @@ public sealed partial class KvmMachine
         if (Ended is { } ended) throw new InvalidOperationException($"the machine has ended: {ended.Message}");
     }
 
-    private void SaveState(StateWriter state)
+    private void SaveState(StateWriter state, byte[] id)
     {
         RegionLayout[] expected = BootLayout.RegionsOf(_board.Options.MemoryBytes);
         if (!_board.Memory.Regions.Select(region => (region.GuestAddress, region.Length))
@@ -182,6 +205,7 @@ public sealed partial class KvmMachine
             throw new InvalidOperationException("the machine's memory is not what it began with: regions were added or removed");
         KvmVm vm = _board.Vm;
         StateWriter machine = state.AddRecord("machine");
+        machine.Add(MachineSnapshot.IdName, id);
         machine.Add("vcpus", (long)_vcpus.Count);
         machine.Add("memory-bytes", (long)_board.Options.MemoryBytes);
         machine.Add("acpi", _board.Options.Acpi);
@@ -198,7 +222,6 @@ public sealed partial class KvmMachine
             KvmVcpuRecord.WriteCpuid(vcpu, _cpuid[i]);
         }
         Host.Save(state.AddRecord("host"));
-        SavedImage.Write(state, SavedImage.Of(Host));
         StateWriter chips = state.AddRecord("chips");
         foreach ((string name, ISavedState chip) in _chips)
         {
@@ -248,6 +271,8 @@ public sealed partial class KvmMachine
         }
         state.Complete();
         _isRestored = true;
+        if (snapshot.Id.Length > 0) _last = (snapshot.Directory, snapshot.Id);
+        _changed = NoPages();
         if (!snapshot.Acpi) return;
         // It is another machine than the one that was saved, and than others that go on from there: its guest is to renew what it draws
         // random numbers from.

@@ -91,21 +91,48 @@ public sealed partial class KvmVm : IDisposable
         }
     }
 
-    /// <summary>Gives the guest a region by another mapping of it, in place of the one it has. No vCPU runs.</summary>
+    /// <summary>
+    /// Gives the guest a region anew, by another mapping of it or by the one it has. Written pages are noted from now on. No vCPU runs.
+    /// </summary>
     /// <param name="region">The guest has it.</param>
-    /// <param name="view">All of it. Taken over.</param>
+    /// <param name="view">All of it, and taken over; null for the mapping that there is.</param>
     /// <exception cref="KernelException">KVM refuses.</exception>
-    internal void ShowBy(GuestRegion region, MappedMemory view)
+    internal void Renew(GuestRegion region, MappedMemory? view)
     {
         lock (_slots)
         {
             int slot = _slots.IndexOf(region);
+            MappedMemory? before = _views.GetValueOrDefault(slot);
+            nint address = (view ?? before)?.Address ?? region.HostAddress;
             // A slot can't be changed in place.
             SetMemorySlot(slot, region.GuestAddress, 0, 0);
-            SetMemorySlot(slot, region.GuestAddress, region.Length, (nuint)view.Address);
-            if (_views.Remove(slot, out MappedMemory? before)) before.Dispose();
-            _views.Add(slot, view);
+            SetMemorySlot(slot, region.GuestAddress, region.Length, (nuint)address, logDirtyPages: true);
+            if (view is null) return;
+            before?.Dispose();
+            _views[slot] = view;
         }
+    }
+
+    /// <summary>
+    /// Has <see cref="GetDirtyPages"/> leave the pages as they are: who asks renews the slot. It would protect each page for nothing.
+    /// </summary>
+    internal void KeepDirtyPages()
+    {
+        const ulong Manual = 1;
+        if (_system.Check(KvmCapability.ManualDirtyLogProtect) == 0) return;
+        KvmEnableCap enable = new() { Capability = (uint)KvmCapability.ManualDirtyLogProtect, Argument0 = Manual };
+        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_ENABLE_CAP, ref enable), "cannot leave the protection of dirty pages to us");
+    }
+
+    /// <summary>Adds the pages of a region that the guest has written since it got it to a set.</summary>
+    /// <param name="region">It got it by <see cref="Renew"/>.</param>
+    /// <param name="pages">The set.</param>
+    /// <exception cref="KernelException">KVM refuses.</exception>
+    internal void AddDirtyPages(GuestRegion region, Span<ulong> pages)
+    {
+        ulong[] written = new ulong[pages.Length];
+        lock (_slots) GetDirtyPages(_slots.IndexOf(region), written);
+        for (int i = 0; i < written.Length; i++) pages[i] |= written[i];
     }
 
     /// <summary>Gives the guest a range of memory, or changes or takes it away.</summary>

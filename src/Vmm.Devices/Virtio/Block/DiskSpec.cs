@@ -39,9 +39,10 @@ public sealed record DiskSpec : DeviceSpec
     {
         Name = "disk",
         ServedName = "blk",
-        Syntax = "path=PATH|URI[,ro][,temporary][,cache=writeback|none|writethrough|dontcache][,queues=N][,size=N]"
+        Syntax = "path=PATH|URI[,from=FILE][,ro][,temporary][,cache=writeback|none|writethrough|dontcache][,queues=N][,size=N]"
             + "[,engine=ring|threads|synchronous][,serial=S][,reconnect=forever|SECONDS][,connections=N]" + LimitSpec.Syntax,
-        Description = "A raw image or a block device, which may also be named alone: 'disk.img,ro'; or a disk elsewhere: "
+        Description = "A raw image or a block device, which may also be named alone: 'disk.img,ro'; an image that is not there is made as a "
+            + "copy of 'from'; or a disk elsewhere: "
             + "nbd://HOST/EXPORT, nbd+unix:///EXPORT?socket=PATH, rbd:POOL/IMAGE, null:SIZE, memory:SIZE. May be given several times.",
         DeviceName = BlockDevice.NameOf,
         Parse = DeviceKind.Each(Parse),
@@ -52,6 +53,12 @@ public sealed record DiskSpec : DeviceSpec
     /// <c>nbds://</c>, <c>nbd+unix://</c>, <c>nbds+unix://</c>, <c>rbd:POOL/IMAGE</c>, <c>null:SIZE</c>, <c>memory:SIZE</c>.
     /// </summary>
     public string Path { get; set; } = "";
+
+    /// <summary>
+    /// The file that the image is made of, if it is not there: a copy with the same time of its last write, which shares blocks where the
+    /// file system can. Null: the image has to be there.
+    /// </summary>
+    public string? From { get; set; }
 
     /// <summary>Whether the guest may only read.</summary>
     public bool ReadOnly { get; set; }
@@ -118,7 +125,7 @@ public sealed record DiskSpec : DeviceSpec
     public static DiskSpec Parse(string text)
     {
         ArgumentNullException.ThrowIfNull(text);
-        string[] keys = ["path", "cache", "queues", "size", "engine", "serial", "reconnect", "connections", .. LimitSpec.Keys];
+        string[] keys = ["path", "from", "cache", "queues", "size", "engine", "serial", "reconnect", "connections", .. LimitSpec.Keys];
         SpecText disk = SpecText.Parse(text, keys, ["ro", "rw", "temporary", "direct"], first: "path");
         if (disk.Has("ro") && disk.Has("rw")) throw disk.Refused("give either 'ro' or 'rw'");
         if (disk.Has("direct") && disk.Value("cache") is not (null or "none"))
@@ -126,6 +133,7 @@ public sealed record DiskSpec : DeviceSpec
         return new DiskSpec
         {
             Path = disk.Required("path"),
+            From = disk.Value("from"),
             ReadOnly = disk.Has("ro"),
             Temporary = disk.Has("temporary"),
             Cache = disk.Has("direct") ? DiskCache.None : disk.Choice("cache",
@@ -152,6 +160,15 @@ public sealed record DiskSpec : DeviceSpec
     }
 
     /// <inheritdoc/>
+    public override void Prepare(Action<string> announce)
+    {
+        ArgumentNullException.ThrowIfNull(announce);
+        if (From is null || DiskAddress.Parse(Path).FilePath is not { } path) return;
+        if (RawImage.MakeOf(path, From) is > 0 and var copied)
+            announce($"'{path}': copied {copied >> 20} MiB of '{From}', since its file system cannot share blocks");
+    }
+
+    /// <inheritdoc/>
     public override VirtioDevice Open(string name, DeviceSetting? setting = null)
     {
         setting ??= new DeviceSetting();
@@ -162,6 +179,7 @@ public sealed record DiskSpec : DeviceSpec
             SegmentsMax = SegmentsMax ?? (setting.OverVhostUser ? SegmentsMaxOverVhostUser : null),
         };
         if (spec.Failures(name).FirstOrDefault() is { } failure) throw new ArgumentException(failure);
+        Prepare(_ => { });
         IBlockBackend backend = OpenBackend(setting);
         try
         {
@@ -230,6 +248,7 @@ public sealed record DiskSpec : DeviceSpec
                 yield return $"disk '{name}' is no file: the host's page cache does not hold it, leave out "
                     + $"'cache={(Direct ? "none" : "dontcache")}'";
             if (Engine is not null) yield return $"disk '{name}' is no file: leave out its engine";
+            if (From is not null) yield return $"disk '{name}' is no file, which could be made of another: leave out 'from'";
             if (Temporary) yield return $"disk '{name}' is no file, of which a copy could be made: leave out 'temporary'";
         }
         if (Temporary && ReadOnly)

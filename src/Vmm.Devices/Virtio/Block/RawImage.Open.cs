@@ -53,6 +53,21 @@ public sealed partial class RawImage
         }
     }
 
+    /// <summary>Makes an image as a copy of another file, unless it is there.</summary>
+    /// <param name="path">The image.</param>
+    /// <param name="from">The other file. Nothing writes it meanwhile.</param>
+    /// <returns>Bytes that were copied; 0 where the file system shares blocks.</returns>
+    /// <exception cref="IOException">The other one is no file or in use, or there is no room.</exception>
+    internal static long MakeOf(string path, string from)
+    {
+        if (MemoryCalls.StatPath(path, out _) == Errno.None) return 0;
+        using OwnedFd image = OpenFile(from, from, readOnly: true);
+        FileStatus status = StatusOf(from, image);
+        if (!status.IsRegular) throw new DiskImageException($"disk image '{from}' is no regular file, of which another could be made: name one");
+        Lock(from, image, exclusive: false);
+        return TemporaryCopy.Keep(path, image, status);
+    }
+
     /// <param name="path">The image, for messages.</param>
     /// <param name="at">What is opened.</param>
     /// <param name="readOnly">Whether it takes no writes.</param>

@@ -24,49 +24,86 @@ internal readonly record struct TemporaryCopy(OwnedFd File, long CopiedBytes)
     /// <exception cref="DiskImageException">There is no room, or no folder for it.</exception>
     internal static TemporaryCopy Of(string path, OwnedFd image, long bytes)
     {
-        OwnedFd file = Create(path);
+        OwnedFd file = CreateNear(path);
         try
         {
-            return FileCalls.Share(file.Number, image.Number) == Errno.None
-                ? new TemporaryCopy(file, 0) : new TemporaryCopy(file, Copy(image, file, bytes));
+            return new TemporaryCopy(file, Fill(file, image.Number, bytes));
         }
-        // Beyond the file system's longest file it is an argument that is out of range.
-        catch (Exception failure) when (failure is IOException or ArgumentOutOfRangeException)
+        catch (IOException failure)
         {
             file.Dispose();
             throw new DiskImageException($"disk image '{path}' cannot be copied for temporary use: {failure.Message}");
         }
     }
 
-    private static OwnedFd Create(string path)
+    /// <summary>Makes an image as a copy of another one, unless it is there; it has the same time of its last write.</summary>
+    /// <param name="path">Where. It appears whole or not at all.</param>
+    /// <param name="image">The other one, which nothing writes meanwhile.</param>
+    /// <param name="status">How it is.</param>
+    /// <returns>What was copied; 0 where blocks are shared.</returns>
+    /// <exception cref="IOException">There is no room, or its folder takes no files.</exception>
+    internal static long Keep(string path, OwnedFd image, in FileStatus status)
+    {
+        int fd = Create(System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path)) ?? "/");
+        if (fd < 0) throw new KernelException($"cannot make '{path}'", FileCalls.LastError, "its folder has to take files without a name");
+        using OwnedFd file = new(fd);
+        long copied = Fill(file, image.Number, status.Size);
+        Errno error = SnapshotCalls.SetModified(file, status.ModifiedNanoseconds);
+        if (error == Errno.None) error = SnapshotCalls.Name(file, path);
+        return error is Errno.None or Errno.Exists ? copied : throw new KernelException($"cannot make '{path}'", error);
+    }
+
+    /// <summary>Fills an empty file with another one's bytes.</summary>
+    /// <param name="file">The empty one.</param>
+    /// <param name="image">The other one, open for reading through the page cache.</param>
+    /// <param name="bytes">Its size.</param>
+    /// <returns>What was copied; 0 where blocks are shared.</returns>
+    /// <exception cref="IOException">There is no room.</exception>
+    internal static long Fill(OwnedFd file, int image, long bytes)
+    {
+        try
+        {
+            return FileCalls.Share(file.Number, image) == Errno.None ? 0 : Copy(image, file, bytes);
+        }
+        catch (ArgumentOutOfRangeException failure)
+        {
+            // Beyond the file system's longest file it is an argument that is out of range.
+            throw new IOException(failure.Message, failure);
+        }
+    }
+
+    /// <summary>Makes a file without a name, for its owner.</summary>
+    private static int Create(string folder) =>
+        FileCalls.Open(folder, FileCalls.O_TMPFILE | FileCalls.O_RDWR | FileCalls.O_CLOEXEC, 0x180);
+
+    private static OwnedFd CreateNear(string path)
     {
         string temporary = System.IO.Path.GetTempPath();
         foreach (string folder in (string[])[System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path)) ?? temporary, temporary])
         {
-            const uint OwnersOnly = 0x180;
-            int fd = FileCalls.Open(folder, FileCalls.O_TMPFILE | FileCalls.O_RDWR | FileCalls.O_CLOEXEC, OwnersOnly);
+            int fd = Create(folder);
             if (fd >= 0) return new OwnedFd(fd);
         }
         throw new DiskImageException($"disk image '{path}' cannot be copied for temporary use: neither its folder nor '{temporary}' takes "
             + $"a file without a name: {KernelException.Describe(FileCalls.LastError)}: name another folder by TMPDIR");
     }
 
-    private static long Copy(OwnedFd image, OwnedFd copy, long bytes)
+    private static long Copy(int image, OwnedFd copy, long bytes)
     {
-        using SafeFileHandle from = new(image.Number, ownsHandle: false), to = new(copy.Number, ownsHandle: false);
+        using SafeFileHandle from = new(image, ownsHandle: false), to = new(copy.Number, ownsHandle: false);
         RandomAccess.SetLength(to, bytes);
         byte[] piece = new byte[PieceBytes];
         long copied = 0;
         for (long at = 0; at < bytes;)
         {
-            long data = FileCalls.Seek(image.Number, at, FileCalls.SEEK_DATA);
+            long data = FileCalls.Seek(image, at, FileCalls.SEEK_DATA);
             if (data < 0)
             {
                 // Only a hole is left. Anything else would leave out data; a file system that knows no holes says that all is data.
                 if (FileCalls.LastError == NothingBehind) break;
                 throw new KernelException("cannot find its data", FileCalls.LastError);
             }
-            long hole = FileCalls.Seek(image.Number, data, FileCalls.SEEK_HOLE);
+            long hole = FileCalls.Seek(image, data, FileCalls.SEEK_HOLE);
             long end = hole < 0 ? bytes : Math.Min(hole, bytes);
             for (at = data; at < end;)
             {

@@ -40,8 +40,10 @@ internal sealed class CapturedNetwork(INetBackend network, PacketCapture capture
 
     private void Add(ReadOnlySpan<IoVector> vectors, long length) => capture.Add(vectors, _headerLength, length);
 
-    private sealed class Source(CapturedNetwork captured, INetSource source) : INetSource
+    private sealed class Source(CapturedNetwork captured, INetSource source) : INetSource, IKeepsFrames
     {
+        public IEnumerable<byte[]> Kept => (source as IKeepsFrames)?.Kept ?? [];
+
         public bool IsReady => source.IsReady;
 
         public Errno Receive(ReadOnlySpan<IoVector> vectors, out int length)

@@ -1,8 +1,12 @@
 namespace Vmm.Devices;
 
-// A network card in another process: what its driver asked for by commands. Frames on their way are lost, as on any cable.
+// A network card in another process: what its driver asked for by commands, and the frames that wait in the card. Frames on their way to it
+// are lost, as on any cable.
 public sealed partial class NetDevice
 {
+    /// <summary>Most frames that wait, in all: those of a stream that were read at once, each as short as there is one.</summary>
+    private const int SavedFramesMax = 32768;
+
     /// <inheritdoc/>
     protected internal override void Save(StateWriter to)
     {
@@ -15,6 +19,15 @@ public sealed partial class NetDevice
         driver.Add("active-pairs", (long)_activePairs);
         driver.Add("guest-offloads", _guestOffloads);
         _filter.Save(driver.AddRecord("filter"));
+        for (int pair = 0; pair < _pairs; pair++)
+        {
+            foreach (byte[] bytes in _receivers[pair]?.Kept ?? [])
+            {
+                StateWriter frame = driver.AddItem("frames");
+                frame.Add("pair", (long)pair);
+                frame.Add("bytes", bytes);
+            }
+        }
     }
 
     /// <inheritdoc/>
@@ -43,11 +56,26 @@ public sealed partial class NetDevice
             if (_filter.Address != address) shown = _filter.Address;
             SetOffloads(offloads);
             SetActivePairs(pairs);
+            int least = NetProtocol.HeaderLength(session.Features) + NetProtocol.EthernetHeaderLength;
+            foreach (StateReader frame in driver.Items("frames", SavedFramesMax))
+            {
+                byte[] saved = frame.Bytes("bytes", NetProtocol.FrameBytesMax);
+                if (saved.Length < least) throw frame.Wrong("bytes", $"has {saved.Length}, fewer than {least}");
+                (_savedFrames[frame.Int32("pair", 0, _pairs - 1)] ??= []).Enqueue(saved);
+            }
             // It may be behind another port of a switch now.
             if (Has(NetProtocol.FeatureGuestAnnounce)) Announce();
         }
         Span<byte> bytes = stackalloc byte[MacAddress.Length];
         shown.CopyTo(bytes);
         Config.Update(NetProtocol.ConfigMac, bytes);
+    }
+
+    /// <summary>The frames that the card of another process kept for a queue, once.</summary>
+    internal Queue<byte[]> TakeSavedFrames(int pair)
+    {
+        Queue<byte[]> frames = _savedFrames[pair] ?? [];
+        _savedFrames[pair] = null;
+        return frames;
     }
 }

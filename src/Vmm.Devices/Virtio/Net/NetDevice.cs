@@ -20,6 +20,8 @@ public sealed partial class NetDevice : VirtioDevice
     private readonly NetCounters[] _counters;
     private readonly Lock _lock = new();
     private readonly bool[] _running;
+    private readonly NetReceiver?[] _receivers;
+    private readonly Queue<byte[]>?[] _savedFrames;
     private Doorbell? _statusChanged;
     private int _activePairs;
     private ulong _guestOffloads;
@@ -44,6 +46,8 @@ public sealed partial class NetDevice : VirtioDevice
         int pairs = _spec.QueuePairs;
         _pairs = pairs;
         _running = new bool[pairs];
+        _receivers = new NetReceiver?[pairs];
+        _savedFrames = new Queue<byte[]>?[pairs];
         _counters = [.. Enumerable.Range(0, pairs).Select(_ => new NetCounters())];
         for (int i = 0; i < pairs; i++)
         {
@@ -172,6 +176,8 @@ public sealed partial class NetDevice : VirtioDevice
     protected override void OnDriverGone()
     {
         lock (_lock) _statusChanged = null;
+        Array.Clear(_receivers);
+        Array.Clear(_savedFrames);
         WriteConfiguration();
     }
 
@@ -206,7 +212,7 @@ public sealed partial class NetDevice : VirtioDevice
         if (context.Index == ControlQueue) return new SimpleWorker(context, ServeControl);
         if (pair >= _pairs) return new SimpleWorker(context, _ => { });
         return context.Index % QueuesOfOnePair == 0
-            ? new NetReceiver(this, context, pair, _counters[pair])
+            ? _receivers[pair] = new NetReceiver(this, context, pair, _counters[pair])
             : new NetTransmitter(this, context, pair, _counters[pair]);
     }
 

@@ -28,6 +28,8 @@ internal sealed class NetReceiver : QueueWorker
     /// <summary>For a frame that does not fit: each byte at its place in the frame. One byte more than any frame has shows which ones are
     /// too long.</summary>
     private readonly PinnedBytes _overflow = new(NetProtocol.FrameBytesMax + 1);
+    /// <summary>What the card of another process kept for this driver; it comes first.</summary>
+    private readonly Queue<byte[]> _saved;
     private int _expected;
     /// <summary>
     /// Bytes of the frame in <see cref="_overflow"/> that waits for buffers, with those that are there taken; 0 if none does.
@@ -43,12 +45,33 @@ internal sealed class NetReceiver : QueueWorker
         _carriesHeader = device.Backend.CarriesHeader;
         _merges = context.Driver.Has(NetProtocol.FeatureMergeReceive);
         _chains = new ReceiveChains(context, _headerLength);
+        _saved = device.TakeSavedFrames(pair);
         _source = device.Backend.CreateSource(pair, context.Reactor, context.ServeNow);
         device.SetRunning(pair, true);
     }
 
     /// <summary>Bytes at the start of each frame that the network does not give.</summary>
     private int Skip => _carriesHeader ? 0 : _headerLength;
+
+    /// <summary>
+    /// The frames that are here and not in the guest, each with its header, the oldest first: for a card of another process. The device is
+    /// paused.
+    /// </summary>
+    internal IEnumerable<byte[]> Kept
+    {
+        get
+        {
+            if (_waiting > 0) yield return _overflow.AsSpan(0, _waiting).ToArray();
+            foreach (byte[] frame in _saved) yield return frame;
+            foreach (byte[] frame in (_source as IKeepsFrames)?.Kept ?? [])
+            {
+                int length = Skip + frame.Length;
+                if (length < _headerLength + NetProtocol.EthernetHeaderLength || length > NetProtocol.FrameBytesMax) continue;
+                if (_device.Filter is { IsPromiscuous: false } filter && !filter.Accepts(frame.AsSpan(_headerLength - Skip))) continue;
+                yield return [.. new byte[Skip], .. frame];
+            }
+        }
+    }
 
     /// <summary>Takes what the network has, as far as the driver has buffers.</summary>
     public override void Serve()
@@ -76,7 +99,11 @@ internal sealed class NetReceiver : QueueWorker
     public override void Quiesce(QuiesceReason reason)
     {
         if (reason != QuiesceReason.Pause) _device.SetRunning(_pair, false);
-        if (reason == QuiesceReason.Reset) _waiting = 0;
+        if (reason == QuiesceReason.Reset)
+        {
+            _waiting = 0;
+            _saved.Clear();
+        }
         _chains.PutBack();
     }
 
@@ -137,19 +164,33 @@ internal sealed class NetReceiver : QueueWorker
     /// <returns>False if it waits on.</returns>
     private bool TryDeliverWaiting()
     {
-        if (_waiting == 0) return true;
-        _chains.TryGather(_waiting);
-        if (_chains.Room < (ulong)_waiting)
+        while (_waiting > 0 || TryTakeSaved())
         {
-            if (_chains.CanGrow) return false;
-            _counters.CountReceiveDropped();
+            // Without merging a frame has one buffer, and no other makes it longer.
+            _chains.TryGather(_merges ? _waiting : 0);
+            if (_chains.Room >= (ulong)_waiting)
+            {
+                _chains.Write(0, _overflow.AsSpan(0, _waiting));
+                Finish(_waiting);
+            }
+            else if (_merges ? _chains.CanGrow : _chains.Room == 0)
+            {
+                return false;
+            }
+            else
+            {
+                _counters.CountReceiveDropped();
+            }
+            _waiting = 0;
         }
-        else
-        {
-            _chains.Write(0, _overflow.AsSpan(0, _waiting));
-            Finish(_waiting);
-        }
-        _waiting = 0;
+        return true;
+    }
+
+    private bool TryTakeSaved()
+    {
+        if (!_saved.TryDequeue(out byte[]? frame)) return false;
+        frame.CopyTo(_overflow.AsSpan());
+        _waiting = frame.Length;
         return true;
     }
 

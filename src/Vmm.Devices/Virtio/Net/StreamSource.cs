@@ -8,7 +8,7 @@ namespace Vmm.Devices;
 /// Frames from a stream, each after its length. Many are read at once, so these are copied. It also sees to the peers: takes those that
 /// connect, one after the other, or connects again to one that hung up.
 /// </summary>
-internal sealed class StreamSource : INetSource
+internal sealed class StreamSource : INetSource, IKeepsFrames
 {
     internal const int PrefixLength = sizeof(uint);
 
@@ -48,6 +48,22 @@ internal sealed class StreamSource : INetSource
     private bool HasLength => _end - _start >= PrefixLength;
 
     private int LengthOfNext => (int)Math.Min(BinaryPrimitives.ReadUInt32BigEndian(_buffer.AsSpan(_start)), int.MaxValue);
+
+    /// <inheritdoc/>
+    public IEnumerable<byte[]> Kept
+    {
+        get
+        {
+            for (int start = _start; _end - start >= PrefixLength;)
+            {
+                uint length = BinaryPrimitives.ReadUInt32BigEndian(_buffer.AsSpan(start));
+                start += PrefixLength;
+                if (length > (uint)(_end - start)) yield break;
+                yield return _buffer.AsSpan(start, (int)length).ToArray();
+                start += (int)length;
+            }
+        }
+    }
 
     public Errno Receive(ReadOnlySpan<IoVector> vectors, out int length)
     {

@@ -106,6 +106,35 @@ public sealed class NetSocketTests : IDisposable
         guest.RunUntil(() => requests.All(request => request.IsUsed));
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Frames_that_wait_in_the_card_come_to_its_driver_in_another_process(bool merges)
+    {
+        // One waits for buffers, if it can be in several, and the others were read with it.
+        using SimulatedGuest guest = SimulatedGuest.For(new NetDevice("net0", NetSocket.Open(Path)),
+            new SimulatedGuestOptions { Features = merges ? ulong.MaxValue : ~NetProtocol.FeatureMergeReceive });
+        byte[][] frames = [NetCable.Frame(300, 1), NetCable.Frame(80, 2), NetCable.Frame(90, 3), NetCable.Frame(100, 4)];
+        DriverRequest first = guest.Queue(0).Add(writable: [200]);
+        guest.Kick(0).RunUntilIdle();
+        using (Socket peer = Connect())
+        {
+            // What is not whole is the peer's to send again.
+            peer.Send([.. merges ? [] : OnStream(NetCable.Frame(60)), .. frames.SelectMany(OnStream), 0, 0, 0, 60, 1]);
+            guest.RunUntilIdle();
+            Assert.Equal(!merges, first.IsUsed);
+            guest.GoOnIn(() => new NetDevice("net0", NetSocket.Open(Path + "2")));
+            guest.GoOnIn(() => new NetDevice("net0", NetSocket.Open(Path + "3")));
+        }
+        List<DriverRequest> requests = merges ? [first] : [];
+        for (int i = 0; i < 5; i++) requests.Add(guest.Queue(0).Add(writable: [merges ? 200 : 400]));
+        guest.Kick(0).RunUntilIdle();
+        List<byte[]> got = [.. requests.Where(request => request.IsUsed).Select(request => request.Written)];
+        if (merges) got = [[.. got[0], .. got[1]], .. got[2..]];
+        Assert.Equal(frames, got.Select(frame => frame[12..]));
+        Assert.Equal(0, guest.Device.GuestFaults);
+    }
+
     [Fact]
     public void The_next_peer_comes_when_the_one_before_has_gone()
     {

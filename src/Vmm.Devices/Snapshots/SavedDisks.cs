@@ -1,0 +1,53 @@
+using Vmm.Devices.Native;
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <summary>
+/// The images of a machine's disks as they were at the moment at which it was saved: copies beside its memory. Where the file system can
+/// share blocks, a copy takes no time and no room.
+/// </summary>
+internal static class SavedDisks
+{
+    /// <summary>What the file of a disk is called: this and the disk's name.</summary>
+    internal const string Prefix = "disk-";
+
+    /// <summary>The disks that are to be copied: all but those that nothing is written to.</summary>
+    /// <exception cref="IOException">One is no file.</exception>
+    internal static IReadOnlyList<BlockDevice> Of(DeviceHost host)
+    {
+        BlockDevice[] disks = [.. host.Devices.Select(hosted => hosted.Device).OfType<BlockDevice>().Where(disk => !disk.Backend.IsReadOnly)];
+        foreach (BlockDevice disk in disks)
+        {
+            if (disk.Backend is not RawImage image || MemoryCalls.Stat(image.Number, out FileStatus status) != Errno.None || !status.IsRegular)
+                throw new IOException($"disk '{disk.Name}' ({disk.Backend.Description}) cannot be copied, as it is no file: save the machine "
+                    + "without its disks, and copy this one where it is kept");
+            if (disk.Name.Contains('/', StringComparison.Ordinal)) throw new IOException($"disk '{disk.Name}' has a name that no file may have");
+            // What is written already does not keep the machine waiting.
+            _ = FileCalls.Flush(image.Number);
+        }
+        return disks;
+    }
+
+    /// <summary>Copies images. Their machine stands still, with nothing in flight.</summary>
+    /// <param name="disks">Of which.</param>
+    /// <param name="target">Gets the copies.</param>
+    /// <param name="images">How the images are; changed to how the copies are.</param>
+    /// <returns>Bytes that had to be copied, since the file system does not share blocks.</returns>
+    /// <exception cref="IOException">The host refuses, or has no room.</exception>
+    internal static long Copy(IReadOnlyList<BlockDevice> disks, SnapshotDirectory target, List<SavedImage> images)
+    {
+        long copied = 0;
+        foreach (BlockDevice disk in disks)
+        {
+            RawImage image = (RawImage)disk.Backend;
+            _ = MemoryCalls.Stat(image.Number, out FileStatus status);
+            OwnedFd file = target.Create(Prefix + disk.Name);
+            copied += TemporaryCopy.Fill(file, image.CachedNumber, status.Size);
+            _ = MemoryCalls.Stat(file.Number, out status);
+            images.RemoveAll(each => each.Disk == disk.Name);
+            images.Add(new SavedImage(disk.Name, status.Size, status.ModifiedNanoseconds, IsTemporary: false));
+        }
+        return copied;
+    }
+}
