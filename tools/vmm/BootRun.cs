@@ -69,7 +69,7 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
             using SilenceWatch? silence = machineOptions.Restore is null ? new SilenceWatch(machine) : null;
             using IDisposable? listening = ApiServer.TryStart(Api,
                 () => new HostedMachine("boot", machine, log.CreateLogger<HostedMachine>(), Stop), log);
-            SandboxOptions.Close(Sandbox);
+            SandboxOptions.Close(Sandbox, host.CloseSandbox);
             ServiceNotification.Ready();
             using (new ServiceWatchdog(host.IsAlive)) result = machine.Run(stop.Token);
             log.Happened(ToolEvents.MachineEnded, result.Message);

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using Vmm.Devices.Sandbox;
 using Vmm.Events;
 
 namespace Vmm.Devices;
@@ -217,6 +218,22 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
 
     /// <summary>Lets the devices go on where <see cref="PauseAsync"/> stopped them.</summary>
     public Task ResumeAsync() => Task.WhenAll(_devices.Select(hosted => hosted.Transport.ResumeAsync()));
+
+    /// <summary>
+    /// <see cref="ProcessSandbox.Close(SandboxPlan)"/> for a machine that does not run yet, with narrower filters for the threads of its devices
+    /// and vCPUs. What disks would make when a driver finds them is made now.
+    /// </summary>
+    /// <param name="plan">What is kept.</param>
+    /// <exception cref="IOException">The kernel refuses.</exception>
+    public void CloseSandbox(SandboxPlan plan)
+    {
+        ProcessSandbox.Close(plan, () =>
+        {
+            if (!plan.DevicesComeLater && !_devices.Any(hosted => RawImage.UsesRing(hosted.Device))) return;
+            foreach (RemoteEndpoint reactor in Reactors) reactor.Invoke(static own => _ = RawImage.RingOf(own));
+        });
+        foreach (RemoteEndpoint reactor in Reactors) reactor.Invoke(static _ => ProcessSandbox.EnterThread(ThreadKind.Reactor));
+    }
 
     private void Attach(HostedDevice hosted)
     {
