@@ -79,7 +79,11 @@ public sealed class HoleTests : IDisposable
             return error < 0 ? Succeeded : end[(error + "error ".Length)..] switch
             {
                 "1" => "EPERM",
+                "2" => "ENOENT",
                 "13" => "EACCES",
+                "30" => "EROFS",
+                "101" => "ENETUNREACH",
+                "111" => "ECONNREFUSED",
                 var other => $"error {other}",
             };
         }

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Net.Sockets;
 
 namespace Vmm.EndToEnd;
 
@@ -6,7 +7,7 @@ namespace Vmm.EndToEnd;
 public sealed class IsolateTests : IDisposable
 {
     private const int MiB = 1 << 20;
-    private static readonly TimeSpan Watchdog = TimeSpan.FromMinutes(5);
+    private static readonly TimeSpan Watchdog = TimeSpan.FromMinutes(2);
 
     private readonly ScratchDirectory _scratch = new();
 
@@ -29,7 +30,7 @@ public sealed class IsolateTests : IDisposable
         Shell.Run("kill", "-KILL", $"{ofA}");
         vmm.WaitFor("the process of blk0 ended with signal 9: it is started again");
         WaitUntil(() => Children(vmm.Id) is { Length: 2 } next && !next.Contains(ofA) && next.Any(child => Holds(child, "a.img")), "another process");
-        WaitUntil(() => Shell.Try(["grep", "-q", $"{_scratch.PathOf("a.sock")}$", "/proc/net/unix"]).ExitCode == 0, "the socket");
+        WaitUntil(() => Listens(_scratch.PathOf("a.sock")), "the socket");
         Load("a");
         Load("b");
         int[] last = Children(vmm.Id);
@@ -152,6 +153,20 @@ public sealed class IsolateTests : IDisposable
 
     private static bool Holds(int process, string file) => Directory.GetFileSystemEntries($"/proc/{process}/fd")
         .Any(fd => new FileInfo(fd).LinkTarget?.EndsWith($"/{file}", StringComparison.Ordinal) == true);
+
+    private static bool Listens(string path)
+    {
+        try
+        {
+            using Socket socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+            socket.Connect(new UnixDomainSocketEndPoint(path));
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
+    }
 
     private static void WaitUntil(Func<bool> condition, string what)
     {

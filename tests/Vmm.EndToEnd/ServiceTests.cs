@@ -51,8 +51,7 @@ public sealed partial class ServiceTests
         vmm.WaitFor("listening blk");
         VmmResult load = VmmProcess.Run("bench", "vhost-user-blk", "--socket", socket, "--rw", "randrw", "--verify", "--seconds", "1");
         Assert.True(load.ExitCode == 0, load.Error);
-        // strace(1) hands the signal on.
-        vmm.Signal("TERM");
+        Shell.Run("kill", "-TERM", File.ReadAllText($"/proc/{vmm.Id}/task/{vmm.Id}/children").Trim());
         vmm.WaitForExit();
         string[] made = [.. File.ReadLines(trace).Select(line => CallIn().Match(line)).Where(call => call.Success).Select(call => call.Groups[1].Value).Distinct().Order()];
         Assert.Contains("landlock_restrict_self", made);

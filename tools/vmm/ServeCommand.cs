@@ -11,6 +11,9 @@ namespace Vmm.Tool;
 /// <summary><c>vmm serve</c>: devices for guests that run elsewhere, over vhost-user.</summary>
 internal static class ServeCommand
 {
+    /// <summary>Said at SIGHUP.</summary>
+    internal const string ReloadChangesNothing = "SIGHUP changes nothing: the options are read at the start only, so restart to change them";
+
     private const int DescriptorsOfOthers = 32;
 
     /// <param name="carriesOut">False to look whether a command line makes sense, and no further.</param>
@@ -187,8 +190,7 @@ internal static class ServeCommand
     private static void Reload()
     {
         ServiceNotification.Reloading();
-        StandardError.Say(LogLevel.Warning,
-            "SIGHUP changes nothing: the options are read at the start only, so restart to change them");
+        StandardError.Say(LogLevel.Warning, ReloadChangesNothing);
         ServiceNotification.Ready();
     }
 }

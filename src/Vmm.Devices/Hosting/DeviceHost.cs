@@ -220,8 +220,8 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
     public Task ResumeAsync() => Task.WhenAll(_devices.Select(hosted => hosted.Transport.ResumeAsync()));
 
     /// <summary>
-    /// <see cref="ProcessSandbox.Close(SandboxPlan)"/> for a machine that does not run yet, with narrower filters for the threads of its devices
-    /// and vCPUs. What disks would make when a driver finds them is made now.
+    /// <see cref="ProcessSandbox.Close(SandboxPlan)"/> for a machine that does not run yet, with narrower filters for the threads of its
+    /// devices and vCPUs. What disks would make when a driver finds them is made now.
     /// </summary>
     /// <param name="plan">What is kept.</param>
     /// <exception cref="IOException">The kernel refuses.</exception>

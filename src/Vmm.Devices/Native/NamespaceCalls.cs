@@ -18,7 +18,8 @@ internal static unsafe partial class NamespaceCalls
     private const long NR_open_tree = 428;
     private const long NR_move_mount = 429;
     private const long NR_mount_setattr = 442;
-    private const nuint MS_RDONLY = 1, MS_NOSUID = 2, MS_NODEV = 4, MS_NOEXEC = 8, MS_REMOUNT = 32, MS_BIND = 4096, MS_REC = 16384, MS_SLAVE = 1 << 19;
+    private const nuint MS_RDONLY = 1, MS_NOSUID = 2, MS_NODEV = 4, MS_NOEXEC = 8, MS_REMOUNT = 32, MS_BIND = 4096;
+    private const nuint MS_REC = 16384, MS_SLAVE = 1 << 19;
     private const int AT_FDCWD = -100;
     private const uint AT_EMPTY_PATH = 0x1000, AT_RECURSIVE = 0x8000, OPEN_TREE_CLONE = 1, OPEN_TREE_CLOEXEC = 0x80000;
     private const uint MOVE_MOUNT_F_EMPTY_PATH = 4;
@@ -34,7 +35,8 @@ internal static unsafe partial class NamespaceCalls
 
     /// <summary>Mounts an empty file system in memory, for a few names.</summary>
     // SAFETY: the kernel reads texts.
-    internal static Errno MountEmpty(string path) => Finish(Mount("vmm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=1m"));
+    internal static Errno MountEmpty(string path) =>
+        Finish(Mount("vmm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=1m"));
 
     /// <summary>Has the root take no more names.</summary>
     // SAFETY: the kernel reads a text, and no other memory.

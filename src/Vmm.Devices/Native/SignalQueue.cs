@@ -70,8 +70,8 @@ internal sealed unsafe partial class SignalQueue : IDisposable
     }
 
     /// <summary>
-    /// The way without a queue: a write, if there is room for it at this moment. A hostile owner who clears O_NONBLOCK and fills the counter
-    /// between the two calls can still make it wait; where the kernel has queues that can't happen.
+    /// The way without a queue: a write, if there is room for it at this moment. A hostile owner who clears O_NONBLOCK and fills the
+    /// counter between the two calls can still make it wait; where the kernel has queues that can't happen.
     /// </summary>
     internal static void WriteIfRoom(int eventFd)
     {
@@ -98,7 +98,9 @@ internal sealed unsafe partial class SignalQueue : IDisposable
     private static partial nint WriteTo(int fd, void* buffer, nuint count);
 }
 
-/// <summary>struct aio_ring of the kernel, as far as it is looked at: user space takes completions by itself if it knows the number.</summary>
+/// <summary>
+/// struct aio_ring of the kernel, as far as it is looked at: user space takes completions by itself if it knows the number.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct AioRing
 {

@@ -10,7 +10,8 @@ internal static class ConfigCommands
     internal static Command CreateStart(bool carriesOut)
     {
         Argument<string> file = new("FILE") { Description = "A configuration file in TOML." };
-        ChoiceOption sandbox = new("--sandbox", "As of boot and serve, whatever the file says of it.", standard: null, "auto", "require", "off");
+        ChoiceOption sandbox = new("--sandbox", "As of boot and serve, whatever the file says of it.", standard: null,
+            "auto", "require", "off");
         Command command =
             new("start", "Do what a configuration file says: 'vmm run', 'vmm boot' or 'vmm serve' with its options.") { file, sandbox };
         command.SetAction(parsed =>

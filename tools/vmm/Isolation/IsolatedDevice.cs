@@ -6,8 +6,8 @@ using Microsoft.Extensions.Logging;
 namespace Vmm.Tool;
 
 /// <summary>
-/// A process that serves one device for <see cref="IsolatedServer"/>, and its successors: one that ends without being asked is replaced, and
-/// front-ends hand their log of what is in flight to the next. What it prints is trusted with its lines only.
+/// A process that serves one device for <see cref="IsolatedServer"/>, and its successors: one that ends without being asked is replaced,
+/// and front-ends hand their log of what is in flight to the next. What it prints is trusted with its lines only.
 /// </summary>
 internal sealed class IsolatedDevice : IDisposable
 {
@@ -63,7 +63,8 @@ internal sealed class IsolatedDevice : IDisposable
                     _listens.SetException(new IOException($"the process of {Name} ended before it listened"));
                     return process.ExitCode;
                 }
-                StandardError.Say(LogLevel.Error, $"the process of {Name} ended with {HowItEnded(process.ExitCode)}: it is started again", Name);
+                StandardError.Say(LogLevel.Error,
+                    $"the process of {Name} ended with {HowItEnded(process.ExitCode)}: it is started again", Name);
             }
             if (Stopwatch.GetElapsedTime(started) > LongestPause) pause = FirstPause;
             await Task.Delay(pause).ConfigureAwait(false);
@@ -138,7 +139,8 @@ internal sealed class IsolatedDevice : IDisposable
         ProcessStartInfo start = new(Environment.ProcessPath!, _words) { RedirectStandardInput = true, RedirectStandardOutput = true };
         start.Environment[Mark] = "1";
         // The service manager is spoken to by one process.
-        foreach (string ofManager in (ReadOnlySpan<string>)["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"]) start.Environment.Remove(ofManager);
+        foreach (string ofManager in (ReadOnlySpan<string>)["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"])
+            start.Environment.Remove(ofManager);
         lock (_lock) return _stopping ? null : _process = Process.Start(start);
     }
 

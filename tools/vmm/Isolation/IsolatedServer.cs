@@ -21,8 +21,7 @@ internal static class IsolatedServer
         using ExitDeadline deadline = new();
         using Signals signals = new Signals()
             .On(_ => Stop(), PosixSignal.SIGTERM, PosixSignal.SIGINT)
-            .On(_ => StandardError.Say(LogLevel.Warning, "SIGHUP changes nothing: the options are read at the start only, so restart to change them"),
-                PosixSignal.SIGHUP)
+            .On(_ => StandardError.Say(LogLevel.Warning, ServeCommand.ReloadChangesNothing), PosixSignal.SIGHUP)
             .On(_ => devices.ForEach(device => device.PrintStatistics()), Signals.User1)
             .On(_ => { }, Signals.User2);
         Task<int>[] ends = [.. devices.Select(device => Task.Run(device.RunAsync))];
@@ -50,7 +49,8 @@ internal static class IsolatedServer
 
     /// <summary>Why devices cannot have processes of their own; null if they can.</summary>
     internal static string? WhyNot() =>
-        AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES") is not null ? "only the published file can start itself (tools/publish.sh makes it)"
+        AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES") is not null
+            ? "only the published file can start itself (tools/publish.sh makes it)"
         : Environment.GetEnvironmentVariable("LISTEN_FDS") is not null ? "it makes its own sockets: leave those of the service manager out"
         : null;
 
@@ -59,7 +59,7 @@ internal static class IsolatedServer
     {
         double[] own = [.. devices.Select(device => device.OwnMemoryBytes / MiB)];
         return string.Create(CultureInfo.InvariantCulture,
-            $"{own.Length} {(own.Length == 1 ? "process serves" : "processes serve")} a device each: {own.Sum():0.0} MiB of memory of their own, "
-            + $"{own.Max():0.0} at most, and {IsolatedDevice.OwnMemoryOf(Environment.ProcessId) / MiB:0.0} of this one");
+            $"{own.Length} {(own.Length == 1 ? "process serves" : "processes serve")} a device each: {own.Sum():0.0} MiB of memory of "
+            + $"their own, {own.Max():0.0} at most, and {IsolatedDevice.OwnMemoryOf(Environment.ProcessId) / MiB:0.0} of this one");
     }
 }

@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Diagnostics;
 using System.Net.Sockets;
 using Vmm.Devices.Simulation;
 using Vmm.Events;
@@ -46,33 +45,6 @@ public abstract class BalloonControlTests : PollerSuite, IDisposable
         Assert.Equal("ok target_bytes=17592184995840 actual_bytes=0 returned_bytes=0", client.Ask("target 16777215"));
         Assert.Equal("ok target_bytes=0 actual_bytes=0 returned_bytes=0", client.Ask("  target\t0 \r"));
         Assert.StartsWith("ok target [MIB]", client.Ask("help"));
-    }
-
-    [Fact]
-    public void Another_user_changes_nothing_whatever_the_mode_of_the_socket()
-    {
-        Assert.SkipUnless(Environment.IsPrivilegedProcess, "a process of another user is needed, which root can start");
-        const UnixFileMode all = (UnixFileMode)0b111_111_111;
-        File.SetUnixFileMode(_directory, all);
-        File.SetUnixFileMode(_control.Path, all);
-        string answer = AnswerToStranger();
-        Assert.StartsWith("error this machine is controlled by its own user", answer);
-        Assert.Equal(0UL, _balloon.TargetBytes);
-        using Client client = new(_control.Path);
-        Assert.StartsWith("ok", client.Ask("target 16"));
-
-        string AnswerToStranger()
-        {
-            ProcessStartInfo start = new("setpriv",
-                ["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", $"echo target 16 | socat -t 10 - UNIX-CONNECT:'{_control.Path}'"])
-            {
-                RedirectStandardOutput = true,
-            };
-            using Process stranger = Process.Start(start)!;
-            string said = stranger.StandardOutput.ReadToEnd();
-            stranger.WaitForExit();
-            return said;
-        }
     }
 
     [Theory]
