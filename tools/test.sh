@@ -56,6 +56,8 @@ command -v tcpdump >/dev/null || need+=(tcpdump)
 command -v iasl >/dev/null || need+=(acpica-tools)
 # Looks for inputs by coverage (tools/fuzz.sh --coverage).
 command -v afl-fuzz >/dev/null || need+=(afl++)
+# Lists the system calls that a service makes.
+command -v strace >/dev/null || need+=(strace)
 # Looks at the units, and starts services by their sockets.
 command -v systemd-socket-activate >/dev/null || need+=(systemd)
 # The shells that commands are completed in, and what renders the manual pages.

@@ -4,11 +4,10 @@ using Vmm.Hole;
 
 [assembly: System.Runtime.Versioning.SupportedOSPlatform("linux")]
 
-// hole LAYERS ATTEMPT DIRECTORY VICTIM ADDRESS PORT: makes one attempt under some layers, and says how it ended. 'list' lists them, 'left' lists
-// those that nothing stops.
-if (args is ["list"] or ["left"])
+// hole LAYERS ATTEMPT DIRECTORY VICTIM ADDRESS PORT: makes one attempt under some layers, and says how it ended. 'list' lists them.
+if (args is ["list"])
 {
-    foreach (string name in (args[0] == "list" ? Attempts.All : Attempts.Left).Keys) Console.WriteLine(name);
+    foreach (string name in Attempts.All.Keys) Console.WriteLine(name);
     return 0;
 }
 SandboxLayers layers = args[0] switch
@@ -17,6 +16,7 @@ SandboxLayers layers = args[0] switch
     "capabilities" => SandboxLayers.Privileges,
     "landlock" => SandboxLayers.Files,
     "seccomp" => SandboxLayers.SystemCalls,
+    "namespaces" => SandboxLayers.Namespaces,
     _ => SandboxLayers.All,
 };
 Surroundings surroundings = new(args[2], int.Parse(args[3]), long.Parse(args[4]), int.Parse(args[5]));
@@ -30,6 +30,6 @@ SandboxPlan plan = new()
 if (layers != 0 && !ProcessSandbox.IsEnclosed) ProcessSandbox.Enclose(plan, args);
 using HoleGuest guest = new();
 if (layers != 0) ProcessSandbox.Close(plan);
-long result = (Attempts.All.TryGetValue(args[1], out var attempt) ? attempt : Attempts.Left[args[1]])(guest, surroundings);
+long result = Attempts.All[args[1]](guest, surroundings);
 Console.WriteLine(result >= 0 ? "succeeded" : $"error {-result}");
 return 0;

@@ -14,7 +14,7 @@ public sealed class HoleTests : IDisposable
 {
     private const int AttemptsMin = 40;
     private const string Succeeded = "succeeded", Ended = "ends the process";
-    private static readonly string[] Layers = ["none", "capabilities", "landlock", "seccomp", "all"];
+    private static readonly string[] Layers = ["none", "capabilities", "namespaces", "landlock", "seccomp", "all"];
 
     private readonly ScratchDirectory _scratch = new();
     private readonly Socket _listener = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
@@ -51,12 +51,6 @@ public sealed class HoleTests : IDisposable
         string page = File.ReadAllText(Repository.PathOf("docs/sandbox.md"));
         string[] missing = [.. rows.Where(row => !page.Contains(row, StringComparison.Ordinal))];
         Assert.True(missing.Length == 0, $"docs/sandbox.md lacks or says otherwise:\n{string.Join('\n', missing)}");
-        string[] left = Shell.Lines(Shell.Run(hole, "left"));
-        Assert.All(left, attempt =>
-        {
-            Assert.Equal(Succeeded, Try(hole, "all", attempt));
-            Assert.Contains(attempt, page);
-        });
     }
 
     private string Try(string hole, string layer, string attempt)
@@ -85,7 +79,11 @@ public sealed class HoleTests : IDisposable
             return error < 0 ? Succeeded : end[(error + "error ".Length)..] switch
             {
                 "1" => "EPERM",
+                "2" => "ENOENT",
                 "13" => "EACCES",
+                "30" => "EROFS",
+                "101" => "ENETUNREACH",
+                "111" => "ECONNREFUSED",
                 var other => $"error {other}",
             };
         }

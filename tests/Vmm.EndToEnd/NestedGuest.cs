@@ -22,15 +22,16 @@ internal static class NestedGuest
     /// <param name="script">Commands of busybox, and <c>vmm</c>. The first that fails ends it.</param>
     /// <param name="archive">An archive of more files for the guest, or null.</param>
     /// <param name="memoryMiB">The guest's memory, which holds all its files.</param>
+    /// <param name="kernelOptions">More for the kernel's command line.</param>
     /// <returns>What was said on the console, line by line: of the script, and of the guest that it boots.</returns>
-    internal static string[] Run(string script, string? archive = null, int memoryMiB = 1200)
+    internal static string[] Run(string script, string? archive = null, int memoryMiB = 1200, string kernelOptions = "")
     {
         using ScratchDirectory scratch = new();
         string initrd = Pack(scratch, script, archive);
         string[] machine =
         [
             "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio", "-machine", "q35,accel=tcg", "-cpu", "EPYC,+svm,+npt", "-m", $"{memoryMiB}",
-            "-kernel", Path.Combine(Image.Value, "vmlinuz"), "-initrd", initrd, "-append", QemuGuest.KernelOptions,
+            "-kernel", Path.Combine(Image.Value, "vmlinuz"), "-initrd", initrd, "-append", $"{QemuGuest.KernelOptions} {kernelOptions}",
         ];
         using Process qemu = Process.Start(new ProcessStartInfo(Qemu, machine) { RedirectStandardOutput = true, RedirectStandardError = true })!;
         Task<string> console = qemu.StandardOutput.ReadToEndAsync();

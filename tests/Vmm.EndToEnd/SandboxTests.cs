@@ -28,6 +28,53 @@ public sealed class SandboxTests
     }
 
     [Fact]
+    public void A_server_that_root_starts_sees_nothing_but_what_its_options_name()
+    {
+        SkipWithoutFile();
+        Assert.SkipUnless(Environment.IsPrivilegedProcess, "only root makes namespaces here");
+        using ScratchDirectory scratch = new();
+        scratch.CreateImage("neighbour.img", MiB, sparse: true);
+        Directory.CreateDirectory(scratch.PathOf("own"));
+        using VmmProcess vmm = new("serve", "--blk", $"path={scratch.CreateImage("a.img", 16 * MiB)},socket={scratch.PathOf("own/s")}",
+            "--console", $"file={scratch.PathOf("log")},socket={scratch.PathOf("own/c")}");
+        vmm.WaitFor("listening console");
+        string root = $"/proc/{vmm.Id}/root", own = $"{root}{scratch.PathOf("")}";
+        Assert.DoesNotContain("root", Names(root));
+        Assert.DoesNotContain("home", Names(root));
+        Assert.Equal(["a.img", "log", "own"], Names(own));
+        foreach (string space in (string[])["mnt", "net", "ipc"])
+            Assert.NotEqual(new FileInfo($"/proc/self/ns/{space}").LinkTarget, new FileInfo($"/proc/{vmm.Id}/ns/{space}").LinkTarget);
+        Assert.Contains(" / / ro,", Assert.Single(File.ReadAllLines($"/proc/{vmm.Id}/mountinfo"), line => line.Split(' ')[4] == "/"));
+        VmmResult load = VmmProcess.Run("bench", "vhost-user-blk", "--socket", scratch.PathOf("own/s"), "--seconds", "1", "--verify");
+        Assert.True(load.ExitCode == 0, load.Error + load.Output);
+        Stop(vmm);
+        Assert.Empty(Directory.GetFileSystemEntries(scratch.PathOf("own")));
+
+        static string[] Names(string directory) => [.. Directory.GetFileSystemEntries(directory).Select(Path.GetFileName).Order()!];
+    }
+
+    [Fact]
+    public void Threads_that_serve_a_guest_have_a_filter_more_and_those_of_the_pool_have_not()
+    {
+        SkipWithoutFile();
+        using ScratchDirectory scratch = new();
+        using VmmProcess vmm = new("serve", "--api", scratch.PathOf("api"), "--console", $"uds={scratch.PathOf("u")},socket={scratch.PathOf("s")}");
+        vmm.WaitFor("listening api");
+        // More work at a time than a pool of the smallest size has threads for.
+        Task.WaitAll([.. Enumerable.Range(0, 16).Select(_ => Task.Run(() => Shell.Run("curl", "-s", "--unix-socket", scratch.PathOf("api"), "http://vmm/v1/devices")))]);
+        ILookup<string, int> filters = Directory.GetDirectories($"/proc/{vmm.Id}/task").ToLookup(
+            thread => File.ReadAllText(Path.Combine(thread, "comm")).Trim(), Filters);
+        int all = Filters($"/proc/{vmm.Id}");
+        Assert.Equal([all + 1], filters["reactor0"]);
+        Assert.NotEmpty(filters[".NET TP Worker"]);
+        Assert.All(filters[".NET TP Worker"], count => Assert.Equal(all, count));
+        Stop(vmm);
+
+        static int Filters(string thread) => int.Parse(File.ReadLines(Path.Combine(thread, "status"))
+            .Single(line => line.StartsWith("Seccomp_filters:", StringComparison.Ordinal)).Split('\t')[1]);
+    }
+
+    [Fact]
     public void Without_a_sandbox_it_keeps_what_it_was_given()
     {
         SkipWithoutFile();

@@ -89,7 +89,7 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
                 () => new HostedMachine("boot", machine, devices.Setting, log.CreateLogger<HostedMachine>(), Stop, Sandbox is not null)
                 { Restore = new RestoreView { Options = DeviceWords, Directory = Environment.CurrentDirectory } }, log);
             using IDisposable? pushed = OtlpPush.TryStart();
-            SandboxOptions.Close(Sandbox);
+            SandboxOptions.Close(Sandbox, host.CloseSandbox);
             ServiceNotification.Ready();
             using (new ServiceWatchdog(host.IsAlive)) result = machine.Run(stop.Token);
             log.Happened(ToolEvents.MachineEnded, result.Message);

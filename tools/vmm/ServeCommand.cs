@@ -11,6 +11,9 @@ namespace Vmm.Tool;
 /// <summary><c>vmm serve</c>: devices for guests that run elsewhere, over vhost-user.</summary>
 internal static class ServeCommand
 {
+    /// <summary>Said at SIGHUP.</summary>
+    internal const string ReloadChangesNothing = "SIGHUP changes nothing: the options are read at the start only, so restart to change them";
+
     private const int DescriptorsOfOthers = 32;
 
     /// <param name="carriesOut">False to look whether a command line makes sense, and no further.</param>
@@ -36,6 +39,8 @@ internal static class ServeCommand
         {
             Description = "Print a command of QEMU with these devices, to paste into a shell, and end.",
         };
+        SwitchOption isolate = new("--isolate",
+            "Serve each device by a process of its own, which is started again if it ends by itself.");
         SandboxOptions sandbox = new();
         ApiOptions api = new();
         NumberOption slow = OtlpPush.SlowOption();
@@ -44,7 +49,7 @@ internal static class ServeCommand
         Command command =
             new("serve", "Serve devices to guests of QEMU, cloud-hypervisor or crosvm, over vhost-user sockets, until SIGTERM.")
         {
-            reactors, cpus, poll, requireSealed, allowUnsealed, map, slow, logFormat, core, printQemu, new ConfigOption(),
+            reactors, cpus, poll, requireSealed, allowUnsealed, map, isolate, slow, logFormat, core, printQemu, new ConfigOption(),
         };
         foreach (DeviceOption kind in kinds) command.Options.Add(kind);
         api.AddTo(command);
@@ -73,6 +78,7 @@ internal static class ServeCommand
                 Console.Write(QemuCommand.For(devices));
                 return ExitCode.Success;
             }
+            if (isolate.In(parsed)) return IsolatedServer.Serve(CommandsOf(parsed, kinds, isolate, devices));
             HostAccess[] ofApi = [.. api.HostAccesses(parsed)];
             SandboxPlan? plan = sandbox.Enter(parsed, devices, [.. ofApi, .. OtlpPush.HostAccesses()], core.In(parsed), needsKvm: false, opensLater: ofApi.Length > 0);
             CoreOption.Apply(core.In(parsed));
@@ -92,6 +98,8 @@ internal static class ServeCommand
                 if (cpus.In(parsed).Length > reactors.In(parsed))
                     yield return $"--cpus '{parsed.GetValue(cpus)}': "
                         + $"give at most one processor for each of the {reactors.In(parsed)} reactors";
+                if (isolate.In(parsed) && parsed.GetValue(api) is not null)
+                    yield return "--isolate with --api: devices in processes of their own have no common control yet; leave one of them out";
                 if (parsed.GetResult(requireSealed) is { Implicit: false } && requireSealed.In(parsed) && allowUnsealed.In(parsed))
                     yield return "--require-sealed and --allow-unsealed are opposites: give one of them";
             }
@@ -99,11 +107,24 @@ internal static class ServeCommand
         return command;
     }
 
+    /// <summary>The command line of each device's own process: that device, and every option that is none.</summary>
+    private static (string Name, string[] Words)[] CommandsOf(
+        ParseResult parsed, DeviceOption[] kinds, SwitchOption isolate, RequestedDevice[] devices)
+    {
+        if (IsolatedServer.WhyNot() is { } why) throw new IOException($"--isolate: {why}");
+        HashSet<string> devicesAndIsolate = [isolate.Name, .. kinds.Select(kind => kind.Name)];
+        string[] words = CommandWords.Of(parsed, withFile: false);
+        string[] common = [.. words.Where(word => !devicesAndIsolate.Contains(NameOf(word)))];
+        // In the order of the devices: kind by kind.
+        string[] own = [.. kinds.SelectMany(kind => words.Where(word => NameOf(word) == kind.Name))];
+        return [.. devices.Zip(own, (device, word) => (device.Name, (string[])[.. common, word]))];
+
+        static string NameOf(string word) => word.IndexOf('=', StringComparison.Ordinal) is > 0 and var end ? word[..end] : word;
+    }
+
     private static int Serve(
         RequestedDevice[] devices, VhostUserServerOptions options, SandboxPlan? sandbox, ApiPlaces? api, StandardErrorLogger log)
     {
-        // SIGUSR1 and SIGUSR2 of x86-64: the runtime has no names for them.
-        const PosixSignal User1 = (PosixSignal)10, User2 = (PosixSignal)12;
         TaskCompletionSource stop = new();
         using ExitDeadline deadline = new();
         using Signals signals = new Signals().On(_ => Stop(), PosixSignal.SIGTERM, PosixSignal.SIGINT);
@@ -116,11 +137,13 @@ internal static class ServeCommand
         using VhostUserServer server = new(options);
         foreach (RequestedDevice device in devices) Add(server, device, passed.TakeAt(device.Socket));
         passed.CheckAllTaken();
-        signals.On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, User2).On(_ => PrintStatistics(server.Backends), User1);
+        signals.On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, Signals.User2)
+            .On(_ => PrintStatistics(server.Backends), Signals.User1);
+        IsolatedDevice.ObeyIfIsolated(() => PrintStatistics(server.Backends), Stop);
         using ApiServer? listening = ApiServer.TryStart(api,
             () => new ServedDevices(server, log.CreateLogger<ServedDevices>(), Stop, sandbox is not null), log);
         using IDisposable? pushed = OtlpPush.TryStart();
-        SandboxOptions.Close(sandbox);
+        SandboxOptions.Close(sandbox, server.CloseSandbox);
         server.Start();
         // One call for thousands of lines.
         Console.Write(string.Concat(devices.Select(device => $"listening {device.Kind.ServedName ?? device.Kind.Name} {device.Socket}\n")));
@@ -171,8 +194,7 @@ internal static class ServeCommand
     private static void Reload()
     {
         ServiceNotification.Reloading();
-        StandardError.Say(LogLevel.Warning,
-            "SIGHUP changes nothing: the options are read at the start only, so restart to change them");
+        StandardError.Say(LogLevel.Warning, ReloadChangesNothing);
         ServiceNotification.Ready();
     }
 }

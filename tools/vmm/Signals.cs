@@ -9,6 +9,9 @@ internal sealed class Signals : IDisposable
 {
     private readonly List<PosixSignalRegistration> _registrations = [];
 
+    /// <summary>SIGUSR1 and SIGUSR2 of x86-64: the runtime has no names for them.</summary>
+    internal const PosixSignal User1 = (PosixSignal)10, User2 = (PosixSignal)12;
+
     /// <summary>The signals that end a machine.</summary>
     internal static ReadOnlySpan<PosixSignal> Ending => [PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP, PosixSignal.SIGQUIT];
 

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using Vmm.Devices.Sandbox;
 using Vmm.Events;
 
 namespace Vmm.Devices;
@@ -228,6 +229,22 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
     {
         await Task.WhenAll(_devices.Select(hosted => hosted.Transport.StopAsync())).ConfigureAwait(false);
         foreach (HostedSerial serial in _serials) serial.Reactor.Invoke(_ => serial.Port.Reset());
+    }
+
+    /// <summary>
+    /// <see cref="ProcessSandbox.Close(SandboxPlan)"/> for a machine that does not run yet, with narrower filters for the threads of its
+    /// devices and vCPUs. What disks would make when a driver finds them is made now.
+    /// </summary>
+    /// <param name="plan">What is kept.</param>
+    /// <exception cref="IOException">The kernel refuses.</exception>
+    public void CloseSandbox(SandboxPlan plan)
+    {
+        ProcessSandbox.Close(plan, () =>
+        {
+            if (!plan.DevicesComeLater && !_devices.Any(hosted => RawImage.UsesRing(hosted.Device))) return;
+            foreach (RemoteEndpoint reactor in Reactors) reactor.Invoke(static own => _ = RawImage.RingOf(own));
+        });
+        foreach (RemoteEndpoint reactor in Reactors) reactor.Invoke(static _ => ProcessSandbox.EnterThread(ThreadKind.Reactor));
     }
 
     private void Attach(HostedDevice hosted)

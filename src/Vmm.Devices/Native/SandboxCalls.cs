@@ -41,10 +41,10 @@ internal static unsafe partial class SandboxCalls
     private const uint LANDLOCK_CREATE_RULESET_VERSION = 1;
     private const int LANDLOCK_RULE_PATH_BENEATH = 1;
     private const int LANDLOCK_RULE_NET_PORT = 2;
-    private const uint SECCOMP_SET_MODE_FILTER = 1;
+    internal const uint SECCOMP_SET_MODE_FILTER = 1;
     private const uint SECCOMP_GET_ACTION_AVAIL = 2;
     private const uint SECCOMP_FILTER_FLAG_TSYNC = 1;
-    private const uint SECCOMP_FILTER_FLAG_LOG = 2;
+    internal const uint SECCOMP_FILTER_FLAG_LOG = 2;
     private const uint CLOSE_RANGE_CLOEXEC = 4;
 
     internal static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
@@ -112,6 +112,14 @@ internal static unsafe partial class SandboxCalls
         if (result < 0 && LastError != Errno.NotPermitted) return LastError;
         if (result == 0) result = SetGroup(group, group, group);
         return result < 0 ? LastError : Finish(SetUser(user, user, user));
+    }
+
+    /// <summary>Has the calling thread look at files as another user does, if it may (setfsuid(2)).</summary>
+    /// <returns>As whom it did before.</returns>
+    internal static (uint User, uint Group) ActAs(uint user, uint group)
+    {
+        uint groupBefore = SetFileGroup(group);
+        return (SetFileUser(user), groupBefore);
     }
 
     /// <summary>The number and the group of a user (getpwnam(3)).</summary>
@@ -253,6 +261,12 @@ internal static unsafe partial class SandboxCalls
 
     [LibraryImport(Name, EntryPoint = "setresuid", SetLastError = true)]
     private static partial int SetUser(uint real, uint effective, uint saved);
+
+    [LibraryImport(Name, EntryPoint = "setfsuid")]
+    private static partial uint SetFileUser(uint user);
+
+    [LibraryImport(Name, EntryPoint = "setfsgid")]
+    private static partial uint SetFileGroup(uint group);
 
     [LibraryImport(Name, EntryPoint = "getpwnam", StringMarshalling = StringMarshalling.Utf8)]
     private static partial byte* FindUser(string name);

@@ -8,8 +8,8 @@ namespace Vmm.Devices.Native;
 /// A descriptor that another process sent and still shares, and that we signal: the call or error of a vring. That process can clear its
 /// O_NONBLOCK flag at any time and fill it, and then a write(2) would block for ever, so it is never written to.
 /// <list type="bullet">
-/// <item>An eventfd: the kernel signals it for the completion of an empty operation on a ring of our own (io_uring_register_eventfd(3)),
-/// which saturates the counter instead of waiting.</item>
+/// <item>An eventfd: the kernel signals it for the completion of an empty operation of our own (<see cref="SignalQueue"/>), which saturates
+/// the counter instead of waiting.</item>
 /// <item>A Unix stream socket, which User Mode Linux uses because SIGIO does not come from eventfds: send(2) with MSG_DONTWAIT.</item>
 /// </list>
 /// A pipe is refused: a write to one takes its lock first, and its reader can hold that lock for ever while it reads into memory that
@@ -20,8 +20,6 @@ internal sealed class UntrustedSignal : IDisposable
     private readonly Lock _lock = new();
     private readonly OwnedFd _fd;
     private readonly UnixSocket? _socket;
-    private SignalRing? _ring;
-    private bool _withoutRing;
     private bool _disposed;
 
     private UntrustedSignal(OwnedFd fd)
@@ -55,13 +53,7 @@ internal sealed class UntrustedSignal : IDisposable
                 _ = _socket.Send(MemoryMarshal.AsBytes(one), [], out _);
                 return;
             }
-            // The ring is made with the first signal: most connections that only negotiate never need it.
-            if (_ring is null && !_withoutRing)
-            {
-                _ring = SignalRing.TryCreate(_fd.Number);
-                _withoutRing = _ring is null;
-            }
-            if (_ring is not null) _ring.Signal(); else SignalRing.WriteIfRoom(_fd.Number);
+            if (SignalQueue.OfThread is not { } queue || !queue.TrySignal(_fd.Number)) SignalQueue.WriteIfRoom(_fd.Number);
         }
     }
 
@@ -71,7 +63,6 @@ internal sealed class UntrustedSignal : IDisposable
         {
             if (_disposed) return;
             _disposed = true;
-            _ring?.Dispose();
             _fd.Dispose();
         }
     }

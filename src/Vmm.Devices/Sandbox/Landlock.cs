@@ -28,7 +28,7 @@ internal sealed class Landlock : IDisposable
     ];
 
     /// <summary>Where a program's libraries are.</summary>
-    private static readonly string[] Libraries = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"];
+    internal static readonly string[] Libraries = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"];
 
     private readonly OwnedFd _ruleset;
     private readonly ulong _files;
@@ -54,9 +54,12 @@ internal sealed class Landlock : IDisposable
         Landlock rules = new(ruleset, files, network);
         try
         {
-            rules.AllowProgram();
-            if (plan.KeepsCore) rules.AllowCore();
-            foreach (HostAccess access in plan.Accesses.Concat(plan.Opened)) rules.Allow(access);
+            foreach ((string path, ulong rights) in PathsOf(plan)) rules.AllowPath(path, rights);
+            foreach (HostAccess access in plan.All)
+            {
+                if (access is { Kind: HostAccessKind.ConnectTcp, Port: > 0 } && rules._hasPorts) rules.AllowPort(access.Port, ConnectTcp);
+                if (access.Kind == HostAccessKind.ListenTcp && rules._hasBind) rules.AllowPort(access.Port, BindTcp);
+            }
             return rules;
         }
         catch
@@ -76,54 +79,51 @@ internal sealed class Landlock : IDisposable
 
     public void Dispose() => _ruleset.Dispose();
 
+    /// <summary>What a plan leaves of the file system: files and directories, with what may be done with them.</summary>
+    internal static IEnumerable<(string Path, ulong Rights)> PathsOf(SandboxPlan plan) =>
+        [.. OfProgram(), .. plan.KeepsCore ? OfCore() : [], .. plan.All.SelectMany(Of)];
+
+    /// <summary>Whether some rights are to a path that is only looked at.</summary>
+    internal static bool OnlyRead(ulong rights) => (rights & ~(ReadFile | ReadDirectory | Execute)) == 0;
+
     /// <summary>
     /// The program and its libraries, to execute it again; its standard streams, to open them anew; what the runtime reads.
     /// </summary>
-    private void AllowProgram()
-    {
-        foreach (string mapped in MappedFiles()) AllowPath(mapped, ReadFile | Execute);
-        foreach (string path in OfRuntime) AllowPath(path, ReadFile | ReadDirectory);
-        AllowPath("/dev/null", ReadFile | WriteFile);
-        for (int fd = 0; fd <= 2; fd++) AllowPath($"/proc/self/fd/{fd}", ReadFile | WriteFile | Ioctl);
-    }
+    private static IEnumerable<(string Path, ulong Rights)> OfProgram() =>
+    [
+        .. MappedFiles().Select(mapped => (mapped, ReadFile | Execute)), .. OfRuntime.Select(path => (path, ReadFile | ReadDirectory)),
+        ("/dev/null", ReadFile | WriteFile), .. Enumerable.Range(0, 3).Select(fd => ($"/proc/self/fd/{fd}", ReadFile | WriteFile | Ioctl)),
+    ];
 
     /// <summary>
     /// The kernel writes a core file (core(5)) with the rights of the process: where its pattern says, or in the working directory.
     /// </summary>
-    private void AllowCore()
+    private static IEnumerable<(string Path, ulong Rights)> OfCore()
     {
         const string path = "/proc/sys/kernel/core_pattern";
         string pattern = File.Exists(path) ? File.ReadAllText(path).Trim() : "core";
-        if (!pattern.StartsWith('|')) AllowPath(DirectoryOf(pattern), MakeRegular | WriteFile | Truncate);
+        return pattern.StartsWith('|') ? [] : [(DirectoryOf(pattern), MakeRegular | WriteFile | Truncate)];
     }
 
     private static IEnumerable<string> MappedFiles() => File.ReadLines("/proc/self/maps")
         .Select(line => line.IndexOf('/', StringComparison.Ordinal) is >= 0 and var at ? line[at..] : "").Where(path => path.Length > 0)
         .Distinct();
 
-    private void Allow(HostAccess access)
+    private static IEnumerable<(string Path, ulong Rights)> Of(HostAccess access) => access.Kind switch
     {
-        switch (access.Kind)
-        {
-            case HostAccessKind.Read: AllowPath(access.Path, ReadFile | ReadDirectory); break;
-            case HostAccessKind.Write: AllowPath(access.Path, ReadFile | WriteFile | Truncate | Ioctl); break;
-            case HostAccessKind.Append: AllowPath(access.Path, WriteFile | Ioctl); break;
-            case HostAccessKind.Listen: AllowPath(DirectoryOf(access.Path), MakeSocket | RemoveFile); break;
-            case HostAccessKind.Tap: AllowPath(TunCalls.Path, ReadFile | WriteFile | Ioctl); break;
-            case HostAccessKind.ConnectTcp when access.Port > 0 && _hasPorts: AllowPort(access.Port, ConnectTcp); break;
-            case HostAccessKind.ListenTcp when _hasBind: AllowPort(access.Port, BindTcp); break;
-            case HostAccessKind.Terminal:
-                AllowPath("/dev/ptmx", ReadFile | WriteFile | Ioctl);
-                AllowPath("/dev/pts", ReadFile | WriteFile | Ioctl);
-                break;
-            case HostAccessKind.Libraries:
-                foreach (string directory in Libraries) AllowPath(directory, ReadFile | ReadDirectory);
-                string? more = Environment.GetEnvironmentVariable("LD_LIBRARY_PATH");
-                foreach (string directory in more?.Split(':', StringSplitOptions.RemoveEmptyEntries) ?? [])
-                    AllowPath(directory, ReadFile | ReadDirectory);
-                break;
-        }
-    }
+        HostAccessKind.Read => [(access.Path, ReadFile | ReadDirectory)],
+        HostAccessKind.Write => [(access.Path, ReadFile | WriteFile | Truncate | Ioctl)],
+        HostAccessKind.Append => [(access.Path, WriteFile | Ioctl)],
+        HostAccessKind.Listen => [(DirectoryOf(access.Path), MakeSocket | RemoveFile)],
+        HostAccessKind.Tap => [(TunCalls.Path, ReadFile | WriteFile | Ioctl)],
+        HostAccessKind.Terminal => [("/dev/ptmx", ReadFile | WriteFile | Ioctl), ("/dev/pts", ReadFile | WriteFile | Ioctl)],
+        HostAccessKind.Libraries =>
+        [
+            .. Libraries.Concat((Environment.GetEnvironmentVariable("LD_LIBRARY_PATH") ?? "").Split(':', StringSplitOptions.RemoveEmptyEntries))
+                .Select(directory => (directory, ReadFile | ReadDirectory)),
+        ],
+        _ => [],
+    };
 
     internal static string DirectoryOf(string path) => Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/";
 

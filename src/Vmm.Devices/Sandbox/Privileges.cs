@@ -26,6 +26,29 @@ internal static class Privileges
             throw new KernelException($"cannot become user {user}", error, "only root may: start it as that user, or leave out --user");
     }
 
+    /// <summary>Makes the files that a plan writes to the end of, as its user: a rule is for a file that is there.</summary>
+    /// <exception cref="ArgumentException">There is no such user.</exception>
+    internal static void MakeFilesAsUser(SandboxPlan plan)
+    {
+        string[] missing =
+            [.. plan.Accesses.Where(access => access.Kind == HostAccessKind.Append && !Path.Exists(access.Path)).Select(access => access.Path)];
+        if (missing.Length == 0) return;
+        (uint User, uint Group)? user = plan.User is null ? null : Find(plan.User);
+        (uint User, uint Group) before = user is { } other ? SandboxCalls.ActAs(other.User, other.Group) : default;
+        foreach (string path in missing)
+        {
+            // What cannot be made is refused in the words of the device that opens it.
+            try
+            {
+                SerialOutput.AppendTo(path).Dispose();
+            }
+            catch (KernelException)
+            {
+            }
+        }
+        if (user is not null) _ = SandboxCalls.ActAs(before.User, before.Group);
+    }
+
     /// <summary>Gives up every capability but those that a plan cannot do without, in the calling thread and in what it executes.</summary>
     internal static void DropCapabilities(SandboxPlan plan)
     {

@@ -7,13 +7,16 @@ namespace Vmm.Devices.Sandbox;
 
 /// <summary>
 /// Gives up the rights of this process in two steps. <see cref="Enclose"/> lays what acts on the calling thread only, and executes the
-/// program again, so that every thread of the new one has it; <see cref="Close"/> lays the filter of system calls on all threads at once,
+/// program again, so that every thread of the new one has it; <see cref="Close(SandboxPlan)"/> lays the filter of system calls on all threads at once,
 /// before the first byte of a guest is read.
 /// </summary>
 public static class ProcessSandbox
 {
     /// <summary>Has the number of a process that was executed again: an execve(2) keeps the number, and no child has it.</summary>
     private const string Mark = "VMM_SANDBOX";
+
+    /// <summary>The filters of threads that serve a guest. Written by <see cref="Close(SandboxPlan)"/>, before these threads begin.</summary>
+    private static readonly Dictionary<ThreadKind, BpfInstruction[]> OfThreads = [];
 
     private const uint KillProcess = SystemCallFilter.KillProcess;
 
@@ -49,8 +52,9 @@ public static class ProcessSandbox
         ArgumentNullException.ThrowIfNull(arguments);
         // A process that becomes another user may not read them any more.
         byte[][] words = Split(File.ReadAllBytes("/proc/self/cmdline")), environment = Split(File.ReadAllBytes("/proc/self/environ"));
+        Privileges.MakeFilesAsUser(plan);
+        if (plan.Layers.HasFlag(SandboxLayers.Namespaces)) PrivateRoot.TryEnter(plan);
         Privileges.BecomeUser(plan);
-        foreach (HostAccess access in plan.Accesses.Where(access => access.Kind == HostAccessKind.Append)) MakeFile(access.Path);
         using Landlock? landlock = plan.Layers.HasFlag(SandboxLayers.Files) ? Landlock.For(plan) : null;
         if (plan.Layers.HasFlag(SandboxLayers.Privileges))
         {
@@ -73,7 +77,7 @@ public static class ProcessSandbox
     {
         ArgumentNullException.ThrowIfNull(plan);
         if (!plan.KeepsCore && plan.Layers.HasFlag(SandboxLayers.Privileges)) SandboxCalls.SetDumpable(false);
-        if (!plan.Layers.HasFlag(SandboxLayers.SystemCalls) || !SandboxCalls.HasFilters(KillProcess)) return;
+        if (!HasFilters(plan)) return;
         // Its handler is the last code that is written in memory.
         _ = BusErrorGuard.IsInstalled;
         // A filter of its own, and the first: the C library tries these calls for every thread, which is no news for the kernel's log.
@@ -81,23 +85,68 @@ public static class ProcessSandbox
         Lay(SystemCallFilter.Assemble(SystemCallTable.For(plan, Environment.ProcessId), plan.Action), logs: true);
     }
 
+    /// <summary>
+    /// As <see cref="Close(SandboxPlan)"/>, for a process whose threads that serve guests lay a filter of their own: <see cref="EnterThread"/>.
+    /// </summary>
+    /// <param name="plan">What is kept.</param>
+    /// <param name="prepare">Makes what can be made no more after: called if there are filters.</param>
+    internal static void Close(SandboxPlan plan, Action prepare)
+    {
+        ArgumentNullException.ThrowIfNull(plan);
+        bool filters = HasFilters(plan);
+        if (filters)
+        {
+            prepare();
+            StartWorkers();
+        }
+        Close(plan);
+        if (filters) KeepFilters(plan);
+    }
+
+    /// <summary>Lays the filter of a kind on the calling thread, and so on those that it starts; nothing if there is none.</summary>
+    /// <exception cref="KernelException">The kernel refuses.</exception>
+    internal static void EnterThread(ThreadKind kind)
+    {
+        if (!OfThreads.TryGetValue(kind, out BpfInstruction[]? filter)) return;
+        Errno error = SandboxCalls.InstallFilter(filter, logs: true, everyThread: false);
+        if (error != Errno.None) throw new KernelException("cannot lay the filter of a thread's system calls", error);
+    }
+
+    private static bool HasFilters(SandboxPlan plan) =>
+        plan.Layers.HasFlag(SandboxLayers.SystemCalls) && SandboxCalls.HasFilters(KillProcess);
+
+    private static void KeepFilters(SandboxPlan plan)
+    {
+        foreach (ThreadKind kind in Enum.GetValues<ThreadKind>())
+        {
+            if (SystemCallTable.For(plan, Environment.ProcessId, kind) is { } rules)
+                OfThreads[kind] = SystemCallFilter.Assemble(rules, plan.Action);
+        }
+    }
+
+    /// <summary>
+    /// A thread has the filters of the one that starts it, and the pool's work is the whole process's: its threads, which the program keeps,
+    /// start now, and not when a reactor first has work for them. The last of them to begin lets all go.
+    /// </summary>
+    private static void StartWorkers()
+    {
+        ThreadPool.GetMinThreads(out int workers, out _);
+        CountdownEvent all = new(workers);
+        for (int i = 0; i < workers; i++)
+        {
+            ThreadPool.UnsafeQueueUserWorkItem(static all =>
+            {
+                all.Signal();
+                all.Wait();
+            }, all, preferLocal: false);
+        }
+        all.Wait();
+    }
+
     private static void Lay(BpfInstruction[] filter, bool logs)
     {
         Errno error = SandboxCalls.InstallFilter(filter, logs);
         if (error != Errno.None) throw new KernelException("cannot lay the filter of system calls", error);
-    }
-
-    /// <summary>A Landlock rule is for a file that is there.</summary>
-    private static void MakeFile(string path)
-    {
-        // What cannot be made is refused in the words of the device that opens it.
-        try
-        {
-            if (!Path.Exists(path)) SerialOutput.AppendTo(path).Dispose();
-        }
-        catch (KernelException)
-        {
-        }
     }
 
     /// <summary>

@@ -6,7 +6,7 @@ public sealed record SandboxPlan
     /// <summary>What its devices and it itself open of the host.</summary>
     public required IReadOnlyList<HostAccess> Accesses { get; init; }
 
-    /// <summary>Those that <see cref="ProcessSandbox.Close"/> finds done with: such as sockets that listen by then.</summary>
+    /// <summary>Those that <see cref="ProcessSandbox.Close(SandboxPlan)"/> finds done with: such as sockets that listen by then.</summary>
     public IReadOnlyList<HostAccess> Opened { get; init; } = [];
 
     /// <summary>What is laid.</summary>
@@ -24,15 +24,21 @@ public sealed record SandboxPlan
     /// <summary>Whether it saves machines: makes directories, and gives them names.</summary>
     public bool SavesMachines { get; init; }
 
+    /// <summary>Whether devices may come while it runs.</summary>
+    public bool DevicesComeLater { get; init; }
+
     /// <summary>Whether it sends to a socket in the abstract namespace, such as a service manager's.</summary>
     public bool NeedsAbstractSockets { get; init; }
 
     /// <summary>What is done with a system call that it has no use for.</summary>
     public SystemCallAction Action { get; init; } = SystemCallAction.Refuse;
 
+    /// <summary>What it opens, at its start or later.</summary>
+    internal IEnumerable<HostAccess> All => Accesses.Concat(Opened);
+
     /// <summary>Whether it opens something of a kind, at its start or later.</summary>
     internal bool Has(HostAccessKind kind, Func<HostAccess, bool>? which = null) =>
-        Accesses.Concat(Opened).Any(access => access.Kind == kind && (which is null || which(access)));
+        All.Any(access => access.Kind == kind && (which is null || which(access)));
 
     /// <summary>Whether it opens something of some kinds later.</summary>
     internal bool WillOpen(params ReadOnlySpan<HostAccessKind> kinds)
@@ -52,8 +58,10 @@ public enum SandboxLayers
     Files = 2,
     /// <summary>seccomp: system calls and their arguments.</summary>
     SystemCalls = 4,
+    /// <summary>A file system, a network and objects of communication of its own, where root starts it.</summary>
+    Namespaces = 8,
     /// <summary>All of them.</summary>
-    All = Privileges | Files | SystemCalls,
+    All = Privileges | Files | SystemCalls | Namespaces,
 }
 
 /// <summary>What becomes of a system call that no code of ours makes.</summary>

@@ -5,7 +5,7 @@ namespace Vmm.Devices.Sandbox;
 
 /// <summary>
 /// The system calls of a process that serves devices, and why it makes them. What is in no line is refused. A name is followed by its
-/// number on x86-64.
+/// number on x86-64. Threads that serve a guest have a table of their own beside: a call has to be in both.
 /// </summary>
 internal static class SystemCallTable
 {
@@ -36,12 +36,22 @@ internal static class SystemCallTable
         (uint)TunCalls.SetCarrier, 0x8933,
     ];
 
+    /// <summary>A device interrupts the guest.</summary>
+    private static readonly uint[] OfInterrupts = [KvmRequest.KVM_IRQ_LINE, KvmRequest.KVM_SIGNAL_MSI];
+
+    /// <summary>What a vCPU's own thread asks of it.</summary>
+    private static readonly uint[] OfVcpus =
+    [
+        KvmRequest.KVM_RUN, KvmRequest.KVM_GET_REGS, KvmRequest.KVM_SET_REGS, KvmRequest.KVM_GET_SREGS, KvmRequest.KVM_SET_SREGS,
+        KvmRequest.KVM_SET_SIGNAL_MASK, KvmRequest.KVM_KVMCLOCK_CTRL, .. OfInterrupts,
+    ];
+
     /// <summary>
     /// Those of KvmRequest, the most frequent first. What debugs a guest, or gives it a device of the host, is not among them.
     /// </summary>
     private static readonly uint[] OfKvm =
     [
-        KvmRequest.KVM_RUN, KvmRequest.KVM_IRQ_LINE, KvmRequest.KVM_SIGNAL_MSI,
+        KvmRequest.KVM_RUN, .. OfInterrupts,
         KvmRequest.KVM_GET_API_VERSION, KvmRequest.KVM_CREATE_VM, KvmRequest.KVM_GET_MSR_INDEX_LIST, KvmRequest.KVM_CHECK_EXTENSION,
         KvmRequest.KVM_GET_VCPU_MMAP_SIZE, KvmRequest.KVM_GET_SUPPORTED_CPUID, KvmRequest.KVM_CREATE_VCPU, KvmRequest.KVM_GET_DIRTY_LOG,
         KvmRequest.KVM_SET_USER_MEMORY_REGION, KvmRequest.KVM_SET_TSS_ADDR, KvmRequest.KVM_SET_IDENTITY_MAP_ADDR,
@@ -75,26 +85,61 @@ internal static class SystemCallTable
     /// </summary>
     internal static IReadOnlyList<SystemCallRule> Absent { get; } = [new("clone3", 435, Verdict.Absent)];
 
-    /// <summary>The table for a plan.</summary>
+    /// <summary>The table for a plan: what any thread of the process does.</summary>
     /// <param name="plan">What the process keeps.</param>
     /// <param name="process">Its number: it signals itself only.</param>
     internal static IEnumerable<SystemCallRule> For(SandboxPlan plan, int process)
     {
         // librbd and the C library's resolver are loaded late, and have threads and ways of their own.
         bool loads = plan.Has(HostAccessKind.Libraries);
-        bool tcp = plan.Has(HostAccessKind.ConnectTcp), connects = tcp || plan.WillOpen(HostAccessKind.Connect);
+        bool tcp = plan.Has(HostAccessKind.ConnectTcp), connects = Connects(plan);
         return
         [
-            Allow("ioctl", 16, OneOf(1, [.. plan.NeedsKvm ? OfKvm : [], .. plan.SavesMachines ? OfSaves : [], .. OfFiles, .. OfTerminals,
-                .. plan.Has(HostAccessKind.Terminal) ? OfPseudoTerminals : [], .. plan.Has(HostAccessKind.Tap) ? OfInterfaces : []])),
-            .. Waiting, .. Bytes, .. Memory(loads), .. Files, .. Threads((uint)process), .. Sockets,
-            .. connects || plan.WillOpen(HostAccessKind.Listen, HostAccessKind.Tap) ? NewSockets(tcp) : [],
+            Ioctl([.. plan.NeedsKvm ? OfKvm : [], .. plan.SavesMachines ? OfSaves : [], .. OfFilesAndDevices(plan)]),
+            .. Waiting, .. OfRings, .. OfQueues, .. Bytes, .. Transfers, .. Memory(loads), .. Opening, .. Files, .. Threads((uint)process), .. Sockets,
+            .. Narrowing, .. connects || plan.WillOpen(HostAccessKind.Listen, HostAccessKind.Tap) ? [NewSocket(tcp), .. Listening] : (SystemCallRule[])[],
             .. connects ? Connections : [],
             .. loads ? OfLibraries : [],
             .. plan.SavesMachines ? Saving : [],
             .. Attacks,
         ];
     }
+
+    /// <summary>
+    /// The table of a thread that serves a guest, which is laid on it beside the one of the process; null if it would forbid nothing more.
+    /// </summary>
+    /// <param name="plan">What the process keeps.</param>
+    /// <param name="process">Its number.</param>
+    /// <param name="kind">What the thread does.</param>
+    internal static IEnumerable<SystemCallRule>? For(SandboxPlan plan, int process, ThreadKind kind) => kind switch
+    {
+        // Guest memory, what a device's registers do at once, and the collector, which looks at the memory of the host.
+        ThreadKind.Vcpu =>
+        [
+            Ioctl([.. OfVcpus, .. OfTerminals]), .. Waiting, .. Bytes, .. Memory(loads: false), .. Opening, .. Threads((uint)process),
+        ],
+        // A library's calls are not known to us.
+        ThreadKind.Reactor when plan.Has(HostAccessKind.Libraries) => null,
+        // It makes no endpoint that others find, changes no machine and saves none.
+        ThreadKind.Reactor =>
+        [
+            Ioctl([.. plan.NeedsKvm ? OfInterrupts : [], .. OfFilesAndDevices(plan)]),
+            .. Waiting, .. OfRings, .. OfQueues, .. Bytes, .. Transfers, .. Memory(loads: false), .. Opening, .. Files, .. Threads((uint)process), .. Sockets,
+            .. Connects(plan) || plan.WillOpen(HostAccessKind.Tap) ? [NewSocket(plan.Has(HostAccessKind.ConnectTcp))] : (SystemCallRule[])[],
+            .. Connects(plan) ? Connections : [],
+        ],
+        _ => null,
+    };
+
+    private static bool Connects(SandboxPlan plan) => plan.Has(HostAccessKind.ConnectTcp) || plan.WillOpen(HostAccessKind.Connect);
+
+    private static uint[] OfFilesAndDevices(SandboxPlan plan) =>
+    [
+        .. OfFiles, .. OfTerminals, .. plan.Has(HostAccessKind.Terminal) ? OfPseudoTerminals : [],
+        .. plan.Has(HostAccessKind.Tap) ? OfInterfaces : [],
+    ];
+
+    private static SystemCallRule Ioctl(uint[] requests) => Allow("ioctl", 16, OneOf(1, requests));
 
     /// <summary>A reactor waits, and other threads wake it.</summary>
     private static SystemCallRule[] Waiting =>
@@ -104,18 +149,30 @@ internal static class SystemCallTable
         Allow("eventfd2", 290), Allow("timerfd_create", 283), Allow("timerfd_settime", 286), Allow("timerfd_gettime", 287),
         Allow("signalfd4", 289), Allow("futex", 202), Allow("pipe2", 293), Allow("pidfd_open", 434),
         Allow("inotify_init1", 294), Allow("inotify_add_watch", 254), Allow("inotify_rm_watch", 255),
-        // What a ring does no filter sees: each of ours is restricted by itself when it is made.
-        Allow("io_uring_enter", 426), Allow("io_uring_setup", 425), Allow("io_uring_register", 427),
     ];
 
-    /// <summary>Bytes of disks, consoles, networks and sockets.</summary>
+    /// <summary>
+    /// What a ring does no filter sees. So all of ours are made before, restricted each to what it is for, and none is made any more.
+    /// </summary>
+    private static SystemCallRule[] OfRings => [Allow("io_uring_enter", 426), Allow("io_uring_register", 427)];
+
+    /// <summary>Front-ends are interrupted by what completes (SignalQueue): reads and writes of descriptors, and nothing else.</summary>
+    private static SystemCallRule[] OfQueues => [Allow("io_setup", 206), Allow("io_destroy", 207), Allow("io_submit", 209)];
+
+    /// <summary>Bytes of what a descriptor stands for: eventfds, consoles, logs.</summary>
     private static SystemCallRule[] Bytes =>
     [
-        Allow("read", 0), Allow("write", 1), Allow("readv", 19), Allow("writev", 20), Allow("pread64", 17), Allow("pwrite64", 18),
+        Allow("read", 0), Allow("write", 1), Allow("readv", 19), Allow("writev", 20), Allow("getrandom", 318), Allow("lseek", 8),
+    ];
+
+    /// <summary>Bytes of disks, networks and sockets.</summary>
+    private static SystemCallRule[] Transfers =>
+    [
+        Allow("pread64", 17), Allow("pwrite64", 18),
         Allow("preadv", 295), Allow("pwritev", 296), Allow("preadv2", 327), Allow("pwritev2", 328), Allow("recvmsg", 47),
         Allow("sendmsg", 46), Allow("recvfrom", 45), Allow("sendto", 44), Allow("splice", 275), Allow("fsync", 74),
-        Allow("fdatasync", 75), Allow("sync_file_range", 277), Allow("fallocate", 285), Allow("ftruncate", 77), Allow("lseek", 8),
-        Allow("fadvise64", 221), Allow("getrandom", 318),
+        Allow("fdatasync", 75), Allow("sync_file_range", 277), Allow("fallocate", 285), Allow("ftruncate", 77),
+        Allow("fadvise64", 221),
     ];
 
     /// <summary>Guest memory and the heap. Nothing that can be written becomes code, unless a library is loaded.</summary>
@@ -127,14 +184,20 @@ internal static class SystemCallTable
         Allow("memfd_create", 319), Allow("msync", 26), Allow("mbind", 237), Allow("get_mempolicy", 239), Allow("set_mempolicy", 238),
     ];
 
-    /// <summary>Files are opened anew for logs, certificates and terminals; which ones, Landlock decides.</summary>
-    private static SystemCallRule[] Files =>
+    /// <summary>Files are opened anew for logs, certificates and terminals, and by the collector; which ones, Landlock decides.</summary>
+    private static SystemCallRule[] Opening =>
     [
-        Allow("openat", 257), Allow("open", 2), Allow("close", 3), Allow("close_range", 436), Allow("stat", 4), Allow("fstat", 5),
+        Allow("openat", 257), Allow("open", 2), Allow("close", 3), Allow("stat", 4), Allow("fstat", 5),
         Allow("lstat", 6), Allow("newfstatat", 262), Allow("statx", 332), Allow("statfs", 137), Allow("fstatfs", 138),
         Allow("access", 21), Allow("faccessat", 269), Allow("faccessat2", 439), Allow("readlink", 89), Allow("readlinkat", 267),
-        Allow("getdents64", 217), Allow("getcwd", 79), Allow("unlink", 87), Allow("unlinkat", 263), Allow("flock", 73),
-        Allow("fcntl", 72, OneOf(1, OfDescriptors)), Allow("dup", 32), Allow("dup2", 33), Allow("dup3", 292),
+        Allow("getdents64", 217), Allow("getcwd", 79), Allow("fcntl", 72, OneOf(1, OfDescriptors)),
+    ];
+
+    /// <summary>What is done with files beside reading and writing them.</summary>
+    private static SystemCallRule[] Files =>
+    [
+        Allow("close_range", 436), Allow("unlink", 87), Allow("unlinkat", 263), Allow("flock", 73),
+        Allow("dup", 32), Allow("dup2", 33), Allow("dup3", 292),
         // The mode of a socket is set before it has a path.
         Allow("fchmod", 91), Allow("umask", 95),
     ];
@@ -158,6 +221,10 @@ internal static class SystemCallTable
         Allow("time", 201),
     ];
 
+    /// <summary>A thread that begins to serve a guest gives up what its kind has no use for. Another one than the kernel never decides.</summary>
+    private static SystemCallRule[] Narrowing =>
+        [Allow("seccomp", 317, OneOf(0, SandboxCalls.SECCOMP_SET_MODE_FILTER), OneOf(1, SandboxCalls.SECCOMP_FILTER_FLAG_LOG))];
+
     /// <summary>Sockets that listen, and the connections that come.</summary>
     private static SystemCallRule[] Sockets =>
     [
@@ -166,11 +233,11 @@ internal static class SystemCallTable
         Allow("recvmmsg", 299),
     ];
 
-    /// <summary>Endpoints of consoles and balloons are made when reactors run; a socket asks for the index of an interface.</summary>
-    private static SystemCallRule[] NewSockets(bool tcp) =>
-    [
-        Allow("socket", 41, OneOf(0, tcp ? [AF_UNIX, AF_INET, AF_INET6] : [AF_UNIX])), Allow("bind", 49), Allow("listen", 50),
-    ];
+    /// <summary>A socket for a connection, or to ask for the index of an interface.</summary>
+    private static SystemCallRule NewSocket(bool tcp) => Allow("socket", 41, OneOf(0, tcp ? [AF_UNIX, AF_INET, AF_INET6] : [AF_UNIX]));
+
+    /// <summary>Endpoints of consoles and balloons are made when reactors run.</summary>
+    private static SystemCallRule[] Listening => [Allow("bind", 49), Allow("listen", 50)];
 
     /// <summary>
     /// vsock, cables and NBD connect when a guest or a server comes again. Landlock knows TCP ports, and no paths of sockets.

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using Vmm.Devices.Sandbox;
 
 namespace Vmm.Devices;
 
@@ -143,6 +144,7 @@ public sealed class VcpuThread : IDisposable
         VcpuEnd end;
         try
         {
+            ProcessSandbox.EnterThread(ThreadKind.Vcpu);
             end = Loop();
         }
         catch (Exception exception)

@@ -95,6 +95,7 @@ internal enum IoUringRegister : uint
     UnregisterEventFd = 5,
     FilesUpdate = 6,
     Probe = 8,
+    Restrictions = 11,
     EnableRings = 12,
     Files2 = 13,
     Buffers2 = 15,

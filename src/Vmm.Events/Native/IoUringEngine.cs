@@ -16,6 +16,22 @@ internal sealed unsafe class IoUringEngine : IRingEngine
         IoUringSetup.None,
     ];
 
+    /// <summary>What <see cref="RingOptions.OnlyTransfers"/> leaves of operations.</summary>
+    private static readonly IoUringOp[] Transfers =
+    [
+        IoUringOp.Nop, IoUringOp.ReadV, IoUringOp.WriteV, IoUringOp.Read, IoUringOp.Write, IoUringOp.ReadFixed, IoUringOp.WriteFixed,
+        IoUringOp.Fsync, IoUringOp.Fallocate, IoUringOp.Timeout, IoUringOp.TimeoutRemove, IoUringOp.LinkTimeout, IoUringOp.AsyncCancel,
+    ];
+
+    private const IoUringEntryFlags FlagsOfTransfers = IoUringEntryFlags.FixedFile | IoUringEntryFlags.Drain | IoUringEntryFlags.Link
+        | IoUringEntryFlags.HardLink | IoUringEntryFlags.Async | IoUringEntryFlags.CqeSkipSuccess;
+
+    /// <summary>What is registered and taken back while a ring works.</summary>
+    private static readonly IoUringRegister[] Registrations =
+    [
+        IoUringRegister.FilesUpdate, IoUringRegister.UnregisterFiles, IoUringRegister.BuffersUpdate, IoUringRegister.UnregisterBuffers,
+    ];
+
     private readonly IoUringQueue _queue;
     private readonly ulong _operations;
     private readonly bool _hasFiles;
@@ -30,16 +46,22 @@ internal sealed unsafe class IoUringEngine : IRingEngine
         Wakeful = wakeful;
         _enabled = (setup & IoUringSetup.Disabled) == 0;
         _operations = options.Lacking.Aggregate(Probe(), (operations, lacking) => operations & ~(1UL << (int)lacking));
+        if (options.OnlyTransfers) _operations &= Transfers.Aggregate(0UL, (operations, transfer) => operations | 1UL << (int)transfer);
         _hasFiles = RegisterSparse(IoUringRegister.Files2, options.FilesMax);
         _hasBuffers = RegisterSparse(IoUringRegister.Buffers2, options.BuffersMax);
     }
+
+    /// <summary>Whether a ring of <see cref="RingOptions.OnlyTransfers"/> carries an operation out.</summary>
+    internal static bool IsTransfer(IoUringOp operation) => Transfers.Contains(operation);
 
     internal static Errno TryCreate(RingOptions options, out IoUringEngine? engine)
     {
         engine = null;
         Errno errno = Errno.None;
-        foreach (IoUringSetup setup in Setups)
+        foreach (IoUringSetup known in Setups)
         {
+            // Restrictions are laid on a ring that has not begun.
+            IoUringSetup setup = options.OnlyTransfers ? known | IoUringSetup.Disabled : known;
             int completions = options.CompletionEntries != 0 ? options.CompletionEntries : 4 * options.SubmissionEntries;
             errno = IoUringQueue.TryCreate(
                 (uint)options.SubmissionEntries, (uint)Math.Max(completions, options.SubmissionEntries), setup | IoUringSetup.Clamp,
@@ -61,7 +83,10 @@ internal sealed unsafe class IoUringEngine : IRingEngine
             // SAFETY: the kernel reads one int, a local.
             Errno errno = queue.Register(IoUringRegister.EventFd, &fd, 1);
             // A ring that could not wake the reactor would lose completions.
-            if (errno == Errno.None) engine = new IoUringEngine(queue, wakeful, setup, options);
+            if (errno != Errno.None) return errno;
+            IoUringEngine made = new(queue, wakeful, setup, options);
+            if (options.OnlyTransfers) errno = queue.Restrict(Transfers, FlagsOfTransfers, Registrations);
+            if (errno == Errno.None) engine = made;
             return errno;
         }
         finally

@@ -220,6 +220,23 @@ internal sealed unsafe class IoUringQueue : IDisposable
         return Enter(completionsMin, EnterGetEvents | EnterExtArg, &argument, (nuint)sizeof(IoUringWaitArgument));
     }
 
+    /// <summary>
+    /// Has the kernel refuse every other operation, flag of an entry and registration from the start of the ring on, which was made with
+    /// <see cref="IoUringSetup.Disabled"/>. No filter of system calls sees what a ring does.
+    /// </summary>
+    internal Errno Restrict(ReadOnlySpan<IoUringOp> operations, IoUringEntryFlags flags, ReadOnlySpan<IoUringRegister> registrations)
+    {
+        int count = 0;
+        IoUringRestriction* all = stackalloc IoUringRestriction[operations.Length + registrations.Length + 1];
+        foreach (IoUringOp operation in operations)
+            all[count++] = new IoUringRestriction { Kind = IoUringRestrictionKind.Operation, Value = (byte)operation };
+        foreach (IoUringRegister registration in registrations)
+            all[count++] = new IoUringRestriction { Kind = IoUringRestrictionKind.Registration, Value = (byte)registration };
+        all[count++] = new IoUringRestriction { Kind = IoUringRestrictionKind.EntryFlags, Value = (byte)flags };
+        // SAFETY: the kernel reads the structures, which lie on the stack.
+        return Register(IoUringRegister.Restrictions, all, (uint)count);
+    }
+
     /// <summary>Starts a ring made with <see cref="IoUringSetup.Disabled"/>; the calling thread becomes its single issuer.</summary>
     internal Errno Enable() => Register(IoUringRegister.EnableRings, null, 0);
 

@@ -25,6 +25,26 @@ internal struct IoUringTaggedUpdate
     internal uint Reserved2;
 }
 
+/// <summary>struct io_uring_restriction: something that a ring does, and nothing else of its kind.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct IoUringRestriction
+{
+    internal IoUringRestrictionKind Kind;
+    internal byte Value;
+    internal byte Reserved;
+    internal uint Reserved1;
+    internal uint Reserved2;
+    internal uint Reserved3;
+}
+
+/// <summary>IORING_RESTRICTION_…</summary>
+internal enum IoUringRestrictionKind : ushort
+{
+    Registration = 0,
+    Operation = 1,
+    EntryFlags = 2,
+}
+
 /// <summary>struct iovec, as the address and length of a registered buffer.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct IoUringBuffer

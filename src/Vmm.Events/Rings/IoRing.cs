@@ -61,11 +61,14 @@ public sealed partial class IoRing : IDisposable
     /// <summary>The ring that a reactor's devices share, made with the default options when it is first asked for.</summary>
     /// <param name="reactor">Whose ring.</param>
     /// <param name="engine">What is to carry out its operations; there is one ring for each answer.</param>
+    /// <param name="onlyTransfers">As <see cref="RingOptions.OnlyTransfers"/>; there is one ring for each answer.</param>
     /// <inheritdoc cref="IoRing(IReactor, RingOptions)" path="/exception"/>
-    public static IoRing Of(IReactor reactor, RingEngine engine = RingEngine.Automatic)
+    public static IoRing Of(IReactor reactor, RingEngine engine = RingEngine.Automatic, bool onlyTransfers = false)
     {
-        Turn? shared = ReactorStandIn.RealOf(reactor, "a ring needs").Find<Turn>(turn => turn.Ring._sharedFor == engine);
-        return shared?.Ring ?? new IoRing(reactor, new RingOptions { Engine = engine }) { _sharedFor = engine };
+        Turn? shared = ReactorStandIn.RealOf(reactor, "a ring needs")
+            .Find<Turn>(turn => turn.Ring._sharedFor == engine && turn.Ring._options.OnlyTransfers == onlyTransfers);
+        return shared?.Ring
+            ?? new IoRing(reactor, new RingOptions { Engine = engine, OnlyTransfers = onlyTransfers }) { _sharedFor = engine };
     }
 
     /// <summary>
@@ -131,7 +134,8 @@ public sealed partial class IoRing : IDisposable
     /// <summary>Adds threads for the operations that the kernel's ring lacks.</summary>
     private static IRingEngine Complete(IoUringEngine engine, RingOptions options)
     {
-        IoUringOp[] lacking = [.. Operations.Where(operation => !engine.Supports(operation))];
+        IoUringOp[] lacking = [.. Operations.Where(operation =>
+            !engine.Supports(operation) && (!options.OnlyTransfers || IoUringEngine.IsTransfer(operation)))];
         if (lacking.Length == 0) return engine;
         string reason = $"the io_uring of this kernel lacks {string.Join(", ", lacking)}";
         if (options.Engine == RingEngine.Kernel)

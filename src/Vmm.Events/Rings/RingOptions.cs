@@ -43,6 +43,12 @@ public sealed record RingOptions
     /// </summary>
     public Action<string> OnFallBack { get; init; } = SayOnce;
 
+    /// <summary>
+    /// Whether the kernel refuses all but reads, writes, flushes and allocations of files that are open, and time limits of these: what a
+    /// ring does no filter of system calls (seccomp(2)) sees. What is refused completes with EACCES.
+    /// </summary>
+    public bool OnlyTransfers { get; init; }
+
     /// <summary>For tests: operations that the kernel's ring is to lack.</summary>
     internal IReadOnlyCollection<Native.IoUringOp> Lacking { get; init; } = [];
 

@@ -14,6 +14,7 @@ public sealed class SystemCallFilterTests
     private const int Process = 4711;
     private const uint Refused = SystemCallFilter.NotPermitted, Allowed = SystemCallFilter.Allow, Killed = SystemCallFilter.KillProcess;
     private const int Mmap = 9, Ioctl = 16, Socket = 41, Connect = 42, Clone = 56, Execve = 59, Kill = 62, Prlimit = 302, Unknown = 999;
+    private const int Bind = 49, Accept = 288, IoUringSetup = 425;
 
     private static readonly HostAccess[] Everything = [.. Enum.GetValues<HostAccessKind>().Select(kind => new HostAccess(kind, "/x", 1))];
 
@@ -94,6 +95,79 @@ public sealed class SystemCallFilterTests
     }
 
     [Fact]
+    public void A_thread_that_serves_a_guest_may_do_what_its_kind_does()
+    {
+        SandboxPlan machine = Plan(Everything.Where(access => access.Kind != HostAccessKind.Libraries).ToArray())
+            with { NeedsKvm = true, SavesMachines = true };
+        const int preadv = 295, mkdir = 83, bind = 49, openat = 257;
+        ulong[] run = [0, KvmRequest.KVM_RUN], interrupt = [0, KvmRequest.KVM_IRQ_LINE], map = [0, KvmRequest.KVM_SET_USER_MEMORY_REGION];
+        BpfInstruction[] process = Program(machine), vcpu = Of(ThreadKind.Vcpu), reactor = Of(ThreadKind.Reactor);
+        (int Call, ulong[] Arguments, bool Process, bool Reactor, bool Vcpu)[] cases =
+        [
+            (Ioctl, run, true, false, true), (Ioctl, interrupt, true, true, true), (Ioctl, map, true, false, false),
+            (Socket, [1, 1, 0], true, true, false), (Connect, [], true, true, false), (bind, [], true, false, false),
+            (preadv, [], true, true, false), (mkdir, [], true, false, false), (openat, [], true, true, true),
+            (IoUringSetup, [], false, false, false),
+        ];
+        Assert.All(cases, each => Assert.Equal((each.Process, each.Reactor, each.Vcpu),
+            (Allows(process, each), Allows(reactor, each), Allows(vcpu, each))));
+
+        BpfInstruction[] Of(ThreadKind kind) => SystemCallFilter.Assemble(SystemCallTable.For(machine, Process, kind)!, machine.Action);
+
+        static bool Allows(BpfInstruction[] program, (int Call, ulong[] Arguments, bool, bool, bool) each) =>
+            BpfMachine.Run(program, each.Call, each.Arguments) == Allowed;
+    }
+
+    [Fact]
+    public void No_kind_of_thread_may_do_more_than_its_process()
+    {
+        SandboxPlan[] plans =
+        [
+            Plan(), Plan(Everything), Plan() with { NeedsKvm = true },
+            .. Enum.GetValues<HostAccessKind>().Select(kind => Plan(new HostAccess(kind, "/x", 1))),
+        ];
+        foreach (SandboxPlan plan in plans)
+        {
+            HashSet<string> whole = [.. SystemCallTable.For(plan, Process).Select(rule => rule.Name)];
+            foreach (ThreadKind kind in Enum.GetValues<ThreadKind>())
+                Assert.Empty((SystemCallTable.For(plan, Process, kind) ?? []).Select(rule => rule.Name).Except(whole));
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void The_kernel_refuses_a_thread_what_its_kind_does_not_do(bool isVcpu)
+    {
+        ThreadKind kind = isVcpu ? ThreadKind.Vcpu : ThreadKind.Reactor;
+        int[] errors = [];
+        SandboxThread.Run(() =>
+        {
+            _ = SandboxCalls.SetNoNewPrivileges();
+            // Compiled before: the compiler makes memory that is executed.
+            errors = Try();
+            SandboxPlan plan = Plan() with { NeedsKvm = true };
+            BpfInstruction[] filter = SystemCallFilter.Assemble(SystemCallTable.For(plan, Environment.ProcessId, kind)!, plan.Action);
+            Assert.Equal(Errno.None, SandboxCalls.InstallFilter(filter, logs: false, everyThread: false));
+            errors = [.. errors, .. Try()];
+        });
+        const int noSuchDescriptor = 9, notPermitted = 1;
+        Assert.Equal(
+            [noSuchDescriptor, noSuchDescriptor, noSuchDescriptor, kind == ThreadKind.Reactor ? notPermitted : noSuchDescriptor,
+                kind == ThreadKind.Vcpu ? notPermitted : noSuchDescriptor, notPermitted],
+            errors);
+
+        // Of no descriptor: what is allowed says so.
+        static int[] Try() => [Failure(Ioctl, KvmRequest.KVM_RUN), Failure(Accept, 0), Failure(Bind, 0)];
+
+        static int Failure(long call, long argument)
+        {
+            Assert.Equal(-1, SystemCall(call, -1, argument, 0, 0));
+            return Marshal.GetLastPInvokeError();
+        }
+    }
+
+    [Fact]
     public void Conditions_look_at_the_halves_that_the_kernel_looks_at()
     {
         Assert.Equal((Allowed, Refused), Of(OneOf(1, 5, 6), [0, 0xffff_ffff_0000_0006], [0, 7]));
@@ -152,6 +226,9 @@ public sealed class SystemCallFilterTests
             return Errno.None;
         }
     }
+
+    [DllImport("libc", EntryPoint = "syscall", SetLastError = true)]
+    private static extern long SystemCall(long number, long a, long b, long c, long d);
 
     private static SandboxPlan Plan(params HostAccess[] accesses) => new() { Accesses = accesses };
 

@@ -46,17 +46,18 @@ public sealed class SocketAbiTests
     });
 
     [Fact]
-    public void The_signalling_ring_is_set_up_as_linux_io_uring_says() => Agree(["linux/io_uring.h"], new()
+    public void Signals_are_submitted_as_linux_aio_abi_says() => Agree(["linux/aio_abi.h", "sys/syscall.h"], new()
     {
-        ["sizeof(struct io_uring_params)"] = Unsafe.SizeOf<RingParameters>(),
-        ["offsetof(struct io_uring_params, sq_entries)"] = OffsetOf<RingParameters>(nameof(RingParameters.SubmissionEntries)),
-        ["offsetof(struct io_uring_params, cq_entries)"] = OffsetOf<RingParameters>(nameof(RingParameters.CompletionCount)),
-        ["offsetof(struct io_uring_params, features)"] = OffsetOf<RingParameters>(nameof(RingParameters.Features)),
-        ["offsetof(struct io_uring_params, sq_off.tail)"] = OffsetOf<RingParameters>(nameof(RingParameters.SubmissionTail)),
-        ["offsetof(struct io_uring_params, sq_off.array)"] = OffsetOf<RingParameters>(nameof(RingParameters.SubmissionArray)),
-        ["offsetof(struct io_uring_params, cq_off.head)"] = OffsetOf<RingParameters>(nameof(RingParameters.CompletionHead)),
-        ["offsetof(struct io_uring_params, cq_off.tail)"] = OffsetOf<RingParameters>(nameof(RingParameters.CompletionTail)),
-        ["offsetof(struct io_uring_params, cq_off.cqes)"] = OffsetOf<RingParameters>(nameof(RingParameters.CompletionEntries)),
+        ["sizeof(struct iocb)"] = Unsafe.SizeOf<AioRequest>(),
+        ["offsetof(struct iocb, aio_lio_opcode)"] = OffsetOf<AioRequest>(nameof(AioRequest.Operation)),
+        ["offsetof(struct iocb, aio_fildes)"] = OffsetOf<AioRequest>(nameof(AioRequest.Fd)),
+        ["offsetof(struct iocb, aio_flags)"] = OffsetOf<AioRequest>(nameof(AioRequest.Flags)),
+        ["offsetof(struct iocb, aio_resfd)"] = OffsetOf<AioRequest>(nameof(AioRequest.EventFd)),
+        ["IOCB_CMD_PWRITE"] = SignalQueue.Write,
+        ["IOCB_FLAG_RESFD"] = SignalQueue.SignalsEventFd,
+        ["__NR_io_setup"] = SignalQueue.SetupCall,
+        ["__NR_io_destroy"] = SignalQueue.DestroyCall,
+        ["__NR_io_submit"] = SignalQueue.SubmitCall,
     });
 
     [Fact]

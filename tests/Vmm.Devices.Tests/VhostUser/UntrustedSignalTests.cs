@@ -40,6 +40,30 @@ public sealed class UntrustedSignalTests
     }
 
     [Fact]
+    public void A_thread_signals_any_number_of_times_and_takes_what_completed()
+    {
+        using SignalQueue queue = SignalQueue.TryCreate()!;
+        using EventFd theirs = new(), others = new();
+        // Far more than the kernel keeps completions for.
+        for (int i = 0; i < 100_000; i++) Assert.True(queue.TrySignal(i % 2 == 0 ? theirs.Number : others.Number));
+        Assert.True(theirs.TryRead(out ulong count) && others.TryRead(out ulong otherCount) && (count, otherCount) == (50_000, 50_000));
+    }
+
+    [Fact]
+    public void What_is_no_eventfd_is_refused()
+    {
+        using SignalQueue queue = SignalQueue.TryCreate()!;
+        (OwnedFd a, OwnedFd b) = UnixSocket.DatagramPair();
+        using (a)
+        using (b)
+        using (EventFd theirs = new())
+        {
+            Assert.False(queue.TrySignal(a.Number));
+            Assert.True(queue.TrySignal(theirs.Number));
+        }
+    }
+
+    [Fact]
     public void A_signal_after_the_end_is_nothing()
     {
         using EventFd theirs = new();

@@ -10,14 +10,18 @@ internal static class ConfigCommands
     internal static Command CreateStart(bool carriesOut)
     {
         Argument<string> file = new("FILE") { Description = "A configuration file in TOML." };
+        ChoiceOption sandbox = new("--sandbox", "As of boot and serve, whatever the file says of it.", standard: null,
+            "auto", "require", "off");
         Command command =
-            new("start", "Do what a configuration file says: 'vmm run', 'vmm boot' or 'vmm serve' with its options.") { file };
+            new("start", "Do what a configuration file says: 'vmm run', 'vmm boot' or 'vmm serve' with its options.") { file, sandbox };
         command.SetAction(parsed =>
         {
             if (!carriesOut) return ExitCode.Success;
             ConfigFile config = ConfigFile.Read(parsed.GetValue(file)!);
-            return config.Command is { } named ? config.Invoke([named.Name, "--config", config.Path], parsed.InvocationConfiguration)
-                : throw new ConfigException(config.Judge());
+            if (config.Command is not { } named) throw new ConfigException(config.Judge());
+            // The guest of 'run' is part of this program.
+            string[] more = sandbox.In(parsed) is { } mode && named.Name != "run" ? [$"--sandbox={mode}"] : [];
+            return config.Invoke([named.Name, "--config", config.Path, .. more], parsed.InvocationConfiguration);
         });
         return command;
     }

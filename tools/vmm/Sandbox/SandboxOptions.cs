@@ -65,11 +65,12 @@ internal sealed class SandboxOptions
                 .. devices.Where(device => device.Socket.Length > 0).Select(device => new HostAccess(HostAccessKind.Listen, device.Socket)),
                 .. ConfigOption.PathIn(parsed) is { } file ? [new(HostAccessKind.Read, file)] : (HostAccess[])[],
             ],
-            Layers = opensLater && mode == "auto" ? SandboxLayers.All & ~SandboxLayers.Files : SandboxLayers.All,
+            Layers = opensLater && mode == "auto" ? SandboxLayers.Privileges | SandboxLayers.SystemCalls : SandboxLayers.All,
             User = parsed.GetValue(_user),
             KeepsCore = keepsCore,
             NeedsKvm = needsKvm,
             SavesMachines = savesMachines,
+            DevicesComeLater = opensLater,
             NeedsAbstractSockets = Environment.GetEnvironmentVariable("NOTIFY_SOCKET") is ['@', ..],
             Action = _action.In(parsed) switch
             {
@@ -94,11 +95,11 @@ internal sealed class SandboxOptions
     }
 
     /// <summary>Everything a run needs is open: from now on, only the system calls of the plan.</summary>
-    internal static void Close(SandboxPlan? plan)
+    internal static void Close(SandboxPlan? plan, Action<SandboxPlan> close)
     {
         if (plan is null) return;
         ServiceNotification.TryOpen();
-        ProcessSandbox.Close(plan);
+        close(plan);
     }
 
     /// <summary>Why this process cannot execute itself again; null if it can.</summary>

@@ -22,7 +22,7 @@ public sealed class BalloonControl : IDisposable
 
     /// <summary>Listens; a socket that a process that is gone left there is replaced.</summary>
     /// <param name="balloon">The balloon. It outlives this.</param>
-    /// <param name="path">At most 107 bytes; only this user may connect. Removed at the end.</param>
+    /// <param name="path">At most 107 bytes; only this user and root get an answer. Removed at the end.</param>
     /// <param name="reactor">The reactor that serves who connects.</param>
     /// <exception cref="KernelException">Another socket listens there, something else is there, or the directory can't be
     /// written.</exception>
@@ -59,6 +59,13 @@ public sealed class BalloonControl : IDisposable
 
     private bool Welcome(UnixSocket peer, IReactor reactor)
     {
+        // A wider mode of the socket does not make other users the machine's.
+        if (!UnixSocket.IsPeerTrusted(peer.Number))
+        {
+            _ = peer.Send("error this machine is controlled by its own user and root only\n"u8, [], out _);
+            peer.Dispose();
+            return true;
+        }
         _sessions.Add(new BalloonControlSession(_balloon, peer, reactor, _remote, Ended));
         return _sessions.Count < ConnectionsMax;
     }

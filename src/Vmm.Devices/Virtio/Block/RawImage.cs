@@ -151,8 +151,15 @@ public sealed partial class RawImage : IBlockBackend
     {
         BlockEngineKind.Synchronous => new SynchronousBlockEngine(this, reactor, onCompleted),
         BlockEngineKind.Threads => new RingBlockEngine(this, _file, _cachedFile, IoRing.Of(reactor, RingEngine.Threads), onCompleted),
-        _ => new RingBlockEngine(this, _file, _cachedFile, IoRing.Of(reactor), onCompleted),
+        _ => new RingBlockEngine(this, _file, _cachedFile, RingOf(reactor), onCompleted),
     };
+
+    /// <summary>Whether a device's requests go by a ring of the kernel.</summary>
+    internal static bool UsesRing(VirtioDevice device) =>
+        device is BlockDevice { Backend: RawImage { _engine: not (BlockEngineKind.Synchronous or BlockEngineKind.Threads) } };
+
+    /// <summary>The ring of the kernel that all images of a reactor share.</summary>
+    internal static IoRing RingOf(IReactor reactor) => IoRing.Of(reactor, onlyTransfers: true);
 
     /// <summary>Makes what was written durable, then closes and unlocks.</summary>
     public void Dispose()

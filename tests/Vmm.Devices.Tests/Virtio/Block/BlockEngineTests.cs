@@ -184,7 +184,7 @@ public sealed class BlockEngineTests : IDisposable
     {
         byte[] pattern = _scratch.Bytes = BlockGuest.Pattern(ImageBytes);
         using SimulatedGuest guest = Guest(engine);
-        IoRing ring = IoRing.Of(guest.Reactor, engine == BlockEngineKind.Threads ? RingEngine.Threads : RingEngine.Automatic);
+        IoRing ring = engine == BlockEngineKind.Threads ? IoRing.Of(guest.Reactor, RingEngine.Threads) : RawImage.RingOf(guest.Reactor);
         long before = ring.Statistics.Operations;
         DriverRequest cached = guest.Queue(0).Read(8, 8);
         guest.Kick(0).RunUntil(() => cached.IsUsed);
@@ -205,7 +205,7 @@ public sealed class BlockEngineTests : IDisposable
     public void The_requests_of_a_turn_are_one_submission_and_one_interrupt(int requests, int turns)
     {
         using SimulatedGuest guest = Guest(BlockEngineKind.Ring);
-        IoRing ring = IoRing.Of(guest.Reactor);
+        IoRing ring = RawImage.RingOf(guest.Reactor);
         Assert.SkipWhen(ring.IsOnThreads, "this kernel has no io_uring");
         // Into the page cache, so that reads complete as they are submitted.
         _ = _scratch.Bytes;

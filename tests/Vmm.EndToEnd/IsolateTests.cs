@@ -1,0 +1,176 @@
+using System.Diagnostics;
+using System.Net.Sockets;
+
+namespace Vmm.EndToEnd;
+
+/// <summary><c>vmm serve --isolate</c>: a process for each device, and one that starts them.</summary>
+public sealed class IsolateTests : IDisposable
+{
+    private const int MiB = 1 << 20;
+    private static readonly TimeSpan Watchdog = TimeSpan.FromMinutes(2);
+
+    private readonly ScratchDirectory _scratch = new();
+
+    public IsolateTests() => Assert.SkipUnless(VmmProcess.PublishedFile is not null, "tools/test.sh publishes the file and names it in VMM_TOOL");
+
+    public void Dispose() => _scratch.Dispose();
+
+    [Fact]
+    public void Each_device_has_a_process_and_one_that_dies_is_replaced()
+    {
+        using VmmProcess vmm = Serve();
+        vmm.WaitFor("2 processes serve a device each");
+        int[] first = Children(vmm.Id);
+        Assert.Equal(2, first.Length);
+        // Each sees its own image only, and the starter has no filter that its children would have to share.
+        int ofA = first.Single(child => Holds(child, "a.img"));
+        Assert.False(Holds(ofA, "b.img"));
+        Load("a");
+        Load("b");
+        Shell.Run("kill", "-KILL", $"{ofA}");
+        vmm.WaitFor("the process of blk0 ended with signal 9: it is started again");
+        WaitUntil(() => Children(vmm.Id) is { Length: 2 } next && !next.Contains(ofA) && next.Any(child => Holds(child, "a.img")), "another process");
+        WaitUntil(() => Listens(_scratch.PathOf("a.sock")), "the socket");
+        Load("a");
+        Load("b");
+        int[] last = Children(vmm.Id);
+        vmm.Signal("TERM");
+        VmmResult result = vmm.WaitForExit();
+        Assert.True(result.ExitCode == 0, result.Error);
+        Assert.All(last, child => Assert.False(Directory.Exists($"/proc/{child}")));
+        Assert.False(File.Exists(_scratch.PathOf("a.sock")) || File.Exists(_scratch.PathOf("b.sock")));
+        // Each listens once, as far as its reader is concerned.
+        Assert.Equal(2, result.Lines.Count(line => line.StartsWith("listening", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public void A_guest_whose_device_dies_again_and_again_loses_nothing()
+    {
+        QemuGuest.SkipIfMissing();
+        const int kills = 3;
+        string socket = _scratch.PathOf("a.sock");
+        using VmmProcess vmm = new("serve", "--isolate", "--blk", $"path={_scratch.CreateImage("a.img", 16 * MiB)},socket={socket},queues=2");
+        vmm.WaitFor($"listening blk {socket}");
+        using QemuGuest guest = new("crash", processors: 2, QemuGuest.Disk(socket, queues: 2));
+        guest.WaitFor("vmm-writing");
+        int killed = 0;
+        for (int before = 0; killed < kills; killed++)
+        {
+            // One that has the guest's memory: QEMU does not come again after one that dies earlier.
+            WaitUntil(() => guest.HasEnded || Children(vmm.Id).Any(child => child != before && Maps(child)), "a process that the guest uses");
+            if (guest.HasEnded) break;
+            before = Assert.Single(Children(vmm.Id));
+            Shell.Run("kill", "-KILL", $"{before}");
+        }
+        guest.Say("enough");
+        string[] console = guest.WaitForPowerOff();
+        Assert.True(console.Contains("vmm-test crash passed"), string.Join('\n', console));
+        Assert.Contains("vmm-log clean", console);
+        Assert.Equal(kills, killed);
+        vmm.Signal("TERM");
+        Assert.Equal(0, vmm.WaitForExit().ExitCode);
+
+        static bool Maps(int process)
+        {
+            try
+            {
+                return File.ReadLines($"/proc/{process}/maps").Any(line => line.Contains("memory-backend-memfd", StringComparison.Ordinal));
+            }
+            catch (IOException)
+            {
+                return false;
+            }
+        }
+    }
+
+    [Fact]
+    public void They_end_when_the_one_that_started_them_is_killed()
+    {
+        using VmmProcess vmm = Serve();
+        vmm.WaitFor("2 processes serve a device each");
+        int[] children = Children(vmm.Id);
+        vmm.Signal("KILL");
+        vmm.WaitForExit();
+        WaitUntil(() => !children.Any(child => Directory.Exists($"/proc/{child}")), "their end");
+    }
+
+    [Fact]
+    public void A_device_that_cannot_be_opened_ends_all_with_its_sentence()
+    {
+        VmmResult result = VmmProcess.Run("serve", "--isolate", "--rng", $"socket={_scratch.PathOf("r.sock")}",
+            "--blk", $"path={_scratch.PathOf("absent.img")},socket={_scratch.PathOf("a.sock")}");
+        Assert.Equal(1, result.ExitCode);
+        Assert.Contains("absent.img", result.Error);
+        Assert.False(File.Exists(_scratch.PathOf("r.sock")));
+    }
+
+    [Fact]
+    public void A_configuration_file_is_dealt_out_too_and_statistics_come_from_each()
+    {
+        File.WriteAllText(_scratch.PathOf("f.toml"), $"""
+            command = "serve"
+            isolate = true
+            [[disk]]
+            path = "{_scratch.CreateImage("a.img", 16 * MiB)}"
+            socket = "{_scratch.PathOf("a.sock")}"
+            [[rng]]
+            socket = "{_scratch.PathOf("r.sock")}"
+            """);
+        using VmmProcess vmm = new("start", _scratch.PathOf("f.toml"));
+        vmm.WaitFor("2 processes serve a device each");
+        Load("a");
+        vmm.Signal("USR1");
+        vmm.WaitFor("blk0: front-ends 1");
+        vmm.WaitFor("rng0: front-ends 0");
+        vmm.Signal("TERM");
+        Assert.Equal(0, vmm.WaitForExit().ExitCode);
+    }
+
+    [Fact]
+    public void What_does_not_go_with_it_is_refused()
+    {
+        string image = _scratch.CreateImage("a.img", 16 * MiB);
+        string[] disk = ["--blk", $"path={image},socket={_scratch.PathOf("a.sock")}"];
+        VmmResult api = VmmProcess.Run(["serve", "--isolate", "--api", _scratch.PathOf("api"), .. disk]);
+        Assert.Equal(2, api.ExitCode);
+        Assert.Contains("--isolate with --api", api.Error);
+        VmmResult assembly = VmmProcess.RunAssembly(["serve", "--isolate", .. disk]);
+        Assert.Equal(1, assembly.ExitCode);
+        Assert.Contains("--isolate: only the published file", assembly.Error);
+    }
+
+    private VmmProcess Serve() => new("serve", "--isolate", "--blk", $"path={_scratch.CreateImage("a.img", 16 * MiB)},socket={_scratch.PathOf("a.sock")}",
+        "--blk", $"path={_scratch.CreateImage("b.img", 16 * MiB)},socket={_scratch.PathOf("b.sock")}");
+
+    private void Load(string name)
+    {
+        VmmResult load = VmmProcess.Run("bench", "vhost-user-blk", "--socket", _scratch.PathOf($"{name}.sock"), "--seconds", "1", "--rw", "randrw", "--verify");
+        Assert.True(load.ExitCode == 0, load.Error + load.Output);
+    }
+
+    private static int[] Children(int process) => [.. Directory.GetDirectories($"/proc/{process}/task")
+        .SelectMany(task => File.ReadAllText(Path.Combine(task, "children")).Split(' ', StringSplitOptions.RemoveEmptyEntries)).Select(int.Parse)];
+
+    private static bool Holds(int process, string file) => Directory.GetFileSystemEntries($"/proc/{process}/fd")
+        .Any(fd => new FileInfo(fd).LinkTarget?.EndsWith($"/{file}", StringComparison.Ordinal) == true);
+
+    private static bool Listens(string path)
+    {
+        try
+        {
+            using Socket socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+            socket.Connect(new UnixDomainSocketEndPoint(path));
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
+    }
+
+    private static void WaitUntil(Func<bool> condition, string what)
+    {
+        for (Stopwatch clock = Stopwatch.StartNew(); !condition(); Thread.Sleep(10))
+            Assert.True(clock.Elapsed < Watchdog, $"{what} does not come");
+    }
+}

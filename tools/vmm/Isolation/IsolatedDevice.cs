@@ -1,0 +1,174 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text;
+using Microsoft.Extensions.Logging;
+
+namespace Vmm.Tool;
+
+/// <summary>
+/// A process that serves one device for <see cref="IsolatedServer"/>, and its successors: one that ends without being asked is replaced,
+/// and front-ends hand their log of what is in flight to the next. What it prints is trusted with its lines only.
+/// </summary>
+internal sealed class IsolatedDevice : IDisposable
+{
+    /// <summary>In the environment of such a process: its standard input is of the one that started it.</summary>
+    private const string Mark = "VMM_ISOLATED";
+
+    /// <summary>What that one asks for: a character for each time. The end of the input is the end.</summary>
+    private const char AskForStatistics = 's';
+
+    /// <summary>Between an end and the next start: doubles with each end that follows soon.</summary>
+    private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(50), LongestPause = TimeSpan.FromSeconds(10);
+
+    private const int LineCharactersMax = 4096;
+    private const string Listening = "listening ";
+
+    private readonly string[] _words;
+    private readonly Lock _lock = new();
+    private readonly TaskCompletionSource _listens = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private Process? _process;
+    private bool _stopping;
+
+    /// <param name="name">For messages.</param>
+    /// <param name="words">Its command line.</param>
+    internal IsolatedDevice(string name, string[] words) => (Name, _words) = (name, words);
+
+    internal string Name { get; }
+
+    /// <summary>Completes when it listens for the first time; fails if it ends before.</summary>
+    internal Task Listens => _listens.Task;
+
+    /// <summary>Bytes of memory that no other process has; 0 if it does not run.</summary>
+    internal long OwnMemoryBytes
+    {
+        get { lock (_lock) return _process is { HasExited: false } process ? OwnMemoryOf(process.Id) : 0; }
+    }
+
+    /// <summary>Runs it, and runs it again, until it is asked to stop.</summary>
+    /// <returns>The exit code of one that failed before it listened; 0 otherwise.</returns>
+    internal async Task<int> RunAsync()
+    {
+        for (TimeSpan pause = FirstPause; ; pause = pause * 2 < LongestPause ? pause * 2 : LongestPause)
+        {
+            long started = Stopwatch.GetTimestamp();
+            if (TryStart() is not { } process) return ExitCode.Success;
+            using (process)
+            {
+                await RelayAsync(process.StandardOutput).ConfigureAwait(false);
+                await process.WaitForExitAsync().ConfigureAwait(false);
+                lock (_lock) _process = null;
+                if (_stopping || process.ExitCode == ExitCode.Success) return ExitCode.Success;
+                if (!_listens.Task.IsCompleted)
+                {
+                    _listens.SetException(new IOException($"the process of {Name} ended before it listened"));
+                    return process.ExitCode;
+                }
+                StandardError.Say(LogLevel.Error,
+                    $"the process of {Name} ended with {HowItEnded(process.ExitCode)}: it is started again", Name);
+            }
+            if (Stopwatch.GetElapsedTime(started) > LongestPause) pause = FirstPause;
+            await Task.Delay(pause).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Has it print what it did so far.</summary>
+    internal void PrintStatistics()
+    {
+        lock (_lock)
+        {
+            if (_stopping || _process is null) return;
+            try
+            {
+                _process.StandardInput.Write(AskForStatistics);
+                _process.StandardInput.Flush();
+            }
+            catch (IOException)
+            {
+                // It has ended, and the next has done nothing yet.
+            }
+        }
+    }
+
+    /// <summary>Has it stop, and starts no other.</summary>
+    internal void Stop()
+    {
+        lock (_lock)
+        {
+            _stopping = true;
+            // The end of its input; a signal would find one that starts too early.
+            _process?.StandardInput.Close();
+        }
+    }
+
+    public void Dispose() => Stop();
+
+    /// <summary>In such a process: does what the one that started it asks for, until it is asked to end, or that one has ended.</summary>
+    internal static void ObeyIfIsolated(Action printStatistics, Action stop)
+    {
+        if (Environment.GetEnvironmentVariable(Mark) is null) return;
+        Stream input = Console.OpenStandardInput();
+        new Thread(() =>
+        {
+            while (input.ReadByte() is >= 0 and var asked)
+            {
+                if (asked == AskForStatistics) printStatistics();
+            }
+            stop();
+        })
+        { IsBackground = true, Name = "isolated" }.Start();
+    }
+
+    /// <summary>Bytes of memory that no other process has (proc(5), RssAnon).</summary>
+    internal static long OwnMemoryOf(int processId)
+    {
+        try
+        {
+            const string field = "RssAnon:";
+            string line = File.ReadLines($"/proc/{processId}/status").First(line => line.StartsWith(field, StringComparison.Ordinal));
+            return long.Parse(line[field.Length..].Replace("kB", "", StringComparison.Ordinal), NumberStyles.AllowLeadingWhite
+                | NumberStyles.AllowTrailingWhite, CultureInfo.InvariantCulture) << 10;
+        }
+        catch (Exception exception) when (exception is IOException or InvalidOperationException)
+        {
+            return 0;
+        }
+    }
+
+    private Process? TryStart()
+    {
+        ProcessStartInfo start = new(Environment.ProcessPath!, _words) { RedirectStandardInput = true, RedirectStandardOutput = true };
+        start.Environment[Mark] = "1";
+        // The service manager is spoken to by one process.
+        foreach (string ofManager in (ReadOnlySpan<string>)["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"])
+            start.Environment.Remove(ofManager);
+        lock (_lock) return _stopping ? null : _process = Process.Start(start);
+    }
+
+    /// <summary>Prints what it prints, in whole lines of a bounded length.</summary>
+    private async Task RelayAsync(StreamReader output)
+    {
+        char[] piece = new char[LineCharactersMax];
+        StringBuilder line = new();
+        while (await output.ReadAsync(piece).ConfigureAwait(false) is > 0 and int count)
+        {
+            foreach (char c in piece.AsMemory(0, count).ToArray())
+            {
+                if (c != '\n' && line.Length < LineCharactersMax) line.Append(c);
+                else if (c == '\n') Print(line);
+            }
+        }
+        if (line.Length > 0) Print(line);
+    }
+
+    private void Print(StringBuilder line)
+    {
+        string text = line.ToString();
+        line.Clear();
+        bool isFirst = !_listens.Task.IsCompleted;
+        if (!isFirst && text.StartsWith(Listening, StringComparison.Ordinal)) return;
+        Console.WriteLine(Printable.Of(text));
+        if (text.StartsWith(Listening, StringComparison.Ordinal)) _listens.TrySetResult();
+    }
+
+    private static string HowItEnded(int exitCode) => exitCode > 128 ? $"signal {exitCode - 128}" : $"exit code {exitCode}";
+}
