@@ -57,6 +57,7 @@ internal sealed class MachineRun
         {
             Vcpus = _machine.Vcpus,
             Interactive = HasShell && terminal is not null,
+            ShowProgress = !Console.IsOutputRedirected,
             Columns = () => RawTerminal.SizeOf(StandardStreams.Output).Columns,
             OnPhase = phase => Sample(phase, host),
         };

@@ -59,6 +59,9 @@ internal static unsafe partial class SocketCalls
     [LibraryImport(Name, EntryPoint = "getsockopt", SetLastError = true)]
     internal static partial int GetOption(int fd, int level, int option, void* value, uint* length);
 
+    [LibraryImport(Name, EntryPoint = "getpeername", SetLastError = true)]
+    internal static partial int GetPeerName(int fd, UnixAddress* address, uint* length);
+
     [LibraryImport(Name, EntryPoint = "setsockopt", SetLastError = true)]
     internal static partial int SetOption(int fd, int level, int option, void* value, uint length);
 
@@ -67,6 +70,9 @@ internal static unsafe partial class SocketCalls
 
     [LibraryImport(Name, EntryPoint = "fchmod", SetLastError = true)]
     internal static partial int ChangeMode(int fd, uint mode);
+
+    [LibraryImport(Name, EntryPoint = "lchown", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int ChangeOwner(string path, uint user, uint group);
 
     [LibraryImport(Name, EntryPoint = "sendmsg", SetLastError = true)]
     internal static partial nint SendMessage(int fd, MessageHeader* message, int flags);

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using Vmm.Events;
 
 namespace Vmm.Devices;
 
@@ -21,6 +22,7 @@ public sealed class VcpuThread : IDisposable
     private readonly Action<VcpuThread, VcpuEnd> _onEnd;
     private readonly ILogger _logger;
     private readonly Thread _thread;
+    private readonly int? _cpu;
     private readonly long[] _exits = new long[KindCount];
     private readonly (VcpuExitKind Kind, ulong Address, int Width)[] _last = new (VcpuExitKind, ulong, int)[LastExitsMax];
     private int _lastCount;
@@ -39,7 +41,9 @@ public sealed class VcpuThread : IDisposable
     /// <param name="port">The port devices.</param>
     /// <param name="onEnd">Called once with how the thread ends, as the last thing on it. It must not join it.</param>
     /// <param name="logger">Gets the first exit that nothing handles.</param>
-    public VcpuThread(IVcpu vcpu, Bus mmio, Bus port, Action<VcpuThread, VcpuEnd> onEnd, ILogger? logger = null)
+    /// <param name="cpu">The host's processor the thread is kept on; null: the scheduler decides.</param>
+    public VcpuThread(
+        IVcpu vcpu, Bus mmio, Bus port, Action<VcpuThread, VcpuEnd> onEnd, ILogger? logger = null, int? cpu = null)
     {
         ArgumentNullException.ThrowIfNull(vcpu);
         ArgumentNullException.ThrowIfNull(mmio);
@@ -49,6 +53,7 @@ public sealed class VcpuThread : IDisposable
         _mmio = mmio;
         _port = port;
         _onEnd = onEnd;
+        _cpu = cpu;
         _logger = SteadyLogger.Over(logger ?? NullLogger.Instance);
         // A guest that can't be stopped must not keep the process alive.
         _thread = new Thread(RunToEnd) { Name = $"vcpu{vcpu.Index}", IsBackground = true };
@@ -143,6 +148,7 @@ public sealed class VcpuThread : IDisposable
         VcpuEnd end;
         try
         {
+            if (_cpu is { } cpu) Processors.PinCallingThread(cpu, _thread.Name!);
             end = Loop();
         }
         catch (Exception exception)

@@ -36,17 +36,19 @@ internal sealed class ServedDevices(VhostUserServer server, ILogger log, Action 
             while (taken.Contains(DeviceOption.ServedNameOf(kind, number))) number++;
             RequestedDevice? device = new DeviceOption(kind, isServed: true).Serve(asked.Options, number, refusals.Add);
             if (device is null || refusals.Count > 0) throw new ArgumentException(string.Join("; ", refusals));
+            if (device.Socket is not { Descriptor: null } socket)
+                throw new ArgumentException($"'{device.Socket}': a descriptor is passed at the start only: give 'socket=…'");
             VhostUserBackend backend;
             try
             {
-                backend = server.Add(device.Name, device.Spec, device.Socket);
+                backend = server.Add(device.Name, device.Spec, socket.Path, socket.Access);
             }
             catch (Exception refused) when (refused is IOException or UnauthorizedAccessException)
             {
                 // What the client named is not there, or is in use.
                 throw new ArgumentException(refused.Message + (isLocked ? Locked : ""), refused);
             }
-            log.LogInformation(ToolEvents.DeviceAdded, "{Device}: added, listens at {Socket}", device.Name, device.Socket);
+            log.LogInformation(ToolEvents.DeviceAdded, "{Device}: added, listens at {Socket}", device.Name, socket.Path);
             return Of(backend);
         }
     }

@@ -58,9 +58,12 @@ internal sealed class SandboxOptions
             Accesses = [.. others, .. devices.SelectMany(device => device.Spec.HostAccesses())],
             Opened =
             [
-                .. devices.Where(device => device.Socket.Length > 0).Select(device => new HostAccess(HostAccessKind.Listen, device.Socket)),
+                .. devices.Where(device => device.Socket is { Descriptor: null })
+                    .Select(device => new HostAccess(HostAccessKind.Listen, device.Socket!.Path)),
                 .. ConfigOption.PathIn(parsed) is { } file ? [new(HostAccessKind.Read, file)] : (HostAccess[])[],
             ],
+            Descriptors = [.. devices.Select(device => device.Socket?.Descriptor).OfType<int>()],
+            GivesGroups = devices.Any(device => device.Socket?.Access.Group is not null),
             Layers = opensLater && mode == "auto" ? SandboxLayers.All & ~SandboxLayers.Files : SandboxLayers.All,
             User = parsed.GetValue(_user),
             KeepsCore = keepsCore,

@@ -151,7 +151,8 @@ public sealed partial class KvmMachine
     {
         PrepareSaves();
         string? why = _watch is null ? _whyNotLive
-            : _board.Memory.Regions.Any(region => region.IsPrivate) ? "its memory is a view of the snapshot that it goes on from" : null;
+            : _board.Memory.Regions.Any(region => region.IsPrivate) ? "its memory is a view of the snapshot that it goes on from"
+            : _board.Memory.Regions.Any(region => region.Source.IsHuge) ? "its memory is of huge pages" : null;
         if (why is null)
         {
             return new LiveMemoryCopy(_watch!, memory, [.. _board.Memory.Regions.Select(region => (region, region.MapAgain()))]);
