@@ -53,6 +53,13 @@ public sealed partial class LibvirtTests
           mount -t tmpfs tmpfs "$directory"
         done
         mkdir -p /etc/libvirt/qemu
+        # The user that it looks for at its start, whatever it is configured to use: Debian's libvirt-daemon-system makes it.
+        for file in passwd group; do
+          cp /etc/$file {{scratch}}/$file
+          mount --bind {{scratch}}/$file /etc/$file
+        done
+        grep -q ^libvirt-qemu: /etc/passwd || echo libvirt-qemu:x:64055:65534::/:/bin/false >>/etc/passwd
+        grep -q ^libvirt-qemu: /etc/group || echo libvirt-qemu:x:64055: >>/etc/group
         printf 'user = "root"\ngroup = "root"\nsecurity_driver = "none"\nnamespaces = []\ncgroup_controllers = []\nstdio_handler = "file"\n' >/etc/libvirt/qemu.conf
         libvirtd --pid-file {{scratch}}/pid >{{scratch}}/log 2>&1 &
         trap 'virsh -q destroy guest 2>/dev/null || :; kill $(cat {{scratch}}/pid) 2>/dev/null || :; wait' EXIT

@@ -23,7 +23,8 @@ public sealed partial class ProgressTests
         VmmResult terminal = shown.WaitForExit();
         Assert.True(terminal.ExitCode == 0, terminal.Output);
         foreach (string what in (string[])["fill vda", "verify vda", "sha256 vda"]) Assert.Matches($"{Regex.Escape(what)}: [0-9]+ %", terminal.Output);
-        Assert.Contains($"{EraseLine}fill vda 1 ok", terminal.Output.Replace("\r\n", "\n"));
+        // What reads the output takes a return for the end of a line.
+        Assert.Contains($"{EraseLine[1..]}fill vda 1 ok", terminal.Output);
 
         VmmResult pipe = VmmProcess.Run(arguments);
         Assert.Equal(0, pipe.ExitCode);
@@ -41,7 +42,7 @@ public sealed partial class ProgressTests
         string[] arguments = ["bench", "vhost-user-blk", "--socket", socket, "--seconds", "2"];
         using VmmProcess shown = VmmProcess.UnderTerminal("exec", arguments);
         VmmResult terminal = shown.WaitForExit();
-        Assert.Contains($"{EraseLine}load: second 2 of 2", terminal.Output);
+        Assert.Contains($"{EraseLine[1..]}load: second 2 of 2", terminal.Output);
         VmmResult pipe = VmmProcess.Run(arguments);
         Assert.Equal((0, ""), (pipe.ExitCode, pipe.Error));
         Assert.DoesNotMatch(Control(), pipe.Output);

@@ -48,7 +48,7 @@ public sealed class SocketTests
         Assert.NotEqual(0, Connect(Stranger));
 
         int Connect(string group) => Shell.Try("setpriv", "--reuid=nobody", $"--regid={group}", "--clear-groups",
-            "python3", "-c", "import socket,sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])", socket).ExitCode;
+            "/usr/bin/python3", "-c", "import socket,sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])", socket).ExitCode;
     }
 
     [Fact]
@@ -109,7 +109,7 @@ public sealed class SocketTests
     {
         using ScratchDirectory scratch = new();
         string image = scratch.CreateImage("d", 4 * MiB), socket = scratch.PathOf("s");
-        using VmmProcess vmm = new(["python3", "-c", PassListening, socket], ["serve", .. device.Select(word => word.Replace("IMAGE", image))]);
+        using VmmProcess vmm = new(["/usr/bin/python3", "-c", PassListening, socket], ["serve", .. device.Select(word => word.Replace("IMAGE", image))]);
         vmm.WaitFor("listening blk fd 7");
         VmmResult load = VmmProcess.Run("bench", "vhost-user-blk", "--socket", socket, "--rw", "randrw", "--verify", "--seconds", "1");
         Assert.True(load.ExitCode == 0, load.Error);
@@ -137,7 +137,7 @@ public sealed class SocketTests
             ours.close()
             sys.exit(tool.wait())
             """;
-        using VmmProcess vmm = new(["python3", "-c", Manager], ["serve", "--blk-file", image, "--fd", "7", "--read-only"]);
+        using VmmProcess vmm = new(["/usr/bin/python3", "-c", Manager], ["serve", "--blk-file", image, "--fd", "7", "--read-only"]);
         VmmResult result = vmm.WaitForExit();
         Assert.True(result.ExitCode == 0, result.Error);
         Assert.Contains("features 1 True", result.Output);

@@ -11,7 +11,7 @@ public sealed partial class TriedPageTests
         string page = File.ReadAllText(Repository.PathOf("docs/tried.md"));
         Dictionary<string, string> classes = Directory.GetFiles(Repository.PathOf("tests"), "*.cs", SearchOption.AllDirectories)
             .GroupBy(file => Path.GetFileNameWithoutExtension(file)).ToDictionary(files => files.Key, files => string.Concat(files.Select(File.ReadAllText)));
-        Match[] named = [.. Named().Matches(page)];
+        Match[] named = Named().Matches(page).ToArray();
         Assert.True(named.Length > 40, $"{named.Length} tests are named");
         foreach (Match test in named)
         {

@@ -28,6 +28,8 @@ internal static unsafe partial class SocketCalls
     internal const short POLLRDHUP = 0x2000;
     internal const int SHUT_RD = 0;
     internal const int SHUT_WR = 1;
+    internal const int AT_FDCWD = -100;
+    internal const int AT_SYMLINK_NOFOLLOW = 0x100;
     internal const int MSG_PEEK = 0x2;
     internal const int MSG_TRUNC = 0x20;
     internal const int MSG_CTRUNC = 0x8;
@@ -70,6 +72,9 @@ internal static unsafe partial class SocketCalls
 
     [LibraryImport(Name, EntryPoint = "fchmod", SetLastError = true)]
     internal static partial int ChangeMode(int fd, uint mode);
+
+    [LibraryImport(Name, EntryPoint = "fchmodat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int ChangeModeAt(int directory, string path, uint mode, int flags);
 
     [LibraryImport(Name, EntryPoint = "lchown", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int ChangeOwner(string path, uint user, uint group);

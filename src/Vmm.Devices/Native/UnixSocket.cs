@@ -54,7 +54,7 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
     {
         UnixAddress address = AddressOf(path, out uint length);
         UnixSocket socket = new(Create());
-        // The mode of a socket that is not bound yet is what bind(2) gives the path: there is no moment at which others may connect.
+        // The mode of a socket that is not bound yet is what bind(2) gives the path, less what the process's umask takes.
         // SAFETY: bind reads length bytes of a local.
         bool isBound = SocketCalls.ChangeMode(socket.Number, (uint)mode) == 0 && SocketCalls.Bind(socket.Number, &address, length) == 0;
         errno = isBound ? Errno.None : LastError;
@@ -64,20 +64,29 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
             return null;
         }
         socket._boundTo = SocketFile.At(path);
-        // Until it listens, each connect(2) is refused: by then the group is the one that is wanted.
-        if (group is { } wanted) errno = GiveTo(path, wanted);
-        Errno cannotGive = errno;
+        // Until it listens, each connect(2) is refused: by then the path is the wanted users', and never was another's.
+        Errno cannotShare = Share(path, mode, group);
+        errno = cannotShare;
         if (errno == Errno.None && SocketCalls.Listen(socket.Number, backlog) != 0) errno = LastError;
         if (errno == Errno.None) return socket;
         socket.RemovePath();
         socket.Dispose();
-        return cannotGive == Errno.None ? null : throw new KernelException($"cannot give '{path}' to group {group}", cannotGive,
+        return cannotShare == Errno.None ? null : throw new KernelException(
+            $"cannot give '{path}' {(group is null ? "its mode" : $"to group {group}")}", cannotShare,
             "only root may give it to any group, and another user to a group that the process belongs to");
     }
 
-    /// <summary>Changes the group of a path that this process has just bound; a link that took its place is not followed.</summary>
-    private static Errno GiveTo(string path, uint group) =>
-        SocketCalls.ChangeOwner(path, uint.MaxValue, group) == 0 ? Errno.None : LastError;
+    /// <summary>
+    /// Gives a path that this process has just bound its group, and what the umask took from its mode. A link that took its place is not
+    /// followed.
+    /// </summary>
+    private static Errno Share(string path, UnixFileMode mode, uint? group)
+    {
+        const UnixFileMode OwnersOwn = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+        if (group is { } wanted && SocketCalls.ChangeOwner(path, uint.MaxValue, wanted) != 0) return LastError;
+        return (mode & ~OwnersOwn) == 0
+            || SocketCalls.ChangeModeAt(SocketCalls.AT_FDCWD, path, (uint)mode, SocketCalls.AT_SYMLINK_NOFOLLOW) == 0 ? Errno.None : LastError;
+    }
 
     /// <summary>Connects to a listening path. A Unix socket connects at once or not at all.</summary>
     /// <exception cref="KernelException">No socket listens there, or its backlog is full.</exception>

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using Microsoft.Win32.SafeHandles;
 using Spectre.Console;
+using Vmm.Tool;
 
 namespace Vmm.Benchmarks;
 
