@@ -19,21 +19,19 @@ public sealed class PasstTests
     }
 
     [Fact]
-    public void A_linux_guest_connects_to_the_host_through_passt_and_both_sides_agree()
+    public void A_linux_guest_connects_to_the_host_through_passt()
     {
         UmlGuest.SkipIfMissing();
         using ScratchDirectory scratch = new();
         using NetworkNamespace network = Network();
-        using NetPeers host = new(network, downBytes: 16 << 20);
+        using NetPeers host = new(network, downBytes: 0);
         using VmmProcess passt = Start(network, scratch);
         string socket = scratch.PathOf("net");
         using VmmProcess vmm = UmlGuest.Serve([], "--net", $"socket={socket},uds={scratch.PathOf("passt/s")}");
-        using UmlGuest guest = new("net", UmlGuest.NetAt(socket));
+        using UmlGuest guest = new("netecho", UmlGuest.NetAt(socket));
         string[] console = guest.WaitForPowerOff();
-        Assert.True(console.Contains("vmm-test net passed"), string.Join('\n', console));
-        Assert.Contains($"vmm-net down {host.Down}", console);
-        Assert.True(host.Up.IsCompletedSuccessfully);
-        Assert.Contains($"vmm-net up {host.Up.Result}", console);
+        // A ping, and ten connections whose bytes come back compared.
+        Assert.True(console.Contains("vmm-test netecho passed"), string.Join('\n', console));
         vmm.Signal("TERM");
         Assert.Equal(0, vmm.WaitForExit().ExitCode);
     }

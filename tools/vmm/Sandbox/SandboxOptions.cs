@@ -53,6 +53,7 @@ internal sealed class SandboxOptions
         string? mode = _mode.In(parsed);
         if (mode == "off") return null;
         if (WhyNone() is { } why) return WithoutSandbox(mode, why);
+        bool givesGroups = devices.Any(device => device.Socket?.Access.Group is not null);
         SandboxPlan plan = new()
         {
             Accesses = [.. others, .. devices.SelectMany(device => device.Spec.HostAccesses())],
@@ -60,10 +61,12 @@ internal sealed class SandboxOptions
             [
                 .. devices.Where(device => device.Socket is { Descriptor: null })
                     .Select(device => new HostAccess(HostAccessKind.Listen, device.Socket!.Path)),
+                // Their numbers are looked up when the sockets are made.
+                .. givesGroups ? [new(HostAccessKind.Read, "/etc/group")] : (HostAccess[])[],
                 .. ConfigOption.PathIn(parsed) is { } file ? [new(HostAccessKind.Read, file)] : (HostAccess[])[],
             ],
             Descriptors = [.. devices.Select(device => device.Socket?.Descriptor).OfType<int>()],
-            GivesGroups = devices.Any(device => device.Socket?.Access.Group is not null),
+            GivesGroups = givesGroups,
             Layers = opensLater && mode == "auto" ? SandboxLayers.All & ~SandboxLayers.Files : SandboxLayers.All,
             User = parsed.GetValue(_user),
             KeepsCore = keepsCore,
