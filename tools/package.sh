@@ -5,7 +5,9 @@
 set -euo pipefail
 repository=$(cd "$(dirname "$0")/.." && pwd)
 output=${1:-$repository/artifacts/packages}
-refuse() { echo "package: $1" >&2; exit 1; }
+# A terminal sees what takes long, in a line that goes at the end; a file or a pipe sees nothing of it.
+step() { [ ! -t 2 ] || printf '\r\033[K%s' "${1:+package: $1}" >&2; }
+refuse() { step; echo "package: $1" >&2; exit 1; }
 
 for program in dpkg-deb gzip sha256sum ldd dotnet; do
   command -v "$program" >/dev/null || refuse "there is no '$program': install dpkg, gzip, coreutils, libc-bin and the .NET 10 SDK"
@@ -16,10 +18,12 @@ vmm=${VMM_TOOL:-$repository/artifacts/vmm/vmm}
 mkdir -p "$output" 2>/dev/null && [ -w "$output" ] || refuse "cannot write to '$output': name another directory, as in $0 /tmp/packages"
 output=$(cd "$output" && pwd)
 made=$(mktemp -d "$output/.package-XXXXXX")
-trap 'rm -rf "$made"' EXIT
+trap 'step; rm -rf "$made"' EXIT
 
 full=$("$vmm" --version) || refuse "'$vmm' does not run"
 version=${full%%+*}
+# Debian sorts what comes after a tilde before the version itself.
+debian=${version/-/\~}
 # Every time that gets into a package is that of the sources.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$repository" log -1 --format=%ct 2>/dev/null || echo 0)}
 export SOURCE_DATE_EPOCH
@@ -30,6 +34,7 @@ flat() { tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_D
 root=$made/root
 mkdir -p "$root"/usr/{bin,lib/systemd/system,share/man/man1,share/doc/vmm,share/bash-completion/completions,share/zsh/vendor-completions} \
   "$root/usr/share/fish/vendor_completions.d" "$root/etc/vmm"
+step "manual pages, completion, units"
 install -m 755 "$vmm" "$root/usr/bin/vmm"
 "$vmm" manual | while read -r page; do "$vmm" manual "$page" | gzip -9n >"$root/usr/share/man/man1/$page.1.gz"; done
 "$vmm" completion bash >"$root/usr/share/bash-completion/completions/vmm"
@@ -38,23 +43,29 @@ install -m 755 "$vmm" "$root/usr/bin/vmm"
 install -m 644 "$repository"/tools/packaging/systemd/* "$root/usr/lib/systemd/system/"
 install -d "$root/usr/share/vmm"
 "$vmm" config schema >"$root/usr/share/vmm/vmm.schema.json"
+# Where QEMU's conventions and libvirt look for back-end programs.
+install -D -m 644 "$repository/tools/packaging/qemu/60-vmm-block.json" "$root/usr/share/qemu/vhost-user/60-vmm-block.json"
+install -D -m 755 "$repository/tools/packaging/qemu/vhost-user-blk" "$root/usr/libexec/vmm/vhost-user-blk"
 install -m 644 "$repository/LICENSE" "$root/usr/share/doc/vmm/copyright"
 gzip -9nc "$repository/CHANGELOG.md" >"$root/usr/share/doc/vmm/changelog.gz"
 
 # 1. The Debian package.
+step "1 of 3, the Debian package"
 mkdir "$root/DEBIAN"
-sed -e "s/@VERSION@/$version/" -e "s/@SIZE@/$(du -sk --exclude=DEBIAN "$root" | cut -f 1)/" "$repository/tools/packaging/control" >"$root/DEBIAN/control"
+sed -e "s/@VERSION@/$debian/" -e "s/@SIZE@/$(du -sk --exclude=DEBIAN "$root" | cut -f 1)/" "$repository/tools/packaging/control" >"$root/DEBIAN/control"
 (cd "$root" && find usr -type f -print0 | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
 install -m 755 "$repository"/tools/packaging/{postinst,prerm,postrm} "$root/DEBIAN/"
-deb=vmm_${version}_amd64.deb
+deb=vmm_${debian}_amd64.deb
 dpkg-deb --root-owner-group -Zxz --build "$root" "$made/$deb" >/dev/null
 rm -r "$root/DEBIAN"
 
 # 2. The .NET tool: needs the ASP.NET Core runtime where it is installed, for the API, and no more.
+step "2 of 3, the .NET tool"
 dotnet pack "$repository/tools/vmm" -c Release -v quiet --nologo -p:IsPackable=true -p:PackAsTool=true -p:RunAnalyzers=false -o "$made/tool" \
   >"$made/log" 2>&1 || { grep -E 'error|warning' "$made/log" | sort -u >&2; refuse "the tool package cannot be built; the lines above say why"; }
 
 # 3. The image: one layer, with the file and the C libraries it needs.
+step "3 of 3, the image"
 layer=$made/layer
 mkdir -p "$layer/usr/bin" "$layer/usr/share/doc" "$layer/run/vmm" "$layer/tmp"
 chmod 1777 "$layer/tmp"
@@ -90,6 +101,7 @@ printf '{"schemaVersion":2,"manifests":[%s,"annotations":{"org.opencontainers.im
 printf '{"imageLayoutVersion":"1.0.0"}\n' >"$image/oci-layout"
 flat -C "$image" -cf "$made/vmm_${version}_oci.tar" blobs index.json oci-layout
 
+step
 for package in "$made/$deb" "$made/vmm_${version}_oci.tar" "$made"/tool/*; do
   mv "$package" "$output/"
   echo "$output/$(basename "$package")"

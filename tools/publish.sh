@@ -4,7 +4,9 @@
 set -euo pipefail
 repository=$(cd "$(dirname "$0")/.." && pwd)
 output=${1:-$repository/artifacts/vmm}
-refuse() { echo "publish: $1" >&2; exit 1; }
+# A terminal sees what takes long, in a line that goes at the end; a file or a pipe sees nothing of it.
+step() { [ ! -t 2 ] || printf '\r\033[K%s' "${1:+publish: $1}" >&2; }
+refuse() { step; echo "publish: $1" >&2; exit 1; }
 
 command -v dotnet >/dev/null || refuse "there is no 'dotnet': install the .NET 10 SDK (https://dot.net)"
 for program in gcc objcopy; do
@@ -14,7 +16,8 @@ mkdir -p "$output" 2>/dev/null || refuse "'$output' is no directory and cannot b
 output=$(cd "$output" && pwd)
 # Built beside its place and renamed at the end: a process that runs the old file keeps it, and a failed build leaves no half file.
 made=$(mktemp -d "$output/.publish-XXXXXX" 2>/dev/null) || refuse "cannot write to '$output': name another directory, as in $0 /tmp/vmm"
-trap 'rm -rf "$made"' EXIT
+trap 'step; rm -rf "$made"' EXIT
+step "a native file is made, which takes a minute or two"
 echo 'int main(void) { return 0; }' | gcc -x c - -o "$made/probe" -lm 2>/dev/null ||
   refuse "gcc cannot link a program: install libc6-dev (apt-get install libc6-dev), and look whether '$output' is full"
 rm "$made/probe"

@@ -52,6 +52,10 @@ command -v ping >/dev/null || need+=(iputils-ping)
 command -v curl >/dev/null || need+=(curl)
 # Reads what a network card's frames were written into.
 command -v tcpdump >/dev/null || need+=(tcpdump)
+# A network without root.
+command -v passt >/dev/null || need+=(passt)
+# A manager of machines, without its service. Debian asks for some more by recommendation, which we do without.
+command -v libvirtd >/dev/null || need+=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients)
 # The reference compiler of ACPI, which reads our tables.
 command -v iasl >/dev/null || need+=(acpica-tools)
 # Looks for inputs by coverage (tools/fuzz.sh --coverage).
@@ -111,5 +115,6 @@ if [ "$skipped" -gt 0 ] && [ "$(id -u)" -eq 0 ] && [ -w /dev/kvm ]; then
   echo "$skipped skipped: as root on a machine with KVM every test can run"
   status=1
 fi
+[ -z "${VMM_CLONED:-}" ] || echo "from git clone to the end of the tests: $(($(date +%s) - VMM_CLONED)) s"
 echo "$passed passed, $failed failed, $skipped skipped"
 exit "$status"

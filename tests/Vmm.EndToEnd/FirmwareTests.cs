@@ -22,13 +22,19 @@ public sealed class FirmwareTests
     {
         QemuGuest.SkipIfMissing();
         using ScratchDirectory scratch = new();
+        string image = scratch.PathOf("disk.img");
+        WriteBootDisk(image, Greeting);
+        AssertGreets(scratch, image, "");
+    }
+
+    /// <summary>Makes a disk that a BIOS boots from, and that says something on the serial port then.</summary>
+    internal static void WriteBootDisk(string path, string greeting)
+    {
         byte[] disk = new byte[MiB];
         Convert.FromHexString(BootSector).CopyTo(disk, 0);
         (disk[510], disk[511]) = (0x55, 0xaa);
-        Encoding.ASCII.GetBytes($"\r\n{Greeting}\r\n").CopyTo(disk, 512);
-        string image = scratch.PathOf("disk.img");
-        File.WriteAllBytes(image, disk);
-        AssertGreets(scratch, image, "");
+        Encoding.ASCII.GetBytes($"\r\n{greeting}\r\n").CopyTo(disk, 512);
+        File.WriteAllBytes(path, disk);
     }
 
     /// <summary>OVMF accepts neither limit of a request and reads the whole file, 130 MiB, in one; GRUB then reads a file of its own.</summary>

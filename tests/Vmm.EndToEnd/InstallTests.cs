@@ -30,11 +30,13 @@ public sealed class InstallTests
             [
                 "usr/share/man/man1/vmm-serve.1.gz", "usr/share/bash-completion/completions/vmm", "usr/share/zsh/vendor-completions/_vmm",
                 "usr/share/fish/vendor_completions.d/vmm.fish", "usr/lib/systemd/system/vmm-blk@.socket", "usr/lib/systemd/system/vmm@.service", "etc/vmm",
-                "usr/share/vmm/vmm.schema.json",
+                "usr/share/vmm/vmm.schema.json", "usr/share/qemu/vhost-user/60-vmm-block.json",
             ])
             {
                 Assert.True(Path.Exists(Path.Combine(root, file)), file);
             }
+            // The program that the file for QEMU's managers names.
+            Assert.Contains("\"type\": \"block\"", Shell.Run("chroot", root, "/usr/libexec/vmm/vhost-user-blk", "--print-capabilities"));
             Shell.Run("chroot", root, "apt-get", "purge", "-y", "vmm");
             Assert.Equal(before, Files(root));
             // Half an installation: unpacked, never configured. It runs, and goes as a whole one does.

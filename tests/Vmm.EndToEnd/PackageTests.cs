@@ -1,4 +1,6 @@
 using System.IO.Compression;
+using System.Reflection.Metadata;
+using System.Text;
 
 namespace Vmm.EndToEnd;
 
@@ -27,9 +29,54 @@ public sealed class PackageTests : IDisposable
         Assert.Contains("analyzers/dotnet/cs/Vmm.Events.Generators.dll", files);
         Assert.Contains("buildTransitive/Vmm.Events.targets", files);
         Assert.Contains("README.md", files);
+        Assert.Contains("icon.png", files);
+        Assert.Contains("<icon>icon.png</icon>", description, StringComparison.Ordinal);
+        Assert.Contains("<readme>README.md</readme>", description, StringComparison.Ordinal);
+        Assert.Contains("<license type=\"expression\">MIT</license>", description, StringComparison.Ordinal);
         Assert.Contains("<releaseNotes>## ", description, StringComparison.Ordinal);
         Assert.Contains("<repository type=\"git\"", description, StringComparison.Ordinal);
         Assert.Contains("lib/net10.0/Vmm.Events.pdb", Files("Vmm.Events.*.snupkg", out _));
+    }
+
+    [Fact]
+    public void A_shallow_clone_packs_with_a_stated_version_and_a_tag_its_own_version_with_the_address_of_the_forge()
+    {
+        // The last commit alone, without a tag: what a forge's CI has.
+        string clone = _scratch.PathOf("clone");
+        Shell.Run("git", "clone", "-q", "--depth", "1", "--no-tags", $"file://{Repository.Root}", clone);
+        Shell.Run("git", "-C", clone, "remote", "set-url", "origin", "https://github.com/example/vmm.git");
+        Assert.Matches(@"^0\.2\.0-dev\.[0-9]+$", Pack("shallow"));
+
+        Shell.Run("git", "-C", clone, "tag", "v3.1.4");
+        Assert.Equal("3.1.4", Pack("tagged"));
+        Files("Vmm.Events.*.nupkg", out string description, "tagged");
+        Assert.Contains("<projectUrl>https://github.com/example/vmm</projectUrl>", description, StringComparison.Ordinal);
+        Assert.Contains("<repository type=\"git\" url=\"https://github.com/example/vmm", description, StringComparison.Ordinal);
+        string commit = Shell.Run("git", "-C", clone, "rev-parse", "HEAD").Trim();
+        Assert.Contains($"https://raw.githubusercontent.com/example/vmm/{commit}/", SourceLinkOf("tagged"), StringComparison.Ordinal);
+
+        string Pack(string output)
+        {
+            Shell.Run("dotnet", "pack", Path.Combine(clone, "src/Vmm.Events"), "-c", "Release", "--nologo", "-nodeReuse:false", "-p:RunAnalyzers=false",
+                "-p:UseSharedCompilation=false", "-o", _scratch.PathOf(output));
+            return Path.GetFileNameWithoutExtension(Assert.Single(Directory.GetFiles(_scratch.PathOf(output), "Vmm.Events.*.nupkg")))["Vmm.Events.".Length..];
+        }
+    }
+
+    /// <summary>What a debugger reads in the symbols of where the sources are.</summary>
+    private string SourceLinkOf(string directory)
+    {
+        // Portable PDB, "Source Link".
+        Guid sourceLink = new("CC110556-A091-4D38-9FEC-25AB9A351A6A");
+        using ZipArchive package = ZipFile.OpenRead(Assert.Single(Directory.GetFiles(_scratch.PathOf(directory), "*.snupkg")));
+        using MemoryStream symbols = new();
+        using (Stream packed = package.Entries.Single(entry => entry.FullName == "lib/net10.0/Vmm.Events.pdb").Open()) packed.CopyTo(symbols);
+        symbols.Position = 0;
+        using MetadataReaderProvider provider = MetadataReaderProvider.FromPortablePdbStream(symbols);
+        MetadataReader reader = provider.GetMetadataReader();
+        CustomDebugInformation information = reader.CustomDebugInformation.Select(reader.GetCustomDebugInformation)
+            .Single(each => reader.GetGuid(each.Kind) == sourceLink);
+        return Encoding.UTF8.GetString(reader.GetBlobBytes(information.Value));
     }
 
     [Fact]
@@ -124,9 +171,9 @@ public sealed class PackageTests : IDisposable
     private string Version() =>
         Path.GetFileNameWithoutExtension(Directory.GetFiles(_scratch.PathOf("feed"), "Vmm.Devices.*.nupkg").Single())["Vmm.Devices.".Length..];
 
-    private string[] Files(string pattern, out string description)
+    private string[] Files(string pattern, out string description, string directory = "feed")
     {
-        using ZipArchive package = ZipFile.OpenRead(Assert.Single(Directory.GetFiles(_scratch.PathOf("feed"), pattern)));
+        using ZipArchive package = ZipFile.OpenRead(Assert.Single(Directory.GetFiles(_scratch.PathOf(directory), pattern)));
         using StreamReader specification =
             new(package.Entries.Single(entry => entry.FullName.EndsWith(".nuspec", StringComparison.Ordinal)).Open());
         description = specification.ReadToEnd();

@@ -57,25 +57,16 @@ public sealed class UsageTests
     }
 
     [Theory]
-    [InlineData("")]
-    [InlineData("run")]
-    [InlineData("boot")]
-    [InlineData("serve")]
-    [InlineData("start")]
-    [InlineData("check")]
-    [InlineData("config")]
-    [InlineData("config show")]
-    [InlineData("bench")]
-    [InlineData("bench vhost-user-blk")]
-    [InlineData("ctl")]
-    [InlineData("ctl set")]
-    [InlineData("completion")]
-    [InlineData("manual")]
-    public void Help_is_at_most_80_columns_wide(string command)
+    [InlineData("/bin/ls", "is no Linux kernel")]
+    [InlineData("/usr", "is a directory: name a file in it")]
+    [InlineData("/no/such/kernel", "there is no file")]
+    public void What_is_no_kernel_is_refused_with_the_true_reason(string kernel, string reason)
     {
-        VmmResult help = VmmProcess.Run([.. command.Split(' ', StringSplitOptions.RemoveEmptyEntries), "--help"]);
-        Assert.Equal(0, help.ExitCode);
-        Assert.All(help.Lines, line => Assert.True(line.Length <= 80, $"{line.Length} columns: {line}"));
+        Assert.SkipUnless(File.Exists("/dev/kvm") && Environment.IsPrivilegedProcess, "needs /dev/kvm");
+        VmmResult result = VmmProcess.Run("boot", "--kernel", kernel);
+        Assert.Equal(1, result.ExitCode);
+        Assert.Contains(reason, result.Error);
+        Assert.DoesNotContain("   at ", result.Error);
     }
 
     [Fact]

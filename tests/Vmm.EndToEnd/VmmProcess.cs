@@ -26,6 +26,9 @@ internal sealed class VmmProcess : IDisposable
     internal static VmmProcess UnderTerminal(string commands, params string[] arguments) =>
         new(Piped(["script", "-qec", $"{commands} {string.Join(' ', Tool)} {string.Join(' ', arguments.Select(argument => $"'{argument}'"))}", "/dev/null"]));
 
+    /// <summary>Runs another program that a test needs beside the tool.</summary>
+    internal static VmmProcess Of(string[] command) => new(Piped(command));
+
     private VmmProcess(ProcessStartInfo start)
     {
         _process = new Process { StartInfo = start };
@@ -70,6 +73,8 @@ internal sealed class VmmProcess : IDisposable
     }
 
     internal int Id => _process.Id;
+
+    internal bool HasEnded => _process.HasExited;
 
     /// <summary>What was printed so far on standard output.</summary>
     internal string[] Lines => Snapshot(_output).Split('\n', StringSplitOptions.RemoveEmptyEntries);

@@ -57,7 +57,7 @@ internal static class BenchCommand
             Exception? failure = null;
             try
             {
-                Load(targets, seconds, stop.Token);
+                Load(targets, seconds, new ProgressLine(TimeSpan.Zero, "load"), stop.Token);
             }
             catch (BackendEndedException ended)
             {
@@ -73,13 +73,21 @@ internal static class BenchCommand
         }
     }
 
-    private static void Load(List<BlockTarget> targets, int seconds, CancellationToken stop)
+    private static void Load(List<BlockTarget> targets, int seconds, ProgressLine progress, CancellationToken stop)
     {
-        for (int second = 0; second < seconds && !stop.IsCancellationRequested; second++)
+        try
         {
-            // Which one starts changes, so that neither always comes after the other's mess.
-            IEnumerable<BlockTarget> order = second % 2 == 0 ? targets : Enumerable.Reverse(targets);
-            foreach (BlockTarget target in order) target.RunSliceAsync(Slice, stop).GetAwaiter().GetResult();
+            for (int second = 0; second < seconds && !stop.IsCancellationRequested; second++)
+            {
+                progress.Report($"second {second + 1} of {seconds}");
+                // Which one starts changes, so that neither always comes after the other's mess.
+                IEnumerable<BlockTarget> order = second % 2 == 0 ? targets : Enumerable.Reverse(targets);
+                foreach (BlockTarget target in order) target.RunSliceAsync(Slice, stop).GetAwaiter().GetResult();
+            }
+        }
+        finally
+        {
+            progress.End();
         }
     }
 

@@ -21,6 +21,9 @@ internal static class BootCommand
         NumberOption vcpus = new("--vcpus", "N", "Virtual CPUs", 1, KvmMachineOptions.VcpusMax, standard: 1);
         NumberOption memory =
             new("--memory", "MIB", "Guest memory in MiB", (int)(KvmMachineOptions.MemoryBytesMin >> 20), 65536, standard: 512);
+        ChoiceOption hugePages = new("--hugepages",
+            "Make guest memory of huge pages of this size, which the host has put aside.", standard: null, "2m", "1g");
+        CpusOption cpus = new("Processors the vCPUs are kept on, one for each.");
         DeviceOptions devices = new(attachAll: false);
         ChoiceOption stats = new("--stats", "Print statistics at the end, and how.", standard: null, "table", "json");
         ChoiceOption onCrash = new("--on-crash",
@@ -43,7 +46,8 @@ internal static class BootCommand
         Command command =
             new("boot", "Boot a Linux kernel on KVM. Its serial console is this terminal: Ctrl-A x leaves, Ctrl-A Ctrl-A is Ctrl-A.")
         {
-            kernel, initrd, commandLine, append, restore, strict, vcpus, memory, noAcpi, stats, onCrash, onReboot, slow, log, core, new ConfigOption(),
+            kernel, initrd, commandLine, append, restore, strict, vcpus, cpus, memory, hugePages, noAcpi, stats, onCrash, onReboot, slow, log, core,
+            new ConfigOption(),
         };
         api.AddTo(command);
         devices.AddTo(command);
@@ -64,6 +68,13 @@ internal static class BootCommand
                 .. snapshot is not null && onReboot.In(parsed) == "restart"
                     ? ["--on-reboot restart with --restore: a machine that goes on from a snapshot has no kernel to start again"]
                     : (string[])[],
+                .. cpus.In(parsed).Length > vcpus.In(parsed) && (snapshot is null || Given(parsed, vcpus).Any())
+                    ? [$"--cpus '{parsed.GetValue(cpus)}': give at most one processor for each of the {vcpus.In(parsed)} vCPUs"]
+                    : (string[])[],
+                .. hugePages.In(parsed) is { } page && memory.In(parsed) % (page == "1g" ? 1024 : 2) != 0
+                    ? [$"--memory {memory.In(parsed)} with --hugepages {page}: give whole pages"] : (string[])[],
+                .. snapshot is not null && hugePages.In(parsed) is not null
+                    ? ["--hugepages with --restore: the memory is mapped from the snapshot; leave one of them out"] : (string[])[],
                 .. noAcpi.In(parsed) && vcpus.In(parsed) > 1
                     ? [$"--no-acpi with --vcpus {vcpus.In(parsed)}: without ACPI a kernel finds one processor only"] : (string[])[],
                 .. DeviceOptions.Contradictions(read, KvmBoard.DevicesMax), .. sandbox.Contradictions(parsed),
@@ -86,7 +97,9 @@ internal static class BootCommand
                 Vcpus = vcpus.In(parsed),
                 MemoryBytes = (ulong)memory.In(parsed) << 20,
                 Acpi = !noAcpi.In(parsed),
+                Pages = hugePages.In(parsed) switch { "2m" => PageSize.TwoMiB, "1g" => PageSize.OneGiB, _ => PageSize.Standard },
             };
+            options = options with { Cpus = cpus.In(parsed) };
             MachineDevices requested = new(read, devices.Setting(parsed, options.Vcpus, options.MemoryBytes), scratch: false);
             BootRun run = new(options, requested)
             {

@@ -64,6 +64,7 @@ internal sealed class MachineRun
         {
             Vcpus = _machine.Vcpus,
             Interactive = HasShell && (terminal is not null || IsTypedElsewhere),
+            ShowProgress = !Console.IsOutputRedirected,
             Columns = () => RawTerminal.SizeOf(StandardStreams.Output).Columns,
             OnPhase = phase => Sample(phase, host),
         };

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Net.Sockets;
+using Vmm.Devices;
 using Vmm.Events;
 
 namespace Vmm.Tool;
@@ -39,6 +40,12 @@ internal sealed class PassedSockets : IDisposable
             throw;
         }
     }
+
+    /// <summary>A socket that this process was started with, by its number, which the caller owns from then on.</summary>
+    /// <exception cref="UsageException">There is no such descriptor.</exception>
+    internal static OwnedFd TakeNumber(int number) => ProcessDescriptors.IsInherited(number) ? new OwnedFd(number)
+        : throw new UsageException($"fd={number}: this process was not started with that descriptor: the program that starts this "
+            + "one has to leave it open (no FD_CLOEXEC)");
 
     /// <summary>The socket at a path, which is the caller's from then on; null if none was passed.</summary>
     internal OwnedFd? TakeAt(string path) => _byPath.Remove(Path.GetFullPath(path), out OwnedFd? socket) ? socket : null;

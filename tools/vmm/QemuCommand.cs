@@ -24,7 +24,8 @@ internal static class QemuCommand
         ];
         foreach (RequestedDevice device in devices)
         {
-            if (DeviceOf(device) is { } option) lines.Add($"{ChardevOf(device)} {option}");
+            if (device.Socket!.Descriptor is not null) comments.Append(CultureInfo.InvariantCulture, $"# {device.Name}: its socket has no path\n");
+            else if (DeviceOf(device) is { } option) lines.Add($"{ChardevOf(device)} {option}");
             else comments.Append(CultureInfo.InvariantCulture, $"# {device.Name}: QEMU 7.2 has no device for this kind\n");
         }
         return $"{comments}{string.Join(" \\\n  ", lines)}\n";
@@ -34,7 +35,7 @@ internal static class QemuCommand
     {
         // QEMU 7.2 connects again to disks and network cards; an entropy device it starts to use before it has connected.
         string again = device.Spec is DiskSpec or NetSpec ? ",reconnect=1" : "";
-        string path = Path.GetFullPath(device.Socket).Replace(",", ",,", StringComparison.Ordinal);
+        string path = Path.GetFullPath(device.Socket!.Path).Replace(",", ",,", StringComparison.Ordinal);
         return $"-chardev {Quoted($"socket,id={device.Name},path={path}{again}")}";
     }
 

@@ -41,6 +41,7 @@ internal static class ServeCommand
         };
         SwitchOption isolate = new("--isolate",
             "Serve each device by a process of its own, which is started again if it ends by itself.");
+        ConventionOptions convention = new();
         SandboxOptions sandbox = new();
         ApiOptions api = new();
         NumberOption slow = OtlpPush.SlowOption();
@@ -54,11 +55,23 @@ internal static class ServeCommand
         foreach (DeviceOption kind in kinds) command.Options.Add(kind);
         api.AddTo(command);
         sandbox.AddTo(command);
+        convention.AddTo(command);
         command.SetAction(parsed =>
         {
             if (carriesOut) LogOption.Apply(logFormat.In(parsed));
+            if (carriesOut && convention.AskCapabilities(parsed))
+            {
+                ConventionOptions.PrintCapabilities();
+                return ExitCode.Success;
+            }
             RequestedDevice[] devices = [.. kinds.SelectMany(kind => kind.In(parsed))];
-            UsageException.ThrowIfAny([.. Contradictions(), .. sandbox.Contradictions(parsed), .. api.Contradictions(parsed)]);
+            List<string> refusals = [];
+            int disks = devices.Count(device => device.Spec is DiskSpec);
+            if (convention.DiskIn(parsed, disks, refusals.Add) is { } conventional) devices = [.. devices, conventional];
+            UsageException.ThrowIfAny(
+            [
+                .. refusals, .. refusals.Count > 0 ? [] : Contradictions(), .. sandbox.Contradictions(parsed), .. api.Contradictions(parsed),
+            ]);
             StandardErrorLogger log = new();
             VhostUserServerOptions options = new()
             {
@@ -89,7 +102,7 @@ internal static class ServeCommand
                 // With the API devices can come later.
                 if (devices.Length == 0 && api.In(parsed) is null)
                     yield return $"nothing to serve: give at least one device, by {string.Join(", ", kinds.Select(kind => kind.Name))}";
-                foreach (IGrouping<string, RequestedDevice> twice in devices.GroupBy(device => Path.GetFullPath(device.Socket)))
+                foreach (IGrouping<string, RequestedDevice> twice in devices.GroupBy(device => PlaceOf(device.Socket!)))
                 {
                     if (twice.Count() > 1)
                         yield return $"{string.Join(" and ", twice.Select(device => device.Name))} have the same socket, "
@@ -135,7 +148,8 @@ internal static class ServeCommand
         // An image and a listening socket each, beside what the runtime and the reactors have.
         ProcessDescriptors.MakeRoom((2 * devices.Length) + DescriptorsOfOthers);
         using VhostUserServer server = new(options);
-        foreach (RequestedDevice device in devices) Add(server, device, passed.TakeAt(device.Socket));
+        VhostUserBackend[] backends = [.. devices.Select(device => Add(server, device, device.Socket!.Descriptor is { } number
+            ? PassedSockets.TakeNumber(number) : passed.TakeAt(device.Socket.Path)))];
         passed.CheckAllTaken();
         signals.On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, Signals.User2)
             .On(_ => PrintStatistics(server.Backends), Signals.User1);
@@ -149,7 +163,9 @@ internal static class ServeCommand
         Console.Write(string.Concat(devices.Select(device => $"listening {device.Kind.ServedName ?? device.Kind.Name} {device.Socket}\n")));
         foreach (string place in listening?.Places ?? []) Console.WriteLine($"listening api {place}");
         ServiceNotification.Ready();
-        Task[] ends = [stop.Task, server.Failed];
+        // Devices that came with their connections are done when the last of these ends. With the API others can come.
+        Task done = api is null && devices.Length > 0 ? Task.WhenAll(backends.Select(backend => backend.Completion)) : stop.Task;
+        Task[] ends = [stop.Task, server.Failed, done];
         int ended;
         using (new ServiceWatchdog(server.IsAlive)) ended = Task.WaitAny(ends);
         ServiceNotification.Stopping();
@@ -163,12 +179,15 @@ internal static class ServeCommand
         }
     }
 
+    /// <summary>What no two devices share.</summary>
+    private static string PlaceOf(ServedSocket socket) => socket.Descriptor is null ? Path.GetFullPath(socket.Path) : socket.ToString();
+
     private static VhostUserBackend Add(VhostUserServer server, RequestedDevice served, OwnedFd? listener)
     {
         (string name, DeviceSpec spec) = (served.Name, served.Spec);
         try
         {
-            return listener is null ? server.Add(name, spec, served.Socket) : server.Add(name, spec, listener);
+            return listener is null ? server.Add(name, spec, served.Socket!.Path, served.Socket.Access) : server.Add(name, spec, listener);
         }
         catch (ArgumentException refused)
         {

@@ -40,16 +40,26 @@ internal static class BootLayout
     internal const ulong HoleEnd = 1UL << 32;
 
     /// <summary>Makes memory for a machine.</summary>
-    /// <param name="bytes">Whole MiB.</param>
-    internal static GuestMemory CreateMemory(ulong bytes)
+    /// <param name="bytes">Whole MiB, and whole pages.</param>
+    /// <param name="pages">What it is made of.</param>
+    /// <exception cref="Vmm.Events.KernelException">The host has not enough memory, or huge pages.</exception>
+    internal static GuestMemory CreateMemory(ulong bytes, PageSize pages = PageSize.Standard)
     {
         GuestMemory memory = new();
-        foreach (RegionLayout layout in RegionsOf(bytes))
+        try
         {
-            if (!memory.TryAdd(GuestRegion.Create(layout.GuestAddress, layout.Length), out string? refusal))
-                throw new InvalidOperationException(refusal);
+            foreach (RegionLayout layout in RegionsOf(bytes))
+            {
+                if (!memory.TryAdd(GuestRegion.Create(layout.GuestAddress, layout.Length, pages), out string? refusal))
+                    throw new InvalidOperationException(refusal);
+            }
+            return memory;
         }
-        return memory;
+        catch
+        {
+            memory.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Where a machine's memory is, one behind the other in a file.</summary>

@@ -1,5 +1,4 @@
 using System.Text;
-using Vmm.Devices.Native;
 
 namespace Vmm.Devices.Kvm;
 
@@ -11,10 +10,11 @@ public sealed record BootSource(string Kernel, string? Initrd = null, string Com
 {
     /// <summary>Loads everything into guest memory.</summary>
     /// <param name="memory">Empty memory.</param>
-    /// <param name="acpi">Whether the kernel is pointed to ACPI tables.</param>
+    /// <param name="acpi">Whether the kernel is pointed to ACPI tables at 0xe0000, which the caller has written.</param>
     /// <exception cref="BootException">It does not fit, or is no kernel.</exception>
-    internal KernelStart Load(GuestMemory memory, bool acpi = true)
+    public KernelStart Load(GuestMemory memory, bool acpi = false)
     {
+        ArgumentNullException.ThrowIfNull(memory);
         KernelEntry kernel = LinuxKernel.Load(ReadFile(Kernel), Kernel, memory);
         BootHandover handed = LoadInitrd(memory, kernel) with { Map = E820Map.Of(memory), AcpiRoot = acpi ? BootLayout.AcpiTables : 0 };
         WriteCommandLine(memory, kernel);

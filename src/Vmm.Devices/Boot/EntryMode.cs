@@ -1,9 +1,7 @@
-using Vmm.Devices.Native;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>The mode a vCPU is put into before its first instruction.</summary>
-internal enum EntryMode
+public enum EntryMode
 {
     /// <summary>16-bit, as after reset.</summary>
     Real,
@@ -14,7 +12,7 @@ internal enum EntryMode
 }
 
 /// <summary>Puts vCPUs into a mode and at an address.</summary>
-internal static class EntryModeExtensions
+public static class EntryModeExtensions
 {
     private const ulong Cr0ProtectedMode = 1;
     private const ulong Cr0ExtensionType = 1 << 4;
@@ -29,8 +27,9 @@ internal static class EntryModeExtensions
     /// <param name="mode">The mode.</param>
     /// <param name="lowMemory">Guest memory from address 0, 64 KiB of it.</param>
     /// <param name="registers">The general registers, with <c>Rip</c> and, if there is to be a stack, <c>Rsp</c>.</param>
-    internal static void Enter(this KvmVcpu vcpu, EntryMode mode, Span<byte> lowMemory, KvmRegs registers)
+    public static void Enter(this KvmVcpu vcpu, EntryMode mode, Span<byte> lowMemory, KvmRegs registers)
     {
+        ArgumentNullException.ThrowIfNull(vcpu);
         KvmSregs sregs = vcpu.GetSystemRegisters();
         if (mode == EntryMode.Real)
         {

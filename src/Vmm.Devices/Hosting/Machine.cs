@@ -110,8 +110,9 @@ public abstract partial class Machine : IDisposable
 
     /// <summary>Gives the machine one more vCPU, before it runs.</summary>
     /// <param name="vcpu">It stays the caller's, who disposes it after the vCPUs were stopped.</param>
-    private protected void AddVcpu(IVcpu vcpu) =>
-        _threads.Add(new VcpuThread(vcpu, Host.Board.Mmio, Host.Board.Ports, OnVcpuEnd, Host.Logging.CreateLogger<VcpuThread>()));
+    /// <param name="cpu">The host's processor its thread is kept on; null: the scheduler decides.</param>
+    private protected void AddVcpu(IVcpu vcpu, int? cpu = null) => _threads.Add(
+        new VcpuThread(vcpu, Host.Board.Mmio, Host.Board.Ports, OnVcpuEnd, Host.Logging.CreateLogger<VcpuThread>(), cpu));
 
     /// <summary>A vCPU ended by itself: what that means for the machine.</summary>
     private protected abstract void OnVcpuEnded(VcpuThread thread, VcpuEnd end);

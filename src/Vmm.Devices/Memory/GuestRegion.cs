@@ -73,15 +73,25 @@ public sealed unsafe class GuestRegion : IDisposable
 
     /// <summary>Fresh zeroed memory over a memfd that is sealed against growing and shrinking.</summary>
     /// <param name="guestAddress">Guest-physical address of its first byte.</param>
-    /// <param name="bytes">A multiple of 4096, at most <see cref="LengthMax"/>.</param>
-    /// <exception cref="KernelException">The host has not enough memory or descriptors.</exception>
-    public static GuestRegion Create(ulong guestAddress, ulong bytes)
+    /// <param name="bytes">Whole pages, at most <see cref="LengthMax"/>.</param>
+    /// <param name="pages">What it is made of. Huge pages are reserved now, so that none is missing later.</param>
+    /// <exception cref="KernelException">The host has not enough memory, huge pages or descriptors.</exception>
+    public static GuestRegion Create(ulong guestAddress, ulong bytes, PageSize pages = PageSize.Standard)
     {
-        if (bytes == 0 || bytes % PageLength != 0 || bytes > LengthMax)
+        ulong pageLength = BytesOf(pages);
+        if (bytes == 0 || bytes % pageLength != 0 || bytes > LengthMax)
             throw new ArgumentOutOfRangeException(nameof(bytes), bytes,
-                $"guest memory must be a multiple of {PageLength} bytes, at most {LengthMax}");
-        int fd = MemoryCalls.MemfdCreate("guest-memory", MemoryCalls.MFD_CLOEXEC | MemoryCalls.MFD_ALLOW_SEALING);
-        if (fd < 0) throw new KernelException("cannot create guest memory", MemoryCalls.LastError);
+                $"guest memory must be a multiple of {pageLength} bytes, at most {LengthMax}");
+        uint kind = pages switch
+        {
+            PageSize.TwoMiB => MemoryCalls.MFD_HUGETLB | MemoryCalls.MFD_HUGE_2MB,
+            PageSize.OneGiB => MemoryCalls.MFD_HUGETLB | MemoryCalls.MFD_HUGE_1GB,
+            _ => 0,
+        };
+        int fd = MemoryCalls.MemfdCreate("guest-memory", MemoryCalls.MFD_CLOEXEC | MemoryCalls.MFD_ALLOW_SEALING | kind);
+        if (fd < 0) throw pages == PageSize.Standard ? new KernelException("cannot create guest memory", MemoryCalls.LastError)
+            : new KernelException($"cannot create guest memory of pages of {pageLength >> 20} MiB", MemoryCalls.LastError,
+                "look whether this host has pages of that size (/sys/kernel/mm/hugepages)");
         OwnedFd file = new(fd);
         try
         {
@@ -91,7 +101,7 @@ public sealed unsafe class GuestRegion : IDisposable
                 throw new KernelException("cannot seal guest memory", MemoryCalls.LastError);
             return TryMap(file, new RegionLayout(guestAddress, bytes), out GuestRegion? region, out string? refusal)
                 ? region
-                : throw new KernelException(refusal, Errno.NoMemory);
+                : throw new KernelException(refusal, Errno.NoMemory, pages == PageSize.Standard ? null : NoneFree(bytes, pageLength));
         }
         catch
         {
@@ -99,6 +109,18 @@ public sealed unsafe class GuestRegion : IDisposable
             throw;
         }
     }
+
+    /// <summary>Bytes of a page.</summary>
+    internal static ulong BytesOf(PageSize pages) => pages switch
+    {
+        PageSize.TwoMiB => 2 << 20,
+        PageSize.OneGiB => 1 << 30,
+        _ => PageLength,
+    };
+
+    private static string NoneFree(ulong bytes, ulong pageLength) =>
+        $"{bytes / pageLength} huge pages of {pageLength >> 20} MiB are not free: put as many aside "
+        + $"(/sys/kernel/mm/hugepages/hugepages-{pageLength >> 10}kB/nr_hugepages)";
 
     /// <summary>Maps a part of a snapshot's memory: pages are read when they are first touched, and what is written stays in this
     /// process.</summary>

@@ -3,49 +3,7 @@ using System.Runtime.InteropServices;
 
 namespace Vmm.Devices.Native;
 
-// Structures of asm/kvm.h that describe a vCPU. Sizes and offsets are compared with the C compiler's in the ABI tests.
-
-/// <summary>struct kvm_regs.</summary>
-[StructLayout(LayoutKind.Sequential)]
-internal struct KvmRegs
-{
-    internal ulong Rax, Rbx, Rcx, Rdx, Rsi, Rdi, Rsp, Rbp, R8, R9, R10, R11, R12, R13, R14, R15, Rip, Rflags;
-}
-
-/// <summary>struct kvm_segment.</summary>
-[StructLayout(LayoutKind.Sequential)]
-internal struct KvmSegment
-{
-    internal ulong Base;
-    internal uint Limit;
-    internal ushort Selector;
-    internal byte Type;
-    internal byte Present, PrivilegeLevel, DefaultBig, CodeOrData, Long, Granularity, Available;
-    internal byte Unusable;
-    internal byte Padding;
-}
-
-/// <summary>struct kvm_dtable.</summary>
-[StructLayout(LayoutKind.Sequential)]
-internal struct KvmDescriptorTable
-{
-    internal ulong Base;
-    internal ushort Limit;
-    internal ushort Padding0, Padding1, Padding2;
-}
-
-/// <summary>struct kvm_sregs.</summary>
-[StructLayout(LayoutKind.Sequential)]
-internal struct KvmSregs
-{
-    internal KvmSegment Cs, Ds, Es, Fs, Gs, Ss;
-    internal KvmSegment Tr, Ldt;
-    internal KvmDescriptorTable Gdt, Idt;
-    internal ulong Cr0, Cr2, Cr3, Cr4, Cr8;
-    internal ulong Efer;
-    internal ulong ApicBase;
-    internal ulong Interrupts0, Interrupts1, Interrupts2, Interrupts3;
-}
+// Structures of asm/kvm.h that describe a vCPU; those that a monitor uses are beside KvmVcpu. Sizes and offsets are compared with the C compiler's in the ABI tests.
 
 /// <summary>The head of struct kvm_msrs and struct kvm_msr_list's first word with padding; entries follow.</summary>
 [StructLayout(LayoutKind.Sequential)]
@@ -53,32 +11,6 @@ internal struct KvmCountHead
 {
     internal uint Count;
     internal uint Padding;
-}
-
-/// <summary>struct kvm_msr_entry.</summary>
-[StructLayout(LayoutKind.Sequential)]
-internal struct KvmMsrEntry
-{
-    internal uint Index;
-    internal uint Reserved;
-    internal ulong Data;
-}
-
-/// <summary>struct kvm_cpuid_entry2.</summary>
-[StructLayout(LayoutKind.Sequential)]
-internal struct KvmCpuidEntry
-{
-    /// <summary>The sub-leaf in ECX counts for this leaf.</summary>
-    internal const uint SignificantIndex = 1;
-
-    internal uint Function;
-    internal uint Index;
-    internal uint Flags;
-    internal uint Eax;
-    internal uint Ebx;
-    internal uint Ecx;
-    internal uint Edx;
-    internal uint Padding0, Padding1, Padding2;
 }
 
 /// <summary>struct kvm_signal_mask with its 64-bit set.</summary>

@@ -10,6 +10,9 @@ internal static unsafe partial class MemoryCalls
 
     internal const uint MFD_CLOEXEC = 1;
     internal const uint MFD_ALLOW_SEALING = 2;
+    internal const uint MFD_HUGETLB = 4;
+    internal const uint MFD_HUGE_2MB = 21U << 26;
+    internal const uint MFD_HUGE_1GB = 30U << 26;
     internal const int PROT_READ = 1;
     internal const int PROT_WRITE = 2;
     internal const int MAP_SHARED = 1;

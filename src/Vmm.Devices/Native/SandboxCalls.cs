@@ -133,6 +133,23 @@ internal static unsafe partial class SandboxCalls
         return entry != null;
     }
 
+    /// <summary>The number of a group (getgrnam(3)).</summary>
+    internal static bool TryFindGroup(string name, out uint group)
+    {
+        const int groupOffset = 16;
+        // SAFETY: struct group of x86-64 begins with two pointers, then the number. It is read before any other call.
+        byte* entry = FindGroup(name);
+        group = entry == null ? 0 : *(uint*)(entry + groupOffset);
+        return entry != null;
+    }
+
+    /// <summary>Has a descriptor stay open at the next execve(2).</summary>
+    internal static void KeepOnExecute(int fd)
+    {
+        const int SetDescriptorFlags = 2;
+        _ = MemoryCalls.Fcntl(fd, SetDescriptorFlags, 0);
+    }
+
     /// <summary>Sets the soft and the hard limit of a resource.</summary>
     internal static void SetLimit(int resource, ulong value)
     {
@@ -270,6 +287,9 @@ internal static unsafe partial class SandboxCalls
 
     [LibraryImport(Name, EntryPoint = "getpwnam", StringMarshalling = StringMarshalling.Utf8)]
     private static partial byte* FindUser(string name);
+
+    [LibraryImport(Name, EntryPoint = "getgrnam", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial byte* FindGroup(string name);
 
     [LibraryImport(Name, EntryPoint = "setrlimit")]
     private static partial int SetLimit(int resource, ulong* limit);

@@ -28,6 +28,8 @@ internal static unsafe partial class SocketCalls
     internal const short POLLRDHUP = 0x2000;
     internal const int SHUT_RD = 0;
     internal const int SHUT_WR = 1;
+    internal const int AT_FDCWD = -100;
+    internal const int AT_SYMLINK_NOFOLLOW = 0x100;
     internal const int MSG_PEEK = 0x2;
     internal const int MSG_TRUNC = 0x20;
     internal const int MSG_CTRUNC = 0x8;
@@ -59,6 +61,9 @@ internal static unsafe partial class SocketCalls
     [LibraryImport(Name, EntryPoint = "getsockopt", SetLastError = true)]
     internal static partial int GetOption(int fd, int level, int option, void* value, uint* length);
 
+    [LibraryImport(Name, EntryPoint = "getpeername", SetLastError = true)]
+    internal static partial int GetPeerName(int fd, UnixAddress* address, uint* length);
+
     [LibraryImport(Name, EntryPoint = "setsockopt", SetLastError = true)]
     internal static partial int SetOption(int fd, int level, int option, void* value, uint length);
 
@@ -67,6 +72,12 @@ internal static unsafe partial class SocketCalls
 
     [LibraryImport(Name, EntryPoint = "fchmod", SetLastError = true)]
     internal static partial int ChangeMode(int fd, uint mode);
+
+    [LibraryImport(Name, EntryPoint = "fchmodat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int ChangeModeAt(int directory, string path, uint mode, int flags);
+
+    [LibraryImport(Name, EntryPoint = "lchown", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int ChangeOwner(string path, uint user, uint group);
 
     [LibraryImport(Name, EntryPoint = "sendmsg", SetLastError = true)]
     internal static partial nint SendMessage(int fd, MessageHeader* message, int flags);

@@ -9,15 +9,18 @@ internal sealed unsafe partial class UnixSocket
     /// <param name="path">At most <see cref="PathBytesMax"/> bytes.</param>
     /// <param name="mode">The permissions the path has from the moment it appears.</param>
     /// <param name="backlog">How many connections may wait to be accepted.</param>
-    /// <exception cref="KernelException">A process listens there, something else is there, or the directory can't be written.</exception>
-    internal static UnixSocket ListenAnew(string path, UnixFileMode mode, int backlog = Backlog)
+    /// <param name="group">The group of the path before anyone can connect; null for the one the file system gives it.</param>
+    /// <exception cref="KernelException">
+    /// A process listens there, something else is there, the directory can't be written, or the group is not for this process to give.
+    /// </exception>
+    internal static UnixSocket ListenAnew(string path, UnixFileMode mode, int backlog = Backlog, uint? group = null)
     {
         CheckDirectory(path);
-        UnixSocket? socket = TryListen(path, mode, backlog, out Errno errno);
+        UnixSocket? socket = TryListen(path, mode, backlog, group, out Errno errno);
         if (errno == Errno.AddressInUse)
         {
             MakeWay(path);
-            socket = TryListen(path, mode, backlog, out errno);
+            socket = TryListen(path, mode, backlog, group, out errno);
         }
         return socket ?? throw new KernelException($"cannot listen on '{path}'", errno);
     }

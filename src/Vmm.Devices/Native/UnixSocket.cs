@@ -48,24 +48,44 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
     /// <param name="backlog">How many may wait to be accepted.</param>
     /// <exception cref="KernelException">The path exists, or its directory can't be written.</exception>
     internal static UnixSocket Listen(string path, UnixFileMode mode, int backlog = Backlog) =>
-        TryListen(path, mode, backlog, out Errno errno) ?? throw new KernelException($"cannot listen on '{path}'", errno);
+        TryListen(path, mode, backlog, group: null, out Errno errno) ?? throw new KernelException($"cannot listen on '{path}'", errno);
 
-    private static UnixSocket? TryListen(string path, UnixFileMode mode, int backlog, out Errno errno)
+    private static UnixSocket? TryListen(string path, UnixFileMode mode, int backlog, uint? group, out Errno errno)
     {
         UnixAddress address = AddressOf(path, out uint length);
         UnixSocket socket = new(Create());
-        // The mode of a socket that is not bound yet is what bind(2) gives the path: there is no moment at which others may connect.
+        // The mode of a socket that is not bound yet is what bind(2) gives the path, less what the process's umask takes.
         // SAFETY: bind reads length bytes of a local.
-        bool listens = SocketCalls.ChangeMode(socket.Number, (uint)mode) == 0 && SocketCalls.Bind(socket.Number, &address, length) == 0
-            && SocketCalls.Listen(socket.Number, backlog) == 0;
-        errno = listens ? Errno.None : LastError;
-        if (!listens)
+        bool isBound = SocketCalls.ChangeMode(socket.Number, (uint)mode) == 0 && SocketCalls.Bind(socket.Number, &address, length) == 0;
+        errno = isBound ? Errno.None : LastError;
+        if (!isBound)
         {
             socket.Dispose();
             return null;
         }
         socket._boundTo = SocketFile.At(path);
-        return socket;
+        // Until it listens, each connect(2) is refused: by then the path is the wanted users', and never was another's.
+        Errno cannotShare = Share(path, mode, group);
+        errno = cannotShare;
+        if (errno == Errno.None && SocketCalls.Listen(socket.Number, backlog) != 0) errno = LastError;
+        if (errno == Errno.None) return socket;
+        socket.RemovePath();
+        socket.Dispose();
+        return cannotShare == Errno.None ? null : throw new KernelException(
+            $"cannot give '{path}' {(group is null ? "its mode" : $"to group {group}")}", cannotShare,
+            "only root may give it to any group, and another user to a group that the process belongs to");
+    }
+
+    /// <summary>
+    /// Gives a path that this process has just bound its group, and what the umask took from its mode. A link that took its place is not
+    /// followed.
+    /// </summary>
+    private static Errno Share(string path, UnixFileMode mode, uint? group)
+    {
+        const UnixFileMode OwnersOwn = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+        if (group is { } wanted && SocketCalls.ChangeOwner(path, uint.MaxValue, wanted) != 0) return LastError;
+        return (mode & ~OwnersOwn) == 0
+            || SocketCalls.ChangeModeAt(SocketCalls.AT_FDCWD, path, (uint)mode, SocketCalls.AT_SYMLINK_NOFOLLOW) == 0 ? Errno.None : LastError;
     }
 
     /// <summary>Connects to a listening path. A Unix socket connects at once or not at all.</summary>

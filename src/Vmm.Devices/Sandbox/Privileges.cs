@@ -7,7 +7,7 @@ namespace Vmm.Devices.Sandbox;
 /// <summary>User, capabilities and limits of a process that gives up its rights.</summary>
 internal static class Privileges
 {
-    private const int DacOverride = 1, NetAdmin = 12;
+    private const int ChangeOwner = 0, DacOverride = 1, NetAdmin = 12;
 
     /// <summary>SECBIT_NOROOT and SECBIT_NO_CAP_AMBIENT_RAISE, each with its lock: root is a user like any other.</summary>
     private const uint RootIsNoOne = 0b11 | 0b11 << 6;
@@ -71,7 +71,7 @@ internal static class Privileges
 
     /// <summary>
     /// A file of another user is opened by CAP_DAC_OVERRIDE only, and a TAP interface that is not there or is another user's by
-    /// CAP_NET_ADMIN. Asked without them.
+    /// CAP_NET_ADMIN. Asked without them. A socket goes to a group by CAP_CHOWN; no system call that uses it is allowed later.
     /// </summary>
     private static ulong Needed(SandboxPlan plan, ulong permitted)
     {
@@ -82,7 +82,7 @@ internal static class Privileges
             || IsForbidden("/proc/self/fd/1", SandboxCalls.W_OK) || IsForbidden("/proc/self/fd/2", SandboxCalls.W_OK);
         _ = SandboxCalls.SetCapabilities(effective: permitted, permitted);
         bool interfaces = all.Any(access => access.Kind == HostAccessKind.Tap && !IsOurs(access.Path));
-        return (files ? 1ul << DacOverride : 0) | (interfaces ? 1ul << NetAdmin : 0);
+        return (plan.GivesGroups ? 1ul << ChangeOwner : 0) | (files ? 1ul << DacOverride : 0) | (interfaces ? 1ul << NetAdmin : 0);
     }
 
     private static bool IsForbidden(HostAccess access) => access.Kind switch

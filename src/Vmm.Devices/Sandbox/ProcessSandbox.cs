@@ -157,7 +157,10 @@ public static class ProcessSandbox
         const uint firstOfServices = 3;
         bool names = plan.Accesses.Concat(plan.Opened).Any(access => access.Path.Contains("/fd/", StringComparison.Ordinal));
         _ = uint.TryParse(Environment.GetEnvironmentVariable("LISTEN_FDS"), out uint passed);
-        if (!names) SandboxCalls.CloseOnExecute(firstOfServices + passed);
+        if (names) return;
+        int[] kept = [.. plan.Descriptors.Where(ProcessDescriptors.IsInherited)];
+        SandboxCalls.CloseOnExecute(firstOfServices + passed);
+        foreach (int descriptor in kept) SandboxCalls.KeepOnExecute(descriptor);
     }
 
     private static void ExecuteAgain(byte[][] words, byte[][] environment)

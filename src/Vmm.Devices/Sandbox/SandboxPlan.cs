@@ -30,6 +30,12 @@ public sealed record SandboxPlan
     /// <summary>Whether it sends to a socket in the abstract namespace, such as a service manager's.</summary>
     public bool NeedsAbstractSockets { get; init; }
 
+    /// <summary>Whether it gives a socket to a group before <see cref="ProcessSandbox.Close"/>.</summary>
+    public bool GivesGroups { get; init; }
+
+    /// <summary>Descriptors that this process was started with and keeps, beside those of a service manager.</summary>
+    public IReadOnlyList<int> Descriptors { get; init; } = [];
+
     /// <summary>What is done with a system call that it has no use for.</summary>
     public SystemCallAction Action { get; init; } = SystemCallAction.Refuse;
 

@@ -15,7 +15,7 @@ public static class ProcessDescriptors
     /// Whether this process was given a descriptor at its start, and has not another one under that number because it was closed: what is
     /// inherited is not closed on exec.
     /// </summary>
-    /// <param name="fd">0, 1 or 2.</param>
+    /// <param name="fd">The descriptor.</param>
     public static bool IsInherited(int fd)
     {
         const int GetDescriptorFlags = 1, CloseOnExec = 1;

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Vmm.Devices.Sandbox;
+using Vmm.Events;
 
 namespace Vmm.Devices;
 
@@ -22,6 +23,7 @@ public sealed class VcpuThread : IDisposable
     private readonly Action<VcpuThread, VcpuEnd> _onEnd;
     private readonly ILogger _logger;
     private readonly Thread _thread;
+    private readonly int? _cpu;
     private readonly long[] _exits = new long[KindCount];
     private readonly (VcpuExitKind Kind, ulong Address, int Width)[] _last = new (VcpuExitKind, ulong, int)[LastExitsMax];
     private int _lastCount;
@@ -40,7 +42,9 @@ public sealed class VcpuThread : IDisposable
     /// <param name="port">The port devices.</param>
     /// <param name="onEnd">Called once with how the thread ends, as the last thing on it. It must not join it.</param>
     /// <param name="logger">Gets the first exit that nothing handles.</param>
-    public VcpuThread(IVcpu vcpu, Bus mmio, Bus port, Action<VcpuThread, VcpuEnd> onEnd, ILogger? logger = null)
+    /// <param name="cpu">The host's processor the thread is kept on; null: the scheduler decides.</param>
+    public VcpuThread(
+        IVcpu vcpu, Bus mmio, Bus port, Action<VcpuThread, VcpuEnd> onEnd, ILogger? logger = null, int? cpu = null)
     {
         ArgumentNullException.ThrowIfNull(vcpu);
         ArgumentNullException.ThrowIfNull(mmio);
@@ -50,6 +54,7 @@ public sealed class VcpuThread : IDisposable
         _mmio = mmio;
         _port = port;
         _onEnd = onEnd;
+        _cpu = cpu;
         _logger = SteadyLogger.Over(logger ?? NullLogger.Instance);
         // A guest that can't be stopped must not keep the process alive.
         _thread = new Thread(RunToEnd) { Name = $"vcpu{vcpu.Index}", IsBackground = true };
@@ -144,6 +149,7 @@ public sealed class VcpuThread : IDisposable
         VcpuEnd end;
         try
         {
+            if (_cpu is { } cpu) Processors.PinCallingThread(cpu, _thread.Name!);
             ProcessSandbox.EnterThread(ThreadKind.Vcpu);
             end = Loop();
         }

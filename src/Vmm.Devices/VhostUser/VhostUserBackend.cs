@@ -10,8 +10,6 @@ namespace Vmm.Devices.VhostUser;
 /// </summary>
 public sealed class VhostUserBackend : IInspectable, IDisposable
 {
-    private const UnixFileMode SocketMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-
     /// <summary>How long a connection waits when this process can open no more descriptors.</summary>
     private static readonly TimeSpan AcceptRetry = TimeSpan.FromMilliseconds(100);
 
@@ -23,9 +21,13 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
 
     private readonly Reactor _reactor;
     private readonly Subscriber _sources;
-    private readonly Subscription<UnixSocket> _listener;
+    /// <summary>Null for a device that was given a connection.</summary>
+    private readonly Subscription<UnixSocket>? _listener;
     private readonly ReactorTimer _retry;
     private readonly Doorbell _acceptNext;
+    private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    /// <summary>The connection that it was given, until it is served; null for a device that listens.</summary>
+    private UnixSocket? _connected;
     private VhostUserSession? _session;
     private Action? _onStopped;
     private readonly HashSet<string> _said = [];
@@ -35,31 +37,35 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
     private long _announcedSecond;
     private int _announced;
 
-    /// <summary>Listens. The socket has mode 0600; one that a process that is gone left behind is replaced.</summary>
+    /// <summary>
+    /// Listens; a socket that a process that is gone left behind is replaced. Who may connect is <see cref="VhostUserBackendOptions.Access"/>.
+    /// </summary>
     /// <param name="device">The device. It stays the caller's, and is reset when a front-end goes.</param>
     /// <param name="socketPath">At most 107 bytes.</param>
     /// <param name="reactor">What serves it, on its thread or before it runs.</param>
     /// <param name="options">How it is served; null for the defaults.</param>
     /// <exception cref="KernelException">Another socket listens there, or the directory can't be written.</exception>
+    /// <exception cref="IOException">This host has no such group.</exception>
     public VhostUserBackend(VirtioDevice device, string socketPath, Reactor reactor, VhostUserBackendOptions? options = null)
-        : this(device, () => UnixSocket.ListenAnew(socketPath, SocketMode), socketPath, reactor, options)
+        : this(device, backend => backend.Listen(socketPath), socketPath, reactor, options)
     {
     }
 
     /// <summary>
-    /// Serves a device at a socket that another process made, such as systemd (<c>LISTEN_FDS</c>). Its path is not removed.
+    /// Serves a device at a socket that another process made, such as systemd (<c>LISTEN_FDS</c>) or a manager of machines. Its path is not
+    /// removed. One that is connected is the only front-end that the device ever has: see <see cref="Completion"/>.
     /// </summary>
     /// <param name="device">The device. It stays the caller's, and is reset when a front-end goes.</param>
-    /// <param name="listener">A Unix stream socket that listens; taken over.</param>
+    /// <param name="socket">A Unix stream socket that listens, or is connected to a front-end; taken over.</param>
     /// <param name="reactor">What serves it, on its thread or before it runs.</param>
     /// <param name="options">How it is served; null for the defaults.</param>
     /// <exception cref="ArgumentException">The descriptor is no such socket.</exception>
-    public VhostUserBackend(VirtioDevice device, OwnedFd listener, Reactor reactor, VhostUserBackendOptions? options = null)
-        : this(device, () => UnixSocket.OfListener(listener), "", reactor, options)
+    public VhostUserBackend(VirtioDevice device, OwnedFd socket, Reactor reactor, VhostUserBackendOptions? options = null)
+        : this(device, backend => backend.TakeOver(socket), "", reactor, options)
     {
     }
 
-    private VhostUserBackend(VirtioDevice device, Func<UnixSocket> listen, string socketPath,
+    private VhostUserBackend(VirtioDevice device, Func<VhostUserBackend, UnixSocket?> listen, string socketPath,
         Reactor reactor, VhostUserBackendOptions? options)
     {
         ArgumentNullException.ThrowIfNull(device);
@@ -73,8 +79,15 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
         _acceptNext = reactor.Remote.CreateDoorbell(_ => AcceptNext());
         _sources = new Subscriber($"{device.Name}/listener");
         // Edge-triggered: with a front-end connected the next one waits in the backlog, without waking us.
-        _listener = Interest.Readable.EdgeTriggered.WithFd(listen()).WithHandler(_ => AcceptNext()).OwnedBy(_sources);
-        _listener.RegisterInto(reactor);
+        if (listen(this) is { } listener)
+        {
+            _listener = Interest.Readable.EdgeTriggered.WithFd(listener).WithHandler(_ => AcceptNext()).OwnedBy(_sources);
+            _listener.RegisterInto(reactor);
+        }
+        else
+        {
+            _acceptNext.TryRing();
+        }
         // A timer of the reactor costs no descriptor: a process serves thousands of disks.
         _retry = reactor.Timers.Create((_, _) => AcceptNext(), $"{device.Name}/accept");
     }
@@ -84,6 +97,11 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
 
     /// <summary>Where it listens; empty if it was given its socket.</summary>
     public string SocketPath { get; }
+
+    /// <summary>
+    /// Completes when no front-end comes any more: the one whose connection the device was given has left, or the device was stopped.
+    /// </summary>
+    public Task Completion => _completion.Task;
 
     /// <summary>What its queues did, by number, over all connections. Any thread.</summary>
     public IReadOnlyList<QueueStatistics> Statistics => Device.QueueStatistics;
@@ -134,12 +152,19 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
             if (_retry.IsArmed) _retry.Cancel();
             _sources.RemoveFrom(_reactor);
         }
-        if (_session is null) onStopped();
-        else _onStopped += onStopped;
+        if (_session is null)
+        {
+            _connected?.Dispose();
+            _connected = null;
+            _completion.TrySetResult();
+            onStopped();
+            return;
+        }
+        _onStopped += onStopped;
     }
 
     /// <summary>Removes the socket's path if it still names this back-end's socket.</summary>
-    internal void RemoveSocket() => _listener.Fd.RemovePath();
+    internal void RemoveSocket() => _listener?.Fd.RemovePath();
 
     /// <summary>As <see cref="Stop"/>, without waiting for rings to come to rest.</summary>
     public void Dispose() => Stop(() => { });
@@ -173,10 +198,25 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
         if (_announced++ < AnnouncementsPerSecond) Options.Logger.LogInformation(kind, "{Device}: {Sentence}", Device.Name, sentence);
     }
 
+    private UnixSocket Listen(string path) =>
+        UnixSocket.ListenAnew(path, Options.Access.Mode, group: Options.Access.GroupNumber());
+
+    /// <summary>Takes a socket that another process made.</summary>
+    /// <returns>What listens; null if it is a connection.</returns>
+    private UnixSocket? TakeOver(OwnedFd socket)
+    {
+        UnixSocket taken = UnixSocket.OfPassed(socket, out bool listens);
+        if (listens) return taken;
+        _connected = taken;
+        return null;
+    }
+
     private void AcceptNext()
     {
         if (_stopping || _session is not null) return;
-        UnixSocket? socket = _listener.Fd.Accept(out Errno errno);
+        Errno errno = Errno.Again;
+        UnixSocket? socket = _connected ?? _listener?.Fd.Accept(out errno);
+        _connected = null;
         if (socket is null)
         {
             if (errno is not Errno.Again) AcceptLater($"cannot accept a connection: {errno}");
@@ -188,7 +228,9 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
         }
         catch (KernelException exception)
         {
-            socket.Dispose();
+            // The one front-end there will ever be is tried again.
+            if (_listener is null) _connected = socket;
+            else socket.Dispose();
             AcceptLater($"cannot serve a connection: {exception.Message}");
             return;
         }
@@ -215,7 +257,13 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
         {
             Action? onStopped = _onStopped;
             _onStopped = null;
+            _completion.TrySetResult();
             onStopped?.Invoke();
+            return;
+        }
+        if (_listener is null)
+        {
+            _completion.TrySetResult();
             return;
         }
         // Not from inside of the end of this one: a queue of connections that break at once must not become a stack.

@@ -29,6 +29,9 @@ public sealed record VhostUserBackendOptions
     /// </summary>
     public IReadOnlyList<RemoteEndpoint> QueueReactors { get; init; } = [];
 
+    /// <summary>Who may connect to the socket that it makes.</summary>
+    public SocketAccess Access { get; init; } = new();
+
     /// <summary>Whether the time of each request goes into the queues' latency histograms.</summary>
     public bool MeasureLatency { get; init; }
 }

@@ -72,17 +72,20 @@ public sealed class VhostUserServer : IDisposable
     /// <summary>Listens for front-ends of a device.</summary>
     /// <param name="device">Taken over: disposed with the server.</param>
     /// <param name="socketPath">Where to listen; at most 107 bytes.</param>
+    /// <param name="access">Who may connect there; null for <see cref="VhostUserServerOptions.Access"/>.</param>
     /// <exception cref="ArgumentException">Another device has its name.</exception>
     /// <exception cref="KernelException">Another socket listens there, or the directory can't be written.</exception>
-    public VhostUserBackend Add(VirtioDevice device, string socketPath) =>
-        Add(device, (reactor, options) => new VhostUserBackend(device, socketPath, reactor, options), spec: null).Backend;
+    public VhostUserBackend Add(VirtioDevice device, string socketPath, SocketAccess? access = null) =>
+        Add(device, (reactor, options) => new VhostUserBackend(device, socketPath, reactor, With(options, access)), spec: null).Backend;
 
     /// <summary>Takes front-ends of a device at a socket that another process made.</summary>
     /// <param name="device">Taken over: disposed with the server.</param>
-    /// <param name="listener">A Unix stream socket that listens; taken over. Its path is not removed.</param>
+    /// <param name="socket">
+    /// A Unix stream socket that listens, or is connected to a front-end, the only one then; taken over. Its path is not removed.
+    /// </param>
     /// <exception cref="ArgumentException">The descriptor is no such socket, or another device has its name.</exception>
-    public VhostUserBackend Add(VirtioDevice device, OwnedFd listener) =>
-        Add(device, (reactor, options) => new VhostUserBackend(device, listener, reactor, options), spec: null).Backend;
+    public VhostUserBackend Add(VirtioDevice device, OwnedFd socket) =>
+        Add(device, (reactor, options) => new VhostUserBackend(device, socket, reactor, options), spec: null).Backend;
 
     /// <summary>
     /// Opens a device that is described by a spec of its kind, listens for its front-ends, and connects it to its endpoints on the host:
@@ -91,19 +94,25 @@ public sealed class VhostUserServer : IDisposable
     /// <param name="name">Names the device: <c>disk0</c>.</param>
     /// <param name="spec">Describes it, as on the command line.</param>
     /// <param name="socketPath">Where to listen; at most 107 bytes.</param>
+    /// <param name="access">Who may connect there; null for <see cref="VhostUserServerOptions.Access"/>.</param>
     /// <exception cref="ArgumentException">The spec has failures, or does not fit what was opened.</exception>
-    /// <exception cref="IOException">Something can't be opened; the message says what and why.</exception>
+    /// <exception cref="IOException">Something can't be opened, or there is no such group; the message says what and why.</exception>
     /// <exception cref="KernelException">Another socket listens there, or the directory can't be written.</exception>
-    public VhostUserBackend Add(string name, DeviceSpec spec, string socketPath) =>
-        Add(name, spec, device => (reactor, options) => new VhostUserBackend(device, socketPath, reactor, options));
+    public VhostUserBackend Add(string name, DeviceSpec spec, string socketPath, SocketAccess? access = null) =>
+        Add(name, spec, device => (reactor, options) => new VhostUserBackend(device, socketPath, reactor, With(options, access)));
 
     /// <summary>Opens a device that is described by a spec, and takes its front-ends at a socket that another process made.</summary>
-    /// <inheritdoc cref="Add(string, DeviceSpec, string)" path="/exception"/>
-    /// <param name="listener">A Unix stream socket that listens; taken over. Its path is not removed.</param>
+    /// <inheritdoc cref="Add(string, DeviceSpec, string, SocketAccess)" path="/exception"/>
+    /// <param name="socket">
+    /// A Unix stream socket that listens, or is connected to a front-end, the only one then; taken over. Its path is not removed.
+    /// </param>
     /// <param name="name">Names the device: <c>disk0</c>.</param>
     /// <param name="spec">Describes it, as on the command line.</param>
-    public VhostUserBackend Add(string name, DeviceSpec spec, OwnedFd listener) =>
-        Add(name, spec, device => (reactor, options) => new VhostUserBackend(device, listener, reactor, options));
+    public VhostUserBackend Add(string name, DeviceSpec spec, OwnedFd socket) =>
+        Add(name, spec, device => (reactor, options) => new VhostUserBackend(device, socket, reactor, options));
+
+    private static VhostUserBackendOptions With(VhostUserBackendOptions options, SocketAccess? access) =>
+        access is null ? options : options with { Access = access };
 
     private VhostUserBackend Add(
         string name, DeviceSpec spec, Func<VirtioDevice, Func<Reactor, VhostUserBackendOptions, VhostUserBackend>> creator)
@@ -149,6 +158,7 @@ public sealed class VhostUserServer : IDisposable
             {
                 Logger = _options.Logger,
                 AllowUnsealed = _options.AllowUnsealed,
+                Access = _options.Access,
                 Mappings = _mappings,
                 MeasureLatency = _options.MeasureLatency,
                 QueueReactors = reactors.QueueRemotes,
@@ -167,7 +177,7 @@ public sealed class VhostUserServer : IDisposable
     /// Takes a device out, also while a front-end uses it: no front-end comes any more, the connection ends once its rings are quiet, and
     /// the device is disposed.
     /// </summary>
-    /// <param name="backend">What <see cref="Add(VirtioDevice, string)"/> gave.</param>
+    /// <param name="backend">What <see cref="Add(VirtioDevice, string, SocketAccess)"/> gave.</param>
     /// <returns>Completes when the device is gone: not before the host's storage has answered.</returns>
     /// <exception cref="ArgumentException">The server does not have it, or is removing it already.</exception>
     public Task RemoveAsync(VhostUserBackend backend)

@@ -31,6 +31,9 @@ public sealed record VhostUserServerOptions
     /// </summary>
     public ulong MappedBytesMax { get; set; } = MappingBudget.StandardBytes;
 
+    /// <summary>Who may connect to the sockets that it makes, where nothing else is said.</summary>
+    public SocketAccess Access { get; set; } = new();
+
     /// <summary>Whether the time of each request is measured.</summary>
     public bool MeasureLatency { get; set; }
 

@@ -35,12 +35,15 @@ public sealed record DeviceKind
     /// </summary>
     public required Func<IReadOnlyList<string>, IReadOnlyList<DeviceSpec>> Parse { get; init; }
 
-    /// <summary>Takes <c>socket=S</c>, where the device is served over vhost-user, out of a text; the rest describes the device.</summary>
-    /// <returns>The socket's path; null if none is given.</returns>
-    public string? TakeSocket(ref string text)
+    /// <summary>
+    /// Takes where the device is served over vhost-user (<see cref="ServedSocket.Syntax"/>) out of a text; the rest describes the device.
+    /// </summary>
+    /// <returns>Null if the text names no socket.</returns>
+    /// <exception cref="DeviceSpecException">What it says of the socket makes no sense.</exception>
+    public ServedSocket? TakeSocket(ref string text)
     {
         ArgumentNullException.ThrowIfNull(text);
-        return SpecText.Take(ref text, "socket", First);
+        return ServedSocket.Take(ref text, First);
     }
 
     /// <summary>Takes a text that describes a device apart: keys with their values, and flags with null.</summary>

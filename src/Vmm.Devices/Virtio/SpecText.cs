@@ -65,18 +65,6 @@ internal sealed class SpecText
     internal static string Join(IEnumerable<(string Name, string? Value)> parts, string? first) =>
         Join(parts.Select(part => part.Value is null ? part.Name : $"{part.Name}={part.Value}"), first);
 
-    /// <summary>Takes a key and its value out of a text, the rest of which is read elsewhere.</summary>
-    /// <returns>The value; null if the key is not given.</returns>
-    internal static string? Take(ref string text, string key, string? first)
-    {
-        string[] parts = [.. Split(text)];
-        int at = Array.FindIndex(parts, part => part.StartsWith(key + '=', StringComparison.Ordinal));
-        if (at < 0) return null;
-        // Only what stood first before is a value without a key.
-        text = Join(parts.Where((_, i) => i != at), at == 0 ? first : null);
-        return parts[at][(key.Length + 1)..];
-    }
-
     internal bool Has(string flag) => _values.ContainsKey(flag);
 
     /// <summary>A value; null if it is not given.</summary>
@@ -129,7 +117,7 @@ internal sealed class SpecText
         return equals > 0 && part.AsSpan(0, equals).IndexOfAnyExcept(KeyLetters) < 0 ? equals : -1;
     }
 
-    private static string Join(IEnumerable<string> parts, string? first)
+    internal static string Join(IEnumerable<string> parts, string? first)
     {
         string text = string.Join(',', parts.Select(Escaped));
         // A flag that stands first would be taken for the value of that key.
@@ -138,7 +126,7 @@ internal sealed class SpecText
 
     private static string Escaped(string part) => part.Replace(",", ",,", StringComparison.Ordinal);
 
-    private static IEnumerable<string> Split(string text)
+    internal static IEnumerable<string> Split(string text)
     {
         StringBuilder part = new();
         for (int i = 0; i < text.Length; i++)

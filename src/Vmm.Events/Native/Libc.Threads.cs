@@ -15,6 +15,9 @@ internal static unsafe partial class Libc
     [LibraryImport(Name, EntryPoint = "sched_setaffinity", SetLastError = true)]
     private static partial int SetAffinity(int thread, nuint maskBytes, ulong* mask);
 
+    [LibraryImport(Name, EntryPoint = "sched_getaffinity", SetLastError = true)]
+    private static partial int GetAffinity(int thread, nuint maskBytes, ulong* mask);
+
     [LibraryImport(Name, EntryPoint = "pthread_self")]
     private static partial nint ThisThread();
 
@@ -57,6 +60,23 @@ internal static unsafe partial class Libc
         }
         lowest = start;
         bytes = length;
+    }
+
+    /// <summary>The CPUs that the calling thread may run on (sched_getaffinity(2)); none if that cannot be said.</summary>
+    internal static int[] ProcessorsOfCallingThread()
+    {
+        const int bitsPerWord = 64;
+        const int words = CpusMax / bitsPerWord;
+        // SAFETY: a local of exactly the size that is named.
+        ulong* mask = stackalloc ulong[words];
+        new Span<ulong>(mask, words).Clear();
+        if (GetAffinity(CallingThread, words * sizeof(ulong), mask) < 0) return [];
+        List<int> numbers = [];
+        for (int number = 0; number < CpusMax; number++)
+        {
+            if ((mask[number / bitsPerWord] >> (number % bitsPerWord) & 1) != 0) numbers.Add(number);
+        }
+        return [.. numbers];
     }
 
     /// <summary>Has the calling thread run on one CPU only (sched_setaffinity(2)).</summary>

@@ -111,7 +111,7 @@ public sealed class ReactorThread : IDisposable
     {
         try
         {
-            if (_cpu is { } cpu) Pin(cpu);
+            if (_cpu is { } cpu) Processors.PinCallingThread(cpu, $"reactor '{Name}'");
             // Signalled when this thread owns the reactor, so that the starter can rely on it.
             Reactor.Run(() => _began.SetResult(), _stop.Token);
             _ended.SetResult();
@@ -124,13 +124,5 @@ public sealed class ReactorThread : IDisposable
             _ = _ended.Task.Exception;
             _began.TrySetException(exception);
         }
-    }
-
-    private void Pin(int cpu)
-    {
-        Errno errno = Libc.PinCallingThread(cpu);
-        if (errno == Errno.None) return;
-        throw new KernelException($"cannot pin reactor '{Name}' to CPU {cpu}", errno,
-            "the CPU is not there, or this process may not use it");
     }
 }

@@ -106,7 +106,7 @@ public sealed class LinuxKernelTests : IDisposable
     {
         string initrd = Write("initrd", new byte[5000]);
         BootSource source = new(Write("k", BzImageFile.Of([1])), initrd, "quiet");
-        (EntryMode mode, KvmRegs registers) = source.Load(_memory);
+        (EntryMode mode, KvmRegs registers) = source.Load(_memory, acpi: true);
         Assert.Equal((EntryMode.Long, BzImageFile.Entry, BootLayout.ZeroPage), (mode, registers.Rip, registers.Rsi));
         byte[] page = Read(BootLayout.ZeroPage, 4096);
         Assert.Equal(0xff, page[0x210]);
@@ -122,7 +122,7 @@ public sealed class LinuxKernelTests : IDisposable
     public void The_pvh_start_info_tells_the_same()
     {
         BootSource source = new(Write("k", ElfFile.Of([1], pvh: true)), Write("initrd", [9, 9]), "quiet");
-        (EntryMode mode, KvmRegs registers) = source.Load(_memory);
+        (EntryMode mode, KvmRegs registers) = source.Load(_memory, acpi: true);
         Assert.Equal((EntryMode.Protected, BootLayout.PvhStartInfo), (mode, registers.Rbx));
         byte[] info = Read(BootLayout.PvhStartInfo, 4096);
         Assert.Equal(0x336e_c578u, BinaryPrimitives.ReadUInt32LittleEndian(info));

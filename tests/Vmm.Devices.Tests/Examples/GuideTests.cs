@@ -122,5 +122,50 @@ public sealed class GuideTests : IDisposable
         Assert.Equal([0x5b], written);
     }
 
+    [KvmFact]
+    public void Guide_6_puts_a_monitor_together_whose_doorbell_never_exits_and_whose_state_is_kept()
+    {
+        const uint LocalApic = 0xfee0_0000, IoApic = 0xfec0_0000, Pin = 5, Vector = 0x40;
+        File.WriteAllBytes(PathOf("kernel"), ElfFile.Of(ElfFile.Assemble(32, c =>
+        {
+            // The own port: two writes, and what it says of them.
+            c.mov(edx, 0x510);
+            c.@out(dx, al);
+            c.@out(dx, al);
+            c.@in(al, dx);
+            c.movzx(esi, al);
+            // The doorbell's pin raises a vector, which is waited for in the local APIC's request register.
+            c.mov(__dword_ptr[LocalApic + 0xf0], 0x1ff);
+            c.mov(__dword_ptr[IoApic], 0x10 + 2 * Pin);
+            c.mov(__dword_ptr[IoApic + 0x10], Vector);
+            c.mov(__dword_ptr[IoApic], 0x11 + 2 * Pin);
+            c.mov(__dword_ptr[IoApic + 0x10], 0);
+            c.mov(edx, 0x520);
+            c.@out(dx, al);
+            Label wait = c.CreateLabel();
+            c.Label(ref wait);
+            c.mov(eax, __dword_ptr[LocalApic + 0x200 + (Vector / 32 * 0x10)]);
+            c.test(eax, 1);
+            c.jz(wait);
+            c.mov(edx, 0x600);
+            c.mov(eax, (AcpiPowerControl.SleepTypeOff << 2) | 0x20);
+            c.@out(dx, al);
+            KvmGuest.Spin(c);
+        }), pvh: true));
+        using OwnMonitor monitor = new(PathOf("kernel"));
+        Assert.Equal(VcpuEndReason.Stopped, monitor.Run().Reason);
+        Assert.Equal(2, monitor.Counter.Count);
+        Assert.Equal(2ul, monitor.Registers.Rsi);
+        // Two of the own port and the power switch: the doorbell is none.
+        Assert.Equal(3, monitor.Exits(VcpuExitKind.PortWrite));
+
+        using MemoryStream saved = new();
+        monitor.Save(saved);
+        monitor.Registers = monitor.Registers with { Rsi = 77 };
+        Assert.Equal(77ul, monitor.Registers.Rsi);
+        monitor.Restore(saved.ToArray());
+        Assert.Equal(2ul, monitor.Registers.Rsi);
+    }
+
     private string PathOf(string name) => Path.Combine(_directory, name);
 }

@@ -1,6 +1,7 @@
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using Vmm.Devices.Kvm;
 using Vmm.Devices.Native;
 using Vmm.Tests.Native;
 

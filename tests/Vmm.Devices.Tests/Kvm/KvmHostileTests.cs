@@ -164,7 +164,7 @@ public sealed class KvmHostileTests
             c.jnz(loop);
             KvmGuest.TripleFault(c);
         });
-        flooder.Enter(EntryMode.Long, guest.Memory, new Devices.Native.KvmRegs { Rip = 0x2000, Rsp = KvmGuest.StackTop - 0x400 });
+        flooder.Enter(EntryMode.Long, guest.Memory, new KvmRegs { Rip = 0x2000, Rsp = KvmGuest.StackTop - 0x400 });
         flooder.SetRunnable();
         using VcpuThread flood = new(flooder, guest.Mmio, guest.Port, (_, _) => { });
         flood.Start();

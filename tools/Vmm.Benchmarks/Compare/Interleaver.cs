@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime;
+using Vmm.Tool;
 
 namespace Vmm.Benchmarks;
 
@@ -37,6 +38,8 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
     /// <summary>A variant that is set up anew runs this many slices then, and has fewer rounds.</summary>
     private const int SlicesPerSetUp = 16;
     private const int SetUpsSpared = 4;
+    /// <summary>A terminal gets a line between two rounds, never within one.</summary>
+    private static readonly TimeSpan BetweenReports = TimeSpan.FromMilliseconds(500);
     /// <summary>The kernel frees what the variant before us closed in the background, on our time.</summary>
     private static readonly TimeSpan Settling = TimeSpan.FromMilliseconds(20);
 
@@ -46,7 +49,8 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
         Pace own = pace.Coarser(comparison.SliceFactor, comparison.RoundsMin);
         IReadOnlyList<Variant> variants =
             [.. comparison.Variants.Where((variant, i) => i == 0 || onlyVariants.Count == 0 || onlyVariants.Contains(variant.Name))];
-        WarmUp([.. variants.Where(variant => !variant.IsOutside)], comparison.Sizes.Min());
+        ProgressLine progress = new(BetweenReports, comparison.Group);
+        WarmUp([.. variants.Where(variant => !variant.IsOutside)], comparison.Sizes.Min(), progress);
         foreach (int n in comparison.Sizes.Where(n => comparison.DescriptorsFor(n) + OwnDescriptors < DescriptorLimit()))
         {
             bool allFit = (long)comparison.DescriptorsFor(n) * variants.Count + SpareDescriptors < DescriptorLimit();
@@ -54,11 +58,13 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
             try
             {
                 foreach (Track track in tracks) track.Calibrate(own.Slice);
-                Race(tracks, allFit ? own.Rounds : Math.Max(3, own.Rounds / SlicesPerSetUp / SetUpsSpared));
+                Race(tracks, allFit ? own.Rounds : Math.Max(3, own.Rounds / SlicesPerSetUp / SetUpsSpared),
+                    (round, rounds) => progress.Report($"n = {n:N0}, round {round} of {rounds}"));
             }
             finally
             {
                 foreach (Track track in tracks) track.Dispose();
+                progress.End();
             }
             double baseline = tracks[0].MedianNs;
             foreach (Track track in tracks)
@@ -67,12 +73,13 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
         }
     }
 
-    private void WarmUp(IReadOnlyList<Variant> variants, int smallest)
+    private void WarmUp(IReadOnlyList<Variant> variants, int smallest, ProgressLine progress)
     {
         long compiled = 0;
         int quiet = 0;
         for (int i = 0; i < WarmUpsMax && quiet < QuietWarmUps; i++)
         {
+            progress.Report($"until the compiler is quiet, {quiet} of {QuietWarmUps}");
             foreach (Variant variant in variants)
             {
                 using Track track = new(variant, smallest, isResident: false);
@@ -85,10 +92,11 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
         }
     }
 
-    private static void Race(IReadOnlyList<Track> tracks, int rounds)
+    private static void Race(IReadOnlyList<Track> tracks, int rounds, Action<int, int> report)
     {
         for (int round = 0; round < rounds; round++)
         {
+            report(round, rounds);
             // Each round starts with another variant: no variant always runs behind the same neighbour.
             for (int i = 0; i < tracks.Count; i++) tracks[(round + i) % tracks.Count].RunRound();
         }

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using Microsoft.Win32.SafeHandles;
 using Spectre.Console;
+using Vmm.Tool;
 
 namespace Vmm.Benchmarks;
 
@@ -31,6 +32,7 @@ internal sealed class FootprintReport(bool isQuick) : IDisposable
     private readonly Table _table = new Table().Border(TableBorder.Simple)
         .AddColumns("", "measured", "must be", "")
         .Caption("ratios are of medians; private memory is what /proc/PID/smaps_rollup calls Private_Dirty");
+    private readonly ProgressLine _progress = new(TimeSpan.Zero, Suite);
     private bool _isKept = true;
 
     /// <summary>Measures everything, and prints a row for each bound.</summary>
@@ -40,11 +42,13 @@ internal sealed class FootprintReport(bool isQuick) : IDisposable
         // Pages of a file that was just built and is not on the disk yet would count as written by its process.
         using (SafeFileHandle tool = File.OpenHandle(PublishedTool.Path)) RandomAccess.FlushToDisk(tool);
         using FootprintReport report = new(isQuick);
+        report._progress.Report($"starts");
         report.MeasureStarts();
         report.MeasureServer();
         report.MeasureFrontEnds();
         report.MeasureBoot();
         report.Bytes("the file", new FileInfo(PublishedTool.Path).Length, 22_000_000);
+        report._progress.End();
         // A row is not broken where the output is no terminal.
         console.Profile.Width = Math.Max(console.Profile.Width, Width);
         console.Write(report._table);
@@ -256,6 +260,7 @@ internal sealed class FootprintReport(bool isQuick) : IDisposable
     {
         bool isKept = bound is not { } most || figure <= most;
         _isKept &= isKept;
+        _progress.Report($"{what}: {measured}");
         _table.AddRow(Markup.Escape(what), measured, bounds, bound is null ? "" : isKept ? "kept" : "missed");
     }
 }

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using Spectre.Console;
 using Vmm.Devices;
+using Vmm.Tool;
 
 namespace Vmm.Benchmarks;
 
@@ -40,8 +41,11 @@ internal static class NeighbourReport
         Table table = new Table().Border(TableBorder.Simple).AddColumns("attack", "visits", "p50 µs", "p99 µs", "p99 attacked", "ratio",
             "longest ms", "errors", "memory MiB", "left behind");
         bool isSound = true;
+        ProgressLine progress = new(TimeSpan.Zero, Suite);
+        int number = 0;
         foreach (Attack attack in Attack.All)
         {
+            progress.Report($"{++number} of {Attack.All.Count}, {attack.What}");
             using ServedDisks server = new(attack.NeedsUnsealed);
             Outcome outcome = Run(attack, server, windows, window);
             isSound &= outcome.IsSound;
@@ -52,6 +56,7 @@ internal static class NeighbourReport
                 (outcome.Attacked.Max / 1e6).ToString("0.0", CultureInfo.InvariantCulture), Number(outcome.Errors),
                 $"{outcome.MemoryBefore >> 10} → {outcome.MemoryAfter >> 10}", Markup.Escape(outcome.LeftBehind ?? "nothing"));
         }
+        progress.End();
         console.Write(table);
         return isSound;
     }

@@ -3,6 +3,7 @@ using System.Globalization;
 using Spectre.Console;
 using Vmm.Devices;
 using Vmm.Devices.Kvm;
+using Vmm.Tool;
 
 namespace Vmm.Benchmarks;
 
@@ -44,11 +45,14 @@ internal static class SaveReport
                 Thread.Sleep(10);
             }
             List<SnapshotResult> live = [], stopped = [];
+            ProgressLine progress = new(TimeSpan.Zero, Suite);
             for (int round = 0; round < rounds; round++)
             {
+                progress.Report($"round {round + 1} of {rounds}");
                 live.Add(Save(machine, directory, isLive: true, round));
                 stopped.Add(Save(machine, directory, isLive: false, round));
             }
+            progress.End();
             stop.Cancel();
             run.Wait();
             Table table = new Table().Border(TableBorder.Simple)

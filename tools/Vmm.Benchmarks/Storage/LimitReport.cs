@@ -27,7 +27,7 @@ internal static class LimitReport
     internal static bool Print(IAnsiConsole console, bool isQuick)
     {
         console.MarkupLineInterpolated($"[bold]{Suite}[/]: 4 KiB reads, {Depth} in flight, {RateSeconds} s");
-        BoundTable table = new();
+        BoundTable table = new(Suite);
         using Folder folder = new();
         Rates(table, folder);
         Neighbour(table, folder, isQuick ? TimeSpan.FromMilliseconds(500) : TimeSpan.FromSeconds(2));

@@ -28,7 +28,7 @@ internal static class RemoteDiskReport
     {
         int seconds = isQuick ? 2 : 15;
         console.MarkupLineInterpolated($"[bold]{NbdSuite}[/]: 4 KiB requests of nbdkit memory at a Unix socket, {seconds} × 1 s each");
-        BoundTable table = new();
+        BoundTable table = new(NbdSuite);
         using Folder folder = new();
         string socket = folder.PathOf("nbd");
         using MeasuredProcess server = RemoteDisks.Listen(socket, "nbdkit", "--foreground", "--unix", socket, "memory", "256M");
@@ -58,7 +58,7 @@ internal static class RemoteDiskReport
         if (!File.Exists(DriverOfOther)) throw Tool.Missing(DriverOfOther);
         int seconds = isQuick ? 2 : 15;
         console.MarkupLineInterpolated($"[bold]{RbdSuite}[/]: 4 KiB requests of a cluster of one OSD in memory, {seconds} × 1 s each");
-        BoundTable table = new();
+        BoundTable table = new(RbdSuite);
         using Folder folder = new();
         string cluster = folder.PathOf("ceph"), configuration = Path.Combine(cluster, "ceph.conf");
         string script = Path.Combine(RepositoryRoot(), "tools", "ceph.sh");

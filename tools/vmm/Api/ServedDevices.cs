@@ -30,10 +30,12 @@ internal sealed class ServedDevices(VhostUserServer server, ILogger log, Action 
         lock (_adding)
         {
             RequestedDevice device = Describe(asked.Options, number => DeviceOption.ServedNameOf(kind, number), option.Serve);
+            if (device.Socket is not { Descriptor: null } socket)
+                throw new ArgumentException($"'{device.Socket}': a descriptor is passed at the start only: give 'socket=…'");
             VhostUserBackend backend;
             try
             {
-                backend = server.Add(device.Name, device.Spec, device.Socket);
+                backend = server.Add(device.Name, device.Spec, socket.Path, socket.Access);
             }
             catch (Exception refused) when (refused is IOException or UnauthorizedAccessException)
             {
@@ -44,7 +46,7 @@ internal sealed class ServedDevices(VhostUserServer server, ILogger log, Action 
             {
                 throw new ApiProblem(409, refused.Message);
             }
-            log.LogInformation(ToolEvents.DeviceAdded, "{Device}: added, listens at {Socket}", device.Name, device.Socket);
+            log.LogInformation(ToolEvents.DeviceAdded, "{Device}: added, listens at {Socket}", device.Name, socket.Path);
             return Of(backend);
         }
     }

@@ -1,7 +1,7 @@
 using System.Globalization;
-using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Spectre.Console;
 using Vmm.Devices;
 
 namespace Vmm.Tool;
@@ -35,21 +35,36 @@ internal sealed partial class BlockReportJson : JsonSerializerContext;
 /// <summary>Prints what a load came to, for people and for programs.</summary>
 internal static class BlockReport
 {
-    private const int BarWidth = 50;
+    private const int WidthOfFile = 160, ChartWidth = 80;
 
     internal static void Print(BlockComparison comparison, IReadOnlyList<BlockTarget> targets)
     {
-        StringBuilder text = new();
-        Row(text, "", "op/s", "MiB/s", "cpu/op µs", "mean µs", "p50", "p90", "p99", "p99.9", "max", "shares");
-        Figures(text, "a", comparison.A);
-        if (comparison.B is not null) Figures(text, "b", comparison.B);
-        if (comparison.Ratio is { } ratio) text.Append(CultureInfo.InvariantCulture, $"a does {ratio:f2} operations for each of b\n");
+        // What is no terminal has no width that a row would have to be cut at.
+        if (Console.IsOutputRedirected) AnsiConsole.Profile.Width = Math.Max(AnsiConsole.Profile.Width, WidthOfFile);
+        BlockFigures[] columns = comparison.B is null ? [comparison.A] : [comparison.A, comparison.B];
+        Table table = new Table().RoundedBorder().AddColumn("");
+        for (int i = 0; i < columns.Length; i++) table.AddColumn(new TableColumn(NameOf(i)).RightAligned());
+        void Row(string what, Func<BlockFigures, string> text) => table.AddRow([what, .. columns.Select(text)]);
+        Row("operations a second", figures => Number(figures.OperationsPerSecond));
+        Row("MiB a second", figures => Number(figures.BytesPerSecond / (1 << 20)));
+        Row("CPU µs an operation", figures => Number(figures.CpuMicrosecondsPerOperation));
+        Row("mean µs", figures => Number(figures.MeanMicroseconds));
+        Row("p50 µs", figures => Number(figures.P50Microseconds));
+        Row("p90 µs", figures => Number(figures.P90Microseconds));
+        Row("p99 µs", figures => Number(figures.P99Microseconds));
+        Row("p99.9 µs", figures => Number(figures.P999Microseconds));
+        Row("longest µs", figures => Number(figures.MaxMicroseconds));
+        Row("shares of the queues", figures => string.Join(':', figures.QueueShares.Select(share => $"{share * 100:f0}")));
+        if (columns.Any(figures => figures.Errors > 0))
+            Row("failed, or wrong bytes", figures => figures.Errors.ToString("N0", CultureInfo.InvariantCulture));
+        AnsiConsole.Write(table);
+        if (comparison.Ratio is { } ratio)
+            Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"a does {ratio:f2} operations for each of b"));
         for (int i = 0; i < targets.Count; i++)
         {
-            text.Append(CultureInfo.InvariantCulture, $"\nlatency of {(char)('a' + i)}, {targets[i].Socket}\n");
-            Histogram(text, targets[i].Latency);
+            Console.Out.WriteLine($"\nlatency of {NameOf(i)}, {targets[i].Socket}");
+            if (HistogramOf(targets[i].Latency) is { } chart) AnsiConsole.Write(chart);
         }
-        Console.Write(text);
     }
 
     /// <summary>Finds out before a load of hours whether its figures can be written; what is there stays.</summary>
@@ -70,27 +85,12 @@ internal static class BlockReport
     internal static void Write(BlockComparison comparison, string path) =>
         File.WriteAllText(path, JsonSerializer.Serialize(comparison, BlockReportJson.Default.BlockComparison) + "\n");
 
-    private static void Figures(StringBuilder text, string name, BlockFigures figures)
-    {
-        string Number(double value) => value.ToString(value < 100 ? "f2" : "f0", CultureInfo.InvariantCulture);
-        Row(text, name, Number(figures.OperationsPerSecond), Number(figures.BytesPerSecond / (1 << 20)),
-            Number(figures.CpuMicrosecondsPerOperation),
-            Number(figures.MeanMicroseconds), Number(figures.P50Microseconds), Number(figures.P90Microseconds),
-            Number(figures.P99Microseconds),
-            Number(figures.P999Microseconds), Number(figures.MaxMicroseconds), string.Join(':',
-                figures.QueueShares.Select(share => $"{share * 100:f0}")));
-        if (figures.Errors > 0) text.Append(CultureInfo.InvariantCulture, $"  {figures.Errors} requests failed or brought wrong bytes\n");
-    }
+    private static string NameOf(int target) => target == 0 ? "a" : "b";
 
-    private static void Row(StringBuilder text, params string[] cells)
-    {
-        text.Append(cells[0].PadRight(3));
-        foreach (string cell in cells[1..]) text.Append(cell.PadLeft(11));
-        text.Append('\n');
-    }
+    private static string Number(double value) => value.ToString(value < 100 ? "N2" : "N0", CultureInfo.InvariantCulture);
 
-    /// <summary>One line for each power of two that occurred, as wide as its share.</summary>
-    private static void Histogram(StringBuilder text, LatencyHistogram latency)
+    /// <summary>A bar for each power of two that occurred, as long as its part of all is in percent; null if nothing was measured.</summary>
+    private static BarChart? HistogramOf(LatencyHistogram latency)
     {
         SortedDictionary<int, long> lines = [];
         foreach ((long nanosecondsMax, long count) in latency.Buckets())
@@ -99,14 +99,15 @@ internal static class BlockReport
             int line = (int)long.Log2(Math.Max(1, nanosecondsMax));
             lines[line] = lines.GetValueOrDefault(line) + count;
         }
-        if (lines.Count == 0) return;
-        long most = lines.Values.Max(), all = lines.Values.Sum();
+        if (lines.Count == 0) return null;
+        double all = lines.Values.Sum();
+        BarChart chart = new BarChart().Width(ChartWidth);
+        chart.UseValueFormatter(value => value.ToString("f1", CultureInfo.InvariantCulture) + " %");
         for (int line = lines.Keys.First(); line <= lines.Keys.Last(); line++)
         {
-            long count = lines.GetValueOrDefault(line);
-            double microseconds = (1L << (line + 1)) / 1000.0;
-            string bar = new('#', (int)Math.Round((double)count * BarWidth / most));
-            text.Append(CultureInfo.InvariantCulture, $"  < {microseconds,10:f1} µs {(double)count / all,7:p1} {bar}\n");
+            string label = string.Create(CultureInfo.InvariantCulture, $"< {(1L << (line + 1)) / 1000.0:f1} µs");
+            chart.AddItem(label, 100 * lines.GetValueOrDefault(line) / all, Color.Aqua);
         }
+        return chart;
     }
 }

@@ -7,7 +7,7 @@ namespace Vmm.Tool;
 /// <summary>The process's own terminal as a port's host side: keys, screen, and the screen's size whenever it changes.</summary>
 internal sealed class ConsoleScreen : IDisposable
 {
-    private readonly PosixSignalRegistration _resized;
+    private readonly Signals _resized;
 
     /// <summary>Connects it.</summary>
     /// <param name="console">The console that gets the size.</param>
@@ -17,7 +17,7 @@ internal sealed class ConsoleScreen : IDisposable
     {
         port.Connect(keys, SerialOutput.To(StandardStreams.DuplicateOutput()));
         SendSize(console);
-        _resized = PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => SendSize(console));
+        _resized = new Signals().On(_ => SendSize(console), PosixSignal.SIGWINCH);
     }
 
     public void Dispose() => _resized.Dispose();

@@ -8,8 +8,8 @@ namespace Vmm.Tool;
 /// <param name="Kind">Its kind.</param>
 /// <param name="Name">The device's name.</param>
 /// <param name="Spec">The device.</param>
-/// <param name="Socket">Where front-ends connect, if it is served; else empty.</param>
-internal sealed record RequestedDevice(DeviceKind Kind, string Name, DeviceSpec Spec, string Socket)
+/// <param name="Socket">Where front-ends connect, if it is served; else null.</param>
+internal sealed record RequestedDevice(DeviceKind Kind, string Name, DeviceSpec Spec, ServedSocket? Socket = null)
 {
     /// <summary>The option, as messages call it.</summary>
     internal string Option => $"--{Kind.Name}";
@@ -21,7 +21,7 @@ internal sealed record RequestedDevice(DeviceKind Kind, string Name, DeviceSpec 
 /// </summary>
 internal sealed class DeviceOption : Option<IReadOnlyList<RequestedDevice>?>
 {
-    private const string SocketSyntax = "socket=S", Keys = "KEYS";
+    private const string Keys = "KEYS";
 
     /// <param name="kind">What it describes.</param>
     /// <param name="isServed">Whether each device is served at a socket, which its text names.</param>
@@ -34,9 +34,9 @@ internal sealed class DeviceOption : Option<IReadOnlyList<RequestedDevice>?>
         CustomParser = Understand;
         Syntax = !isServed ? kind.Syntax : kind.Syntax switch
         {
-            "" => SocketSyntax,
-            ['[', .. string optional] => $"{SocketSyntax}[,{optional}",
-            _ => $"{SocketSyntax},{kind.Syntax}",
+            "" => ServedSocket.Syntax,
+            ['[', .. string optional] => $"{ServedSocket.Syntax}[,{optional}",
+            _ => $"{ServedSocket.Syntax},{kind.Syntax}",
         };
         Value = IsSwitch ? $"true|false{(Syntax.Length > 0 ? "|" : "")}{Syntax}" : Shortened(Syntax);
         HelpName = !IsSwitch ? Keys : Syntax.Length > 0 ? $"true|false|{Keys}" : "true|false";
@@ -98,7 +98,17 @@ internal sealed class DeviceOption : Option<IReadOnlyList<RequestedDevice>?>
     internal RequestedDevice? Serve(string text, int index, Action<string> refuse)
     {
         string rest = text;
-        if (Kind.TakeSocket(ref rest) is not { Length: > 0 } socket)
+        ServedSocket? socket;
+        try
+        {
+            socket = Kind.TakeSocket(ref rest);
+        }
+        catch (DeviceSpecException refused)
+        {
+            refuse($" {refused.Message}");
+            return null;
+        }
+        if (socket is null)
         {
             refuse($" '{text}': 'socket=…' is missing, where front-ends connect");
             return null;
@@ -126,7 +136,7 @@ internal sealed class DeviceOption : Option<IReadOnlyList<RequestedDevice>?>
     {
         try
         {
-            RequestedDevice[] devices = [.. Kind.Parse(texts).Select((spec, i) => new RequestedDevice(Kind, Kind.DeviceName(i), spec, ""))];
+            RequestedDevice[] devices = [.. Kind.Parse(texts).Select((spec, i) => new RequestedDevice(Kind, Kind.DeviceName(i), spec))];
             foreach (string failure in devices.SelectMany(device => device.Spec.Failures(device.Name))) refuse($": {failure}");
             return devices;
         }

@@ -57,15 +57,21 @@ internal sealed class SandboxOptions
         string? mode = _mode.In(parsed);
         if (mode == "off") return null;
         if (WhyNone() is { } why) return WithoutSandbox(mode, why);
+        bool givesGroups = devices.Any(device => device.Socket?.Access.Group is not null);
         SandboxPlan plan = new()
         {
             Accesses = [.. others, .. devices.SelectMany(device => device.Spec.HostAccesses())],
             Opened =
             [
-                .. devices.Where(device => device.Socket.Length > 0).Select(device => new HostAccess(HostAccessKind.Listen, device.Socket)),
+                .. devices.Where(device => device.Socket is { Descriptor: null })
+                    .Select(device => new HostAccess(HostAccessKind.Listen, device.Socket!.Path)),
+                // Their numbers are looked up when the sockets are made.
+                .. givesGroups ? [new(HostAccessKind.Read, "/etc/group")] : (HostAccess[])[],
                 .. ConfigOption.PathIn(parsed) is { } file ? [new(HostAccessKind.Read, file)] : (HostAccess[])[],
             ],
             Layers = opensLater && mode == "auto" ? SandboxLayers.Privileges | SandboxLayers.SystemCalls : SandboxLayers.All,
+            Descriptors = [.. devices.Select(device => device.Socket?.Descriptor).OfType<int>()],
+            GivesGroups = givesGroups,
             User = parsed.GetValue(_user),
             KeepsCore = keepsCore,
             NeedsKvm = needsKvm,

@@ -29,4 +29,7 @@ internal sealed record BootInfo
 
     /// <summary>How wide the console's terminal is now; 0 if that is not known.</summary>
     internal Func<int> Columns { get; init; } = () => 0;
+
+    /// <summary>Whether commands that take long say on the console how far they are.</summary>
+    internal bool ShowProgress { get; init; }
 }

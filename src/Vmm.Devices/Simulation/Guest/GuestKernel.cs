@@ -36,6 +36,9 @@ internal sealed class GuestKernel
 
     internal GuestConsole Console => _console;
 
+    /// <summary>Whether commands that take long say on the console how far they are.</summary>
+    internal bool ShowsProgress => _boot.ShowProgress;
+
     /// <summary>Who has which memory.</summary>
     internal GuestPages Pages { get; }
 

@@ -61,6 +61,7 @@ public sealed class SimulatedMachine : Machine
         PhasePort = ProgressPort,
         Interactive = _options.Interactive,
         Columns = _options.Columns,
+        ShowProgress = _options.ShowProgress,
     };
 
     private void PowerOff(uint status) =>

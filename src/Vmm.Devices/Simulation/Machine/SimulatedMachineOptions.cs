@@ -22,6 +22,12 @@ public sealed record SimulatedMachineOptions
     /// </summary>
     public Func<int> Columns { get; init; } = () => 0;
 
+    /// <summary>
+    /// Whether the console ends at a terminal: commands that take longer than a moment say there how far they are, in a line that they
+    /// erase (ECMA-48, EL).
+    /// </summary>
+    public bool ShowProgress { get; init; }
+
     /// <summary>Called on a vCPU's thread when the guest turns to its commands, and when it is done with them.</summary>
     public Action<GuestPhase> OnPhase { get; init; } = _ => { };
 

@@ -23,14 +23,20 @@ public sealed class KvmBoard : IMachineBoard, IMessageInterrupts
     /// </summary>
     /// <exception cref="ArgumentException">An option is out of its range; the message says which.</exception>
     /// <exception cref="StateException">The memory of the snapshot it goes on from is not as it was saved.</exception>
-    /// <exception cref="KernelException">The host has not enough memory.</exception>
+    /// <exception cref="KernelException">The host has not enough memory or huge pages, or a processor is not for this process.</exception>
     public KvmBoard(KvmMachineOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
+        IReadOnlyList<int> processors = Processors.OfCallingThread();
+        foreach (int cpu in options.Cpus)
+        {
+            if (!processors.Contains(cpu)) throw new KernelException($"cannot keep a vCPU on processor {cpu}", Errno.Invalid,
+                $"this process may use {string.Join(", ", processors)}");
+        }
         Options = options;
         Memory = options.Restore is { } saved ? saved.MapMemory(BootLayout.RegionsOf(options.MemoryBytes))
-            : BootLayout.CreateMemory(options.MemoryBytes);
+            : BootLayout.CreateMemory(options.MemoryBytes, options.Pages);
         _vm = Task.Run(MakeVm);
     }
 

@@ -174,7 +174,8 @@ public sealed partial class KvmMachine
         PrepareSaves();
         // A private view cannot be mapped twice.
         string? why = _watch is null ? _whyNotLive
-            : _board.Memory.Regions.Any(region => region.IsPrivate) ? "the snapshot that it goes on from is gone" : null;
+            : _board.Memory.Regions.Any(region => region.IsPrivate) ? "the snapshot that it goes on from is gone"
+            : _board.Memory.Regions.Any(region => region.Source.IsHuge) ? "its memory is of huge pages" : null;
         if (why is null)
         {
             return new LiveMemoryCopy(_watch!, memory, [.. _board.Memory.Regions.Select(region => (region, region.MapAgain()))]);

@@ -62,7 +62,8 @@ public sealed partial class KvmMachine : Machine
             // It writes to the memory, which is not given back before.
             ((Task)kernel).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing).GetAwaiter().GetResult();
         }
-        EnterKernel(kernel.GetAwaiter().GetResult());
+        // The others wait for the first one to start them (INIT and SIPI, by the local APICs in the kernel).
+        kernel.GetAwaiter().GetResult().Enter(_vcpus[0], _board.Memory);
     }
 
     /// <inheritdoc/>
@@ -145,15 +146,8 @@ public sealed partial class KvmMachine : Machine
         vcpu.SetCpuid(cpuid);
         _cpuid.Add(cpuid);
         _vcpus.Add(vcpu);
-        AddVcpu(vcpu);
+        AddVcpu(vcpu, index < _board.Options.Cpus.Count ? _board.Options.Cpus[index] : null);
         return vcpu;
-    }
-
-    private void EnterKernel(KernelStart start)
-    {
-        _board.Memory.TryGetSpan(0, (uint)BootLayout.HighMemory, out Span<byte> low);
-        // The others wait for the first one to start them (INIT and SIPI, by the local APICs in the kernel).
-        _vcpus[0].Enter(start.Mode, low, start.Registers);
     }
 
     private static byte[] NewGeneration()

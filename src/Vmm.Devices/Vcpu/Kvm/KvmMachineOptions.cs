@@ -25,6 +25,15 @@ public sealed record KvmMachineOptions
     public ulong MemoryBytes { get; init; } = 512UL << 20;
 
     /// <summary>
+    /// What guest memory is made of. A machine on huge pages stands still while it is saved, and a machine that goes on from a snapshot has
+    /// none: its memory is mapped from a file.
+    /// </summary>
+    public PageSize Pages { get; init; }
+
+    /// <summary>The host's processors that vCPUs are kept on, by vCPU number; empty, or too few: the scheduler decides.</summary>
+    public IReadOnlyList<int> Cpus { get; init; } = [];
+
+    /// <summary>
     /// Whether the guest finds its processors and devices by ACPI. Without it there is one vCPU, and the virtio devices are named on the
     /// command line (<c>virtio_mmio.device=</c>), for kernels that have no ACPI but take that.
     /// </summary>
@@ -53,6 +62,11 @@ public sealed record KvmMachineOptions
         if (Differences.Length > 0) throw new ArgumentException($"the machine in '{Restore?.Directory}' is another: {Differences}");
         if (Vcpus is < 1 or > VcpusMax) throw new ArgumentException($"a machine of {Vcpus} vCPUs: give it 1 to {VcpusMax}");
         if (!Acpi && Vcpus > 1) throw new ArgumentException($"a machine of {Vcpus} vCPUs without ACPI: its kernel finds only one");
+        if (Restore is not null && Pages != PageSize.Standard)
+            throw new ArgumentException("huge pages for a machine that goes on from a snapshot: its memory is mapped from the snapshot");
+        if (MemoryBytes % GuestRegion.BytesOf(Pages) != 0) throw new ArgumentException(
+            $"a machine of {MemoryBytes / MiB} MiB on huge pages: give it whole pages of {GuestRegion.BytesOf(Pages) / MiB} MiB");
+        if (Cpus.Count > Vcpus) throw new ArgumentException($"{Cpus.Count} processors for {Vcpus} vCPUs: give at most one for each");
         if (MemoryBytes % MiB != 0 || MemoryBytes < MemoryBytesMin)
             throw new ArgumentException($"a machine of {MemoryBytes} bytes of memory: give it whole MiB, {MemoryBytesMin / MiB} or more");
     }

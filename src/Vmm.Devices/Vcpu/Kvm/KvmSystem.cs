@@ -88,7 +88,7 @@ public sealed class KvmSystem : IDisposable
     }
 
     /// <summary>The CPUID leaves that this host's KVM can give a guest.</summary>
-    internal KvmCpuidEntry[] GetSupportedCpuid()
+    public KvmCpuidEntry[] GetSupportedCpuid()
     {
         KvmCountHead head = new() { Count = CpuidEntriesMax };
         KvmCpuidEntry[] entries = new KvmCpuidEntry[CpuidEntriesMax];

@@ -18,18 +18,24 @@ public sealed partial class KvmVcpu
     /// <summary>struct kvm_nested_state without its data.</summary>
     private const int NestedHeaderBytes = 128;
 
-    internal KvmRegs GetRegisters() => Get<KvmRegs>(KvmRequest.KVM_GET_REGS, nameof(KvmRequest.KVM_GET_REGS));
+    /// <summary>The general registers. The vCPU does not run.</summary>
+    public KvmRegs GetRegisters() => Get<KvmRegs>(KvmRequest.KVM_GET_REGS, nameof(KvmRequest.KVM_GET_REGS));
 
-    internal void SetRegisters(in KvmRegs value) => Set(KvmRequest.KVM_SET_REGS, value, nameof(KvmRequest.KVM_SET_REGS));
+    /// <summary>Sets the general registers. The vCPU does not run.</summary>
+    /// <exception cref="KernelException">KVM refuses them.</exception>
+    public void SetRegisters(in KvmRegs value) => Set(KvmRequest.KVM_SET_REGS, value, nameof(KvmRequest.KVM_SET_REGS));
 
-    internal KvmSregs GetSystemRegisters() => Get<KvmSregs>(KvmRequest.KVM_GET_SREGS, nameof(KvmRequest.KVM_GET_SREGS));
+    /// <summary>The system registers. The vCPU does not run.</summary>
+    public KvmSregs GetSystemRegisters() => Get<KvmSregs>(KvmRequest.KVM_GET_SREGS, nameof(KvmRequest.KVM_GET_SREGS));
 
-    internal void SetSystemRegisters(in KvmSregs value) => Set(KvmRequest.KVM_SET_SREGS, value, nameof(KvmRequest.KVM_SET_SREGS));
+    /// <summary>Sets the system registers. The vCPU does not run.</summary>
+    /// <exception cref="KernelException">KVM refuses them: no processor can be in that mode.</exception>
+    public void SetSystemRegisters(in KvmSregs value) => Set(KvmRequest.KVM_SET_SREGS, value, nameof(KvmRequest.KVM_SET_SREGS));
 
     internal KvmMpState GetMpState() => Get<KvmMpState>(KvmRequest.KVM_GET_MP_STATE, nameof(KvmRequest.KVM_GET_MP_STATE));
 
     /// <summary>Lets a vCPU that waits to be started run from the registers it has.</summary>
-    internal void SetRunnable() =>
+    public void SetRunnable() =>
         Set(KvmRequest.KVM_SET_MP_STATE, new KvmMpState { State = KvmMpState.Runnable }, nameof(KvmRequest.KVM_SET_MP_STATE));
 
     internal KvmLapicState GetLapic() => Get<KvmLapicState>(KvmRequest.KVM_GET_LAPIC, nameof(KvmRequest.KVM_GET_LAPIC));
@@ -37,15 +43,17 @@ public sealed partial class KvmVcpu
     internal void SetLapic(in KvmLapicState value) => Set(KvmRequest.KVM_SET_LAPIC, value, nameof(KvmRequest.KVM_SET_LAPIC));
 
     /// <summary>Says what the guest sees when it asks its processor what it is. Before the vCPU first runs.</summary>
-    internal void SetCpuid(KvmCpuidEntry[] entries)
+    /// <param name="entries">Of those that <see cref="KvmSystem.GetSupportedCpuid"/> gives, as they are or with less in them.</param>
+    public void SetCpuid(KvmCpuidEntry[] entries)
     {
+        ArgumentNullException.ThrowIfNull(entries);
         KvmCountHead head = new() { Count = (uint)entries.Length };
         Check(KvmCall.Control(_number, KvmRequest.KVM_SET_CPUID2, ref head, entries), nameof(KvmRequest.KVM_SET_CPUID2));
     }
 
     /// <summary>Sets model-specific registers.</summary>
     /// <exception cref="KernelException">KVM does not have one of them, or refuses its value.</exception>
-    internal void SetMsrs(ReadOnlySpan<KvmMsrEntry> entries)
+    public void SetMsrs(ReadOnlySpan<KvmMsrEntry> entries)
     {
         int set = TrySetMsrs(entries);
         if (set < entries.Length)
@@ -54,6 +62,9 @@ public sealed partial class KvmVcpu
 
     /// <summary>The kilohertz of the guest's time stamp counter; 0 if KVM does not know.</summary>
     internal uint TscKilohertz => (uint)Math.Max(0, KvmCall.Control(_number, KvmRequest.KVM_GET_TSC_KHZ));
+
+    /// <summary>Everything the vCPU is, to be given back to this or a like one. It does not run, and its last access is complete.</summary>
+    public KvmVcpuState Save() => Save(_system.GetMsrIndices());
 
     /// <summary>Everything the vCPU is, to be given back to this or a like one. It does not run, and its last access is complete.</summary>
     /// <param name="msrIndices">What <see cref="KvmSystem.GetMsrIndices"/> says.</param>
@@ -72,11 +83,12 @@ public sealed partial class KvmVcpu
         Events = Get<KvmVcpuEvents>(KvmRequest.KVM_GET_VCPU_EVENTS, nameof(KvmRequest.KVM_GET_VCPU_EVENTS)),
     };
 
-    /// <summary>Makes the vCPU what it was when <see cref="Save"/> was called. Its CPUID is set already.</summary>
+    /// <summary>Makes the vCPU what it was when <see cref="Save()"/> was called. Its CPUID is set already.</summary>
     /// <returns>The model-specific registers that hold something else now: KVM did not take their values.</returns>
     /// <exception cref="KernelException">KVM refuses a part of it.</exception>
-    internal IReadOnlyList<uint> Restore(KvmVcpuState state)
+    public IReadOnlyList<uint> Restore(KvmVcpuState state)
     {
+        ArgumentNullException.ThrowIfNull(state);
         // System registers before the local APIC (its mode is in them); that before the MSRs, one of which is the deadline of its timer,
         // lost unless the timer is in that mode; registers before events, the run state last.
         SetSystemRegisters(state.SystemRegisters);
@@ -127,7 +139,9 @@ public sealed partial class KvmVcpu
     /// <summary>Marks the guest's clock as stopped, so that its watchdog for hung processors does not bark.</summary>
     internal void MarkPaused() => _ = KvmCall.Control(_number, KvmRequest.KVM_KVMCLOCK_CTRL);
 
-    private KvmMsrEntry[] GetMsrs(ReadOnlySpan<uint> indices)
+    /// <summary>Model-specific registers. The vCPU does not run.</summary>
+    /// <param name="indices">Their numbers; one that this guest's processor does not have is left out of the answer.</param>
+    public KvmMsrEntry[] GetMsrs(ReadOnlySpan<uint> indices)
     {
         List<KvmMsrEntry> all = [];
         for (int i = 0; i < indices.Length;)

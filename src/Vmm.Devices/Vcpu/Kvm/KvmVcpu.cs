@@ -33,6 +33,8 @@ public sealed partial class KvmVcpu : IVcpu
         _area = new KvmRunArea(_number, system.RunAreaLength);
     }
 
+    internal KvmSystem System => _system;
+
     /// <inheritdoc/>
     public int Index { get; }
 

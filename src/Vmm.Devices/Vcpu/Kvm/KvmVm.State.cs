@@ -9,14 +9,16 @@ public sealed partial class KvmVm
 
     private static readonly (string Name, uint Chip)[] Pics = [("primary-pic", PrimaryPic), ("secondary-pic", SecondaryPic)];
 
-    internal ulong GetClock()
+    /// <summary>The guest's clock: nanoseconds since its start, which stands while <see cref="SetClock"/> gives it the same again.</summary>
+    public ulong GetClock()
     {
         KvmClock clock = default;
         Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_GET_CLOCK, ref clock), "KVM_GET_CLOCK");
         return clock.Nanoseconds;
     }
 
-    internal void SetClock(ulong nanoseconds)
+    /// <summary>Has the guest's clock go on from a time.</summary>
+    public void SetClock(ulong nanoseconds)
     {
         KvmClock clock = new() { Nanoseconds = nanoseconds };
         Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_SET_CLOCK, ref clock), "KVM_SET_CLOCK");
@@ -25,8 +27,9 @@ public sealed partial class KvmVm
     /// <summary>Saves the interrupt controllers, and the timer if there is one. Their wires are made by devices.</summary>
     /// <param name="record">Takes them.</param>
     /// <param name="legacy">Whether the VM has the chips of a PC: the two 8259 and the 8254.</param>
-    internal void SaveChips(StateWriter record, bool legacy)
+    public void SaveChips(StateWriter record, bool legacy)
     {
+        ArgumentNullException.ThrowIfNull(record);
         SaveChip(record, IoApicName, IoApic);
         if (!legacy) return;
         foreach ((string name, uint chip) in Pics) SaveChip(record, name, chip);
@@ -37,8 +40,9 @@ public sealed partial class KvmVm
 
     /// <summary>Gives the chips back what <see cref="SaveChips"/> took from them.</summary>
     /// <exception cref="StateException">Something is missing or has another size.</exception>
-    internal void RestoreChips(StateReader record, bool legacy)
+    public void RestoreChips(StateReader record, bool legacy)
     {
+        ArgumentNullException.ThrowIfNull(record);
         RestoreChip(record, IoApicName, IoApic);
         if (!legacy) return;
         foreach ((string name, uint chip) in Pics) RestoreChip(record, name, chip);

@@ -3,7 +3,7 @@ namespace Vmm.Devices.Simulation;
 /// <summary>
 /// One pass over a whole disk in random order, shared by all CPUs: each takes the next block until none is left or something failed.
 /// </summary>
-internal sealed class DiskSweep(ulong sectors, uint sectorsPerBlock, ulong seed, bool isFill)
+internal sealed class DiskSweep(ulong sectors, uint sectorsPerBlock, ulong seed, bool isFill, GuestProgress progress)
 {
     /// <summary>Checking goes another way than writing did.</summary>
     private const ulong OtherWay = 0x5bf0_3635;
@@ -16,6 +16,15 @@ internal sealed class DiskSweep(ulong sectors, uint sectorsPerBlock, ulong seed,
     internal ulong Seed => seed;
 
     internal bool IsFill => isFill;
+
+    /// <summary>Blocks of the disk.</summary>
+    internal ulong Blocks => _blocks;
+
+    /// <summary>Blocks that were taken so far.</summary>
+    internal ulong Taken => Math.Min((ulong)(Volatile.Read(ref _next) + 1), _blocks);
+
+    /// <summary>Says on the console how far it is. On CPU 0.</summary>
+    internal GuestProgress Progress => progress;
 
     /// <summary>The first thing that went wrong; null if nothing did.</summary>
     internal string? Failure => Volatile.Read(ref _failure);

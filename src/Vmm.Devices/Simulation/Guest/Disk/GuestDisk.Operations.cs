@@ -17,7 +17,8 @@ internal sealed partial class GuestDisk
     internal async ValueTask<(string? Hex, string? Failure)> Hash(KernelCpu kernel)
     {
         GuestSha256 hash = new();
-        string? failure = await ReadInOrder(kernel, 0, Sectors, hash.Add);
+        GuestProgress progress = new(kernel.Kernel, $"sha256 {Name}");
+        string? failure = await ReadInOrder(kernel, 0, Sectors, hash.Add, progress);
         return failure is null ? (hash.Finish(), null) : (null, failure);
     }
 
@@ -63,8 +64,10 @@ internal sealed partial class GuestDisk
     /// <summary>Writes or checks the whole disk, with all CPUs.</summary>
     internal async ValueTask<string?> Sweep(KernelCpu kernel, ulong seed, uint blockBytes, bool isFill)
     {
-        DiskSweep sweep = new(Sectors, blockBytes / BlockProtocol.SectorSize, seed, isFill);
+        GuestProgress progress = new(kernel.Kernel, $"{(isFill ? "fill" : "verify")} {Name}");
+        DiskSweep sweep = new(Sectors, blockBytes / BlockProtocol.SectorSize, seed, isFill, progress);
         await kernel.Kernel.RunOnAllCpus(kernel, cpu => SweepOn(cpu, sweep));
+        await progress.End(kernel);
         return sweep.Failure;
     }
 
@@ -96,7 +99,8 @@ internal sealed partial class GuestDisk
         return Finish(request) ? null : Describe(request);
     }
 
-    private async ValueTask<string?> ReadInOrder(KernelCpu kernel, ulong firstSector, ulong sectors, DiskReader reader)
+    private async ValueTask<string?> ReadInOrder(KernelCpu kernel, ulong firstSector, ulong sectors, DiskReader reader,
+        GuestProgress? progress = null)
     {
         DiskRequest[] requests = _requests[kernel.Index];
         ulong perRequest = RequestBytesMax / BlockProtocol.SectorSize;
@@ -117,8 +121,10 @@ internal sealed partial class GuestDisk
             if (!Finish(next)) failure ??= Describe(next);
             else if (failure is null) reader(DataOf(kernel, next, next.Bytes));
             await kernel.Yield();
+            if (progress is { IsDue: true }) await progress.Show(kernel, done + 1, count);
             if (kernel.Kernel.Console.AbortRequested) failure ??= Interrupted;
         }
+        if (progress is not null) await progress.End(kernel);
         return failure;
     }
 
@@ -150,6 +156,7 @@ internal sealed partial class GuestDisk
             }
             if (unkicked > 0) await Kick(kernel);
             await kernel.Yield();
+            if (kernel.Index == 0 && sweep.Progress.IsDue) await sweep.Progress.Show(kernel, sweep.Taken, sweep.Blocks);
             if (kernel.Kernel.Console.AbortRequested) sweep.Fail(Interrupted);
             if (busy > 0) await WaitForDevice(kernel, null);
         }
