@@ -111,7 +111,7 @@ internal static class ServeCommand
                 if (cpus.In(parsed).Length > reactors.In(parsed))
                     yield return $"--cpus '{parsed.GetValue(cpus)}': "
                         + $"give at most one processor for each of the {reactors.In(parsed)} reactors";
-                if (isolate.In(parsed) && parsed.GetValue(api) is not null)
+                if (isolate.In(parsed) && api.In(parsed) is not null)
                     yield return "--isolate with --api: devices in processes of their own have no common control yet; leave one of them out";
                 if (parsed.GetResult(requireSealed) is { Implicit: false } && requireSealed.In(parsed) && allowUnsealed.In(parsed))
                     yield return "--require-sealed and --allow-unsealed are opposites: give one of them";

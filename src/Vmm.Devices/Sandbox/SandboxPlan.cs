@@ -30,7 +30,7 @@ public sealed record SandboxPlan
     /// <summary>Whether it sends to a socket in the abstract namespace, such as a service manager's.</summary>
     public bool NeedsAbstractSockets { get; init; }
 
-    /// <summary>Whether it gives a socket to a group before <see cref="ProcessSandbox.Close"/>.</summary>
+    /// <summary>Whether it gives a socket to a group before <see cref="ProcessSandbox.Close(SandboxPlan)"/>.</summary>
     public bool GivesGroups { get; init; }
 
     /// <summary>Descriptors that this process was started with and keeps, beside those of a service manager.</summary>

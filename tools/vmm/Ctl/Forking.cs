@@ -87,7 +87,7 @@ internal static class Forking
     {
         try
         {
-            using CtlClient client = new(clone.Api);
+            using CtlClient client = new(clone.Api, CtlKeys.None);
             client.Get("/v1/machine", ApiJson.Readable.MachineView);
             return true;
         }

@@ -138,7 +138,7 @@ public sealed partial class KvmMachine
         }
         KernelStart kernel = LoadKernel(_board.Options.Boot!);
         for (int i = 0; i < _vcpus.Count; i++) WarnOfRefused(i, _vcpus[i].Restore(_vcpusAtPowerOn[i]));
-        EnterKernel(kernel);
+        kernel.Enter(_vcpus[0], _board.Memory);
     }
 
     private void WarnOfRefused(int index, IReadOnlyList<uint> registers)
