@@ -120,7 +120,7 @@ public sealed class HostileLegacyTests
     public void Alarms_without_end_keep_one_timer_and_one_interrupt()
     {
         CountingClock time = new(DateTimeOffset.UnixEpoch.AddYears(50));
-        CountingLine cmosLine = new();
+        SeenLine cmosLine = new();
         using CmosDevice cmos = new(time, interrupt: cmosLine);
         int timers = time.Timers;
         for (int i = 0; i < 10_000; i++)
@@ -166,16 +166,5 @@ public sealed class HostileLegacyTests
         public void Read(ulong offset, Span<byte> data) => Accesses++;
 
         public void Write(ulong offset, ReadOnlySpan<byte> data) => Accesses++;
-    }
-
-    private sealed class CountingLine : IInterrupt
-    {
-        internal int Asserts { get; private set; }
-
-        public void Assert() => Asserts++;
-
-        public void Deassert()
-        {
-        }
     }
 }

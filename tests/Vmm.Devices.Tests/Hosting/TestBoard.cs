@@ -3,7 +3,7 @@ namespace Vmm.Devices.Tests;
 /// <summary>A board of 64 MiB whose interrupt lines count.</summary>
 internal sealed class TestBoard : IMachineBoard
 {
-    private readonly CountingLine[] _lines = [.. Enumerable.Range(0, 64).Select(_ => new CountingLine())];
+    private readonly SeenLine[] _lines = [.. Enumerable.Range(0, 64).Select(_ => new SeenLine())];
 
     private readonly bool _ownsMemory;
 
@@ -39,18 +39,5 @@ internal sealed class TestBoard : IMachineBoard
     {
         IsDisposed = true;
         if (_ownsMemory) Memory.Dispose();
-    }
-
-    private sealed class CountingLine : IInterrupt
-    {
-        private int _asserts;
-
-        internal int Asserts => Volatile.Read(ref _asserts);
-
-        public void Assert() => Interlocked.Increment(ref _asserts);
-
-        public void Deassert()
-        {
-        }
     }
 }

@@ -12,7 +12,7 @@ public abstract class SerialBackendTests : IDisposable
     private static readonly TimeSpan Watchdog = TimeSpan.FromSeconds(30);
 
     private readonly Reactor _reactor;
-    private readonly Uart16550 _uart = new(new NoInterrupt());
+    private readonly Uart16550 _uart = new(new SeenLine());
     private readonly SocketPair _pair = new();
     private readonly OwnedFd _line;
     private readonly Socket _host;
@@ -265,17 +265,6 @@ public abstract class SerialBackendTests : IDisposable
     private void Write(ReadOnlySpan<byte> bytes)
     {
         foreach (byte value in bytes) _uart.Write(UartRegister.Data, [value]);
-    }
-
-    private sealed class NoInterrupt : IInterrupt
-    {
-        public void Assert()
-        {
-        }
-
-        public void Deassert()
-        {
-        }
     }
 }
 

@@ -6,7 +6,7 @@ namespace Vmm.Devices.Tests;
 [Trait("Rings", "none")]
 public sealed class Uart16550Tests
 {
-    private readonly CountingLine _line = new();
+    private readonly SeenLine _line = new();
     private readonly Uart16550 _uart;
 
     public Uart16550Tests()
@@ -163,10 +163,10 @@ public sealed class Uart16550Tests
     public void Each_transmitted_byte_is_a_new_edge_of_the_transmitter_interrupt()
     {
         Write(UartRegister.InterruptEnable, (byte)UartInterrupts.TransmitterEmpty);
-        int before = _line.Edges;
+        int before = _line.Asserts;
         Write(UartRegister.Data, (byte)'x');
         Assert.True(_line.IsUp);
-        Assert.Equal(before + 1, _line.Edges);
+        Assert.Equal(before + 1, _line.Asserts);
         Assert.Equal(UartInterruptId.TransmitterEmpty, Read(UartRegister.InterruptId));
     }
 
@@ -407,19 +407,5 @@ public sealed class Uart16550Tests
         int length = _uart.PeekOutput(bytes);
         _uart.SkipOutput(length);
         return Encoding.ASCII.GetString(bytes, 0, length);
-    }
-
-    private sealed class CountingLine : IInterrupt
-    {
-        internal bool IsUp { get; private set; }
-        internal int Edges { get; private set; }
-
-        public void Assert()
-        {
-            IsUp = true;
-            Edges++;
-        }
-
-        public void Deassert() => IsUp = false;
     }
 }

@@ -19,7 +19,7 @@ public sealed class HouseTests
 
     [Fact]
     public void Events_shows_its_insides_to_tests_and_benchmarks_only() =>
-        Assert.Equal(["DynamicProxyGenAssembly2", "Vmm.Benchmarks", "Vmm.Events.Tests"],
+        Assert.Equal(["Vmm.Benchmarks", "Vmm.Events.Tests"],
             Library.GetCustomAttributes<System.Runtime.CompilerServices.InternalsVisibleToAttribute>().Select(each => each.AssemblyName).Order());
 
     [Fact]
