@@ -113,6 +113,20 @@ public sealed class RunTests
     }
 
     [Fact]
+    public void Two_reactors_serve_a_queue_of_a_disk_each()
+    {
+        using ScratchDirectory scratch = new();
+        string image = scratch.CreateImage("disk.img", 16 * MiB);
+        VmmResult result = VmmProcess.Run("run", "--reactors", "2", "--vcpus", "2", "--disk", $"path={image},queues=2",
+            "--exec", "fill vda 7; verify vda 7; poweroff", "--stats", "json");
+        using JsonDocument stats = JsonDocument.Parse(result.Lines[^1]);
+        JsonElement disk = stats.RootElement.GetProperty("devices").EnumerateArray().Single(d => d.GetProperty("name").GetString() == "vda");
+        JsonElement[] queues = [.. disk.GetProperty("queues").EnumerateArray()];
+        Assert.Equal(["devices0", "devices1"], queues.Select(queue => queue.GetProperty("reactor").GetString()));
+        Assert.All(queues, queue => Assert.True(queue.GetProperty("requests").GetInt64() > 0));
+    }
+
+    [Fact]
     public void Random_bytes_of_the_guest_look_random()
     {
         const int Length = 1 << 16;
