@@ -79,7 +79,8 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
             // One that goes on may have printed all it has to.
             using SilenceWatch? silence = machineOptions.Restore is null ? new SilenceWatch(machine) : null;
             using IDisposable? listening = ApiServer.TryStart(Api,
-                () => new HostedMachine("boot", machine, devices.Setting, log.CreateLogger<HostedMachine>(), Stop, Sandbox is not null), log);
+                () => new HostedMachine("boot", machine, devices.Setting, log.CreateLogger<HostedMachine>(), Stop, Sandbox is not null),
+                log);
             using IDisposable? pushed = OtlpPush.TryStart();
             SandboxOptions.Close(Sandbox);
             ServiceNotification.Ready();

@@ -74,7 +74,8 @@ internal static class ServeCommand
                 return ExitCode.Success;
             }
             HostAccess[] ofApi = [.. api.HostAccesses(parsed)];
-            SandboxPlan? plan = sandbox.Enter(parsed, devices, [.. ofApi, .. OtlpPush.HostAccesses()], core.In(parsed), needsKvm: false, opensLater: ofApi.Length > 0);
+            SandboxPlan? plan = sandbox.Enter(parsed, devices, [.. ofApi, .. OtlpPush.HostAccesses()], core.In(parsed),
+                needsKvm: false, opensLater: ofApi.Length > 0);
             CoreOption.Apply(core.In(parsed));
             return Serve(devices, options, plan, api.In(parsed), log);
 

@@ -97,7 +97,8 @@ internal static class AcpiTables
         [
             Aml.Name("_HID", Aml.Text("ACPI0004")),
             Aml.Name("_UID", Aml.Integer(0)),
-            Aml.PortBits("HPRG", MachinePorts.Presence, (byte)SlotPresence.RangeLength, Enumerable.Range(0, slots.Count).Select(i => $"P{i:X3}")),
+            Aml.PortBits("HPRG", MachinePorts.Presence, (byte)SlotPresence.RangeLength,
+                Enumerable.Range(0, slots.Count).Select(i => $"P{i:X3}")),
             .. virtio,
         ]);
         byte[] off = Aml.Integer(AcpiPowerControl.SleepTypeOff);

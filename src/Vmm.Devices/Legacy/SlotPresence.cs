@@ -32,7 +32,8 @@ internal sealed class SlotPresence : IBusDevice, ISavedState
     public void Read(ulong offset, Span<byte> data)
     {
         ulong present = Present;
-        for (int i = 0; i < data.Length; i++) data[i] = offset + (ulong)i < RangeLength ? (byte)(present >> (8 * ((int)offset + i))) : (byte)0;
+        for (int i = 0; i < data.Length; i++)
+            data[i] = offset + (ulong)i < RangeLength ? (byte)(present >> (8 * ((int)offset + i))) : byte.MinValue;
     }
 
     /// <inheritdoc/>

@@ -1,7 +1,7 @@
 namespace Vmm.Devices.Kvm;
 
-// Devices that come and go while the guest runs. Every place that a virtio device can have is described to the guest from the start; whether
-// one is there, it reads each time it is asked to look (ACPI § 6.3.7, § 5.6.6).
+// Devices that come and go while the guest runs. Every place that a virtio device can have is described to the guest from the start;
+// whether one is there, it reads each time it is asked to look (ACPI § 6.3.7, § 5.6.6).
 public sealed partial class KvmMachine
 {
     private static readonly TimeSpan BetweenLooks = TimeSpan.FromMilliseconds(20);
