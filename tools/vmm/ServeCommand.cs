@@ -93,7 +93,8 @@ internal static class ServeCommand
             }
             if (isolate.In(parsed)) return IsolatedServer.Serve(CommandsOf(parsed, kinds, isolate, devices));
             HostAccess[] ofApi = [.. api.HostAccesses(parsed)];
-            SandboxPlan? plan = sandbox.Enter(parsed, devices, [.. ofApi, .. OtlpPush.HostAccesses()], core.In(parsed), needsKvm: false, opensLater: ofApi.Length > 0);
+            SandboxPlan? plan = sandbox.Enter(parsed, devices, [.. ofApi, .. OtlpPush.HostAccesses()], core.In(parsed),
+                needsKvm: false, opensLater: ofApi.Length > 0);
             CoreOption.Apply(core.In(parsed));
             return Serve(devices, options, plan, api.In(parsed), log);
 

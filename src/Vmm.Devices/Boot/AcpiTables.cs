@@ -74,11 +74,11 @@ internal static class AcpiTables
         byte[] events = Aml.Device("GED0",
             Aml.Name("_HID", Aml.Text("ACPI0013")),
             Aml.Name("_UID", Aml.Integer(0)),
-            Aml.Name("_CRS", Aml.Resources(Aml.Interrupt(MachinePorts.EventGsi), Aml.Interrupt(MachinePorts.PowerButtonGsi))),
+            Aml.Name("_CRS", Aml.Resources(Aml.Interrupt(MachinePorts.EventGsi))),
             Aml.Method("_EVT", 1,
-                // Either may be why: what finds nothing new does nothing. A bus check of the places has Linux look at each of them.
-                Aml.IfArgument(MachinePorts.EventGsi, Aml.Notify("VGEN", 0x80), Aml.Notify("HPC0", 0)),
-                Aml.IfArgument(MachinePorts.PowerButtonGsi, Aml.Notify("PWRB", 0x80))));
+                // Any of them may be why: what finds nothing new does nothing. A bus check of the places has Linux look at each of them.
+                Aml.Notify("VGEN", 0x80), Aml.Notify("HPC0", 0), Aml.IfSet("PWRP", Aml.Notify("PWRB", 0x80))));
+        byte[] pressed = Aml.PortBits("PWRR", MachinePorts.Events + (int)MachineEvents.PowerOffset, 1, ["PWRP"]);
         // A control-method power button (ACPI § 4.8.2.2.1.2): the guest shuts itself down when it is pressed.
         byte[] button = Aml.Device("PWRB", Aml.Name("_HID", Aml.EisaId("PNP0C0C")), Aml.Name("_UID", Aml.Integer(0)));
         byte[][] virtio = new byte[slots.Count][];
@@ -97,13 +97,14 @@ internal static class AcpiTables
         [
             Aml.Name("_HID", Aml.Text("ACPI0004")),
             Aml.Name("_UID", Aml.Integer(0)),
-            Aml.PortBits("HPRG", MachinePorts.Presence, (byte)SlotPresence.RangeLength, Enumerable.Range(0, slots.Count).Select(i => $"P{i:X3}")),
+            Aml.PortBits("HPRG", MachinePorts.Events, (byte)MachineEvents.PowerOffset,
+                Enumerable.Range(0, slots.Count).Select(i => $"P{i:X3}")),
             .. virtio,
         ]);
         byte[] off = Aml.Integer(AcpiPowerControl.SleepTypeOff);
         return
         [
-            .. Aml.Scope("\\_SB", [serial, panic, clock, generation, button, events, places]),
+            .. Aml.Scope("\\_SB", [serial, panic, clock, generation, button, pressed, events, places]),
             .. Aml.Name("\\_S5", Aml.Package(off, off, Aml.Integer(0), Aml.Integer(0))),
         ];
     }

@@ -23,9 +23,7 @@ internal static class Aml
     private const byte BufferOp = 0x11;
     private const byte PackageOp = 0x12;
     private const byte MethodOp = 0x14;
-    private const byte Argument0Op = 0x68;
     private const byte NotifyOp = 0x86;
-    private const byte EqualOp = 0x93;
     private const byte ReturnOp = 0xa4;
     private const byte OperationRegionOp = 0x80;
     private const byte FieldOp = 0x81;
@@ -47,10 +45,6 @@ internal static class Aml
     internal static byte[] Method(string name, byte arguments, params byte[][] terms) =>
         Sized([MethodOp], [NameString(name), [arguments], .. terms]);
 
-    /// <summary>If (Arg0 == value) { terms }: in a method.</summary>
-    internal static byte[] IfArgument(ulong value, params byte[][] terms) =>
-        Sized([IfOp], [[EqualOp, Argument0Op, .. Integer(value)], .. terms]);
-
     /// <summary>If (name) { terms }: in a method.</summary>
     internal static byte[] IfSet(string name, params byte[][] terms) => Sized([IfOp], [NameString(name), .. terms]);
 
@@ -62,9 +56,9 @@ internal static class Aml
     /// <param name="start">The first port.</param>
     /// <param name="bytes">How many there are.</param>
     /// <param name="bits">The names.</param>
-    internal static byte[] PortBits(string region, ushort start, byte bytes, IEnumerable<string> bits) =>
+    internal static byte[] PortBits(string region, int start, byte bytes, IEnumerable<string> bits) =>
     [
-        ExtendedPrefix, OperationRegionOp, .. NameString(region), SystemIo, .. Integer(start), .. Integer(bytes),
+        ExtendedPrefix, OperationRegionOp, .. NameString(region), SystemIo, .. Integer((ulong)start), .. Integer(bytes),
         .. Sized([ExtendedPrefix, FieldOp],
             [NameString(region), [ByteAccess], .. bits.Select(bit => (byte[])[.. NameString(bit), 1])]),
     ];

@@ -9,13 +9,14 @@ internal static class MachinePorts
     internal const ushort Clock = 0x70;
     /// <summary>A PC's clock has 8, which belongs to a virtio device here: ACPI says where it is.</summary>
     internal const uint ClockGsi = 3;
-    /// <summary>Of the device that reports events of the machine itself (ACPI § 5.6.9).</summary>
-    internal const uint EventGsi = 2;
-    /// <summary>Of the power button; a PC's keyboard has it, which is not there.</summary>
-    internal const uint PowerButtonGsi = 1;
+    /// <summary>
+    /// Of the device that reports events of the machine itself (ACPI § 5.6.9). A PC's keyboard has it, which is not there; Linux takes neither
+    /// 0 nor 2 from a table.
+    /// </summary>
+    internal const uint EventGsi = 1;
     internal const ushort Panic = 0x505;
     internal const ushort AcpiPower = 0x600;
-    internal const ushort Presence = 0x608;
+    internal const ushort Events = 0x608;
 
     /// <summary>Where Linux looks for what this machine does not have.</summary>
     internal static readonly (ushort Port, ulong Length, string What)[] Absent =

@@ -37,7 +37,7 @@ public sealed record VhostUserServerOptions
     /// <summary>Whether the time of each request is measured.</summary>
     public bool MeasureLatency { get; set; }
 
-    /// <summary>How long a request may take before it becomes a span; zero for no spans. See <see cref="VirtioDevice.SlowAfter"/>.</summary>
+    /// <summary>How long a request may take before it becomes a span; zero for no spans. <see cref="VirtioDevice.SlowAfter"/></summary>
     public TimeSpan SlowAfter { get; set; }
 
     /// <summary>Where devices and connections say what happened.</summary>

@@ -15,14 +15,14 @@ public enum HostAccessKind
     Connect,
     /// <summary>Connects to a port over TCP; port 0 stands for any.</summary>
     ConnectTcp,
-    /// <summary>Listens at a port over TCP, from its start on.</summary>
-    ListenTcp,
     /// <summary>Attaches to a TAP interface, whose name is the path.</summary>
     Tap,
     /// <summary>Makes a pseudo-terminal.</summary>
     Terminal,
     /// <summary>Loads libraries of the host while it works.</summary>
     Libraries,
+    /// <summary>Listens at a port over TCP, from its start on.</summary>
+    ListenTcp,
 }
 
 /// <summary>Something of the host that a device opens, now or later: what a sandbox has to leave to it.</summary>

@@ -104,8 +104,8 @@ public abstract partial class VirtioDevice : IInspectable, IDisposable
     public bool MeasureLatency { get; set; }
 
     /// <summary>
-    /// How long a request may take before it becomes a span of the source <c>Vmm.Devices</c> (System.Diagnostics.ActivitySource), where latency
-    /// is measured; zero for no spans. Set before the driver is ready.
+    /// How long a request may take before it becomes a span of the source <c>Vmm.Devices</c> (System.Diagnostics.ActivitySource), where
+    /// latency is measured; zero for no spans. Set before the driver is ready.
     /// </summary>
     public TimeSpan SlowAfter { get; set; }
 

@@ -81,7 +81,8 @@ public sealed class AcpiTests
             Assert.Contains("Notify (VGEN, 0x80)", source);
             Assert.Contains("EisaId (\"PNP0C0C\")", source);
             Assert.Contains("Notify (PWRB, 0x80)", source);
-            Assert.Contains("If ((Arg0 == One))", source);
+            Assert.Contains("If (PWRP)", source);
+            Assert.Contains("OperationRegion (PWRR, SystemIO, 0x060C, One)", source);
             Assert.Contains("Device (HPC0)", source);
             Assert.Contains("Notify (HPC0, Zero)", source);
             Assert.Contains("OperationRegion (HPRG, SystemIO, 0x0608, 0x04)", source);

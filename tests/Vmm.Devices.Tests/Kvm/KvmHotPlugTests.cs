@@ -148,7 +148,7 @@ public sealed class KvmHotPlugTests : IDisposable
 
     private static void Read(Assembler c)
     {
-        c.mov(edx, (int)MachinePorts.Presence);
+        c.mov(edx, (int)MachinePorts.Events);
         c.@in(eax, dx);
         // One more, so that no device is told from nothing seen.
         c.mov(ebx, eax);

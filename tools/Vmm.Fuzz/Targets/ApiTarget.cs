@@ -11,8 +11,8 @@ using Vmm.Tool;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// Requests to the control API of a server with a disk and a socket device, with bodies that are right, nearly right, and of any bytes. Each
-/// is carried out, or answered by a problem that a client can act on; what fails is never vmm itself, and the devices can be looked at
+/// Requests to the control API of a server with a disk and a socket device, with bodies that are right, nearly right, and of any bytes.
+/// Each is carried out, or answered by a problem that a client can act on; what fails is never vmm itself, and the devices can be looked at
 /// after it.
 /// </summary>
 internal sealed class ApiTarget(Tally tally) : IFuzzTarget
@@ -25,18 +25,21 @@ internal sealed class ApiTarget(Tally tally) : IFuzzTarget
 
     private static readonly string[] Names =
     [
-        "operationsPerSecond", "bytesPerSecond", "burstSeconds", "capacityBytes", "medium", "targetBytes", "linkUp", "columns", "rows", "kind",
-        "options", "level", "guestPort", "hostPort", "seconds", "directory", "stop", "Kind", "", "é",
+        "operationsPerSecond", "bytesPerSecond", "burstSeconds", "capacityBytes", "medium", "targetBytes", "linkUp", "columns", "rows",
+        "kind", "options", "level", "guestPort", "hostPort", "seconds", "directory", "stop", "Kind", "", "é",
     ];
 
     private static readonly string[] Values =
     [
-        "0", "1", "-1", "512", "1048576", "1.5", "1e3", "1e999", "9223372036854775808", "true", "false", "null", "\"null:2M\"", "\"null:1M\"",
-        "\"memory:1M\"", "\"null:7\"", "\"nowhere.img\"", "\"blk\"", "\"rng\"", "\"gpu\"", "\"debug\"", "\"9\"", "\"\"", "\"\\u0000\"", "\"\\ud800\"",
+        "0", "1", "-1", "512", "1048576", "1.5", "1e3", "1e999", "9223372036854775808", "true", "false", "null",
+        "\"null:2M\"", "\"null:1M\"",
+        "\"memory:1M\"", "\"null:7\"", "\"nowhere.img\"", "\"blk\"", "\"rng\"", "\"gpu\"", "\"debug\"", "\"9\"", "\"\"",
+        "\"\\u0000\"", "\"\\ud800\"",
         "{}", "[]", "[1]", "\"/tmp\"",
     ];
 
-    private static readonly string[] Parts = ["path=null:1M", "path=memory:1M", "ro", "queues=2", "iops=5", "burst=1", "serial=s", "path=", "x=1", ",", "="];
+    private static readonly string[] Parts =
+        ["path=null:1M", "path=memory:1M", "ro", "queues=2", "iops=5", "burst=1", "serial=s", "path=", "x=1", ",", "="];
 
     private Served _served = new();
 
@@ -130,7 +133,8 @@ internal sealed class ApiTarget(Tally tally) : IFuzzTarget
     private static string Word(FuzzInput input)
     {
         StringBuilder word = new();
-        for (int i = input.Next(LettersMax); i > 0; i--) word.Append(input.OneIn(8) ? "\\u00e9" : ((char)('a' + input.Next(26))).ToString());
+        for (int i = input.Next(LettersMax); i > 0; i--)
+            word.Append(input.OneIn(8) ? "\\u00e9" : ((char)('a' + input.Next(26))).ToString());
         return word.ToString();
     }
 

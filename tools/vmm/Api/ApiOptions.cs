@@ -19,8 +19,8 @@ internal sealed record ApiPlaces(string? Socket, ApiTls? Tls);
 internal sealed record ApiTls(IPEndPoint Address, string Certificate, string Key, string? Clients, string? Token);
 
 /// <summary>
-/// <c>--api</c> and <c>--api-tls</c>: where the control API listens, and who may connect. Without them nothing listens, and nothing of it is
-/// loaded.
+/// <c>--api</c> and <c>--api-tls</c>: where the control API listens, and who may connect. Without them nothing listens, and nothing of it
+/// is loaded.
 /// </summary>
 internal sealed class ApiOptions
 {

@@ -50,7 +50,8 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
             Do(machine.Reset))
         { Response = ApiJson.Readable.MachineView, Problems = [409, 500, 503] },
         new("POST", "/v1/machine/drain",
-            "Takes no more front-ends and devices; when the front-ends that are connected have left, the process ends. Only 'vmm serve' can.",
+            "Takes no more front-ends and devices; when the front-ends that are connected have left, the process ends. "
+                + "Only 'vmm serve' can.",
             Drain)
         { Request = ApiJson.Readable.DrainWish, Response = ApiJson.Readable.OperationView, Status = 202, Problems = [400, 409, 422] },
         new("POST", "/v1/machine/stop", "Asks the process to end, as SIGTERM does: what is in flight completes.", Stop)
@@ -72,8 +73,8 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
         { ContentType = null, Status = 204, TakesLong = true, Problems = [404, 409] },
         new("POST", "/v1/devices/{name}/flush", "Makes durable what was written to a disk.", Flush)
         { Response = ApiJson.Readable.DeviceView, TakesLong = true, Problems = [404, 409, 422, 500] },
-        new("GET", "/v1/devices/{name}/connections", "The connections of a device for sockets between guest and host.", async (context, name) =>
-            await Say(context, await DeviceViews.SocketsAsync(machine.Find(name)), ApiJson.Readable.SocketList))
+        new("GET", "/v1/devices/{name}/connections", "The connections of a device for sockets between guest and host.",
+            async (context, name) => await Say(context, await DeviceViews.SocketsAsync(machine.Find(name)), ApiJson.Readable.SocketList))
         { Response = ApiJson.Readable.SocketList, Problems = [404, 422] },
         new("POST", "/v1/devices/{name}/disconnect", "Ends one of these connections, for both of its ends.", Disconnect)
         { Request = ApiJson.Readable.SocketPorts, ContentType = null, Status = 204, Problems = [400, 404, 422] },

@@ -93,7 +93,7 @@ internal sealed class ApiServer : IDisposable
             throw;
         }
         // Asked for port 0, the kernel chose one.
-        Places = [.. places.Socket is { } socket ? [socket] : (string[])[], .. network is null ? [] : (string[])[$"https://{network.IPEndPoint}"]];
+        Places = [.. new[] { places.Socket, network is null ? null : $"https://{network.IPEndPoint}" }.OfType<string>()];
     }
 
     /// <summary>Where it listens, for people.</summary>
@@ -102,7 +102,7 @@ internal sealed class ApiServer : IDisposable
     /// <summary>Listens if that was asked for.</summary>
     /// <param name="places">Where; null if it was not.</param>
     /// <param name="machine">Makes what is controlled.</param>
-    /// <param name="log"><inheritdoc cref="ApiServer(ApiPlaces, ControlledMachine, StandardErrorLogger)" path="/param[@name='log']"/></param>
+    /// <param name="log">The log whose level it changes and whose entries are events.</param>
     internal static ApiServer? TryStart(ApiPlaces? places, Func<ControlledMachine> machine, StandardErrorLogger log) =>
         places is null ? null : new ApiServer(places, machine(), log);
 

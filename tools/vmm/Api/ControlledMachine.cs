@@ -16,7 +16,8 @@ internal sealed record ControlledDevice(VirtioDevice Device, RemoteEndpoint Reac
 /// <remarks>Thread-safe.</remarks>
 internal abstract class ControlledMachine(string kind, Action stop)
 {
-    private protected const string Locked = " (in its sandbox this process opens less than at its start: with --sandbox=off it opens anything)";
+    private protected const string Locked =
+        " (in its sandbox this process opens less than at its start: with --sandbox=off it opens anything)";
 
     private readonly long _start = Stopwatch.GetTimestamp();
     private int _stops;

@@ -113,7 +113,9 @@ internal static class DeviceViews
     internal static async Task DisconnectAsync(ControlledDevice controlled, SocketPorts ports)
     {
         VsockDevice device = Vsock(controlled);
-        if (!await controlled.Reactor.InvokeAsync(_ => device.TryDisconnect(ports.GuestPort, ports.HostPort), Patience).ConfigureAwait(false))
+        bool isDone = await controlled.Reactor.InvokeAsync(_ => device.TryDisconnect(ports.GuestPort, ports.HostPort), Patience)
+            .ConfigureAwait(false);
+        if (!isDone)
             throw new ApiProblem(404, $"device '{device.Name}' has no connection between port {ports.GuestPort} of the guest and port "
                 + $"{ports.HostPort} of the host: GET /v1/devices/{device.Name}/connections lists those it has");
     }

@@ -4,7 +4,9 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Vmm.Tool;
 
-/// <summary>What Kestrel asks a host for where it makes TLS, without a host: it registers that with a builder, which keeps nothing else.</summary>
+/// <summary>
+/// What Kestrel asks a host for where it makes TLS, without a host: it registers that with a builder, which keeps nothing else.
+/// </summary>
 internal sealed class KestrelServices : IWebHostBuilder
 {
     private readonly ServiceCollection _services = [];

@@ -71,7 +71,8 @@ internal sealed class ServedDevices(VhostUserServer server, ILogger log, Action 
     internal override Task DrainAsync()
     {
         _isDraining = true;
-        log.LogInformation(ToolEvents.Draining, "no front-end is taken any more: this process ends when those that are connected have left");
+        log.LogInformation(ToolEvents.Draining,
+            "no front-end is taken any more: this process ends when those that are connected have left");
         return server.DrainAsync();
     }
 

@@ -13,7 +13,10 @@ internal static class CtlCommand
     /// <param name="carriesOut">False to look whether a command line makes sense, and no further.</param>
     internal static Command Create(bool carriesOut)
     {
-        Argument<string> socket = new("SOCKET") { Description = "Where the other vmm listens: what its --api names, or https://HOST:PORT; for 'ls' a directory of such sockets too." };
+        Argument<string> socket = new("SOCKET")
+        {
+            Description = "Where the other vmm listens: what its --api names, or https://HOST:PORT; for 'ls' a directory of such sockets.",
+        };
         TextOption authorities = new("--ca", "FILE", "With https: the authorities that certify the server, in PEM.") { Recursive = true };
         TextOption certificate = new("--cert", "FILE", "With https: the certificate to show, in PEM.") { Recursive = true };
         TextOption key = new("--key", "FILE", "With https: its key, in PEM.") { Recursive = true };
@@ -70,7 +73,8 @@ internal static class CtlCommand
             Make("remove", "Take a device out, once nothing of it is in flight.", [name], (client, parsed) =>
             {
                 if (!client.Remove(parsed.GetValue(name)!))
-                    Console.Error.WriteLine("vmm: it goes when its requests in flight are done, and its guest has let go of it: 'operations' says how far that is");
+                    Console.Error.WriteLine(
+                        "vmm: it goes when its requests in flight are done, and its guest has let go of it: 'operations' says so");
             }),
             Make("flush", "Make durable what was written to a disk.", [name], (client, parsed) =>
                 client.Work(HttpMethod.Post, CtlClient.PathOf(parsed.GetValue(name)!) + "/flush")),

@@ -25,7 +25,8 @@ internal static class OtlpPush
 
     /// <summary><c>--slow-ms</c>.</summary>
     internal static NumberOption SlowOption() => new("--slow-ms", "N",
-        "Requests that take longer become spans, where OTEL_EXPORTER_OTLP_ENDPOINT names a collector; milliseconds", 1, 60_000, standard: 100);
+        "Requests that take longer become spans, where OTEL_EXPORTER_OTLP_ENDPOINT names a collector; milliseconds",
+        1, 60_000, standard: 100);
 
     /// <summary>What a device's requests may take before they become spans; zero without a collector.</summary>
     internal static TimeSpan SlowAfter(NumberOption option, ParseResult parsed) =>

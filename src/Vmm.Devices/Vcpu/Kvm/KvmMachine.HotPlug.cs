@@ -1,12 +1,12 @@
 namespace Vmm.Devices.Kvm;
 
-// Devices that come and go while the guest runs. Every place that a virtio device can have is described to the guest from the start; whether
-// one is there, it reads each time it is asked to look (ACPI § 6.3.7, § 5.6.6).
+// Devices that come and go while the guest runs. Every place that a virtio device can have is described to the guest from the start;
+// whether one is there, it reads each time it is asked to look (ACPI § 6.3.7, § 5.6.6).
 public sealed partial class KvmMachine
 {
     private static readonly TimeSpan BetweenLooks = TimeSpan.FromMilliseconds(20);
 
-    private readonly SlotPresence _presence = new();
+    private readonly MachineEvents _events = new();
 
     /// <summary>
     /// Whether devices may come and go while it runs: its guest has ACPI tables that say where they would be. Not without ACPI, nor after a
@@ -25,7 +25,7 @@ public sealed partial class KvmMachine
     {
         ThrowIfFixed();
         HostedDevice added = Host.Add(name, spec, setting);
-        _presence.Set(added.Slot, true);
+        _events.SetPresent(added.Slot, true);
         HaveGuestLook();
         return added;
     }
@@ -41,7 +41,7 @@ public sealed partial class KvmMachine
         ArgumentNullException.ThrowIfNull(hosted);
         ThrowIfFixed();
         if (!Host.Devices.Contains(hosted)) throw new ArgumentException($"device '{hosted.Device.Name}' is not part of this machine");
-        _presence.Set(hosted.Slot, false);
+        _events.SetPresent(hosted.Slot, false);
         HaveGuestLook();
         try
         {
@@ -49,7 +49,7 @@ public sealed partial class KvmMachine
         }
         catch (OperationCanceledException)
         {
-            _presence.Set(hosted.Slot, true);
+            _events.SetPresent(hosted.Slot, true);
             HaveGuestLook();
             throw;
         }

@@ -67,7 +67,8 @@ public sealed partial class KvmMachine
     {
         if (!_board.Options.Acpi)
             throw new NotSupportedException("a machine without ACPI has no power button: shut the guest down from inside, or stop it");
-        _board.Line((int)MachinePorts.PowerButtonGsi).Assert();
+        _events.SetPressed(true);
+        HaveGuestLook();
     }
 
     /// <summary>The guest pulls a reset line. On its vCPU's thread.</summary>
@@ -128,6 +129,7 @@ public sealed partial class KvmMachine
     private void PowerOn()
     {
         Host.ResetAsync().GetAwaiter().GetResult();
+        _events.SetPressed(false);
         StateReader state = StateReader.Parse(_chipsAtPowerOn, "power-on", MachineSnapshot.Version);
         _board.Vm.RestoreChips(state.Record("chips"), legacy: !_board.Options.Acpi);
         ((ISavedState)_keyboard!).Restore(state.Record("keyboard"));

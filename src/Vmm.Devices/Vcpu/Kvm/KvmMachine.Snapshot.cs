@@ -226,7 +226,7 @@ public sealed partial class KvmMachine
         StateWriter chips = state.AddRecord("chips");
         foreach ((string name, ISavedState chip) in _chips)
         {
-            if (chip != _presence || TakesDevices) chip.Save(chips.AddRecord(name));
+            if (chip != _events || TakesDevices) chip.Save(chips.AddRecord(name));
         }
     }
 
@@ -266,9 +266,9 @@ public sealed partial class KvmMachine
         foreach ((string name, ISavedState chip) in _chips)
         {
             // Older snapshots are of machines that took no devices while they ran.
-            if (chip == _presence && !chips.Has(name)) continue;
+            if (chip == _events && !chips.Has(name)) continue;
             chip.Restore(chips.Record(name));
-            TakesDevices |= chip == _presence && snapshot.Acpi;
+            TakesDevices |= chip == _events && snapshot.Acpi;
         }
         state.Complete();
         _isRestored = true;
@@ -278,7 +278,7 @@ public sealed partial class KvmMachine
         // It is another machine than the one that was saved, and than others that go on from there: its guest is to renew what it draws
         // random numbers from.
         _board.Memory.TryWrite(BootLayout.GenerationId, NewGeneration());
-        _board.Line((int)MachinePorts.EventGsi).Assert();
+        HaveGuestLook();
     }
 
     /// <summary>What the guest saw of its processor, if this host can give it.</summary>

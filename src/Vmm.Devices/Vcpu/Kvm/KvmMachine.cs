@@ -48,7 +48,7 @@ public sealed partial class KvmMachine : Machine
     private void Boot(BootSource source)
     {
         TakesDevices = _board.Options.Acpi;
-        foreach (HostedDevice hosted in Host.Devices) _presence.Set(hosted.Slot, true);
+        foreach (HostedDevice hosted in Host.Devices) _events.SetPresent(hosted.Slot, true);
         // The kernel is read while KVM makes the vCPUs.
         Task<KernelStart> kernel = Task.Run(() => LoadKernel(source));
         try
@@ -106,11 +106,11 @@ public sealed partial class KvmMachine : Machine
         Bus ports = _board.Ports;
         _keyboard = new I8042Device(GuestReset);
         CmosDevice clock = Own(new CmosDevice(interrupt: _board.Line((int)MachinePorts.ClockGsi)));
-        _chips = [("keyboard-controller", _keyboard), ("clock", clock), ("presence", _presence)];
+        _chips = [("keyboard-controller", _keyboard), ("clock", clock), ("events", _events)];
         ports.Add(MachinePorts.KeyboardController, I8042Device.RangeLength, _keyboard);
         ports.Add(MachinePorts.Clock, CmosDevice.RangeLength, clock);
         ports.Add(MachinePorts.AcpiPower, AcpiPowerControl.RangeLength, new AcpiPowerControl(PowerOff, GuestReset));
-        ports.Add(MachinePorts.Presence, SlotPresence.RangeLength, _presence);
+        ports.Add(MachinePorts.Events, MachineEvents.RangeLength, _events);
         ports.Add(MachinePorts.Panic, PvPanicDevice.RangeLength, new PvPanicDevice(Panicked, PanicEvents.Panicked));
         foreach ((ushort port, ulong length, string what) in MachinePorts.Absent)
         {

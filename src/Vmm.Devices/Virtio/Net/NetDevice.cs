@@ -133,7 +133,7 @@ public sealed partial class NetDevice : VirtioDevice
     /// <summary>Which frames the driver wants. Any thread.</summary>
     public ReceiveFilter ReceiveFilter => ReceiveFilter.Of(_filter);
 
-    /// <summary>Bytes of the largest packet, as the driver is told; null if it is told nothing.</summary>
+    /// <summary>Bytes of the largest packet, as the configuration space says; null if it says nothing.</summary>
     public int? Mtu => _spec.Mtu;
 
     /// <summary>

@@ -1,6 +1,8 @@
 namespace Vmm.Devices;
 
-/// <summary>Which frames of the network a card's driver wants (virtio 1.2 § 5.1.6.5.1 to .3). Not in force while it is promiscuous.</summary>
+/// <summary>
+/// Which frames of the network a card's driver wants (virtio 1.2 § 5.1.6.5.1 to .3). Not in force while it is promiscuous.
+/// </summary>
 /// <param name="Promiscuous">All frames.</param>
 /// <param name="Address">The card's own address, whose frames are wanted.</param>
 /// <param name="Unicast">Further addresses of one station each; null for any.</param>

@@ -1,0 +1,64 @@
+namespace Vmm.Devices;
+
+/// <summary>
+/// What the methods of a guest's ACPI tables read when the machine has something to report: which places for virtio devices have one, a bit
+/// each from the first (<c>_STA</c>, ACPI § 6.3.7); and, a byte behind them, whether the power button was pressed since that was read last.
+/// Read only. Thread-safe.
+/// </summary>
+internal sealed class MachineEvents : IBusDevice, ISavedState
+{
+    /// <summary>Bytes of its range on the bus.</summary>
+    internal const ulong RangeLength = PowerOffset + 1;
+
+    /// <summary>Where the byte of the power button is.</summary>
+    internal const ulong PowerOffset = sizeof(uint);
+
+    private const int SlotsMax = 8 * sizeof(uint);
+
+    private uint _present;
+    private int _isPressed;
+
+    /// <summary>A place has a device, or has none any more.</summary>
+    internal void SetPresent(int slot, bool isPresent)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)slot, (uint)SlotsMax, nameof(slot));
+        if (isPresent) Interlocked.Or(ref _present, 1u << slot);
+        else Interlocked.And(ref _present, ~(1u << slot));
+    }
+
+    /// <summary>The power button is pressed, or, at a reset, was not.</summary>
+    internal void SetPressed(bool isPressed) => Volatile.Write(ref _isPressed, isPressed ? 1 : 0);
+
+    /// <inheritdoc/>
+    public void Read(ulong offset, Span<byte> data)
+    {
+        uint present = Volatile.Read(ref _present);
+        for (int i = 0; i < data.Length; i++, offset++)
+        {
+            data[i] = offset < PowerOffset ? (byte)(present >> (8 * (int)offset))
+                : offset == PowerOffset ? (byte)Interlocked.Exchange(ref _isPressed, 0) : byte.MinValue;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Write(ulong offset, ReadOnlySpan<byte> data)
+    {
+    }
+
+    /// <inheritdoc/>
+    public override string ToString() => "events of the machine";
+
+    /// <inheritdoc/>
+    void ISavedState.Save(StateWriter to)
+    {
+        to.Add("present", (ulong)Volatile.Read(ref _present));
+        to.Add("pressed", Volatile.Read(ref _isPressed) != 0);
+    }
+
+    /// <inheritdoc/>
+    void ISavedState.Restore(StateReader from)
+    {
+        Volatile.Write(ref _present, (uint)from.UInt64("present", uint.MaxValue));
+        SetPressed(from.Boolean("pressed"));
+    }
+}
