@@ -61,7 +61,7 @@ public sealed partial class TopTests : IDisposable
         // The second of blk0 and rng0.
         Type(top, "\u001b[B\r");
         top.WaitFor("Esc goes back");
-        top.WaitFor("features VERSION_1");
+        top.WaitFor("driver false");
         Assert.Contains("rng0 entropy", Plain(top));
         Type(top, "\u001b");
         Type(top, "q");

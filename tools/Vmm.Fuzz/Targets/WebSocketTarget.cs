@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Net.WebSockets;
+using System.Text;
 using Vmm.Tool;
 
 namespace Vmm.Fuzz;
@@ -24,7 +25,8 @@ internal sealed class WebSocketTarget(Tally tally) : IFuzzTarget
         BrokenPromiseException.Unless(ours.AsSpan(0, both).SequenceEqual(theirs.AsSpan(0, both)),
             $"the two read other bytes: {Convert.ToHexString(sent)}");
         // A text is refused here, and the other goes on.
-        BrokenPromiseException.Unless(end != "closed" || ours.Length >= theirs.Length, $"bytes before a close are missing: {Convert.ToHexString(sent)}");
+        BrokenPromiseException.Unless(end != "closed" || ours.Length >= theirs.Length,
+            $"bytes before a close are missing: {Convert.ToHexString(sent)}");
         tally.Add(end);
         if (both > 0) tally.Add("bytes");
     }
@@ -48,7 +50,8 @@ internal sealed class WebSocketTarget(Tally tally) : IFuzzTarget
             bool isControl = (opcode & 8) != 0 && !input.OneIn(8);
             byte[] payload = new byte[isControl ? input.Next(126) : input.OneIn(4) ? input.Next(PayloadMax) : input.Next(20)];
             input.Fill(payload.AsSpan(0, Math.Min(payload.Length, 16)));
-            if (opcode == 0x88 && payload.Length >= 2) BinaryPrimitives.WriteUInt16BigEndian(payload, input.Pick<ushort>([1000, 1001, 3000, 999, 0]));
+            if (opcode == 0x88 && payload.Length >= 2)
+                BinaryPrimitives.WriteUInt16BigEndian(payload, input.Pick<ushort>([1000, 1001, 3000, 999, 0]));
             bool isMasked = !input.OneIn(16);
             frames.WriteByte(opcode);
             ulong length = input.OneIn(32) ? input.Interesting() : (ulong)payload.Length;
@@ -95,7 +98,7 @@ internal sealed class WebSocketTarget(Tally tally) : IFuzzTarget
         }
         catch (Vmm.Tool.WebSocketException broken)
         {
-            BrokenPromiseException.Unless(System.Text.Encoding.UTF8.GetByteCount(broken.Message) <= WebSocketBytes.ReasonBytesMax, "a reason is too long");
+            BrokenPromiseException.Unless(Encoding.UTF8.GetByteCount(broken.Message) <= WebSocketBytes.ReasonBytesMax, "a reason is too long");
             return (got.ToArray(), "refused");
         }
         catch (EndOfStreamException)
@@ -106,7 +109,8 @@ internal sealed class WebSocketTarget(Tally tally) : IFuzzTarget
 
     private static byte[] ReadTheirs(Wire wire)
     {
-        using WebSocket socket = WebSocket.CreateFromStream(wire, new WebSocketCreationOptions { IsServer = true, KeepAliveInterval = TimeSpan.Zero });
+        WebSocketCreationOptions options = new() { IsServer = true, KeepAliveInterval = TimeSpan.Zero };
+        using WebSocket socket = WebSocket.CreateFromStream(wire, options);
         using MemoryStream got = new();
         byte[] room = new byte[WebSocketBytes.ChunkBytesMax];
         try

@@ -31,7 +31,8 @@ internal static class BrowserGuard
         string.Equals(authority, host.Value, StringComparison.OrdinalIgnoreCase);
 
     /// <summary>Whether a link to here was followed to here, which shows the page and does nothing.</summary>
-    private static bool IsLink(IHeaderDictionary headers) => headers["Sec-Fetch-Mode"] == "navigate" && headers["Sec-Fetch-Dest"] == "document";
+    private static bool IsLink(IHeaderDictionary headers) =>
+        headers["Sec-Fetch-Mode"] == "navigate" && headers["Sec-Fetch-Dest"] == "document";
 
     private static ApiProblem Refused(string why) => new(StatusCodes.Status403Forbidden, why);
 }

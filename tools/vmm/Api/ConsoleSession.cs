@@ -6,7 +6,7 @@ namespace Vmm.Tool;
 /// <summary>One client at a guest's console: what the guest prints goes out as binary frames, and what comes in is typed.</summary>
 internal static class ConsoleSession
 {
-    /// <summary>How long a client may take for a frame; then it is cut off. How long one that is told why has.</summary>
+    /// <summary>How long a client may take for a frame; then it is cut off. How long one that is cut off has to read why.</summary>
     private static readonly TimeSpan FramePatience = TimeSpan.FromSeconds(10), ClosePatience = TimeSpan.FromSeconds(1);
 
     /// <summary>Serves a client until one of the ends is done.</summary>

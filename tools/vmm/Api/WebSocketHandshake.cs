@@ -71,7 +71,8 @@ internal static class WebSocketHandshake
         for (int at = 0; at < padded.Length; at += Block)
         {
             for (int i = 0; i < 16; i++) words[i] = BinaryPrimitives.ReadUInt32BigEndian(padded.AsSpan(at + (i * 4)));
-            for (int i = 16; i < 80; i++) words[i] = BitOperations.RotateLeft(words[i - 3] ^ words[i - 8] ^ words[i - 14] ^ words[i - 16], 1);
+            for (int i = 16; i < 80; i++)
+                words[i] = BitOperations.RotateLeft(words[i - 3] ^ words[i - 8] ^ words[i - 14] ^ words[i - 16], 1);
             (uint a, uint b, uint c, uint d, uint e) = (state[0], state[1], state[2], state[3], state[4]);
             for (int i = 0; i < 80; i++)
             {

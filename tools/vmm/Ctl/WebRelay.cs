@@ -11,7 +11,8 @@ namespace Vmm.Tool;
 
 /// <summary>
 /// Hands on what a browser asks for to the API's socket, if it is the browser that opened the address which was printed. That address has
-/// a token, which is good for one time and is exchanged for a cookie. Other users of the host, and other pages in the browser, have neither.
+/// a token, which is good for one time and is exchanged for a cookie. Other users of the host, and other pages in the browser, have
+/// neither.
 /// </summary>
 internal sealed class WebRelay(CtlClient client) : IHttpApplication<HttpContext>
 {
@@ -56,7 +57,8 @@ internal sealed class WebRelay(CtlClient client) : IHttpApplication<HttpContext>
         catch (Exception failed) when (failed is IOException or HttpRequestException)
         {
             if (context.Response.HasStarted) context.Abort();
-            else await Say(context, StatusCodes.Status502BadGateway, failed.Message);
+            else await Say(context, StatusCodes.Status502BadGateway,
+                $"vmm does not answer: it has ended, or listens no more ({failed.GetBaseException().Message})");
         }
     }
 
@@ -138,7 +140,8 @@ internal sealed class WebRelay(CtlClient client) : IHttpApplication<HttpContext>
 
     private static HttpRequestMessage Copy(HttpRequest request)
     {
-        HttpRequestMessage asked = new(new HttpMethod(request.Method), request.Path.ToUriComponent() + request.QueryString.ToUriComponent());
+        string target = request.Path.ToUriComponent() + request.QueryString.ToUriComponent();
+        HttpRequestMessage asked = new(new HttpMethod(request.Method), target);
         foreach ((string name, StringValues values) in request.Headers)
         {
             if (!NotHandedOn.Contains(name)) asked.Headers.TryAddWithoutValidation(name, (IEnumerable<string?>)values);

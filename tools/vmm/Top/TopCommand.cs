@@ -12,7 +12,10 @@ internal static class TopCommand
     {
         Argument<string> socket = new("SOCKET") { Description = "Where the other vmm listens: what its --api names." };
         NumberOption every = new("--every", "SECONDS", "Seconds between two readings", 1, 60, standard: 1);
-        Command command = new("top", "Show what the devices of a vmm with --api do: live in a terminal, one table elsewhere.") { socket, every };
+        Command command = new("top", "Show what the devices of a vmm with --api do: live in a terminal, one table elsewhere.")
+        {
+            socket, every,
+        };
         command.SetAction(parsed =>
         {
             if (!carriesOut) return ExitCode.Success;

@@ -49,7 +49,8 @@ internal sealed class TopDevice
             RequestsPerSecond = Math.Max(0, view.Requests - before.Requests) / seconds;
             BytesPerSecond = Math.Max(0, view.Bytes - before.Bytes) / seconds;
         }
-        long[]? done = counts is not null && _counts is { } counted ? [.. counts.Zip(counted, (now, then) => Math.Max(0, now - then))] : null;
+        long[]? done = counts is not null && _counts is { } counted
+            ? [.. counts.Zip(counted, (now, then) => Math.Max(0, now - then))] : null;
         (P50Us, P99Us) = (Percentile(done, boundsUs, 50), Percentile(done, boundsUs, 99));
         if (_latency.Count == KeptReadings) _latency.Dequeue();
         _latency.Enqueue(P99Us);

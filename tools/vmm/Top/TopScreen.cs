@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Text.Json;
 using Microsoft.Win32.SafeHandles;
 using Spectre.Console;
 using Spectre.Console.Rendering;
@@ -81,7 +82,7 @@ internal sealed class TopScreen(TopReader reader, TimeSpan every)
                 _happenings.Add(new Happening(Reading: reader.Read(_inside)));
             }
         }
-        catch (Exception gone) when (gone is IOException or ObjectDisposedException or OperationCanceledException or System.Text.Json.JsonException)
+        catch (Exception gone) when (gone is IOException or ObjectDisposedException or OperationCanceledException or JsonException)
         {
             _happenings.Add(new Happening(Failed: new IOException("the other vmm has ended, or its API is closed", gone)));
         }
@@ -133,7 +134,8 @@ internal sealed class TopScreen(TopReader reader, TimeSpan every)
             new Style(decoration: Decoration.Bold));
         if (_inside && _model.Find(_selected) is { } device) return Inside(title, device, rows);
         return new Rows(title, TopTable.Of(_model, _order, _selected, rows),
-            new Text($"q ends, ↑ ↓ select, Enter looks inside, s sorts: now by {_order.ToString().ToLowerInvariant()}", new Style(Color.Grey)));
+            new Text($"q ends, ↑ ↓ select, Enter looks inside, s sorts: now by {_order.ToString().ToLowerInvariant()}",
+                new Style(Color.Grey)));
     }
 
     private Rows Inside(Text title, TopDevice device, int rows)

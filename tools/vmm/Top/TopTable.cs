@@ -68,16 +68,18 @@ internal static class TopTable
     {
         if (node.ValueKind != JsonValueKind.Object)
         {
-            lines.Add(indent + node);
+            lines.Add(indent + Text(node));
             return;
         }
         foreach (JsonProperty entry in node.EnumerateObject())
         {
             bool isBranch = entry.Value.ValueKind == JsonValueKind.Object;
-            lines.Add(isBranch ? indent + entry.Name : $"{indent}{entry.Name} {entry.Value}");
+            lines.Add(isBranch ? indent + entry.Name : $"{indent}{entry.Name} {Text(entry.Value)}");
             if (isBranch) AddTo(lines, entry.Value, indent + "  ");
         }
     }
+
+    private static string Text(JsonElement leaf) => leaf.ValueKind == JsonValueKind.String ? leaf.GetString()! : leaf.GetRawText();
 
     internal static string Sparkline(IEnumerable<double?> latencyUs) => string.Concat(latencyUs.Select(value => value is { } known
         ? Bars[(int)Math.Clamp(Math.Log10(Math.Max(known, 1)) / DecadesMax * Bars.Length, 0, Bars.Length - 1)] : ' '));

@@ -19,7 +19,8 @@ export async function call(method, path, body) {
   try {
     sentence = JSON.parse(text).detail ?? sentence;
   } catch {
-    // What stands between this page and vmm said it in its own words.
+    // What stands between this page and vmm says it in plain text.
+    if (answer.headers.get("Content-Type")?.startsWith("text/plain")) sentence = text.trim();
   }
   throw new Error(sentence);
 }

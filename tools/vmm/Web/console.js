@@ -5,7 +5,7 @@ import { element, say } from "./text.js";
 import { Terminal } from "./xterm.mjs";
 
 const FONT = 'ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace', FONT_SIZE = 14, ROWS = 24;
-const COLUMNS_MIN = 40, COLUMNS_MAX = 200, PADDING = 40;
+const COLUMNS_MIN = 20, COLUMNS_MAX = 200, PADDING = 34;
 /** A message that the other end still takes as one. */
 const MESSAGE_MAX = 4096;
 

@@ -80,8 +80,8 @@ const TILES = [
   ["Bytes", view => size(view.bytes)],
   ["Guest faults", view => String(view.guestFaults)],
   ["Host faults", view => String(view.hostFaults)],
-  ["p50 since the start", view => view.latencyP50Us === undefined ? null : time(view.latencyP50Us)],
-  ["p99 since the start", view => view.latencyP99Us === undefined ? null : time(view.latencyP99Us)],
+  ["p50 so far", view => view.latencyP50Us === undefined ? null : time(view.latencyP50Us)],
+  ["p99 so far", view => view.latencyP99Us === undefined ? null : time(view.latencyP99Us)],
   ["Capacity", view => view.capacityBytes === undefined ? null : size(view.capacityBytes)],
   ["Storage", view => view.storage],
   ["Waited for its limit", view => view.throttledSeconds === undefined ? null : `${view.throttledSeconds.toFixed(1)}\u202fs`],
@@ -91,6 +91,9 @@ const TILES = [
   ["Address", view => view.macAddress],
   ["Cable", view => view.linkUp === undefined ? null : view.linkUp ? "plugged in" : "out"],
 ];
+
+/** Those whose texts are paths and names. */
+const LONG = new Set(["Storage", "Socket"]);
 
 async function showDevice() {
   say(by("device-title"), chosen);
@@ -114,7 +117,7 @@ function drawDevice() {
       continue;
     }
     if (!tile) {
-      tile = element("div", { "data-name": name }, element("dt", {}, name), element("dd"));
+      tile = element("div", { "data-name": name, class: LONG.has(name) && "long" }, element("dt", {}, name), element("dd"));
       tiles.append(tile);
     }
     say(tile.lastChild, shown);
