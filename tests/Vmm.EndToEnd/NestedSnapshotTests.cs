@@ -51,7 +51,7 @@ public sealed class NestedSnapshotTests
     {
         NestedGuest.SkipIfMissing();
         string[] console = NestedGuest.Run($"""
-            private_kib() {"{"} awk '/^Private_Dirty:/ {"{"} dirty = $2 {"}"} /^Anonymous:/ {"{"} anonymous = $2 {"}"} END {"{"} print dirty > anonymous ? dirty : anonymous {"}"}' /proc/$1/smaps_rollup; {"}"}
+            private_kib() {"{"} awk '/^Private_Dirty:/ {"{"} dirty = $2 {"}"} /^Anonymous:/ {"{"} anonymous = $2 {"}"} END {"{"} print (dirty > anonymous ? dirty : anonymous) {"}"}' /proc/$1/smaps_rollup; {"}"}
             vmm boot --kernel {NestedGuest.Kernel} --initrd {NestedGuest.Initrd} --memory 256 --api /tmp/api               --cmdline "console=ttyS0 quiet panic=-1 vmm.tests=clone" </dev/null >/tmp/console &
             vmm=$!
             touch /tmp/console

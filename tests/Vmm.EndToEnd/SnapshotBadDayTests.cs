@@ -71,12 +71,12 @@ public sealed class SnapshotBadDayTests : IDisposable
     public void A_machine_that_resets_while_it_is_saved_is_saved_before_or_not_at_all()
     {
         Random random = new(1);
-        TickingKernel.WriteResetting(_files.PathOf("kernel"), 12);
+        TickingKernel.WriteResetting(_files.PathOf("kernel"), 6);
         int whole = 0, refused = 0;
-        for (int round = 0; round < 12; round++)
+        for (int round = 0; round < 6; round++)
         {
             using VmmProcess vmm = _files.Start("boot", "--kernel", _files.PathOf("kernel"), "--memory", "64");
-            SnapshotFiles.WaitBeyond(() => vmm.Lines, (uint)random.Next(12));
+            SnapshotFiles.WaitBeyond(() => vmm.Lines, (uint)random.Next(6));
             VmmResult saved = VmmProcess.Run("ctl", _files.Api, "snapshot", Saved);
             VmmResult ended = vmm.WaitForExit();
             Assert.Equal(1, ended.ExitCode);

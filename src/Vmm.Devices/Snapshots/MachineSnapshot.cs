@@ -64,7 +64,9 @@ public sealed partial class MachineSnapshot
     /// <summary>When it was saved, by the clock of the host that did.</summary>
     public DateTimeOffset SavedAt => DateTimeOffset.UnixEpoch.AddTicks(SavedUnixNanoseconds / 100);
 
-    /// <summary>What this one has only the difference to; null if it is whole. It is beside it, and was found to be the right one.</summary>
+    /// <summary>
+    /// What this one has only the difference to; null if it is whole. It is beside it, and was found to be the right one.
+    /// </summary>
     public MachineSnapshot? Base { get; private set; }
 
     /// <summary>Names the moment at which the machine was saved; empty if its program was too old for that.</summary>

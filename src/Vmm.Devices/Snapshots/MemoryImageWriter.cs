@@ -40,9 +40,10 @@ internal sealed class MemoryImageWriter
     /// <exception cref="KernelException">The host refuses, or has no room.</exception>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
     internal void WriteAll(ulong[][]? only, IProgress<SnapshotProgress>? progress, CancellationToken cancel) =>
-        WriteFrom(_regions, only is null ? i => _regions[i].Extents() : i => DirtyPages.Runs(only[i], _regions[i].Length), progress, cancel);
+        WriteFrom(_regions, only is null ? i => _regions[i].Extents() : i => DirtyPages.Runs(only[i], _regions[i].Length), progress,
+            cancel);
 
-    /// <summary>Writes pages of another view of the memory: those that are not in a set, of which it is known that they may be data.</summary>
+    /// <summary>Writes pages of another view of the memory that may be data: those that are not in a set.</summary>
     /// <param name="regions">The view: as many regions, as long.</param>
     /// <param name="others">The set, by region.</param>
     /// <param name="progress">Learns how far it is.</param>

@@ -16,13 +16,16 @@ internal static class SavedDisks
     /// <exception cref="IOException">One is no file.</exception>
     internal static IReadOnlyList<BlockDevice> Of(DeviceHost host)
     {
-        BlockDevice[] disks = [.. host.Devices.Select(hosted => hosted.Device).OfType<BlockDevice>().Where(disk => !disk.Backend.IsReadOnly)];
+        IEnumerable<BlockDevice> all = host.Devices.Select(hosted => hosted.Device).OfType<BlockDevice>();
+        BlockDevice[] disks = [.. all.Where(disk => !disk.Backend.IsReadOnly)];
         foreach (BlockDevice disk in disks)
         {
-            if (disk.Backend is not RawImage image || MemoryCalls.Stat(image.Number, out FileStatus status) != Errno.None || !status.IsRegular)
-                throw new IOException($"disk '{disk.Name}' ({disk.Backend.Description}) cannot be copied, as it is no file: save the machine "
-                    + "without its disks, and copy this one where it is kept");
-            if (disk.Name.Contains('/', StringComparison.Ordinal)) throw new IOException($"disk '{disk.Name}' has a name that no file may have");
+            if (disk.Backend is not RawImage image || MemoryCalls.Stat(image.Number, out FileStatus status) != Errno.None
+                || !status.IsRegular)
+                throw new IOException($"disk '{disk.Name}' ({disk.Backend.Description}) cannot be copied, as it is no file: save the "
+                    + "machine without its disks, and copy this one where it is kept");
+            if (disk.Name.Contains('/', StringComparison.Ordinal))
+                throw new IOException($"disk '{disk.Name}' has a name that no file may have: name it without '/'");
             // What is written already does not keep the machine waiting.
             _ = FileCalls.Flush(image.Number);
         }

@@ -15,8 +15,8 @@ public abstract record DeviceSpec
     public abstract IEnumerable<string> Failures(string name);
 
     /// <summary>
-    /// Makes what the device works on, where that is asked for and it is not there yet. <see cref="Open"/> does it too; a process that gives
-    /// up rights in between does it before.
+    /// Makes what the device works on, where that is asked for and it is not there yet. <see cref="Open"/> does it too; a process that
+    /// gives up rights in between does it before.
     /// </summary>
     /// <param name="announce">Gets a line for what took time or room.</param>
     /// <exception cref="IOException">It can't be made; the message says what and why.</exception>

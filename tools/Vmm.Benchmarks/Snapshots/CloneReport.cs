@@ -4,7 +4,9 @@ using Spectre.Console;
 
 namespace Vmm.Benchmarks;
 
-/// <summary>Part of <c>compare snapshot</c>: the memory that each of eight clones has to itself, beside that of a machine that booted.</summary>
+/// <summary>
+/// Part of <c>compare snapshot</c>: the memory that each of eight clones has to itself, beside that of a machine that booted.
+/// </summary>
 internal static class CloneReport
 {
     private const int Clones = 8;
@@ -16,7 +18,8 @@ internal static class CloneReport
         List<Process> running = [];
         try
         {
-            string kernel = Path.Combine(directory, "kernel"), api = Path.Combine(directory, "api"), saved = Path.Combine(directory, "saved");
+            string kernel = Path.Combine(directory, "kernel"), api = Path.Combine(directory, "api");
+            string saved = Path.Combine(directory, "saved");
             TinyKernel.Write(kernel, TinyKernel.FillAndHalt);
             running.Add(Start("boot", PublishedTool.NoSandbox, "--kernel", kernel, "--memory", "256", "--api", api));
             if (running[0].StandardOutput.Read() < 0) throw new InvalidOperationException("the guest printed nothing");
@@ -38,7 +41,7 @@ internal static class CloneReport
             }
             // A clone that answers has restored all there is.
             long[] clones = [.. running.Skip(1).Select(PrivateKiB)];
-            console.MarkupLineInterpolated($"[bold]snapshot-clones[/]: private memory of each of {Clones} machines that go on from one snapshot");
+            console.MarkupLineInterpolated($"[bold]snapshot-clones[/]: private memory of each of {Clones} clones of one snapshot");
             Table table = new Table().Border(TableBorder.Simple).AddColumns("", "MiB");
             table.AddRow("a machine of 256 MiB that has booted", Text(cold)).AddRow("a clone, the most", Text(clones.Max()));
             console.Write(table);

@@ -6,7 +6,9 @@ using Vmm.Devices.Kvm;
 
 namespace Vmm.Benchmarks;
 
-/// <summary>Part of <c>compare snapshot</c>: what a difference costs after one page of a hundred was written, beside a whole snapshot.</summary>
+/// <summary>
+/// Part of <c>compare snapshot</c>: what a difference costs after one page of a hundred was written, beside a whole snapshot.
+/// </summary>
 internal static class DifferenceReport
 {
     private const ulong MemoryBytes = 1UL << 30, First = 0x40_0000, Stride = 409600;
@@ -46,14 +48,16 @@ internal static class DifferenceReport
             }
             stop.Cancel();
             run.Wait();
-            console.MarkupLineInterpolated($"[bold]snapshot-difference[/]: 1 GiB, a guest that writes one page of a hundred, {rounds} of each");
+            console.MarkupLineInterpolated(
+                $"[bold]snapshot-difference[/]: 1 GiB, a guest that writes one page of a hundred, {rounds} of each");
             Table table = new Table().Border(TableBorder.Simple).AddColumns("", "MiB", "whole save p50 ms", "stop p50 ms");
             table.AddRow(Row("whole", whole, wholeBytes)).AddRow(Row("difference", difference, differenceBytes));
             console.Write(table);
             double bytes = (double)differenceBytes.Max() / wholeBytes.Min();
             double time = Median(difference.Select(save => save.Elapsed)) / Median(whole.Select(save => save.Elapsed));
             console.MarkupLineInterpolated(CultureInfo.InvariantCulture,
-                $"the difference has {bytes:0.0000} of the bytes (at most {BytesMost}) and takes {time:0.000} of the time (at most {TimeMost})");
+                $"the difference has {bytes:0.0000} of the bytes (at most {BytesMost})");
+            console.MarkupLineInterpolated(CultureInfo.InvariantCulture, $"and takes {time:0.000} of the time (at most {TimeMost})");
         }
         finally
         {
@@ -70,7 +74,8 @@ internal static class DifferenceReport
         // The first of all passes writes every page, which the last one of the memory shows.
         while (Read(MemoryBytes - 4096) == 0 || Read(last) < before + 2)
         {
-            if (run.IsCompleted || Stopwatch.GetElapsedTime(start) > Patience) throw new InvalidOperationException("the guest does not write");
+            if (run.IsCompleted || Stopwatch.GetElapsedTime(start) > Patience)
+                throw new InvalidOperationException("the guest does not write");
             Thread.Sleep(1);
         }
 

@@ -89,7 +89,13 @@ internal sealed class HostedMachine(string kind, Machine machine, DeviceSetting 
         }
         try
         {
-            SnapshotOptions options = new() { Stop = asked.Stop ?? false, Base = asked.Base, Disks = asked.Disks ?? false, Progress = _progress };
+            SnapshotOptions options = new()
+            {
+                Stop = asked.Stop ?? false,
+                Base = asked.Base,
+                Disks = asked.Disks ?? false,
+                Progress = _progress,
+            };
             SnapshotResult saved = await kvm.SaveAsync(asked.Directory, options, cancel);
             log.LogInformation(ToolEvents.MachineSaved,
                 "saved to '{Directory}': {Bytes} bytes of memory; the guest stood still for {Stopped:0.0} ms",

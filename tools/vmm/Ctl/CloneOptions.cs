@@ -27,7 +27,8 @@ internal sealed class CloneOptions(int number, string directory, string snapshot
         return word[..(equals + 1)] + kind.Join(Changed(kind, index, kind.Split(text)));
     }
 
-    private IEnumerable<KeyValuePair<string, string?>> Changed(DeviceKind kind, int index, IReadOnlyList<KeyValuePair<string, string?>> parts)
+    private IEnumerable<KeyValuePair<string, string?>> Changed(
+        DeviceKind kind, int index, IReadOnlyList<KeyValuePair<string, string?>> parts)
     {
         bool isDisk = kind == DiskSpec.Kind, isWritten = isDisk && parts.All(part => part.Key != "ro");
         if (kind == NetSpec.Kind) yield return KeyValuePair.Create("mac", (string?)MacAddress.Random().ToString());

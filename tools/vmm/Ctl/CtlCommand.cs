@@ -138,8 +138,9 @@ internal static class CtlCommand
         Command ForkCommand()
         {
             NumberOption count = new("--count", "N", "How many", 1, Forking.CountMax, standard: 1);
-            TextOption directory = new("--dir", "DIR", "Where the snapshot that they go on from, and each one's disks, sockets and output go: "
-                + "a name that is not there yet.") { Required = true };
+            TextOption directory = new("--dir", "DIR",
+                "Where the snapshot that they go on from, and each one's disks, sockets and output go: a name that is not there yet.")
+            { Required = true };
             Command command = Make("fork", "Start clones of the machine beside it, which goes on.", [],
                 (client, parsed) => Forking.Run(client, parsed.GetValue(directory)!, count.In(parsed)));
             command.Options.Add(count);

@@ -27,7 +27,8 @@ internal static class Forking
     internal static void Run(CtlClient client, string given, int count)
     {
         string directory = Path.TrimEndingDirectorySeparator(Path.GetFullPath(given)), snapshot = Path.Combine(directory, "snapshot");
-        if (Path.Exists(directory)) throw new IOException($"cannot fork to '{given}': it is there already; give a name that is not, or remove it");
+        if (Path.Exists(directory))
+            throw new IOException($"cannot fork to '{given}': it is there already; give a name that is not, or remove it");
         RestoreView how = client.Get("/v1/machine", ApiJson.Readable.MachineView).Restore
             ?? throw new IOException("only a machine of 'vmm boot' can be forked");
         const UnixFileMode Owner = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
@@ -45,7 +46,10 @@ internal static class Forking
             foreach (Clone clone in clones) WaitFor(clone);
             Saving.Print(saved);
             foreach (Clone clone in clones)
-                Console.Out.WriteLine(Printable.Of($"{clone.Directory}: process {clone.Process.Id}, API at {clone.Api}, console in {clone.Console}"));
+            {
+                Console.Out.WriteLine(Printable.Of(
+                    $"{clone.Directory}: process {clone.Process.Id}, API at {clone.Api}, console in {clone.Console}"));
+            }
         }
         catch
         {
@@ -99,5 +103,5 @@ internal static class Forking
     }
 
     private static string LastLine(string path) =>
-        File.Exists(path) ? File.ReadLines(path).LastOrDefault(line => line.Trim().Length > 0) ?? "it printed nothing" : "it printed nothing";
+        (File.Exists(path) ? File.ReadLines(path).LastOrDefault(line => line.Trim().Length > 0) : null) ?? "it printed nothing";
 }

@@ -36,8 +36,8 @@ internal sealed class SandboxOptions
     }
 
     /// <summary>
-    /// Makes what devices ask for, and goes into the sandbox by executing this program again, or returns if that was done. After it, what the plan does not name cannot be
-    /// opened any more.
+    /// Makes what devices ask for, and goes into the sandbox by executing this program again, or returns if that was done. After it, what
+    /// the plan does not name cannot be opened any more.
     /// </summary>
     /// <param name="parsed">The command line.</param>
     /// <param name="devices">The devices.</param>

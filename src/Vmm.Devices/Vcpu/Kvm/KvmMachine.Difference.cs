@@ -54,7 +54,7 @@ public sealed partial class KvmMachine
         }
         if (difference is null) return null;
         return _last is not null ? _changed
-            : throw new IOException($"what changed since '{difference}' is not known, as this kernel does not say it: save all of the machine");
+            : throw new IOException($"what changed since '{difference}' is not known, as this kernel does not say it: save all of it");
     }
 
     /// <summary>The pages that are not as in the snapshot that the machine goes on from; null if that is not known.</summary>

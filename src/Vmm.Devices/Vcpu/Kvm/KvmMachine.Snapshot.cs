@@ -72,6 +72,8 @@ public sealed partial class KvmMachine
         bool held = false, shown = false;
         try
         {
+            // As the last of that: what the guest touches is mapped again.
+            foreach ((GuestRegion region, _) in live?.Views ?? []) _board.Vm.Loosen(region);
             long stopped = Stopwatch.GetTimestamp();
             Hold();
             held = true;

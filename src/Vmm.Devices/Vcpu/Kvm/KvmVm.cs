@@ -15,6 +15,9 @@ public sealed partial class KvmVm : IDisposable
     internal const ulong ReservedForHost = 0xfffb_c000;
 
     private const nuint TaskStateAddress = (nuint)ReservedForHost + 0x1000;
+    /// <summary>Whose mappings are dropped at once: longer, and a guest that touches them waits.</summary>
+    private const ulong LoosenedBytes = 16 << 20;
+
     private readonly KvmSystem _system;
     private readonly OwnedFd _fd;
     /// <summary>The regions by their slots; null for a slot that is free. It is its own lock.</summary>
@@ -110,6 +113,23 @@ public sealed partial class KvmVm : IDisposable
             if (view is null) return;
             before?.Dispose();
             _views[slot] = view;
+        }
+    }
+
+    /// <summary>
+    /// Has KVM drop its mappings of a region's pages, part by part while the guest runs, which gets them again when it touches them: a
+    /// renewal, which drops all at once, finds few then.
+    /// </summary>
+    /// <param name="region">The guest has it. Of memory that is shared: nothing is lost.</param>
+    internal void Loosen(GuestRegion region)
+    {
+        lock (_slots)
+        {
+            nint address = _views.GetValueOrDefault(_slots.IndexOf(region))?.Address ?? region.HostAddress;
+            for (ulong at = 0; at < region.Length; at += LoosenedBytes)
+            {
+                _ = MemoryCalls.Advise(address + (nint)at, (nuint)Math.Min(LoosenedBytes, region.Length - at), MemoryCalls.MADV_DONTNEED);
+            }
         }
     }
 

@@ -41,8 +41,8 @@ public sealed record DiskSpec : DeviceSpec
         ServedName = "blk",
         Syntax = "path=PATH|URI[,from=FILE][,ro][,temporary][,cache=writeback|none|writethrough|dontcache][,queues=N][,size=N]"
             + "[,engine=ring|threads|synchronous][,serial=S][,reconnect=forever|SECONDS][,connections=N]" + LimitSpec.Syntax,
-        Description = "A raw image or a block device, which may also be named alone: 'disk.img,ro'; an image that is not there is made as a "
-            + "copy of 'from'; or a disk elsewhere: "
+        Description = "A raw image or a block device, which may also be named alone: 'disk.img,ro'; an image that is not there is made as "
+            + "a copy of 'from'; or a disk elsewhere: "
             + "nbd://HOST/EXPORT, nbd+unix:///EXPORT?socket=PATH, rbd:POOL/IMAGE, null:SIZE, memory:SIZE. May be given several times.",
         DeviceName = BlockDevice.NameOf,
         Parse = DeviceKind.Each(Parse),

@@ -63,7 +63,8 @@ public sealed partial class RawImage
         if (MemoryCalls.StatPath(path, out _) == Errno.None) return 0;
         using OwnedFd image = OpenFile(from, from, readOnly: true);
         FileStatus status = StatusOf(from, image);
-        if (!status.IsRegular) throw new DiskImageException($"disk image '{from}' is no regular file, of which another could be made: name one");
+        if (!status.IsRegular)
+            throw new DiskImageException($"disk image '{from}' is no regular file, of which another could be made: name one");
         Lock(from, image, exclusive: false);
         return TemporaryCopy.Keep(path, image, status);
     }
