@@ -40,6 +40,16 @@ install -d "$root/usr/share/vmm"
 "$vmm" config schema >"$root/usr/share/vmm/vmm.schema.json"
 install -m 644 "$repository/LICENSE" "$root/usr/share/doc/vmm/copyright"
 gzip -9nc "$repository/CHANGELOG.md" >"$root/usr/share/doc/vmm/changelog.gz"
+# What the file is made of, with hashes and licences; its time is that of the sources.
+(
+  cd "$repository"
+  dotnet tool restore --verbosity quiet
+  [ -f artifacts/obj/vmm/project.assets.json ] || dotnet restore tools/vmm -r linux-x64 -v quiet
+  dotnet tool run dotnet-CycloneDX -- tools/vmm/vmm.csproj --output "$made" --filename bom.json --output-format Json --spec-version 1.6 \
+    --no-serial-number --disable-package-restore --set-name vmm --set-version "$version"
+) >"$made/log" 2>&1 || { tail -n 20 "$made/log" >&2; refuse "the bill of materials cannot be made; the lines above say why"; }
+sed "0,/\"timestamp\"/s/\"timestamp\": \"[^\"]*\"/\"timestamp\": \"$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)\"/" "$made/bom.json" \
+  >"$root/usr/share/doc/vmm/vmm.cdx.json"
 
 # 1. The Debian package.
 mkdir "$root/DEBIAN"

@@ -54,8 +54,8 @@ internal sealed class Landlock : IDisposable
         try
         {
             foreach ((string path, ulong rights) in PathsOf(plan)) rules.AllowPath(path, rights);
-            if (rules._hasPorts)
-                foreach (HostAccess access in plan.All) if (access is { Kind: HostAccessKind.ConnectTcp, Port: > 0 }) rules.AllowPort(access.Port);
+            foreach (HostAccess access in plan.All)
+                if (rules._hasPorts && access is { Kind: HostAccessKind.ConnectTcp, Port: > 0 }) rules.AllowPort(access.Port);
             return rules;
         }
         catch
@@ -115,7 +115,8 @@ internal sealed class Landlock : IDisposable
         HostAccessKind.Terminal => [("/dev/ptmx", ReadFile | WriteFile | Ioctl), ("/dev/pts", ReadFile | WriteFile | Ioctl)],
         HostAccessKind.Libraries =>
         [
-            .. Libraries.Concat((Environment.GetEnvironmentVariable("LD_LIBRARY_PATH") ?? "").Split(':', StringSplitOptions.RemoveEmptyEntries))
+            .. Libraries
+                .Concat((Environment.GetEnvironmentVariable("LD_LIBRARY_PATH") ?? "").Split(':', StringSplitOptions.RemoveEmptyEntries))
                 .Select(directory => (directory, ReadFile | ReadDirectory)),
         ],
         _ => [],
