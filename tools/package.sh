@@ -48,6 +48,16 @@ install -D -m 644 "$repository/tools/packaging/qemu/60-vmm-block.json" "$root/us
 install -D -m 755 "$repository/tools/packaging/qemu/vhost-user-blk" "$root/usr/libexec/vmm/vhost-user-blk"
 install -m 644 "$repository/LICENSE" "$root/usr/share/doc/vmm/copyright"
 gzip -9nc "$repository/CHANGELOG.md" >"$root/usr/share/doc/vmm/changelog.gz"
+# What the file is made of, with hashes and licences; its time is that of the sources.
+(
+  cd "$repository"
+  dotnet tool restore --verbosity quiet
+  [ -f artifacts/obj/vmm/project.assets.json ] || dotnet restore tools/vmm -r linux-x64 -v quiet
+  dotnet tool run dotnet-CycloneDX -- tools/vmm/vmm.csproj --output "$made" --filename bom.json --output-format Json --spec-version 1.6 \
+    --no-serial-number --disable-package-restore --set-name vmm --set-version "$version"
+) >"$made/log" 2>&1 || { tail -n 20 "$made/log" >&2; refuse "the bill of materials cannot be made; the lines above say why"; }
+sed "0,/\"timestamp\"/s/\"timestamp\": \"[^\"]*\"/\"timestamp\": \"$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)\"/" "$made/bom.json" \
+  >"$root/usr/share/doc/vmm/vmm.cdx.json"
 
 # 1. The Debian package.
 step "1 of 3, the Debian package"

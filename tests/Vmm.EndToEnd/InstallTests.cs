@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Xml.Linq;
 
 namespace Vmm.EndToEnd;
 
@@ -49,6 +50,21 @@ public sealed class InstallTests
         {
             Shell.Try("umount", Path.Combine(root, "proc"));
         }
+    }
+
+    [Fact]
+    public void The_bill_of_materials_has_every_package_that_the_tool_names_with_hash_and_licence()
+    {
+        string package = Assert.Single(Directory.GetFiles(Packages.Value, "vmm_*.deb"));
+        string text = Shell.Run("sh", "-c", $"dpkg-deb --fsys-tarfile '{package}' | tar -xO ./usr/share/doc/vmm/vmm.cdx.json");
+        using JsonDocument bill = JsonDocument.Parse(text);
+        Assert.Equal("CycloneDX", bill.RootElement.GetProperty("bomFormat").GetString());
+        JsonElement[] components = [.. bill.RootElement.GetProperty("components").EnumerateArray()];
+        Assert.All(components, component => Assert.NotEmpty(component.GetProperty("hashes")[0].GetProperty("content").GetString()!));
+        Assert.All(components, component => Assert.True(component.TryGetProperty("licenses", out _), component.ToString()));
+        string[] named = [.. XDocument.Load(Repository.PathOf("tools/vmm/vmm.csproj")).Descendants("PackageReference").Select(reference => reference.Attribute("Include")!.Value)];
+        Assert.NotEmpty(named);
+        Assert.Empty(named.Except(components.Select(component => component.GetProperty("name").GetString())));
     }
 
     [Fact]

@@ -12,7 +12,8 @@ namespace Vmm.Tool;
 internal static class ServeCommand
 {
     /// <summary>Said at SIGHUP.</summary>
-    internal const string ReloadChangesNothing = "SIGHUP changes nothing: the options are read at the start only, so restart to change them";
+    internal const string ReloadChangesNothing =
+        "SIGHUP changes nothing: the options are read at the start only, so restart to change them";
 
     private const int DescriptorsOfOthers = 32;
 
@@ -113,7 +114,8 @@ internal static class ServeCommand
                     yield return $"--cpus '{parsed.GetValue(cpus)}': "
                         + $"give at most one processor for each of the {reactors.In(parsed)} reactors";
                 if (isolate.In(parsed) && api.In(parsed) is not null)
-                    yield return "--isolate with --api: devices in processes of their own have no common control yet; leave one of them out";
+                    yield return "--isolate with --api: devices in processes of their own have no common control yet; "
+                        + "leave one of them out";
                 if (parsed.GetResult(requireSealed) is { Implicit: false } && requireSealed.In(parsed) && allowUnsealed.In(parsed))
                     yield return "--require-sealed and --allow-unsealed are opposites: give one of them";
             }

@@ -119,7 +119,8 @@ internal sealed class Landlock : IDisposable
         HostAccessKind.Terminal => [("/dev/ptmx", ReadFile | WriteFile | Ioctl), ("/dev/pts", ReadFile | WriteFile | Ioctl)],
         HostAccessKind.Libraries =>
         [
-            .. Libraries.Concat((Environment.GetEnvironmentVariable("LD_LIBRARY_PATH") ?? "").Split(':', StringSplitOptions.RemoveEmptyEntries))
+            .. Libraries
+                .Concat((Environment.GetEnvironmentVariable("LD_LIBRARY_PATH") ?? "").Split(':', StringSplitOptions.RemoveEmptyEntries))
                 .Select(directory => (directory, ReadFile | ReadDirectory)),
         ],
         _ => [],

@@ -123,9 +123,12 @@ internal static class PrivateRoot
             }
             // As everywhere: options name standard streams and inherited descriptors so.
             string devices = Below(place, "/dev");
-            if (!Path.Exists(Path.Combine(devices, "fd"))) File.CreateSymbolicLink(Path.Combine(devices, "fd"), "/proc/self/fd");
-            foreach ((string name, int number) in (ReadOnlySpan<(string, int)>)[("stdin", 0), ("stdout", 1), ("stderr", 2)])
-                if (!Path.Exists(Path.Combine(devices, name))) File.CreateSymbolicLink(Path.Combine(devices, name), $"/proc/self/fd/{number}");
+            foreach ((string name, string target) in
+                (ReadOnlySpan<(string, string)>)[("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")])
+            {
+                string link = Path.Combine(devices, name);
+                if (!Path.Exists(link)) File.CreateSymbolicLink(link, $"/proc/self/fd{target}");
+            }
             return true;
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)

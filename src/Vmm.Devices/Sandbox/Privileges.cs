@@ -30,8 +30,8 @@ internal static class Privileges
     /// <exception cref="ArgumentException">There is no such user.</exception>
     internal static void MakeFilesAsUser(SandboxPlan plan)
     {
-        string[] missing =
-            [.. plan.Accesses.Where(access => access.Kind == HostAccessKind.Append && !Path.Exists(access.Path)).Select(access => access.Path)];
+        string[] missing = [.. plan.Accesses.Where(access => access.Kind == HostAccessKind.Append && !Path.Exists(access.Path))
+            .Select(access => access.Path)];
         if (missing.Length == 0) return;
         (uint User, uint Group)? user = plan.User is null ? null : Find(plan.User);
         (uint User, uint Group) before = user is { } other ? SandboxCalls.ActAs(other.User, other.Group) : default;

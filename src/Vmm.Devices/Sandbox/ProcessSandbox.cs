@@ -7,15 +7,15 @@ namespace Vmm.Devices.Sandbox;
 
 /// <summary>
 /// Gives up the rights of this process in two steps. <see cref="Enclose"/> lays what acts on the calling thread only, and executes the
-/// program again, so that every thread of the new one has it; <see cref="Close(SandboxPlan)"/> lays the filter of system calls on all threads at once,
-/// before the first byte of a guest is read.
+/// program again, so that every thread of the new one has it; <see cref="Close(SandboxPlan)"/> lays the filter of system calls on all
+/// threads at once, before the first byte of a guest is read.
 /// </summary>
 public static class ProcessSandbox
 {
     /// <summary>Has the number of a process that was executed again: an execve(2) keeps the number, and no child has it.</summary>
     private const string Mark = "VMM_SANDBOX";
 
-    /// <summary>The filters of threads that serve a guest. Written by <see cref="Close(SandboxPlan)"/>, before these threads begin.</summary>
+    /// <summary>The filters of threads that serve a guest. Written before these threads begin.</summary>
     private static readonly Dictionary<ThreadKind, BpfInstruction[]> OfThreads = [];
 
     private const uint KillProcess = SystemCallFilter.KillProcess;
@@ -86,7 +86,8 @@ public static class ProcessSandbox
     }
 
     /// <summary>
-    /// As <see cref="Close(SandboxPlan)"/>, for a process whose threads that serve guests lay a filter of their own: <see cref="EnterThread"/>.
+    /// As <see cref="Close(SandboxPlan)"/>, for a process whose threads that serve guests lay a filter of their own:
+    /// <see cref="EnterThread"/>.
     /// </summary>
     /// <param name="plan">What is kept.</param>
     /// <param name="prepare">Makes what can be made no more after: called if there are filters.</param>
@@ -125,8 +126,8 @@ public static class ProcessSandbox
     }
 
     /// <summary>
-    /// A thread has the filters of the one that starts it, and the pool's work is the whole process's: its threads, which the program keeps,
-    /// start now, and not when a reactor first has work for them. The last of them to begin lets all go.
+    /// A thread has the filters of the one that starts it, and the pool's work is the whole process's: its threads, which the program
+    /// keeps, start now, and not when a reactor first has work for them. The last of them to begin lets all go.
     /// </summary>
     private static void StartWorkers()
     {

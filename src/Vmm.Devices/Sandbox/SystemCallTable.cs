@@ -39,11 +39,11 @@ internal static class SystemCallTable
     /// <summary>A device interrupts the guest.</summary>
     private static readonly uint[] OfInterrupts = [KvmRequest.KVM_IRQ_LINE, KvmRequest.KVM_SIGNAL_MSI];
 
-    /// <summary>What a vCPU's own thread asks of it.</summary>
+    /// <summary>What a vCPU's own thread asks of it: to run, and where it is if it cannot go on.</summary>
     private static readonly uint[] OfVcpus =
     [
-        KvmRequest.KVM_RUN, KvmRequest.KVM_GET_REGS, KvmRequest.KVM_SET_REGS, KvmRequest.KVM_GET_SREGS, KvmRequest.KVM_SET_SREGS,
-        KvmRequest.KVM_SET_SIGNAL_MASK, KvmRequest.KVM_KVMCLOCK_CTRL, .. OfInterrupts,
+        KvmRequest.KVM_RUN, KvmRequest.KVM_SET_SIGNAL_MASK, KvmRequest.KVM_GET_REGS, KvmRequest.KVM_GET_SREGS,
+        KvmRequest.KVM_GET_VCPU_EVENTS, .. OfInterrupts,
     ];
 
     /// <summary>
@@ -96,8 +96,10 @@ internal static class SystemCallTable
         return
         [
             Ioctl([.. plan.NeedsKvm ? OfKvm : [], .. plan.SavesMachines ? OfSaves : [], .. OfFilesAndDevices(plan)]),
-            .. Waiting, .. OfRings, .. OfQueues, .. Bytes, .. Transfers, .. Memory(loads), .. Opening, .. Files, .. Threads((uint)process), .. Sockets,
-            .. Narrowing, .. connects || plan.WillOpen(HostAccessKind.Listen, HostAccessKind.Tap) ? [NewSocket(tcp), .. Listening] : (SystemCallRule[])[],
+            .. Waiting, .. OfRings, .. OfQueues, .. Bytes, .. Transfers, .. Memory(loads), .. Opening, .. Files,
+            .. Threads((uint)process), .. Sockets, .. Narrowing,
+            .. connects || plan.DevicesComeLater || plan.WillOpen(HostAccessKind.Listen, HostAccessKind.Tap)
+                ? [NewSocket(tcp), .. Listening] : (SystemCallRule[])[],
             .. connects ? Connections : [],
             .. loads ? OfLibraries : [],
             .. plan.SavesMachines ? Saving : [],
@@ -120,13 +122,17 @@ internal static class SystemCallTable
         ],
         // A library's calls are not known to us.
         ThreadKind.Reactor when plan.Has(HostAccessKind.Libraries) => null,
-        // It makes no endpoint that others find, changes no machine and saves none.
+        // It changes no machine and saves none, and makes no endpoint that others find.
         ThreadKind.Reactor =>
         [
             Ioctl([.. plan.NeedsKvm ? OfInterrupts : [], .. OfFilesAndDevices(plan)]),
-            .. Waiting, .. OfRings, .. OfQueues, .. Bytes, .. Transfers, .. Memory(loads: false), .. Opening, .. Files, .. Threads((uint)process), .. Sockets,
-            .. Connects(plan) || plan.WillOpen(HostAccessKind.Tap) ? [NewSocket(plan.Has(HostAccessKind.ConnectTcp))] : (SystemCallRule[])[],
+            .. Waiting, .. OfRings, .. OfQueues, .. Bytes, .. Transfers, .. Memory(loads: false), .. Opening, .. Files,
+            .. Threads((uint)process), .. Sockets,
+            .. Connects(plan) || plan.DevicesComeLater || plan.WillOpen(HostAccessKind.Tap)
+                ? [NewSocket(plan.Has(HostAccessKind.ConnectTcp))] : (SystemCallRule[])[],
             .. Connects(plan) ? Connections : [],
+            // A device that comes while its reactor runs listens there.
+            .. plan.DevicesComeLater ? Listening : [],
         ],
         _ => null,
     };
@@ -221,7 +227,7 @@ internal static class SystemCallTable
         Allow("time", 201),
     ];
 
-    /// <summary>A thread that begins to serve a guest gives up what its kind has no use for. Another one than the kernel never decides.</summary>
+    /// <summary>A thread that begins to serve a guest gives up what its kind has no use for. No other process is asked.</summary>
     private static SystemCallRule[] Narrowing =>
         [Allow("seccomp", 317, OneOf(0, SandboxCalls.SECCOMP_SET_MODE_FILTER), OneOf(1, SandboxCalls.SECCOMP_FILTER_FLAG_LOG))];
 

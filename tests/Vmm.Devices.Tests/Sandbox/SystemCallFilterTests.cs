@@ -134,6 +134,16 @@ public sealed class SystemCallFilterTests
         }
     }
 
+    [Fact]
+    public void A_reactor_listens_only_where_devices_come_while_it_runs()
+    {
+        Assert.False(Allows(Plan()));
+        Assert.True(Allows(Plan() with { DevicesComeLater = true }));
+
+        static bool Allows(SandboxPlan plan) =>
+            BpfMachine.Run(SystemCallFilter.Assemble(SystemCallTable.For(plan, Process, ThreadKind.Reactor)!, plan.Action), Bind, []) == Allowed;
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
