@@ -45,7 +45,7 @@ public sealed class PackageTests : IDisposable
         string clone = _scratch.PathOf("clone");
         Shell.Run("git", "clone", "-q", "--depth", "1", "--no-tags", $"file://{Repository.Root}", clone);
         Shell.Run("git", "-C", clone, "remote", "set-url", "origin", "https://github.com/example/vmm.git");
-        Assert.Matches(@"^0\.2\.0-dev\.[0-9]+$", Pack("shallow"));
+        Assert.Matches(@"^0\.2\.0-dev(\.[0-9]+)?$", Pack("shallow"));
 
         Shell.Run("git", "-C", clone, "tag", "v3.1.4");
         Assert.Equal("3.1.4", Pack("tagged"));
