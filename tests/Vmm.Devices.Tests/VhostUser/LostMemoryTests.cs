@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Vmm.Devices.Native;
 using Vmm.Devices.VhostUser;
 using Vmm.Events;
@@ -71,6 +72,36 @@ public abstract class LostMemoryTests(PollerKind poller) : PollerSuite(poller)
         HostileFrontEndTests.AssertNextIsServed(served);
     }
 
+    /// <summary>A seal forbids to shorten the file, not to give its pages back; and what was reserved for the page is given back with it.</summary>
+    [Fact]
+    public void A_hole_in_huge_pages_that_no_free_page_fills_ends_its_session_and_nothing_else()
+    {
+        using HugePagePool pool = new();
+        using TemporaryImage image = new(sectors: 8), neighbourImage = new(sectors: 8);
+        using ServedDevice neighbour = new(neighbourImage.OpenDevice());
+        using DiskDriver good = new(neighbour.Connect());
+        using ServedDevice served = new(image.OpenDevice());
+        for (int i = 0; i < 3; i++)
+        {
+            pool.Resize(1);
+            using OwnedFd huge = HugeMemory.CreateSealed(HugePagePool.PageBytes);
+            using GuestMemory memory = new();
+            Assert.True(GuestRegion.TryMap(huge.Duplicate(), new RegionLayout(0, HugePagePool.PageBytes), out GuestRegion? region, out string? refusal), refusal);
+            Assert.True(memory.TryAdd(region, out _));
+            using DiskDriver bad = new(served.Connect(), memory: memory);
+            bad.WriteSector(0, 1);
+            HugeMemory.PunchHole(huge, HugePagePool.PageBytes);
+            pool.Resize(0);
+            // The device reads the ring, whose page is not there any more.
+            bad.Ring.Kick.Signal();
+            AssertEnds(bad.Frontend);
+            good.WriteSector(3, 9);
+            // The driver looks at its own mapping when it is disposed.
+            pool.Resize(1);
+        }
+        HostileFrontEndTests.AssertNextIsServed(served);
+    }
+
     [Fact]
     public void Slots_of_the_guard_are_used_again()
     {
@@ -103,8 +134,31 @@ public abstract class LostMemoryTests(PollerKind poller) : PollerSuite(poller)
     }
 }
 
+/// <summary>The huge pages of the host, of which nothing else uses any. Needs root; gives all of them back.</summary>
+internal sealed class HugePagePool : IDisposable
+{
+    internal const ulong PageBytes = 2 << 20;
+
+    private const string Count = "/proc/sys/vm/nr_hugepages";
+
+    internal HugePagePool()
+    {
+        Assert.SkipUnless(Environment.IsPrivilegedProcess && File.Exists(Count) && File.ReadAllText(Count).Trim() == "0",
+            "huge pages can be set aside by root only, and here not where somebody has some");
+    }
+
+    internal void Resize(int pages)
+    {
+        string wanted = pages.ToString(System.Globalization.CultureInfo.InvariantCulture);
+        File.WriteAllText(Count, wanted);
+        Assert.SkipUnless(File.ReadAllText(Count).Trim() == wanted, "the host has no memory for a huge page");
+    }
+
+    public void Dispose() => File.WriteAllText(Count, "0");
+}
+
 /// <summary>Memory of huge pages.</summary>
-internal static class HugeMemory
+internal static partial class HugeMemory
 {
     private const uint MFD_HUGETLB = 4;
 
@@ -115,8 +169,19 @@ internal static class HugeMemory
         Assert.Equal(0, MemoryCalls.Fcntl(file.Number, MemoryCalls.F_ADD_SEALS, MemoryCalls.F_SEAL_SHRINK | MemoryCalls.F_SEAL_GROW));
         return file;
     }
+
+    internal static void PunchHole(OwnedFd file, ulong bytes)
+    {
+        const int KeepSizeAndPunchHole = 3;
+        Assert.Equal(0, Allocate(file.Number, KeepSizeAndPunchHole, 0, (long)bytes));
+    }
+
+    [LibraryImport("libc", EntryPoint = "fallocate", SetLastError = true)]
+    private static partial int Allocate(int fd, int mode, long offset, long length);
 }
 
+[Collection(Alone.Name)]
 public sealed class LostMemoryOnEpollTests() : LostMemoryTests(PollerKind.Epoll);
 
+[Collection(Alone.Name)]
 public sealed class LostMemoryOnIoRingTests() : LostMemoryTests(PollerKind.IoRing);

@@ -50,12 +50,35 @@ public abstract class MappingBudgetTests(PollerKind poller) : PollerSuite(poller
             for (ulong at = 0; at < 2 * TiB; at += Piece) Add(at);
             Assert.Throws<VhostUserException>(() => Add(2 * TiB));
             HostileFrontEndTests.AssertNextIsServed(neighbour);
-            // The log and the in-flight logs are memory too.
+            // The log is memory too.
             byte[] log = [.. BitConverter.GetBytes(64UL << 20), .. new byte[8]];
             HostileFrontEndTests.AssertRefused(bad, VhostUserRequest.SetLogBase, log, [sparse.File.Number]);
         }
         HostileFrontEndTests.AssertNextIsServed(served);
         Assert.True(SpinWait.SpinUntil(() => _budget.InUse == (0, 0), TimeSpan.FromSeconds(30)), $"{_budget.InUse} are still mapped");
+    }
+
+    [Fact]
+    public void In_flight_logs_are_charged_too_and_refused_without_a_descriptor_or_a_byte_left_behind()
+    {
+        using VhostUserInflight inflight = Inflight();
+        // Whole pages are mapped.
+        ulong bytes = (inflight.Geometry.BytesToMap(packed: false) + 4095) / 4096 * 4096;
+        MappingBudget scarce = new(2 * bytes - 1);
+        using ServedDevice served = new(_badImage.OpenDevice(), mappings: scarce), sufficient = new(_goodImage.OpenDevice(), mappings: new MappingBudget(2 * bytes));
+        using (VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(sufficient)) frontend.ShareInflight(inflight);
+        using (VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(served))
+            Assert.Throws<VhostUserException>(() => frontend.ShareInflight(inflight));
+        Assert.Equal((0ul, 0), scarce.InUse);
+        Assert.Equal(1, OpenFds.OfMemory(inflight.File));
+        Assert.Contains(served.Log.Lines, line => line.Contains($"of the {(2 * bytes) - 1} of this process the others leave", StringComparison.Ordinal));
+
+        VhostUserInflight Inflight()
+        {
+            using ServedDevice maker = new(_badImage.OpenDevice());
+            using VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(maker);
+            return frontend.GetInflight(1, 16);
+        }
     }
 
     [Fact]

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using Microsoft.Win32.SafeHandles;
 using Vmm.Devices.Native;
 using Vmm.Devices.VhostUser;
 using Vmm.Events;
@@ -213,6 +214,48 @@ public abstract class SlowCallTests(PollerKind poller) : PollerSuite(poller), ID
         peer.LingerState = new LingerOption(true, 0);
         peer.Dispose();
         frontend.Receive(request);
+    }
+
+    /// <summary>The close of a file is a question to its file system (FUSE_FLUSH), which a process of the front-end's answers when it likes.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Memory_in_a_file_system_that_stands_still_is_refused_and_holds_only_its_sender_up(bool table)
+    {
+        using FaultyFileSystem storage = new(new MemoryStorage(1 << 20));
+        using ManualResetEventSlim answers = new(), wasAsked = new();
+        using ServedDevice served = new(_image.OpenDevice(), allowUnsealed: true, mappings: _budget);
+        using (VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(served))
+        using (SafeFileHandle file = File.OpenHandle(storage.Path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite))
+        {
+            byte[] slot = VhostUserFrontend.SlotPayload(_memory.Regions[0]);
+            VhostUserRequest request = table ? VhostUserRequest.SetMemoryTable : VhostUserRequest.AddMemoryRegion;
+            storage.Fault = _ =>
+            {
+                wasAsked.Set();
+                answers.Wait();
+                return Errno.None;
+            };
+            try
+            {
+                frontend.Send(request, table ? [.. BitConverter.GetBytes(1UL), .. slot[8..]] : slot, [(int)file.DangerousGetHandle()], needsReply: true);
+                Assert.True(wasAsked.Wait(Patience), "the file system was asked nothing");
+                for (int i = 0; i < 20; i++)
+                {
+                    Thread.Sleep(10);
+                    Assert.True(served.Remote.Invoke(_ => true, TimeSpan.FromSeconds(5)));
+                }
+                // The file is in its hands until it is closed: no other message is looked at before.
+                frontend.Send(VhostUserRequest.GetQueueNum, [], []);
+            }
+            finally
+            {
+                answers.Set();
+            }
+            Assert.Equal(1UL, BitConverter.ToUInt64(frontend.Receive(request)));
+        }
+        HostileFrontEndTests.AssertNextIsServed(served);
+        AssertNothingMapped();
     }
 
     public void Dispose()
