@@ -140,6 +140,21 @@ public abstract class OtherFrontEndTests(PollerKind poller) : PollerSuite(poller
         for (int i = 0; i < 100; i++) rig.Request();
     }
 
+    /// <summary>User Mode Linux, whose driver is unbound and bound: the ring is disabled, and a fresh one begins at 0 wherever that was.</summary>
+    [Theory]
+    [InlineData(1)]
+    [InlineData(16)]
+    [InlineData(32)]
+    public void A_packed_ring_that_another_driver_made_anew_starts_at_base_0_in_the_same_connection(int requests)
+    {
+        using ServedDevice served = new(new ScriptedDevice(VirtioDeviceType.Block));
+        using Rig rig = new(served, 16, packed: true, start: 0);
+        for (int i = 0; i < requests; i++) rig.Request();
+        rig.Frontend.Do(VhostUserRequest.SetVringEnable, new byte[8], []);
+        rig.BindAnew();
+        for (int i = 0; i < 100; i++) rig.Request();
+    }
+
     /// <summary>QEMU's vhost-user-input acknowledges bit 40, which no device offers.</summary>
     [Fact]
     public void A_feature_bit_that_was_never_offered_is_said_once_at_debug_level()
@@ -199,11 +214,20 @@ public abstract class OtherFrontEndTests(PollerKind poller) : PollerSuite(poller
 
         internal VhostUserFrontend Frontend { get; }
 
-        internal DriverQueue Queue { get; }
+        internal DriverQueue Queue { get; private set; }
 
-        internal VhostUserRing Ring { get; }
+        internal VhostUserRing Ring { get; private set; }
 
         internal GuestBuffer Buffer { get; }
+
+        /// <summary>Gives the ring to another driver.</summary>
+        internal void BindAnew()
+        {
+            Ring.Dispose();
+            Queue.Dispose();
+            Queue = DriverQueue.Create(Memory, _allocator, 16, Frontend.Features);
+            Ring = Frontend.StartRing(0, Queue, baseIndex: 0);
+        }
 
         internal void Request()
         {
