@@ -6,11 +6,13 @@ using Vmm.Events;
 namespace Vmm.Devices.Tests.VhostUser;
 
 /// <summary>Guest memory that is gone while a device uses it: its session ends, the process does not (SIGBUS).</summary>
+[Trait("Device", "the front-end itself"), Trait("Rings", "any")]
 public abstract class LostMemoryTests(PollerKind poller) : PollerSuite(poller)
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
     [Fact]
+    [Trait("Source", "memory that is truncated before a kick"), Trait("Outcome", "the session ends; its neighbour is served")]
     public void Memory_that_is_shortened_under_a_ring_ends_its_session_and_nothing_else()
     {
         using TemporaryImage image = new(sectors: 8), neighbourImage = new(sectors: 8);
@@ -37,6 +39,7 @@ public abstract class LostMemoryTests(PollerKind poller) : PollerSuite(poller)
     }
 
     [Fact]
+    [Trait("Source", "memory that is truncated while its request is read or written by the kernel"), Trait("Outcome", "I/O error")]
     public void Memory_that_is_gone_when_the_kernel_wants_it_fails_the_request()
     {
         using TemporaryImage image = new(sectors: 64);
@@ -55,6 +58,7 @@ public abstract class LostMemoryTests(PollerKind poller) : PollerSuite(poller)
 
     /// <summary>memfd_create(MFD_HUGETLB) needs no privilege, and its pages need not exist: the first access would raise SIGBUS.</summary>
     [Fact]
+    [Trait("Source", "a sealed memfd of huge pages (MFD_HUGETLB) that the host does not have"), Trait("Outcome", "refused")]
     public void Huge_pages_that_the_host_does_not_have_are_refused()
     {
         const ulong HugePage = 2 << 20;
@@ -74,6 +78,7 @@ public abstract class LostMemoryTests(PollerKind poller) : PollerSuite(poller)
 
     /// <summary>A seal forbids to shorten the file, not to give its pages back; and what was reserved for the page is given back with it.</summary>
     [Fact]
+    [Trait("Source", "a hole punched into sealed huge pages after they were mapped"), Trait("Outcome", "the session ends; its neighbour is served")]
     public void A_hole_in_huge_pages_that_no_free_page_fills_ends_its_session_and_nothing_else()
     {
         using HugePagePool pool = new();

@@ -11,6 +11,7 @@ namespace Vmm.Devices.Tests.VhostUser;
 /// <summary>
 /// Mapping, unmapping and closing take as long as a front-end likes: they are done beside the reactor, and here when the test lets them be done.
 /// </summary>
+[Trait("Device", "the front-end itself"), Trait("Rings", "any")]
 public abstract class SlowCallTests(PollerKind poller) : PollerSuite(poller), IDisposable
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
@@ -39,6 +40,7 @@ public abstract class SlowCallTests(PollerKind poller) : PollerSuite(poller), ID
     }
 
     [Theory, MemberData(nameof(TableOrRegion))]
+    [Trait("Source", "a front-end that leaves in the middle of a request"), Trait("Outcome", "nothing stays mapped")]
     public void A_front_end_that_goes_while_its_memory_is_mapped_leaves_nothing_behind(bool table)
     {
         using ServedDevice served = Serve(_calls);
@@ -136,6 +138,7 @@ public abstract class SlowCallTests(PollerKind poller) : PollerSuite(poller), ID
     }
 
     [Fact]
+    [Trait("Source", "tables of memory without end"), Trait("Outcome", "the last one is mapped")]
     public void Many_tables_in_a_row_leave_the_last_one_mapped()
     {
         using ServedDevice served = Serve();
@@ -160,6 +163,7 @@ public abstract class SlowCallTests(PollerKind poller) : PollerSuite(poller), ID
     }
 
     [Fact]
+    [Trait("Source", "logs of changes and of requests in flight without end"), Trait("Outcome", "the last ones are mapped")]
     public void Logs_of_changes_and_of_requests_in_flight_that_are_replaced_are_unmapped()
     {
         using ServedDevice served = Serve();
@@ -183,6 +187,7 @@ public abstract class SlowCallTests(PollerKind poller) : PollerSuite(poller), ID
     [Theory]
     [InlineData(nameof(VhostUserRequest.SetVringKick))]
     [InlineData(nameof(VhostUserRequest.SetLogFd))]
+    [Trait("Source", "a socket that lingers (SO_LINGER) as kick or log"), Trait("Outcome", "holds its sender alone up")]
     public void A_descriptor_whose_close_waits_for_another_process_holds_only_its_sender_up(string name)
     {
         VhostUserRequest request = Enum.Parse<VhostUserRequest>(name);
@@ -220,6 +225,7 @@ public abstract class SlowCallTests(PollerKind poller) : PollerSuite(poller), ID
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
+    [Trait("Source", "memory in a FUSE file whose process stands still"), Trait("Outcome", "refused; holds its sender alone up")]
     public void Memory_in_a_file_system_that_stands_still_is_refused_and_holds_only_its_sender_up(bool table)
     {
         using FaultyFileSystem storage = new(new MemoryStorage(1 << 20));
