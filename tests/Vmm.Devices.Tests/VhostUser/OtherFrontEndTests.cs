@@ -79,7 +79,7 @@ public abstract class OtherFrontEndTests(PollerKind poller) : PollerSuite(poller
         using VirtioDevice device = kind switch
         {
             "rng" => new EntropyDevice("rng0"),
-            "console" => new ConsoleDevice("console0"),
+            "console" => new ConsoleDevice("console0", new ConsolePort("console0", isConsole: true)),
             _ => new VsockDevice("vsock0", 42, Path.Combine(Path.GetTempPath(), $"vmm-long-{Guid.NewGuid():n}")),
         };
         using ServedDevice served = new(device);
