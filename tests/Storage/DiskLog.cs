@@ -34,7 +34,7 @@ internal sealed class DiskLog
 
     /// <summary>
     /// A state that a power cut at some point could leave: all that was synced, and of what was written since any part, in its order. A
-    /// write that was on its way may be torn between sectors.
+    /// write that was on its way may be torn between sectors, a durable one too: the last entry of the log had no answer yet.
     /// </summary>
     /// <param name="bytes">Of the disk.</param>
     /// <param name="cut">Entries that had happened: 0 to <see cref="Length"/>.</param>
@@ -50,9 +50,8 @@ internal sealed class DiskLog
             {
                 switch (entry.Kind)
                 {
-                    case Kind.Write: pending.Add(entry); break;
-                    // What it overwrites can't come back.
-                    case Kind.DurableWrite: pending.Add(entry); break;
+                    // What a durable write overwrites can't come back.
+                    case Kind.Write or Kind.DurableWrite: pending.Add(entry); break;
                     case Kind.Acknowledged: acknowledged = entry.Offset; break;
                     default:
                         foreach (Entry each in pending) each.Bytes.CopyTo(disk, each.Offset);
@@ -62,9 +61,11 @@ internal sealed class DiskLog
             }
             // From none to all of what was not synced, also both of these.
             double share = random.Next(5) switch { 0 => 0, 1 => 1, _ => random.NextDouble() };
+            // The storage takes one request after the other: what is not the last one was answered.
+            Entry? unanswered = cut > 0 && _entries[cut - 1].Kind == Kind.DurableWrite ? _entries[cut - 1] : null;
             foreach (Entry each in pending)
             {
-                if (each.Kind == Kind.DurableWrite) each.Bytes.CopyTo(disk, each.Offset);
+                if (each.Kind == Kind.DurableWrite && !ReferenceEquals(each, unanswered)) each.Bytes.CopyTo(disk, each.Offset);
                 else if (random.NextDouble() < share) Tear(each, disk, random);
             }
             return new CrashState(disk, acknowledged);

@@ -84,6 +84,21 @@ public sealed class BootTests
     }
 
     [Fact]
+    [Trait("Long", "true")]
+    public void A_kernel_whose_console_is_a_terminal_that_is_not_opened_comes_up_and_powers_off()
+    {
+        NestedGuest.SkipIfMissing();
+        string[] console = NestedGuest.Run($"""
+            status=0
+            {Boot} --console pty --cmdline "console=ttyS0 console=hvc0 printk.devkmsg=on loglevel=8 panic=-1 vmm.lines=2000 vmm.tests=hvc" </dev/null || status=$?
+            echo "vmm-host exit $status"
+            """);
+        Assert.Contains("vmm-hvc 1", console);
+        Assert.Contains("vmm-test hvc passed", console);
+        Assert.Contains("vmm-host exit 0", console);
+    }
+
+    [Fact]
     public void A_stock_kernel_and_its_host_connect_to_each_other()
     {
         NestedGuest.SkipIfMissing();

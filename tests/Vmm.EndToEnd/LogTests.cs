@@ -1,5 +1,8 @@
+using System.IO.Pipes;
 using System.Text.Json;
 using Microsoft.Extensions.Logging;
+using Vmm.Devices;
+using Vmm.Events;
 using Vmm.Tool;
 
 namespace Vmm.EndToEnd;
@@ -123,6 +126,78 @@ public sealed class LogTests : IDisposable
         Assert.Equal(["one"], said);
         writer.Write("o\nthree\nfour");
         Assert.Equal(["one", "two", "three"], said);
+    }
+
+    [Fact]
+    public void Ten_lines_a_second_that_say_the_same_are_one_and_their_number()
+    {
+        List<string> lines = [];
+        ManualClock clock = new();
+        RepeatedEntries log = new(entry => lines.Add(entry.Message), clock);
+        void Say(string sentence) => log.Add(new LogEntry(LogLevel.Warning, sentence) { Time = clock.GetUtcNow() });
+        for (int i = 0; i < 10; i++)
+        {
+            Say("no descriptor is left");
+            clock.Advance(TimeSpan.FromMilliseconds(90));
+        }
+        Assert.Equal(["no descriptor is left"], lines);
+        clock.Advance(TimeSpan.FromMilliseconds(200));
+        Say("no descriptor is left");
+        Assert.Equal(["no descriptor is left", "the line before came 9 more times", "no descriptor is left"], lines);
+        Say("another line");
+        Assert.Equal("another line", lines[^1]);
+        Assert.Equal(4, lines.Count);
+    }
+
+    [Fact]
+    public void An_output_that_is_not_read_holds_no_thread_and_a_line_says_what_is_missing()
+    {
+        const int Lines = 400;
+        using AnonymousPipeServerStream pipe = new(PipeDirection.In);
+        OwnedFd writer = new((int)pipe.ClientSafePipeHandle.DangerousGetHandle());
+        PatientOutput output = new(SerialOutput.To(writer.Duplicate()), dropped => $"{dropped} are missing");
+        writer.SetHandleAsInvalid();
+        string line = new('x', 1000);
+        for (int i = 0; i < Lines; i++) output.WriteLine(line);
+        Assert.False(output.Flush(TimeSpan.Zero));
+        using StreamReader reader = new(pipe);
+        int kept = 0;
+        string? read;
+        while ((read = reader.ReadLine()) == line) kept++;
+        Assert.Equal($"{Lines - kept} are missing", read);
+        Assert.InRange(kept, PatientOutput.WaitingBytesMax / (line.Length + 1), Lines - 1);
+        Assert.True(output.Flush(TimeSpan.FromMinutes(1)));
+        output.WriteLine("the last");
+        Assert.Equal("the last", reader.ReadLine());
+    }
+
+    /// <summary>Standard error as a service manager hands it over: a blocking stream socket, or a pipe, whose reader stands still.</summary>
+    [Theory]
+    [InlineData("socketpair($ours, $reader, AF_UNIX, SOCK_STREAM, 0); 1 while defined send($ours, 'x' x 4096, MSG_DONTWAIT); 1 while defined send($ours, 'x', MSG_DONTWAIT);")]
+    [InlineData("pipe($reader, $ours); fcntl($ours, F_SETFL, O_NONBLOCK); 1 while defined syswrite($ours, 'x' x 4096); fcntl($ours, F_SETFL, 0);")]
+    public void A_server_whose_log_is_not_read_serves_and_ends(string fill)
+    {
+        string mayRead = _scratch.PathOf("may-read");
+        // A child is the reader: it copies the log to standard output when it may.
+        string perl = $$"""
+            $^F = 255;
+            {{fill}}
+            if (!fork) {
+                close $ours; close STDERR; $| = 1;
+                select undef, undef, undef, .01 until -e '{{mayRead}}';
+                print while <$reader>;
+                exit;
+            }
+            close $reader; open STDERR, '>&', $ours; close $ours; exec @ARGV;
+            """;
+        using VmmProcess vmm = new(["perl", "-MSocket", "-MFcntl", "-e", perl], ["serve", "--blk", $"path=null:1M,socket={Socket}"]);
+        vmm.WaitFor($"listening blk {Socket}");
+        // Each front-end that comes and goes is a line of the log; so is each request for statistics.
+        for (int i = 0; i < 3; i++) Assert.Equal(0, VmmProcess.Run("bench", "vhost-user-blk", "--socket", Socket, "--seconds", "1").ExitCode);
+        File.WriteAllText(mayRead, "");
+        vmm.WaitFor("the front-end left");
+        vmm.Signal("TERM");
+        Assert.Equal(0, vmm.WaitForExit().ExitCode);
     }
 
     public void Dispose() => _scratch.Dispose();

@@ -1,5 +1,7 @@
 using System.Net.Sockets;
 using System.Text;
+using Vmm.Devices;
+using Vmm.Devices.VhostUser;
 
 namespace Vmm.EndToEnd;
 
@@ -143,6 +145,25 @@ public sealed class ServeTests
         Assert.True(load.ExitCode == 0, load.Error + load.Output);
         Stop(vmm, socket);
         Assert.Equal("STOPPING=1", Next());
+    }
+
+    [Fact]
+    public void Of_the_memory_that_may_be_mapped_one_front_end_gets_half()
+    {
+        using ScratchDirectory scratch = new();
+        string socket = scratch.PathOf("s");
+        using VmmProcess vmm = new("serve", "--map-max", "1", "--blk", $"path=null:1M,socket={socket}");
+        vmm.WaitFor($"listening blk {socket}");
+        foreach ((long bytes, bool isRefused) in ((long, bool)[])[(512 * MiB, false), ((512 * MiB) + 4096, true)])
+        {
+            using VhostUserFrontend frontend = VhostUserFrontend.Connect(socket);
+            frontend.Negotiate(VirtioFeatures.EventIndex);
+            using GuestMemory memory = GuestMemory.Create((ulong)bytes);
+            if (isRefused) Assert.Throws<VhostUserException>(() => frontend.ShareMemory(memory));
+            else frontend.ShareMemory(memory);
+        }
+        vmm.WaitFor($"of the {1L << 30} of this process the others leave {512 * MiB} for one front-end");
+        Stop(vmm, socket);
     }
 
     [Fact]

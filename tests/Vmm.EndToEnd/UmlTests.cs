@@ -97,6 +97,92 @@ public sealed class UmlTests
     }
 
     [Fact]
+    public void What_the_guest_sent_before_it_closed_is_read_after_its_kernel_gave_the_connection_up()
+    {
+        UmlGuest.SkipIfMissing();
+        using ScratchDirectory scratch = new();
+        string socket = scratch.PathOf("s"), uds = scratch.PathOf("v");
+        using VmmProcess vmm = UmlGuest.Serve([], "--vsock", $"socket={socket},cid=42,uds={uds}");
+        using VsockHost host = new(uds);
+        host.ReadLater(5003, 300_000);
+        host.Echo(5001);
+        using UmlGuest guest = new("vsock-late", UmlGuest.VsockAt(socket));
+        guest.WaitFor("vmm-vsock left");
+        host.Read();
+        host.AssertAllRead();
+        AssertPassed(guest.WaitForPowerOff(), "vsock-late");
+        host.AssertNothingFailed();
+        Stop(vmm);
+    }
+
+    /// <summary>Linux's hvc driver waits for the used buffer of each line with a lock held: nothing of the guest goes on where the host does not take it.</summary>
+    [Fact]
+    public void A_kernel_whose_console_no_one_reads_goes_on_and_who_reads_later_sees_how_much_is_missing()
+    {
+        const int Lines = 20_000;
+        UmlGuest.SkipIfMissing();
+        using ScratchDirectory scratch = new();
+        string socket = scratch.PathOf("s"), people = scratch.PathOf("people");
+        using VmmProcess vmm = UmlGuest.Serve([], "--console", $"socket={socket},uds={people}");
+        using UmlGuest guest = new("hvc,commands", UmlGuest.ConsoleAt(socket), "console=hvc0", "console=tty0", "printk.devkmsg=on", "loglevel=8", $"vmm.lines={Lines}");
+        guest.WaitFor("vmm-hvc printed");
+        Assert.Contains("vmm-hvc 1", guest.Console);
+        using Socket person = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { ReceiveTimeout = 60_000 };
+        person.Connect(new UnixDomainSocketEndPoint(people));
+        using StreamReader screen = new(new NetworkStream(person), Encoding.ASCII);
+        string first = screen.ReadLine()!;
+        if (first.Length == 0) first = screen.ReadLine()!;
+        Assert.Contains("dropped", first, StringComparison.Ordinal);
+        long kept = 0;
+        string last = "";
+        while (!last.Contains($" {Lines} of a line of the kernel", StringComparison.Ordinal))
+        {
+            last = screen.ReadLine()!;
+            kept += last.Length + 1;
+        }
+        // The last MiB, and the end of what is printed in it.
+        Assert.InRange(kept, (1 << 20) - 4096, (1 << 20) + (256 * 1024));
+        guest.Say("done");
+        AssertPassed(guest.WaitForPowerOff(), "hvc");
+        Stop(vmm);
+    }
+
+    [Fact]
+    public void A_disk_of_4096_byte_sectors_takes_every_discard_that_Linux_makes()
+    {
+        UmlGuest.SkipIfMissing();
+        using ScratchDirectory scratch = new();
+        using LoopDevice loop = new(scratch.CreateImage("disk.img", 32 * MiB), sectorBytes: 4096);
+        string socket = scratch.PathOf("s");
+        using VmmProcess vmm = UmlGuest.Serve([], "--blk", $"path={loop.Path},socket={socket}");
+        using UmlGuest guest = new("trim", UmlGuest.DiskAt(socket));
+        string[] console = guest.WaitForPowerOff();
+        AssertPassed(console, "trim");
+        Assert.Contains("vmm-disk block 4096 granularity 4096", console);
+        Stop(vmm);
+    }
+
+    /// <summary>The change comes by the channel that User Mode Linux gave the back-end.</summary>
+    [Fact]
+    public void A_disk_that_grows_is_larger_for_its_guest()
+    {
+        UmlGuest.SkipIfMissing();
+        using ScratchDirectory scratch = new();
+        string image = scratch.CreateImage("disk.img", 4 * MiB), socket = scratch.PathOf("s");
+        using VmmProcess vmm = UmlGuest.Serve([], "--blk", $"path={image},socket={socket}");
+        using UmlGuest guest = new("commands", UmlGuest.DiskAt(socket));
+        guest.WaitFor("vmm-guest ready");
+        guest.Say("cat /sys/block/vda/size");
+        guest.WaitFor($"{4 * MiB / 512}");
+        using (FileStream file = new(image, FileMode.Open, FileAccess.Write, FileShare.ReadWrite)) file.SetLength(6 * MiB);
+        guest.Say($"until [ $(cat /sys/block/vda/size) = {6 * MiB / 512} ]; do sleep 1; done; dd if=/dev/vda of=/dev/null bs=4096 skip=1535 count=1; echo grown");
+        guest.WaitFor("grown");
+        guest.Say("done");
+        AssertPassed(guest.WaitForPowerOff(), "commands");
+        Stop(vmm);
+    }
+
+    [Fact]
     public void The_console_carries_a_talk_with_the_host()
     {
         UmlGuest.SkipIfMissing();

@@ -14,7 +14,7 @@ internal sealed class VsockHost(string path) : IDisposable
 
     private readonly ConcurrentBag<Socket> _listeners = [];
     private readonly ConcurrentBag<Exception> _failures = [];
-    private readonly ManualResetEventSlim _mayRead = new();
+    private readonly ManualResetEventSlim _mayRead = new(), _allRead = new();
 
     /// <summary>Connections that programs of the host took.</summary>
     internal int Accepted => _accepted;
@@ -77,6 +77,17 @@ internal sealed class VsockHost(string path) : IDisposable
         socket.Send(count);
     });
 
+    /// <summary>Reads nothing until it may, then so many bytes and the end.</summary>
+    internal void ReadLater(uint port, long bytes) => Listen(port, SocketType.Stream, socket =>
+    {
+        _mayRead.Wait();
+        Verify(socket, bytes);
+        if (socket.Receive(new byte[1]) != 0) throw new InvalidDataException("more than was sent");
+        _allRead.Set();
+    });
+
+    internal void AssertAllRead() => Assert.True(_allRead.Wait(TimeSpan.FromMinutes(2)), string.Join('\n', _failures));
+
     /// <summary>Connects to a port of the guest.</summary>
     internal Socket Connect(uint port)
     {
@@ -125,6 +136,7 @@ internal sealed class VsockHost(string path) : IDisposable
         _mayRead.Set();
         foreach (Socket listener in _listeners) listener.Dispose();
         _mayRead.Dispose();
+        _allRead.Dispose();
     }
 
     internal static string Hear(Socket socket, int length)
@@ -182,12 +194,12 @@ internal sealed class VsockHost(string path) : IDisposable
         long at = 0;
         while (at < bytes)
         {
-            int length = 0;
-            for (int now; length < BlockBytes && (now = socket.Receive(block.AsSpan(length))) > 0;) length += now;
+            int length = 0, wanted = (int)Math.Min(BlockBytes, bytes - at);
+            for (int now; length < wanted && (now = socket.Receive(block.AsSpan(length, wanted - length))) > 0;) length += now;
             Fill(expected, at, FromGuest);
             if (!block.AsSpan(0, length).SequenceEqual(expected.AsSpan(0, length))) throw new InvalidDataException($"wrong bytes between {at} and {at + length}");
             at += length;
-            if (length < BlockBytes) break;
+            if (length < wanted) break;
         }
         return bytes == long.MaxValue || at == bytes ? at : throw new InvalidDataException($"{at} bytes of {bytes}");
     }

@@ -145,8 +145,6 @@ internal static class ServeCommand
         using ExitDeadline deadline = new();
         using Signals signals = new Signals().On(_ => Stop(), PosixSignal.SIGTERM, PosixSignal.SIGINT);
 
-        // Opened now: the first line to log may be that this process has no descriptor left.
-        _ = Console.Error;
         using PassedSockets passed = PassedSockets.Take();
         // An image and a listening socket each, beside what the runtime and the reactors have.
         ProcessDescriptors.MakeRoom((2 * devices.Length) + DescriptorsOfOthers);

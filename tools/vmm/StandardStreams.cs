@@ -55,7 +55,7 @@ internal static class StandardStreams
         return DuplicateOf((int)nothing.DangerousGetHandle());
     }
 
-    private static OwnedFd DuplicateOf(int standard)
+    internal static OwnedFd DuplicateOf(int standard)
     {
         OwnedFd borrowed = new(standard);
         try

@@ -35,6 +35,16 @@ public static class SerialOutput
         return new StreamOutput(stream);
     }
 
+    /// <summary>Waits until an output has room, or its reader is gone: for a thread that may wait, which a reactor's may not.</summary>
+    /// <param name="output">The output.</param>
+    /// <param name="patience">How long to wait; <see cref="Timeout.InfiniteTimeSpan"/> for ever.</param>
+    /// <returns>False if the time was up.</returns>
+    public static bool WaitForRoom(ISerialOutput output, TimeSpan patience)
+    {
+        ArgumentNullException.ThrowIfNull(output);
+        return output.Ready is null || StreamCalls.WaitWritable(output.Ready.Number, patience);
+    }
+
     /// <summary>Read and write for the owner alone.</summary>
     private const uint OwnerOnly = 0x180;
 

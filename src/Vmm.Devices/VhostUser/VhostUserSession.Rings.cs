@@ -175,15 +175,19 @@ internal sealed partial class VhostUserSession
 
     /// <summary>
     /// Whether a packed ring whose base was given as 0 is a fresh one. Its base would be 0x80008000, but User Mode Linux sends 0 for every
-    /// ring. A ring that went round an odd number of times is at 0 too: then its first descriptor was used in the lap before, and has its
-    /// USED flag set.
+    /// ring, also when another driver comes to one that ran before. A ring that went round an odd number of times is at 0 too: then a
+    /// descriptor of the lap before has its USED flag set by the device, and one that is available since has it set by the driver.
     /// </summary>
     private bool IsFresh(Vring ring, in VringAddresses guest)
     {
-        if (!IsPacked || ring is not { AvailBase: 0, UsedBase: null, StoppedAt: null } || _inflight is not null) return false;
+        if (!IsPacked || ring is not { AvailBase: 0, UsedBase: null } || _inflight is not null) return false;
         Span<byte> flags = stackalloc byte[sizeof(ushort)];
-        return _memory.TryRead(guest.Descriptors + new PackedPosition(0, Wrap: true).FlagsOffset, flags)
-            && (BinaryPrimitives.ReadUInt16LittleEndian(flags) & PackedPosition.FlagUsed) == 0;
+        for (int i = 0; i < ring.Size; i++)
+        {
+            if (!_memory.TryRead(guest.Descriptors + new PackedPosition((ushort)i, Wrap: true).FlagsOffset, flags)
+                || (BinaryPrimitives.ReadUInt16LittleEndian(flags) & PackedPosition.FlagUsed) != 0) return false;
+        }
+        return true;
     }
 
     /// <summary>

@@ -67,7 +67,7 @@ public sealed partial class HostilePage
             *Needs reset* means: the fault is counted, reported once, and the queue gives nothing more until the driver has reset the device; then it works.
             *All* are {string.Join(", ", DeviceBatteryTests.Devices.Keys)}. Wherever there is a reactor a row holds under both pollers, and beside
             the device under attack there is another guest's on the same reactor that is asked whether it noticed anything. Rows of *the queue of any* are about
-            the ring that every device has, below devices and reactors.
+            the ring that every device has, below devices and reactors. Rows of *the front-end itself* are about what a hostile front-end sends over vhost-user.
 
             This page is made from the tests that have a `Source` trait and held by one of them (`HostilePage`, see tests/README.md). A number of a
             public bug stands here only where a public source says that it is that bug: the table at the end says which.

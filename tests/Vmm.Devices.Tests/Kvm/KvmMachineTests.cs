@@ -1,9 +1,15 @@
+using System.Diagnostics;
+using System.Globalization;
 using System.Text;
+using System.Text.RegularExpressions;
 using Iced.Intel;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using Vmm.Devices.Kvm;
 using Vmm.Devices.Tests.Boot;
+using Vmm.Devices.Tests.VhostUser;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Vmm.Devices.Tests.Kvm;
@@ -12,6 +18,11 @@ namespace Vmm.Devices.Tests.Kvm;
 public sealed class KvmMachineTests : IDisposable
 {
     private const int Counter = 0x30_0000;
+
+    /// <summary>Where a vCPU is, in a message.</summary>
+    private const string Place = "rip (?<rip>[0-9a-f]+), cr0 (?<cr0>[0-9a-f]+), cr2 [0-9a-f]+, cr3 (?<cr3>[0-9a-f]+), cr4 [0-9a-f]+, efer (?<efer>[0-9a-f]+), "
+        + "(?<exception>no exception pending|exception \\d+ (injected|pending))";
+
     private readonly string _directory = Directory.CreateTempSubdirectory("vmm-machine-").FullName;
     private readonly List<DeviceHost> _hosts = [];
     private readonly MemoryStream _console = new();
@@ -135,7 +146,7 @@ public sealed class KvmMachineTests : IDisposable
         MachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c => c.ud2()), pvh: true));
         Assert.Equal(MachineEnd.TripleFault, result.End);
         Assert.StartsWith("vCPU 0 shut down after a triple fault", result.Message);
-        Assert.Contains("rip ", result.Message, StringComparison.Ordinal);
+        Assert.Matches(Place, result.Message);
         Assert.EndsWith("last exits: Shutdown", result.Message, StringComparison.Ordinal);
     }
 
@@ -149,6 +160,79 @@ public sealed class KvmMachineTests : IDisposable
         }), pvh: true));
         Assert.Equal(MachineEnd.Failed, result.End);
         Assert.Contains("could not emulate an instruction, at e0000000", result.Message);
+        // In 32 bits, without paging.
+        Assert.Matches(Place, result.Message);
+        Match place = Regex.Match(result.Message, Place);
+        Assert.Equal(("e0000000", "0", "0", "no exception pending"), (place.Groups["rip"].Value, place.Groups["cr3"].Value, place.Groups["efer"].Value, place.Groups["exception"].Value));
+        Assert.Equal(1u, uint.Parse(place.Groups["cr0"].Value, NumberStyles.HexNumber, CultureInfo.InvariantCulture) & 0x8000_0001);
+    }
+
+    [KvmTheory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_machine_that_crashed_and_is_kept_can_be_looked_at_until_it_is_stopped(bool tripleFault)
+    {
+        using CancellationTokenSource stop = new();
+        RecordingLogs logs = new();
+        using KvmMachine machine = Make(ElfFile.Of(ElfFile.Assemble(32, c =>
+        {
+            c.mov(__dword_ptr[Counter], 0x1234_5678);
+            if (tripleFault)
+            {
+                c.ud2();
+                return;
+            }
+            c.mov(eax, 0xe000_0000);
+            c.jmp(eax);
+        }), pvh: true), pauseOnCrash: true, logs: logs);
+        Task<MachineResult> run = Task.Run(() => machine.Run(stop.Token), TestContext.Current.CancellationToken);
+        Assert.True(SpinWait.SpinUntil(() => logs.Logger.Lines.Any(line => line.Contains("the machine is kept as it is until it is stopped", StringComparison.Ordinal)),
+            KvmGuest.Watchdog));
+        Assert.False(run.IsCompleted);
+        string place = machine.DescribeVcpu(0);
+        Assert.Matches(Place, place);
+        if (!tripleFault) Assert.StartsWith("rip e0000000, ", place);
+        Assert.Equal(0x1234_5678u, Read(machine));
+        await stop.CancelAsync();
+        MachineResult result = await run.WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken);
+        Assert.Equal(tripleFault ? MachineEnd.TripleFault : MachineEnd.Failed, result.End);
+    }
+
+    /// <summary>What passes while the machine stands still is no time for its guest, and the guest's watchdog of hung processors is told (KVM_KVMCLOCK_CTRL).</summary>
+    [KvmFact]
+    public async Task The_guests_clock_stands_during_a_pause_and_its_page_says_so()
+    {
+        const uint ClockPage = 0x40_0000, SystemTimeMsr = 0x4b56_4d01;
+        // struct pvclock_vcpu_time_info: its flags, PVCLOCK_GUEST_STOPPED.
+        const int Flags = 29, GuestStopped = 2;
+        using CancellationTokenSource stop = new();
+        using KvmMachine machine = Make(ElfFile.Of(ElfFile.Assemble(32, c =>
+        {
+            c.mov(ecx, SystemTimeMsr);
+            c.mov(eax, ClockPage | 1);
+            c.xor(edx, edx);
+            c.wrmsr();
+            Count(c);
+        }), pvh: true));
+        KvmVm vm = ((KvmBoard)machine.Host.Board).Vm;
+        Task<MachineResult> run = Task.Run(() => machine.Run(stop.Token), TestContext.Current.CancellationToken);
+        WaitForCount(machine);
+        byte[] page = new byte[Flags + 1];
+        bool SaysStopped() => machine.Host.Memory.TryRead(ClockPage, page) && (page[Flags] & GuestStopped) != 0;
+        Assert.False(SaysStopped());
+
+        long begin = Stopwatch.GetTimestamp();
+        ulong before = vm.GetClock();
+        machine.Pause();
+        long paused = Stopwatch.GetTimestamp();
+        Thread.Sleep(200);
+        TimeSpan stood = Stopwatch.GetElapsedTime(paused);
+        machine.Resume();
+        TimeSpan passed = TimeSpan.FromMicroseconds((vm.GetClock() - before) / 1000), whole = Stopwatch.GetElapsedTime(begin);
+        Assert.True(passed < whole - stood + TimeSpan.FromMilliseconds(20), $"of {whole}, {stood} of them paused, the guest's clock counted {passed}");
+        Assert.True(SpinWait.SpinUntil(SaysStopped, KvmGuest.Watchdog), "the guest's clock does not say that it stood");
+        await stop.CancelAsync();
+        Assert.Equal(MachineEnd.Stopped, (await run.WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken)).End);
     }
 
     [KvmFact]
@@ -276,7 +360,8 @@ public sealed class KvmMachineTests : IDisposable
         Assert.Equal("up", Console());
     }
 
-    private KvmMachine Make(byte[] kernel, int vcpus = 1, Func<KvmMachineOptions, KvmMachineOptions>? change = null, params VirtioDevice[] devices)
+    private KvmMachine Make(byte[] kernel, int vcpus = 1, Func<KvmMachineOptions, KvmMachineOptions>? change = null, bool pauseOnCrash = false,
+        ILoggerFactory? logs = null, params VirtioDevice[] devices)
     {
         string path = Path.Combine(_directory, "kernel");
         File.WriteAllBytes(path, kernel);
@@ -286,10 +371,10 @@ public sealed class KvmMachineTests : IDisposable
             Vcpus = vcpus,
             MemoryBytes = 16 << 20,
         };
-        DeviceHost host = new(new KvmBoard(change?.Invoke(options) ?? options), devices);
+        DeviceHost host = new(new KvmBoard(change?.Invoke(options) ?? options), new DeviceHostOptions { Logging = logs ?? NullLoggerFactory.Instance }, devices);
         _hosts.Add(host);
         host.AddSerial("ttyS0", new SerialPortOptions { Output = SerialOutput.To(_console) });
-        return new KvmMachine(host);
+        return new KvmMachine(host) { PauseOnCrash = pauseOnCrash };
     }
 
     private MachineResult Run(byte[] kernel, int vcpus = 1)
@@ -347,5 +432,18 @@ public sealed class KvmMachineTests : IDisposable
         c.mov(eax, (AcpiPowerControl.SleepTypeOff << 2) | 0x20);
         c.@out(dx, al);
         KvmGuest.Spin(c);
+    }
+
+    private sealed class RecordingLogs : ILoggerFactory
+    {
+        internal RecordingLogger Logger { get; } = new();
+
+        public ILogger CreateLogger(string categoryName) => Logger;
+
+        public void AddProvider(ILoggerProvider provider) => throw new NotSupportedException();
+
+        public void Dispose()
+        {
+        }
     }
 }

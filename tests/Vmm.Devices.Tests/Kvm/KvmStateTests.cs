@@ -143,4 +143,45 @@ public sealed class KvmStateTests
         thread.RequestStop();
         Assert.Equal(VcpuEndReason.Stopped, (await end.Task.WaitAsync(KvmGuest.Watchdog, TestContext.Current.CancellationToken)).Reason);
     }
+
+    [KvmFact]
+    public void A_place_in_words_has_every_register_and_the_exception_on_its_way()
+    {
+        using KvmGuest guest = new();
+        guest.Load(EntryMode.Long, KvmGuest.Spin);
+        KvmVcpuState state = guest.Vcpu.Save([]);
+        KvmSregs system = state.SystemRegisters;
+        string registers = $"rip {KvmGuest.CodeAddress:x}, cr0 {system.Cr0:x}, cr2 {system.Cr2:x}, cr3 {system.Cr3:x}, cr4 {system.Cr4:x}, efer {system.Efer:x}, ";
+        // Long mode: protection and paging, page tables, PAE, LME and LMA.
+        Assert.True((system.Cr0 & 0x8000_0001) == 0x8000_0001 && system.Cr3 != 0 && (system.Cr4 & 0x20) != 0 && (system.Efer & 0x500) == 0x500, registers);
+        Assert.Equal(registers + "no exception pending", guest.Vcpu.DescribePlace());
+        KvmVcpuEvents events = state.Events;
+        // injected, number, has an error code; the code.
+        (events[0], events[1], events[2], events[4], events[5]) = (1, 13, 1, 0x5a, 1);
+        guest.Vcpu.Restore(new KvmVcpuState
+        {
+            MpState = state.MpState,
+            Registers = state.Registers,
+            SystemRegisters = state.SystemRegisters,
+            Xsave = state.Xsave,
+            Xcrs = state.Xcrs,
+            DebugRegisters = state.DebugRegisters,
+            Msrs = state.Msrs,
+            Events = events,
+            Lapic = state.Lapic,
+        });
+        Assert.Equal(registers + "exception 13 injected, error code 15a", guest.Vcpu.DescribePlace());
+    }
+
+    [KvmFact]
+    public void A_vcpu_that_can_not_be_entered_has_failed_and_says_what_the_processor_said()
+    {
+        using KvmGuest guest = new();
+        KvmRun run = default;
+        run.ExitReason = KvmExitReason.FailEntry;
+        run.HardwareReason = 0x8000_0021;
+        Assert.True(guest.Vcpu.TryTakeRareExit(ref run, out VcpuExit exit));
+        Assert.Equal((VcpuExitKind.Failed, 0x8000_0021ul), (exit.Kind, exit.Address));
+        Assert.Equal("vCPU 0: the processor refused to enter the guest, hardware reason 80000021", guest.Vcpu.Failure);
+    }
 }

@@ -1,4 +1,6 @@
+using Vmm.Devices.Native;
 using Vmm.Devices.Simulation;
+using Vmm.Events;
 
 namespace Vmm.Devices.Tests;
 
@@ -8,7 +10,30 @@ public sealed class GuestMemoryTests
     public void Guest_memory_is_no_part_of_a_core_dump()
     {
         using GuestMemory memory = GuestMemory.Create(1 << 20);
-        string start = memory.Regions[0].HostAddress.ToString("x", System.Globalization.CultureInfo.InvariantCulture) + "-";
+        AssertNotDumped(memory.Regions[0].HostAddress);
+    }
+
+    [Fact]
+    public void A_front_ends_memory_and_what_a_restored_guest_wrote_are_no_part_of_a_core_dump_either()
+    {
+        using GuestMemory memory = GuestMemory.Create(1 << 20);
+        OwnedFd file = memory.Regions[0].File;
+        using EventFd lost = new();
+        using MappingBudget.Account account = new MappingBudget(1 << 30).Open(lost);
+        Assert.Null(GuestRegion.TryMapForeign(file.Duplicate(), memory.Regions[0].Layout, MemoryFile.Of(file.Number), account, out GuestRegion? foreign));
+        using (foreign) AssertNotDumped(foreign!.HostAddress);
+        Assert.Equal(Errno.None, MappedMemory.MapPrivate(file, 0, 1 << 20, out MappedMemory? mapping));
+        using (mapping)
+        {
+            AssertNotDumped(mapping!.Address);
+            Assert.True(MappedMemory.TryMapZeros(mapping.Address, 1 << 16));
+            AssertNotDumped(mapping.Address);
+        }
+    }
+
+    private static void AssertNotDumped(nint address)
+    {
+        string start = address.ToString("x", System.Globalization.CultureInfo.InvariantCulture) + "-";
         string flags = File.ReadLines("/proc/self/smaps").SkipWhile(line => !line.StartsWith(start, StringComparison.Ordinal))
             .First(line => line.StartsWith("VmFlags:", StringComparison.Ordinal));
         Assert.Contains("dd", flags.Split(' '));

@@ -12,6 +12,7 @@ namespace Vmm.Devices.Tests.VhostUser;
 /// What a front-end may get wrong, by mistake or to do harm: each time the request is refused, no descriptor stays behind, and whoever comes next is
 /// served.
 /// </summary>
+[Trait("Device", "the front-end itself"), Trait("Rings", "any")]
 public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poller)
 {
     private const ulong Page = 4096;
@@ -20,6 +21,7 @@ public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poll
 
     [Theory]
     [MemberData(nameof(Requests))]
+    [Trait("Source", "each request with too much, too little, and descriptors too many or none"), Trait("Outcome", "refused; no descriptor stays")]
     public void A_request_of_a_wrong_size_or_with_wrong_descriptors_is_refused(string name)
     {
         VhostUserRequest request = Enum.Parse<VhostUserRequest>(name);
@@ -77,6 +79,7 @@ public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poll
     }
 
     [Fact]
+    [Trait("Source", "regions beyond their file, of no bytes, that overflow, and files that are no memory"), Trait("Outcome", "refused")]
     public void Memory_that_is_not_what_it_claims_is_refused()
     {
         using TemporaryImage image = new(sectors: 8);
@@ -121,6 +124,7 @@ public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poll
     }
 
     [Fact]
+    [Trait("Source", "regions that overlap in guest or front-end addresses"), Trait("Outcome", "refused")]
     public void Memory_regions_that_overlap_are_refused()
     {
         using TemporaryImage image = new(sectors: 8);
@@ -201,6 +205,7 @@ public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poll
     }
 
     [Fact]
+    [Trait("Source", "rings outside of memory, over its end, and not aligned"), Trait("Outcome", "refused")]
     public void Ring_addresses_outside_of_memory_or_askew_are_refused()
     {
         using TemporaryImage image = new(sectors: 8);
@@ -228,6 +233,7 @@ public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poll
     }
 
     [Fact]
+    [Trait("Source", "files, pipes and sockets as kick, call and error"), Trait("Outcome", "refused")]
     public void Kick_call_and_error_descriptors_of_the_wrong_kind_are_refused()
     {
         using TemporaryImage image = new(sectors: 8);
@@ -368,6 +374,7 @@ public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poll
     }
 
     [Fact]
+    [Trait("Source", "memory that its owner shortens under the device (SIGBUS)"), Trait("Outcome", "refused, unless allowed")]
     public void Unsealed_memory_is_refused_with_what_to_do_and_taken_with_one_warning_where_it_is_allowed()
     {
         using TemporaryImage image = new(sectors: 8), other = new(sectors: 8);
@@ -391,6 +398,7 @@ public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poll
 
     /// <summary>A page fault on such a file is answered by whatever provides it, at its leisure: FUSE, a network. An ordinary file system stands for it.</summary>
     [Fact]
+    [Trait("Source", "memory in a file whose page faults wait for another process"), Trait("Outcome", "refused")]
     public void Memory_in_a_file_of_an_ordinary_file_system_is_refused_even_where_unsealed_memory_is_allowed()
     {
         using TemporaryImage image = new(sectors: 8);

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Vmm.Devices.Native;
 using Vmm.Devices.VhostUser;
 using Vmm.Events;
@@ -5,11 +6,13 @@ using Vmm.Events;
 namespace Vmm.Devices.Tests.VhostUser;
 
 /// <summary>Guest memory that is gone while a device uses it: its session ends, the process does not (SIGBUS).</summary>
+[Trait("Device", "the front-end itself"), Trait("Rings", "any")]
 public abstract class LostMemoryTests(PollerKind poller) : PollerSuite(poller)
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
     [Fact]
+    [Trait("Source", "memory that is truncated before a kick"), Trait("Outcome", "the session ends; its neighbour is served")]
     public void Memory_that_is_shortened_under_a_ring_ends_its_session_and_nothing_else()
     {
         using TemporaryImage image = new(sectors: 8), neighbourImage = new(sectors: 8);
@@ -36,6 +39,7 @@ public abstract class LostMemoryTests(PollerKind poller) : PollerSuite(poller)
     }
 
     [Fact]
+    [Trait("Source", "memory that is truncated while its request is read or written by the kernel"), Trait("Outcome", "I/O error")]
     public void Memory_that_is_gone_when_the_kernel_wants_it_fails_the_request()
     {
         using TemporaryImage image = new(sectors: 64);
@@ -54,6 +58,7 @@ public abstract class LostMemoryTests(PollerKind poller) : PollerSuite(poller)
 
     /// <summary>memfd_create(MFD_HUGETLB) needs no privilege, and its pages need not exist: the first access would raise SIGBUS.</summary>
     [Fact]
+    [Trait("Source", "a sealed memfd of huge pages (MFD_HUGETLB) that the host does not have"), Trait("Outcome", "refused")]
     public void Huge_pages_that_the_host_does_not_have_are_refused()
     {
         const ulong HugePage = 2 << 20;
@@ -68,6 +73,37 @@ public abstract class LostMemoryTests(PollerKind poller) : PollerSuite(poller)
                 HostileFrontEndTests.Slot(new RegionDescription(0, bytes, 0, 4096)), [huge.Number]);
         }
         Assert.Contains(served.Log.Lines, line => line.Contains("free huge pages", StringComparison.Ordinal));
+        HostileFrontEndTests.AssertNextIsServed(served);
+    }
+
+    /// <summary>A seal forbids to shorten the file, not to give its pages back; and what was reserved for the page is given back with it.</summary>
+    [Fact]
+    [Trait("Source", "a hole punched into sealed huge pages after they were mapped"), Trait("Outcome", "the session ends; its neighbour is served")]
+    public void A_hole_in_huge_pages_that_no_free_page_fills_ends_its_session_and_nothing_else()
+    {
+        using HugePagePool pool = new();
+        using TemporaryImage image = new(sectors: 8), neighbourImage = new(sectors: 8);
+        using ServedDevice neighbour = new(neighbourImage.OpenDevice());
+        using DiskDriver good = new(neighbour.Connect());
+        using ServedDevice served = new(image.OpenDevice());
+        for (int i = 0; i < 3; i++)
+        {
+            pool.Resize(1);
+            using OwnedFd huge = HugeMemory.CreateSealed(HugePagePool.PageBytes);
+            using GuestMemory memory = new();
+            Assert.True(GuestRegion.TryMap(huge.Duplicate(), new RegionLayout(0, HugePagePool.PageBytes), out GuestRegion? region, out string? refusal), refusal);
+            Assert.True(memory.TryAdd(region, out _));
+            using DiskDriver bad = new(served.Connect(), memory: memory);
+            bad.WriteSector(0, 1);
+            HugeMemory.PunchHole(huge, HugePagePool.PageBytes);
+            pool.Resize(0);
+            // The device reads the ring, whose page is not there any more.
+            bad.Ring.Kick.Signal();
+            AssertEnds(bad.Frontend);
+            good.WriteSector(3, 9);
+            // The driver looks at its own mapping when it is disposed.
+            pool.Resize(1);
+        }
         HostileFrontEndTests.AssertNextIsServed(served);
     }
 
@@ -103,8 +139,31 @@ public abstract class LostMemoryTests(PollerKind poller) : PollerSuite(poller)
     }
 }
 
+/// <summary>The huge pages of the host, of which nothing else uses any. Needs root; gives all of them back.</summary>
+internal sealed class HugePagePool : IDisposable
+{
+    internal const ulong PageBytes = 2 << 20;
+
+    private const string Count = "/proc/sys/vm/nr_hugepages";
+
+    internal HugePagePool()
+    {
+        Assert.SkipUnless(Environment.IsPrivilegedProcess && File.Exists(Count) && File.ReadAllText(Count).Trim() == "0",
+            "huge pages can be set aside by root only, and here not where somebody has some");
+    }
+
+    internal void Resize(int pages)
+    {
+        string wanted = pages.ToString(System.Globalization.CultureInfo.InvariantCulture);
+        File.WriteAllText(Count, wanted);
+        Assert.SkipUnless(File.ReadAllText(Count).Trim() == wanted, "the host has no memory for a huge page");
+    }
+
+    public void Dispose() => File.WriteAllText(Count, "0");
+}
+
 /// <summary>Memory of huge pages.</summary>
-internal static class HugeMemory
+internal static partial class HugeMemory
 {
     private const uint MFD_HUGETLB = 4;
 
@@ -115,8 +174,19 @@ internal static class HugeMemory
         Assert.Equal(0, MemoryCalls.Fcntl(file.Number, MemoryCalls.F_ADD_SEALS, MemoryCalls.F_SEAL_SHRINK | MemoryCalls.F_SEAL_GROW));
         return file;
     }
+
+    internal static void PunchHole(OwnedFd file, ulong bytes)
+    {
+        const int KeepSizeAndPunchHole = 3;
+        Assert.Equal(0, Allocate(file.Number, KeepSizeAndPunchHole, 0, (long)bytes));
+    }
+
+    [LibraryImport("libc", EntryPoint = "fallocate", SetLastError = true)]
+    private static partial int Allocate(int fd, int mode, long offset, long length);
 }
 
+[Collection(Alone.Name)]
 public sealed class LostMemoryOnEpollTests() : LostMemoryTests(PollerKind.Epoll);
 
+[Collection(Alone.Name)]
 public sealed class LostMemoryOnIoRingTests() : LostMemoryTests(PollerKind.IoRing);

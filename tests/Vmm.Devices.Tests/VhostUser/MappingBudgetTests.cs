@@ -5,6 +5,7 @@ using Vmm.Events;
 namespace Vmm.Devices.Tests.VhostUser;
 
 /// <summary>Address space, mappings and descriptors are the process's: one front-end gets a part of them.</summary>
+[Trait("Device", "the front-end itself"), Trait("Rings", "any")]
 public abstract class MappingBudgetTests(PollerKind poller) : PollerSuite(poller), IDisposable
 {
     private const ulong TiB = 1UL << 40;
@@ -38,6 +39,7 @@ public abstract class MappingBudgetTests(PollerKind poller) : PollerSuite(poller
     }
 
     [Fact]
+    [Trait("Source", "terabytes of sealed sparse memory in many regions"), Trait("Outcome", "refused beyond its share; its neighbour is served")]
     public void A_front_end_that_maps_all_it_can_leaves_its_neighbours_their_memory_and_gives_everything_back()
     {
         using ServedDevice served = new(_badImage.OpenDevice(), mappings: _budget), neighbour = new(_goodImage.OpenDevice(), mappings: _budget);
@@ -50,7 +52,7 @@ public abstract class MappingBudgetTests(PollerKind poller) : PollerSuite(poller
             for (ulong at = 0; at < 2 * TiB; at += Piece) Add(at);
             Assert.Throws<VhostUserException>(() => Add(2 * TiB));
             HostileFrontEndTests.AssertNextIsServed(neighbour);
-            // The log and the in-flight logs are memory too.
+            // The log is memory too.
             byte[] log = [.. BitConverter.GetBytes(64UL << 20), .. new byte[8]];
             HostileFrontEndTests.AssertRefused(bad, VhostUserRequest.SetLogBase, log, [sparse.File.Number]);
         }
@@ -59,6 +61,31 @@ public abstract class MappingBudgetTests(PollerKind poller) : PollerSuite(poller
     }
 
     [Fact]
+    [Trait("Source", "address space taken by logs of requests in flight"), Trait("Outcome", "refused beyond its share")]
+    public void In_flight_logs_are_charged_too_and_refused_without_a_descriptor_or_a_byte_left_behind()
+    {
+        using VhostUserInflight inflight = Inflight();
+        // Whole pages are mapped.
+        ulong bytes = (inflight.Geometry.BytesToMap(packed: false) + 4095) / 4096 * 4096;
+        MappingBudget scarce = new(2 * bytes - 1);
+        using ServedDevice served = new(_badImage.OpenDevice(), mappings: scarce), sufficient = new(_goodImage.OpenDevice(), mappings: new MappingBudget(2 * bytes));
+        using (VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(sufficient)) frontend.ShareInflight(inflight);
+        using (VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(served))
+            Assert.Throws<VhostUserException>(() => frontend.ShareInflight(inflight));
+        Assert.Equal((0ul, 0), scarce.InUse);
+        Assert.Equal(1, OpenFds.OfMemory(inflight.File));
+        Assert.Contains(served.Log.Lines, line => line.Contains($"of the {(2 * bytes) - 1} of this process the others leave", StringComparison.Ordinal));
+
+        VhostUserInflight Inflight()
+        {
+            using ServedDevice maker = new(_badImage.OpenDevice());
+            using VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(maker);
+            return frontend.GetInflight(1, 16);
+        }
+    }
+
+    [Fact]
+    [Trait("Source", "a log of changes longer than any guest needs"), Trait("Outcome", "refused")]
     public void A_log_longer_than_any_guest_needs_is_refused()
     {
         using ServedDevice served = new(_badImage.OpenDevice());
@@ -69,6 +96,7 @@ public abstract class MappingBudgetTests(PollerKind poller) : PollerSuite(poller
     }
 
     [Fact]
+    [Trait("Source", "descriptors taken by hundreds of regions"), Trait("Outcome", "none is kept")]
     public void A_region_keeps_no_descriptor_and_a_table_sent_again_maps_nothing_anew()
     {
         using ServedDevice served = new(_badImage.OpenDevice(), mappings: _budget);
@@ -87,6 +115,7 @@ public abstract class MappingBudgetTests(PollerKind poller) : PollerSuite(poller
     [Theory]
     [InlineData(0)]
     [InlineData(1)]
+    [Trait("Source", "a process without a descriptor left"), Trait("Outcome", "accepts again, and says so once")]
     public void A_process_without_descriptors_accepts_again_when_it_has_some_and_says_so_once_even_if_its_log_fails(int free)
     {
         TimeSpan severalTries = TimeSpan.FromMilliseconds(500);

@@ -6,6 +6,7 @@ using Vmm.Events;
 namespace Vmm.Devices.Tests.VhostUser;
 
 /// <summary>Two devices on one reactor: whatever the front-end of one does, that of the other is served.</summary>
+[Trait("Device", "the front-end itself"), Trait("Rings", "any")]
 public sealed class NeighbourTests : IDisposable
 {
     private readonly TemporaryImage _badImage = new(sectors: 8), _goodImage = new(sectors: 8);
@@ -22,6 +23,7 @@ public sealed class NeighbourTests : IDisposable
     }
 
     [Fact]
+    [Trait("Source", "a front-end that does not read its replies"), Trait("Outcome", "holds itself alone up")]
     public void A_front_end_that_does_not_read_its_replies_holds_nobody_up()
     {
         using VhostUserFrontend bad = Connect();
@@ -42,6 +44,7 @@ public sealed class NeighbourTests : IDisposable
     }
 
     [Fact]
+    [Trait("Source", "an eventfd as call that is full and blocking"), Trait("Outcome", "holds no thread")]
     public void A_call_that_is_full_and_made_blocking_holds_nobody_up()
     {
         using DiskDriver bad = new(Connect());
@@ -56,6 +59,7 @@ public sealed class NeighbourTests : IDisposable
     }
 
     [Fact]
+    [Trait("Source", "an eventfd as kick that is full and blocking"), Trait("Outcome", "holds no thread")]
     public void A_kick_that_is_full_and_made_blocking_holds_nobody_up()
     {
         using DiskDriver bad = new(Connect());
@@ -110,6 +114,7 @@ public sealed class NeighbourTests : IDisposable
     }
 
     [Fact]
+    [Trait("Source", "a back-end channel that is full"), Trait("Outcome", "holds no thread")]
     public void A_back_end_channel_that_nobody_reads_holds_nobody_up()
     {
         using VhostUserFrontend bad = Connect();

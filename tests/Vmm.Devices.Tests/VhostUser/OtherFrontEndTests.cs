@@ -66,6 +66,27 @@ public abstract class OtherFrontEndTests(PollerKind poller) : PollerSuite(poller
         Assert.Equal(0, device.GuestFaults);
     }
 
+    /// <summary>User Mode Linux gives each ring 256 entries: more than the bound that each of these has for a guest of its own.</summary>
+    [Theory]
+    [InlineData("rng", 256)]
+    [InlineData("rng", 32768)]
+    [InlineData("console", 256)]
+    [InlineData("console", 32768)]
+    [InlineData("vsock", 256)]
+    [InlineData("vsock", 32768)]
+    public void Devices_with_short_rings_of_their_own_serve_a_front_ends_long_ones(string kind, int size)
+    {
+        using VirtioDevice device = kind switch
+        {
+            "rng" => new EntropyDevice("rng0"),
+            "console" => new ConsoleDevice("console0", new ConsolePort("console0", isConsole: true)),
+            _ => new VsockDevice("vsock0", 42, Path.Combine(Path.GetTempPath(), $"vmm-long-{Guid.NewGuid():n}")),
+        };
+        using ServedDevice served = new(device);
+        using Rig rig = new(served, (ushort)size, packed: false, ring: kind == "rng" ? 0 : 1, isWritable: kind == "rng");
+        for (int i = 0; i < 600; i++) rig.Request();
+    }
+
     [Theory]
     [InlineData(300)]
     [InlineData(3)]
@@ -140,6 +161,21 @@ public abstract class OtherFrontEndTests(PollerKind poller) : PollerSuite(poller
         for (int i = 0; i < 100; i++) rig.Request();
     }
 
+    /// <summary>User Mode Linux, whose driver is unbound and bound: the ring is disabled, and a fresh one begins at 0 wherever that was.</summary>
+    [Theory]
+    [InlineData(1)]
+    [InlineData(16)]
+    [InlineData(32)]
+    public void A_packed_ring_that_another_driver_made_anew_starts_at_base_0_in_the_same_connection(int requests)
+    {
+        using ServedDevice served = new(new ScriptedDevice(VirtioDeviceType.Block));
+        using Rig rig = new(served, 16, packed: true, start: 0);
+        for (int i = 0; i < requests; i++) rig.Request();
+        rig.Frontend.Do(VhostUserRequest.SetVringEnable, new byte[8], []);
+        rig.BindAnew();
+        for (int i = 0; i < 100; i++) rig.Request();
+    }
+
     /// <summary>QEMU's vhost-user-input acknowledges bit 40, which no device offers.</summary>
     [Fact]
     public void A_feature_bit_that_was_never_offered_is_said_once_at_debug_level()
@@ -180,8 +216,11 @@ public abstract class OtherFrontEndTests(PollerKind poller) : PollerSuite(poller
     {
         private readonly GuestAllocator _allocator = new(0, MemoryBytes);
 
-        internal Rig(ServedDevice served, ushort size, bool packed, uint? start = null, Action<DriverQueue>? before = null)
+        private readonly bool _isWritable;
+
+        internal Rig(ServedDevice served, ushort size, bool packed, uint? start = null, Action<DriverQueue>? before = null, int ring = 0, bool isWritable = false)
         {
+            _isWritable = isWritable;
             Frontend = served.Connect();
             Frontend.Negotiate(VirtioFeatures.EventIndex | (packed ? VirtioFeatures.PackedRing : 0));
             Frontend.ShareMemory(Memory);
@@ -192,22 +231,31 @@ public abstract class OtherFrontEndTests(PollerKind poller) : PollerSuite(poller
                 Assert.True(Queue.TryAdd([Buffer], [], out _));
                 before(Queue);
             }
-            Ring = Frontend.StartRing(0, Queue, start);
+            Ring = Frontend.StartRing(ring, Queue, start);
         }
 
         internal GuestMemory Memory { get; } = GuestMemory.Create(MemoryBytes);
 
         internal VhostUserFrontend Frontend { get; }
 
-        internal DriverQueue Queue { get; }
+        internal DriverQueue Queue { get; private set; }
 
-        internal VhostUserRing Ring { get; }
+        internal VhostUserRing Ring { get; private set; }
 
         internal GuestBuffer Buffer { get; }
 
+        /// <summary>Gives the ring to another driver.</summary>
+        internal void BindAnew()
+        {
+            Ring.Dispose();
+            Queue.Dispose();
+            Queue = DriverQueue.Create(Memory, _allocator, 16, Frontend.Features);
+            Ring = Frontend.StartRing(0, Queue, baseIndex: 0);
+        }
+
         internal void Request()
         {
-            Assert.True(Queue.TryAdd([Buffer], [], out _));
+            Assert.True(_isWritable ? Queue.TryAdd([], [Buffer], out _) : Queue.TryAdd([Buffer], [], out _));
             Ring.PublishAndKick();
             WaitUsed();
         }

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using Microsoft.Win32.SafeHandles;
 using Vmm.Devices.Native;
 using Vmm.Devices.VhostUser;
 using Vmm.Events;
@@ -10,6 +11,7 @@ namespace Vmm.Devices.Tests.VhostUser;
 /// <summary>
 /// Mapping, unmapping and closing take as long as a front-end likes: they are done beside the reactor, and here when the test lets them be done.
 /// </summary>
+[Trait("Device", "the front-end itself"), Trait("Rings", "any")]
 public abstract class SlowCallTests(PollerKind poller) : PollerSuite(poller), IDisposable
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
@@ -38,6 +40,7 @@ public abstract class SlowCallTests(PollerKind poller) : PollerSuite(poller), ID
     }
 
     [Theory, MemberData(nameof(TableOrRegion))]
+    [Trait("Source", "a front-end that leaves in the middle of a request"), Trait("Outcome", "nothing stays mapped")]
     public void A_front_end_that_goes_while_its_memory_is_mapped_leaves_nothing_behind(bool table)
     {
         using ServedDevice served = Serve(_calls);
@@ -135,6 +138,7 @@ public abstract class SlowCallTests(PollerKind poller) : PollerSuite(poller), ID
     }
 
     [Fact]
+    [Trait("Source", "tables of memory without end"), Trait("Outcome", "the last one is mapped")]
     public void Many_tables_in_a_row_leave_the_last_one_mapped()
     {
         using ServedDevice served = Serve();
@@ -159,6 +163,7 @@ public abstract class SlowCallTests(PollerKind poller) : PollerSuite(poller), ID
     }
 
     [Fact]
+    [Trait("Source", "logs of changes and of requests in flight without end"), Trait("Outcome", "the last ones are mapped")]
     public void Logs_of_changes_and_of_requests_in_flight_that_are_replaced_are_unmapped()
     {
         using ServedDevice served = Serve();
@@ -182,6 +187,7 @@ public abstract class SlowCallTests(PollerKind poller) : PollerSuite(poller), ID
     [Theory]
     [InlineData(nameof(VhostUserRequest.SetVringKick))]
     [InlineData(nameof(VhostUserRequest.SetLogFd))]
+    [Trait("Source", "a socket that lingers (SO_LINGER) as kick or log"), Trait("Outcome", "holds its sender alone up")]
     public void A_descriptor_whose_close_waits_for_another_process_holds_only_its_sender_up(string name)
     {
         VhostUserRequest request = Enum.Parse<VhostUserRequest>(name);
@@ -213,6 +219,49 @@ public abstract class SlowCallTests(PollerKind poller) : PollerSuite(poller), ID
         peer.LingerState = new LingerOption(true, 0);
         peer.Dispose();
         frontend.Receive(request);
+    }
+
+    /// <summary>The close of a file is a question to its file system (FUSE_FLUSH), which a process of the front-end's answers when it likes.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    [Trait("Source", "memory in a FUSE file whose process stands still"), Trait("Outcome", "refused; holds its sender alone up")]
+    public void Memory_in_a_file_system_that_stands_still_is_refused_and_holds_only_its_sender_up(bool table)
+    {
+        using FaultyFileSystem storage = new(new MemoryStorage(1 << 20));
+        using ManualResetEventSlim answers = new(), wasAsked = new();
+        using ServedDevice served = new(_image.OpenDevice(), allowUnsealed: true, mappings: _budget);
+        using (VhostUserFrontend frontend = HostileFrontEndTests.NegotiatedWith(served))
+        using (SafeFileHandle file = File.OpenHandle(storage.Path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite))
+        {
+            byte[] slot = VhostUserFrontend.SlotPayload(_memory.Regions[0]);
+            VhostUserRequest request = table ? VhostUserRequest.SetMemoryTable : VhostUserRequest.AddMemoryRegion;
+            storage.Fault = _ =>
+            {
+                wasAsked.Set();
+                answers.Wait();
+                return Errno.None;
+            };
+            try
+            {
+                frontend.Send(request, table ? [.. BitConverter.GetBytes(1UL), .. slot[8..]] : slot, [(int)file.DangerousGetHandle()], needsReply: true);
+                Assert.True(wasAsked.Wait(Patience), "the file system was asked nothing");
+                for (int i = 0; i < 20; i++)
+                {
+                    Thread.Sleep(10);
+                    Assert.True(served.Remote.Invoke(_ => true, TimeSpan.FromSeconds(5)));
+                }
+                // The file is in its hands until it is closed: no other message is looked at before.
+                frontend.Send(VhostUserRequest.GetQueueNum, [], []);
+            }
+            finally
+            {
+                answers.Set();
+            }
+            Assert.Equal(1UL, BitConverter.ToUInt64(frontend.Receive(request)));
+        }
+        HostileFrontEndTests.AssertNextIsServed(served);
+        AssertNothingMapped();
     }
 
     public void Dispose()

@@ -6,6 +6,7 @@
 //   halves PORT                ends its sending first, then hears the answer; once more the other way round
 //   refused PORT               nobody listens there
 //   stall PORT OTHER           fills a connection that nobody reads, has another one echoed meanwhile, and is read in the end
+//   leave PORT BYTES           sends so many bytes of the pattern and closes, though the host reads nothing
 //   messages PORT              messages of many lengths, echoed whole
 //   serve PORT                 echoes whoever connects, until one says "quit"
 #define _GNU_SOURCE
@@ -171,6 +172,16 @@ static void stall(unsigned port, unsigned neighbour)
     expect(take(fd, (char *)&counted, 8) == 8 && counted == sent, "the host counted other bytes");
 }
 
+static void leave(unsigned port, size_t bytes)
+{
+    int fd = connected(SOCK_STREAM, port);
+    for (size_t at = 0; at < bytes; at += BLOCK) {
+        for (uint64_t i = 0; i < BLOCK; i += 8) *(uint64_t *)(block + i) = word(at + i, 0);
+        put(fd, block, bytes - at < BLOCK ? bytes - at : BLOCK);
+    }
+    close(fd);
+}
+
 static void messages(unsigned port)
 {
     int fd = connected(SOCK_SEQPACKET, port);
@@ -228,6 +239,7 @@ int main(int count, char **words)
     else if (strcmp(command, "halves") == 0) halves(number[0]);
     else if (strcmp(command, "refused") == 0) refused(number[0]);
     else if (strcmp(command, "stall") == 0) stall(number[0], number[1]);
+    else if (strcmp(command, "leave") == 0) leave(number[0], number[1]);
     else if (strcmp(command, "messages") == 0) messages(number[0]);
     else if (strcmp(command, "serve") == 0) serve(number[0]);
     else { printf("vsocktest: no such command\n"); return 2; }

@@ -3,13 +3,22 @@ using Vmm.Devices;
 
 namespace Vmm.Tool;
 
-/// <summary>Standard error, for what is said there in this process: standard output is for what was asked for. Thread-safe.</summary>
+/// <summary>
+/// Standard error, for what is said there in this process: standard output is for what was asked for. No thread waits for its reader.
+/// Thread-safe.
+/// </summary>
 internal static class StandardError
 {
     private const int Descriptor = 2;
 
     private static Func<LogEntry, string> _format = ProcessDescriptors.IsJournal(Descriptor) ? LogFormat.Journal : LogFormat.Text;
-    private static TextWriter? _own;
+
+    private static readonly PatientOutput Output = new(
+        ProcessDescriptors.IsInherited(Descriptor) ? SerialOutput.To(StandardStreams.DuplicateOf(Descriptor)) : SerialOutput.To(Stream.Null),
+        dropped => _format(new LogEntry(LogLevel.Warning, $"{dropped} lines are not here: standard error was full, because it was not read")));
+
+    /// <summary>Opens it: the first line to log may be that this process has no descriptor left.</summary>
+    internal static void Open() => _ = Output;
 
     /// <summary>Says something, in one line.</summary>
     /// <param name="level">How serious it is.</param>
@@ -19,7 +28,7 @@ internal static class StandardError
         Write(new LogEntry(level, sentence) { Device = device });
 
     /// <summary>Writes an entry.</summary>
-    internal static void Write(LogEntry entry) => (_own ?? Console.Error).WriteLine(_format(entry));
+    internal static void Write(LogEntry entry) => Output.WriteLine(_format(entry));
 
     /// <summary>
     /// Takes standard error for entries: what a library prints there by itself becomes one for each line. Text that goes to no journal
@@ -29,8 +38,6 @@ internal static class StandardError
     internal static void Take(bool asJson)
     {
         if (asJson) _format = LogFormat.Json;
-        if (_format == LogFormat.Text) return;
-        _own = Console.Error;
-        Console.SetError(new LinesOfOthers(line => Say(LogLevel.Warning, line)));
+        if (_format != LogFormat.Text) Console.SetError(new LinesOfOthers(line => Say(LogLevel.Warning, line)));
     }
 }

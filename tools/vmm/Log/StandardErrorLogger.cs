@@ -1,21 +1,13 @@
-using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 
 namespace Vmm.Tool;
 
-/// <summary>
-/// Says what happened on standard error, one line each. A line that is the same as the one before, within a second, is counted instead.
-/// </summary>
+/// <summary>Says what happened on standard error, one line each, without repeating itself (<see cref="RepeatedEntries"/>).</summary>
 internal sealed class StandardErrorLogger(LogLevel least = LogLevel.Information) : ILoggerFactory
 {
     private volatile LogLevel _least = least;
 
-    private static readonly TimeSpan RepeatTime = TimeSpan.FromSeconds(1);
-
-    private readonly Lock _lock = new();
-    private LogEntry? _last;
-    private long _lastAt;
-    private int _repeats;
+    private readonly RepeatedEntries _printed = new(StandardError.Write, TimeProvider.System);
 
     /// <summary>What is printed at the least. It may be changed at any time.</summary>
     internal LogLevel Least
@@ -48,23 +40,7 @@ internal sealed class StandardErrorLogger(LogLevel least = LogLevel.Information)
     private void Log(LogEntry entry)
     {
         if (IsEvent(entry.Level)) Publish(entry);
-        if (!IsPrinted(entry.Level)) return;
-        lock (_lock)
-        {
-            long now = Stopwatch.GetTimestamp();
-            if (_last is not null && entry with { Time = _last.Time } == _last && Stopwatch.GetElapsedTime(_lastAt, now) < RepeatTime)
-            {
-                _repeats++;
-                return;
-            }
-            if (_repeats > 0)
-            {
-                string repeated = $"the line before came {_repeats} more times";
-                StandardError.Write(_last! with { Time = entry.Time, Message = repeated, Exception = null });
-            }
-            StandardError.Write(entry);
-            (_last, _lastAt, _repeats) = (entry, now, 0);
-        }
+        if (IsPrinted(entry.Level)) _printed.Add(entry);
     }
 
     private void Publish(LogEntry entry) => Events.Publish(new ApiEvent

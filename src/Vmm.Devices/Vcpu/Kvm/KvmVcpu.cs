@@ -137,7 +137,7 @@ public sealed partial class KvmVcpu : IVcpu
 
     /// <summary>An exit that is no access to a device.</summary>
     /// <returns>False if it was answered here and the vCPU runs on.</returns>
-    private bool TryTakeRareExit(ref KvmRun run, out VcpuExit exit)
+    internal bool TryTakeRareExit(ref KvmRun run, out VcpuExit exit)
     {
         exit = default;
         switch (run.ExitReason)

@@ -1,4 +1,3 @@
-using Vmm.Devices.Native;
 using Vmm.Events;
 
 namespace Vmm.Devices;
@@ -130,7 +129,7 @@ public sealed class ConsolePort
             Errno errno = output.Write(waiting.Next(), out int written);
             waiting.Skip(written);
             if (errno is Errno.None or Errno.Interrupted) continue;
-            if (errno != Errno.Again || output.Ready is not { } ready || !StreamCalls.WaitWritable(ready.Number, patience)) return;
+            if (errno != Errno.Again || output.Ready is null || !SerialOutput.WaitForRoom(output, patience)) return;
         }
     }
 

@@ -77,6 +77,12 @@ public sealed class DiskSizeTests : IDisposable
         HostCommand.Check("losetup", "-c", loop.Path);
         guest.RunUntil(() => guest.Driver.ReadConfig<ulong>(0) == 2 * Sectors);
         Assert.Equal(BlockStatus.Ok, Read(guest, (2 * Sectors) - 1));
+        Truncate(Bytes / 2);
+        HostCommand.Check("losetup", "-c", loop.Path);
+        guest.RunUntil(() => guest.Driver.ReadConfig<ulong>(0) == Sectors / 2);
+        Assert.Equal(BlockStatus.Ok, Read(guest, (Sectors / 2) - 1));
+        Assert.Equal(BlockStatus.IoError, Read(guest, Sectors / 2));
+        Assert.Equal(BlockStatus.IoError, Run(guest, guest.Queue(0).Write(Sectors - 1, new byte[512])));
     }
 
     [Fact]

@@ -43,16 +43,19 @@ public sealed class HostDiskTests
     }
 
     [Theory]
-    [InlineData(BlockEngineKind.Ring)]
-    [InlineData(BlockEngineKind.Threads)]
-    [InlineData(BlockEngineKind.Synchronous)]
-    public void A_disk_of_compressed_memory_serves_requests_of_every_alignment(BlockEngineKind engine)
+    [InlineData(BlockEngineKind.Ring, false)]
+    [InlineData(BlockEngineKind.Ring, true)]
+    [InlineData(BlockEngineKind.Threads, false)]
+    [InlineData(BlockEngineKind.Threads, true)]
+    [InlineData(BlockEngineKind.Synchronous, false)]
+    [InlineData(BlockEngineKind.Synchronous, true)]
+    public void A_disk_of_compressed_memory_serves_requests_of_every_alignment(BlockEngineKind engine, bool direct)
     {
         Assert.SkipUnless(Environment.IsPrivilegedProcess && File.Exists(ZramSize) && File.ReadAllText(ZramSize).Trim() == "0", "there is no free zram device");
         File.WriteAllText(ZramSize, DiskBytes.ToString(CultureInfo.InvariantCulture));
         try
         {
-            ServeEveryAlignment(Zram, engine, direct: false, sectorBytes: 4096);
+            ServeEveryAlignment(Zram, engine, direct, sectorBytes: 4096);
         }
         finally
         {

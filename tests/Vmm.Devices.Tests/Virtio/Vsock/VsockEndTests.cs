@@ -128,6 +128,28 @@ public sealed class VsockEndTests
     }
 
     [Fact]
+    public void A_table_full_of_connections_that_the_host_closed_has_room_again_after_8_seconds()
+    {
+        const uint Full = 16;
+        ManualClock clock = new();
+        using VsockGuest guest = new(
+            new SimulatedGuestOptions { Clock = clock, MemoryBytes = 64 << 20 }, options: new VsockSpec { ConnectionsMax = (int)Full });
+        using Socket listener = guest.Listen(PortOfHost);
+        for (uint i = 0; i < Full; i++)
+        {
+            guest.Open(listener, PortOfGuest + i, PortOfHost).Dispose();
+            guest.Expect(VsockOperation.Shutdown, PortOfGuest + i, PortOfHost);
+        }
+        guest.Send(Header(VsockOperation.Request, PortOfGuest + Full, PortOfHost, buffer: 1000));
+        guest.Expect(VsockOperation.Reset, PortOfGuest + Full, PortOfHost);
+        Assert.Equal((int)Full, guest.Device.Connections);
+        clock.Advance(VsockConnection.CloseTimeout);
+        guest.ReceiveAll();
+        Assert.Equal(0, guest.Device.Connections);
+        using Socket host = guest.Open(listener, PortOfGuest + Full, PortOfHost);
+    }
+
+    [Fact]
     public void A_guest_that_reads_nothing_of_what_a_gone_program_left_is_reset_and_one_that_reads_slowly_is_not()
     {
         ManualClock clock = new();
