@@ -2,7 +2,9 @@ using System.Diagnostics;
 
 namespace Vmm.Benchmarks;
 
-/// <summary>How busy a process is while something else loads it, in short spans of time: the pauses of a load count for themselves.</summary>
+/// <summary>
+/// How busy a process is while something else loads it, in short spans of time: the pauses of a load count for themselves.
+/// </summary>
 internal sealed class Busyness : IDisposable
 {
     private static readonly TimeSpan Span = TimeSpan.FromMilliseconds(200);
