@@ -239,7 +239,8 @@ public sealed class RbdDiskTests
     public void A_write_of_a_driver_that_cannot_flush_is_in_the_cluster_when_it_is_answered()
     {
         string image = Cluster.Create(Bytes);
-        using SimulatedGuest guest = Guest(image, Timeout.InfiniteTimeSpan, ~BlockProtocol.FeatureFlush);
+        using SimulatedGuest guest = Guest(image, Timeout.InfiniteTimeSpan,
+            ~(BlockProtocol.FeatureFlush | BlockProtocol.FeatureConfigWriteback));
         Ok(guest, guest.Queue(0).Write(0, new byte[512]));
         Cluster.Signal("osd.0", "STOP");
         DriverRequest write = guest.Queue(0).Write(0, BlockGuest.Pattern(512));
