@@ -107,6 +107,23 @@ public sealed class NbdServerGoneTests
     }
 
     [Fact]
+    public void A_flush_that_a_reset_ends_is_made_again_by_the_next_driver()
+    {
+        using NbdTestServer server = new(Bytes);
+        using SimulatedGuest guest = Guest(server.Uri, Timeout.InfiniteTimeSpan);
+        server.Lie = (request, _) => request.Command == NbdCommand.Flush;
+        guest.Queue(0).Ask(BlockRequestType.Flush);
+        guest.Kick(0).RunUntil(() => server.Seen(NbdCommand.Flush).Length == 1);
+        (server.Hangs, server.Lie) = (true, null);
+        server.Cut();
+        guest.RunUntil(() => !Disk(guest).IsConnected);
+        guest.Reset();
+        server.Hangs = false;
+        guest.Start();
+        Ok(guest, guest.Queue(0).Ask(BlockRequestType.Flush));
+    }
+
+    [Fact]
     public void A_server_is_waited_for_half_a_minute_unless_something_else_is_said()
     {
         using NbdTestServer server = new(Bytes);

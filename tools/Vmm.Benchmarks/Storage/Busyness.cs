@@ -11,8 +11,8 @@ internal sealed class Busyness : IDisposable
 
     private readonly MeasuredProcess _process;
     private readonly List<double> _spans = [];
-    private readonly ManualResetEventSlim _isOver = new();
     private readonly Thread _thread;
+    private volatile bool _isOver;
 
     internal Busyness(MeasuredProcess process)
     {
@@ -32,19 +32,18 @@ internal sealed class Busyness : IDisposable
 
     public void Dispose()
     {
-        _isOver.Set();
+        _isOver = true;
         _thread.Join();
     }
 
     private void Watch()
     {
-        do
+        while (!_isOver)
         {
             TimeSpan before = _process.ProcessorTime;
             long start = Stopwatch.GetTimestamp();
-            if (_isOver.Wait(Span)) return;
+            Thread.Sleep(Span);
             _spans.Add((_process.ProcessorTime - before) / Stopwatch.GetElapsedTime(start));
         }
-        while (true);
     }
 }
