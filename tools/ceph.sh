@@ -4,8 +4,8 @@
 #   ceph.sh osd DIR N          starts OSD N again, which has died: it comes back empty, and the others fill it.
 #   ceph.sh mon DIR            starts the monitor again, which has died.
 #   ceph.sh stop DIR           ends it.
-# The monitor is at VMM_CEPH_ADDRESS (127.0.0.1), ports VMM_CEPH_PORT (23300) and the one after; users have keys (cephx), in DIR/keyring. Needs
-# ceph-mon, ceph-osd and ceph-common.
+# The monitor is at VMM_CEPH_ADDRESS (127.0.0.1), ports VMM_CEPH_PORT (23300) and the one after; users have keys (cephx), in DIR/keyring. An OSD
+# has room for VMM_CEPH_BYTES (1 GiB). Needs ceph-mon, ceph-osd and ceph-common.
 set -euo pipefail
 
 usage() { sed -n '2,8s/^# *//p' "$0" >&2; exit 2; }
@@ -49,7 +49,7 @@ osd objectstore = memstore
 osd heartbeat interval = 1
 osd heartbeat grace = 4
 osd pool default read lease ratio = $lease
-memstore device bytes = 1073741824
+memstore device bytes = ${VMM_CEPH_BYTES:-1073741824}
 mon allow pool size one = true
 mon warn on pool no redundancy = false
 mon data avail crit = 1

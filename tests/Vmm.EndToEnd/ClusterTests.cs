@@ -34,7 +34,8 @@ public sealed class ClusterTests
             shell.Run($"[ $(cat /sys/block/vda/size) = {Bytes / SectorBytes} ]");
             cluster.Rbd("resize", "--no-progress", "--size", $"{LargerBytes}B", "disk");
             string larger = (LargerBytes / SectorBytes).ToString(CultureInfo.InvariantCulture);
-            shell.Run($"until [ $(cat /sys/block/vda/size) = {larger} ]; do sleep 0.1; done");
+            shell.Run($"for i in $(seq 600); do [ $(cat /sys/block/vda/size) = {larger} ] && break; sleep 0.1; done; "
+                + $"[ $(cat /sys/block/vda/size) = {larger} ]");
 
             long before = cluster.Used("disk");
             shell.Run("rm /mnt/first && sed -i /first/d /mnt/sums && sync && umount /mnt && mount -o discard /dev/vda /mnt");

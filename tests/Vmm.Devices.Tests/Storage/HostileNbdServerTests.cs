@@ -271,6 +271,7 @@ public sealed class HostileNbdServerTests
                 NbdTestServer.Put(stream, NbdProtocol.OptionReplyMagic);
                 NbdTestServer.Put32(stream, NbdProtocol.OptionExtendedHeaders, NbdProtocol.ReplyAck, uint.MaxValue);
                 stream.Flush();
+                stream.CopyTo(Stream.Null);
             },
         };
         Refused(server, $"answers an option by {uint.MaxValue} bytes");

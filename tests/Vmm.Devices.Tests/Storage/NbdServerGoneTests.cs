@@ -107,6 +107,37 @@ public sealed class NbdServerGoneTests
     }
 
     [Fact]
+    public void A_flush_that_a_reset_ends_is_made_again_by_the_next_driver()
+    {
+        using NbdTestServer server = new(Bytes);
+        using SimulatedGuest guest = Guest(server.Uri, Timeout.InfiniteTimeSpan);
+        server.Lie = (request, _) => request.Command == NbdCommand.Flush;
+        guest.Queue(0).Ask(BlockRequestType.Flush);
+        guest.Kick(0).RunUntil(() => server.Seen(NbdCommand.Flush).Length == 1);
+        (server.Hangs, server.Lie) = (true, null);
+        server.Cut();
+        guest.RunUntil(() => !Disk(guest).IsConnected);
+        guest.Reset();
+        server.Hangs = false;
+        guest.Start();
+        Ok(guest, guest.Queue(0).Ask(BlockRequestType.Flush));
+    }
+
+    [Fact]
+    public void A_server_is_waited_for_half_a_minute_unless_something_else_is_said()
+    {
+        using NbdTestServer server = new(Bytes);
+        Assert.Equal(TimeSpan.FromSeconds(30), Patience(server.Uri));
+        Assert.Equal(TimeSpan.FromSeconds(7), Patience($"{server.Uri},reconnect=7"));
+
+        static TimeSpan Patience(string text)
+        {
+            using VirtioDevice device = DiskSpec.Parse(text).Open("vda");
+            return ((NbdDisk)((BlockDevice)device).Backend).Patience;
+        }
+    }
+
+    [Fact]
     public void Without_patience_a_lost_connection_is_an_error_at_once()
     {
         using NbdTestServer server = new(Bytes) { Lie = (_, stream) => Throw(stream) };
@@ -227,13 +258,15 @@ public sealed class NbdServerGoneTests
         guest.RunUntil(() => read.IsUsed);
         Assert.Equal(BlockStatus.Ok, read.Status());
 
-        // Time goes on to the next try; without one there is a connection, or one is being made.
-        void Pass() => guest.RunUntil(() =>
+        // Time goes on to the next try, and until that has failed, or the server is reached.
+        void Pass()
         {
-            if (clock.UntilNextTimer is not { } wait) return Disk(guest).IsConnected && !server.Hangs;
-            clock.Advance(wait);
-            return true;
-        });
+            guest.RunUntil(IsWaitingOrBack);
+            if (clock.UntilNextTimer is { } wait) clock.Advance(wait);
+            guest.RunUntil(IsWaitingOrBack);
+        }
+
+        bool IsWaitingOrBack() => clock.UntilNextTimer is not null || (Disk(guest).IsConnected && !server.Hangs);
     }
 
     [Fact]

@@ -218,19 +218,19 @@ public sealed class RbdDiskTests
     {
         string image = Cluster.Create(Bytes);
         using SimulatedGuest guest = Guest(image);
-        // The object is there after it, and no driver has flushed yet.
         Ok(guest, guest.Queue(0).Write(0, new byte[512]));
         byte[] data = BlockGuest.Pattern(512);
         Cluster.Signal("osd.0", "STOP");
         try
         {
-            Ok(guest, guest.Queue(0).Write(0, data));
+            // No driver has flushed yet. At another place: a write waits for one of the same blocks that is on its way.
+            Ok(guest, guest.Queue(0).Write(64, data));
         }
         finally
         {
             Cluster.Signal("osd.0", "CONT");
         }
-        DriverRequest read = guest.Queue(0).Read(0);
+        DriverRequest read = guest.Queue(0).Read(64);
         Ok(guest, guest.Queue(0).Ask(BlockRequestType.Flush), read);
         Assert.Equal(data, read.Data());
     }
@@ -239,7 +239,8 @@ public sealed class RbdDiskTests
     public void A_write_of_a_driver_that_cannot_flush_is_in_the_cluster_when_it_is_answered()
     {
         string image = Cluster.Create(Bytes);
-        using SimulatedGuest guest = Guest(image, Timeout.InfiniteTimeSpan, ~BlockProtocol.FeatureFlush);
+        using SimulatedGuest guest = Guest(image, Timeout.InfiniteTimeSpan,
+            ~(BlockProtocol.FeatureFlush | BlockProtocol.FeatureConfigWriteback));
         Ok(guest, guest.Queue(0).Write(0, new byte[512]));
         Cluster.Signal("osd.0", "STOP");
         DriverRequest write = guest.Queue(0).Write(0, BlockGuest.Pattern(512));

@@ -26,13 +26,15 @@ internal sealed partial class MeasuredProcess : IDisposable
     internal IReadOnlyList<string> ThreadNames => [.. Directory.GetDirectories($"/proc/{_process.Id}/task")
         .Select(task => File.ReadAllText(Path.Combine(task, "comm")).Trim())];
 
-    /// <summary>What it has run so far, in kernel and user mode.</summary>
+    /// <summary>What it has run so far, in kernel and user mode, to the nanosecond (clock_getcpuclockid(3)).</summary>
     internal TimeSpan ProcessorTime
     {
         get
         {
-            _process.Refresh();
-            return _process.TotalProcessorTime;
+            const int Scheduled = 2; // CPUCLOCK_SCHED
+            KernelTime time = default;
+            if (GetTime((~_process.Id << 3) | Scheduled, ref time) != 0) throw Ended();
+            return TimeSpan.FromSeconds(time.Seconds) + TimeSpan.FromTicks(time.Nanoseconds / TimeSpan.NanosecondsPerTick);
         }
     }
 
@@ -76,6 +78,13 @@ internal sealed partial class MeasuredProcess : IDisposable
 
     internal void WaitForExit() => _process.WaitForExit();
 
+    /// <summary>Asks it to end (SIGTERM), and waits a while: a lock that it has in a cluster is free after.</summary>
+    internal void End()
+    {
+        Tool.Run("kill", "-TERM", _process.Id.ToString(CultureInfo.InvariantCulture));
+        _process.WaitForExit(TimeSpan.FromSeconds(15));
+    }
+
     public void Dispose()
     {
         if (!_process.HasExited) _process.Kill();
@@ -93,6 +102,16 @@ internal sealed partial class MeasuredProcess : IDisposable
 
     [LibraryImport("libc", EntryPoint = "getrusage")]
     private static partial int GetUsage(int who, ref ResourceUsage usage);
+
+    [LibraryImport("libc", EntryPoint = "clock_gettime")]
+    private static partial int GetTime(int clock, ref KernelTime time);
+
+    /// <summary>struct timespec.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    private struct KernelTime
+    {
+        internal long Seconds, Nanoseconds;
+    }
 
     /// <summary>struct rusage; only the fields used here are named.</summary>
     [StructLayout(LayoutKind.Sequential, Size = 144)]

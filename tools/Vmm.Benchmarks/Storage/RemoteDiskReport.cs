@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using Spectre.Console;
@@ -35,11 +34,11 @@ internal static class RemoteDiskReport
         using RemoteDisks disks = new(folder, $"nbd+unix:///?socket={socket}", $"driver=nbd,server.type=unix,server.path={socket}");
         foreach (string access in Accesses)
         {
-            TimeSpan before = server.ProcessorTime;
-            long start = Stopwatch.GetTimestamp();
+            using Busyness watch = new(server);
             (BlockLoad ours, BlockLoad theirs) = BlockLoad.Compare(disks.Ours, disks.Theirs, access, Deep, seconds);
-            double busy = (server.ProcessorTime - before) / Stopwatch.GetElapsedTime(start);
+            double busy = watch.Typical();
             Print(table, $"{access}, depth {Deep}", ours, theirs);
+            table.Say($"{access}, depth {Deep}: processors of the server", BoundTable.Two(busy));
             double ratio = ours.OperationsPerSecond / theirs.OperationsPerSecond;
             if (busy < Full) table.AtLeast($"{access}, depth {Deep}: operations", ratio, 1.2);
             else table.Say($"{access}, depth {Deep}: operations", $"{BoundTable.Two(ratio)}, not judged: the server's processor is full");
@@ -64,30 +63,28 @@ internal static class RemoteDiskReport
         string script = Path.Combine(RepositoryRoot(), "tools", "ceph.sh");
         try
         {
-            Tool.Run(script, "start", cluster);
-            // An image has one writer.
+            Tool.Run("env", $"VMM_CEPH_BYTES={4L << 30}", script, "start", cluster);
+            // An image has one writer. Each is large enough that few of the writes in flight are of the same block.
             foreach (string name in (string[])["ours", "theirs", "fio"])
             {
-                Tool.Run("rbd", "-c", configuration, "create", "--size", "64M", name);
-                Tool.Run("rbd", "-c", configuration, "bench", "--io-type", "write", "--io-size", "4M", "--io-total", "64M", name);
+                Tool.Run("rbd", "-c", configuration, "create", "--size", "256M", name);
+                Tool.Run("rbd", "-c", configuration, "bench", "--io-type", "write", "--io-size", "4M", "--io-total", "256M", name);
             }
-            using RemoteDisks disks = new(folder, $"rbd:rbd/ours?conf={configuration}",
-                $"driver=rbd,pool=rbd,image=theirs,conf={configuration}");
-            foreach (string access in Accesses)
+            // fio and the other's driver switch the cache off by options of their own.
+            string through = ConfigurationWith(configuration, "through", "rbd cache = false");
+            using (RemoteDisks disks = new(folder, $"rbd:rbd/ours?conf={through}",
+                $"driver=rbd,pool=rbd,image=theirs,conf={through},cache.direct=on"))
             {
-                (BlockLoad ours, BlockLoad theirs) = BlockLoad.Compare(disks.Ours, disks.Theirs, access, Deep, seconds);
-                Print(table, $"{access}, depth {Deep}", ours, theirs);
-                table.AtLeast($"{access}, depth {Deep}: operations", ours.OperationsPerSecond / theirs.OperationsPerSecond, 1.0);
-                table.AtMost($"{access}, depth {Deep}: CPU an operation", ours.CpuMicroseconds / theirs.CpuMicroseconds, 1.0);
-                double fio = Median(isQuick ? 1 : 5, () => Fio(configuration, access, isQuick ? 2 : 3));
-                double beside = Median(isQuick ? 1 : 5, () =>
-                    BlockLoad.Measure(disks.Ours, access, Deep, isQuick ? 2 : 3).OperationsPerSecond);
-                table.AtLeast($"{access}, depth {Deep}: operations / fio ({fio:N0} a second)", beside / fio, 0.95);
+                foreach (string access in Accesses) Direct(table, disks, through, access, seconds, isQuick);
+                (IReadOnlyList<string> mine, IReadOnlyList<string> others) = disks.OwnThreads;
+                table.Say("threads that are not Ceph's: ours", string.Join(", ", mine));
+                table.Say("threads that are not Ceph's: qemu-storage-daemon", string.Join(", ", others));
+                table.AtMost($"threads that are not Ceph's: {mine.Count} / {others.Count}", (double)mine.Count / others.Count, 0.5);
             }
-            (IReadOnlyList<string> mine, IReadOnlyList<string> others) = disks.OwnThreads;
-            table.Say("threads that are not Ceph's: ours", string.Join(", ", mine));
-            table.Say("threads that are not Ceph's: qemu-storage-daemon", string.Join(", ", others));
-            table.AtMost($"threads that are not Ceph's: {mine.Count} / {others.Count}", (double)mine.Count / others.Count, 0.5);
+            // Ours is so in any case; the load does not flush, which would have the other's cache work.
+            string around = ConfigurationWith(configuration, "around", "rbd cache writethrough until flush = false");
+            using RemoteDisks cached = new(folder, $"rbd:rbd/ours?conf={around}", $"driver=rbd,pool=rbd,image=theirs,conf={around}");
+            Cached(table, cached, around, isQuick ? 5 : 20, isQuick ? 1 : 3);
         }
         finally
         {
@@ -95,6 +92,50 @@ internal static class RemoteDiskReport
         }
         table.Print(console);
         return table.IsKept;
+    }
+
+    /// <summary>Without librbd's write cache: a write is over when the OSD has it.</summary>
+    private static void Direct(BoundTable table, RemoteDisks disks, string configuration, string access, int seconds, bool isQuick)
+    {
+        string load = $"{access}, depth {Deep}";
+        (BlockLoad ours, BlockLoad theirs) = BlockLoad.Compare(disks.Ours, disks.Theirs, access, Deep, seconds);
+        Print(table, load, ours, theirs);
+        table.AtLeast($"{load}: operations", ours.OperationsPerSecond / theirs.OperationsPerSecond, 1.0);
+        table.AtMost($"{load}: CPU an operation", ours.CpuMicroseconds / theirs.CpuMicroseconds, 1.0);
+        (int rounds, int each) = isQuick ? (1, 2) : (5, 3);
+        double fio = Median(rounds, () => Fio(configuration, access, each, isDirect: true));
+        double beside = Median(rounds, () => BlockLoad.Measure(disks.Ours, access, Deep, each).OperationsPerSecond);
+        table.AtLeast($"{load}: operations / fio ({fio:N0} a second)", beside / fio, 0.95);
+    }
+
+    /// <summary>
+    /// With it a write is over before the OSD has it, up to <c>rbd_cache_max_dirty</c> (24 MiB). So each load is long, and what the one
+    /// before left has gone out when the next begins.
+    /// </summary>
+    private static void Cached(BoundTable table, RemoteDisks disks, string configuration, int seconds, int rounds)
+    {
+        const string Load = "randwrite into librbd's cache";
+        double ours = Median(rounds, () => Rested(() => BlockLoad.Measure(disks.Ours, "randwrite", Deep, seconds).OperationsPerSecond));
+        double theirs = Median(rounds, () => Rested(() => BlockLoad.Measure(disks.Theirs, "randwrite", Deep, seconds).OperationsPerSecond));
+        double fio = Median(rounds, () => Rested(() => Fio(configuration, "randwrite", seconds, isDirect: false)));
+        table.Say($"{Load}: ours, qemu-storage-daemon, fio", $"{ours:N0}, {theirs:N0}, {fio:N0} op/s");
+        table.AtLeast($"{Load}: operations", ours / theirs, 1.0);
+        table.AtLeast($"{Load}: operations / fio", ours / fio, 0.95);
+    }
+
+    private static double Rested(Func<double> measure)
+    {
+        Thread.Sleep(TimeSpan.FromSeconds(2));
+        return measure();
+    }
+
+    /// <summary>A copy of a cluster's configuration with an option of its clients.</summary>
+    private static string ConfigurationWith(string configuration, string name, string option)
+    {
+        // Its last section is that of the clients.
+        string path = Path.ChangeExtension(configuration, $"{name}.conf");
+        File.WriteAllText(path, $"{File.ReadAllText(configuration)}{option}\n");
+        return path;
     }
 
     private static void Print(BoundTable table, string load, BlockLoad ours, BlockLoad theirs)
@@ -105,12 +146,18 @@ internal static class RemoteDiskReport
         if (ours.Errors > 0) table.AtMost($"{load}: errors", ours.Errors, 0);
     }
 
-    private static double Fio(string configuration, string access, int seconds)
+    /// <param name="configuration">The cluster's.</param>
+    /// <param name="access">What it does.</param>
+    /// <param name="seconds">For how long.</param>
+    /// <param name="isDirect">Whether it does without librbd's cache; else it flushes when it begins, which has the cache work.</param>
+    private static double Fio(string configuration, string access, int seconds, bool isDirect)
     {
         using JsonDocument report = JsonDocument.Parse(Tool.Run("env", $"CEPH_CONF={configuration}", "fio", "--name=compare",
             "--output-format=json", "--ioengine=rbd", "--clientname=admin", "--pool=rbd", "--rbdname=fio", "--bs=4k",
             $"--iodepth={Deep}", $"--rw={access}", "--time_based",
-            string.Create(CultureInfo.InvariantCulture, $"--runtime={seconds}"), "--randrepeat=0"));
+            string.Create(CultureInfo.InvariantCulture, $"--runtime={seconds}"), "--randrepeat=0",
+            // The same blocks as our load: any, any number of times.
+            "--norandommap", isDirect ? "--direct=1" : "--direct=0"));
         string direction = access == "randread" ? "read" : "write";
         return report.RootElement.GetProperty("jobs")[0].GetProperty(direction).GetProperty("iops").GetDouble();
     }

@@ -14,6 +14,8 @@ internal sealed class RemoteDisks : IDisposable
         "tp_librbd", "taskfin_librbd", "taskfin_", "safe_timer", "rbd_timer", "admin_socket", "signal_handler",
     ];
 
+    private static readonly TimeSpan IdleThreadsGo = TimeSpan.FromSeconds(30);
+
     private readonly List<MeasuredProcess> _processes = [];
     private readonly Folder _folder;
     private readonly MeasuredProcess? _vmm, _daemon;
@@ -41,8 +43,18 @@ internal sealed class RemoteDisks : IDisposable
 
     internal string Theirs => _folder.PathOf("theirs");
 
-    /// <summary>Threads that are not librados' or librbd's: ours and the other's.</summary>
-    internal (IReadOnlyList<string> Ours, IReadOnlyList<string> Theirs) OwnThreads => (Own(_vmm!), Own(_daemon!));
+    /// <summary>
+    /// Threads that are not librados' or librbd's: ours and the other's. Those of the runtime's pool that have nothing to do go after some
+    /// twenty seconds: what is left is counted.
+    /// </summary>
+    internal (IReadOnlyList<string> Ours, IReadOnlyList<string> Theirs) OwnThreads
+    {
+        get
+        {
+            Thread.Sleep(IdleThreadsGo);
+            return (Own(_vmm!), Own(_daemon!));
+        }
+    }
 
     /// <summary>Starts a program that listens at a socket.</summary>
     internal static MeasuredProcess Listen(string socket, params string[] command)
@@ -60,10 +72,19 @@ internal sealed class RemoteDisks : IDisposable
         return process;
     }
 
-    public void Dispose() => _processes.ForEach(process => process.Dispose());
+    public void Dispose()
+    {
+        foreach (MeasuredProcess process in _processes.Where(process => !process.HasExited)) process.End();
+        _processes.ForEach(process => process.Dispose());
+        File.Delete(Ours);
+        File.Delete(Theirs);
+    }
 
-    private static IReadOnlyList<string> Own(MeasuredProcess process) => [.. process.ThreadNames.Where(name =>
-        !ThreadsOfCeph.Any(known => name.StartsWith(known, StringComparison.Ordinal)))];
+    private static IReadOnlyList<string> Own(MeasuredProcess process) => [.. process.ThreadNames.Where(name => !IsOfCeph(name)).Order()];
+
+    /// <summary>A pool of Ceph's numbers its threads: <c>msgr-worker-0</c>.</summary>
+    private static bool IsOfCeph(string name) =>
+        ThreadsOfCeph.Any(known => name == known || (name.StartsWith(known, StringComparison.Ordinal) && name[known.Length] is '-' or '_'));
 
     private MeasuredProcess Start(string socket, params string[] command)
     {

@@ -156,7 +156,7 @@ internal sealed class NbdLink
     /// <summary>The driver of a queue goes: while there is no connection, its requests are not waited for.</summary>
     internal void Abandon(NbdEngine engine)
     {
-        if (!IsUp) GiveUp(transfer => transfer.Engine == engine);
+        if (!IsUp) GiveUp(transfer => transfer.Engine == engine, hasDriver: false);
     }
 
     /// <summary>The last engine is gone, and nothing is under way.</summary>
@@ -212,7 +212,7 @@ internal sealed class NbdLink
     }
 
     /// <summary>Fails some of what waits.</summary>
-    private void GiveUp(Func<NbdTransfer, bool> which)
+    private void GiveUp(Func<NbdTransfer, bool> which, bool hasDriver = true)
     {
         NbdList waiting = _waiting, forTurn = _forTurn;
         (_waiting, _forTurn) = (default, default);
@@ -226,7 +226,7 @@ internal sealed class NbdLink
             if (_downSince != 0 && transfer.LostAt == 0) transfer.LostAt = _downSince;
             if (!IsUp && which(transfer)) gone.Add(transfer); else _forTurn.Add(transfer);
         }
-        foreach (NbdTransfer transfer in gone) transfer.GiveUp();
+        foreach (NbdTransfer transfer in gone) transfer.GiveUp(hasDriver);
         Publish();
     }
 

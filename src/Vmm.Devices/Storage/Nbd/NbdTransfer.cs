@@ -119,10 +119,11 @@ internal sealed class NbdTransfer
     }
 
     /// <summary>The server was away for too long, or is not waited for.</summary>
-    internal void GiveUp()
+    /// <param name="hasDriver">Whether there is a driver that learns of it. The next one's flush is this one, sent again.</param>
+    internal void GiveUp(bool hasDriver)
     {
         Channel = null;
-        End(Errno.TimedOut, isAsked: IsSent || _wasAsked);
+        End(Errno.TimedOut, isAsked: hasDriver && (IsSent || _wasAsked));
     }
 
     /// <summary>Writes the header of its request.</summary>

@@ -10,10 +10,10 @@ namespace Vmm.Devices;
 /// </summary>
 public sealed class RbdDisk : IBlockBackend
 {
-    private readonly RbdAddress _address;
-    private readonly RbdImage _image;
     private static readonly TimeSpan AskAgainAfter = TimeSpan.FromSeconds(1);
 
+    private readonly RbdAddress _address;
+    private readonly RbdImage _image;
     private readonly Lock _lock = new();
 
     /// <summary>Held while the size is asked for and taken: the answer that comes last is the one that was given last.</summary>

@@ -35,7 +35,8 @@ internal sealed class RingBlockEngine : IBlockEngine
         _dontCache = image.DropsBehind;
         _zeroBlockBytes = image.ZeroBlockBytes;
         if (cachedFile is not null) (_cachedFile, _bounces) = (ring.Register(cachedFile), new SlabPool());
-        else if (_alignment is null) _cachedReads = new CachedReads(file.Number);
+        // To look into the page cache has the kernel begin to read ahead, and what it reads then stays there.
+        else if (_alignment is null && !_dontCache) _cachedReads = new CachedReads(file.Number);
         _onCompleted = onCompleted;
         for (int i = 0; i < VirtQueue.MadeAtStart; i++) _free.Push(new Transfer(this));
         ring.BatchDelivered += ReportBatch;
