@@ -222,7 +222,8 @@ public sealed partial class ConfigurationTests : IDisposable
         Assert.Equal(
         [
             $"command = \"serve\" # {path}:1", "reactors = 3 # command line", $"cpus = \"0,1\" # {path}:3", "#poll-max-us = 0 # default",
-            "#require-sealed = true # default", "#allow-unsealed = false # default", "#map-max = 4096 # default", "#isolate = false # default", "#log = \"text\" # default",
+            "#require-sealed = true # default", "#allow-unsealed = false # default", "#map-max = 4096 # default", "#isolate = false # default", "#slow-ms = 100 # default",
+            "#log = \"text\" # default",
             "#core = false # default", "#sandbox = \"auto\" # default", "#sandbox-action = \"errno\" # default", "[[rng]] # command line", $"socket = \"{ours}\"",
         ], shown.Lines.Select(line => Spaces().Replace(line, " ")));
         // Options that do not fit together are refused wherever they stand.
