@@ -76,9 +76,12 @@ internal static class AcpiTables
             Aml.Name("_UID", Aml.Integer(0)),
             Aml.Name("_CRS", Aml.Resources(Aml.Interrupt(MachinePorts.EventGsi))),
             Aml.Method("_EVT", 1,
-                // Any of them may be why: what finds nothing new does nothing. A bus check of the places has Linux look at each of them.
-                Aml.Notify("VGEN", 0x80), Aml.Notify("HPC0", 0), Aml.IfSet("PWRP", Aml.Notify("PWRB", 0x80))));
+                // Whether there is another generation the driver finds out. A bus check has Linux look at each of the places.
+                Aml.Notify("VGEN", 0x80),
+                Aml.IfSet("CHGP", Aml.Notify("HPC0", 0)),
+                Aml.IfSet("PWRP", Aml.Notify("PWRB", 0x80))));
         byte[] pressed = Aml.PortBits("PWRR", MachinePorts.Events + (int)MachineEvents.PowerOffset, 1, ["PWRP"]);
+        byte[] changed = Aml.PortBits("CHGR", MachinePorts.Events + (int)MachineEvents.ChangeOffset, 1, ["CHGP"]);
         // A control-method power button (ACPI § 4.8.2.2.1.2): the guest shuts itself down when it is pressed.
         byte[] button = Aml.Device("PWRB", Aml.Name("_HID", Aml.EisaId("PNP0C0C")), Aml.Name("_UID", Aml.Integer(0)));
         byte[][] virtio = new byte[slots.Count][];
@@ -104,7 +107,7 @@ internal static class AcpiTables
         byte[] off = Aml.Integer(AcpiPowerControl.SleepTypeOff);
         return
         [
-            .. Aml.Scope("\\_SB", [serial, panic, clock, generation, button, pressed, events, places]),
+            .. Aml.Scope("\\_SB", [serial, panic, clock, generation, button, pressed, changed, events, places]),
             .. Aml.Name("\\_S5", Aml.Package(off, off, Aml.Integer(0), Aml.Integer(0))),
         ];
     }

@@ -82,6 +82,7 @@ public sealed class AcpiTests
             Assert.Contains("EisaId (\"PNP0C0C\")", source);
             Assert.Contains("Notify (PWRB, 0x80)", source);
             Assert.Contains("If (PWRP)", source);
+            Assert.Contains("If (CHGP)", source);
             Assert.Contains("OperationRegion (PWRR, SystemIO, 0x060C, One)", source);
             Assert.Contains("Device (HPC0)", source);
             Assert.Contains("Notify (HPC0, Zero)", source);

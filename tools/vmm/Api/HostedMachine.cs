@@ -159,7 +159,7 @@ internal sealed class HostedMachine(string kind, Machine machine, DeviceSetting 
         catch (OperationCanceledException)
         {
             throw new ApiProblem(409, $"the guest did not let go of '{name}' within {UnplugPatience.TotalSeconds} s, and keeps it: "
-                + "it takes devices out while it runs if its kernel has ACPI containers");
+                + "unbind it there first (docs/operations/api.md, 'Devices of a machine on KVM')");
         }
         catch (ArgumentException)
         {

@@ -30,7 +30,10 @@ public sealed partial class KvmMachine
         return added;
     }
 
-    /// <summary>Has the guest let go of a device, and takes it out when it has. Linux fails what its programs still ask of it.</summary>
+    /// <summary>
+    /// Empties a place, and takes the device out when its driver has let go of it. Linux unbinds it only by hand
+    /// (<c>/sys/bus/platform/drivers/virtio-mmio/unbind</c>).
+    /// </summary>
     /// <param name="hosted">The device.</param>
     /// <param name="cancel">Gives up the wait for the guest: the device stays.</param>
     /// <returns>Completes when nothing of the device is left.</returns>

@@ -130,6 +130,7 @@ public sealed partial class KvmMachine
     {
         Host.ResetAsync().GetAwaiter().GetResult();
         _events.SetPressed(false);
+        _events.ForgetChanges();
         StateReader state = StateReader.Parse(_chipsAtPowerOn, "power-on", MachineSnapshot.Version);
         _board.Vm.RestoreChips(state.Record("chips"), legacy: !_board.Options.Acpi);
         ((ISavedState)_keyboard!).Restore(state.Record("keyboard"));

@@ -49,6 +49,7 @@ public sealed partial class KvmMachine : Machine
     {
         TakesDevices = _board.Options.Acpi;
         foreach (HostedDevice hosted in Host.Devices) _events.SetPresent(hosted.Slot, true);
+        _events.ForgetChanges();
         // The kernel is read while KVM makes the vCPUs.
         Task<KernelStart> kernel = Task.Run(() => LoadKernel(source));
         try
