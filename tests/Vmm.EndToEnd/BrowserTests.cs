@@ -109,7 +109,7 @@ public sealed class BrowserTests : IAsyncLifetime
         await Expect(page.Locator(".xterm-helper-textarea")).ToBeFocusedAsync();
         await page.Keyboard.PressAsync("Control+C");
         await Expect(page.Locator(".xterm-rows")).ToContainTextAsync("interrupted");
-        await page.Keyboard.TypeAsync("poweroff\n");
+        await page.Keyboard.TypeAsync("lsdev; poweroff\n");
         await Expect(page.Locator("#state")).ToHaveTextAsync("gone");
         await Expect(page.Locator("#trouble")).ToContainTextAsync("vmm does not answer");
         await Expect(page.Locator("#console-status")).ToContainTextAsync("detached from ttyS0: the console has ended");
