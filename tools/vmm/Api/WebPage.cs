@@ -13,7 +13,8 @@ internal static class WebPage
     /// The hash is that of no text at all: the terminal makes style elements, whose text <c>console.js</c> puts elsewhere.
     /// </summary>
     private const string Policy = "default-src 'none'; script-src 'self'; "
-        + "style-src 'self' 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+        + "style-src 'self' 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='; img-src 'self'; connect-src 'self'; "
+        + "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
     private const string ResourcePrefix = "web/", Index = "index.html";
 
