@@ -84,6 +84,7 @@ public sealed class BrowserTests : IAsyncLifetime
             Assert.True(tries < 100, $"the line of the chart stays at {before} pixels");
             await page.WaitForFunctionAsync(Seconds(1), null, Patience);
         }
+        await page.EvaluateAsync("() => scrollTo(0, 0)");
         await ShootAsync(page, "disk");
         await page.GetByLabel("Operations a second; 0 for no limit").FillAsync("many");
         await page.GetByRole(AriaRole.Button, new() { Name = "Apply" }).First.PressAsync("Enter");
