@@ -20,7 +20,7 @@ internal static class BrowserGuard
         if (headers.Origin is [{ } origin, ..]
             && (!Uri.TryCreate(origin, UriKind.Absolute, out Uri? page) || !IsSame(page.Authority, request.Host)))
             throw Refused("the request comes from a page of another site");
-        if (headers["Sec-Fetch-Site"] is [not ("same-origin" or "none"), ..] && !IsLink(headers))
+        if (headers["Sec-Fetch-Site"] is [not ("same-origin" or "none"), ..] && !IsLink(request))
             throw Refused("the request comes from a page of another site");
     }
 
@@ -31,8 +31,8 @@ internal static class BrowserGuard
         string.Equals(authority, host.Value, StringComparison.OrdinalIgnoreCase);
 
     /// <summary>Whether a link to here was followed to here, which shows the page and does nothing.</summary>
-    private static bool IsLink(IHeaderDictionary headers) =>
-        headers["Sec-Fetch-Mode"] == "navigate" && headers["Sec-Fetch-Dest"] == "document";
+    private static bool IsLink(HttpRequest request) => HttpMethods.IsGet(request.Method)
+        && request.Headers["Sec-Fetch-Mode"] == "navigate" && request.Headers["Sec-Fetch-Dest"] == "document";
 
     private static ApiProblem Refused(string why) => new(StatusCodes.Status403Forbidden, why);
 }

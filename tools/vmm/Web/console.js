@@ -9,7 +9,8 @@ const COLUMNS_MIN = 20, COLUMNS_MAX = 200, PADDING = 34;
 /** A message that the other end still takes as one. */
 const MESSAGE_MAX = 4096;
 
-// The policy of the page refuses style elements and style attributes, and xterm uses both. The same rules as objects are allowed.
+// The policy of the page refuses style elements and style attributes, and xterm uses both. The same rules as objects are allowed,
+// and so is a style element with nothing in it.
 const sheets = new WeakMap();
 Object.defineProperty(HTMLStyleElement.prototype, "textContent", {
   configurable: true,
