@@ -62,7 +62,7 @@ pack_modules() {
   : >"$modules/modules/order"
   for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk rng-core virtio-rng failover net_failover virtio_net \
     vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport virtio_mmio virtio_balloon virtio_console pvpanic pvpanic-mmio \
-    button evdev vmgenid; do
+    button evdev; do
     file=$(find "$from" -name "$module.ko" | head -n 1)
     [ -z "$file" ] || { cp "$file" "$modules/modules/"; echo "$module" >>"$modules/modules/order"; }
   done

@@ -7,18 +7,20 @@ namespace Vmm.Devices;
 /// The images of a machine's disks as they were at the moment at which it was saved: copies beside its memory. Where the file system can
 /// share blocks, a copy takes no time and no room.
 /// </summary>
-internal static class SavedDisks
+internal sealed class SavedDisks
 {
     /// <summary>What the file of a disk is called: this and the disk's name.</summary>
     internal const string Prefix = "disk-";
 
-    /// <summary>The disks that are to be copied: all but those that nothing is written to.</summary>
+    private readonly BlockDevice[] _disks;
+
+    /// <summary>Those of a host that are to be copied: all but those that nothing is written to.</summary>
     /// <exception cref="IOException">One is no file.</exception>
-    internal static IReadOnlyList<BlockDevice> Of(DeviceHost host)
+    internal SavedDisks(DeviceHost host)
     {
         IEnumerable<BlockDevice> all = host.Devices.Select(hosted => hosted.Device).OfType<BlockDevice>();
-        BlockDevice[] disks = [.. all.Where(disk => !disk.Backend.IsReadOnly)];
-        foreach (BlockDevice disk in disks)
+        _disks = [.. all.Where(disk => !disk.Backend.IsReadOnly)];
+        foreach (BlockDevice disk in _disks)
         {
             if (disk.Backend is not RawImage image || MemoryCalls.Stat(image.Number, out FileStatus status) != Errno.None
                 || !status.IsRegular)
@@ -29,19 +31,17 @@ internal static class SavedDisks
             // What is written already does not keep the machine waiting.
             _ = FileCalls.Flush(image.Number);
         }
-        return disks;
     }
 
-    /// <summary>Copies images. Their machine stands still, with nothing in flight.</summary>
-    /// <param name="disks">Of which.</param>
+    /// <summary>Copies the images. Their machine stands still, with nothing in flight.</summary>
     /// <param name="target">Gets the copies.</param>
     /// <param name="images">How the images are; changed to how the copies are.</param>
     /// <returns>Bytes that had to be copied, since the file system does not share blocks.</returns>
     /// <exception cref="IOException">The host refuses, or has no room.</exception>
-    internal static long Copy(IReadOnlyList<BlockDevice> disks, SnapshotDirectory target, List<SavedImage> images)
+    internal long Copy(SnapshotDirectory target, List<SavedImage> images)
     {
         long copied = 0;
-        foreach (BlockDevice disk in disks)
+        foreach (BlockDevice disk in _disks)
         {
             RawImage image = (RawImage)disk.Backend;
             _ = MemoryCalls.Stat(image.Number, out FileStatus status);

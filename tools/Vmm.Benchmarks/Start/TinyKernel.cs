@@ -16,12 +16,12 @@ internal static class TinyKernel
     internal const int Letter = 0x20_0000;
 
     /// <summary>
-    /// <c>mov edx, 0x3f8; again: mov al, [0x200000]; out dx, al; mov ecx, 100000; spin: dec ecx; jnz spin; jmp again</c>, in 64-bit code:
+    /// <c>mov edx, 0x3f8; again: mov al, [0x200000]; out dx, al; mov ecx, 1000; spin: dec ecx; jnz spin; jmp again</c>, in 64-bit code:
     /// what it prints after its memory was changed was printed after that.
     /// </summary>
     internal static ReadOnlySpan<byte> PrintForEver =>
     [
-        0xba, 0xf8, 0x03, 0, 0, 0x8a, 0x04, 0x25, 0, 0, 0x20, 0, 0xee, 0xb9, 0xa0, 0x86, 0x01, 0, 0xff, 0xc9, 0x75, 0xfc, 0xeb, 0xed,
+        0xba, 0xf8, 0x03, 0, 0, 0x8a, 0x04, 0x25, 0, 0, 0x20, 0, 0xee, 0xb9, 0xe8, 0x03, 0, 0, 0xff, 0xc9, 0x75, 0xfc, 0xeb, 0xed,
     ];
 
     /// <summary>

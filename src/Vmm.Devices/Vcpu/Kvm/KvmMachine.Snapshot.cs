@@ -58,7 +58,7 @@ public sealed partial class KvmMachine
     {
         long start = Stopwatch.GetTimestamp();
         (string Name, string Id)? difference = BaseOf(options, directory);
-        IReadOnlyList<BlockDevice> disks = options.Disks ? SavedDisks.Of(Host) : [];
+        SavedDisks? disks = options.Disks ? new SavedDisks(Host) : null;
         using SnapshotDirectory target = SnapshotDirectory.Begin(directory);
         using MemoryHold mapped = _board.Memory.Hold();
         MemoryImageWriter memory = new(target.Create(MachineSnapshot.MemoryName), _board.Memory.Regions);
@@ -82,7 +82,7 @@ public sealed partial class KvmMachine
             ThrowIfEnded();
             SaveState(state, id);
             List<SavedImage> images = SavedImage.Of(Host);
-            long copied = SavedDisks.Copy(disks, target, images);
+            long copied = disks?.Copy(target, images) ?? 0;
             SavedImage.Write(state, images);
             ulong[][]? only = TakeChanges(options.Base);
             if (live is null)
