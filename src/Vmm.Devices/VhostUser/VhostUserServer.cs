@@ -225,8 +225,8 @@ public sealed class VhostUserServer : IDisposable
     public bool IsAlive(TimeSpan patience) => _reactors.IsAlive(patience);
 
     /// <summary>
-    /// <see cref="ProcessSandbox.Close(SandboxPlan)"/> for a server, with narrower filters for its threads. Before <see cref="Start"/>: what
-    /// its devices would make when front-ends come is made now.
+    /// <see cref="ProcessSandbox.Close(SandboxPlan)"/> for a server, with narrower filters for its threads. Before <see cref="Start"/>:
+    /// what its devices would make when front-ends come is made now.
     /// </summary>
     /// <param name="plan">What is kept.</param>
     /// <exception cref="IOException">The kernel refuses.</exception>

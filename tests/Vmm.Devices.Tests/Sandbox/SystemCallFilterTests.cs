@@ -97,8 +97,8 @@ public sealed class SystemCallFilterTests
     [Fact]
     public void A_thread_that_serves_a_guest_may_do_what_its_kind_does()
     {
-        SandboxPlan machine = Plan(Everything.Where(access => access.Kind != HostAccessKind.Libraries).ToArray())
-            with { NeedsKvm = true, SavesMachines = true };
+        SandboxPlan machine =
+            Plan([.. Everything.Where(access => access.Kind != HostAccessKind.Libraries)]) with { NeedsKvm = true, SavesMachines = true };
         const int preadv = 295, mkdir = 83, bind = 49, openat = 257;
         ulong[] run = [0, KvmRequest.KVM_RUN], interrupt = [0, KvmRequest.KVM_IRQ_LINE], map = [0, KvmRequest.KVM_SET_USER_MEMORY_REGION];
         BpfInstruction[] process = Program(machine), vcpu = Of(ThreadKind.Vcpu), reactor = Of(ThreadKind.Reactor);
