@@ -24,7 +24,8 @@ internal static class QemuCommand
         ];
         foreach (RequestedDevice device in devices)
         {
-            if (device.Socket!.Descriptor is not null) comments.Append(CultureInfo.InvariantCulture, $"# {device.Name}: its socket has no path\n");
+            if (device.Socket!.Descriptor is not null)
+                comments.Append(CultureInfo.InvariantCulture, $"# {device.Name}: its socket has no path\n");
             else if (DeviceOf(device) is { } option) lines.Add($"{ChardevOf(device)} {option}");
             else comments.Append(CultureInfo.InvariantCulture, $"# {device.Name}: QEMU 7.2 has no device for this kind\n");
         }

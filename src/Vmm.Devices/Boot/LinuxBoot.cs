@@ -13,8 +13,8 @@ public static class LinuxBoot
     public static GuestMemory CreateMemory(ulong bytes, PageSize pages = PageSize.Standard) => BootLayout.CreateMemory(bytes, pages);
 
     /// <summary>
-    /// Gives a vCPU what firmware leaves to a kernel: the CPUID of a processor in a machine of so many, model-specific registers, the pins of
-    /// its local APIC.
+    /// Gives a vCPU what firmware leaves to a kernel: the CPUID of a processor in a machine of so many, model-specific registers, the pins
+    /// of its local APIC.
     /// </summary>
     /// <param name="vcpu">A vCPU that has not run, of a VM with interrupt controllers in the kernel.</param>
     /// <param name="vcpus">vCPUs of the machine.</param>

@@ -3,7 +3,8 @@ using System.Runtime.InteropServices;
 
 namespace Vmm.Devices.Native;
 
-// Structures of asm/kvm.h that describe a vCPU; those that a monitor uses are beside KvmVcpu. Sizes and offsets are compared with the C compiler's in the ABI tests.
+// Structures of asm/kvm.h that describe a vCPU; those that a monitor uses are beside KvmVcpu.
+// Sizes and offsets are compared with the C compiler's in the ABI tests.
 
 /// <summary>The head of struct kvm_msrs and struct kvm_msr_list's first word with padding; entries follow.</summary>
 [StructLayout(LayoutKind.Sequential)]

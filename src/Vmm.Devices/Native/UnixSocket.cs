@@ -84,8 +84,9 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
     {
         const UnixFileMode OwnersOwn = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
         if (group is { } wanted && SocketCalls.ChangeOwner(path, uint.MaxValue, wanted) != 0) return LastError;
-        return (mode & ~OwnersOwn) == 0
-            || SocketCalls.ChangeModeAt(SocketCalls.AT_FDCWD, path, (uint)mode, SocketCalls.AT_SYMLINK_NOFOLLOW) == 0 ? Errno.None : LastError;
+        if ((mode & ~OwnersOwn) == 0) return Errno.None;
+        int result = SocketCalls.ChangeModeAt(SocketCalls.AT_FDCWD, path, (uint)mode, SocketCalls.AT_SYMLINK_NOFOLLOW);
+        return result == 0 ? Errno.None : LastError;
     }
 
     /// <summary>Connects to a listening path. A Unix socket connects at once or not at all.</summary>

@@ -38,7 +38,8 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
     private int _announced;
 
     /// <summary>
-    /// Listens; a socket that a process that is gone left behind is replaced. Who may connect is <see cref="VhostUserBackendOptions.Access"/>.
+    /// Listens; a socket that a process that is gone left behind is replaced. Who may connect, <see cref="VhostUserBackendOptions.Access"/>
+    /// says.
     /// </summary>
     /// <param name="device">The device. It stays the caller's, and is reset when a front-end goes.</param>
     /// <param name="socketPath">At most 107 bytes.</param>

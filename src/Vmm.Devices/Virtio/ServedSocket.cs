@@ -58,8 +58,8 @@ public sealed record ServedSocket
         if (taken.Count > 1) throw Refused("'fd=N' is a socket that is there already: leave out socket, mode and group");
         return new ServedSocket
         {
-            Descriptor = int.TryParse(descriptor, NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number >= FirstDescriptor
-                ? number : throw Refused($"'fd={descriptor}': give the number of a descriptor, {FirstDescriptor} or more"),
+            Descriptor = int.TryParse(descriptor, NumberStyles.None, CultureInfo.InvariantCulture, out int number)
+                && number >= FirstDescriptor ? number : throw Refused($"'fd={descriptor}': give the number of a descriptor, {FirstDescriptor} or more"),
         };
 
         SocketAccess Access()
@@ -74,7 +74,9 @@ public sealed record ServedSocket
         DeviceSpecException Refused(string why) => new($"'{whole}': {why}");
     }
 
-    /// <summary>The key of a part that is about the socket. A limit has a group too, so a bare 'group' is the socket's behind it only.</summary>
+    /// <summary>
+    /// The key of a part that is about the socket. A limit has a group too, so a bare 'group' is the socket's right behind it only.
+    /// </summary>
     private static string? KeyOf(string part, bool isBehindSocket)
     {
         int equals = part.IndexOf('=', StringComparison.Ordinal);

@@ -20,8 +20,8 @@ public sealed record SocketAccess
     internal uint? GroupNumber()
     {
         if (Group is null) return null;
-        if (uint.TryParse(Group, NumberStyles.None, CultureInfo.InvariantCulture, out uint number) || SandboxCalls.TryFindGroup(Group, out number))
-            return number;
+        if (uint.TryParse(Group, NumberStyles.None, CultureInfo.InvariantCulture, out uint number)) return number;
+        if (SandboxCalls.TryFindGroup(Group, out number)) return number;
         throw new IOException($"this host has no group '{Group}': name another one, or give its number "
             + "(a limit's group stands behind its limit, as in limit=iops=500,limit=group=NAME)");
     }

@@ -89,7 +89,7 @@ internal static class BlockReport
 
     private static string Number(double value) => value.ToString(value < 100 ? "N2" : "N0", CultureInfo.InvariantCulture);
 
-    /// <summary>A bar for each power of two that occurred, as long as its part of all is in percent; null if nothing was measured.</summary>
+    /// <summary>A bar for each power of two that occurred, as long as its part of all; null if nothing was measured.</summary>
     private static BarChart? HistogramOf(LatencyHistogram latency)
     {
         SortedDictionary<int, long> lines = [];

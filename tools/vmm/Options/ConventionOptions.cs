@@ -19,9 +19,24 @@ internal sealed class ConventionOptions
         }
         """;
 
-    private readonly Option<string?> _socketPath = new("--socket-path") { HelpName = "S", Description = "QEMU's convention: as --blk socket=S." };
-    private readonly Option<string?> _fd = new("--fd") { HelpName = "N", Description = "QEMU's convention: as --blk fd=N." };
-    private readonly Option<string?> _file = new("--blk-file") { HelpName = "FILE", Description = "QEMU's convention: as --blk path=FILE." };
+    private readonly Option<string?> _socketPath = new("--socket-path")
+    {
+        HelpName = "S",
+        Description = "QEMU's convention: as --blk socket=S.",
+    };
+
+    private readonly Option<string?> _fd = new("--fd")
+    {
+        HelpName = "N",
+        Description = "QEMU's convention: as --blk fd=N.",
+    };
+
+    private readonly Option<string?> _file = new("--blk-file")
+    {
+        HelpName = "FILE",
+        Description = "QEMU's convention: as --blk path=FILE.",
+    };
+
     private readonly Option<bool> _readOnly = new("--read-only") { Description = "QEMU's convention: as --blk ro." };
     private readonly Option<bool> _capabilities = new("--print-capabilities")
     {

@@ -9,7 +9,7 @@ public sealed partial class KvmVm
 
     private static readonly (string Name, uint Chip)[] Pics = [("primary-pic", PrimaryPic), ("secondary-pic", SecondaryPic)];
 
-    /// <summary>The guest's clock: nanoseconds since its start, which stands while <see cref="SetClock"/> gives it the same again.</summary>
+    /// <summary>The guest's clock: nanoseconds since its start. To have it stand, give it the same again.</summary>
     public ulong GetClock()
     {
         KvmClock clock = default;
