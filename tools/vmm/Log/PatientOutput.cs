@@ -5,9 +5,9 @@ using Vmm.Events;
 namespace Vmm.Tool;
 
 /// <summary>
-/// Lines for a descriptor whose reader may stand still: a full pipe or socket never holds up the thread that has something to say. What there
-/// is no room for waits in memory for a thread that may wait; what is beyond its bound is dropped, and a line says how much that was.
-/// Thread-safe.
+/// Lines for a descriptor whose reader may stand still: a full pipe or socket never holds up the thread that has something to say. What
+/// there is no room for waits in memory for a thread that may wait; what is beyond its bound is dropped, and a line says how much that
+/// was. Thread-safe.
 /// </summary>
 /// <remarks>
 /// A stream of the console is no way to wait: while one of them is full, the runtime lets no thread write to another.
@@ -89,7 +89,8 @@ internal sealed class PatientOutput(ISerialOutput output, Func<long, string> des
     {
         while (TakeNext() is { } next)
         {
-            for (int done = 0; (done += WriteNow(next.AsSpan(done))) < next.Length;) SerialOutput.WaitForRoom(output, Timeout.InfiniteTimeSpan);
+            for (int done = 0; (done += WriteNow(next.AsSpan(done))) < next.Length;)
+                SerialOutput.WaitForRoom(output, Timeout.InfiniteTimeSpan);
         }
     }
 
