@@ -10,7 +10,8 @@ namespace Vmm.Tests;
 /// </summary>
 internal static partial class Litmus
 {
-    private static readonly int Rounds = int.TryParse(Environment.GetEnvironmentVariable("VMM_LITMUS_ROUNDS"), out int given) ? given : 100_000;
+    private static readonly int Rounds =
+        int.TryParse(Environment.GetEnvironmentVariable("VMM_LITMUS_ROUNDS"), out int given) ? given : 100_000;
 
     /// <summary>Longest delay of this side, in looks at a number: how soon the other processor sees the start differs.</summary>
     private const int DelayMax = 4096;
