@@ -1,13 +1,17 @@
+using System.Runtime.InteropServices;
+
 namespace Vmm.Tests;
 
 /// <summary>
-/// A litmus test of a fence: two sides store and then load, at the same moment on two processors, a hundred thousand times. Without its
-/// fence the load of a side passes its store now and then, and both sides miss the other. The other side's store is held up behind stores
-/// to memory that this side has in its cache: a load that may pass it does so for longer.
+/// A litmus test of a fence: two sides store and then load, at the same moment on two processors, each bound to one of its own, a hundred
+/// thousand times, or as often as VMM_LITMUS_ROUNDS says. Without its fence the load of a side passes its store now and then, and both
+/// sides miss the other. The other side's store is held up behind stores to memory that this side has in its cache: a load that may pass it
+/// does so for longer.
 /// </summary>
-internal static class Litmus
+internal static partial class Litmus
 {
-    private const int Rounds = 100_000;
+    private static readonly int Rounds =
+        int.TryParse(Environment.GetEnvironmentVariable("VMM_LITMUS_ROUNDS"), out int given) ? given : 100_000;
 
     /// <summary>Longest delay of this side, in looks at a number: how soon the other processor sees the start differs.</summary>
     private const int DelayMax = 4096;
@@ -29,6 +33,7 @@ internal static class Litmus
         byte[] lines = new byte[LineBytes * LinesAhead];
         Thread other = new(() =>
         {
+            using Binding bound = Binding.OfThisThread(1);
             for (int round = 1; round <= Rounds; round++)
             {
                 WaitUntil(ref started, round);
@@ -40,6 +45,7 @@ internal static class Litmus
         })
         { IsBackground = true };
         other.Start();
+        using Binding binding = Binding.OfThisThread(0);
         try
         {
             for (int round = 1; round <= Rounds; round++)
@@ -63,6 +69,42 @@ internal static class Litmus
             Volatile.Write(ref started, -1);
             other.Join();
         }
+    }
+
+    /// <summary>A thread on one processor, where it may choose between two or more; its freedom comes back at the end.</summary>
+    private sealed unsafe partial class Binding : IDisposable
+    {
+        private const int ThisThread = 0, Words = 16;
+
+        private readonly ulong[] _before = new ulong[Words];
+
+        /// <param name="which">Of the processors that the thread may use, from 0.</param>
+        internal static Binding OfThisThread(int which)
+        {
+            Binding binding = new();
+            // SAFETY: the kernel reads and writes as many bytes as are said, of an array that is pinned.
+            fixed (ulong* before = binding._before) _ = GetAffinity(ThisThread, Words * sizeof(ulong), before);
+            int[] usable = [.. Enumerable.Range(0, Words * 64).Where(cpu => (binding._before[cpu / 64] & (1UL << cpu)) != 0)];
+            if (usable.Length < 2) return binding;
+            ulong[] one = new ulong[Words];
+            one[usable[which] / 64] = 1UL << usable[which];
+            Set(one);
+            return binding;
+        }
+
+        public void Dispose() => Set(_before);
+
+        private static void Set(ulong[] processors)
+        {
+            // SAFETY: the kernel reads as many bytes as are said, of an array that is pinned.
+            fixed (ulong* words = processors) _ = SetAffinity(ThisThread, Words * sizeof(ulong), words);
+        }
+
+        [LibraryImport("libc", EntryPoint = "sched_getaffinity")]
+        private static partial int GetAffinity(int thread, nuint bytes, ulong* processors);
+
+        [LibraryImport("libc", EntryPoint = "sched_setaffinity")]
+        private static partial int SetAffinity(int thread, nuint bytes, ulong* processors);
     }
 
     private static void Touch(byte[] lines)

@@ -1,6 +1,6 @@
 # Gives blocks back in every way that Linux has: ext4 with discard, fstrim, blkdiscard of a part and of all.
 /sbin/mke2fs -q -F -t ext4 -E discard /dev/vda
-mount -o discard /dev/vda /mnt
+mount -t ext4 -o discard /dev/vda /mnt
 cp /bin/busybox /mnt/first
 sync
 rm /mnt/first
@@ -8,7 +8,7 @@ sync
 cp /bin/busybox /mnt/second
 fstrim -v /mnt
 umount /mnt
-mount /dev/vda /mnt
+mount -t ext4 /dev/vda /mnt
 cmp /bin/busybox /mnt/second
 fstrim /mnt
 umount /mnt

@@ -5,9 +5,9 @@ using Vmm.Events;
 namespace Vmm.Tool;
 
 /// <summary>
-/// Lines for a descriptor whose reader may stand still: a full pipe or socket never holds up the thread that has something to say. What there
-/// is no room for waits in memory for a thread that may wait; what is beyond its bound is dropped, and a line says how much that was.
-/// Thread-safe.
+/// Lines for a descriptor whose reader may stand still: a full pipe or socket never holds up the thread that has something to say. What
+/// there is no room for waits in memory for a thread that may wait; what is beyond its bound is dropped, and a line says how much that
+/// was. Thread-safe.
 /// </summary>
 /// <remarks>
 /// A stream of the console is no way to wait: while one of them is full, the runtime lets no thread write to another.
@@ -24,7 +24,7 @@ internal sealed class PatientOutput(ISerialOutput output, Func<long, string> des
 
     private readonly Lock _lock = new();
     private readonly Queue<byte[]> _waiting = new();
-    private readonly ManualResetEventSlim _isIdle = new(initialState: true);
+    private Thread? _writer;
     private int _waitingBytes;
     private long _dropped;
     private bool _endIsWatched;
@@ -35,7 +35,7 @@ internal sealed class PatientOutput(ISerialOutput output, Func<long, string> des
         byte[] bytes = Encoding.UTF8.GetBytes(line + '\n');
         lock (_lock)
         {
-            if (_isIdle.IsSet)
+            if (_writer is null)
             {
                 int written = WriteNow(bytes);
                 if (written == bytes.Length) return;
@@ -55,7 +55,12 @@ internal sealed class PatientOutput(ISerialOutput output, Func<long, string> des
 
     /// <summary>Waits until everything is written.</summary>
     /// <returns>False if the time was up.</returns>
-    internal bool Flush(TimeSpan patience) => _isIdle.Wait(patience);
+    internal bool Flush(TimeSpan patience)
+    {
+        Thread? writer;
+        lock (_lock) writer = _writer;
+        return writer is null || writer.Join(patience);
+    }
 
     /// <returns>How much was written; all of it if the reader is gone.</returns>
     private int WriteNow(ReadOnlySpan<byte> bytes)
@@ -79,17 +84,18 @@ internal sealed class PatientOutput(ISerialOutput output, Func<long, string> des
 
     private void BeginToWait()
     {
-        _isIdle.Reset();
         if (!_endIsWatched) AppDomain.CurrentDomain.ProcessExit += (_, _) => Flush(LastPatience);
         _endIsWatched = true;
-        new Thread(WriteWaiting) { IsBackground = true, Name = "patient output" }.Start();
+        _writer = new Thread(WriteWaiting) { IsBackground = true, Name = "patient output" };
+        _writer.Start();
     }
 
     private void WriteWaiting()
     {
         while (TakeNext() is { } next)
         {
-            for (int done = 0; (done += WriteNow(next.AsSpan(done))) < next.Length;) SerialOutput.WaitForRoom(output, Timeout.InfiniteTimeSpan);
+            for (int done = 0; (done += WriteNow(next.AsSpan(done))) < next.Length;)
+                SerialOutput.WaitForRoom(output, Timeout.InfiniteTimeSpan);
         }
     }
 
@@ -105,7 +111,7 @@ internal sealed class PatientOutput(ISerialOutput output, Func<long, string> des
             }
             if (_dropped == 0)
             {
-                _isIdle.Set();
+                _writer = null;
                 return null;
             }
             string sentence = describeDropped(_dropped);

@@ -23,7 +23,11 @@ internal sealed class RepeatedEntries(Action<LogEntry> write, TimeProvider clock
                 _repeats++;
                 return;
             }
-            if (_repeats > 0) write(_last! with { Time = entry.Time, Message = $"the line before came {_repeats} more times", Exception = null });
+            if (_repeats > 0)
+            {
+                string repeated = $"the line before came {_repeats} more times";
+                write(_last! with { Time = entry.Time, Message = repeated, Exception = null });
+            }
             write(entry);
             (_last, _lastAt, _repeats) = (entry, now, 0);
         }

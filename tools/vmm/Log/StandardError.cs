@@ -14,8 +14,9 @@ internal static class StandardError
     private static Func<LogEntry, string> _format = ProcessDescriptors.IsJournal(Descriptor) ? LogFormat.Journal : LogFormat.Text;
 
     private static readonly PatientOutput Output = new(
-        ProcessDescriptors.IsInherited(Descriptor) ? SerialOutput.To(StandardStreams.DuplicateOf(Descriptor)) : SerialOutput.To(Stream.Null),
-        dropped => _format(new LogEntry(LogLevel.Warning, $"{dropped} lines are not here: standard error was full, because it was not read")));
+        ProcessDescriptors.IsInherited(Descriptor)
+            ? SerialOutput.To(StandardStreams.DuplicateOf(Descriptor)) : SerialOutput.To(Stream.Null),
+        dropped => _format(new LogEntry(LogLevel.Warning, $"{dropped} lines were dropped: standard error was full, and was not read")));
 
     /// <summary>Opens it: the first line to log may be that this process has no descriptor left.</summary>
     internal static void Open() => _ = Output;
