@@ -46,8 +46,8 @@ internal static class BootCommand
         Command command =
             new("boot", "Boot a Linux kernel on KVM. Its serial console is this terminal: Ctrl-A x leaves, Ctrl-A Ctrl-A is Ctrl-A.")
         {
-            kernel, initrd, commandLine, append, restore, strict, vcpus, cpus, memory, hugePages, noAcpi, stats, onCrash, onReboot, slow, log, core,
-            new ConfigOption(),
+            kernel, initrd, commandLine, append, restore, strict, vcpus, cpus, memory, hugePages, noAcpi, stats, onCrash, onReboot, slow,
+            log, core, new ConfigOption(),
         };
         api.AddTo(command);
         devices.AddTo(command);

@@ -71,7 +71,8 @@ internal static class ServeCommand
             if (convention.DiskIn(parsed, disks, refusals.Add) is { } conventional) devices = [.. devices, conventional];
             UsageException.ThrowIfAny(
             [
-                .. refusals, .. refusals.Count > 0 ? [] : Contradictions(), .. sandbox.Contradictions(parsed), .. api.Contradictions(parsed),
+                .. refusals, .. refusals.Count > 0 ? [] : Contradictions(), .. sandbox.Contradictions(parsed),
+                .. api.Contradictions(parsed),
             ]);
             StandardErrorLogger log = new();
             VhostUserServerOptions options = new()

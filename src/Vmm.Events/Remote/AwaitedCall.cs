@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.ExceptionServices;
 
 namespace Vmm.Events;
@@ -7,6 +8,7 @@ namespace Vmm.Events;
 /// then Done; the waiter sets Asleep before it blocks, and GivenUp if it stops waiting. Of Started and GivenUp the one that is set first
 /// decides whether the work is done; of Done and Asleep the one that is set second sees the other, so no wake-up is lost.
 /// </summary>
+[SuppressMessage("Reliability", "CA1001", Justification = "The event has nothing to release: no wait handle of it is asked for.")]
 internal abstract class AwaitedCall : RemoteCall
 {
     private const int Started = 1;

@@ -73,7 +73,6 @@ public sealed class HouseTests
         ["BalloonSpec"] = "the balloon of AddVirtio, as DiskSpec is the disk",
         ["BatteryFailedException"] = "what a test framework shows of a failed battery",
         ["EntropySource"] = "the kernel as a source, for a source of one's own to build on",
-        ["KvmEdgeInterrupt"] = "an irqfd of a machine of one's own",
         ["KvmIoEventFds"] = "the ioeventfds of a machine of one's own",
         ["NetworkException"] = "what a network that cannot be opened throws",
         ["UartInterruptId"] = "registers, for a driver in a user's tests",

@@ -16,8 +16,8 @@ public sealed partial class BlockDevice
     private const int RequestsPerTurnMax = 12;
 
     /// <summary>
-    /// Most chains of one turn, of which one with many buffers counts as several: one of 1,024 pieces is all of a turn, since the kernel goes
-    /// over the pieces again. Twelve requests of 64 KiB in pages are less.
+    /// Most chains of one turn, of which one with many buffers counts as several: one of 1,024 pieces is all of a turn, since the kernel
+    /// goes over the pieces again. Twelve requests of 64 KiB in pages are less.
     /// </summary>
     private const int ChainsPerTurnMax = 64;
 
@@ -34,7 +34,8 @@ public sealed partial class BlockDevice
         internal BlockQueue(BlockDevice device, QueueContext context) : base(context)
         {
             _device = device;
-            (context.Turn.ChainsMax, context.Turn.CallsMax, context.Turn.BytesMax) = (ChainsPerTurnMax, RequestsPerTurnMax, BytesPerTurnMax);
+            (context.Turn.ChainsMax, context.Turn.CallsMax, context.Turn.BytesMax) =
+                (ChainsPerTurnMax, RequestsPerTurnMax, BytesPerTurnMax);
             int made = Math.Min((int)context.Queue.Size, VirtQueue.MadeAtStart);
             _free = new Stack<BlockOperation>(made);
             for (int i = 0; i < made; i++) _free.Push(new BlockOperation(Complete));
