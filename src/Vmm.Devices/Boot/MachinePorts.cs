@@ -10,8 +10,8 @@ internal static class MachinePorts
     /// <summary>A PC's clock has 8, which belongs to a virtio device here: ACPI says where it is.</summary>
     internal const uint ClockGsi = 3;
     /// <summary>
-    /// Of the device that reports events of the machine itself (ACPI § 5.6.9). A PC's keyboard has it, which is not there; Linux takes neither
-    /// 0 nor 2 from a table.
+    /// Of the device that reports events of the machine itself (ACPI § 5.6.9). A PC's keyboard has it, which is not there; Linux takes
+    /// neither 0 nor 2 from a table.
     /// </summary>
     internal const uint EventGsi = 1;
     internal const ushort Panic = 0x505;

@@ -2,8 +2,8 @@ namespace Vmm.Devices;
 
 /// <summary>
 /// What the methods of a guest's ACPI tables read when the machine has something to report: which places for virtio devices have one, a bit
-/// each from the first (<c>_STA</c>, ACPI § 6.3.7); and, a byte each, whether the power button was pressed, and whether places changed, since
-/// that byte was read last. Read only. Thread-safe.
+/// each from the first (<c>_STA</c>, ACPI § 6.3.7); and, a byte each, whether the power button was pressed, and whether places changed,
+/// since that byte was read last. Read only. Thread-safe.
 /// </summary>
 internal sealed class MachineEvents : IBusDevice, ISavedState
 {
