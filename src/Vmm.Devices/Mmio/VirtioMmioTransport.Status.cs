@@ -10,10 +10,12 @@ public sealed partial class VirtioMmioTransport
     private DeviceStatus _status;
     private bool _resetting;
 
-    /// <summary>Whether a driver has begun with the device, and has not reset it. Any thread.</summary>
+    /// <summary>
+    /// Whether a driver has the device, or has not quite let go of it. Linux acknowledges it again after that. Any thread.
+    /// </summary>
     internal bool HasDriver
     {
-        get { lock (_lock) return _status != DeviceStatus.None || _resetting; }
+        get { lock (_lock) return _status.HasFlag(DeviceStatus.Driver) || _resetting; }
     }
 
     /// <summary>The driver is ready and no reset is under way. Under _lock.</summary>

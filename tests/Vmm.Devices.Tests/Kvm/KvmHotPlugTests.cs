@@ -49,9 +49,10 @@ public sealed class KvmHotPlugTests : IDisposable
     {
         using KvmMachine machine = Start(c =>
         {
-            // ACKNOWLEDGE, and it holds on until the place says that the device is gone and this program allows that.
+            // ACKNOWLEDGE and DRIVER, and it holds on until the place says that the device is gone and this program allows that.
             c.mov(eax, Status);
             c.mov(__dword_ptr[eax], 1);
+            c.mov(__dword_ptr[eax], 3);
             Label loop = c.CreateLabel();
             c.Label(ref loop);
             Read(c);
@@ -60,7 +61,9 @@ public sealed class KvmHotPlugTests : IDisposable
             c.cmp(__dword_ptr[Seen + 4], 0);
             c.je(loop);
             c.mov(eax, Status);
+            // As Linux does: a reset, and it acknowledges the device again.
             c.mov(__dword_ptr[eax], 0);
+            c.mov(__dword_ptr[eax], 1);
             c.jmp(loop);
         }, new EntropyDevice("rng0"));
         WaitFor(machine, 0b1);
