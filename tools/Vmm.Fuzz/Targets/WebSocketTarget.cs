@@ -98,7 +98,8 @@ internal sealed class WebSocketTarget(Tally tally) : IFuzzTarget
         }
         catch (Vmm.Tool.WebSocketException broken)
         {
-            BrokenPromiseException.Unless(Encoding.UTF8.GetByteCount(broken.Message) <= WebSocketBytes.ReasonBytesMax, "a reason is too long");
+            int length = Encoding.UTF8.GetByteCount(broken.Message);
+            BrokenPromiseException.Unless(length <= WebSocketBytes.ReasonBytesMax, "a reason is too long");
             return (got.ToArray(), "refused");
         }
         catch (EndOfStreamException)
