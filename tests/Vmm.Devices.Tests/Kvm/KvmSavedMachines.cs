@@ -33,6 +33,7 @@ public abstract class KvmSavedMachines : IDisposable
         }
         foreach (DeviceHost host in _hosts) host.Dispose();
         Directory.Delete(_directory, recursive: true);
+        GC.SuppressFinalize(this);
     }
 
     private protected KvmMachine Boot(int vcpus = 1, Action<Assembler>? kernel = null)
