@@ -52,7 +52,8 @@ gzip -9nc "$repository/CHANGELOG.md" >"$root/usr/share/doc/vmm/changelog.gz"
 (
   cd "$repository"
   dotnet tool restore --verbosity quiet
-  [ -f artifacts/obj/vmm/project.assets.json ] || dotnet restore tools/vmm -r linux-x64 -v quiet
+  # Always: packing, below, leaves another list of packages behind.
+  dotnet restore tools/vmm -r linux-x64 -v quiet
   dotnet tool run dotnet-CycloneDX -- tools/vmm/vmm.csproj --output "$made" --filename bom.json --output-format Json --spec-version 1.6 \
     --no-serial-number --disable-package-restore --set-name vmm --set-version "$version"
 ) >"$made/log" 2>&1 || { tail -n 20 "$made/log" >&2; refuse "the bill of materials cannot be made; the lines above say why"; }
