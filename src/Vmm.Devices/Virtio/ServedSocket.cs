@@ -59,8 +59,8 @@ public sealed record ServedSocket
         return new ServedSocket
         {
             Descriptor = int.TryParse(descriptor, NumberStyles.None, CultureInfo.InvariantCulture, out int number)
-                && number >= FirstDescriptor
-                ? number : throw Refused($"'fd={descriptor}': give the number of a descriptor, {FirstDescriptor} or more"),
+                && number >= FirstDescriptor ? number
+                    : throw Refused($"'fd={descriptor}': give the number of a descriptor, {FirstDescriptor} or more"),
         };
 
         SocketAccess Access()
