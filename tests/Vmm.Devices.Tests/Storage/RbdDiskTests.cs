@@ -236,30 +236,6 @@ public sealed class RbdDiskTests
     }
 
     [Fact]
-    public void A_write_of_a_driver_that_cannot_flush_is_in_the_cluster_when_it_is_answered()
-    {
-        string image = Cluster.Create(Bytes);
-        using SimulatedGuest guest = Guest(image, Timeout.InfiniteTimeSpan,
-            ~(BlockProtocol.FeatureFlush | BlockProtocol.FeatureConfigWriteback));
-        Ok(guest, guest.Queue(0).Write(0, new byte[512]));
-        Cluster.Signal("osd.0", "STOP");
-        // Not the same blocks: a write that the cache has already would hold this one back.
-        DriverRequest write = guest.Queue(0).Write(64, BlockGuest.Pattern(512));
-        try
-        {
-            guest.Kick(0);
-            for (Stopwatch clock = Stopwatch.StartNew(); clock.Elapsed < TimeSpan.FromSeconds(1);)
-                guest.Reactor.RunOnce(TimeSpan.FromMilliseconds(50));
-            Assert.False(write.IsUsed, "it was answered, and the OSD stood still");
-        }
-        finally
-        {
-            Cluster.Signal("osd.0", "CONT");
-        }
-        Ok(guest, write);
-    }
-
-    [Fact]
     public void A_flush_that_lost_answered_writes_fails_from_then_on()
     {
         string image = Cluster.Create(Bytes);
@@ -301,10 +277,10 @@ public sealed class RbdDiskTests
 
     private static SimulatedGuest Guest(string image) => Guest(image, Timeout.InfiniteTimeSpan);
 
-    private static SimulatedGuest Guest(string image, TimeSpan patience, ulong features = ulong.MaxValue) => SimulatedGuest.For(
+    private static SimulatedGuest Guest(string image, TimeSpan patience) => SimulatedGuest.For(
         new BlockDevice("vda", RbdDisk.Open(Cluster.Uri(image), readOnly: false, patience)),
         // A daemon that stood still on a busy machine was declared dead, and joins its cluster anew first.
-        new SimulatedGuestOptions { MemoryBytes = 64 << 20, IdlePatience = TimeSpan.FromMinutes(4), Features = features });
+        new SimulatedGuestOptions { MemoryBytes = 64 << 20, IdlePatience = TimeSpan.FromMinutes(4) });
 
     private static BlockStatus Flush(SimulatedGuest guest)
     {
