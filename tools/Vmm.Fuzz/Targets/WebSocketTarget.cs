@@ -55,7 +55,7 @@ internal sealed class WebSocketTarget(Tally tally) : IFuzzTarget
             bool isMasked = !input.OneIn(16);
             frames.WriteByte(opcode);
             ulong length = input.OneIn(32) ? input.Interesting() : (ulong)payload.Length;
-            Span<byte> header = stackalloc byte[9];
+            Span<byte> header = new byte[9];
             int headerLength = 1;
             if (length < 126 && !input.OneIn(8))
             {

@@ -1,8 +1,10 @@
 using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
 
 namespace Vmm.Tool;
 
 /// <summary>Work that takes longer than a client waits for an answer: it goes on by itself, and a client looks how far it is.</summary>
+[SuppressMessage("Reliability", "CA1001", Justification = "The source has nothing to release: it has no timer and no wait handle.")]
 internal sealed class Operation
 {
     private readonly CancellationTokenSource _cancel = new();

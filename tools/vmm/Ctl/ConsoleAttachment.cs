@@ -15,7 +15,7 @@ internal static class ConsoleAttachment
     /// <exception cref="IOException">There is no such console, or the connection broke.</exception>
     internal static void Run(CtlClient client, string? name)
     {
-        name ??= client.Get("/v1/consoles", ApiJson.Readable.GuestConsoleList).Consoles.FirstOrDefault()?.Name
+        name ??= (client.Get("/v1/consoles", ApiJson.Readable.GuestConsoleList).Consoles is [var first, ..] ? first.Name : null)
             ?? throw new IOException("there is no console: only machines of 'vmm run' and 'vmm boot' have some");
         using Stream stream = client.Upgrade($"/v1/consoles/{Uri.EscapeDataString(name)}");
         using WebSocketBytes console = new(stream, isClient: true);

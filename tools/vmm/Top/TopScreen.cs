@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics.CodeAnalysis;
 using System.Text.Json;
 using Microsoft.Win32.SafeHandles;
 using Spectre.Console;
@@ -11,6 +12,7 @@ namespace Vmm.Tool;
 /// The live table. What is typed and what is read arrives in one queue, from two threads that may wait for ever; what shows it never waits
 /// for either, and so always ends.
 /// </summary>
+[SuppressMessage("Reliability", "CA1001", Justification = "Threads that may wait for ever use them to the end of the process.")]
 internal sealed class TopScreen(TopReader reader, TimeSpan every)
 {
     private const int KeysPerRead = 64;
@@ -92,7 +94,7 @@ internal sealed class TopScreen(TopReader reader, TimeSpan every)
     {
         _model.Take(reading);
         if (_model.Find(_selected) is not null) return;
-        _selected = _model.Sorted(_order).FirstOrDefault()?.View.Name;
+        _selected = _model.Sorted(_order) is [var first, ..] ? first.View.Name : null;
         _inside = false;
     }
 
