@@ -159,15 +159,17 @@ function watch() {
   };
   // The server names each by its kind, and a listener is for one name.
   for (const kind of ["log", "front-end-connected", "driver-started", "front-end-left", "capacity-changed", "guest-fault", "host-fault",
-    "storage", "device-added", "device-removed", "machine-paused", "machine-resumed", "machine-saved", "machine-ended", "message"]) {
+    "storage", "medium-changed", "device-added", "device-removed", "machine-paused", "machine-resumed", "machine-saved", "machine-reset",
+    "power-button", "draining", "machine-ended", "message"]) {
     events.addEventListener(kind, take);
   }
 }
 
 // The machine.
 
-function act(button, path) {
+function act(button, path, question) {
   by(button).addEventListener("click", async () => {
+    if (question && !confirm(question)) return;
     try {
       drawMachine(await call("POST", path));
       complain("");
@@ -179,6 +181,11 @@ function act(button, path) {
 
 act("pause", "/v1/machine/pause");
 act("resume", "/v1/machine/resume");
+act("power-off", "/v1/machine/power-off");
+act("reset", "/v1/machine/reset", "Start the machine again from its kernel? What its guest has not written is lost.");
+
+// What only a machine of 'vmm boot' can.
+const OF_BOOT = ["snapshot", "power-off", "reset"];
 
 const dialog = by("snapshot-dialog"), snapshotForm = dialog.querySelector("form");
 by("snapshot").addEventListener("click", () => {
@@ -207,7 +214,7 @@ function drawMachine(machine) {
   const hasMachine = machine.kind !== "serve";
   by("pause").disabled = !hasMachine || machine.state !== "running";
   by("resume").disabled = !hasMachine || machine.state !== "paused";
-  by("snapshot").disabled = machine.kind !== "boot" || machine.state === "stopping";
+  for (const button of OF_BOOT) by(button).disabled = machine.kind !== "boot" || machine.state === "stopping";
   if (machine.saving && dialog.open) {
     const { bytesDone, bytesTotal } = machine.saving;
     say(by("snapshot-answer"), `Saving: ${size(bytesDone)} of ${size(bytesTotal)}`);
@@ -231,7 +238,7 @@ async function tick() {
     say(by("state"), "gone");
     by("state").dataset.state = "gone";
     by("state").dataset.lost = "true";
-    for (const button of ["pause", "resume", "snapshot"]) by(button).disabled = true;
+    for (const button of ["pause", "resume", ...OF_BOOT]) by(button).disabled = true;
     complain(gone.message);
   }
   draw();

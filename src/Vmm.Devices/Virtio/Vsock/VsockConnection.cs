@@ -24,6 +24,12 @@ internal enum VsockState
 /// A stream or message socket between a port of the guest and a Unix socket of the host. Pooled: made once, used for one connection after
 /// the other. On the device's reactor. Payload goes straight between guest memory and the socket; nothing is read that the guest has no
 /// buffer and credit for, and nothing is taken beyond the credit it was given.
+/// <code>
+/// Free --a host program connects--> Greeting --CONNECT line--> Requested --RESPONSE--> Open
+/// Free --REQUEST of the guest--> Connecting --the host's socket takes it--> Open
+/// any of them --fault, time is up, both sides ended--> Dying --RST delivered--> Free
+/// any of them --RST of the guest, reset of the device--> Free
+/// </code>
 /// </summary>
 internal sealed partial class VsockConnection(VsockDevice device)
 {
