@@ -104,6 +104,8 @@ internal static class PrivateRoot
         foreach (HostAccess access in plan.All)
             if (access.Kind == HostAccessKind.Connect && access.Path.Length > 0) yield return Landlock.DirectoryOf(access.Path);
         if (Environment.GetEnvironmentVariable("NOTIFY_SOCKET") is ['/', ..] manager) yield return Landlock.DirectoryOf(manager);
+        // A service reports to its journal (systemd.exec(5)).
+        if (Environment.GetEnvironmentVariable("JOURNAL_STREAM") is not null) yield return "/run/systemd/journal";
     }
 
     private static bool TryFill(string place, List<Taken> all, string workingDirectory)

@@ -5,7 +5,11 @@ using static Iced.Intel.AssemblerRegisters;
 
 namespace Vmm.Devices.Tests.Kvm;
 
-/// <summary>Devices that come and go while a machine on real KVM runs, with kernels of a few instructions.</summary>
+/// <summary>
+/// Devices that come and go while a machine on real KVM runs, with kernels of a few instructions. What the process holds is counted, so these
+/// run alone.
+/// </summary>
+[Collection(Alone.Name)]
 public sealed class KvmHotPlugTests : IDisposable
 {
     private const int Seen = 0x30_0000;

@@ -46,7 +46,7 @@ internal static class LogFormat
     internal static string NameOf(LogLevel level) => level.ToString().ToLowerInvariant();
 
     /// <summary>A level as syslog(3) counts it.</summary>
-    private static int PriorityOf(LogLevel level) => level switch
+    internal static int PriorityOf(LogLevel level) => level switch
     {
         LogLevel.Critical => 2,
         LogLevel.Error => 3,

@@ -13,6 +13,9 @@ internal static class StandardError
 
     private static Func<LogEntry, string> _format = ProcessDescriptors.IsJournal(Descriptor) ? LogFormat.Journal : LogFormat.Text;
 
+    /// <summary>Where standard error is the journal's; it takes what the journal does not take as fields.</summary>
+    private static readonly Journal? Fields = _format == LogFormat.Journal ? Journal.TryConnect() : null;
+
     private static readonly PatientOutput Output = new(
         ProcessDescriptors.IsInherited(Descriptor)
             ? SerialOutput.To(StandardStreams.DuplicateOf(Descriptor)) : SerialOutput.To(Stream.Null),
@@ -29,7 +32,11 @@ internal static class StandardError
         Write(new LogEntry(level, sentence) { Device = device });
 
     /// <summary>Writes an entry.</summary>
-    internal static void Write(LogEntry entry) => Output.WriteLine(_format(entry));
+    internal static void Write(LogEntry entry)
+    {
+        if (_format == LogFormat.Journal && Fields?.TryWrite(entry) == true) return;
+        Output.WriteLine(_format(entry));
+    }
 
     /// <summary>
     /// Takes standard error for entries: what a library prints there by itself becomes one for each line. Text that goes to no journal

@@ -64,11 +64,11 @@ public sealed record KvmMachineOptions
         if (!Acpi && Vcpus > 1) throw new ArgumentException($"a machine of {Vcpus} vCPUs without ACPI: its kernel finds only one");
         if (Restore is not null && Pages != PageSize.Standard)
             throw new ArgumentException("huge pages for a machine that goes on from a snapshot: its memory is mapped from the snapshot");
-        if (MemoryBytes % GuestRegion.BytesOf(Pages) != 0) throw new ArgumentException(
-            $"a machine of {MemoryBytes / MiB} MiB on huge pages: give it whole pages of {GuestRegion.BytesOf(Pages) / MiB} MiB");
         if (Cpus.Count > Vcpus) throw new ArgumentException($"{Cpus.Count} processors for {Vcpus} vCPUs: give at most one for each");
         if (MemoryBytes % MiB != 0 || MemoryBytes < MemoryBytesMin)
             throw new ArgumentException($"a machine of {MemoryBytes} bytes of memory: give it whole MiB, {MemoryBytesMin / MiB} or more");
+        if (MemoryBytes % GuestRegion.BytesOf(Pages) != 0) throw new ArgumentException(
+            $"a machine of {MemoryBytes / MiB} MiB on huge pages: give it whole pages of {GuestRegion.BytesOf(Pages) / MiB} MiB");
     }
 
     /// <summary>What of these options is not as in <see cref="Restore"/>, in words; empty if nothing.</summary>
