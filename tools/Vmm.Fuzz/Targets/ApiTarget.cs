@@ -60,7 +60,7 @@ internal sealed class ApiTarget(Tally tally) : IFuzzTarget
         ApiRoute route = _served.Routes[input.Next(_served.Routes.Count)];
         string name = input.Pick<string>([Disk, "vsock0", "1", "..", "blk1"]);
         string path = route.Path.Replace("{name}", name, StringComparison.Ordinal);
-        byte[] body = route.Request is null ? [] : Body(input);
+        byte[] body = route.Request is null ? [] : route.Path == "/v1/devices" && input.OneIn(4) ? NewDevice(input) : Body(input);
         Answer answer = Send(route.Method, path, body, input.OneIn(32) ? "text/plain" : "application/json");
         Judge(route.Method, path, answer, Convert.ToHexString(body));
         tally.Add(answer.Status.ToString(CultureInfo.InvariantCulture));
@@ -117,6 +117,10 @@ internal sealed class ApiTarget(Tally tally) : IFuzzTarget
         if (input.OneIn(64)) text.Insert(0, "{\"a\":[", 20);
         return Encoding.UTF8.GetBytes(text.ToString());
     }
+
+    /// <summary>What makes sense in most of its parts: by chance alone a device is hardly ever added.</summary>
+    private static byte[] NewDevice(FuzzInput input) =>
+        Encoding.UTF8.GetBytes($$"""{"kind":"{{input.Pick<string>(["blk", "rng"])}}","options":"{{Options(input)}}"}""");
 
     private static string Options(FuzzInput input)
     {
