@@ -48,26 +48,30 @@ public sealed class CtlTests : IDisposable
 
     /// <summary>What a configuration file can say of a device, and the API and this command can change.</summary>
     [Theory]
-    [InlineData("iops = 100", "operationsPerSecond", "100")]
-    [InlineData("bytes = \"1M\"", "bytesPerSecond", "1048576")]
-    [InlineData("iops = 100\nburst = 0.5", "burstSeconds", "0.5")]
-    public void A_limit_is_set_by_a_file_by_the_API_and_by_a_command(string file, string field, string value)
+    [InlineData("disk", "path = \"null:1M\"", "blk0", "iops = 100", "operationsPerSecond", "100")]
+    [InlineData("disk", "path = \"null:1M\"", "blk0", "bytes = \"1M\"", "bytesPerSecond", "1048576")]
+    [InlineData("disk", "path = \"null:1M\"", "blk0", "iops = 100\nburst = 0.5", "burstSeconds", "0.5")]
+    [InlineData("rng", "", "rng0", "iops = 7", "operationsPerSecond", "7")]
+    [InlineData("rng", "", "rng0", "bytes = \"64K\"", "bytesPerSecond", "65536")]
+    [InlineData("balloon", "", "balloon0", "target = 64", "targetBytes", "67108864")]
+    public void What_a_file_says_of_a_device_the_API_and_a_command_change(
+        string kind, string rest, string name, string file, string field, string value)
     {
         string socket = _scratch.PathOf("a.sock"), config = _scratch.PathOf("vmm.toml");
-        string disk = $"[[disk]]\npath = \"null:1M\"\nsocket = \"{socket}\"\n";
-        string Field() => string.Join('\n', Ctl("get", "blk0").Where(line => line.StartsWith($"{field} ", StringComparison.Ordinal)));
-        foreach ((string limit, Action? change) in ((string, Action?)[])
+        string device = $"[[{kind}]]\n{rest}\nsocket = \"{socket}\"\n";
+        string Field() => string.Join('\n', Ctl("get", name).Where(line => line.StartsWith($"{field} ", StringComparison.Ordinal)));
+        foreach ((string said, Action? change) in ((string, Action?)[])
         [
             (file, null),
             ("", () =>
             {
                 using ApiClient api = new(Api);
-                Assert.Equal(HttpStatusCode.OK, api.Send("PATCH", "/v1/devices/blk0", $$"""{ "{{field}}": {{value}} }""").Status);
+                Assert.Equal(HttpStatusCode.OK, api.Send("PATCH", $"/v1/devices/{name}", $$"""{ "{{field}}": {{value}} }""").Status);
             }),
-            ("", () => Assert.Empty(Ctl("set", "blk0", $"{field}={value}"))),
+            ("", () => Assert.Empty(Ctl("set", name, $"{field}={value}"))),
         ])
         {
-            File.WriteAllText(config, $"command = \"serve\"\napi = \"{Api}\"\n{disk}{limit}\n");
+            File.WriteAllText(config, $"command = \"serve\"\napi = \"{Api}\"\n{device}{said}\n");
             using VmmProcess vmm = new("start", config);
             vmm.WaitFor($"listening api {Api}");
             if (change is not null) Assert.NotEqual($"{field} {value}", Field());
