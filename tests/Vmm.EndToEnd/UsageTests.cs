@@ -34,6 +34,7 @@ public sealed class UsageTests
     [InlineData("serve")]
     [InlineData("bench")]
     [InlineData("bench", "no-such-device")]
+    [InlineData("ctl", "ls")]
     [InlineData("no-such-command")]
     [InlineData]
     public void Is_answered_by_one_sentence_and_exit_code_2(params string[] arguments)

@@ -166,7 +166,8 @@ internal static class CtlCommand
                 if (!carriesOut) return ExitCode.Success;
                 CtlKeys keys = new(
                     parsed.GetValue(authorities), parsed.GetValue(certificate), parsed.GetValue(key), parsed.GetValue(token));
-                string place = parsed.GetValue(socket)!;
+                string place = parsed.GetValue(socket)
+                    ?? throw new UsageException($"the API's socket is missing: give 'vmm ctl SOCKET {word}'");
                 if (Directory.Exists(place))
                 {
                     if (word == "ls") return Fleet.List(place, keys, Table);
