@@ -65,8 +65,8 @@ public sealed class OpeningCommandLineTests
             if (code is 1 or 2) Assert.True(output.Contains("vmm: ", StringComparison.Ordinal) || output.Contains(": ", StringComparison.Ordinal), $"{said}: no sentence");
             Restore(root);
         }
-        // The runs reached every way out.
-        Assert.Superset(new HashSet<int> { 0, 1, 2, 124 }, codes);
+        // The runs reached every way out; how many of them serve until they are asked to end is up to chance.
+        Assert.Superset(new HashSet<int> { 0, 1, 2 }, codes);
     }
 
     private static string[] Words(Random random)
