@@ -16,11 +16,14 @@ internal abstract class AwaitedCall : RemoteCall
     private const int Done = 4;
     private const int Asleep = 8;
 
-    /// <summary>Looks before the processor is offered to other threads: the reactor may need this very one.</summary>
+    /// <summary>
+    /// Looks, about as long as a reactor that polls takes to answer, before the processor is offered to other threads at each look: the
+    /// reactor may need this very one.
+    /// </summary>
     private const int LooksBeforeYield = 25;
 
-    /// <summary>Looks before the waiter sleeps: about as long as a reactor that polls takes to answer.</summary>
-    private const int LooksMax = 100;
+    /// <summary>Looks before the waiter sleeps: about as long as a reactor that sleeps takes to wake up and answer.</summary>
+    private const int LooksMax = 65;
 
     private static readonly int FirstLook = Environment.ProcessorCount > 1 ? 0 : LooksBeforeYield;
 
@@ -70,8 +73,8 @@ internal abstract class AwaitedCall : RemoteCall
         for (int look = remote.LastCpu == _cpu ? LooksBeforeYield : FirstLook; look < LooksMax; look++)
         {
             if (IsDone) return;
-            if (look == LooksBeforeYield) Thread.Yield();
-            else Thread.SpinWait(1);
+            if (look < LooksBeforeYield) Thread.SpinWait(1);
+            else Thread.Yield();
         }
         Sleep(timeout, cancellation);
     }

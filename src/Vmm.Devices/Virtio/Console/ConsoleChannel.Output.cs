@@ -11,7 +11,7 @@ internal sealed partial class ConsoleChannel
 
     /// <summary>Most pieces of guest memory in one turn: a guest that cuts its output into single bytes gets no more of the reactor's
     /// time.</summary>
-    private const int OutputPiecesPerTurnMax = 4096;
+    private const int OutputPiecesPerTurnMax = 2048;
 
     /// <summary>Most bytes of one piece.</summary>
     private const int PieceBytesMax = 4096;
