@@ -38,6 +38,7 @@ internal static class CompareCommand
                 RemoteDiskReport.NbdSuite => RemoteDiskReport.PrintNbd,
                 RemoteDiskReport.RbdSuite => RemoteDiskReport.PrintRbd,
                 LimitReport.Suite => LimitReport.Print,
+                HotPlugReport.Suite => HotPlugReport.Print,
                 NeighbourReport.Suite => NeighbourReport.Print,
                 FootprintReport.Suite => FootprintReport.Print,
                 SaveReport.Suite => SaveReport.Print,

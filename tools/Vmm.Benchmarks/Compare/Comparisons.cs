@@ -39,7 +39,7 @@ internal static class Comparisons
     [
         .. All.Select(comparison => comparison.Suite).Distinct(),
         IdleReport.Suite, NeighbourReport.Suite, FootprintReport.Suite, RemoteDiskReport.NbdSuite,
-        RemoteDiskReport.RbdSuite, LimitReport.Suite, SaveReport.Suite, EverySuite,
+        RemoteDiskReport.RbdSuite, LimitReport.Suite, HotPlugReport.Suite, SaveReport.Suite, EverySuite,
     ];
 
     internal static IEnumerable<Comparison> InSuite(string suite) =>
