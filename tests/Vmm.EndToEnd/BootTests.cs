@@ -89,6 +89,7 @@ public sealed class BootTests
     {
         NestedGuest.SkipIfMissing();
         string[] console = NestedGuest.Run($"""
+            mkdir -p /dev/pts && mount -t devpts devpts /dev/pts
             status=0
             {Boot} --console pty --cmdline "console=ttyS0 console=hvc0 printk.devkmsg=on loglevel=8 panic=-1 vmm.lines=2000 vmm.tests=hvc" </dev/null || status=$?
             echo "vmm-host exit $status"
