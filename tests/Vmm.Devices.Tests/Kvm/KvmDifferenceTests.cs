@@ -81,6 +81,24 @@ public sealed class KvmDifferenceTests : KvmSavedMachines
     }
 
     [KvmFact]
+    public async Task What_a_reset_emptied_is_part_of_a_difference()
+    {
+        KvmMachine machine = Boot();
+        machine.PrepareResets();
+        WriteMarks(machine, seed: 1);
+        Start(machine);
+        WaitForCount(machine);
+        await machine.SaveAsync(Snapshot, cancel: End);
+        machine.Reset();
+        WaitForCount(machine);
+        machine.Pause();
+        byte[] content = Content(machine);
+        Assert.Equal(new byte[Page], content.AsSpan(Marks, Page).ToArray());
+        await Save(machine, Second, Snapshot);
+        AssertContent(content, GoOn(Second));
+    }
+
+    [KvmFact]
     public async Task A_machine_that_goes_on_is_saved_as_a_difference_to_what_it_goes_on_from()
     {
         KvmMachine first = Boot();

@@ -136,7 +136,8 @@ public sealed partial class KvmMachine
         ((ISavedState)_keyboard!).Restore(state.Record("keyboard"));
         foreach (GuestRegion region in _board.Memory.Regions)
         {
-            if (!region.TryDiscard(region.HostAddress, region.Length))
+            // By the memory and not by the region: it is what a save of the difference has to know.
+            if (!_board.Memory.TryDiscard(region.GuestAddress, region.Length))
                 throw new IOException($"the host does not take back {region.Length} bytes of guest memory");
         }
         KernelStart kernel = LoadKernel(_board.Options.Boot!);
