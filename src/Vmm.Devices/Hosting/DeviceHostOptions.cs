@@ -36,6 +36,7 @@ public sealed class DeviceHostOptions
 
     /// <summary>How long a request may take before it becomes a span; zero for no spans. <see cref="VirtioDevice.SlowAfter"/></summary>
     public TimeSpan SlowAfter { get; set; }
+
     /// <summary>Whether serial ports and virtio consoles can be shown to further viewers, who may type: see
     /// <see cref="ConsoleMirror"/>. Each costs 256 KiB.</summary>
     public bool MirrorConsoles { get; set; }

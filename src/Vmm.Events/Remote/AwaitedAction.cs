@@ -1,3 +1,5 @@
+using System.Runtime.ExceptionServices;
+
 namespace Vmm.Events;
 
 /// <summary>Work that a blocked thread waits for.</summary>
@@ -15,10 +17,10 @@ internal sealed class AwaitedAction : AwaitedCall
         AwaitedAction call = _spare ?? new AwaitedAction();
         _spare = null;
         call._action = action;
-        call.PostAndWait(remote, timeout, cancellation);
+        ExceptionDispatchInfo? failure = call.PostAndWait(remote, timeout, cancellation);
         call._action = null;
         _spare = call;
-        call.ThrowIfFailed();
+        failure?.Throw();
     }
 
     protected override void Work(IReactor reactor) => _action!(reactor);

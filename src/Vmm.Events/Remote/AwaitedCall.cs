@@ -63,24 +63,24 @@ internal abstract class AwaitedCall : RemoteCall
     /// Posts the call and waits until it is done. Blocks the calling thread itself: a wait that needs a thread of the pool to end it could
     /// starve the pool. After an exception the reactor may still use the call, so it must not be posted again.
     /// </summary>
-    protected void PostAndWait(RemoteEndpoint remote, TimeSpan? timeout, CancellationToken cancellation)
+    /// <returns>What the work threw; null for nothing.</returns>
+    protected ExceptionDispatchInfo? PostAndWait(RemoteEndpoint remote, TimeSpan? timeout, CancellationToken cancellation)
     {
         _remote = remote;
-        _failure = null;
         _state = 0;
         _cpu = Thread.GetCurrentProcessorId();
         remote.Post(this);
-        for (int look = remote.LastCpu == _cpu ? LooksBeforeYield : FirstLook; look < LooksMax; look++)
+        for (int look = remote.LastCpu == _cpu ? LooksBeforeYield : FirstLook; !IsDone && look < LooksMax; look++)
         {
-            if (IsDone) return;
             if (look < LooksBeforeYield) Thread.SpinWait(1);
             else Thread.Yield();
         }
-        Sleep(timeout, cancellation);
+        if (!IsDone) Sleep(timeout, cancellation);
+        // The thread keeps the call, and no reactor that is gone with it.
+        ExceptionDispatchInfo? failure = _failure;
+        (_remote, _failure) = (null, null);
+        return failure;
     }
-
-    /// <summary>Throws what the work threw. After <see cref="PostAndWait"/>.</summary>
-    protected void ThrowIfFailed() => _failure?.Throw();
 
     private bool IsDone => (Volatile.Read(ref _state) & Done) != 0;
 

@@ -1,3 +1,5 @@
+using System.Runtime.ExceptionServices;
+
 namespace Vmm.Events;
 
 /// <summary>A function whose result a blocked thread waits for.</summary>
@@ -16,11 +18,11 @@ internal sealed class AwaitedFunction<T> : AwaitedCall
         AwaitedFunction<T> call = _spare ?? new AwaitedFunction<T>();
         _spare = null;
         call._function = function;
-        call.PostAndWait(remote, timeout, cancellation);
+        ExceptionDispatchInfo? failure = call.PostAndWait(remote, timeout, cancellation);
         T? result = call._result;
         (call._function, call._result) = (null, default);
         _spare = call;
-        call.ThrowIfFailed();
+        failure?.Throw();
         return result!;
     }
 

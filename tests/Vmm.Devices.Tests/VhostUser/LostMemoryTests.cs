@@ -149,7 +149,7 @@ internal sealed class HugePagePool : IDisposable
     internal HugePagePool()
     {
         Assert.SkipUnless(Environment.IsPrivilegedProcess && File.Exists(Count) && File.ReadAllText(Count).Trim() == "0",
-            "huge pages can be set aside by root only, and here not where somebody has some");
+            "huge pages can be set aside by root only, and are not where this host has some set aside already");
     }
 
     internal void Resize(int pages)

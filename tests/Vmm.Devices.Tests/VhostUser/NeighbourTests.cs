@@ -24,7 +24,7 @@ public sealed class NeighbourTests : IDisposable
 
     [Fact]
     [Trait("Source", "a front-end that does not read its replies"), Trait("Outcome", "holds itself alone up")]
-    public void A_front_end_that_does_not_read_its_replies_holds_nobody_up()
+    public void A_front_end_that_does_not_read_its_replies_holds_up_no_neighbour()
     {
         using VhostUserFrontend bad = Connect();
         byte[] request = new byte[VhostUserHeader.Bytes];
@@ -45,7 +45,7 @@ public sealed class NeighbourTests : IDisposable
 
     [Fact]
     [Trait("Source", "an eventfd as call that is full and blocking"), Trait("Outcome", "holds no thread")]
-    public void A_call_that_is_full_and_made_blocking_holds_nobody_up()
+    public void A_call_that_is_full_and_made_blocking_holds_up_no_neighbour()
     {
         using DiskDriver bad = new(Connect());
         bad.Ring.Call.Signal(ulong.MaxValue - 1);
@@ -60,7 +60,7 @@ public sealed class NeighbourTests : IDisposable
 
     [Fact]
     [Trait("Source", "an eventfd as kick that is full and blocking"), Trait("Outcome", "holds no thread")]
-    public void A_kick_that_is_full_and_made_blocking_holds_nobody_up()
+    public void A_kick_that_is_full_and_made_blocking_holds_up_no_neighbour()
     {
         using DiskDriver bad = new(Connect());
         bad.Ring.Kick.Signal(ulong.MaxValue - 1);
@@ -115,7 +115,7 @@ public sealed class NeighbourTests : IDisposable
 
     [Fact]
     [Trait("Source", "a back-end channel that is full"), Trait("Outcome", "holds no thread")]
-    public void A_back_end_channel_that_nobody_reads_holds_nobody_up()
+    public void A_back_end_channel_that_is_not_read_holds_up_no_neighbour()
     {
         using VhostUserFrontend bad = Connect();
         bad.Negotiate(0);

@@ -22,7 +22,7 @@ public sealed class UntrustedSignalTests
     }
 
     [Fact]
-    public async Task A_counter_that_is_full_and_made_blocking_holds_nobody_up()
+    public async Task A_counter_that_is_full_and_made_blocking_holds_up_no_neighbour()
     {
         using EventFd theirs = new();
         Assert.True(UntrustedSignal.TryAdopt(Copy(theirs), out UntrustedSignal? ours));

@@ -1,6 +1,8 @@
 using System.Globalization;
 using System.Net;
 using System.Net.Http.Headers;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using System.Text;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Http;
@@ -161,13 +163,8 @@ internal sealed class WebRelay(CtlClient client) : IHttpApplication<HttpContext>
     }
 
     /// <summary>Whether a secret is the one that is meant, in a time that does not depend on how much of it is right.</summary>
-    private static bool IsSame(string? given, string? meant)
-    {
-        if (given is null || meant is null || given.Length != meant.Length) return false;
-        int differences = 0;
-        for (int i = 0; i < meant.Length; i++) differences |= given[i] ^ meant[i];
-        return differences == 0;
-    }
+    private static bool IsSame(string? given, string? meant) => given is not null && meant is not null
+        && CryptographicOperations.FixedTimeEquals(MemoryMarshal.AsBytes(given.AsSpan()), MemoryMarshal.AsBytes(meant.AsSpan()));
 
     private static Task Say(HttpContext context, int status, string sentence)
     {

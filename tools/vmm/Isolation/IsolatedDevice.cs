@@ -151,10 +151,10 @@ internal sealed class IsolatedDevice : IDisposable
         StringBuilder line = new();
         while (await output.ReadAsync(piece).ConfigureAwait(false) is > 0 and int count)
         {
-            foreach (char c in piece.AsMemory(0, count).ToArray())
+            for (int i = 0; i < count; i++)
             {
-                if (c != '\n' && line.Length < LineCharactersMax) line.Append(c);
-                else if (c == '\n') Print(line);
+                if (piece[i] == '\n') Print(line);
+                else if (line.Length < LineCharactersMax) line.Append(piece[i]);
             }
         }
         if (line.Length > 0) Print(line);

@@ -61,7 +61,8 @@ public sealed partial class BlockDevice
         if (errno != Errno.None)
         {
             CountError(flush, errno);
-            _hasLostWrites |= !flush.IsUnasked;
+            // Set, and never written back: a queue may set it at this moment.
+            if (!flush.IsUnasked) _hasLostWrites = true;
             throw new KernelException($"cannot flush {Backend.Description}", errno);
         }
         if (_hasLostWrites) throw new IOException($"{Backend.Description} lost writes before: an earlier flush failed");
