@@ -99,7 +99,15 @@ internal abstract class LinuxGuest : IDisposable
     private void WaitUntilPrinted(string what, Func<string, bool> isIt)
     {
         SpinWait.SpinUntil(() => Console.Any(isIt) || HasEnded, Watchdog);
-        Assert.True(Console.Any(isIt), $"the guest never printed '{what}'.\nconsole: {string.Join('\n', Console)}");
+        if (Console.Any(isIt)) return;
+        string state = "runs still";
+        if (HasEnded)
+        {
+            // Its last lines may be on their way to us.
+            _process.WaitForExit();
+            state = $"ended with {_process.ExitCode}, stderr: {_error.Result}";
+        }
+        Assert.True(Console.Any(isIt), $"the guest never printed '{what}' ({_program} {state}).\nconsole: {string.Join('\n', Console)}");
     }
 
     private static string Build()
