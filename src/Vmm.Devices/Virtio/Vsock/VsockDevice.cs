@@ -107,7 +107,7 @@ public sealed partial class VsockDevice : VirtioDevice
         _serveSoon = driver.Remote.CreateDoorbell(_ => ServeSoon());
         _retry = Timers.Create((_, _) => RetryConnects(), Name);
         StartEvents(driver);
-        _listener.Start(driver.Reactor, Timers);
+        _listener.Start(driver.Reactor);
     }
 
     /// <inheritdoc/>
@@ -115,7 +115,7 @@ public sealed partial class VsockDevice : VirtioDevice
     {
         StopEvents();
         _retry?.Cancel();
-        _listener.Stop(Reactor);
+        _listener.Stop();
         foreach (VsockConnection connection in _connections!.Live.ToArray()) connection.GuestLeft();
         Volatile.Write(ref _connections, null);
         _refusals.Clear();
