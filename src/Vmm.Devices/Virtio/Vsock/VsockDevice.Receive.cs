@@ -14,7 +14,7 @@ public sealed partial class VsockDevice
     internal void Schedule(VsockConnection connection) => _ready.Add(connection);
 
     /// <summary>Has the guest served at the end of the reactor's turn: once for all that happens in it.</summary>
-    internal void ServeReceiveSoon() => _serveSoon?.TryRing();
+    internal void ServeReceiveSoon() => _serveSoon.Ring();
 
     private void ServeSoon()
     {
