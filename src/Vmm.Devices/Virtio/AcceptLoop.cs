@@ -122,7 +122,7 @@ internal sealed class AcceptLoop
         }
         catch (Exception bug) when (_listening is { IsRegistered: true })
         {
-            // Thrown again by the socket's own handler: whoever owns that gets to know.
+            // Thrown again by the socket's own handler: its owner is disposed as after every failed handler.
             peer.Dispose();
             _failure = ExceptionDispatchInfo.Capture(bug);
             _reactor.DispatchAgain(_listening);
