@@ -18,30 +18,25 @@ internal sealed class StreamSource : INetSource, IKeepsFrames
     private const int BufferLength = 4 * (PrefixLength + FrameBytesMax);
 
     private readonly NetSocket _socket;
-    private readonly IReactor _reactor;
-    private readonly Action _onReady;
     private readonly AcceptLoop? _accepting;
     private readonly RetryTimer? _reconnect;
     private readonly PinnedBytes _buffer = new(BufferLength);
     private readonly IoVector[] _free = new IoVector[1];
-    private OwnedFd? _known;
-    private OwnedFd? _peer;
-    private ReadableWatch? _watch;
+    private readonly FollowedEnd<ReadableWatch> _peer;
     private int _start;
     private int _end;
 
     internal StreamSource(NetSocket socket, IReactor reactor, Action onReady)
     {
         _socket = socket;
-        _reactor = reactor;
-        _onReady = onReady;
+        _peer = new FollowedEnd<ReadableWatch>(socket.End, fd => new ReadableWatch(fd, reactor, onReady));
         if (socket.Listener is { } listener) _accepting = new AcceptLoop(listener.DuplicateSocket(), reactor, Accept);
         if (socket.CanReconnect) _reconnect = new RetryTimer(reactor, socket.Description, TryReconnect);
         Follow();
-        if (_peer is null) AwaitPeer();
+        if (_peer.Fd is null) AwaitPeer();
     }
 
-    public bool IsReady => HasFrame || (_watch?.IsReady ?? false);
+    public bool IsReady => HasFrame || _peer.Watch is { IsReady: true };
 
     private bool HasFrame => HasLength && LengthOfNext <= FrameBytesMax && _end - _start - PrefixLength >= LengthOfNext;
 
@@ -91,8 +86,7 @@ internal sealed class StreamSource : INetSource, IKeepsFrames
     {
         _reconnect?.Cancel();
         _accepting?.Stop();
-        _watch?.Dispose();
-        _peer?.Dispose();
+        _peer.Dispose();
     }
 
     /// <summary>Reads as much as there is room for.</summary>
@@ -100,15 +94,15 @@ internal sealed class StreamSource : INetSource, IKeepsFrames
     private bool TryRead()
     {
         if (HasLength && LengthOfNext > FrameBytesMax) return HangUp();
-        if (_watch is not { IsReady: true }) return false;
+        if (_peer.Watch is not { IsReady: true } watch) return false;
         _buffer.AsSpan(_start, _end - _start).CopyTo(_buffer.AsSpan());
         (_start, _end) = (0, _end - _start);
         _free[0] = _buffer.Piece(_end, _buffer.Length - _end);
-        Errno errno = VectorCalls.Receive(_peer!.Number, _free, out int length);
+        Errno errno = VectorCalls.Receive(_peer.Fd!.Number, _free, out int length);
         if (errno == Errno.Interrupted) return true;
         if (errno == Errno.Again)
         {
-            _watch.FoundEmpty();
+            watch.FoundEmpty();
             return false;
         }
         _end += length;
@@ -147,8 +141,7 @@ internal sealed class StreamSource : INetSource, IKeepsFrames
         }
         catch (KernelException)
         {
-            _socket.End.Change(null);
-            Follow();
+            _peer.Lose();
             throw;
         }
     }
@@ -156,12 +149,6 @@ internal sealed class StreamSource : INetSource, IKeepsFrames
     /// <summary>Reads from the present peer.</summary>
     private void Follow()
     {
-        OwnedFd? changed = _socket.End.TakeChanged(ref _known);
-        if (changed is null && _known is not null) return;
-        _watch?.Dispose();
-        _peer?.Dispose();
-        (_start, _end) = (0, 0);
-        _peer = changed;
-        _watch = changed is null ? null : new ReadableWatch(changed, _reactor, _onReady);
+        if (_peer.Follow()) (_start, _end) = (0, 0);
     }
 }
