@@ -71,7 +71,7 @@ internal static class SystemCallTable
     /// Of a userfaultfd that was opened before: a guest goes on while it is saved. And FICLONE: its disks are saved as they are then.
     /// </summary>
     private static readonly uint[] OfSaves =
-        [FaultWatch.UFFDIO_WRITEPROTECT, FaultWatch.UFFDIO_REGISTER, FaultWatch.UFFDIO_UNREGISTER, FileCalls.FICLONE];
+        [UserFaultCalls.UFFDIO_WRITEPROTECT, UserFaultCalls.UFFDIO_REGISTER, UserFaultCalls.UFFDIO_UNREGISTER, FileCalls.FICLONE];
 
     /// <summary>
     /// F_DUPFD, GETFD, SETFD, GETFL, SETFL, GETLK, SETLK, SETLKW, OFD locks, DUPFD_CLOEXEC, GETPIPE_SZ, ADD_SEALS and GET_SEALS.

@@ -9,7 +9,7 @@ namespace Vmm.Devices;
 /// it block or empties it, so it is only ever waited for: later turns of the queue are asked of the reactor. While a reactor polls, kicks
 /// stay off, and it looks at the ring.
 /// </summary>
-internal sealed class QueueKick(QueueContext context, EventFd kick) : Subscription<EventFd>(kick, Interest.Doorbell), IPolledSource
+internal sealed class QueueKick(QueueContext context, EventFd kick) : Subscription<EventFd>(kick, Interest.Kick), IPolledSource
 {
     private readonly VirtQueue _queue = context.Queue;
     private readonly TurnBudget _turn = context.Turn;

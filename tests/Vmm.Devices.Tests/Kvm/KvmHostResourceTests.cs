@@ -1,5 +1,4 @@
 using Vmm.Devices.Kvm;
-using Vmm.Devices.Tests.Boot;
 using Vmm.Events;
 using static Iced.Intel.AssemblerRegisters;
 

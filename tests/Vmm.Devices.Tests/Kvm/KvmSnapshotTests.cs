@@ -1,7 +1,6 @@
 using Iced.Intel;
 using Vmm.Devices.Kvm;
 using Vmm.Devices.Native;
-using Vmm.Devices.Tests.Boot;
 using Vmm.Events;
 using static Iced.Intel.AssemblerRegisters;
 
