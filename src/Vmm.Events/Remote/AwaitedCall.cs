@@ -4,17 +4,14 @@ using System.Runtime.ExceptionServices;
 namespace Vmm.Events;
 
 /// <summary>
-/// A call that a blocked thread waits for, made once for each thread and used again. Its state is a set of bits. The reactor sets Started,
-/// then Done; the waiter sets Asleep before it blocks, and GivenUp if it stops waiting. Of Started and GivenUp the one that is set first
-/// decides whether the work is done; of Done and Asleep the one that is set second sees the other, so no wake-up is lost.
+/// A call that a blocked thread waits for, made once for each thread and used again. The reactor sets Done; the waiter sets Asleep before it
+/// blocks. The one that is set second sees the other, so no wake-up is lost.
 /// </summary>
 [SuppressMessage("Reliability", "CA1001", Justification = "The event has nothing to release: no wait handle of it is asked for.")]
-internal abstract class AwaitedCall : RemoteCall
+internal sealed class AwaitedCall<T> : WaitedCall<T>
 {
-    private const int Started = 1;
-    private const int GivenUp = 2;
-    private const int Done = 4;
-    private const int Asleep = 8;
+    private const int Done = FirstFreeBit;
+    private const int Asleep = 2 * FirstFreeBit;
 
     /// <summary>
     /// Looks, about as long as a reactor that polls takes to answer, before the processor is offered to other threads at each look: the
@@ -27,47 +24,52 @@ internal abstract class AwaitedCall : RemoteCall
 
     private static readonly int FirstLook = Environment.ProcessorCount > 1 ? 0 : LooksBeforeYield;
 
+    /// <summary>The calling thread's, while it waits for none.</summary>
+    [ThreadStatic]
+    private static AwaitedCall<T>? _spare;
+
     private readonly ManualResetEventSlim _awake = new(initialState: false, spinCount: 0);
+    private T? _result;
     private ExceptionDispatchInfo? _failure;
     private RemoteEndpoint? _remote;
-    private int _state;
     /// <summary>The processor of the waiter when it posted this.</summary>
     private int _cpu;
 
-    /// <summary>Does the work and keeps its result. On the reactor's thread.</summary>
-    protected abstract void Work(IReactor reactor);
-
-    protected internal sealed override void Run(IReactor reactor)
+    /// <summary>Has the reactor do some work, and waits for its result.</summary>
+    /// <param name="remote">The reactor.</param>
+    /// <param name="work">A <c>Func&lt;IReactor, T&gt;</c>, or an <c>Action&lt;IReactor&gt;</c>.</param>
+    /// <param name="timeout">Longest wait; null waits for ever.</param>
+    /// <param name="cancellation">Gives up waiting.</param>
+    internal static T Do(RemoteEndpoint remote, Delegate work, TimeSpan? timeout, CancellationToken cancellation)
     {
-        if ((Interlocked.Or(ref _state, Started) & GivenUp) != 0) return;
-        try
-        {
-            Work(reactor);
-        }
-        catch (Exception exception)
-        {
-            // The caller's exception, not the reactor's: it is thrown where the result is awaited.
-            _failure = ExceptionDispatchInfo.Capture(exception);
-        }
-        _remote!.RanAwaitedCall(_cpu);
-        Finish();
+        AwaitedCall<T> call = _spare ?? new AwaitedCall<T>();
+        _spare = null;
+        call.Work = work;
+        call.PostAndWait(remote, timeout, cancellation);
+        // The thread keeps the call, and no reactor that is gone with it.
+        (T? result, ExceptionDispatchInfo? failure) = (call._result, call._failure);
+        (call.Work, call._result, call._failure, call._remote) = (null, default, null, null);
+        _spare = call;
+        failure?.Throw();
+        return result!;
     }
 
-    protected internal sealed override void Abandon(ReactorStoppedException reason)
+    protected override void Finish(T? result, Exception? failure)
     {
-        _failure = ExceptionDispatchInfo.Capture(reason);
-        Finish();
+        _result = result;
+        if (failure is not null) _failure = ExceptionDispatchInfo.Capture(failure);
+        _remote!.RanAwaitedCall(_cpu);
+        if ((Interlocked.Or(ref State, Done) & Asleep) != 0) _awake.Set();
     }
 
     /// <summary>
     /// Posts the call and waits until it is done. Blocks the calling thread itself: a wait that needs a thread of the pool to end it could
     /// starve the pool. After an exception the reactor may still use the call, so it must not be posted again.
     /// </summary>
-    /// <returns>What the work threw; null for nothing.</returns>
-    protected ExceptionDispatchInfo? PostAndWait(RemoteEndpoint remote, TimeSpan? timeout, CancellationToken cancellation)
+    private void PostAndWait(RemoteEndpoint remote, TimeSpan? timeout, CancellationToken cancellation)
     {
         _remote = remote;
-        _state = 0;
+        State = 0;
         _cpu = Thread.GetCurrentProcessorId();
         remote.Post(this);
         for (int look = remote.LastCpu == _cpu ? LooksBeforeYield : FirstLook; !IsDone && look < LooksMax; look++)
@@ -76,13 +78,9 @@ internal abstract class AwaitedCall : RemoteCall
             else Thread.Yield();
         }
         if (!IsDone) Sleep(timeout, cancellation);
-        // The thread keeps the call, and no reactor that is gone with it.
-        ExceptionDispatchInfo? failure = _failure;
-        (_remote, _failure) = (null, null);
-        return failure;
     }
 
-    private bool IsDone => (Volatile.Read(ref _state) & Done) != 0;
+    private bool IsDone => (Volatile.Read(ref State) & Done) != 0;
 
     private void Sleep(TimeSpan? timeout, CancellationToken cancellation)
     {
@@ -90,7 +88,7 @@ internal abstract class AwaitedCall : RemoteCall
             ? Environment.TickCount64 + (long)Math.Ceiling(most.TotalMilliseconds) : long.MaxValue;
         _awake.Reset();
         // From here on the reactor sets the event. One that is late, of the call before, is a wake-up too many.
-        bool isDone = (Interlocked.Or(ref _state, Asleep) & Done) != 0;
+        bool isDone = (Interlocked.Or(ref State, Asleep) & Done) != 0;
         while (!isDone)
         {
             long left = deadline - Environment.TickCount64;
@@ -104,20 +102,15 @@ internal abstract class AwaitedCall : RemoteCall
             }
             catch (OperationCanceledException) when (!IsDone)
             {
-                Interlocked.Or(ref _state, GivenUp);
+                GiveUp();
                 throw;
             }
             catch (OperationCanceledException)
             {
                 return;
             }
-            Interlocked.Or(ref _state, GivenUp);
+            GiveUp();
             throw new TimeoutException($"the call was not done after {timeout}");
         }
-    }
-
-    private void Finish()
-    {
-        if ((Interlocked.Or(ref _state, Done) & Asleep) != 0) _awake.Set();
     }
 }

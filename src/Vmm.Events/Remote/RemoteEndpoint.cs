@@ -66,7 +66,7 @@ public sealed class RemoteEndpoint
     /// <summary>Whether the thread that waited for the last such call can go on only when the reactor leaves the processor.</summary>
     internal bool WaiterNeedsThisCpu { get; set; }
 
-    /// <summary>On the reactor's thread, before the waiter knows.</summary>
+    /// <summary>On the reactor's thread, or when that is gone, before the waiter knows.</summary>
     internal void RanAwaitedCall(int waiterCpu)
     {
         LastCpu = Thread.GetCurrentProcessorId();
@@ -133,7 +133,7 @@ public sealed class RemoteEndpoint
     {
         ArgumentNullException.ThrowIfNull(function);
         ThrowIfInVain(timeout, cancellation);
-        return AwaitedFunction<T>.Do(this, function, timeout, cancellation);
+        return AwaitedCall<T>.Do(this, function, timeout, cancellation);
     }
 
     /// <inheritdoc cref="Invoke{T}"/>
@@ -141,7 +141,7 @@ public sealed class RemoteEndpoint
     {
         ArgumentNullException.ThrowIfNull(function);
         ThrowIfInVain(timeout, cancellation);
-        AwaitedAction.Do(this, function, timeout, cancellation);
+        AwaitedCall<bool>.Do(this, function, timeout, cancellation);
     }
 
     /// <summary>Refuses to wait for what can't come.</summary>
