@@ -25,7 +25,7 @@ internal sealed class SlabFront
     }
 
     /// <summary>A front without an owner: no thread is in it.</summary>
-    internal static SlabFront OfNobody { get; } = new();
+    internal static SlabFront Unowned { get; } = new();
 
     /// <summary>Buffers that the owner rented without the lock. Others read it while it changes.</summary>
     internal long Rents { get; private set; }

@@ -11,7 +11,7 @@ public sealed partial class SlabPool
     /// </summary>
     private const int RentsToOwn = 64;
 
-    private SlabFront _front = SlabFront.OfNobody;
+    private SlabFront _front = SlabFront.Unowned;
     private int _claimant;
     private int _claims;
     private long _ownerRents;
@@ -50,11 +50,11 @@ public sealed partial class SlabPool
         if (_front.IsMine) return true;
         // Those blocks are for finding faults.
         if (_options.GuardPages || _options.TraceRents) return false;
-        if (_front != SlabFront.OfNobody && !HasClaim()) return false;
+        if (_front != SlabFront.Unowned && !HasClaim()) return false;
         TakeFrontAway();
         _front = SlabFront.OfCallingThread();
         // Where the C library does not say which thread runs, there are no fronts.
-        if (!_front.IsMine) _front = SlabFront.OfNobody;
+        if (!_front.IsMine) _front = SlabFront.Unowned;
         return _front.IsMine;
     }
 
@@ -71,13 +71,13 @@ public sealed partial class SlabPool
         return ++_claims >= RentsToOwn;
     }
 
-    /// <summary>Moves what the front holds into the pool, and leaves it to nobody. Under the lock.</summary>
+    /// <summary>Moves what the front holds into the pool, and leaves it without an owner. Under the lock.</summary>
     /// <returns>Whether there was a block.</returns>
     private bool TakeFrontAway()
     {
         SlabFront front = _front;
-        if (front == SlabFront.OfNobody) return false;
-        Volatile.Write(ref _front, SlabFront.OfNobody);
+        if (front == SlabFront.Unowned) return false;
+        Volatile.Write(ref _front, SlabFront.Unowned);
         front.WaitUntilLeft();
         _rents += front.Rents;
         bool any = false;
