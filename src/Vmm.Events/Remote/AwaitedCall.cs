@@ -4,8 +4,8 @@ using System.Runtime.ExceptionServices;
 namespace Vmm.Events;
 
 /// <summary>
-/// A call that a blocked thread waits for, made once for each thread and used again. The reactor sets Done; the waiter sets Asleep before it
-/// blocks. The one that is set second sees the other, so no wake-up is lost.
+/// A call that a blocked thread waits for, made once for each thread and used again. The reactor sets Done; the waiter sets Asleep before
+/// it blocks. The one that is set second sees the other, so no wake-up is lost.
 /// </summary>
 [SuppressMessage("Reliability", "CA1001", Justification = "The event has nothing to release: no wait handle of it is asked for.")]
 internal sealed class AwaitedCall<T> : WaitedCall<T>
