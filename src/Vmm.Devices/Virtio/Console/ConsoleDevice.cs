@@ -129,10 +129,18 @@ public sealed partial class ConsoleDevice : VirtioDevice
         ReportHostFault(error, "cannot write what the guest prints", $"port '{port.Name}'");
 
     /// <summary>The transmit queue of a port.</summary>
-    private sealed class TransmitWorker(QueueContext context, ConsoleChannel channel) : QueueWorker(context)
+    private sealed class TransmitWorker : QueueWorker
     {
-        public override void Serve() => channel.ServeTransmit(Context);
+        private readonly ConsoleChannel _channel;
 
-        public override void Quiesce(QuiesceReason reason) => channel.StopTransmit(Queue, reason);
+        internal TransmitWorker(QueueContext context, ConsoleChannel channel) : base(context)
+        {
+            _channel = channel;
+            ConsoleChannel.Limit(context.Turn);
+        }
+
+        public override void Serve() => _channel.ServeTransmit(Context);
+
+        public override void Quiesce(QuiesceReason reason) => _channel.StopTransmit(Queue, reason);
     }
 }
