@@ -148,7 +148,7 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
         // SAFETY: the buffer is pinned during the call; the kernel writes at most buffer.Length bytes there and ControlLength into control.
         fixed (byte* bytes = buffer)
         {
-            SocketVector vector = new() { Base = bytes, Length = (nuint)buffer.Length };
+            IoVector vector = new((nint)bytes, (nuint)buffer.Length);
             MessageHeader message = new() { Vectors = &vector, VectorCount = 1 };
             if (fds.Room > 0)
             {
@@ -181,7 +181,7 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
         // and SentFdsMax descriptors, which the check above the copy holds.
         fixed (byte* data = bytes)
         {
-            SocketVector vector = new() { Base = data, Length = (nuint)bytes.Length };
+            IoVector vector = new((nint)data, (nuint)bytes.Length);
             MessageHeader message = new() { Vectors = &vector, VectorCount = 1 };
             if (!fds.IsEmpty)
             {

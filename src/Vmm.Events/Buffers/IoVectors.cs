@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Vmm.Events.Native;
 
 namespace Vmm.Events.Buffers;
 
@@ -11,7 +12,7 @@ public sealed class IoVectors
     /// <summary>Most pieces of one operation (IOV_MAX).</summary>
     public const int CountMax = 1024;
 
-    private readonly Vector[] _vectors;
+    private readonly IoVec[] _vectors;
     private int _first;
     private int _end;
 
@@ -21,7 +22,7 @@ public sealed class IoVectors
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(capacity, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(capacity, CountMax);
-        _vectors = GC.AllocateArray<Vector>(capacity, pinned: true);
+        _vectors = GC.AllocateArray<IoVec>(capacity, pinned: true);
     }
 
     /// <summary>Pieces that are left.</summary>
@@ -37,7 +38,7 @@ public sealed class IoVectors
     internal nint Address => Marshal.UnsafeAddrOfPinnedArrayElement(_vectors, _first);
 
     /// <summary>The first piece that is left.</summary>
-    internal Vector First => _vectors[_first];
+    internal IoVec First => _vectors[_first];
 
     /// <summary>Forgets the pieces.</summary>
     public void Clear()
@@ -64,7 +65,7 @@ public sealed class IoVectors
     internal void Add(nint address, nint length)
     {
         if (_end == _vectors.Length) throw new InvalidOperationException($"the list has room for {_vectors.Length} pieces");
-        _vectors[_end++] = new Vector { Address = address, Length = length };
+        _vectors[_end++] = new IoVec { Address = address, Length = length };
         Bytes += length;
     }
 
@@ -76,20 +77,12 @@ public sealed class IoVectors
         Bytes -= bytes;
         while (bytes > 0 || (_first < _end && _vectors[_first].Length == 0))
         {
-            ref Vector first = ref _vectors[_first];
+            ref IoVec first = ref _vectors[_first];
             nint step = (nint)Math.Min(bytes, first.Length);
             first.Address += step;
             first.Length -= step;
             bytes -= step;
             if (first.Length == 0) _first++;
         }
-    }
-
-    /// <summary>struct iovec.</summary>
-    [StructLayout(LayoutKind.Sequential)]
-    internal struct Vector
-    {
-        internal nint Address;
-        internal nint Length;
     }
 }

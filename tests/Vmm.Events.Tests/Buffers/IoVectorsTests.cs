@@ -1,4 +1,5 @@
 using Vmm.Events.Buffers;
+using Vmm.Events.Native;
 
 namespace Vmm.Events.Tests.Buffers;
 
@@ -38,7 +39,7 @@ public sealed unsafe class IoVectorsTests
         list.Advance(1);
         // The empty piece goes with the one before it.
         Assert.Equal((1, 8L, (nint)(memory + 8)), (list.Count, list.Bytes, list.First.Address));
-        Assert.Equal(first + 2 * sizeof(IoVectors.Vector), list.Address);
+        Assert.Equal(first + 2 * sizeof(IoVec), list.Address);
         Assert.Throws<ArgumentOutOfRangeException>(() => list.Advance(9));
         Assert.Throws<ArgumentOutOfRangeException>(() => list.Advance(-1));
         list.Advance(8);

@@ -20,7 +20,7 @@ internal sealed class StreamSource : INetSource, IKeepsFrames
     private readonly NetSocket _socket;
     private readonly IReactor _reactor;
     private readonly Action _onReady;
-    private readonly ReadableWatch? _listening;
+    private readonly AcceptLoop? _accepting;
     private readonly RetryTimer? _reconnect;
     private readonly PinnedBytes _buffer = new(BufferLength);
     private readonly IoVector[] _free = new IoVector[1];
@@ -35,10 +35,10 @@ internal sealed class StreamSource : INetSource, IKeepsFrames
         _socket = socket;
         _reactor = reactor;
         _onReady = onReady;
-        if (socket.Listener is { } listener) _listening = new ReadableWatch(listener, reactor, Accept);
+        if (socket.Listener is { } listener) _accepting = new AcceptLoop(listener.DuplicateSocket(), reactor, Accept);
         if (socket.CanReconnect) _reconnect = new RetryTimer(reactor, socket.Description, TryReconnect);
         Follow();
-        if (_peer is null) _reconnect?.Await();
+        if (_peer is null) AwaitPeer();
     }
 
     public bool IsReady => HasFrame || (_watch?.IsReady ?? false);
@@ -90,7 +90,7 @@ internal sealed class StreamSource : INetSource, IKeepsFrames
     public void Dispose()
     {
         _reconnect?.Cancel();
-        _listening?.Dispose();
+        _accepting?.Stop();
         _watch?.Dispose();
         _peer?.Dispose();
     }
@@ -119,10 +119,15 @@ internal sealed class StreamSource : INetSource, IKeepsFrames
     {
         _socket.End.Change(null);
         Follow();
-        Accept();
+        AwaitPeer();
+        return false;
+    }
+
+    private void AwaitPeer()
+    {
+        _accepting?.Next();
         // The kernel reports no path on which a process listens again: it has to be tried.
         _reconnect?.Await();
-        return false;
     }
 
     private bool TryReconnect()
@@ -132,18 +137,20 @@ internal sealed class StreamSource : INetSource, IKeepsFrames
         return true;
     }
 
-    private void Accept()
+    private bool Accept(UnixSocket peer)
     {
-        if (_listening is not { IsReady: true } || _peer is not null) return;
-        UnixSocket? peer = _socket.Listener!.Accept(out _);
-        // The peer has left, or there is no descriptor for it: a later one may succeed.
-        if (peer is null)
-        {
-            _listening.FoundEmpty();
-            return;
-        }
         _socket.End.Change(peer);
-        Follow();
+        try
+        {
+            Follow();
+            return false;
+        }
+        catch (KernelException)
+        {
+            _socket.End.Change(null);
+            Follow();
+            throw;
+        }
     }
 
     /// <summary>Reads from the present peer.</summary>
