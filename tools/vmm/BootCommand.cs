@@ -88,7 +88,7 @@ internal static class BootCommand
                 [new(HostAccessKind.Write, "/dev/kvm"), .. sources, .. api.HostAccesses(parsed), .. OtlpPush.HostAccesses(),
                     .. api.In(parsed) is null ? [] : KvmMachine.HostAccessesOfSaves],
                 core.In(parsed), needsKvm: true, opensLater: api.In(parsed) is not null,
-                savesMachines: api.In(parsed) is not null);
+                savesMachines: api.In(parsed) is not null, api: api.In(parsed));
             CoreOption.Apply(core.In(parsed));
             KvmMachineOptions options = snapshot is not null ? GoingOn(snapshot) : new()
             {

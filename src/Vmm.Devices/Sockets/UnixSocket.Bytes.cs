@@ -21,12 +21,12 @@ internal sealed unsafe partial class UnixSocket
         int type = isSeqPacket ? StreamType ^ SocketCalls.SOCK_STREAM ^ SocketCalls.SOCK_SEQPACKET : StreamType;
         int fd = SocketCalls.Socket(SocketCalls.AF_UNIX, type, 0);
         errno = fd >= 0 ? Errno.None : LastError;
-        if (fd < 0) return null;
+        if (fd < 0) return ConnectByBroker(path, isSeqPacket, ref errno);
         // SAFETY: connect reads length bytes of a local.
         if (SocketCalls.Connect(fd, &address, length) == 0) return new UnixSocket(fd);
         errno = LastError;
         _ = SocketCalls.Close(fd);
-        return null;
+        return ConnectByBroker(path, isSeqPacket, ref errno);
     }
 
     /// <summary>Sends pieces of guest memory, in order.</summary>

@@ -93,7 +93,7 @@ internal abstract class ControlledMachine(string kind, Action stop)
 
     /// <summary>The kind of a device that is to be added.</summary>
     /// <exception cref="ArgumentException">There is no such kind.</exception>
-    private protected static DeviceKind KindOf(NewDevice asked) =>
+    internal static DeviceKind KindOf(NewDevice asked) =>
         DeviceKinds.All.FirstOrDefault(kind => kind.Name == asked.Kind || kind.ServedName == asked.Kind)
             ?? throw new ArgumentException($"'{asked.Kind}' is no kind of device: give one of "
                 + string.Join(", ", DeviceKinds.All.Select(kind => kind.ServedName ?? kind.Name)));
