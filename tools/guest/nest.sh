@@ -9,7 +9,7 @@ output=${1:?usage: tools/guest/nest.sh OUTPUT}
 "$here/build.sh" "$output"
 output=$(cd "$output" && pwd)
 
-sources=("$repository/src" "$repository/tools/vmm" "$repository/tools/publish.sh" "$here" "$repository"/Directory.*.props)
+sources=("$repository/src" "$repository/tools/vmm" "$repository/tools/publish.sh" "$repository/tools/packaging/guest" "$here" "$repository"/Directory.*.props)
 if [ -f "$output/nest.gz" ] && [ -z "$(find "${sources[@]}" -newer "$output/nest.gz" -type f)" ]; then exit 0; fi
 
 # The file under test where there is one (VMM_TOOL), else one of these sources.
