@@ -40,8 +40,8 @@ internal sealed class CtlClient : IDisposable
         string socket = tunnel?.Socket ?? place;
         SocketsHttpHandler handler = new() { UseProxy = false, UseCookies = false, AllowAutoRedirect = false };
         if (!IsSecure) handler.ConnectCallback = (_, end) => ConnectAsync(socket, end);
-        else if (!Uri.TryCreate(place, UriKind.Absolute, out _)) throw new UsageException($"'{place}': give {Secure}HOST:PORT");
-        else handler.SslOptions = Read(keys);
+        else if (!Uri.TryCreate(place, UriKind.Absolute, out Uri? address)) throw new UsageException($"'{place}': give {Secure}HOST:PORT");
+        else handler.SslOptions = Read(keys, address.Host);
         _http = new HttpClient(handler) { BaseAddress = new Uri(IsSecure ? place : "http://vmm"), Timeout = Timeout.InfiniteTimeSpan };
         if (IsSecure && keys.Token is { } token)
             _http.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", File.ReadAllText(token).Trim());
@@ -52,11 +52,16 @@ internal sealed class CtlClient : IDisposable
 
     private bool IsSecure => _place.StartsWith(Secure, StringComparison.OrdinalIgnoreCase);
 
-    private static SslClientAuthenticationOptions Read(CtlKeys keys)
+    private static SslClientAuthenticationOptions Read(CtlKeys keys, string host)
     {
         // Nothing is fetched that a certificate names.
         X509ChainPolicy policy = new() { RevocationMode = X509RevocationMode.NoCheck, DisableCertificateDownloads = true };
-        SslClientAuthenticationOptions options = new() { CertificateChainPolicy = policy };
+        SslClientAuthenticationOptions options = new()
+        {
+            CertificateChainPolicy = policy,
+            // A browser that is let in by 'web' asks for another host.
+            TargetHost = host,
+        };
         try
         {
             if (keys.Authorities is { } authorities)
