@@ -33,6 +33,9 @@ command -v sqlite3 >/dev/null || need+=(sqlite3)
 command -v e2fsck >/dev/null || need+=(e2fsprogs)
 # The ordinary program that guests talk to over vsock.
 command -v socat >/dev/null || need+=(socat)
+# What reaches the sockets of another host.
+command -v ssh >/dev/null || need+=(openssh-client)
+[ -x /usr/sbin/sshd ] || need+=(openssh-server)
 # The guest that runs at native speed without KVM.
 command -v linux.uml >/dev/null || need+=(user-mode-linux)
 # A front-end that polls.

@@ -171,7 +171,7 @@ internal static class ServeCommand
         IsolatedDevice.ObeyIfIsolated(() => PrintStatistics(server.Backends), Stop);
         using ApiServer? listening = ApiServer.TryStart(api,
             () => new ServedDevices(server, log.CreateLogger<ServedDevices>(), Stop, sandbox is not null), log);
-        using IDisposable? pushed = OtlpPush.TryStart();
+        using IDisposable? pushed = OtlpPush.TryStart(() => server.Backends.Select(backend => backend.Device));
         SandboxOptions.Close(sandbox, server.CloseSandbox);
         server.Start();
         // One call for thousands of lines.

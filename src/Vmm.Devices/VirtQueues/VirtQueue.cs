@@ -186,6 +186,13 @@ public abstract class VirtQueue : IDisposable
         LandChain(chain, hold);
     }
 
+    /// <summary>What is popped next waited until now, because the device's limit held the queue.</summary>
+    internal void CountThrottled(TimeSpan held)
+    {
+        Statistics.CountThrottled(held);
+        _latency?.Held(held);
+    }
+
     /// <summary>Makes pushed chains visible to the driver, and interrupts it if it wants that. Once a batch, not once a request.</summary>
     public void Publish()
     {

@@ -100,7 +100,8 @@ internal sealed class ApiServer : IDisposable
             throw;
         }
         // Asked for port 0, the kernel chose one.
-        Places = [.. new[] { places.Socket, network is null ? null : $"https://{network.IPEndPoint}" }.OfType<string>()];
+        machine.Address = network is null ? null : $"https://{network.IPEndPoint}";
+        Places = [.. new[] { places.Socket, machine.Address }.OfType<string>()];
     }
 
     /// <summary>Where it listens, for people.</summary>
