@@ -49,7 +49,7 @@ public sealed class LibraryAotTests
             [OnEvent]
             public void Kicked() => Kicks++;
 
-            public void Start(IReactor reactor, EventFd kick) => SubscribeKicked(kick, Interest.Doorbell).RegisterInto(reactor);
+            public void Start(IReactor reactor, EventFd kick) => SubscribeKicked(kick, Interest.Kick).RegisterInto(reactor);
         }
         """;
 

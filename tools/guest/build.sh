@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds a small Linux guest from Debian's packages: OUTPUT/vmlinuz and OUTPUT/initramfs.gz for a virtual machine, and OUTPUT/uml.gz, the same user space
-# with the modules of User Mode Linux, if Debian's user-mode-linux is installed. Packages are kept in OUTPUT/packages; nothing is built again while
-# this directory is older than the result.
+# Builds a small Linux guest from Debian's packages: OUTPUT/vmlinuz and OUTPUT/initramfs.gz for a virtual machine, Debian's kernel for clouds; the same
+# with Debian's kernel for any machine, which has more drivers, as OUTPUT/vmlinuz-generic and OUTPUT/initramfs-generic.gz; and OUTPUT/uml.gz, the same
+# user space with the modules of User Mode Linux, if Debian's user-mode-linux is installed. Packages are kept in OUTPUT/packages; nothing is built
+# again while this directory is older than the result.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 output=${1:?usage: tools/guest/build.sh OUTPUT}
@@ -12,20 +13,22 @@ exec 9>"$output/lock"
 flock 9
 
 uml=$(compgen -G '/usr/lib/uml/modules/*/kernel' || true)
-if [ -f "$output/initramfs.gz" ] && [ -z "$(find "$here" -newer "$output/initramfs.gz" -type f)" ] \
+if [ -f "$output/initramfs.gz" ] && [ -f "$output/initramfs-generic.gz" ] && [ -z "$(find "$here" "$here/../packaging/guest" -newer "$output/initramfs.gz" -type f)" ] \
   && { [ -z "$uml" ] || [ "$output/uml.gz" -nt "$uml" ]; }; then exit 0; fi
 
-find_kernel() { apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-.*-cloud-amd64\).*/\1/p' | head -n 1; }
-kernel=$(find_kernel)
-if [ -z "$kernel" ] && [ "$(id -u)" -eq 0 ]; then apt-get update -qq && kernel=$(find_kernel); fi
+find_kernel() { apt-cache depends "$1" 2>/dev/null | sed -n 's/.*Depends: \(linux-image-.*-amd64\).*/\1/p' | head -n 1; }
+kernel=$(find_kernel linux-image-cloud-amd64)
+if [ -z "$kernel" ] && [ "$(id -u)" -eq 0 ]; then apt-get update -qq && kernel=$(find_kernel linux-image-cloud-amd64); fi
 [ -n "$kernel" ] || { echo "no linux-image-cloud-amd64 in the package lists: run apt-get update" >&2; exit 1; }
+generic=$(find_kernel linux-image-amd64)
+[ -n "$generic" ] || { echo "no linux-image-amd64 in the package lists: run apt-get update" >&2; exit 1; }
 # mke2fs and the libraries it loads; the rest of user space is busybox and our own programs.
 packages=("$kernel" busybox-static e2fsprogs libext2fs2 libcom-err2 libblkid1 libuuid1 libc6)
 # The database of the power cuts, in User Mode Linux only.
 database=(sqlite3 libsqlite3-0 libreadline8 libtinfo6 zlib1g)
 [ -z "$uml" ] || packages+=("${database[@]}")
 missing=()
-for package in "${packages[@]}"; do
+for package in "${packages[@]}" "$generic"; do
   compgen -G "$output/packages/${package}_*.deb" >/dev/null || missing+=("$package")
 done
 # apt fetches as a user of its own where it runs as root: let that user write there.
@@ -52,6 +55,7 @@ for program in "$here"/programs/*.c; do
 done
 install -m 755 "$here/init" "$guest/init"
 install -m 755 "$here"/tests/*.sh "$guest/tests/"
+install -m 755 "$here/../packaging/guest/vmm-places" "$guest/bin/"
 
 # A kernel unpacks any number of archives, one after the other: the user space is the same for both, the modules are each kernel's own.
 pack() { (cd "$1" && find . | cpio --quiet -o -H newc | gzip -1); }
@@ -69,7 +73,8 @@ pack_modules() {
   pack "$modules"
 }
 
-cp "$root/debian"/boot/vmlinuz-* "$output/vmlinuz"
+place() { cp "$1" "$2.new" && mv "$2.new" "$2"; }
+place "$(compgen -G "$root/debian/boot/vmlinuz-*")" "$output/vmlinuz"
 pack "$guest" >"$root/user-space.gz"
 if [ -n "$uml" ]; then
   cc -O2 -Wall -shared -fPIC -o "$output/umlxsave.so" "$here/uml/umlxsave.c"
@@ -82,5 +87,9 @@ if [ -n "$uml" ]; then
   pack_modules "$uml" | cat "$root/user-space.gz" "$root/database.gz" - >"$output/uml.gz.new"
   mv "$output/uml.gz.new" "$output/uml.gz"
 fi
+dpkg-deb -x "$output/packages/${generic}"_*.deb "$root/generic"
+place "$(compgen -G "$root/generic/boot/vmlinuz-*")" "$output/vmlinuz-generic"
+pack_modules "$root/generic/lib/modules" | cat "$root/user-space.gz" - >"$output/initramfs-generic.gz.new"
+mv "$output/initramfs-generic.gz.new" "$output/initramfs-generic.gz"
 pack_modules "$root/debian/lib/modules" | cat "$root/user-space.gz" - >"$output/initramfs.gz.new"
 mv "$output/initramfs.gz.new" "$output/initramfs.gz"

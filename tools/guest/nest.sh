@@ -6,10 +6,14 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repository=$(cd "$here/../.." && pwd)
 output=${1:?usage: tools/guest/nest.sh OUTPUT}
-"$here/build.sh" "$output"
+mkdir -p "$output"
 output=$(cd "$output" && pwd)
+# One at a time; who only reads finds a whole archive, the old one or the new one.
+exec 8>"$output/nest-lock"
+flock 8
+"$here/build.sh" "$output"
 
-sources=("$repository/src" "$repository/tools/vmm" "$repository/tools/publish.sh" "$here" "$repository"/Directory.*.props)
+sources=("$repository/src" "$repository/tools/vmm" "$repository/tools/publish.sh" "$repository/tools/packaging/guest" "$here" "$repository"/Directory.*.props ${VMM_TOOL:+"$VMM_TOOL"})
 if [ -f "$output/nest.gz" ] && [ -z "$(find "${sources[@]}" -newer "$output/nest.gz" -type f)" ]; then exit 0; fi
 
 # The file under test where there is one (VMM_TOOL), else one of these sources.
@@ -19,7 +23,7 @@ tool=${VMM_TOOL:-}
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 mkdir -p "$root"/{bin,dev,proc,sys,tmp,modules,boot,vmm}
-for package in linux-image busybox-static; do dpkg-deb -x "$output/packages/${package}"*.deb "$root/debian"; done
+for package in linux-image-*-cloud-amd64 busybox-static; do dpkg-deb -x "$(compgen -G "$output/packages/${package}_*.deb" | tail -n 1)" "$root/debian"; done
 cp "$root/debian/bin/busybox" "$root/bin/"
 # In the order they need each other; a kernel that has one built in, or does without, has no file of it.
 for module in irqbypass ccp kvm kvm-amd tun; do
@@ -28,7 +32,7 @@ for module in irqbypass ccp kvm kvm-amd tun; do
 done
 rm -rf "$root/debian"
 for program in "$here"/host/*.c; do cc -O2 -Wall -static -o "$root/bin/$(basename "$program" .c)" "$program"; done
-cp "$output/vmlinuz" "$output/initramfs.gz" "$root/boot/"
+cp "$output"/vmlinuz{,-generic} "$output"/initramfs{,-generic}.gz "$root/boot/"
 cp "$tool" "$root/vmm/vmm"
 # The host's own C libraries.
 ldd "$tool" | grep -o '/[^ :)]*\.so[^ :)]*' | sort -u |

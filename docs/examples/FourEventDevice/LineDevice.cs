@@ -36,8 +36,8 @@ public sealed partial class LineDevice() : Subscriber("line device")
         // This removes the source whose handler runs: it runs on to its end, and its duplicate closes then.
         RemoveFrom(reactor);
         // A ring too many does no harm here, so the counters are never read: watching them again may ring once more.
-        SubscribeOnTransmit(TransmitEvent.Duplicate(), Interest.Doorbell).RegisterInto(reactor);
-        SubscribeOnReceive(ReceiveEvent.Duplicate(), Interest.Doorbell).RegisterInto(reactor);
+        SubscribeOnTransmit(TransmitEvent.Duplicate(), Interest.Kick).RegisterInto(reactor);
+        SubscribeOnReceive(ReceiveEvent.Duplicate(), Interest.Kick).RegisterInto(reactor);
         WatchOrder(ResetEvent, OnReset, reactor);
     }
 

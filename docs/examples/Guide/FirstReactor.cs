@@ -16,7 +16,7 @@ public static class FirstReactor
         // What a reactor watches is added on its own thread. From now on the descriptor is the reactor's, which closes it.
         thread.Remote.Invoke(reactor =>
         {
-            Interest.Doorbell.WithFd(kick).WithHandler(_ =>
+            Interest.Kick.WithFd(kick).WithHandler(_ =>
             {
                 seen.Add("kicked");
                 kicked.Set();

@@ -49,7 +49,7 @@ public sealed class OwnMonitor : IDisposable
         _vm.AddIoEvent(new KvmIoEvent(DoorbellPort, 1, IsPort: true), doorbell);
         _interrupt = new KvmEdgeInterrupt(_vm, DoorbellPin);
         _reactor.Start();
-        _reactor.Remote.Invoke(reactor => Interest.Doorbell.WithFd(doorbell).WithHandler(_ => _interrupt.Assert()).RegisterInto(reactor));
+        _reactor.Remote.Invoke(reactor => Interest.Kick.WithFd(doorbell).WithHandler(_ => _interrupt.Assert()).RegisterInto(reactor));
 
         _thread = new VcpuThread(_vcpu, mmio, ports, (_, end) => _end.TrySetResult(end));
     }

@@ -19,7 +19,7 @@ public sealed partial class KickRelay(EventFd call) : Subscriber("relay")
     // The compiler wrote SubscribeKicked and SubscribeHungUp: an event is one virtual call, and one to the handler.
     public void Start(IReactor reactor, EventFd kick, OwnedFd peer)
     {
-        SubscribeKicked(kick, Interest.Doorbell).RegisterInto(reactor);
+        SubscribeKicked(kick, Interest.Kick).RegisterInto(reactor);
         SubscribeHungUp(peer, Interest.ReadHangUp).RegisterInto(reactor);
     }
 }

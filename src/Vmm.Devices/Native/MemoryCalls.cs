@@ -3,7 +3,9 @@ using Vmm.Events;
 
 namespace Vmm.Devices.Native;
 
-/// <summary>The system calls behind guest memory: memfd_create(2), mmap(2), madvise(2), fcntl(2) seals, fstat(2), fstatfs(2).</summary>
+/// <summary>
+/// The system calls behind guest memory: memfd_create(2), mmap(2), mprotect(2), madvise(2), fcntl(2) seals, fstat(2), fstatfs(2).
+/// </summary>
 internal static unsafe partial class MemoryCalls
 {
     private const string Name = "libc";
@@ -43,6 +45,9 @@ internal static unsafe partial class MemoryCalls
 
     [LibraryImport(Name, EntryPoint = "munmap", SetLastError = true)]
     internal static partial int Unmap(nint address, nuint length);
+
+    [LibraryImport(Name, EntryPoint = "mprotect", SetLastError = true)]
+    internal static partial int Protect(nint address, nuint length, int protection);
 
     [LibraryImport(Name, EntryPoint = "madvise", SetLastError = true)]
     internal static partial int Advise(nint address, nuint length, int advice);
@@ -115,4 +120,11 @@ internal struct FileStatus
     internal readonly bool IsSocket => (Mode & TypeMask) == 0xc000;
 
     private const uint TypeMask = 0xf000; // S_IFMT of inode(7)
+}
+
+/// <summary>struct statfs of x86-64 (statfs(2)); only the field used here is named.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 120)]
+internal struct FileSystemStatus
+{
+    [FieldOffset(0)] internal long Type;
 }

@@ -18,7 +18,7 @@ public sealed class ConsoleMirror
 
     private readonly Lock _lock = new();
     private readonly byte[] _kept = new byte[KeptBytes];
-    private readonly ByteRing _typed = new(TypedBytesMax);
+    private readonly CircularBytes _typed = new(TypedBytesMax);
     private long _printed;
     private bool _takesInput = true;
     private bool _ended;

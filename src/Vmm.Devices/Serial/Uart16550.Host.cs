@@ -14,8 +14,8 @@ public sealed partial class Uart16550
 
     private const UartModemStatus ConnectedLines = UartModemStatus.ClearToSend | UartModemStatus.DataSetReady | UartModemStatus.Carrier;
 
-    private readonly ByteRing _output = new(OutputBacklogMax);
-    private ByteRing _input = new(InputBacklogMax);
+    private readonly CircularBytes _output = new(OutputBacklogMax);
+    private CircularBytes _input = new(InputBacklogMax);
     private Action? _onOutput;
     private Action? _onInputRoom;
     private long _lostBytes;

@@ -56,7 +56,7 @@ public sealed partial class Uart16550 : ISavedState
             _output.Refill(from.Bytes("output", OutputBacklogMax));
             byte[] input = from.Bytes("input", InputBacklogMax);
             byte[] meanwhile = _input.ToArray();
-            _input = new ByteRing(Math.Max(InputBacklogMax, input.Length + meanwhile.Length));
+            _input = new CircularBytes(Math.Max(InputBacklogMax, input.Length + meanwhile.Length));
             _input.Write(input);
             _input.Write(meanwhile);
             _inputHeld = _input.Room == 0;

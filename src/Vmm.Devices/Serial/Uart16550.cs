@@ -23,7 +23,7 @@ public sealed partial class Uart16550 : IBusDevice
     private readonly IInterrupt _interrupt;
     private readonly int _stride;
     private readonly Queue<Received> _receive = new(FifoSize);
-    private readonly ByteRing _transmit = new(FifoSize);
+    private readonly CircularBytes _transmit = new(FifoSize);
     private UartInterrupts _enabled;
     private UartLineControl _lineControl;
     private UartModemControl _modemControl;

@@ -35,7 +35,7 @@ public sealed class MemoryDisk : IBlockBackend
     public uint DiscardBlockBytes => (uint)Environment.SystemPageSize;
 
     /// <inheritdoc/>
-    public IBlockEngine CreateEngine(IReactor reactor, Action onCompleted) => new InstantEngine(CarryOut);
+    public IBlockEngine CreateEngine(IReactor reactor, Action onCompleted) => new InstantBlockEngine(CarryOut);
 
     /// <inheritdoc/>
     public void Dispose() => _sectors.Dispose();

@@ -17,7 +17,7 @@ public sealed class NullDisk(ulong bytes) : IBlockBackend
     public bool IsReadOnly { get; init; }
 
     /// <inheritdoc/>
-    public IBlockEngine CreateEngine(IReactor reactor, Action onCompleted) => new InstantEngine(CarryOut);
+    public IBlockEngine CreateEngine(IReactor reactor, Action onCompleted) => new InstantBlockEngine(CarryOut);
 
     /// <inheritdoc/>
     public void Dispose()

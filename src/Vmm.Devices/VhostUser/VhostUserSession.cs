@@ -58,7 +58,7 @@ internal sealed partial class VhostUserSession : Subscriber
         _socket = Interest.Readable.AndWritable.AndReadHangUp.EdgeTriggered.WithFd(socket).WithHandler(_ => _wake.Set()).OwnedBy(this);
         try
         {
-            Interest.Doorbell.WithFd(lost).WithHandler(_ => End("its memory was shortened, or a hole was made in it, while it was in use"))
+            Interest.Kick.WithFd(lost).WithHandler(_ => End("its memory was shortened, or a hole was made in it, while it was in use"))
                 .OwnedBy(this).RegisterInto(reactor);
             _socket.RegisterInto(reactor);
         }

@@ -9,7 +9,7 @@ namespace Vmm.Devices;
 /// it block or empties it, so it is only ever waited for: later turns of the queue are asked of the reactor. While a reactor polls, kicks
 /// stay off, and it looks at the ring.
 /// </summary>
-internal sealed class QueueKick(QueueContext context, EventFd kick) : Subscription<EventFd>(kick, Interest.Doorbell), IPolledSource
+internal sealed class QueueKick(QueueContext context, EventFd kick) : Subscription<EventFd>(kick, Interest.Kick), IPolledSource
 {
     private readonly VirtQueue _queue = context.Queue;
     private readonly TurnBudget _turn = context.Turn;
@@ -119,7 +119,7 @@ internal sealed class QueueKick(QueueContext context, EventFd kick) : Subscripti
         TurnBudget turn = _turn;
         _isServing = true;
         turn.Begin();
-        if (turn.TakeHeld() is { Ticks: > 0 } held) queue.Statistics.CountThrottled(held);
+        if (turn.TakeHeld() is { Ticks: > 0 } held) queue.CountThrottled(held);
         bool more;
         do
         {

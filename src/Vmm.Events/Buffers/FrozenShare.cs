@@ -24,7 +24,7 @@ internal sealed class FrozenShare
     internal ulong Take(ulong generation)
     {
         ulong next = generation + 1;
-        if (Interlocked.CompareExchange(ref _generation, next, generation) != generation) ThrowStale();
+        if (!Block.TryChange(ref _generation, generation, next)) ThrowStale();
         return next;
     }
 
@@ -38,6 +38,13 @@ internal sealed class FrozenShare
     }
 
     internal void Release(ulong generation)
+    {
+        // A memory of it is closed on the other way.
+        if (_memory is null && Block.TryReleaseOnlyShareAsOwner(this, ref _generation, generation)) return;
+        ReleaseToPool(generation);
+    }
+
+    private void ReleaseToPool(ulong generation)
     {
         Take(generation);
         _memory?.Close();

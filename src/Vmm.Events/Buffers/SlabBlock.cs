@@ -18,10 +18,11 @@ internal enum BlockState : byte
 }
 
 /// <summary>
-/// One piece of a slab and its life. State and generation are one word that changes by compare-and-swap, so that of two threads that
-/// release the same buffer one gets an exception (invariants A, B and D).
+/// One piece of a slab and its life. State and generation are one word that changes by compare-and-swap, or by a plain store of the one
+/// thread that may (<see cref="SlabFront"/>), so that of two threads that release the same buffer one gets an exception (invariants A, B
+/// and D).
 /// </summary>
-internal sealed unsafe class SlabBlock
+internal sealed unsafe partial class SlabBlock
 {
     /// <summary>The last generation. A block that reaches it is not reused.</summary>
     internal const ulong GenerationMax = (1UL << (64 - StateBits)) - 1;
@@ -46,6 +47,7 @@ internal sealed unsafe class SlabBlock
         Page = page;
         _address = (byte*)address;
         Capacity = capacity;
+        if (capacity <= SlabPool.BlockBytesMax) SizeClass = SlabPool.ClassOf(capacity);
         FirstShare = new FrozenShare(this);
     }
 
@@ -54,6 +56,9 @@ internal sealed unsafe class SlabBlock
     internal SlabPool Pool => _pool;
 
     internal int Capacity { get; }
+
+    /// <summary>Which list of free blocks it goes to; 0 also for a huge one, which goes to none.</summary>
+    internal int SizeClass { get; }
 
     internal nint Address => (nint)_address;
 
@@ -68,13 +73,18 @@ internal sealed unsafe class SlabBlock
 
     internal bool IsWornOut => _stamp >> StateBits >= GenerationMax - GenerationsReserved;
 
-    /// <summary>Begins a life, in the pool's lock.</summary>
+    /// <summary>
+    /// Begins a life, in the pool's lock or in a section of its front. A plain store: all handles are of lives before, and change nothing.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal ulong Begin(string? rentedAt)
     {
         _written = 0;
         _cleared = 0;
         RentedAt = rentedAt;
-        return Move(Volatile.Read(ref _stamp) >> StateBits, BlockState.Free, BlockState.Owned);
+        ulong generation = (_stamp >> StateBits) + 1;
+        Volatile.Write(ref _stamp, Stamp(generation, BlockState.Owned));
+        return generation;
     }
 
     /// <summary>Hands the block on: later, only the returned generation is good for anything.</summary>
@@ -175,6 +185,7 @@ internal sealed unsafe class SlabBlock
     /// <summary>One more owner of a frozen block.</summary>
     internal void AddShare()
     {
+        ClaimWords();
         int shares = Volatile.Read(ref _shares);
         while (true)
         {
@@ -189,6 +200,7 @@ internal sealed unsafe class SlabBlock
     /// <summary>An owner of a frozen block is done; with the last one its life ends.</summary>
     internal void DropShare()
     {
+        ClaimWords();
         if (Interlocked.Decrement(ref _shares) > 0) return;
         Release(Volatile.Read(ref _stamp) >> StateBits, BlockState.Frozen);
     }
@@ -198,7 +210,13 @@ internal sealed unsafe class SlabBlock
     internal void ReturnShare(FrozenShare share) => _pool.ReturnShare(share);
 
     /// <summary>Ends the block's life.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Release(ulong generation, BlockState from)
+    {
+        if (!TryReleaseAsOwner(generation, from)) ReleaseToPool(generation, from);
+    }
+
+    private void ReleaseToPool(ulong generation, BlockState from)
     {
         Move(generation, from, BlockState.Free);
         _pool.Return(this);
@@ -212,10 +230,10 @@ internal sealed unsafe class SlabBlock
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static ulong Stamp(ulong generation, BlockState state) => generation << StateBits | (byte)state;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Swap(ulong generation, BlockState from, ulong nextGeneration, BlockState to)
     {
-        ulong expected = Stamp(generation, from);
-        if (Interlocked.CompareExchange(ref _stamp, Stamp(nextGeneration, to), expected) != expected) ThrowMisuse(generation, from);
+        if (!TryChange(ref _stamp, Stamp(generation, from), Stamp(nextGeneration, to))) ThrowMisuse(generation, from);
     }
 
     private void ThrowMisuse(ulong generation, BlockState wanted)

@@ -5,9 +5,10 @@ namespace Vmm.Events.Buffers;
 
 /// <summary>
 /// Rents memory that the kernel may be given, by size class, from slabs that it maps as needed and keeps. Thread-safe. In steady state a
-/// rent, a freeze and a release allocate nothing. The invariants are in INVARIANTS.md.
+/// rent, a freeze and a release allocate nothing; on the thread that rents most they take no lock and no locked instruction. The
+/// invariants are in INVARIANTS.md.
 /// </summary>
-public sealed class SlabPool : IDisposable
+public sealed partial class SlabPool : IDisposable
 {
     /// <summary>Bytes of one slab page.</summary>
     public const int PageBytes = 1 << 20;
@@ -24,7 +25,8 @@ public sealed class SlabPool : IDisposable
     /// <summary>Guarded pages that stay mapped after their release to catch late accesses; the oldest goes first.</summary>
     private const int QuarantineMax = 256;
 
-    private static readonly int Classes = BitOperations.Log2(BlockBytesMax / BlockBytesMin) + 1;
+    /// <summary>Size classes: each has twice the bytes of the one before.</summary>
+    internal const int Classes = 10;
 
     private readonly SlabPoolOptions _options;
     private readonly Lock _lock = new();
@@ -51,7 +53,11 @@ public sealed class SlabPool : IDisposable
     {
         get
         {
-            lock (_lock) return new SlabPoolStatistics(_pages.Count, _mappedBytes, _outstanding, _rents, _hugeRents, _retired);
+            lock (_lock)
+            {
+                return new SlabPoolStatistics(
+                    _pages.Count, _mappedBytes, _outstanding - _front.Count, _rents + _front.Rents, _hugeRents, _retired);
+            }
         }
     }
 
@@ -74,22 +80,7 @@ public sealed class SlabPool : IDisposable
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(capacity, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(capacity, HugeBytesMax);
-        string? rentedAt = _options.TraceRents ? Environment.StackTrace : null;
-        lock (_lock)
-        {
-            ObjectDisposedException.ThrowIf(_disposed, this);
-            SlabBlock? block = Take(capacity);
-            if (block is null)
-            {
-                buffer = default;
-                return false;
-            }
-            block.Page.BlockTaken();
-            _outstanding++;
-            _rents++;
-            buffer = new SlabBuffer(block, block.Begin(rentedAt));
-            return true;
-        }
+        return TryRentAsOwner(capacity, out buffer) || TryRentFromPool(capacity, out buffer);
     }
 
     /// <summary>The buffers that are rented and not released.</summary>
@@ -117,6 +108,7 @@ public sealed class SlabPool : IDisposable
         {
             if (_disposed) return;
             _disposed = true;
+            TakeFrontAway();
             while (_quarantine.TryDequeue(out SlabPage? old)) Drop(old);
             foreach (SlabPage page in _pages.ToArray()) Drop(page);
             Array.Clear(_free);
@@ -142,30 +134,8 @@ public sealed class SlabPool : IDisposable
     {
         lock (_lock)
         {
-            _outstanding--;
-            SlabPage page = block.Page;
-            if (page.BlockReturned())
-            {
-                Forget(page);
-            }
-            else if (_options.GuardPages)
-            {
-                Quarantine(page);
-            }
-            else if (block.Capacity > BlockBytesMax)
-            {
-                Drop(page);
-            }
-            else if (block.IsWornOut)
-            {
-                _retired++;
-            }
-            else
-            {
-                int sizeClass = ClassOf(block.Capacity);
-                block.NextFree = _free[sizeClass];
-                _free[sizeClass] = block;
-            }
+            TakeBack(block);
+            if (_front.IsMine) ThinOut(block.SizeClass);
         }
     }
 
@@ -191,8 +161,63 @@ public sealed class SlabPool : IDisposable
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int ClassOf(int capacity) =>
+    internal static int ClassOf(int capacity) =>
         capacity <= BlockBytesMin ? 0 : BitOperations.Log2((uint)capacity - 1) + 1 - BitOperations.Log2(BlockBytesMin);
+
+    private bool TryRentFromPool(int capacity, out SlabBuffer buffer)
+    {
+        string? rentedAt = _options.TraceRents ? Environment.StackTrace : null;
+        lock (_lock)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            SlabBlock? block = Take(capacity);
+            if (block is null && !_front.IsMine && TakeFrontAway()) block = Take(capacity);
+            if (block is null)
+            {
+                buffer = default;
+                return false;
+            }
+            Out(block);
+            _rents++;
+            if (IsFrontMine()) FillFront(block);
+            else block.IsForOthers();
+            buffer = new SlabBuffer(block, block.Begin(rentedAt));
+            return true;
+        }
+    }
+
+    private void Out(SlabBlock block)
+    {
+        block.Page.BlockTaken();
+        _outstanding++;
+    }
+
+    private void TakeBack(SlabBlock block)
+    {
+        _outstanding--;
+        SlabPage page = block.Page;
+        if (page.BlockReturned())
+        {
+            Forget(page);
+        }
+        else if (_options.GuardPages)
+        {
+            Quarantine(page);
+        }
+        else if (block.Capacity > BlockBytesMax)
+        {
+            Drop(page);
+        }
+        else if (block.IsWornOut)
+        {
+            _retired++;
+        }
+        else
+        {
+            block.NextFree = _free[block.SizeClass];
+            _free[block.SizeClass] = block;
+        }
+    }
 
     private SlabBlock? Take(int capacity)
     {

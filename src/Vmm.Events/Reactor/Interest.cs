@@ -47,7 +47,7 @@ public readonly record struct Interest
     /// A kick: readable and edge-triggered. Each write to the eventfd is an event of its own, or merged with one that is not handled
     /// yet, so the handler need not drain the counter. It must cope with one event too many (after a modify, say).
     /// </summary>
-    public static Interest Doorbell => Readable.EdgeTriggered;
+    public static Interest Kick => Readable.EdgeTriggered;
 
     /// <summary>This, and readable.</summary>
     public Interest AndReadable => new(Bits | In);

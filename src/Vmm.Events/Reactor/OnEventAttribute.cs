@@ -11,7 +11,7 @@ namespace Vmm.Events;
 ///     [OnEvent]
 ///     internal void Kicked(EventFd kick, IReactor reactor) => call.Signal();
 ///
-///     public void Start(IReactor reactor, EventFd kick) => SubscribeKicked(kick, Interest.Doorbell).RegisterInto(reactor);
+///     public void Start(IReactor reactor, EventFd kick) => SubscribeKicked(kick, Interest.Kick).RegisterInto(reactor);
 /// }
 /// </code></example>
 [AttributeUsage(AttributeTargets.Method, Inherited = false)]

@@ -44,7 +44,7 @@ public sealed partial class Reactor
     private void LeaveDisarmed(Subscription source)
     {
         ref Slot slot = ref _slots[source.SlotIndex];
-        _ = _poller.Remove(slot.Fd, Native.ThinPointer.To(ref slot));
+        _ = _poller.Remove(slot.Fd, ThinPointer.To(ref slot));
         slot.Bits = DisarmedBit;
     }
 

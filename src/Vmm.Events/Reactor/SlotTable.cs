@@ -1,5 +1,3 @@
-using Vmm.Events.Native;
-
 namespace Vmm.Events;
 
 /// <summary>What a thin pointer points at. Lives on the pinned object heap, is reused, is never freed while its reactor lives.</summary>
@@ -10,9 +8,9 @@ internal struct Slot
     internal uint Bits;
     /// <summary>Odd while the slot is rented, even while it is free: an event never matches a free slot.</summary>
     internal ushort Generation;
-    /// <summary>Kept by <see cref="IoRingPoller"/>.</summary>
+    /// <summary>Kept by <see cref="IoUringPoller"/>.</summary>
     internal PollState Poll;
-    /// <summary>Kept by <see cref="IoRingPoller"/>: the last wait that has an event of this slot, and where in its batch.</summary>
+    /// <summary>Kept by <see cref="IoUringPoller"/>: the last wait that has an event of this slot, and where in its batch.</summary>
     internal int SeenInWait;
     internal int SeenAt;
     /// <summary>The reactor's turn in which it was last modified, which re-arms a one-shot interest.</summary>

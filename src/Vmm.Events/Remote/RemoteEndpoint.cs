@@ -1,5 +1,3 @@
-using Vmm.Events.Native;
-
 namespace Vmm.Events;
 
 /// <summary>
@@ -32,7 +30,7 @@ public sealed class RemoteEndpoint
     {
         _reactor = reactor;
         _runner = reactor.Runner;
-        Wakeful = Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => WakeUps++);
+        Wakeful = Interest.Kick.WithFd(new EventFd()).WithHandler(_ => WakeUps++);
         Wakeful.BelongsToReactor = true;
     }
 

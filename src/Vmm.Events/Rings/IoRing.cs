@@ -80,7 +80,7 @@ public sealed partial class IoRing : IDisposable
     public string EngineName => _engine.Name;
 
     /// <summary>Whether threads stand in for the kernel's ring.</summary>
-    public bool IsOnThreads => _engine is ThreadEngine;
+    public bool IsOnThreads => _engine is ThreadRingEngine;
 
     /// <summary>Operations begun and not completed.</summary>
     public int InFlight { get; private set; }
@@ -116,8 +116,8 @@ public sealed partial class IoRing : IDisposable
 
     private static IRingEngine CreateEngine(RingOptions options)
     {
-        if (options.Engine == RingEngine.Threads) return new ThreadEngine(options);
-        Errno errno = IoUringEngine.TryCreate(options, out IoUringEngine? engine);
+        if (options.Engine == RingEngine.Threads) return new ThreadRingEngine(options);
+        Errno errno = KernelRingEngine.TryCreate(options, out KernelRingEngine? engine);
         if (engine is not null) return Complete(engine, options);
         string reason = errno switch
         {
@@ -128,14 +128,14 @@ public sealed partial class IoRing : IDisposable
         };
         if (options.Engine == RingEngine.Kernel) throw new KernelException("cannot make a completion ring", errno, reason);
         options.OnFallBack($"{reason}: completions run on {options.Threads} threads");
-        return new ThreadEngine(options);
+        return new ThreadRingEngine(options);
     }
 
     /// <summary>Adds threads for the operations that the kernel's ring lacks.</summary>
-    private static IRingEngine Complete(IoUringEngine engine, RingOptions options)
+    private static IRingEngine Complete(KernelRingEngine engine, RingOptions options)
     {
         IoUringOp[] lacking = [.. Operations.Where(operation =>
-            !engine.Supports(operation) && (!options.OnlyTransfers || IoUringEngine.IsTransfer(operation)))];
+            !engine.Supports(operation) && (!options.OnlyTransfers || KernelRingEngine.IsTransfer(operation)))];
         if (lacking.Length == 0) return engine;
         string reason = $"the io_uring of this kernel lacks {string.Join(", ", lacking)}";
         if (options.Engine == RingEngine.Kernel)
@@ -145,11 +145,11 @@ public sealed partial class IoRing : IDisposable
             throw new KernelException("cannot make a completion ring", Errno.NotImplemented, reason);
         }
         options.OnFallBack($"{reason}: these run on {options.Threads} threads");
-        return new SplitEngine(engine, options);
+        return new SplitRingEngine(engine, options);
     }
 
     /// <summary>The engine has completions while the reactor waits.</summary>
-    private sealed class WakeUp(IoRing ring, EventFd fd) : Subscription<EventFd>(fd, Interest.Doorbell), IPolledSource
+    private sealed class WakeUp(IoRing ring, EventFd fd) : Subscription<EventFd>(fd, Interest.Kick), IPolledSource
     {
         public bool HasWork => ring._engine.HasWork;
 

@@ -102,7 +102,7 @@ public sealed class TaskEventFd : TaskSignal, IDisposable
     {
         ArgumentNullException.ThrowIfNull(tasks);
         _reactor = tasks.Reactor;
-        _subscription = Interest.Doorbell.WithFd(fd).WithHandler(_ => Set()).RegisterInto(_reactor);
+        _subscription = Interest.Kick.WithFd(fd).WithHandler(_ => Set()).RegisterInto(_reactor);
     }
 
     /// <summary>The descriptor.</summary>

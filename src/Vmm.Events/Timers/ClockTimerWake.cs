@@ -11,7 +11,7 @@ internal sealed class ClockTimerWake : ITimerWake
 
     internal ClockTimerWake(Reactor reactor, TimeProvider clock, Action callDue)
     {
-        Subscription<EventFd> subscription = Interest.Doorbell.WithFd(_due).WithHandler((EventFd _) => callDue());
+        Subscription<EventFd> subscription = Interest.Kick.WithFd(_due).WithHandler((EventFd _) => callDue());
         subscription.BelongsToReactor = true;
         try
         {

@@ -34,6 +34,15 @@ internal static class SourceRules
     /// </summary>
     internal static IEnumerable<string> NotAlone(string tests) => InFilesOf(tests, NotAlone, "tests");
 
+    /// <summary>Each class in a folder named Native whose instances do something: there stand calls and structures only.</summary>
+    internal static IEnumerable<string> ObjectsAmongCalls(string project) => InFilesOf(project, ObjectsAmongCalls);
+
+    internal static IEnumerable<string> ObjectsAmongCalls(string file, SyntaxNode root) =>
+        !IsIn(file, "Native") ? [] :
+        from type in root.DescendantNodes().OfType<ClassDeclarationSyntax>()
+        where !type.Modifiers.Any(SyntaxKind.StaticKeyword)
+        select At(file, type, $"{type.Identifier}: Native/ holds calls and structures, and an object stands with what uses it");
+
     internal static IEnumerable<string> MisplacedImports(string file, SyntaxNode root) =>
         from attribute in root.DescendantNodes().OfType<AttributeSyntax>()
         let name = attribute.Name.ToString().Split('.')[^1]

@@ -31,6 +31,8 @@ internal static class UnsafeFence
     };
 
     /// <summary>Each breach in a project of <c>src</c>.</summary>
+    /// <param name="project">Its name.</param>
+    /// <param name="folders">Where unsafe code may stand: folders, and single files by their path.</param>
     internal static IEnumerable<string> Breaches(string project, params string[] folders)
     {
         CSharpCompilation compilation = LibrarySources.Of(project);
@@ -46,7 +48,7 @@ internal static class UnsafeFence
 
     private static IEnumerable<string> Breaches(CSharpCompilation compilation, SyntaxTree tree, string[] folders)
     {
-        if (folders.Any(folder => tree.FilePath.StartsWith(folder + "/", StringComparison.Ordinal))) yield break;
+        if (folders.Any(folder => tree.FilePath == folder || tree.FilePath.StartsWith(folder + "/", StringComparison.Ordinal))) yield break;
         SemanticModel model = compilation.GetSemanticModel(tree);
         // What does not resolve here is not judged: a rule that sees nothing must not look like one that found nothing.
         foreach (Diagnostic unresolved in model.GetDiagnostics().Where(each => each.Severity == DiagnosticSeverity.Error && !IsGenerated(each)))

@@ -5,7 +5,6 @@ using Microsoft.Extensions.Hosting;
 using Vmm.Devices;
 using Vmm.Devices.Simulation;
 using Vmm.Devices.Tests;
-using Vmm.Devices.Tests.Boot;
 using Vmm.Devices.Tests.Kvm;
 using Vmm.Devices.Tests.VhostUser;
 using Vmm.Devices.VhostUser;

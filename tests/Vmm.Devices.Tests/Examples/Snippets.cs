@@ -14,7 +14,7 @@ internal static class Snippets
     {
         using var reactor = new Reactor();
         var kick = new EventFd();
-        Interest.Doorbell
+        Interest.Kick
             .WithFd(kick)
             .WithHandler((EventFd fd, IReactor ops) => Console.WriteLine("kicked"))
             .RegisterInto(reactor);

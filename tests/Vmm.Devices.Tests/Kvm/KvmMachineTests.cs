@@ -8,7 +8,6 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Vmm.Devices.Kvm;
-using Vmm.Devices.Tests.Boot;
 using Vmm.Devices.Tests.VhostUser;
 using static Iced.Intel.AssemblerRegisters;
 

@@ -1,7 +1,6 @@
 using System.Text;
 using Iced.Intel;
 using Vmm.Devices.Kvm;
-using Vmm.Devices.Tests.Boot;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Vmm.Devices.Tests.Kvm;

@@ -1,6 +1,5 @@
 using Iced.Intel;
 using Vmm.Devices.Kvm;
-using Vmm.Devices.Tests.Boot;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Vmm.Devices.Tests.Kvm;

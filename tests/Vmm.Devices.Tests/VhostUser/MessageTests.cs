@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using Vmm.Devices.Native;
 using Vmm.Devices.VhostUser;
 using Vmm.Events;
 

@@ -53,11 +53,11 @@ public sealed class SocketAbiTests
         ["offsetof(struct iocb, aio_fildes)"] = OffsetOf<AioRequest>(nameof(AioRequest.Fd)),
         ["offsetof(struct iocb, aio_flags)"] = OffsetOf<AioRequest>(nameof(AioRequest.Flags)),
         ["offsetof(struct iocb, aio_resfd)"] = OffsetOf<AioRequest>(nameof(AioRequest.EventFd)),
-        ["IOCB_CMD_PWRITE"] = SignalQueue.Write,
-        ["IOCB_FLAG_RESFD"] = SignalQueue.SignalsEventFd,
-        ["__NR_io_setup"] = SignalQueue.SetupCall,
-        ["__NR_io_destroy"] = SignalQueue.DestroyCall,
-        ["__NR_io_submit"] = SignalQueue.SubmitCall,
+        ["IOCB_CMD_PWRITE"] = AioCalls.Write,
+        ["IOCB_FLAG_RESFD"] = AioCalls.SignalsEventFd,
+        ["__NR_io_setup"] = AioCalls.SetupCall,
+        ["__NR_io_destroy"] = AioCalls.DestroyCall,
+        ["__NR_io_submit"] = AioCalls.SubmitCall,
     });
 
     [Fact]

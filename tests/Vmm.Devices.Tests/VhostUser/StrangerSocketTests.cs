@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Vmm.Devices.Native;
 using Vmm.Events;
 
 namespace Vmm.Devices.Tests.VhostUser;

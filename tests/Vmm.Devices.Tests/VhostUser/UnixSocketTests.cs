@@ -1,4 +1,3 @@
-using Vmm.Devices.Native;
 using Vmm.Events;
 
 namespace Vmm.Devices.Tests.VhostUser;

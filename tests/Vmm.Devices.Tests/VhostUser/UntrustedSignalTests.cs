@@ -1,6 +1,7 @@
 using System.IO.Pipes;
 using System.Runtime.InteropServices;
 using Vmm.Devices.Native;
+using Vmm.Devices.VhostUser;
 using Vmm.Events;
 
 namespace Vmm.Devices.Tests.VhostUser;

@@ -132,7 +132,7 @@ public abstract class DeviceSourcesTests(PollerKind poller) : PollerSuite(poller
         protected override void OnDriver(DriverSession driver)
         {
             HostFd = new EventFd();
-            driver.Reactor.Add(Interest.Doorbell.WithFd(HostFd).WithHandler(_ =>
+            driver.Reactor.Add(Interest.Kick.WithFd(HostFd).WithHandler(_ =>
             {
                 if (Throws) throw new InvalidDataException("a bug");
             }));

@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using Vmm.Events.Buffers;
-using Vmm.Events.Native;
 
 namespace Vmm.Events.Tests.Buffers;
 

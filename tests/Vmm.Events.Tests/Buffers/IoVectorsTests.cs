@@ -49,6 +49,28 @@ public sealed unsafe class IoVectorsTests
     }
 
     [Fact]
+    public void A_list_that_stands_for_another_one_hands_out_its_pieces_and_takes_none()
+    {
+        byte* memory = stackalloc byte[16];
+        IoVec* pieces = stackalloc IoVec[2];
+        pieces[0] = new IoVec { Address = (nint)memory, Length = 4 };
+        pieces[1] = new IoVec { Address = (nint)memory + 8, Length = 8 };
+        nint start = (nint)pieces, address = (nint)memory;
+        IoVectors list = new(1);
+        nint own = list.Address;
+        list.Use(pieces, 2);
+        Assert.Equal((2, 12L, start), (list.Count, list.Bytes, list.Address));
+        Assert.Throws<InvalidOperationException>(() => list.Add((void*)address, 1));
+        Assert.Throws<ArgumentOutOfRangeException>(() => list.Use((void*)start, IoVectors.CountMax + 1));
+        Assert.Throws<ArgumentOutOfRangeException>(() => list.Use((void*)start, -1));
+        list.Advance(4);
+        Assert.Equal((1, 8L, (nint)(memory + 8)), (list.Count, list.Bytes, list.First.Address));
+        list.Clear();
+        list.Add(memory, 1);
+        Assert.Equal((1, 1L, own), (list.Count, list.Bytes, list.Address));
+    }
+
+    [Fact]
     public void A_list_that_is_full_a_negative_length_and_a_wrong_capacity_are_refused()
     {
         byte one = 0;

@@ -24,7 +24,7 @@ public sealed class OnEventTests : ReactorSuite
     public void A_handler_may_take_nothing_at_all()
     {
         Everything device = new();
-        device.SubscribeRung(new EventFd(initial: 1), Interest.Doorbell).RegisterInto(Reactor);
+        device.SubscribeRung(new EventFd(initial: 1), Interest.Kick).RegisterInto(Reactor);
         Turn();
         Assert.Equal(1, device.Rings);
     }
@@ -43,7 +43,7 @@ public sealed class OnEventTests : ReactorSuite
     {
         Nest<EventFd>.Egg egg = new();
         EventFd kick = new(initial: 1);
-        egg.SubscribeHatch(kick, Interest.Doorbell).RegisterInto(Reactor);
+        egg.SubscribeHatch(kick, Interest.Kick).RegisterInto(Reactor);
         Turn();
         Assert.Same(kick, egg.Hatched);
     }
@@ -52,7 +52,7 @@ public sealed class OnEventTests : ReactorSuite
     public void In_a_subscriber_the_subscriptions_belong_to_it_and_bear_its_name()
     {
         NamedDevice device = new("vda");
-        Subscription<EventFd> subscription = device.SubscribeKicked(new EventFd(), Interest.Doorbell).RegisterInto(Reactor);
+        Subscription<EventFd> subscription = device.SubscribeKicked(new EventFd(), Interest.Kick).RegisterInto(Reactor);
         Assert.Same(device, subscription.Owner);
         Assert.Equal("vda/Kicked", subscription.Name);
         Assert.Equal(1, device.RemoveFrom(Reactor));
@@ -60,7 +60,7 @@ public sealed class OnEventTests : ReactorSuite
 
     [Fact]
     public void A_subscription_that_stands_alone_is_named_after_its_handler() =>
-        Assert.Equal("Everything.Rung", new Everything().SubscribeRung(new EventFd(), Interest.Doorbell).Name);
+        Assert.Equal("Everything.Rung", new Everything().SubscribeRung(new EventFd(), Interest.Kick).Name);
 
     [Fact]
     public void A_handler_is_a_plain_method_that_a_test_calls_with_a_mocked_reactor()
@@ -76,7 +76,7 @@ public sealed class OnEventTests : ReactorSuite
     {
         Everything device = new();
         EventFd kick = new();
-        device.SubscribeRung(kick, Interest.Doorbell).RegisterInto(Reactor);
+        device.SubscribeRung(kick, Interest.Kick).RegisterInto(Reactor);
         SteadyState.AllocatesNothing(() =>
         {
             for (int i = 0; i < 100; i++)

@@ -18,6 +18,13 @@ public sealed class SourceRulesTests
         Assert.Equal(violations, SourceRules.MisplacedImports(file, Parse(text)).Count());
 
     [Theory]
+    [InlineData("sealed class C { int _x; }", "Native/C.cs", 1)]
+    [InlineData("sealed class C { int _x; }", "Sockets/C.cs", 0)]
+    [InlineData("static class C { struct S { int X; } enum E { A } }", "Native/C.cs", 0)]
+    public void An_object_among_calls_is_seen(string text, string file, int violations) =>
+        Assert.Equal(violations, SourceRules.ObjectsAmongCalls(file, Parse(text)).Count());
+
+    [Theory]
     [InlineData("unsafe class C { }", 1)]
     [InlineData("class C { unsafe void M(int* p) { } }", 2)]
     [InlineData("class C { void M() { unsafe { } } }", 1)]
@@ -46,6 +53,7 @@ public sealed class SourceRulesTests
     public void Unsafe_code_in_its_folder_is_no_breach_and_code_that_cannot_be_read_is_one()
     {
         Assert.Empty(UnsafeFence.BreachesIn("Native/C.cs", Usings + "unsafe class C { int* P; }", "Native"));
+        Assert.Empty(UnsafeFence.BreachesIn("Reactor/C.cs", Usings + "unsafe class C { int* P; }", "Reactor/C.cs"));
         Assert.Contains("cannot read", Assert.Single(UnsafeFence.BreachesIn("Reactor/C.cs", "class C { int M() => Unknown.Thing(); }", "Native")), StringComparison.Ordinal);
     }
 

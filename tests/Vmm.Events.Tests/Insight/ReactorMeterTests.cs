@@ -48,8 +48,8 @@ public sealed class ReactorMeterTests : ReactorSuite
         Configure(options => options with { MeasureHandlers = true });
         Listen();
         Subscriber device = new("vda");
-        Interest.Doorbell.WithFd(new EventFd(initial: 1)).WithHandler(_ => { }).OwnedBy(device).RegisterInto(Reactor);
-        Interest.Doorbell.WithFd(new EventFd(initial: 1)).WithHandler(_ => throw new InvalidDataException()).RegisterInto(Reactor);
+        Interest.Kick.WithFd(new EventFd(initial: 1)).WithHandler(_ => { }).OwnedBy(device).RegisterInto(Reactor);
+        Interest.Kick.WithFd(new EventFd(initial: 1)).WithHandler(_ => throw new InvalidDataException()).RegisterInto(Reactor);
         Reactor.Timers.Create((_, _) => { }, "the timer").Arm(TimeSpan.Zero);
         Reactor.Remote.Post(_ => { });
         while (_handlers.Count < 5) Reactor.RunOnce(Patience);

@@ -13,7 +13,7 @@ public abstract class SlowHandlerTests : ReactorSuite
     public void A_handler_that_never_seems_to_return_is_reported_by_name_while_it_runs_and_when_it_ends()
     {
         SlowHandler during = default;
-        Interest.Doorbell.WithFd(new EventFd(initial: 1))
+        Interest.Kick.WithFd(new EventFd(initial: 1))
             .WithHandler(_ => Assert.True(_slow.TryTake(out during, Patience))).OwnedBy(new Subscriber("vda")).RegisterInto(Reactor);
         Turn();
         Assert.True(during.IsStillRunning);
@@ -63,7 +63,7 @@ public abstract class SlowHandlerTests : ReactorSuite
     public void A_handler_that_goes_on_is_reported_once_while_it_runs()
     {
         int more = 0;
-        Interest.Doorbell.WithFd(new EventFd(initial: 1)).WithHandler(_ =>
+        Interest.Kick.WithFd(new EventFd(initial: 1)).WithHandler(_ =>
         {
             SlowHandler during;
             do Assert.True(_slow.TryTake(out during, Patience));

@@ -9,8 +9,8 @@ public sealed class BuilderTests : ReactorSuite
     {
         EventFd first = new(initial: 1), second = new(initial: 1);
         List<EventFd> got = [];
-        Interest.Doorbell.WithFd(first).WithHandler((EventFd fd, IReactor _) => got.Add(fd)).RegisterInto(Reactor);
-        Interest.Doorbell.WithHandler((EventFd fd, IReactor _) => got.Add(fd)).WithFd(second).RegisterInto(Reactor);
+        Interest.Kick.WithFd(first).WithHandler((EventFd fd, IReactor _) => got.Add(fd)).RegisterInto(Reactor);
+        Interest.Kick.WithHandler((EventFd fd, IReactor _) => got.Add(fd)).WithFd(second).RegisterInto(Reactor);
         Turn();
         Assert.Equal([first, second], got);
     }
@@ -19,10 +19,10 @@ public sealed class BuilderTests : ReactorSuite
     public void Each_shape_of_handler_gets_what_it_names_in_either_order()
     {
         List<string> got = [];
-        Interest.Doorbell.WithFd(Raised()).WithHandler((EventFd _) => got.Add("fd")).RegisterInto(Reactor);
-        Interest.Doorbell.WithHandler((EventFd _) => got.Add("fd")).WithFd(Raised()).RegisterInto(Reactor);
-        Interest.Doorbell.WithFd(Raised()).WithHandler((EventFd _, Readiness ready, IReactor reactor) => Note(ready, reactor)).RegisterInto(Reactor);
-        Interest.Doorbell.WithHandler((EventFd _, Readiness ready, IReactor reactor) => Note(ready, reactor)).WithFd(Raised()).RegisterInto(Reactor);
+        Interest.Kick.WithFd(Raised()).WithHandler((EventFd _) => got.Add("fd")).RegisterInto(Reactor);
+        Interest.Kick.WithHandler((EventFd _) => got.Add("fd")).WithFd(Raised()).RegisterInto(Reactor);
+        Interest.Kick.WithFd(Raised()).WithHandler((EventFd _, Readiness ready, IReactor reactor) => Note(ready, reactor)).RegisterInto(Reactor);
+        Interest.Kick.WithHandler((EventFd _, Readiness ready, IReactor reactor) => Note(ready, reactor)).WithFd(Raised()).RegisterInto(Reactor);
         Turn();
         Assert.Equal(["fd", "fd", "readable", "readable"], got);
 
@@ -37,7 +37,7 @@ public sealed class BuilderTests : ReactorSuite
     public void One_handler_serves_many_descriptors()
     {
         List<EventFd> got = [];
-        InterestOfHandler<EventFd> doorbell = Interest.Doorbell.WithHandler((EventFd fd) => got.Add(fd));
+        InterestOfHandler<EventFd> doorbell = Interest.Kick.WithHandler((EventFd fd) => got.Add(fd));
         EventFd[] fds = [Raised(), Raised(), Raised()];
         foreach (EventFd fd in fds) doorbell.WithFd(fd).RegisterInto(Reactor);
         Turn();
@@ -65,7 +65,7 @@ public sealed class BuilderTests : ReactorSuite
         Subscriber device = new("device");
         foreach (EventFd own in fds)
         {
-            Interest.Doorbell.WithFd(own).WithHandler(fd =>
+            Interest.Kick.WithFd(own).WithHandler(fd =>
             {
                 Assert.Same(own, fd);
                 calls[fd] = calls.GetValueOrDefault(fd) + 1;

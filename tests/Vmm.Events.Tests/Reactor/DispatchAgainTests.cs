@@ -87,7 +87,7 @@ public abstract class DispatchAgainTests : ReactorSuite
     {
         using Subscriber device = new("vda");
         int calls = 0;
-        Subscription<EventFd> broken = Interest.Doorbell.WithFd(new EventFd())
+        Subscription<EventFd> broken = Interest.Kick.WithFd(new EventFd())
             .WithHandler((EventFd _, Readiness _, IReactor _) => throw new InvalidDataException()).OwnedBy(device).RegisterInto(Reactor);
         Subscription<EventFd> sound = Watch((_, _, _) => calls++);
         Reactor.DispatchAgain(broken);
@@ -141,7 +141,7 @@ public abstract class DispatchAgainTests : ReactorSuite
 
     private Subscription<EventFd> Watch(Action<EventFd, Readiness, IReactor> handler, Subscriber? owner = null)
     {
-        Subscription<EventFd> source = Interest.Doorbell.WithFd(new EventFd()).WithHandler(handler);
+        Subscription<EventFd> source = Interest.Kick.WithFd(new EventFd()).WithHandler(handler);
         return (owner is null ? source : source.OwnedBy(owner)).RegisterInto(Reactor);
     }
 }

@@ -13,7 +13,7 @@ public sealed class GhostTests : ReactorSuite
         using EventFd ghost = HauntTheReactor(Interest.Readable);
         int calls = 0;
         EventFd kick = new();
-        Interest.Doorbell.WithFd(kick).WithHandler(_ => calls++).RegisterInto(Reactor);
+        Interest.Kick.WithFd(kick).WithHandler(_ => calls++).RegisterInto(Reactor);
 
         ghost.Signal();
         Assert.Equal(0, Turn());
@@ -48,7 +48,7 @@ public sealed class GhostTests : ReactorSuite
     [Fact]
     public void An_edge_triggered_ghost_is_dropped_and_healed()
     {
-        using EventFd ghost = HauntTheReactor(Interest.Doorbell);
+        using EventFd ghost = HauntTheReactor(Interest.Kick);
         for (int i = 0; i < 3; i++)
         {
             ghost.Signal();
@@ -123,7 +123,7 @@ public sealed class GhostTests : ReactorSuite
         EventFd original = new();
         using EventFd ghost = original.Duplicate();
         int number = original.Number;
-        Subscription<EventFd> haunted = Interest.Doorbell.WithFd(original).WithHandler(_ => { }).RegisterInto(Reactor);
+        Subscription<EventFd> haunted = Interest.Kick.WithFd(original).WithHandler(_ => { }).RegisterInto(Reactor);
         int slot = haunted.SlotIndex;
         Assert.Equal(0, Posix.Close(number));
         Assert.True(Reactor.Remove(haunted));

@@ -40,7 +40,7 @@ public abstract class InheritedDescriptorTests : ReactorSuite
     {
         int calls = 0;
         EventFd fd = new();
-        Subscription<EventFd> subscription = Interest.Doorbell.WithFd(fd).WithHandler(_ => calls++).RegisterInto(Reactor);
+        Subscription<EventFd> subscription = Interest.Kick.WithFd(fd).WithHandler(_ => calls++).RegisterInto(Reactor);
         using Heir heir = new(fd);
         heir.Signal();
         Assert.Equal(1, Turn());

@@ -99,8 +99,8 @@ public abstract class InterestTests : ReactorSuite
         using EventFd kick = new();
         using Reactor other = NewReactor();
         int calls = 0;
-        Subscription<EventFd> here = Interest.Doorbell.Exclusive.WithFd(kick.Duplicate()).WithHandler(_ => calls++).RegisterInto(Reactor);
-        Subscription<EventFd> there = Interest.Doorbell.Exclusive.WithFd(kick.Duplicate()).WithHandler(_ => calls++).RegisterInto(other);
+        Subscription<EventFd> here = Interest.Kick.Exclusive.WithFd(kick.Duplicate()).WithHandler(_ => calls++).RegisterInto(Reactor);
+        Subscription<EventFd> there = Interest.Kick.Exclusive.WithFd(kick.Duplicate()).WithHandler(_ => calls++).RegisterInto(other);
         kick.Signal();
         Turn();
         other.RunOnce(TimeSpan.Zero);

@@ -11,7 +11,7 @@ public abstract class InvariantTests : ReactorSuite
         const int eventsMax = 100_000;
         int events = 0;
         EventFd kick = new();
-        Interest.Doorbell.WithFd(kick).WithHandler((EventFd fd, IReactor _) =>
+        Interest.Kick.WithFd(kick).WithHandler((EventFd fd, IReactor _) =>
         {
             events++;
             fd.Signal();
@@ -124,7 +124,7 @@ public abstract class InvariantTests : ReactorSuite
     {
         Configure(options => options with { EventsPerWaitMax = 16 });
         int calls = 0;
-        for (int i = 0; i < 100; i++) WatchRaised((_, _) => calls++, Interest.Doorbell);
+        for (int i = 0; i < 100; i++) WatchRaised((_, _) => calls++, Interest.Kick);
         int largest = 0;
         while (calls < 100) largest = Math.Max(largest, Turn());
         Assert.Equal(16, largest);

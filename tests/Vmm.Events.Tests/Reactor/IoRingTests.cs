@@ -24,7 +24,7 @@ public sealed class IoRingTests : ReactorSuite
         {
             using Reactor reactor = NewReactor(options => options with { OnFallBack = reasons.Add });
             int calls = 0;
-            Interest.Doorbell.WithFd(new EventFd(initial: 1)).WithHandler(_ => calls++).RegisterInto(reactor);
+            Interest.Kick.WithFd(new EventFd(initial: 1)).WithHandler(_ => calls++).RegisterInto(reactor);
             reactor.RunOnce(TimeSpan.Zero);
             Assert.Equal(1, calls);
             Assert.Equal(PollerKind.Epoll, reactor.Poller);
@@ -55,10 +55,10 @@ public sealed class IoRingTests : ReactorSuite
     {
         int calls = 0;
         EventFd fd = new();
-        Subscription<EventFd> subscription = Interest.Doorbell.WithFd(fd).WithHandler(_ => calls++).RegisterInto(Reactor);
+        Subscription<EventFd> subscription = Interest.Kick.WithFd(fd).WithHandler(_ => calls++).RegisterInto(Reactor);
         Turn();
         fd.Signal();
-        for (int i = 0; i < 20; i++) Reactor.Modify(subscription, Interest.Doorbell);
+        for (int i = 0; i < 20; i++) Reactor.Modify(subscription, Interest.Kick);
         Turn();
         Turn();
         Assert.Equal(1, calls);
@@ -111,7 +111,7 @@ public sealed class IoRingTests : ReactorSuite
         const int others = 200;
         using Pipe pipe = new();
         EventFd[] fds = [.. Enumerable.Range(0, others).Select(_ => new EventFd())];
-        foreach (EventFd fd in fds) Interest.Doorbell.WithFd(fd).WithHandler(_ => { }).RegisterInto(Reactor);
+        foreach (EventFd fd in fds) Interest.Kick.WithFd(fd).WithHandler(_ => { }).RegisterInto(Reactor);
         Subscription<OwnedFd> subscription = Interest.Readable.EdgeTriggered.WithFd(pipe.Read).WithHandler((OwnedFd _) => { }).RegisterInto(Reactor);
         Turn();
         foreach (EventFd fd in fds) fd.Signal();
@@ -124,8 +124,8 @@ public sealed class IoRingTests : ReactorSuite
     public void A_ring_that_is_made_anew_lets_go_at_once_of_all_that_the_old_one_watched()
     {
         SlotTable slots = new();
-        Assert.Equal(Errno.None, IoRingPoller.TryCreate(slots, eventsPerWaitMax: 64, out IoRingPoller? created));
-        using IoRingPoller poller = created!;
+        Assert.Equal(Errno.None, IoUringPoller.TryCreate(slots, eventsPerWaitMax: 64, out IoUringPoller? created));
+        using IoUringPoller poller = created!;
         Pipe[] pipes = [.. Enumerable.Range(0, 100).Select(_ => new Pipe())];
         foreach (Pipe pipe in pipes)
         {
@@ -153,7 +153,7 @@ public sealed class IoRingTests : ReactorSuite
     public void A_ring_that_is_closed_twice_closes_no_descriptor_that_another_has_meanwhile()
     {
         SlotTable slots = new();
-        Assert.Equal(Errno.None, IoRingPoller.TryCreate(slots, eventsPerWaitMax: 64, out IoRingPoller? created));
+        Assert.Equal(Errno.None, IoUringPoller.TryCreate(slots, eventsPerWaitMax: 64, out IoUringPoller? created));
         created!.Dispose();
         // They get the lowest numbers that are free, those of the ring among them.
         EventFd[] others = [.. Enumerable.Range(0, 16).Select(_ => new EventFd())];
@@ -171,8 +171,8 @@ public sealed class IoRingTests : ReactorSuite
     {
         const int watched = 40;
         SlotTable slots = new();
-        Assert.Equal(Errno.None, IoRingPoller.TryCreate(slots, eventsPerWaitMax: 64, out IoRingPoller? created, completions: 4));
-        using IoRingPoller poller = created!;
+        Assert.Equal(Errno.None, IoUringPoller.TryCreate(slots, eventsPerWaitMax: 64, out IoUringPoller? created, completions: 4));
+        using IoUringPoller poller = created!;
         using Fleet fleet = new(slots, poller, watched);
         for (int round = 0; round < 3; round++)
         {
@@ -191,8 +191,8 @@ public sealed class IoRingTests : ReactorSuite
     {
         const int watched = 10;
         SlotTable slots = new();
-        Assert.Equal(Errno.None, IoRingPoller.TryCreate(slots, eventsPerWaitMax: 2, out IoRingPoller? created));
-        using IoRingPoller poller = created!;
+        Assert.Equal(Errno.None, IoUringPoller.TryCreate(slots, eventsPerWaitMax: 2, out IoUringPoller? created));
+        using IoUringPoller poller = created!;
         using Fleet fleet = new(slots, poller, watched);
         foreach (EventFd fd in fleet.Fds) fd.Signal();
         // Two are handed over; eight wait as completions in the ring.
@@ -205,10 +205,10 @@ public sealed class IoRingTests : ReactorSuite
     private sealed class Fleet : IDisposable
     {
         private readonly SlotTable _slots;
-        private readonly IoRingPoller _poller;
+        private readonly IoUringPoller _poller;
         private readonly int[] _indices;
 
-        internal Fleet(SlotTable slots, IoRingPoller poller, int count)
+        internal Fleet(SlotTable slots, IoUringPoller poller, int count)
         {
             _slots = slots;
             _poller = poller;
@@ -235,7 +235,7 @@ public sealed class IoRingTests : ReactorSuite
             int index = _slots.Rent();
             ref Slot slot = ref _slots[index];
             slot.Fd = fd.Number;
-            slot.Bits = Interest.Doorbell.Bits;
+            slot.Bits = Interest.Kick.Bits;
             Assert.Equal(Errno.None, _poller.Add(slot.Fd, slot.Bits, ThinPointer.To(ref slot)));
             return index;
         }

@@ -14,7 +14,7 @@ public sealed class MockedReactorTests
         Subscription? added = null;
         _reactor.Setup(reactor => reactor.Add(It.IsAny<Subscription>())).Callback((Subscription subscription) => added = subscription);
         gate.OnKnock(Readiness.Of(readable: true), _reactor.Object);
-        Assert.Equal(Interest.Doorbell, added!.Interest);
+        Assert.Equal(Interest.Kick, added!.Interest);
         _reactor.Verify(reactor => reactor.Add(It.IsAny<Subscription>()), Times.Once);
     }
 
@@ -69,7 +69,7 @@ public sealed class MockedReactorTests
                 reactor.Remove(Door);
                 return;
             }
-            Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => { }).RegisterInto(reactor);
+            Interest.Kick.WithFd(new EventFd()).WithHandler(_ => { }).RegisterInto(reactor);
             if (++_peers == _peersMax) reactor.Modify(Door, Interest.None);
         }
 

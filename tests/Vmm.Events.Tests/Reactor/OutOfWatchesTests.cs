@@ -17,11 +17,11 @@ public sealed class OutOfWatchesTests
         using Reactor reactor = new();
         int calls = 0;
         EventFd watched = new();
-        Subscription<EventFd> first = Interest.Doorbell.WithFd(watched).WithHandler(_ => calls++).RegisterInto(reactor);
+        Subscription<EventFd> first = Interest.Kick.WithFd(watched).WithHandler(_ => calls++).RegisterInto(reactor);
         Exhaust();
 
         using EventFd tooMany = new();
-        Subscription<EventFd> refused = Interest.Doorbell.WithFd(tooMany).WithHandler(_ => calls++);
+        Subscription<EventFd> refused = Interest.Kick.WithFd(tooMany).WithHandler(_ => calls++);
         for (int round = 0; round < 2; round++)
         {
             KernelException refusal = Assert.Throws<KernelException>(() => reactor.Add(refused));
@@ -32,7 +32,7 @@ public sealed class OutOfWatchesTests
         watched.Signal();
         tooMany.Signal();
         Assert.Equal(1, reactor.RunOnce(TimeSpan.FromSeconds(20)));
-        reactor.Modify(first, Interest.Doorbell.OneShot);
+        reactor.Modify(first, Interest.Kick.OneShot);
         Assert.True(reactor.Remove(first));
         Assert.Equal(1, calls);
     });
@@ -60,7 +60,7 @@ public sealed class OutOfWatchesTests
         Assert.Equal(PollerKind.IoRing, reactor.Poller);
         Exhaust();
         EventFd fd = new();
-        Interest.Doorbell.WithFd(fd).WithHandler(_ => { }).RegisterInto(reactor);
+        Interest.Kick.WithFd(fd).WithHandler(_ => { }).RegisterInto(reactor);
         fd.Signal();
         Assert.Equal(1, reactor.RunOnce(TimeSpan.FromSeconds(20)));
     });

@@ -96,7 +96,7 @@ public abstract class PolledSourceTests : ReactorSuite
         while (polling.WindowTime < Patience) polling.Blocked(polling.Window + 1);
     }
 
-    private sealed class Source() : Subscription<EventFd>(new EventFd(), Interest.Doorbell), IPolledSource
+    private sealed class Source() : Subscription<EventFd>(new EventFd(), Interest.Kick), IPolledSource
     {
         internal int Asked { get; private set; }
 

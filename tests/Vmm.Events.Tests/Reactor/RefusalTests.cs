@@ -174,7 +174,7 @@ public abstract class RefusalTests : ReactorSuite
     {
         Reactor? reactor = null;
         OnAnotherThread(() => reactor = NewReactor());
-        Interest.Doorbell.WithFd(new EventFd(initial: 1)).WithHandler(_ => { }).RegisterInto(reactor!);
+        Interest.Kick.WithFd(new EventFd(initial: 1)).WithHandler(_ => { }).RegisterInto(reactor!);
         OnAnotherThread(() => Assert.IsType<InvalidOperationException>(Record.Exception(reactor!.Dispose)));
         Assert.Equal(1, reactor!.RunOnce(TimeSpan.Zero));
         reactor.Dispose();
@@ -238,7 +238,7 @@ public abstract class RefusalTests : ReactorSuite
     private void AssertStillWorks()
     {
         int calls = 0;
-        Interest.Doorbell.WithFd(new EventFd(initial: 1)).WithHandler(_ => calls++).RegisterInto(Reactor);
+        Interest.Kick.WithFd(new EventFd(initial: 1)).WithHandler(_ => calls++).RegisterInto(Reactor);
         Turn();
         Assert.Equal(1, calls);
     }

@@ -35,7 +35,7 @@ public abstract class SameNumberTests : ReactorSuite
                 fresh = new EventFd(initial: 1);
             }
             strays.ForEach(stray => stray.Dispose());
-            replacement = Interest.Doorbell.WithFd(fresh).WithHandler(_ => young++).RegisterInto(reactor);
+            replacement = Interest.Kick.WithFd(fresh).WithHandler(_ => young++).RegisterInto(reactor);
         }
     }
 }

@@ -74,7 +74,7 @@ public abstract class SoakTests(ITestOutputHelper output) : ReactorSuite
     {
         0 => Interest.Readable,
         1 => Interest.Readable.OneShot,
-        _ => Interest.Doorbell,
+        _ => Interest.Kick,
     };
 
     private static (long Managed, long Resident) Memory()

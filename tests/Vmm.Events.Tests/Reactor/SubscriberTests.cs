@@ -29,10 +29,10 @@ public abstract class SubscriberTests : ReactorSuite
         for (int queue = 0; queue < kicks.Length; queue++)
         {
             int number = queue;
-            Interest.Doorbell.WithFd(kicks[queue]).WithHandler(_ => heard.Add($"kick {number}")).OwnedBy(device).RegisterInto(Reactor);
+            Interest.Kick.WithFd(kicks[queue]).WithHandler(_ => heard.Add($"kick {number}")).OwnedBy(device).RegisterInto(Reactor);
         }
         EventFd later = new(), host = new();
-        Interest.Doorbell.WithFd(later).WithHandler(_ => heard.Add("later turn")).OwnedBy(device).RegisterInto(Reactor);
+        Interest.Kick.WithFd(later).WithHandler(_ => heard.Add("later turn")).OwnedBy(device).RegisterInto(Reactor);
         Interest.Readable.WithFd(host).WithCountingHandler((_, _, _) => heard.Add("host")).OwnedBy(device).RegisterInto(Reactor);
         ReactorTimer timer = timers.Create((_, _) => heard.Add("timer")).OwnedBy(device);
         timer.Arm(TimeSpan.FromHours(1));
@@ -52,8 +52,8 @@ public abstract class SubscriberTests : ReactorSuite
     {
         using Subscriber device = new("vda"), other = new("vdb");
         IReactor seen = device.In(Reactor);
-        Subscription<EventFd> own = Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => { });
-        Subscription<EventFd> others = Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => { }).OwnedBy(other);
+        Subscription<EventFd> own = Interest.Kick.WithFd(new EventFd()).WithHandler(_ => { });
+        Subscription<EventFd> others = Interest.Kick.WithFd(new EventFd()).WithHandler(_ => { }).OwnedBy(other);
         seen.Add(own);
         seen.Add(others);
         Assert.Same(own, Assert.Single(device.Subscriptions));
@@ -162,7 +162,7 @@ public abstract class SubscriberTests : ReactorSuite
     public void Detach_leaves_the_descriptor_open_for_another_reactor_and_no_event_is_lost()
     {
         int calls = 0;
-        Subscription<EventFd> subscription = Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => calls++).RegisterInto(Reactor);
+        Subscription<EventFd> subscription = Interest.Kick.WithFd(new EventFd()).WithHandler(_ => calls++).RegisterInto(Reactor);
         using Reactor other = NewReactor();
         subscription.Fd.Signal();
         Assert.True(Reactor.Detach(subscription));

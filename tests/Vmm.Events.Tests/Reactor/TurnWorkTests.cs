@@ -45,7 +45,7 @@ public abstract class TurnWorkTests : ReactorSuite
         int calls = 0;
         Endless work = new(() => 1);
         Reactor.Attach(work);
-        WatchRaised((_, _) => calls++, Interest.Doorbell);
+        WatchRaised((_, _) => calls++, Interest.Kick);
         work.Request();
         Turn();
         Assert.Equal(1, calls);

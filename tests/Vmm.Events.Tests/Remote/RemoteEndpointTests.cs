@@ -35,7 +35,7 @@ public abstract class RemoteEndpointTests : ReactorSuite
         using RunningReactor running = new(Options);
         using ManualResetEventSlim kicked = new();
         EventFd kick = new();
-        running.Remote.Post(reactor => Interest.Doorbell.WithFd(kick).WithHandler(_ => kicked.Set()).RegisterInto(reactor));
+        running.Remote.Post(reactor => Interest.Kick.WithFd(kick).WithHandler(_ => kicked.Set()).RegisterInto(reactor));
         kick.Signal();
         Assert.True(kicked.Wait(Patience, TestEnd));
     }

@@ -27,7 +27,7 @@ public abstract class SleepWakeStressTests(ITestOutputHelper output) : ReactorSu
         using RunningReactor running = new(Options);
         EventFd kick = new();
         running.Remote.Post(
-            reactor => Interest.Doorbell.WithFd(kick).WithHandler(_ => Volatile.Write(ref _events, _events + 1)).RegisterInto(reactor));
+            reactor => Interest.Kick.WithFd(kick).WithHandler(_ => Volatile.Write(ref _events, _events + 1)).RegisterInto(reactor));
         Stopwatch clock = Stopwatch.StartNew();
         string?[] hangs = new string?[Producers];
         Thread[] threads = [.. Enumerable.Range(0, Producers).Select(i => new Thread(

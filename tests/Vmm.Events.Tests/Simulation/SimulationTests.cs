@@ -27,7 +27,7 @@ public abstract class SimulationTests : ReactorSuite
         for (int i = 0; i < Sources; i++)
         {
             int source = i;
-            Interest interest = (i % 3) switch { 0 => Interest.Readable, 1 => Interest.Doorbell, _ => Interest.Readable.OneShot };
+            Interest interest = (i % 3) switch { 0 => Interest.Readable, 1 => Interest.Kick, _ => Interest.Readable.OneShot };
             Subscription<EventFd>? self = null;
             self = interest.WithFd(fds[i]).WithHandler((fd, reactor) =>
             {
@@ -61,7 +61,7 @@ public abstract class SimulationTests : ReactorSuite
         {
             bool isRemoved = false;
             EventFd fd = new();
-            Subscription<EventFd> subscription = Interest.Doorbell.WithFd(fd).WithHandler(_ => Assert.False(isRemoved)).RegisterInto(Reactor);
+            Subscription<EventFd> subscription = Interest.Kick.WithFd(fd).WithHandler(_ => Assert.False(isRemoved)).RegisterInto(Reactor);
             fd.Signal();
             Turn();
             Reactor.Remove(subscription);
@@ -126,7 +126,7 @@ public abstract class SimulationTests : ReactorSuite
         for (int i = 0; i < Sources; i++)
         {
             int source = i;
-            Interest.Doorbell.WithFd(fds[i]).WithHandler(_ => order.Add(source)).RegisterInto(reactor);
+            Interest.Kick.WithFd(fds[i]).WithHandler(_ => order.Add(source)).RegisterInto(reactor);
         }
         for (int turn = 0; turn < 60; turn++)
         {

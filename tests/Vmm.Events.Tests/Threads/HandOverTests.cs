@@ -27,7 +27,7 @@ public abstract class HandOverTests : ReactorSuite
         _group[0].Remote.Post(reactor =>
         {
             Interest.Readable.WithFd(counted).WithCountingHandler((_, count, _) => Alone(() => counts += count)).OwnedBy(_device).RegisterInto(reactor);
-            Interest.Doorbell.WithFd(doorbell).WithHandler(_ => Alone(() => Volatile.Write(ref heard, Volatile.Read(ref rung))))
+            Interest.Kick.WithFd(doorbell).WithHandler(_ => Alone(() => Volatile.Write(ref heard, Volatile.Read(ref rung))))
                 .OwnedBy(_device).RegisterInto(reactor);
         });
         using CancellationTokenSource enough = new();
@@ -94,7 +94,7 @@ public abstract class HandOverTests : ReactorSuite
         EventFd kick = new();
         _group[0].Remote.Invoke(reactor =>
         {
-            Interest.Doorbell.WithFd(kick).WithHandler(_ => called.Release()).OwnedBy(_device).RegisterInto(reactor);
+            Interest.Kick.WithFd(kick).WithHandler(_ => called.Release()).OwnedBy(_device).RegisterInto(reactor);
         }, Patience, TestEnd);
         _group[1].Stop();
         await Assert.ThrowsAsync<ReactorStoppedException>(() => _group[0].Remote.HandOverAsync(_device, _group[1].Remote));
@@ -147,7 +147,7 @@ public abstract class HandOverTests : ReactorSuite
         GC.SuppressFinalize(this);
     }
 
-    private void Register(IReactor reactor) => Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => { }).OwnedBy(_device).RegisterInto(reactor);
+    private void Register(IReactor reactor) => Interest.Kick.WithFd(new EventFd()).WithHandler(_ => { }).OwnedBy(_device).RegisterInto(reactor);
 }
 
 public sealed class HandOverOnEpollTests : HandOverTests;

@@ -32,7 +32,7 @@ public abstract class ReactorGroupTests : ReactorSuite
         using ReactorGroup group = new(2, index => Options with { Name = $"queue-{index}" });
         EventFd kick = new();
         group.Start();
-        Subscription<EventFd> watch = Interest.Doorbell.WithFd(kick).WithHandler(_ => { });
+        Subscription<EventFd> watch = Interest.Kick.WithFd(kick).WithHandler(_ => { });
         group[1].Remote.Invoke(reactor => reactor.Add(watch), Patience, TestEnd);
         group.Stop();
         group.Stop();

@@ -66,7 +66,7 @@ public abstract class ReactorThreadTests : ReactorSuite
         using ReactorThread thread = new(Options);
         EventFd kick = new();
         thread.Start();
-        thread.Remote.Invoke(reactor => { Interest.Doorbell.WithFd(kick).WithHandler(_ => { }).RegisterInto(reactor); }, Patience, TestEnd);
+        thread.Remote.Invoke(reactor => { Interest.Kick.WithFd(kick).WithHandler(_ => { }).RegisterInto(reactor); }, Patience, TestEnd);
         thread.Stop();
         Assert.True(thread.Completion.IsCompletedSuccessfully);
         Assert.Same(kick, Assert.Single(thread.Reactor.TakeApart()).Handle);

@@ -14,7 +14,7 @@ internal sealed class ReactorEngine : IEngine
         {
             Subscription<EventFd> subscription = drain
                 ? Interest.Readable.WithFd(fds[i]).WithHandler(CountAndDrain)
-                : Interest.Doorbell.WithFd(fds[i]).WithHandler(Count);
+                : Interest.Kick.WithFd(fds[i]).WithHandler(Count);
             if (fdsPerSubscriber > 1)
             {
                 if (i % fdsPerSubscriber == 0) owner = new Subscriber("device");

@@ -109,7 +109,7 @@ internal sealed class NeighbourLoad : IDisposable
     }
 
     private Subscription<EventFd> WatchCall() =>
-        Interest.Doorbell.WithFd(_ring.Call.Duplicate()).WithHandler(_ => { }).RegisterInto(_waiter);
+        Interest.Kick.WithFd(_ring.Call.Duplicate()).WithHandler(_ => { }).RegisterInto(_waiter);
 
     private void Submit()
     {

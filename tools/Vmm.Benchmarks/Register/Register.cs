@@ -1,5 +1,3 @@
-using Vmm.Events.Native;
-
 namespace Vmm.Benchmarks;
 
 /// <summary>Stops watching one eventfd and starts again, with n watched.</summary>
@@ -42,7 +40,7 @@ internal sealed class Register : Comparison
             _reactor = new Reactor(options);
             Subscription<EventFd>[] subscriptions =
                 [.. FiringPattern.CreateEventFds(count)
-                    .Select(fd => Interest.Doorbell.WithFd(fd).WithHandler(_ => { }).RegisterInto(_reactor))];
+                    .Select(fd => Interest.Kick.WithFd(fd).WithHandler(_ => { }).RegisterInto(_reactor))];
             _subscription = subscriptions[count / 2];
             // From its first turn on the reactor works as it will: a ring is enabled by then.
             _reactor.RunOnce(TimeSpan.Zero);
@@ -97,7 +95,7 @@ internal sealed class Register : Comparison
         private void Add(EventFd fd, EventSubscriber subscriber)
         {
             int number = fd.Number;
-            _poller.Add(number, Interest.Doorbell.Bits, (ulong)number);
+            _poller.Add(number, Interest.Kick.Bits, (ulong)number);
             _watched.Add(number, fd);
             _idOfFd.Add(number, number);
             _subscriberOfId.Add(number, subscriber);

@@ -8,6 +8,8 @@
 //   stall PORT OTHER           fills a connection that nobody reads, has another one echoed meanwhile, and is read in the end
 //   leave PORT BYTES           sends so many bytes of the pattern and closes, though the host reads nothing
 //   messages PORT              messages of many lengths, echoed whole
+//   stream PORT COUNT STOP     sends the pattern to an echo and compares, connects anew where a connection is reset, writes to a file how many KiB came
+//                              back, until another file is there
 //   serve PORT                 echoes whoever connects, until one says "quit"
 #define _GNU_SOURCE
 #include <errno.h>
@@ -195,6 +197,45 @@ static void messages(unsigned port)
     close(fd);
 }
 
+static int was_reset(int error)
+{
+    return error == ECONNRESET || error == ENOTCONN || error == EPIPE;
+}
+
+// One connection of a stream. Returns when it was reset, with how many blocks had come back.
+static uint64_t stream_once(unsigned port, uint64_t blocks, const char *count, const char *stop)
+{
+    char back[sizeof block];
+    int fd = try_connect(SOCK_STREAM, port);
+    if (fd < 0 && was_reset(errno)) return blocks;
+    if (fd < 0) fail("connect");
+    for (; access(stop, F_OK) != 0; blocks++) {
+        for (uint64_t i = 0; i < BLOCK; i += 8) *(uint64_t *)(block + i) = word(blocks * BLOCK + i, 0);
+        ssize_t now = 0;
+        for (size_t done = 0; done < BLOCK && (now = send(fd, block + done, BLOCK - done, MSG_NOSIGNAL)) >= 0; done += now) { }
+        for (size_t done = 0; done < BLOCK && now >= 0; done += now) {
+            now = recv(fd, back + done, BLOCK - done, 0);
+            if (now == 0) { errno = ECONNRESET; now = -1; }
+        }
+        if (now < 0 && !was_reset(errno)) fail("stream");
+        if (now < 0) break;
+        expect(memcmp(block, back, BLOCK) == 0, "other bytes came back");
+        FILE *file = fopen(count, "w");
+        if (!file) fail(count);
+        fprintf(file, "%llu\n", (unsigned long long)(blocks + 1) * BLOCK / 1024);
+        fclose(file);
+    }
+    close(fd);
+    return blocks;
+}
+
+static void stream(unsigned port, const char *count, const char *stop)
+{
+    unsigned connections = 0;
+    for (uint64_t blocks = 0; access(stop, F_OK) != 0; connections++) blocks = stream_once(port, blocks, count, stop);
+    printf("vmm-vsock connections %u\n", connections);
+}
+
 static void serve(unsigned port)
 {
     struct sockaddr_vm any = address(VMADDR_CID_ANY, port);
@@ -241,6 +282,7 @@ int main(int count, char **words)
     else if (strcmp(command, "stall") == 0) stall(number[0], number[1]);
     else if (strcmp(command, "leave") == 0) leave(number[0], number[1]);
     else if (strcmp(command, "messages") == 0) messages(number[0]);
+    else if (strcmp(command, "stream") == 0 && count == 5) stream(number[0], words[3], words[4]);
     else if (strcmp(command, "serve") == 0) serve(number[0]);
     else { printf("vsocktest: no such command\n"); return 2; }
     return 0;

@@ -55,7 +55,7 @@ internal sealed class BlockLoadQueue : IDisposable
         });
         _thread.Start();
         if (options.Poll) queue.DisableInterrupts();
-        else _thread.Remote.Invoke(reactor => Interest.Doorbell.WithFd(_ring.Call.Duplicate())
+        else _thread.Remote.Invoke(reactor => Interest.Kick.WithFd(_ring.Call.Duplicate())
             .WithHandler(_ => OnCall()).RegisterInto(reactor));
     }
 

@@ -19,7 +19,7 @@ internal sealed class NbdLink
     private readonly IReactor _reactor;
     private readonly RemoteEndpoint _remote;
     private readonly ReactorTimer _retry, _expiry;
-    private readonly List<NbdEngine> _engines = [];
+    private readonly List<NbdBlockEngine> _engines = [];
     private readonly List<NbdTransfer> _all = [];
     private readonly Stack<NbdTransfer> _free = new();
     private readonly NbdChannel?[] _channels;
@@ -53,17 +53,17 @@ internal sealed class NbdLink
     /// <summary>Whether there is a connection. Any thread.</summary>
     internal bool IsUp => Array.Exists(_channels, channel => channel is not null);
 
-    internal NbdEngine Add(Action onCompleted)
+    internal NbdBlockEngine Add(Action onCompleted)
     {
-        NbdEngine engine = new(_disk, this, onCompleted);
+        NbdBlockEngine engine = new(_disk, this, onCompleted);
         _engines.Add(engine);
         return engine;
     }
 
-    internal void Remove(NbdEngine engine) => _engines.Remove(engine);
+    internal void Remove(NbdBlockEngine engine) => _engines.Remove(engine);
 
     /// <summary>Begins an operation; <see cref="Flush"/> sends its request.</summary>
-    internal void Begin(NbdEngine engine, BlockOperation operation)
+    internal void Begin(NbdBlockEngine engine, BlockOperation operation)
     {
         if (!_free.TryPop(out NbdTransfer? transfer))
         {
@@ -154,7 +154,7 @@ internal sealed class NbdLink
     }
 
     /// <summary>The driver of a queue goes: while there is no connection, its requests are not waited for.</summary>
-    internal void Abandon(NbdEngine engine)
+    internal void Abandon(NbdBlockEngine engine)
     {
         if (!IsUp) GiveUp(transfer => transfer.Engine == engine, hasDriver: false);
     }

@@ -39,7 +39,7 @@ internal sealed class NbdTransfer
     internal NbdTransfer? Next { get; set; }
 
     /// <summary>Whose operation it carries; null while it is free.</summary>
-    internal NbdEngine? Engine { get; private set; }
+    internal NbdBlockEngine? Engine { get; private set; }
 
     /// <summary>Since when the server that it needs is away; 0 if it never was.</summary>
     internal long LostAt { get; set; }
@@ -74,7 +74,7 @@ internal sealed class NbdTransfer
     internal bool NeedsTurn => _bounce is not null && _calls.Call is BlockCall.Write or BlockCall.WriteZeroes;
 
     /// <summary>Begins an operation.</summary>
-    internal void Begin(NbdEngine engine, BlockOperation operation)
+    internal void Begin(NbdBlockEngine engine, BlockOperation operation)
     {
         Engine = engine;
         LostAt = 0;
@@ -272,7 +272,7 @@ internal sealed class NbdTransfer
 
     private void End(Errno error, bool isAsked = true)
     {
-        NbdEngine engine = Engine!;
+        NbdBlockEngine engine = Engine!;
         BlockOperation operation = _calls.Operation!;
         Debug.Assert(Channel is null, "a connection has a request of an operation that is over");
         _calls.Release();

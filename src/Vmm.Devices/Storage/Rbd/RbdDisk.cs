@@ -94,7 +94,7 @@ public sealed class RbdDisk : IBlockBackend
             ObjectDisposedException.ThrowIf(_isDisposed, this);
             _link ??= new RbdLink(this, _image, reactor);
             _users++;
-            return new RbdEngine(this, _link, onCompleted);
+            return new RbdBlockEngine(this, _link, onCompleted);
         }
     }
 

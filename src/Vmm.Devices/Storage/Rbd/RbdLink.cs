@@ -28,17 +28,17 @@ internal sealed class RbdLink
         _disk = disk;
         _reactor = reactor;
         Image = image.Handle;
-        _completed = Interest.Doorbell.WithFd(image.Completed.Duplicate()).WithHandler(Reap);
-        _changed = Interest.Doorbell.WithFd(image.Changed.Duplicate()).WithHandler(_ => disk.Follow());
+        _completed = Interest.Kick.WithFd(image.Completed.Duplicate()).WithHandler(Reap);
+        _changed = Interest.Kick.WithFd(image.Changed.Duplicate()).WithHandler(_ => disk.Follow());
         reactor.Add(_completed);
         reactor.Add(_changed);
     }
 
     internal nint Image { get; }
 
-    internal List<RbdEngine> Engines { get; } = [];
+    internal List<RbdBlockEngine> Engines { get; } = [];
 
-    internal void Begin(RbdEngine engine, BlockOperation operation)
+    internal void Begin(RbdBlockEngine engine, BlockOperation operation)
     {
         if (!_free.TryPop(out RbdTransfer? transfer))
         {

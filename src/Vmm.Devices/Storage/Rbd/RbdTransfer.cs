@@ -19,11 +19,11 @@ internal sealed class RbdTransfer(RbdLink link, int index)
 
     // librbd keeps the address of a read's vectors until it is over.
     private IoVector[] _vectors = GC.AllocateArray<IoVector>(FirstVectors, pinned: true);
-    private RbdEngine? _engine;
+    private RbdBlockEngine? _engine;
     private VectorCursor _at;
     private ulong _length;
 
-    internal void Begin(RbdEngine engine, BlockOperation operation)
+    internal void Begin(RbdBlockEngine engine, BlockOperation operation)
     {
         _engine = engine;
         _calls.Begin(operation);
@@ -52,7 +52,7 @@ internal sealed class RbdTransfer(RbdLink link, int index)
             }
             _calls.Ended(refused);
         }
-        RbdEngine engine = _engine!;
+        RbdBlockEngine engine = _engine!;
         BlockOperation operation = _calls.Operation!;
         Errno error = _calls.Error;
         _calls.Release();

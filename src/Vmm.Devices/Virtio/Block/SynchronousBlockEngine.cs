@@ -30,7 +30,7 @@ internal sealed class SynchronousBlockEngine : IBlockEngine
         if (Run(_calls)) return;
         _zeroing.Enqueue(_calls);
         _calls = new BlockCalls(_image.ZeroBlockBytes);
-        _later ??= Interest.Doorbell.WithFd(new EventFd()).WithHandler(_ => GoOn()).RegisterInto(_reactor);
+        _later ??= Interest.Kick.WithFd(new EventFd()).WithHandler(_ => GoOn()).RegisterInto(_reactor);
         _later.Fd.Signal();
     }
 

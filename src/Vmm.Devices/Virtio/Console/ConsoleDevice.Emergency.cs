@@ -8,7 +8,7 @@ public sealed partial class ConsoleDevice
     private const int EmergencyBytesMax = 4096;
 
     private readonly Lock _emergencyLock = new();
-    private readonly ByteRing _emergency = new(EmergencyBytesMax);
+    private readonly CircularBytes _emergency = new(EmergencyBytesMax);
 
     /// <inheritdoc/>
     protected override void OnConfigWritten(int offset, int length)

@@ -20,7 +20,7 @@ internal sealed class ConsoleOutput(ConsolePort port)
     private const int NoticeBytesMax = 128;
 
     private readonly int _capacity = Math.Max(port.KeepBytes ?? 0, GatherBytes);
-    private ByteRing _ring = new(GatherBytes);
+    private CircularBytes _ring = new(GatherBytes);
     private long _gap;
     private ReadOnlyMemory<byte> _notice;
 
@@ -89,7 +89,7 @@ internal sealed class ConsoleOutput(ConsolePort port)
     internal void Restore(StateReader from)
     {
         byte[] waiting = from.Bytes("output", _capacity);
-        _ring = new ByteRing(Math.Max(waiting.Length, GatherBytes));
+        _ring = new CircularBytes(Math.Max(waiting.Length, GatherBytes));
         _ring.Write(waiting);
         _gap = from.Int64("dropped", 0, long.MaxValue);
         _notice = from.Bytes("notice", NoticeBytesMax);
@@ -97,7 +97,7 @@ internal sealed class ConsoleOutput(ConsolePort port)
 
     private void Grow()
     {
-        ByteRing larger = new(Math.Min(2 * _ring.Capacity, _capacity));
+        CircularBytes larger = new(Math.Min(2 * _ring.Capacity, _capacity));
         for (ReadOnlySpan<byte> part = _ring.Oldest(int.MaxValue); part.Length > 0; part = _ring.Oldest(int.MaxValue))
         {
             larger.Write(part);

@@ -8,7 +8,7 @@ namespace Vmm.Devices;
 /// </summary>
 internal sealed class ReadableWatch : IDisposable
 {
-    private static readonly Interest Armed = Interest.Doorbell;
+    private static readonly Interest Armed = Interest.Kick;
     private static readonly Interest Silent = Interest.None.EdgeTriggered;
 
     private readonly IReactor _reactor;

@@ -116,10 +116,18 @@ public sealed class TapInterface : INetBackend
     private static OwnedFd OpenQueue(string name, int queues)
     {
         const short Flags = TunCalls.IFF_TAP | TunCalls.IFF_NO_PI | TunCalls.IFF_VNET_HDR;
+        short flags = queues == 1 ? Flags : (short)(Flags | TunCalls.IFF_MULTI_QUEUE);
         int number = FileCalls.Open(TunCalls.Path, FileCalls.O_RDWR | FileCalls.O_NONBLOCK | FileCalls.O_CLOEXEC);
+        if (number < 0 && BrokerLink.Current is { } broker)
+        {
+            int attached = broker.Ask(BrokerCall.Tap, name, out Errno error, (ushort)flags);
+            if (attached < 0 && error == Errno.Invalid && queues == 1)
+                attached = broker.Ask(BrokerCall.Tap, name, out error, Flags | TunCalls.IFF_MULTI_QUEUE);
+            return attached >= 0 ? new OwnedFd(attached) : throw Refused(name, queues, error, "it cannot be opened");
+        }
         if (number < 0) throw Refused(name, queues, FileCalls.LastError, "the host's TAP device, /dev/net/tun, cannot be opened");
         OwnedFd queue = new(number);
-        Errno errno = TunCalls.Attach(number, name, queues == 1 ? Flags : (short)(Flags | TunCalls.IFF_MULTI_QUEUE));
+        Errno errno = TunCalls.Attach(number, name, flags);
         // An interface that was made for several queues takes one too, if it is asked as it was made.
         if (errno == Errno.Invalid && queues == 1) errno = TunCalls.Attach(number, name, Flags | TunCalls.IFF_MULTI_QUEUE);
         if (errno == Errno.None) return queue;

@@ -1,6 +1,5 @@
 using System.Net.Sockets;
 using System.Text;
-using Vmm.Devices.Native;
 using Vmm.Devices.Simulation;
 using static Vmm.Devices.Tests.VsockGuest;
 

@@ -24,7 +24,7 @@ internal sealed class Watch(EventFd fd, Subscription<EventFd> subscription, Subs
     internal static Interest InterestOf(Flavour flavour) => flavour switch
     {
         Flavour.Level => Interest.Readable,
-        Flavour.Edge => Interest.Doorbell,
+        Flavour.Edge => Interest.Kick,
         Flavour.OneShot => Interest.Readable.OneShot,
         _ => Interest.None,
     };

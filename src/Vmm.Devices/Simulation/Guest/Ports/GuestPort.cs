@@ -11,7 +11,7 @@ internal sealed class GuestPort(GuestPorts console, int index, GuestReceiveQueue
     /// <summary>Most unread bytes; with more, the device gets no buffer and the host waits.</summary>
     private const int InputBytesMax = 64 * 1024;
 
-    private readonly ByteRing _input = new(InputBytesMax);
+    private readonly CircularBytes _input = new(InputBytesMax);
 
     internal int Index => index;
 

@@ -6,7 +6,7 @@ internal sealed class GuestSocket(uint localPort, uint hostPort)
     /// <summary>Most unread bytes: the credit the host gets.</summary>
     internal const int InputBytesMax = 128 * 1024;
 
-    private readonly ByteRing _input = new(InputBytesMax);
+    private readonly CircularBytes _input = new(InputBytesMax);
     private uint _forwarded;
     private uint _reported;
     private uint _sent;
