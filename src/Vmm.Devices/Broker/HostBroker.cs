@@ -15,11 +15,13 @@ public sealed class HostBroker : IDisposable
     /// <summary>Things that may be named, connections that are read at a time, and bytes of a request.</summary>
     private const int GrantsMax = 65_536, VisitorsMax = 64, RequestBytesMax = 80 * 1024;
 
-    private const int VisitorStackBytes = 256 * 1024, RequestPatienceMs = 5_000, PieceMs = 1, RefusalsSaid = 10;
+    private const int VisitorStackBytes = 256 * 1024, RefusalsSaid = 10;
+
+    private const int RequestPatienceMs = 5_000, StartPatienceMs = 60_000, AnotherPatienceMs = 1_000, PieceMs = 1;
 
     private const int AccessMode = 3;
 
-    /// <summary>What any file may be opened with: O_CLOEXEC, O_NONBLOCK, O_DIRECT, O_EXCL, O_APPEND, O_NOFOLLOW, O_DIRECTORY, O_PATH.</summary>
+    /// <summary>What any file may be opened with; O_NOFOLLOW and O_DIRECTORY are the numbers.</summary>
     private const uint Harmless = FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK | FileCalls.O_DIRECT | FileCalls.O_EXCL
         | FileCalls.O_APPEND | 0x20000 | 0x10000 | FileCalls.O_PATH;
 
@@ -50,7 +52,23 @@ public sealed class HostBroker : IDisposable
     {
         ArgumentNullException.ThrowIfNull(channels);
         (_asked, _brings, _read, _say) = (new UnixSocket(channels.Requests), new UnixSocket(channels.Connections), read, say);
-        _listener = new LocalListener(path);
+        _listener = ListenAfterAnother(path);
+    }
+
+    /// <summary>The broker of a process that was killed ends a moment after it.</summary>
+    private static LocalListener ListenAfterAnother(string path)
+    {
+        for (long start = Environment.TickCount64; ; Thread.Sleep(PieceMs))
+        {
+            try
+            {
+                return new LocalListener(path);
+            }
+            catch (KernelException refused) when (refused.Errno == Errno.AddressInUse
+                && Environment.TickCount64 - start < AnotherPatienceMs)
+            {
+            }
+        }
     }
 
     /// <summary>Makes this process one that can do no more than open what its user may.</summary>
@@ -88,7 +106,7 @@ public sealed class HostBroker : IDisposable
         using ReceivedFds none = new();
         Span<byte> sign = stackalloc byte[1];
         UnixSocket visitors = BrokerLink.Current!.Visitors;
-        if (!visitors.WaitReadable(RequestPatienceMs * 2) || visitors.Receive(sign, none).Bytes != 1)
+        if (!visitors.WaitReadable(StartPatienceMs) || visitors.Receive(sign, none).Bytes != 1)
             throw new IOException("the broker, which listens for the control API, has ended");
     }
 
@@ -102,6 +120,9 @@ public sealed class HostBroker : IDisposable
         visitors.WaitReadable(-1);
         return visitors.Receive(sign, received).Bytes == 1 && received.Count == 1 ? new OwnedFd(received.Take(0)) : null;
     }
+
+    /// <summary>In a process with a broker: has it end, and waits until the paths of its sockets are removed.</summary>
+    public static void End() => BrokerLink.Current?.End();
 
     /// <summary>Serves until the other process has ended.</summary>
     /// <exception cref="IOException">The other process asked for what none of ours asks for.</exception>
@@ -314,7 +335,7 @@ public sealed class HostBroker : IDisposable
             UnixSocket? visitor = listening.Accept(out Errno errno);
             if (visitor is null)
             {
-                // Without descriptors nobody is let in: it waits for one that ends.
+                // Without descriptors no one is let in: it waits for one that ends.
                 if (errno != Errno.Again) Thread.Sleep(PieceMs);
                 continue;
             }

@@ -57,6 +57,20 @@ internal sealed class BrokerLink
         }
     }
 
+    /// <summary>Has the broker end, and waits for that: what it listens at is removed by then.</summary>
+    internal void End()
+    {
+        lock (_lock)
+        {
+            _isGone = true;
+            _asks.Dispose();
+        }
+        // The other end is closed when it has ended. Who is on the way to the API meanwhile is sent away.
+        using ReceivedFds late = new();
+        byte[] sign = new byte[1];
+        while (Visitors.WaitReadable(PatienceMs) && Visitors.Receive(sign, late).Bytes > 0) late.Clear();
+    }
+
     private static BrokerLink? Find()
     {
         if (Environment.GetEnvironmentVariable(Variable)?.Split(':') is not [var asks, var brings]

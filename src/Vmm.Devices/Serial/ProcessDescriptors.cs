@@ -28,7 +28,8 @@ public static class ProcessDescriptors
     {
         foreach (string path in Directory.GetFiles("/proc/self/fd"))
         {
-            if (int.TryParse(Path.GetFileName(path), NumberStyles.None, CultureInfo.InvariantCulture, out int fd) && fd > 2 && IsInherited(fd))
+            string name = Path.GetFileName(path);
+            if (int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out int fd) && fd > 2 && IsInherited(fd))
                 new OwnedFd(fd).Dispose();
         }
     }

@@ -145,7 +145,8 @@ internal sealed class SnapshotDirectory : IDisposable
 
     private static string? ParentOf(string path) => System.IO.Path.GetDirectoryName(path);
 
-    private static IOException Refused(string path, Errno why, string? more = null) => new($"cannot save to '{path}': " + (more ?? why switch
+    private static IOException Refused(string path, Errno why, string? more = null) => new(
+        $"cannot save to '{path}': " + (more ?? why switch
     {
         Errno.NoEntry => "its parent directory is not there: make it, or name another",
         Errno.Exists => "it is there already; give a name that is not, or remove it",

@@ -35,6 +35,7 @@ internal sealed class ApiServer : IDisposable
 
     private readonly CancellationTokenSource _stopping = new();
     private readonly LocalListener? _listener;
+    private readonly bool _isBrokered;
     private readonly ServiceProvider? _services;
     private readonly PrometheusText _metrics;
     private readonly KestrelServer _server;
@@ -65,6 +66,7 @@ internal sealed class ApiServer : IDisposable
         if (places.Socket is not null && HostBroker.IsThere)
         {
             visitors = new VisitorTransport(transport);
+            _isBrokered = true;
             options.Listen(VisitorTransport.Place, listen => listen.Protocols = HttpProtocols.Http1);
         }
         else if (places.Socket is { } path)
@@ -123,6 +125,7 @@ internal sealed class ApiServer : IDisposable
         _metrics.Dispose();
         _services?.Dispose();
         _listener?.Dispose();
+        if (_isBrokered) HostBroker.End();
         _stopping.Dispose();
     }
 

@@ -19,6 +19,10 @@ internal sealed class IsolatedDevice : IDisposable
     /// <summary>In the environment of one whose socket the service manager made: the descriptor's number.</summary>
     private const string SocketMark = "VMM_ISOLATED_SOCKET";
 
+    /// <summary>What a service manager says to the process that it starts, and to no other.</summary>
+    internal static readonly string[] OfManager =
+        ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
     /// <summary>One is started at a time: it gets its own socket, and no other's.</summary>
     private static readonly Lock Starting = new();
 
@@ -48,7 +52,8 @@ internal sealed class IsolatedDevice : IDisposable
 
     /// <summary>In such a process: the number of the socket that the service manager made; null if it makes its own.</summary>
     internal static int? PassedSocket =>
-        int.TryParse(Environment.GetEnvironmentVariable(SocketMark), NumberStyles.None, CultureInfo.InvariantCulture, out int fd) ? fd : null;
+        int.TryParse(Environment.GetEnvironmentVariable(SocketMark), NumberStyles.None, CultureInfo.InvariantCulture, out int fd)
+            ? fd : null;
 
     internal string Name { get; }
 
@@ -161,8 +166,7 @@ internal sealed class IsolatedDevice : IDisposable
         ProcessStartInfo start = new(Environment.ProcessPath!, _words) { RedirectStandardInput = true, RedirectStandardOutput = true };
         start.Environment[Mark] = "1";
         // The service manager is spoken to by one process.
-        foreach (string ofManager in (ReadOnlySpan<string>)["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"])
-            start.Environment.Remove(ofManager);
+        foreach (string ofManager in OfManager) start.Environment.Remove(ofManager);
         if (_socket is not null) start.Environment[SocketMark] = _socket.Number.ToString(CultureInfo.InvariantCulture);
         lock (Starting)
         {

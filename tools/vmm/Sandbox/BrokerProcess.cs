@@ -33,8 +33,7 @@ internal static class BrokerProcess
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
         };
-        foreach (string ofManager in (ReadOnlySpan<string>)["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS"])
-            start.Environment.Remove(ofManager);
+        foreach (string ofManager in IsolatedDevice.OfManager) start.Environment.Remove(ofManager);
         start.Environment[Mark] = string.Create(CultureInfo.InvariantCulture, $"{own.Requests}:{own.Connections}");
         own.SetInherited(true);
         Process.Start(start)!.Dispose();
@@ -47,10 +46,11 @@ internal static class BrokerProcess
     internal static int Run(string[] args)
     {
         string[] numbers = Environment.GetEnvironmentVariable(Mark)!.Split(':');
-        BrokerChannels channels = new(int.Parse(numbers[0], CultureInfo.InvariantCulture), int.Parse(numbers[1], CultureInfo.InvariantCulture));
+        int[] ends = [.. numbers.Select(number => int.Parse(number, CultureInfo.InvariantCulture))];
+        BrokerChannels channels = new(ends[0], ends[1]);
         channels.SetInherited(false);
         ProcessDescriptors.CloseInherited();
-        // A terminal and a service manager tell all processes to end. This one ends with the one that it serves.
+        // A terminal and a service manager send a signal to all processes. This one ends with the one that it serves.
         using Signals ignored = new Signals().On(_ => { }, [.. Signals.Ending, Signals.User1, Signals.User2, PosixSignal.SIGTSTP]);
         try
         {
@@ -58,8 +58,9 @@ internal static class BrokerProcess
             HostBroker.GiveUpRights(args.Length > 2 ? args[2] : null);
             using HostBroker broker = new(channels, args[1],
                 request => ApiRequest.Named(request.Span, isServed), line => StandardError.Say(LogLevel.Warning, line));
+            double own = IsolatedDevice.OwnMemoryOf(Environment.ProcessId) / MiB;
             StandardError.Say(LogLevel.Information, string.Create(CultureInfo.InvariantCulture,
-                $"a broker opens what requests to the API name: {IsolatedDevice.OwnMemoryOf(Environment.ProcessId) / MiB:0.0} MiB of memory of its own"));
+                $"a broker opens what requests to the API name: {own:0.0} MiB of memory of its own"));
             broker.Serve();
             return ExitCode.Success;
         }

@@ -98,7 +98,8 @@ internal sealed class SandboxOptions
         IReadOnlyList<string> lacks = ProcessSandbox.Lacks();
         if (mode == "require" && lacks.Count > 0) throw new IOException($"--sandbox=require: {lacks[0]}");
         foreach (string lack in lacks) StandardError.Say(LogLevel.Warning, lack);
-        if (brokered is not null) plan = plan with { Broker = BrokerProcess.Start(parsed.CommandResult.Command.Name, brokered, plan.User) };
+        if (brokered is not null)
+            plan = plan with { Broker = BrokerProcess.Start(parsed.CommandResult.Command.Name, brokered, plan.User) };
         try
         {
             ProcessSandbox.Enclose(plan, CommandWords.Of(parsed));
