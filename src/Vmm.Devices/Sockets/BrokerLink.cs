@@ -1,11 +1,12 @@
 using System.Buffers.Binary;
 using System.Globalization;
+using Vmm.Devices.Native;
 using Vmm.Events;
 
-namespace Vmm.Devices.Native;
+namespace Vmm.Devices;
 
 /// <summary>
-/// The way to the broker of this process, which opens what the sandbox does not let this one open. Asked where the kernel refused only.
+/// The connection to the broker of this process, which opens what the sandbox does not let this one open. Asked where the kernel refused only.
 /// </summary>
 /// <remarks>Thread-safe: one request at a time.</remarks>
 internal sealed class BrokerLink
