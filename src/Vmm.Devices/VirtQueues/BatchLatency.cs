@@ -19,20 +19,24 @@ internal sealed class BatchLatency(QueueStatistics statistics, SlowRequests? slo
     /// <summary>Chains pushed since the last publish, those that were popped together as one.</summary>
     private readonly (long PoppedAt, Kinds Chains)[] _pushed = new (long, Kinds)[BatchesMax];
     private int _count;
+    /// <summary>The last of them, which more chains may be of; none if the time is 0.</summary>
+    private long _openPoppedAt;
+    private Kinds _open;
     private long _batchStart;
 
     /// <summary>When the batch began, in ticks of <see cref="Stopwatch"/>; it begins now if it had not.</summary>
-    internal long BatchStart => _batchStart != 0 ? _batchStart : _batchStart = Stopwatch.GetTimestamp();
+    internal long BatchStart
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => _batchStart != 0 ? _batchStart : Begin();
+    }
 
     /// <summary>A chain was given back.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Pushed(long poppedAt, int kind)
     {
-        if (_count == 0 || _pushed[_count - 1].PoppedAt != poppedAt)
-        {
-            if (_count == _pushed.Length) Record(inFlight: 0);
-            _pushed[_count++] = (poppedAt, default);
-        }
-        _pushed[_count - 1].Chains[kind]++;
+        if (poppedAt != _openPoppedAt) Open(poppedAt);
+        _open[kind]++;
     }
 
     /// <summary>The batch ends: what was given back is visible now.</summary>
@@ -40,7 +44,22 @@ internal sealed class BatchLatency(QueueStatistics statistics, SlowRequests? slo
     internal void Published(int inFlight)
     {
         _batchStart = 0;
-        if (_count > 0) Record(inFlight);
+        if (_openPoppedAt == 0) return;
+        Open(0);
+        Record(inFlight);
+    }
+
+    private long Begin() => _batchStart = Stopwatch.GetTimestamp();
+
+    private void Open(long poppedAt)
+    {
+        if (_openPoppedAt != 0)
+        {
+            if (_count == _pushed.Length) Record(inFlight: 0);
+            _pushed[_count++] = (_openPoppedAt, _open);
+        }
+        _openPoppedAt = poppedAt;
+        _open = default;
     }
 
     private void Record(int inFlight)
