@@ -91,7 +91,7 @@ public sealed class BootTests
         string[] console = NestedGuest.Run($"""
             mkdir -p /dev/pts && mount -t devpts devpts /dev/pts
             status=0
-            {Boot} --console pty --cmdline "console=ttyS0 console=hvc0 printk.devkmsg=on loglevel=8 panic=-1 vmm.lines=2000 vmm.tests=hvc" </dev/null || status=$?
+            {Boot} --console pty --cmdline "console=ttyS0 console=hvc0 printk.devkmsg=on loglevel=8 panic=-1 vmm.lines=300 vmm.tests=hvc" </dev/null || status=$?
             echo "vmm-host exit $status"
             """);
         Assert.Contains("vmm-hvc 1", console);
