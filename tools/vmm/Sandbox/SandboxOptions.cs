@@ -78,7 +78,8 @@ internal sealed class SandboxOptions
                 .. givesGroups ? [new(HostAccessKind.Read, "/etc/group")] : (HostAccess[])[],
                 .. ConfigOption.PathIn(parsed) is { } file ? [new(HostAccessKind.Read, file)] : (HostAccess[])[],
             ],
-            Layers = opensLater && mode == "auto" && brokered is null ? SandboxLayers.Privileges | SandboxLayers.SystemCalls : SandboxLayers.All,
+            Layers = opensLater && mode == "auto" && brokered is null
+                ? SandboxLayers.Privileges | SandboxLayers.SystemCalls : SandboxLayers.All,
             Descriptors = [.. devices.Select(device => device.Socket?.Descriptor).Append(IsolatedDevice.PassedSocket).OfType<int>()],
             GivesGroups = givesGroups,
             User = parsed.GetValue(_user),
