@@ -151,7 +151,8 @@ internal sealed class WebRelay(CtlClient client) : IHttpApplication<HttpContext>
         HttpRequestMessage asked = new(new HttpMethod(request.Method), target);
         foreach ((string name, StringValues values) in request.Headers)
         {
-            if (!NotHandedOn.Contains(name) && !(client.IsSecure && name is "Origin" or "Sec-Fetch-Site")) asked.Headers.TryAddWithoutValidation(name, (IEnumerable<string?>)values);
+            if (NotHandedOn.Contains(name) || (client.IsSecure && name is "Origin" or "Sec-Fetch-Site")) continue;
+            asked.Headers.TryAddWithoutValidation(name, (IEnumerable<string?>)values);
         }
         // Over TLS the host is that of the certificate; what the browser says of its page was looked at here.
         if (!client.IsSecure) asked.Headers.Host = request.Host.Value;
