@@ -2,7 +2,9 @@ using System.Diagnostics;
 
 namespace Vmm.Devices;
 
-/// <summary>Requests of one kind that were taken and given back together, and were slow. Times are ticks of <see cref="Stopwatch"/>.</summary>
+/// <summary>
+/// Requests of one kind that were taken and given back together, and were slow. Times are ticks of <see cref="Stopwatch"/>.
+/// </summary>
 /// <param name="PoppedAt">They were taken.</param>
 /// <param name="PushedAt">The first request that was published together with them was given back: the device had done its work.</param>
 /// <param name="PublishedAt">The driver could see them.</param>
@@ -11,9 +13,9 @@ namespace Vmm.Devices;
 internal readonly record struct SlowBatch(long PoppedAt, long PushedAt, long PublishedAt, int Requests, int InFlight);
 
 /// <summary>
-/// Spans of requests that took longer than a threshold, for listeners of the source <c>Vmm.Devices</c> (System.Diagnostics.ActivitySource),
-/// each with a span for every part of its time. A request that was quick enough costs a comparison, one that was not is made into spans only
-/// if a listener wants them.
+/// Spans of requests that took longer than a threshold, for listeners of the source <c>Vmm.Devices</c>
+/// (System.Diagnostics.ActivitySource), each with a span for every part of its time. A request that was quick enough costs a comparison,
+/// one that was not is made into spans only if a listener wants them.
 /// </summary>
 /// <param name="device">The device's name.</param>
 /// <param name="queue">The queue's name.</param>
@@ -21,7 +23,9 @@ internal readonly record struct SlowBatch(long PoppedAt, long PushedAt, long Pub
 /// <param name="threshold">Requests that took less are not reported.</param>
 internal sealed class SlowRequests(string device, string queue, IReadOnlyList<string> kinds, TimeSpan threshold)
 {
-    /// <summary>Waits for the limit that are remembered. Of a request that is in flight for more than so many, the wait is not shown.</summary>
+    /// <summary>
+    /// Waits for the limit that are remembered. Of a request that is in flight for more than so many, the wait is not shown.
+    /// </summary>
     private const int HeldMax = 64;
 
     private static readonly ActivitySource Source = new("Vmm.Devices");
@@ -67,7 +71,8 @@ internal sealed class SlowRequests(string device, string queue, IReadOnlyList<st
         void Part(string part, DateTimeOffset from, DateTimeOffset to)
         {
             if (to == from) return;
-            using Activity? child = Source.StartActivity(part, ActivityKind.Internal, span.Context, tags: null, links: null, startTime: from);
+            using Activity? child =
+                Source.StartActivity(part, ActivityKind.Internal, span.Context, tags: null, links: null, startTime: from);
             child?.SetEndTime(to.UtcDateTime);
         }
     }

@@ -12,7 +12,7 @@ internal sealed class SshTunnel : IDisposable
     private const int BetweenLooksMs = 20;
 
     /// <summary>
-    /// ssh ends when the standard input of the shell does, whose other end only this process has: nobody else has to end it.
+    /// ssh ends when the standard input of the shell does, whose other end only this process has: also when this process is killed.
     /// </summary>
     private const string EndsWithInput = """
         exec 3<&0
@@ -37,7 +37,8 @@ internal sealed class SshTunnel : IDisposable
     internal static string? AddressOf(string text)
     {
         if (!text.StartsWith(Scheme, StringComparison.Ordinal) || !Uri.TryCreate(text, UriKind.Absolute, out Uri? address)) return null;
-        bool isPlain = address.Host.Length > 0 && address.AbsolutePath is "" or "/" && address.Query.Length == 0 && address.Fragment.Length == 0;
+        bool isPlain = address.Host.Length > 0 && address.AbsolutePath is "" or "/"
+            && address.Query.Length == 0 && address.Fragment.Length == 0;
         return isPlain && !address.UserInfo.Contains(':', StringComparison.Ordinal) ? text.TrimEnd('/') : null;
     }
 

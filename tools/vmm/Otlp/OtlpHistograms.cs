@@ -12,7 +12,8 @@ namespace Vmm.Tool;
 /// </summary>
 /// <param name="devices">The devices now. Any thread.</param>
 /// <param name="resource">Who sends.</param>
-internal sealed class OtlpHistograms(Func<IEnumerable<VirtioDevice>> devices, Resource resource) : DelegatingHandler(new SocketsHttpHandler())
+internal sealed class OtlpHistograms(Func<IEnumerable<VirtioDevice>> devices, Resource resource)
+    : DelegatingHandler(new SocketsHttpHandler())
 {
     private const string Name = "vmm.disk.request.duration", Scope = "Vmm.Devices", Grpc = "application/grpc";
 
