@@ -41,10 +41,10 @@ internal sealed class SnapshotDirectory : IDisposable
         {
             // Of two that save to the same name one has the lock; a third may have given the directory its name meanwhile.
             if (SnapshotCalls.TryLock(directory) != Errno.None || !IsAt(directory, aside))
-                throw new IOException($"cannot save to '{path}': another save to it is under way");
+                throw new IOException($"cannot save to '{path}': another save to it is running");
             RemoveFiles(aside);
             if (Directory.EnumerateFileSystemEntries(aside).FirstOrDefault() is { } strange)
-                throw new IOException($"cannot save to '{path}': '{strange}' is in the way, which no save made: remove it");
+                throw new IOException($"cannot save to '{path}': '{strange}' is already there, and no save made it: remove it");
             return new SnapshotDirectory(full, parent, directory);
         }
         catch

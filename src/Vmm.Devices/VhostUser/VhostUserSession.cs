@@ -54,7 +54,7 @@ internal sealed partial class VhostUserSession : Subscriber
         _again = _remote.CreateDoorbell(_ => _wake.Set());
         EventFd lost = new();
         _mapped = _options.Mappings.Open(lost);
-        // Edge-triggered, both ways, for its whole life: a front-end that hangs up while a ring comes to rest is noticed after that, once.
+        // Edge-triggered, in both directions, for its whole life: a front-end that hangs up while a ring stops is noticed after that, once.
         _socket = Interest.Readable.AndWritable.AndReadHangUp.EdgeTriggered.WithFd(socket).WithHandler(_ => _wake.Set()).OwnedBy(this);
         try
         {
@@ -78,7 +78,7 @@ internal sealed partial class VhostUserSession : Subscriber
         ReactorTasks.Of(_reactor).Spawn(static session => session.Run(), this).Detach();
     }
 
-    /// <summary>Ends the connection from our side. The rings come to rest after that.</summary>
+    /// <summary>Ends the connection from our side. The rings stop after that.</summary>
     internal void Stop() => End(null);
 
     /// <summary>A handler threw: a bug. The front-end that comes next starts afresh.</summary>
@@ -137,7 +137,7 @@ internal sealed partial class VhostUserSession : Subscriber
         {
             if (left == 0)
             {
-                // By way of the remote endpoint, behind the descriptors that are ready.
+                // Through the remote endpoint, behind the descriptors that are ready.
                 _again.TryRing();
                 await _wake;
                 left = RequestsPerTurnMax;

@@ -76,7 +76,7 @@ internal static class AcpiTables
             Aml.Name("_UID", Aml.Integer(0)),
             Aml.Name("_CRS", Aml.Resources(Aml.Interrupt(MachinePorts.EventGsi))),
             Aml.Method("_EVT", 1,
-                // Whether there is another generation the driver finds out. A bus check has Linux look at each of the places.
+                // The event does not say what changed: the driver compares the generation id, and a bus check has Linux look at each place.
                 Aml.Notify("VGEN", 0x80),
                 Aml.IfSet("CHGP", Aml.Notify("HPC0", 0)),
                 Aml.IfSet("PWRP", Aml.Notify("PWRB", 0x80))));
@@ -190,7 +190,7 @@ internal static class AcpiTables
         BinaryPrimitives.WriteUInt64LittleEndian(register[4..], (ulong)port);
     }
 
-    /// <summary>What makes the bytes add up to 0.</summary>
+    /// <summary>The checksum: the byte with which all bytes add up to 0.</summary>
     private static byte Checksum(ReadOnlySpan<byte> bytes)
     {
         byte sum = 0;
@@ -198,7 +198,7 @@ internal static class AcpiTables
         return (byte)-sum;
     }
 
-    /// <summary>Places tables one behind the other.</summary>
+    /// <summary>Puts tables into memory, one behind the other.</summary>
     private sealed class TableWriter(ulong address, int reserved)
     {
         private const int Alignment = 16;

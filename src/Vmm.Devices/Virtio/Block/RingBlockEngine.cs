@@ -94,7 +94,7 @@ internal sealed class RingBlockEngine : IBlockEngine
         _onCompleted();
     }
 
-    /// <summary>One operation on its way: as many requests to the ring, one after the other, as it takes.</summary>
+    /// <summary>One operation in flight: as many requests to the ring, one after the other, as it takes.</summary>
     private sealed class Transfer(RingBlockEngine engine) : RingRequest
     {
         /// <summary>Made at first; kept for later operations at most; beyond, as many as one call takes.</summary>

@@ -45,7 +45,7 @@ internal sealed partial class VsockConnection
             Reset();
             return false;
         }
-        // It was on its way when the guest got the reset.
+        // It was in flight when the guest got the reset.
         if ((_hostShutdown & VsockProtocol.ReceivesNoMore) != 0) return false;
         if (header.Length > (uint)Granted - (_received - _forwarded))
         {
