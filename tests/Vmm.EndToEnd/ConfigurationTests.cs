@@ -69,7 +69,7 @@ public sealed partial class ConfigurationTests : IDisposable
     [InlineData("command = 'boot'\nkernel = 'k'\nno-acpi = true\nvcpus = 2", "3:11: --no-acpi with --vcpus 2")]
     [InlineData("command = 'run'\n[[console]]\nterminal = true", "2:1: --console terminal: the terminal is the guest's shell's")]
     [InlineData("command = 'run'\nexec = 'frob'", "2:8: --exec 'frob': unknown command 'frob'")]
-    [InlineData("command = 'run'\nexec = 'poweroff'\n[[console]]\npty = true\nuds = 's'", "5:7: --console 'pty,uds=s': give one way")]
+    [InlineData("command = 'run'\nexec = 'poweroff'\n[[console]]\npty = true\nuds = 's'", "5:7: --console 'pty,uds=s': give one endpoint")]
     [InlineData("command = 'run'\nexec = 'poweroff'\n[[console]]\nname = 'n'\npty = true\n[[console]]\nname = 'n'\nuds = 's'",
         "3:1: --console: console 'console0': two ports are called 'n'")]
     public void So_has_one_of_the_whole_file(string text, string mistake)

@@ -3,7 +3,7 @@ using Spectre.Console;
 
 namespace Vmm.Benchmarks;
 
-/// <summary><c>compare</c>: every way to do a thing, side by side in one run.</summary>
+/// <summary><c>compare</c>: every contender, side by side in one run.</summary>
 internal static class CompareCommand
 {
     internal static Command Create()

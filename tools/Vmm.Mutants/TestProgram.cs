@@ -164,7 +164,7 @@ internal sealed class TestProgram(string folder, string name, string library) : 
             start.Environment[StartupHook.ProgramVariable] = Path.Combine(folder, $"{name}.dll");
             start.Environment[StartupHook.LibraryVariable] = Path.Combine(folder, $"{library}.dll");
         }
-        // No profile is gathered on the way: tests count what is allocated.
+        // No profile is gathered meanwhile: tests count what is allocated.
         start.Environment["DOTNET_TieredPGO"] = "0";
         Process process = Process.Start(start)!;
         process.ErrorDataReceived += static (_, _) => { };

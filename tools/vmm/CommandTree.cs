@@ -103,7 +103,7 @@ internal static class CommandTree
     private static string NameOf(CommandResult result) =>
         result.Parent is CommandResult parent ? $"{NameOf(parent)} {result.Command.Name}" : "vmm";
 
-    /// <summary>The words that people type for help and version.</summary>
+    /// <summary>The words that a user types for help and version.</summary>
     private static string[] AsMeant(string[] args) => args switch
     {
         ["help"] => ["--help"],

@@ -5,7 +5,7 @@ using Vmm.Events;
 namespace Vmm.Tool;
 
 /// <summary>
-/// The keys of a terminal in raw mode on their way to a guest's console. Ctrl-A is ours: Ctrl-A x leaves, Ctrl-A Ctrl-A is the guest's
+/// The keys of a terminal in raw mode for a guest's console. Ctrl-A is ours: Ctrl-A x leaves, Ctrl-A Ctrl-A is the guest's
 /// Ctrl-A.
 /// </summary>
 internal sealed class ConsoleKeys : IDisposable

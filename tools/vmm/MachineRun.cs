@@ -32,7 +32,7 @@ internal sealed class MachineRun
             yield return $"--memory {machine.MemoryBytes >> 20}: {machine.Vcpus} vCPUs need at least {least >> 20} MiB";
         if (machine.Commands is null && devices.HaveTerminal)
             yield return "--console terminal: the terminal is the guest's shell's: give the shell commands with --exec, "
-                + "or the console another way out";
+                + "or the console another output";
     }
 
     /// <summary>Runs the machine on the terminal until it ends, and prints the statistics.</summary>

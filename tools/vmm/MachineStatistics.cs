@@ -7,7 +7,7 @@ using Vmm.Events;
 
 namespace Vmm.Tool;
 
-/// <summary>What a run's devices and reactor did, for people and for programs.</summary>
+/// <summary>What a run's devices and reactor did, as a table and as JSON.</summary>
 internal sealed record MachineStatistics(
     IReadOnlyList<DeviceLine> Devices, IReadOnlyList<DiskLine> Disks, IReadOnlyList<BalloonLine> Balloons, ReactorLine Reactor,
     IReadOnlyList<ReactorLine> Reactors)
@@ -193,7 +193,7 @@ internal sealed partial class StatisticsJson : JsonSerializerContext;
 /// <summary>How statistics are printed.</summary>
 internal enum StatsFormat
 {
-    /// <summary>Tables for people.</summary>
+    /// <summary>Tables for readers.</summary>
     Table,
     /// <summary>One line of JSON, the last of standard output.</summary>
     Json,

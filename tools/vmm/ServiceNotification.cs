@@ -55,7 +55,7 @@ internal static class ServiceNotification
     private static void Open()
     {
         if (_socket is not null || Address is not { } path) return;
-        // A leading @ stands for the zero byte of an abstract address. To make an address the runtime makes a socket too.
+        // An @ at the beginning stands for the zero byte of an abstract address. To make an address the runtime makes a socket too.
         _manager = new UnixDomainSocketEndPoint(path[0] == '@' ? "\0" + path[1..] : path);
         _socket = new Socket(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
     }

@@ -52,7 +52,10 @@ public sealed class AsyncDisk : VirtioDevice
         base.Dispose(disposing);
     }
 
-    /// <summary>The queue at work. No request is given up: the queue is quiet when each has run to its end, and the kernel is done with the guest's memory.</summary>
+    /// <summary>
+    /// The queue at work. No request is given up: the queue is quiet when each has run to its end, and the kernel is done with the guest's
+    /// memory.
+    /// </summary>
     private sealed class Requests : QueueWorker
     {
         private readonly AsyncDisk _disk;
@@ -113,7 +116,7 @@ public sealed class AsyncDisk : VirtioDevice
                 RingResult moved = request.Kind == BlockRequestType.In
                     ? await _ring.ReadV(_file, request.Offset + done, vectors)
                     : await _ring.WriteV(_file, request.Offset + done, vectors);
-                // The image was checked to have the sectors: an end of the file means that somebody cut it.
+                // The image was checked to have the sectors: an end of the file means that another process cut it.
                 error = moved.Value == 0 ? Errno.InputOutput : moved.Error;
                 done += (ulong)moved.Count;
             }

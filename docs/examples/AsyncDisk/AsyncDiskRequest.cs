@@ -15,21 +15,25 @@ internal readonly record struct AsyncDiskRequest(BlockRequestType Kind, BlockSta
     private const int HeaderBytes = 16;
     private const int StatusBytes = 1;
 
-    private static readonly GuestFault Malformed = new(GuestFaultKind.Request, "a request without its header, or without a byte for its status (§ 5.2.6)");
+    private static readonly GuestFault Malformed = new(GuestFaultKind.Request,
+        "a request without its header, or without a byte for its status (§ 5.2.6)");
 
     internal static AsyncDiskRequest Parse(DescriptorChain chain, ulong diskBytes, ulong bytesMax)
     {
         ChainReader readable = chain.Readable;
-        if (!readable.TryRead(out uint kind) || !readable.TrySkip(sizeof(uint)) || !readable.TryRead(out ulong sector) || chain.WritableLength < StatusBytes)
+        if (!readable.TryRead(out uint kind) || !readable.TrySkip(sizeof(uint)) || !readable.TryRead(out ulong sector)
+            || chain.WritableLength < StatusBytes)
         {
             chain.Queue.Fault(Malformed);
             return new AsyncDiskRequest(BlockRequestType.GetId, BlockStatus.IoError, 0, 0);
         }
         BlockRequestType type = (BlockRequestType)kind;
-        if (type is not (BlockRequestType.In or BlockRequestType.Out or BlockRequestType.Flush)) return new AsyncDiskRequest(type, BlockStatus.Unsupported, 0, 0);
+        if (type is not (BlockRequestType.In or BlockRequestType.Out or BlockRequestType.Flush))
+            return new AsyncDiskRequest(type, BlockStatus.Unsupported, 0, 0);
         ulong bytes = type == BlockRequestType.In ? chain.WritableLength - StatusBytes : readable.Remaining;
         // Compared before it is multiplied: nothing here overflows.
-        bool isOnDisk = bytes <= bytesMax && bytes % SectorBytes == 0 && sector <= diskBytes / SectorBytes && bytes <= diskBytes - sector * SectorBytes;
+        bool isOnDisk = bytes <= bytesMax && bytes % SectorBytes == 0 && sector <= diskBytes / SectorBytes
+            && bytes <= diskBytes - sector * SectorBytes;
         return type == BlockRequestType.Flush || isOnDisk
             ? new AsyncDiskRequest(type, BlockStatus.Ok, sector * SectorBytes, bytes)
             : new AsyncDiskRequest(type, BlockStatus.IoError, 0, 0);

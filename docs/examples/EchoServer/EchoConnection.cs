@@ -4,8 +4,8 @@ using Vmm.Events;
 namespace Vmm.Examples.EchoServer;
 
 /// <summary>
-/// One peer of the echo server. It reads only when it owes the peer nothing: a peer that does not take its bytes back fills one buffer
-/// here and then its own.
+/// One peer of the echo server. It reads only when no bytes for the peer are pending: a peer that does not take its bytes back fills one
+/// buffer here and then its own.
 /// </summary>
 public sealed class EchoConnection : Subscriber
 {
@@ -27,7 +27,7 @@ public sealed class EchoConnection : Subscriber
 
     private bool OwesNothing => _owedFrom == _owedTo;
 
-    /// <summary>There are bytes to read, or room for those that are owed.</summary>
+    /// <summary>There are bytes to read, or room for those that are pending.</summary>
     public void OnReady(SocketFd peer, IReactor reactor)
     {
         if (!TryRead(peer) || !TrySend(peer) || (_peerIsDone && OwesNothing))
@@ -45,7 +45,7 @@ public sealed class EchoConnection : Subscriber
         if (!OwesNothing || _peerIsDone) return true;
         SocketError error = peer.Receive(_buffer, out int received);
         if (error == SocketError.WouldBlock) return true;
-        // The peer shut its half down: what it sent before is still owed.
+        // The peer shut its half down: what it sent before is still pending.
         _peerIsDone = received == 0;
         (_owedFrom, _owedTo) = (0, received);
         return error == SocketError.Success;

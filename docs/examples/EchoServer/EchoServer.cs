@@ -32,7 +32,7 @@ public sealed class EchoServer : Subscriber
     /// <summary>A peer wants in.</summary>
     public void OnPeer(SocketFd listener, IReactor reactor)
     {
-        // One accept an event: level-triggered, the next peer is the next event, and nobody else waits for long.
+        // One accept an event: level-triggered, the next peer is the next event, and no other peer waits for long.
         if (listener.TryAccept() is not { } peer) return;
         new EchoConnection(peer, OnPeerLeft).Source.RegisterInto(reactor);
         if (++Connections == _connectionsMax) reactor.Modify(Listener, Interest.None);

@@ -11,7 +11,7 @@ namespace Vmm.Examples.FourEventDevice;
 /// <remarks>The handlers are methods that take the reactor they may use, so a test calls them with a mocked one.</remarks>
 public sealed partial class LineDevice() : Subscriber("line device")
 {
-    /// <summary>Bytes on their way: what a driver transmits beyond without receiving is lost, and counted.</summary>
+    /// <summary>Bytes in flight: what a driver transmits beyond without receiving is lost, and counted.</summary>
     public const int LineBytesMax = 256;
 
     private readonly Queue<byte> _line = new();

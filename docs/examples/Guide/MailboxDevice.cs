@@ -25,7 +25,7 @@ public sealed class MailboxDevice : VirtioDevice
     {
         if (_letters.Count >= LettersMax) return false;
         _letters.Enqueue(letter);
-        // Has the queue served soon, on its reactor's thread. Before there is a driver there is no queue: it finds the letter when it starts.
+        // Has the queue served soon, on its reactor's thread. Before there is a driver there is no queue: it starts with the letter.
         Volatile.Read(ref _queue)?.ServeSoon();
         return true;
     }

@@ -41,7 +41,8 @@ public sealed class OwnMonitor : IDisposable
         // Devices: ours and your own on the same bus. Each access is an exit, and a call on the vCPU's thread.
         Bus ports = new("port"), mmio = new("mmio");
         ports.Add(ClockPort, CmosDevice.RangeLength, _clock);
-        ports.Add(PowerPort, AcpiPowerControl.RangeLength, new AcpiPowerControl(() => _thread!.RequestStop(), () => _thread!.RequestStop()));
+        Action stop = () => _thread!.RequestStop();
+        ports.Add(PowerPort, AcpiPowerControl.RangeLength, new AcpiPowerControl(onPowerOff: stop, onReset: stop));
         ports.Add(CounterPort, 1, Counter);
 
         // A doorbell: the guest's write signals an eventfd, the reactor answers by another, and the vCPU's thread does not notice.

@@ -6,7 +6,7 @@ namespace Vmm.Examples.Guide;
 /// <summary>Guide 5: a program that serves a disk to QEMU, or to any other vhost-user front-end.</summary>
 public static class ServedDisk
 {
-    /// <summary>Serves an image until it is told to stop.</summary>
+    /// <summary>Serves an image until it is asked to stop.</summary>
     public static void Serve(string image, string socket, Action<string> announce, CancellationToken stop)
     {
         using VhostUserServer server = new(new VhostUserServerOptions { Announce = announce, Reactors = 1 });

@@ -5,8 +5,8 @@ using Vmm.Events.Tasks;
 namespace Vmm.Examples;
 
 /// <summary>
-/// A disk whose sectors are a stream that can seek: a file that is decrypted on the way, a part of another file, memory. One request at a
-/// time has the stream, on a thread of the pool, and the reactor's thread ends it.
+/// A disk whose sectors are a stream that can seek: a file that is decrypted as it is read, a part of another file, memory. One request
+/// at a time has the stream, on a thread of the pool, and the reactor's thread ends it.
 /// </summary>
 public sealed class StreamDisk : IBlockBackend
 {
@@ -97,7 +97,7 @@ public sealed class StreamDisk : IBlockBackend
     // SAFETY: the pieces of an operation stay mapped until it is completed, and none is longer than the 4 GiB of a descriptor.
     private static unsafe Span<byte> Bytes(IoVector vector) => new((void*)vector.Address, checked((int)vector.Length));
 
-    /// <summary>One queue's way to the stream.</summary>
+    /// <summary>One queue's access to the stream.</summary>
     private sealed class Engine(StreamDisk disk, RemoteEndpoint reactor, Action onCompleted) : IBlockEngine
     {
         public void Start(BlockOperation operation) => Task.Run(() =>

@@ -19,7 +19,7 @@ public readonly struct PeekOperation : IRingEvent<BufferResult>
     /// <exception cref="ObjectDisposedException">The buffer was released or handed on before.</exception>
     public PeekOperation(SlabBuffer buffer) => _lent = buffer.Lend();
 
-    /// <summary>Whoever peeks decides by what it finds, so it is asked for at once.</summary>
+    /// <summary>The caller of a peek decides by what it finds, so it is asked for at once.</summary>
     public bool IsEager => true;
 
     /// <inheritdoc/>

@@ -44,7 +44,7 @@ public sealed class Bus(string name = "mmio")
         }
     }
 
-    /// <summary>Unmaps the device whose range starts here. An access that is under way may still reach it. Any thread.</summary>
+    /// <summary>Unmaps the device whose range starts here. An access that has begun may still reach it. Any thread.</summary>
     /// <returns>False if no range starts here.</returns>
     public bool Remove(ulong start)
     {

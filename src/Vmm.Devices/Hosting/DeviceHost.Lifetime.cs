@@ -3,7 +3,7 @@ using Vmm.Events;
 
 namespace Vmm.Devices;
 
-// The end of a host: the devices come to rest, the reactors end, and what they held is closed, in this order.
+// The end of a host: the devices stop, the reactors end, and what they held is closed, in this order.
 public sealed partial class DeviceHost
 {
     private Task? _stopped;
@@ -15,7 +15,7 @@ public sealed partial class DeviceHost
 
     /// <summary>
     /// Brings the devices to rest: requests in flight complete, what the guest printed is written, then the reactors end. The vCPUs must
-    /// have stopped before. Devices that do not come to rest in time are named in the log.
+    /// have stopped before. Devices that do not stop in time are named in the log.
     /// </summary>
     public Task StopAsync()
     {

@@ -154,7 +154,7 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
         }
         catch
         {
-            // No driver has found it: it comes to rest at once.
+            // No driver has found it: it stops at once.
             RemoveAsync(added).GetAwaiter().GetResult();
             throw;
         }

@@ -43,7 +43,7 @@ public sealed class HostedDevice : IInspectable
 
     internal int Slot { get; }
 
-    /// <summary>What connects it to its endpoints on the host; null if nothing does.</summary>
+    /// <summary>What connects it to its endpoints on the host; null for a device without any.</summary>
     internal IDisposable? Connection { get; set; }
 }
 

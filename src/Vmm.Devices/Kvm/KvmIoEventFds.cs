@@ -4,7 +4,7 @@ namespace Vmm.Devices.Kvm;
 
 /// <summary>The doorbells of a transport, rung by KVM itself: a kick never leaves the kernel.</summary>
 /// <param name="vm">The machine whose guest writes.</param>
-public sealed class KvmIoEventFds(KvmVm vm) : IIoEventFds
+internal sealed class KvmIoEventFds(KvmVm vm) : IIoEventFds
 {
     private readonly Lock _lock = new();
     private readonly Dictionary<KvmIoEvent, EventFd> _kicks = [];

@@ -63,7 +63,7 @@ public sealed partial class KvmMachine
     {
         if (TakesDevices) return;
         throw new NotSupportedException(_board.Options.Acpi
-            ? "the guest goes on from a snapshot of an older version, which told it of no places for devices: reboot it in a new machine"
+            ? "the guest goes on from a snapshot of an older version, which gave it no places for devices: reboot it in a new machine"
             : "without ACPI the guest of this machine looks for its devices only when it boots: give them on the command line");
     }
 

@@ -42,7 +42,7 @@ public sealed partial class KvmMachine
 
     /// <summary>
     /// Starts the machine again from its kernel, as its reset button would: the guest has no time to write what it has in memory. Devices
-    /// lose their driver and keep what they have of the host; requests in flight complete first, and a save that is under way. A machine
+    /// lose their driver and keep what they have of the host; requests in flight complete first, and a save that is running. A machine
     /// that is paused stays so. Any thread but a vCPU's or a reactor's.
     /// </summary>
     /// <exception cref="InvalidOperationException">It goes on from a snapshot, is kept after a crash, has ended, or
@@ -98,7 +98,7 @@ public sealed partial class KvmMachine
 
     private void StartOver(string why)
     {
-        // No save begins, and the one that is under way reads the memory.
+        // No save begins, and the one that is running reads the memory.
         lock (_saveLock)
         {
             ObjectDisposedException.ThrowIf(_isEnding, this);

@@ -309,7 +309,7 @@ public sealed partial class KvmMachine
             : throw vcpu.Wrong("cpuid", $"has what this host's processor or KVM lacks: {string.Join(", ", missing)}");
     }
 
-    /// <summary>Gives up a save that is under way, and waits for its end: it reads what is about to be unmapped.</summary>
+    /// <summary>Gives up a save that is running, and waits for its end: it reads what is about to be unmapped.</summary>
     private void EndSave()
     {
         Task? saving;

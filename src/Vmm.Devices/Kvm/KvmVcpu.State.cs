@@ -115,7 +115,7 @@ public sealed partial class KvmVcpu
     }
 
     /// <summary>
-    /// Where the vCPU is, for a message: instruction, control registers, EFER and an exception on its way. On the vCPU's own thread, or
+    /// Where the vCPU is, for a message: instruction, control registers, EFER and a pending exception. On the vCPU's own thread, or
     /// while it stands still.
     /// </summary>
     internal string DescribePlace()

@@ -4,7 +4,7 @@ namespace Vmm.Devices;
 /// Which pages of guest memory devices wrote to, one bit for each 4 KiB page from guest address 0 on, in memory shared with a front-end
 /// that copies the guest elsewhere while it runs (vhost-user, VHOST_USER_SET_LOG_BASE). Thread-safe.
 /// </summary>
-public sealed unsafe class DirtyLog : IDirtyTracker, IDisposable
+internal sealed unsafe class DirtyLog : IDirtyTracker, IDisposable
 {
     private readonly GuestRegion _log;
 

@@ -5,7 +5,7 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// The guest's physical memory: regions over mapped memfds. The only way to guest bytes; every range is checked against the regions.
+/// The guest's physical memory: regions over mapped memfds. The only access to guest bytes; every range is checked against the regions.
 /// Thread-safe. Regions may be added and removed while devices run: a caller that still holds an earlier state keeps its regions mapped.
 /// </summary>
 public sealed class GuestMemory : IDisposable

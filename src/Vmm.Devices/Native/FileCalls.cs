@@ -168,7 +168,7 @@ internal static unsafe partial class FileCalls
         return Lock(fd, F_OFD_SETLK, &bytes) == 0 ? Errno.None : LastError;
     }
 
-    /// <summary>Whether another open file description has one of some bytes locked, in whatever way.</summary>
+    /// <summary>Whether another open file description has one of some bytes locked, by any kind of lock.</summary>
     /// <returns><see cref="Errno.Again"/> if so.</returns>
     internal static Errno AreBytesLocked(int fd, long start, long count)
     {

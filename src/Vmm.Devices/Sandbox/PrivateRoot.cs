@@ -23,7 +23,7 @@ internal static class PrivateRoot
     /// <returns>Whether it did.</returns>
     internal static bool TryEnter(SandboxPlan plan)
     {
-        // A name that leads through a link and back leads elsewhere where the link is a directory.
+        // A name that goes through a link and back names another place where the link is a directory.
         if (plan.All.Any(access => access.Path.Contains("/../", StringComparison.Ordinal))) return false;
         string directory = Directory.GetCurrentDirectory();
         if (NamespaceCalls.Leave(NamespaceCalls.CLONE_NEWNS | NamespaceCalls.CLONE_NEWIPC) != Errno.None) return false;

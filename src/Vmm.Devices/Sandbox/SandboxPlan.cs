@@ -5,16 +5,16 @@ namespace Vmm.Devices.Sandbox;
 /// <summary>What a process keeps when it gives up its rights.</summary>
 public sealed record SandboxPlan
 {
-    /// <summary>What its devices and it itself open of the host.</summary>
+    /// <summary>What the process and its devices open on the host.</summary>
     public required IReadOnlyList<HostAccess> Accesses { get; init; }
 
-    /// <summary>Those that <see cref="ProcessSandbox.Close(SandboxPlan)"/> finds done with: such as sockets that listen by then.</summary>
+    /// <summary>What is open already when <see cref="ProcessSandbox.Close(SandboxPlan)"/> is called, such as sockets that listen.</summary>
     public IReadOnlyList<HostAccess> Opened { get; init; } = [];
 
-    /// <summary>What is laid.</summary>
+    /// <summary>Which layers are put on the process.</summary>
     public SandboxLayers Layers { get; init; } = SandboxLayers.All;
 
-    /// <summary>Who it becomes: <c>UID</c>, <c>UID:GID</c>, <c>NAME</c> or <c>NAME:GID</c>; null to stay who it is.</summary>
+    /// <summary>The user that it becomes: <c>UID</c>, <c>UID:GID</c>, <c>NAME</c> or <c>NAME:GID</c>; null to keep its user.</summary>
     public string? User { get; init; }
 
     /// <summary>Whether a crash may leave a core file.</summary>
@@ -23,10 +23,10 @@ public sealed record SandboxPlan
     /// <summary>Whether it runs a virtual machine on KVM.</summary>
     public bool NeedsKvm { get; init; }
 
-    /// <summary>Whether it saves machines: makes directories, and gives them names.</summary>
+    /// <summary>Whether it saves machines, for which it makes and renames directories.</summary>
     public bool SavesMachines { get; init; }
 
-    /// <summary>Whether devices may come while it runs.</summary>
+    /// <summary>Whether devices may be added while it runs.</summary>
     public bool DevicesComeLater { get; init; }
 
     /// <summary>The process's ends of what it shares with a broker, which opens what comes later; null without one.</summary>
@@ -44,7 +44,7 @@ public sealed record SandboxPlan
     /// <summary>Descriptors that this process was started with and keeps, beside those of a service manager.</summary>
     public IReadOnlyList<int> Descriptors { get; init; } = [];
 
-    /// <summary>What is done with a system call that it has no use for.</summary>
+    /// <summary>What the kernel does with a system call that the process never needs.</summary>
     public SystemCallAction Action { get; init; } = SystemCallAction.Refuse;
 
     /// <summary>What it opens, at its start or later.</summary>
@@ -78,10 +78,10 @@ public enum SandboxLayers
     All = Privileges | Files | SystemCalls | Namespaces,
 }
 
-/// <summary>What becomes of a system call that no code of ours makes.</summary>
+/// <summary>What the kernel does with a system call that no code of ours makes.</summary>
 public enum SystemCallAction
 {
-    /// <summary>It fails with EPERM; one that can only be an attack ends the process. The kernel's log has both.</summary>
+    /// <summary>The call fails with EPERM; a call that can only be an attack ends the process. The kernel logs both.</summary>
     Refuse,
     /// <summary>It ends the process.</summary>
     Kill,

@@ -90,7 +90,7 @@ internal static class SystemCallTable
     /// <param name="process">Its number: it signals itself only.</param>
     internal static IEnumerable<SystemCallRule> For(SandboxPlan plan, int process)
     {
-        // librbd and the C library's resolver are loaded late, and have threads and ways of their own.
+        // librbd and the C library's resolver are loaded late, and have threads and system calls of their own.
         bool loads = plan.Has(HostAccessKind.Libraries);
         bool tcp = plan.Has(HostAccessKind.ConnectTcp), connects = Connects(plan);
         return

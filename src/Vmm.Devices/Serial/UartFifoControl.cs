@@ -2,7 +2,7 @@ namespace Vmm.Devices;
 
 /// <summary>Bits of the FIFO control register; the two highest hold the trigger level's number.</summary>
 [Flags]
-public enum UartFifoControl : byte
+internal enum UartFifoControl : byte
 {
     /// <summary>None.</summary>
     None = 0,

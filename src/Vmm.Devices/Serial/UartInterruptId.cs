@@ -1,7 +1,7 @@
 namespace Vmm.Devices;
 
 /// <summary>Values of the interrupt identification register, by falling priority, and its FIFO bits.</summary>
-public static class UartInterruptId
+internal static class UartInterruptId
 {
     /// <summary>A line error or a break; cleared by reading the line status.</summary>
     public const byte LineStatus = 0x06;

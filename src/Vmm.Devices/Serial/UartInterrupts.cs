@@ -2,7 +2,7 @@ namespace Vmm.Devices;
 
 /// <summary>Bits of the interrupt enable register.</summary>
 [Flags]
-public enum UartInterrupts : byte
+internal enum UartInterrupts : byte
 {
     /// <summary>None.</summary>
     None = 0,

@@ -2,7 +2,7 @@ namespace Vmm.Devices;
 
 /// <summary>Bits of the line control register that mean something to a chip without a wire.</summary>
 [Flags]
-public enum UartLineControl : byte
+internal enum UartLineControl : byte
 {
     /// <summary>None.</summary>
     None = 0,

@@ -2,7 +2,7 @@ namespace Vmm.Devices;
 
 /// <summary>Bits of the line status register.</summary>
 [Flags]
-public enum UartLineStatus : byte
+internal enum UartLineStatus : byte
 {
     /// <summary>None.</summary>
     None = 0,

@@ -2,7 +2,7 @@ namespace Vmm.Devices;
 
 /// <summary>Bits of the modem control register.</summary>
 [Flags]
-public enum UartModemControl : byte
+internal enum UartModemControl : byte
 {
     /// <summary>None.</summary>
     None = 0,
@@ -12,7 +12,7 @@ public enum UartModemControl : byte
     RequestToSend = 0x02,
     /// <summary>First free output.</summary>
     Out1 = 0x04,
-    /// <summary>Second free output; on a PC it opens the way to the interrupt controller.</summary>
+    /// <summary>Second free output; on a PC it connects the interrupt controller.</summary>
     Out2 = 0x08,
     /// <summary>Connects the transmitter to the receiver, and these outputs to the modem status.</summary>
     Loopback = 0x10,

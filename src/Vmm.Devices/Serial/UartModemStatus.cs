@@ -2,7 +2,7 @@ namespace Vmm.Devices;
 
 /// <summary>Bits of the modem status register: four lines, and which of them changed since it was read.</summary>
 [Flags]
-public enum UartModemStatus : byte
+internal enum UartModemStatus : byte
 {
     /// <summary>None.</summary>
     None = 0,

@@ -1,7 +1,7 @@
 namespace Vmm.Devices;
 
 /// <summary>Register numbers of a 16550A (National Semiconductor PC16550D data sheet, table II).</summary>
-public static class UartRegister
+internal static class UartRegister
 {
     /// <summary>Read: receiver buffer. Write: transmitter holding. With the divisor latch open: its low byte.</summary>
     public const int Data = 0;

@@ -58,7 +58,7 @@ public sealed class PackedDriverQueue : DriverQueue
         if (descriptors == 0) return false;
         _batchDescriptors = 0;
         Table.Store16(_batchStart.FlagsOffset, _batchFlags);
-        // The device asks for kicks, then looks at the flags; the driver the other way round.
+        // The device asks for kicks, then looks at the flags; the driver in the opposite order.
         Interlocked.MemoryBarrier();
         return PackedPosition.WantsEvent(DeviceEvent, HasEventIndex, _nextAvailable, descriptors, Size);
     }

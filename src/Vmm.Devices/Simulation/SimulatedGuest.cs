@@ -65,7 +65,7 @@ public sealed class SimulatedGuest : IDisposable
     /// <summary>The registers in front of the device.</summary>
     public VirtioMmioTransport Transport { get; private set; }
 
-    /// <summary>The driver's way through the registers.</summary>
+    /// <summary>The driver's walk through the registers.</summary>
     public VirtioMmioDriver Driver { get; private set; }
 
     /// <summary>The negotiated features.</summary>
@@ -207,7 +207,7 @@ public sealed class SimulatedGuest : IDisposable
     /// <summary>
     /// Pauses the device, as a machine that stands still: on return it does not touch the guest until <see cref="Resume"/>.
     /// </summary>
-    /// <exception cref="TimeoutException">It did not come to rest within <see cref="Patience"/>.</exception>
+    /// <exception cref="TimeoutException">It did not stop within <see cref="Patience"/>.</exception>
     public SimulatedGuest Pause() => Await(Transport.PauseAsync());
 
     /// <summary>Lets a paused device go on.</summary>
@@ -255,7 +255,7 @@ public sealed class SimulatedGuest : IDisposable
         reader.Complete();
     }
 
-    /// <summary>Lets the device come to rest, and disposes everything.</summary>
+    /// <summary>Stops the device, and disposes everything.</summary>
     public void Dispose()
     {
         if (_disposed) return;

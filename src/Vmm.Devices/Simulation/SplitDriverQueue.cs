@@ -98,7 +98,7 @@ public sealed class SplitDriverQueue : DriverQueue
         if (before == after) return false;
         _published = after;
         AvailableIndex = after;
-        // The device asks for kicks, then looks at the index; the driver the other way round (§ 2.7.13.4.1).
+        // The device asks for kicks, then looks at the index; the driver in the opposite order (§ 2.7.13.4.1).
         Interlocked.MemoryBarrier();
         return HasEventIndex ? SplitQueue.Passed(AvailableEvent, before, after) : (UsedFlags & RingLayout.NoNotify) == 0;
     }

@@ -5,7 +5,7 @@ using System.Runtime.InteropServices;
 namespace Vmm.Devices.Simulation;
 
 /// <summary>
-/// A driver's way through the registers of a virtio-mmio device (virtio 1.2 § 3.1 and § 4.2.3), in the order a real kernel takes. It
+/// A driver's walk through the registers of a virtio-mmio device (virtio 1.2 § 3.1 and § 4.2.3), in the order a real kernel takes. It
 /// reaches the device by accesses only: straight, or by the exits of a vCPU.
 /// </summary>
 /// <param name="registers">The device's registers, from its first one.</param>

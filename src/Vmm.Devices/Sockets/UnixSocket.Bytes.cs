@@ -75,7 +75,7 @@ internal sealed unsafe partial class UnixSocket
     /// <summary>Ends one direction: the peer sees the end of the stream, or can't send any more.</summary>
     internal void Shutdown(bool sending) => _ = SocketCalls.Shutdown(Number, sending ? SocketCalls.SHUT_WR : SocketCalls.SHUT_RD);
 
-    /// <summary>Whether the peer has shut its sending down, and whether nothing goes either way any more.</summary>
+    /// <summary>Whether the peer has shut its sending down, and whether nothing goes in either direction any more.</summary>
     internal (bool PeerEnded, bool HungUp) Ends()
     {
         PollEntry entry = new() { Fd = Number, Events = SocketCalls.POLLRDHUP };

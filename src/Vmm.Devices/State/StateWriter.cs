@@ -66,7 +66,7 @@ public sealed class StateWriter
         return below;
     }
 
-    /// <summary>Writes everything as UTF-8 JSON, indented for people.</summary>
+    /// <summary>Writes everything as UTF-8 JSON, indented for readers.</summary>
     public void WriteTo(Stream stream)
     {
         ArgumentNullException.ThrowIfNull(stream);

@@ -3,8 +3,8 @@ using System.Globalization;
 namespace Vmm.Devices;
 
 /// <summary>
-/// Where a disk's sectors are, as people name it: a path, or a URI. A path whose beginning looks like a URI's is written with <c>./</c>
-/// or <c>file:</c>.
+/// Where a disk's sectors are, as an operator names it: a path, or a URI. A path whose beginning looks like a URI's is written with
+/// <c>./</c> or <c>file:</c>.
 /// </summary>
 internal abstract record DiskAddress
 {

@@ -16,7 +16,7 @@ public interface IIoEventFds
     /// <exception cref="InvalidOperationException">The same write is registered already.</exception>
     void Add(ulong address, int width, ulong? match, EventFd kick);
 
-    /// <summary>Ends a registration: the write goes to the bus again. A signal that is under way may still arrive.</summary>
+    /// <summary>Ends a registration: the write goes to the bus again. A signal that was sent before may still arrive.</summary>
     /// <returns>False if there is none like it.</returns>
     bool Remove(ulong address, int width, ulong? match);
 }

@@ -148,7 +148,7 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
     /// <summary>Removes the socket's path if it still names this back-end's socket.</summary>
     internal void RemoveSocket() => _listening?.RemovePath();
 
-    /// <summary>As <see cref="Stop"/>, without waiting for rings to come to rest.</summary>
+    /// <summary>As <see cref="Stop"/>, without waiting for rings to stop.</summary>
     public void Dispose() => Stop(() => { });
 
     /// <summary>

@@ -3,7 +3,7 @@ using Vmm.Events;
 namespace Vmm.Devices.VhostUser;
 
 /// <summary>
-/// Interrupts to the driver, by way of the front-end: calls go straight to the ring's eventfd, the rest to the session's thread,
+/// Interrupts to the driver, through the front-end: calls go straight to the ring's eventfd, the rest to the session's thread,
 /// coalesced.
 /// </summary>
 internal sealed class VhostUserInterrupt : IVirtioInterrupt

@@ -88,7 +88,7 @@ internal sealed class VhostUserSession : Subscriber
         ReactorTasks.Of(_reactor).Spawn(static session => session.Run(), this).Detach();
     }
 
-    /// <summary>Ends the connection from our side. The rings come to rest after that.</summary>
+    /// <summary>Ends the connection from our side. The rings stop after that.</summary>
     internal void Stop() => End(null);
 
     /// <summary>A handler threw: a bug. The front-end that comes next starts afresh.</summary>
@@ -147,7 +147,7 @@ internal sealed class VhostUserSession : Subscriber
         {
             if (left == 0)
             {
-                // By way of the remote endpoint, behind the descriptors that are ready.
+                // Through the remote endpoint, behind the descriptors that are ready.
                 _again.TryRing();
                 await _wake;
                 left = RequestsPerTurnMax;

@@ -36,7 +36,7 @@ internal sealed class Vring(int index) : IDisposable
 
     internal bool IsEnabled { get; set; }
 
-    /// <summary>Whether its queue runs or is coming to rest.</summary>
+    /// <summary>Whether its queue runs or is being stopped.</summary>
     internal bool IsBusy { get; set; }
 
     internal UntrustedSignal? Error { get; private set; }

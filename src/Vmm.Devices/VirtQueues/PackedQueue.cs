@@ -46,7 +46,7 @@ internal sealed class PackedQueue : VirtQueue
     {
         // Position and flags as one store: the driver must not pair the flags with an older position (§ 2.8.14).
         _deviceEvent.Store32(0, _eventIndex ? _nextAvailable.Bits | ((uint)RingLayout.EventAtPosition << 16) : 0);
-        // The driver makes a descriptor available, then reads what we stored; we the other way round.
+        // The driver makes a descriptor available, then reads what we stored; we in the opposite order.
         Interlocked.MemoryBarrier();
         return HasAvailable;
     }
@@ -187,7 +187,7 @@ internal sealed class PackedQueue : VirtQueue
         _ring.Store16(_batchStart.FlagsOffset, _batchFlags);
         _journal?.Published(_nextUsed.Bits);
         if (Memory.DirtyTracker is { } tracker) tracker.Mark(_configuration.DescriptorTable, _ring.Length);
-        // The driver asks for an interrupt, then looks at the flags; we the other way round.
+        // The driver asks for an interrupt, then looks at the flags; we in the opposite order.
         Interlocked.MemoryBarrier();
         return PackedPosition.WantsEvent(_driverEvent.Load32(0), _eventIndex, _nextUsed, descriptors, Size);
     }

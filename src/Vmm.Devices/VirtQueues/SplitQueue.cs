@@ -48,7 +48,7 @@ internal sealed class SplitQueue : VirtQueue
     {
         if (_eventIndex) _used.Store16(AvailableEventOffset, _nextAvailable);
         else _used.Store16(RingLayout.FlagsOffset, 0);
-        // The driver stores its index, then reads what we stored; we the other way round. Without the fence both could miss (§ 2.7.10.1).
+        // The driver stores its index, then reads what we stored; we in the opposite order. Without the fence both could miss (§ 2.7.10.1).
         Interlocked.MemoryBarrier();
         return HasAvailable;
     }
@@ -120,7 +120,7 @@ internal sealed class SplitQueue : VirtQueue
         _used.Store16(RingLayout.IndexOffset, after);
         _journal?.Published(after);
         if (Memory.DirtyTracker is { } tracker) tracker.Mark(_configuration.DeviceRing, _used.Length);
-        // The driver asks for an interrupt, then looks at the index; we the other way round (§ 2.7.7.2).
+        // The driver asks for an interrupt, then looks at the index; we in the opposite order (§ 2.7.7.2).
         Interlocked.MemoryBarrier();
         return _eventIndex
             ? Passed(_available.Load16(UsedEventOffset), before, after)

@@ -1,6 +1,6 @@
 namespace Vmm.Devices;
 
-/// <summary>A kind of device as programs and people name it: what a text that describes one looks like, and how it is read.</summary>
+/// <summary>A kind of device as programs and operators name it: what a text that describes one looks like, and how it is read.</summary>
 public sealed record DeviceKind
 {
     /// <summary>The key that may be left out where a text begins with its value.</summary>

@@ -64,5 +64,5 @@ public sealed record DeviceSetting
     public bool OverVhostUser { get; init; }
 }
 
-/// <summary>The text that describes a device makes no sense. The message is a sentence that names the right ways.</summary>
+/// <summary>The text that describes a device makes no sense. The message is a sentence that names what is right.</summary>
 public sealed class DeviceSpecException(string message) : ArgumentException(message);

@@ -1,6 +1,6 @@
 namespace Vmm.Devices;
 
-/// <summary>The feature bits by their names in virtio 1.2, for people: logs and listings.</summary>
+/// <summary>The feature bits by their names in virtio 1.2, for readers: logs and listings.</summary>
 internal static class FeatureNames
 {
     private static readonly Dictionary<int, string> Common = new()

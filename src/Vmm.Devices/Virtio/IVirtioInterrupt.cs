@@ -1,6 +1,6 @@
 namespace Vmm.Devices;
 
-/// <summary>Interrupts to the driver, by way of the transport. Called on any reactor thread.</summary>
+/// <summary>Interrupts to the driver, through the transport. Called on any reactor thread.</summary>
 public interface IVirtioInterrupt
 {
     /// <summary>A queue has used buffers (virtio 1.2 § 2.3). The queue has looked at the driver's suppression already.</summary>

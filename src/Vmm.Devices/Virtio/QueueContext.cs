@@ -3,8 +3,8 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// What the worker of a queue works with: the queue, the reactor that serves it, the budget of a turn, and the ways to be served again. It
-/// lives as long as its worker. On the queue's thread, but for <see cref="ServeSoon"/>.
+/// What the worker of a queue works with: the queue, the reactor that serves it, the budget of a turn, and the methods to be served
+/// again. It lives as long as its worker. On the queue's thread, but for <see cref="ServeSoon"/>.
 /// </summary>
 public sealed class QueueContext
 {

@@ -16,7 +16,7 @@ public sealed class TurnBudget
     private const int Unbounded = int.MaxValue / 2;
     private const long UnboundedBytes = long.MaxValue / 2;
 
-    /// <summary>The limit of the turn that is under way, and the last one's between turns.</summary>
+    /// <summary>The limit of the turn that is running, and the last one's between turns.</summary>
     private RateLimit? _limit;
     private TimeSpan _held;
     private long _heldSince;

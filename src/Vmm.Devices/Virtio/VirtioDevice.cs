@@ -205,7 +205,7 @@ public abstract partial class VirtioDevice : IInspectable, IDisposable
 
     /// <summary>
     /// Writes what the device knows beyond features, configuration space and positions of queues, which its transport writes: what a driver
-    /// asked for, bytes on their way. Nothing of the host, such as a path. On the device's reactor; every queue stands still, and
+    /// asked for, bytes in flight. Nothing of the host, such as a path. On the device's reactor; every queue stands still, and
     /// <see cref="QueueWorker.Quiesce"/> has put back what was not done.
     /// </summary>
     protected internal virtual void Save(StateWriter to)

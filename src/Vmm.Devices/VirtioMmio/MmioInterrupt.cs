@@ -40,7 +40,7 @@ internal sealed class MmioInterrupt(IInterrupt line)
     internal void Restore(StateReader from)
     {
         uint reasons = (uint)from.UInt64("interrupts", UsedBuffers | ConfigChange);
-        // Where lines have edges, one that was on its way when the machine was saved may have been lost. One too many does no harm.
+        // Where lines have edges, one that was pending when the machine was saved may have been lost. One too many does no harm.
         if (reasons != 0) Raise(reasons);
     }
 }

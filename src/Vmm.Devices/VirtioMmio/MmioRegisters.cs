@@ -26,7 +26,7 @@ internal sealed class MmioRegisters(
         get { lock (_lock) return _status.Has(DeviceStatus.Driver) || _status.IsResetting; }
     }
 
-    /// <summary>Whether the driver is ready, and no reset is under way. Any thread.</summary>
+    /// <summary>Whether the driver is ready, and no reset is running. Any thread.</summary>
     internal bool IsLive
     {
         get { lock (_lock) return _status.IsLive; }

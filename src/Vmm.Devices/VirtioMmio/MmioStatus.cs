@@ -16,7 +16,7 @@ internal sealed class MmioStatus(MmioRefusals refusals) : IDisposable
     /// <summary>The driver wrote 0, and the device is not quiet yet.</summary>
     internal bool IsResetting { get; private set; }
 
-    /// <summary>The driver is ready and no reset is under way.</summary>
+    /// <summary>The driver is ready and no reset is running.</summary>
     internal bool IsLive => Has(DeviceStatus.DriverOk) && !IsResetting;
 
     internal bool Has(DeviceStatus bit) => Bits.HasFlag(bit);
@@ -29,7 +29,7 @@ internal sealed class MmioStatus(MmioRefusals refusals) : IDisposable
         DeviceStatus had = Bits & DriverBits;
         if (IsResetting || (wanted & had) != had)
         {
-            refusals.Add("to clear status bits without a reset, or to set some while one is under way (virtio 1.2 § 2.1.1)");
+            refusals.Add("to clear status bits without a reset, or to set some while one is running (virtio 1.2 § 2.1.1)");
             return DeviceStatus.None;
         }
         DeviceStatus accepted = had;
@@ -67,7 +67,7 @@ internal sealed class MmioStatus(MmioRefusals refusals) : IDisposable
         _quiet.Set();
     }
 
-    /// <summary>Waits until no reset is under way, but no longer. Not under the lock.</summary>
+    /// <summary>Waits until no reset is running, but no longer. Not under the lock.</summary>
     internal void WaitUntilQuiet(TimeSpan most) => _quiet.Wait(most);
 
     public void Dispose() => _quiet.Dispose();

@@ -184,7 +184,7 @@ public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, IDisposa
         }
         catch (ObjectDisposedException)
         {
-            // The device was removed while this access was under way.
+            // The device was removed while this access ran.
         }
     }
 

@@ -39,7 +39,7 @@ internal sealed class FrozenShare
 
     internal void Release(ulong generation)
     {
-        // A memory of it is closed on the other way.
+        // A memory of it is closed by its other owner.
         if (_memory is null && Block.TryReleaseOnlyShareAsOwner(this, ref _generation, generation)) return;
         ReleaseToPool(generation);
     }

@@ -69,7 +69,7 @@ internal sealed class SlabFront
     internal void WaitUntilLeft()
     {
         if (IsMine) return;
-        // The owner stores that it is in a section, then reads its right, without a fence; we the other way round.
+        // The owner stores that it is in a section, then reads its right, without a fence; we in the opposite order.
         Interlocked.MemoryBarrierProcessWide();
         SpinWait spin = default;
         while (Volatile.Read(ref _inSection)) spin.SpinOnce();

@@ -94,7 +94,7 @@ public sealed class SignalFd : OwnedFd
         }
         catch (ObjectDisposedException)
         {
-            // Closed while the signal was under way.
+            // Closed while the signal was delivered.
         }
         finally
         {

@@ -1,6 +1,6 @@
 namespace Vmm.Events;
 
-/// <summary>The sources of a subscriber on their way from one reactor to another.</summary>
+/// <summary>The sources of a subscriber between one reactor and another.</summary>
 internal sealed record HandedOver(Subscription[] Sources, bool[] IsDisarmed, bool[] IsDueAgain)
 {
     /// <summary>No reactor is left to take them: they end, and their subscriber with them.</summary>

@@ -41,7 +41,7 @@ public sealed record ReactorOptions
     /// </summary>
     public TimeSpan PollMax { get; init; } = TimeSpan.Zero;
 
-    /// <summary>What is done to the events on their way, for tests; null for nothing.</summary>
+    /// <summary>What is done to events before they are delivered, for tests; null for nothing.</summary>
     public EventSimulation? Simulation { get; init; }
 
     /// <summary>

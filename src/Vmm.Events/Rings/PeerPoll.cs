@@ -97,7 +97,7 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
             if (_stopping) return false;
             foreach (ThreadJob job in _added)
             {
-                // A time limit whose operation was quicker than its way to here.
+                // A time limit whose operation was quicker than its arrival here.
                 if (!job.IsClaimed) _waits.Add(new Wait(job));
             }
             _added.Clear();

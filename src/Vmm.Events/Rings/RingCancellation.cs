@@ -32,7 +32,7 @@ public struct RingCancellation
     public readonly RingCancellation With(IDisposable held) =>
         Held is null ? this with { Held = held } : throw new InvalidOperationException("one disposable only");
 
-    /// <summary>This, of an operation whose result is a descriptor: it is closed when it arrives.</summary>
+    /// <summary>This, for an operation whose result is a descriptor: the ring closes that descriptor when the completion arrives.</summary>
     public readonly RingCancellation ThatClosesItsResult => this with { ResultIsDescriptor = true };
 
     internal LentBuffer Buffer;
@@ -43,7 +43,7 @@ public struct RingCancellation
     internal OwnedFd[]? Descriptors;
     internal HeldFile File;
     internal IDisposable? Held;
-    /// <summary>A list that is kept, and not released: the caller's.</summary>
+    /// <summary>A list of the caller: the ring keeps it alive, and does not release it.</summary>
     internal IoVectors? Vectors;
 
     /// <summary>Whether the result, if it is no error, is a descriptor that is to be closed.</summary>

@@ -102,7 +102,7 @@ public readonly struct RingOperation<TResult>
         void ITaskAwaiter.Suspend(TaskCell cell) => _operation._cell.Suspend(_operation._generation, cell);
     }
 
-    /// <summary>A cancellation on its way from another thread.</summary>
+    /// <summary>A cancellation from another thread that has not arrived yet.</summary>
     private sealed class CancelCall(RingOperation<TResult> operation) : RemoteCall
     {
         private readonly RemoteEndpoint _remote = operation._cell.Ring.Remote;

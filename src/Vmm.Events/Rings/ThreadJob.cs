@@ -3,7 +3,7 @@ using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
 
-/// <summary>One submission entry on its way through the thread engine.</summary>
+/// <summary>One submission entry in the thread engine.</summary>
 internal sealed class ThreadJob
 {
     private const int Failed = -1;

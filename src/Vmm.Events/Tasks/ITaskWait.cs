@@ -4,7 +4,7 @@ namespace Vmm.Events.Tasks;
 internal interface ITaskWait
 {
     /// <summary>Forgets the task: it is not resumed by this wait any more.</summary>
-    /// <returns>False if the wait is over: the task is on its way, with its result.</returns>
+    /// <returns>False if the wait is over: the task goes on, with its result.</returns>
     bool GiveUp(TaskCell cell);
 }
 

@@ -41,7 +41,7 @@ internal sealed class ClockTimerWake : ITimerWake
         }
         catch (ObjectDisposedException)
         {
-            // A call-back that was under way when the reactor ended.
+            // A call-back that ran when the reactor ended.
         }
     }
 }

@@ -23,7 +23,7 @@ public sealed class ManualClock : TimeProvider
     public override TimeZoneInfo LocalTimeZone => TimeZoneInfo.Utc;
 
     /// <summary>
-    /// Time from now until the next timer is due; null if none is armed. A simulation that has nothing to do goes on by this.
+    /// Time from now until the next timer is due; null if none is armed. A simulation that has nothing to do advances the clock by it.
     /// </summary>
     public TimeSpan? UntilNextTimer
     {
@@ -57,7 +57,7 @@ public sealed class ManualClock : TimeProvider
         return timer;
     }
 
-    /// <summary>Goes on to the first timer that is due by then, or to then.</summary>
+    /// <summary>Advances to the first timer that is due up to a time, or to that time.</summary>
     private ManualTimer? TakeDue(long target)
     {
         lock (_lock)

@@ -40,10 +40,14 @@ internal static class PublicTypes
     {
         string[] folders = [RepositoryTree.PathOf("tools"), RepositoryTree.PathOf("docs")];
         IEnumerable<string> texts = folders.SelectMany(folder => RepositoryTree.SourcesBelow(folder).Select(source => source.Text))
-            .Concat(Directory.EnumerateFiles(RepositoryTree.PathOf("docs"), "*.md", SearchOption.AllDirectories).Select(File.ReadAllText))
+            .Concat(Directory.EnumerateFiles(RepositoryTree.PathOf("docs"), "*.md", SearchOption.AllDirectories).Where(IsForUsers).Select(File.ReadAllText))
             .Append(File.ReadAllText(RepositoryTree.PathOf("README.md")));
         return [.. texts.SelectMany(text => Regex.Matches(text, @"\w+").Select(word => word.Value))];
     }
+
+    /// <summary>Pages for those who change the library name types of its inside too.</summary>
+    private static bool IsForUsers(string page) =>
+        Path.GetFileName(page) is not ("architecture.md" or "mutation.md") && Path.GetFileName(Path.GetDirectoryName(page)) != "decisions";
 
     private static string NameOf(Type type) => type.Name.Split('`')[0];
 

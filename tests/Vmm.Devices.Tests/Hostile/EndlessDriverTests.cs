@@ -123,7 +123,7 @@ public sealed class EndlessDriverTests
     [Trait("Device", "console, net, vsock")]
     [Trait("Source", "CVE-2020-16843 (Firecracker: ingress freezes when the receive queue is full); devices that spin until there is a buffer")]
     [Trait("Outcome", "rests; served when refilled")]
-    public void Host_data_without_a_receive_buffer_wakes_nobody_and_comes_with_the_next_one(HostileCase @case)
+    public void Host_data_without_a_receive_buffer_causes_no_wake_up_and_comes_with_the_next_one(HostileCase @case)
     {
         using HostileGuest hostile = new(@case);
         foreach (BatteryRequest request in hostile.Requests.Where(request => request.Provoke is not null && request.Readable.Length == 0))

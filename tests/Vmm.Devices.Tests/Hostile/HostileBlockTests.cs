@@ -38,7 +38,7 @@ public sealed class HostileBlockTests
     [Theory, MemberData(nameof(Cases))]
     [Trait("Source", "virtio 1.2 § 5.2.6.2: request types that do not exist")]
     [Trait("Outcome", "unsupported")]
-    public void Types_nobody_knows_are_unsupported(HostileCase @case)
+    public void Unknown_types_are_unsupported(HostileCase @case)
     {
         using SimulatedGuest guest = @case.Guest(new BlockDevice("vda", new FaultyBackend()));
         using Neighbour neighbour = new(guest);

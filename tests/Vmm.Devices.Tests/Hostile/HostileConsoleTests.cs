@@ -16,7 +16,7 @@ public sealed class HostileConsoleTests
     [Theory, MemberData(nameof(Cases))]
     [Trait("Source", "CVE-2020-27174 (Firecracker: serial input kept without bound), here for the virtio console")]
     [Trait("Outcome", "the host is held; at most one chunk waits")]
-    public void A_flood_of_input_nobody_reads_stays_with_the_host(HostileCase @case)
+    public void A_flood_of_input_that_is_not_read_stays_with_the_host(HostileCase @case)
     {
         ConsolePort port = new("console", isConsole: true);
         using UnixSocket host = Connect(port, out _);
@@ -95,8 +95,8 @@ public sealed class HostileConsoleTests
 
     [Theory, MemberData(nameof(Cases))]
     [Trait("Source", "a driver that asks for answers without end and never takes them: a device that queues them")]
-    [Trait("Outcome", "one of each is owed")]
-    public void Control_messages_nobody_takes_do_not_pile_up(HostileCase @case)
+    [Trait("Outcome", "one of each is pending")]
+    public void Control_messages_that_are_not_taken_do_not_pile_up(HostileCase @case)
     {
         using SimulatedGuest guest = @case.Guest(new ConsoleDevice("console0", new ConsolePort("console", isConsole: true), new ConsolePort("agent")));
         using Neighbour neighbour = new(guest);

@@ -69,7 +69,7 @@ public sealed class HostileVsockFloodTests
     [Theory, MemberData(nameof(Cases))]
     [Trait("Source", "replies without bound: packets of unknown connections from a guest that gives no receive buffer")]
     [Trait("Outcome", "the guest waits")]
-    public void Answers_nobody_takes_stop_the_guest_and_grow_nothing(HostileCase @case)
+    public void Answers_that_are_not_taken_stop_the_guest_and_grow_nothing(HostileCase @case)
     {
         using VsockGuest guest = @case.Vsock(buffers: 0);
         using Neighbour neighbour = new(guest.Guest);
@@ -93,7 +93,7 @@ public sealed class HostileVsockFloodTests
     [Theory, MemberData(nameof(Cases))]
     [Trait("Source", "spinning without receive buffers: firecracker-microvm/firecracker pull 6031, rust-vmm/vhost-device pull 800")]
     [Trait("Outcome", "no wake-ups")]
-    public void A_guest_that_never_gives_a_buffer_wakes_nobody(HostileCase @case)
+    public void A_guest_that_never_gives_a_buffer_causes_no_wake_up(HostileCase @case)
     {
         using VsockGuest guest = @case.Vsock(buffers: 1);
         using Neighbour neighbour = new(guest.Guest);
@@ -229,7 +229,7 @@ public sealed class HostileVsockFloodTests
     }
 
     [Theory, MemberData(nameof(Cases))]
-    [Trait("Source", "CVE-2019-3900 (Linux: vhost without a weight for a turn): connections that all have much to say, either way")]
+    [Trait("Source", "CVE-2019-3900 (Linux: vhost without a weight for a turn): connections that all have much to say, in either direction")]
     [Trait("Outcome", "served a turn at a time")]
     public void A_turn_moves_no_more_than_its_share_of_bytes(HostileCase @case)
     {

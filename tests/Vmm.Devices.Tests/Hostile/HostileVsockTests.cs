@@ -75,9 +75,9 @@ public sealed class HostileVsockTests
     }
 
     [Theory, MemberData(nameof(Cases))]
-    [Trait("Source", "virtio 1.2 § 5.10.6.4: ports nobody listens on, and packets of connections that never were")]
+    [Trait("Source", "virtio 1.2 § 5.10.6.4: ports without a listener, and packets of connections that never were")]
     [Trait("Outcome", "RST")]
-    public void Ports_nobody_has_are_reset(HostileCase @case)
+    public void Ports_without_a_listener_are_reset(HostileCase @case)
     {
         using VsockGuest guest = @case.Vsock();
         using Neighbour neighbour = new(guest.Guest);
@@ -179,7 +179,7 @@ public sealed class HostileVsockTests
     [Theory, MemberData(nameof(Cases))]
     [Trait("Source", "a forged source context id: known back-ends check it or let a guest speak for another")]
     [Trait("Outcome", "dropped")]
-    public void A_packet_from_another_context_id_is_dropped_and_answered_to_nobody(HostileCase @case)
+    public void A_packet_from_another_context_id_is_dropped_and_not_answered(HostileCase @case)
     {
         using VsockGuest guest = @case.Vsock();
         using Neighbour neighbour = new(guest.Guest);

@@ -14,7 +14,7 @@ public sealed class RacingDriverTests
     [Theory, MemberData(nameof(RingShape.All), MemberType = typeof(RingShape))]
     [Trait("Source", "double fetch: descriptors rewritten between check and use")]
     [Trait("Outcome", "refused or served within memory")]
-    public void Descriptors_rewritten_by_a_racing_thread_never_lead_out_of_memory(RingShape shape)
+    public void Descriptors_rewritten_by_a_racing_thread_never_reach_out_of_memory(RingShape shape)
     {
         using RingRig rig = new(shape, size: 8);
         nint host = rig.Memory.Regions[0].HostAddress;

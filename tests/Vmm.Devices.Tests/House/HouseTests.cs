@@ -1,5 +1,4 @@
 using System.Reflection;
-using System.Text.RegularExpressions;
 using Vmm.Devices.Simulation;
 using Vmm.Devices.VhostUser;
 using Vmm.Tests.House;
@@ -12,6 +11,8 @@ public sealed class HouseTests
     private const string Project = "Vmm.Devices";
     private static readonly Assembly Library = typeof(VirtioDevice).Assembly;
 
+    private static string ArchitecturePage => File.ReadAllText(RepositoryTree.PathOf("docs", "architecture.md"));
+
     [Fact]
     public void Devices_knows_events_and_no_tool() =>
         Assert.Equal(["Vmm.Events"], Library.GetReferencedAssemblies().Select(reference => reference.Name!)
@@ -21,11 +22,46 @@ public sealed class HouseTests
     public void A_folder_names_the_folders_that_docs_architecture_lists() => AssertNone(FolderLayers.Differences(Project));
 
     [Fact]
-    public void The_walks_of_docs_architecture_name_files_that_exist()
+    public void Each_lock_has_a_row_in_docs_architecture() =>
+        AssertNone(LockTable.Differences(ArchitecturePage, LibrarySources.Of("Vmm.Events"), LibrarySources.Of(Project)));
+
+    [Fact]
+    public void A_lock_without_a_row_and_a_row_without_a_lock_are_found()
     {
-        MatchCollection files = Regex.Matches(File.ReadAllText(RepositoryTree.PathOf("docs", "architecture.md")), "`((?:src|tools)/[^`]+[.]cs)`");
-        Assert.True(files.Count >= 20);
-        Assert.All(files, file => Assert.True(File.Exists(RepositoryTree.PathOf(file.Groups[1].Value)), file.Value));
+        const string code = "class C { readonly Lock _a = new(); object _b = new(); void M(C other) { lock (other._b) { } } }";
+        const string page = "| lock | guards | held by |\n|---|---|---|\n| `C._b`, `C._gone` | things | threads |\n";
+        Assert.Equal(
+            ["docs/architecture.md does not say what the lock C._a guards", "docs/architecture.md lists the lock C._gone, which no source takes"],
+            LockTable.Differences(page, LibrarySources.Compile("Rule", [("C.cs", code)])));
+    }
+
+    [Fact]
+    public void The_walks_of_docs_architecture_are_short_and_name_what_there_is()
+    {
+        IReadOnlyList<Walk> walks = Walk.All(ArchitecturePage);
+        Assert.Equal(["A kick", "A buffer", "An MMIO exit", "A vhost-user message", "A command-line option"], walks.Select(walk => walk.Name));
+        AssertNone(walks.SelectMany(walk => walk.Failures()));
+    }
+
+    [Fact]
+    public void A_walk_that_is_long_or_names_what_is_gone_is_found()
+    {
+        const string page = """
+            **A dream.** It begins.
+            1. `src/Vmm.Events/Reactor/Reactor.cs` (`Dispose`, `Awake`): it ends.
+            2. `src/Gone.cs` (`Run`): it goes.
+            3. `src/Vmm.Events/Reactor/Reactor.cs`: it has no member.
+            4. `src/Vmm.Events/Reactor/IReactor.cs` (`Add`): it is there.
+            5. `src/Vmm.Events/Reactor/Interest.cs` (`Kick`): it is one too many.
+            """;
+        Assert.Equal(
+            [
+                "A dream: 5 steps; a walk has at most 4",
+                "A dream: src/Vmm.Events/Reactor/Reactor.cs has no 'Awake'",
+                "A dream: src/Gone.cs is not there",
+                "A dream: src/Vmm.Events/Reactor/Reactor.cs names no member: say in brackets which to read",
+            ],
+            Walk.All(page).SelectMany(walk => walk.Failures()));
     }
 
     [Fact]
@@ -77,12 +113,7 @@ public sealed class HouseTests
         ["BalloonSpec"] = "the balloon of AddVirtio, as DiskSpec is the disk",
         ["BatteryFailedException"] = "what a test framework shows of a failed battery",
         ["EntropySource"] = "the kernel as a source, for a source of one's own to build on",
-        ["KvmIoEventFds"] = "the ioeventfds of a machine of one's own",
         ["NetworkException"] = "what a network that cannot be opened throws",
-        ["UartInterruptId"] = "registers, for a driver in a user's tests",
-        ["UartInterrupts"] = "registers, for a driver in a user's tests",
-        ["UartLineControl"] = "registers, for a driver in a user's tests",
-        ["UartModemStatus"] = "registers, for a driver in a user's tests",
     }));
 
     [Fact]

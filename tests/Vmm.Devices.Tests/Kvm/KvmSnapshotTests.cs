@@ -191,7 +191,7 @@ public sealed class KvmSnapshotTests : KvmSavedMachines
         File.WriteAllText(Path.Combine(Snapshot + ".partial", "memory"), "half");
         string strange = Path.Combine(Snapshot + ".partial", "letter");
         File.WriteAllText(strange, "mine");
-        Assert.Contains("'" + strange + "' is in the way", (await Assert.ThrowsAsync<IOException>(() => machine.SaveAsync(Snapshot, cancel: End))).Message);
+        Assert.Contains("'" + strange + "' is already there", (await Assert.ThrowsAsync<IOException>(() => machine.SaveAsync(Snapshot, cancel: End))).Message);
         File.Delete(strange);
         await machine.SaveAsync(Snapshot, cancel: End);
         Assert.False(Path.Exists(Snapshot + ".partial"));

@@ -64,7 +64,7 @@ public abstract class SerialBackendTests : IDisposable
     }
 
     [Fact]
-    [Trait("Source", "a peer that hangs up behind input that nobody reads: a hang-up that is reported for ever")]
+    [Trait("Source", "a peer that hangs up behind input that is not read: a hang-up that is reported for ever")]
     [Trait("Outcome", "no wake-ups")]
     public void A_hang_up_behind_unread_input_costs_no_events_and_drops_the_carrier_at_the_end()
     {

@@ -208,15 +208,16 @@ public sealed class Uart16550Tests
     }
 
     [Theory]
-    [InlineData(UartModemControl.DataTerminalReady, UartModemStatus.DataSetReady)]
-    [InlineData(UartModemControl.RequestToSend, UartModemStatus.ClearToSend)]
-    [InlineData(UartModemControl.Out1, UartModemStatus.Ring)]
-    [InlineData(UartModemControl.Out2, UartModemStatus.Carrier)]
-    public void Loopback_connects_the_modem_outputs_to_the_modem_inputs(UartModemControl output, UartModemStatus input)
+    [InlineData((byte)UartModemControl.DataTerminalReady, (byte)UartModemStatus.DataSetReady)]
+    [InlineData((byte)UartModemControl.RequestToSend, (byte)UartModemStatus.ClearToSend)]
+    [InlineData((byte)UartModemControl.Out1, (byte)UartModemStatus.Ring)]
+    [InlineData((byte)UartModemControl.Out2, (byte)UartModemStatus.Carrier)]
+    public void Loopback_connects_the_modem_outputs_to_the_modem_inputs(byte output, byte expected)
     {
+        UartModemStatus input = (UartModemStatus)expected;
         Write(UartRegister.ModemControl, (byte)UartModemControl.Loopback);
         Read(UartRegister.ModemStatus);
-        Write(UartRegister.ModemControl, (byte)(UartModemControl.Loopback | output));
+        Write(UartRegister.ModemControl, (byte)((byte)UartModemControl.Loopback | output));
         UartModemStatus status = (UartModemStatus)Read(UartRegister.ModemStatus);
         Assert.Equal(input, status & UartModemStatus.Lines);
         // Of the ring only its end is reported.
@@ -301,7 +302,7 @@ public sealed class Uart16550Tests
     [Theory]
     [InlineData(false, 1)]
     [InlineData(true, Uart16550.FifoSize)]
-    [Trait("Source", "a guest that prints while nobody takes it")]
+    [Trait("Source", "a guest that prints what is not taken")]
     [Trait("Outcome", "the transmitter has no room")]
     public void A_host_that_takes_nothing_leaves_the_transmitter_without_room(bool fifos, int depth)
     {

@@ -44,7 +44,7 @@ public abstract class HostileFrontEndTests(PollerKind poller) : PollerSuite(poll
     }
 
     [Fact]
-    public void Requests_nobody_knows_and_replies_nobody_asked_for_are_refused()
+    public void Unknown_requests_and_unasked_replies_are_refused()
     {
         using TemporaryImage image = new(sectors: 8);
         using ServedDevice served = new(image.OpenDevice());

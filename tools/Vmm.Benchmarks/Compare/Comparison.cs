@@ -1,7 +1,7 @@
 namespace Vmm.Benchmarks;
 
 /// <summary>
-/// One group of results: the same work done in several ways at several sizes. A new group is one class like this, and one line in
+/// One group of results: the same work done by several contenders at several sizes. A new group is one class like this, and one line in
 /// <see cref="Comparisons"/>.
 /// </summary>
 internal abstract class Comparison
@@ -24,7 +24,7 @@ internal abstract class Comparison
     /// <summary>The values of n that the compiler sees before anything is measured.</summary>
     internal virtual IReadOnlyList<int> WarmUpSizes => [Sizes.Min()];
 
-    /// <summary>The ways; the first is the baseline of the ratios.</summary>
+    /// <summary>The contenders; the first is the baseline of the ratios.</summary>
     internal abstract IReadOnlyList<Variant> Variants { get; }
 
     /// <summary>How much longer than usual a slice is: for work whose start and end take time.</summary>

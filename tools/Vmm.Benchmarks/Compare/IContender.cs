@@ -20,7 +20,7 @@ internal interface IContender : IDisposable
     void Run(long operations);
 }
 
-/// <summary>A way to do what a comparison compares.</summary>
+/// <summary>One contender of a comparison.</summary>
 /// <param name="Name">As it appears in tables and JSON.</param>
 /// <param name="Create">Sets it up for a size.</param>
 /// <param name="IsOutside">Whether it is a process of its own: nothing of it warms up, and a run of it is one quantum.</param>

@@ -5,7 +5,7 @@ namespace Vmm.Benchmarks;
 /// <summary>The result of one variant at one size.</summary>
 /// <param name="Group">The comparison.</param>
 /// <param name="N">The size.</param>
-/// <param name="Variant">The way.</param>
+/// <param name="Variant">The contender.</param>
 /// <param name="NsPerEvent">Median over the rounds.</param>
 /// <param name="Ratio">To the median of the baseline, same group and n.</param>
 /// <param name="BytesPerEvent">Managed bytes allocated by the whole process.</param>

@@ -10,7 +10,7 @@ internal sealed class NotifierCycle : Comparison
     internal override string Group => "notifier";
 
     internal override string Description =>
-        "a loop is notified n times, then runs one turn that hears of it once; one operation is one notification. "
+        "a loop is notified n times, then runs one turn that learns of it once; one operation is one notification. "
         + "The baseline is an eventfd, written and read";
 
     internal override IReadOnlyList<int> Sizes => [1, 64];

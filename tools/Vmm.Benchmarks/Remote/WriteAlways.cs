@@ -1,6 +1,6 @@
 namespace Vmm.Benchmarks;
 
-/// <summary>The common way: push to a queue of many producers, then write to the reactor's eventfd, every time.</summary>
+/// <summary>The common method: push to a queue of many producers, then write to the reactor's eventfd, every time.</summary>
 internal sealed class WriteAlways : RemoteContender
 {
     private readonly RemoteQueue _queue = new();

@@ -18,7 +18,7 @@ internal static class SaveReport
     private const ulong MemoryBytes = 1UL << 30;
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(5);
 
-    /// <summary>Runs it, and prints a row for each way.</summary>
+    /// <summary>Runs it, and prints a row for each kind of save.</summary>
     /// <param name="console">Where the table goes.</param>
     /// <param name="isQuick">Three saves of each, in place of twenty.</param>
     /// <returns>Whether each snapshot was as it was saved.</returns>
@@ -56,7 +56,7 @@ internal static class SaveReport
             stop.Cancel();
             run.Wait();
             Table table = new Table().Border(TableBorder.Simple)
-                .AddColumns("way", "stop p50 ms", "stop most ms", "whole save p50 ms", "MiB");
+                .AddColumns("save", "stop p50 ms", "stop most ms", "whole save p50 ms", "MiB");
             table.AddRow(Row("live", live)).AddRow(Row("full stop", stopped));
             console.MarkupLineInterpolated($"[bold]{Suite}[/]: 1 GiB, a guest that writes all of it all the time, {rounds} saves of each");
             console.Write(table);

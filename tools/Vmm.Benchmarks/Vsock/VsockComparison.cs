@@ -1,6 +1,6 @@
 namespace Vmm.Benchmarks;
 
-/// <summary>A stream of writes of n KiB through the vsock device, one way.</summary>
+/// <summary>A stream of writes of n KiB through the vsock device, in one direction.</summary>
 internal abstract class VsockComparison : Comparison
 {
     internal override string Suite => "vsock";

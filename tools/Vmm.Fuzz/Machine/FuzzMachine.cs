@@ -116,7 +116,7 @@ internal sealed class FuzzMachine : IDisposable
             Rings[i]?.Dispose();
             Rings[i] = null;
         }
-        BrokenPromiseException.Unless(Turn(TurnsToRest), "it does not come to rest after a reset");
+        BrokenPromiseException.Unless(Turn(TurnsToRest), "it does not stop after a reset");
     }
 
     /// <summary>A region comes or goes.</summary>

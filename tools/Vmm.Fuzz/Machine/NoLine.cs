@@ -2,7 +2,7 @@ using Vmm.Devices;
 
 namespace Vmm.Fuzz;
 
-/// <summary>An interrupt line that leads nowhere, to a guest that polls.</summary>
+/// <summary>An interrupt line that is connected to nothing, for a guest that polls.</summary>
 internal sealed class NoLine : IInterrupt, IVirtioInterrupt
 {
     public void Assert()

@@ -7,8 +7,8 @@ using Vmm.Devices.Simulation;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// Sockets, with programs of the host that listen, connect, say anything, read, stop reading, end one way and hang up; and packets of the
-/// guest whose every field may be anything.
+/// Sockets, with programs of the host that listen, connect, say anything, read, stop reading, end one direction and hang up; and packets
+/// of the guest whose every field may be anything.
 /// </summary>
 internal sealed class FuzzedVsock(Tally tally) : FuzzedDevice
 {

@@ -8,9 +8,9 @@ using Vmm.Events;
 namespace Vmm.Fuzz;
 
 /// <summary>
-/// State that no machine saved, for a host with every device there is: what a machine with requests on their way wrote, on either ring,
-/// of which any value, record or byte may be anything. It is refused in one line, or the machine runs; and after a reset it works either
-/// way.
+/// State that no machine saved, for a host with every device there is: what a machine with requests in flight wrote, on either ring,
+/// of which any value, record or byte may be anything. It is refused in one line, or the machine runs; and after a reset it works in both
+/// cases.
 /// </summary>
 internal sealed class StateTarget : IFuzzTarget
 {

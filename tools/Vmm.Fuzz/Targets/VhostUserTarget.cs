@@ -125,7 +125,7 @@ internal sealed class VhostUserTarget : IFuzzTarget
         Step(4);
     }
 
-    /// <returns>Whether there is anybody left to talk to.</returns>
+    /// <returns>Whether the other end is still there.</returns>
     private static bool SayAnything(UnixSocket socket, FuzzInput input, int[] fds)
     {
         VhostUserRequest request = input.OneIn(20) ? (VhostUserRequest)input.UInt32() : Requests[input.Next(Requests.Length)];

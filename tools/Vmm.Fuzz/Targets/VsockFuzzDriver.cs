@@ -132,7 +132,7 @@ internal sealed class VsockFuzzDriver
     internal void ResetQueue(int queue)
     {
         // What the device has not taken from a queue is gone with it; what it has taken and keeps is its business.
-        BrokenPromiseException.Unless(_machine.Turn(TurnsToRest), "it does not come to rest");
+        BrokenPromiseException.Unless(_machine.Turn(TurnsToRest), "it does not stop");
         _machine.Registers.ResetQueue(queue);
         _machine.RunUntil(() => !_machine.Registers.IsQueueReady(queue), "a queue that is never reset");
         if (queue == ReceiveQueue)

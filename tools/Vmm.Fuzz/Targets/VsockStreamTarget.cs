@@ -6,8 +6,8 @@ namespace Vmm.Fuzz;
 
 /// <summary>
 /// Sockets whose guest and host keep to the rules, in any order and at any pace: buffers of any size, few or none, packets cut anywhere,
-/// hosts that stop reading, ends of one direction, queues that are reset in between. Every byte has to arrive, once and in order, both
-/// ways, and then the end.
+/// hosts that stop reading, ends of one direction, queues that are reset in between. Every byte has to arrive, once and in order, in
+/// both directions, and then the end.
 /// </summary>
 internal sealed class VsockStreamTarget : IFuzzTarget
 {
@@ -113,7 +113,7 @@ internal sealed class VsockStreamTarget : IFuzzTarget
         _machine.RunUntil(() => paused.IsCompleted, "a pause that never comes");
         stream.HostReads(50_000);
         stream.HostWrites(5_000);
-        BrokenPromiseException.Unless(_machine.Turn(100), "it does not come to rest in a pause");
+        BrokenPromiseException.Unless(_machine.Turn(100), "it does not stop in a pause");
         Task resumed = _machine.Transport.ResumeAsync();
         _machine.RunUntil(() => resumed.IsCompleted, "a pause that never ends");
     }

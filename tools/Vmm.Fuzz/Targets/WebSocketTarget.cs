@@ -7,7 +7,7 @@ namespace Vmm.Fuzz;
 
 /// <summary>
 /// What a client sends at a console: frames that are right, nearly right, or any bytes, in pieces of any size. Our end and .NET's own
-/// WebSocket have to find the same bytes in them, as far as both go on, and whatever is sent ends in one of the ways that there are.
+/// WebSocket have to find the same bytes in them, as far as both go on, and whatever is sent ends as one of the known ends.
 /// </summary>
 internal sealed class WebSocketTarget(Tally tally) : IFuzzTarget
 {

@@ -304,7 +304,7 @@ internal sealed record DeviceView
     [Description("Whether a network card's cable is plugged in.")]
     public bool? LinkUp { get; init; }
 
-    [Description("Bytes of a network card's largest packet; left out if its driver is told nothing.")]
+    [Description("Bytes of a network card's largest packet; left out if its driver is offered none.")]
     public int? Mtu { get; init; }
 
     [Description("Which frames a network card's driver wants.")]
@@ -422,7 +422,7 @@ internal sealed record ApiEvent
     [Description("The device it happened to.")]
     public string? Device { get; init; }
 
-    [Description("What happened, for people.")]
+    [Description("What happened, for readers.")]
     public required string Message { get; init; }
 }
 

@@ -24,7 +24,7 @@ internal sealed record ApiRoute(string Method, string Path, string Summary, Func
     /// <summary>The status of an answer that says that it was done.</summary>
     internal int Status { get; init; } = StatusCodes.Status200OK;
 
-    /// <summary>Whether it may be answered, with 202, by an operation that is under way.</summary>
+    /// <summary>Whether it may be answered, with 202, by an operation that is running.</summary>
     internal bool TakesLong { get; init; }
 
     /// <summary>The other statuses that answer, each with a problem.</summary>

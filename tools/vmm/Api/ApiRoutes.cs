@@ -78,7 +78,7 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
         { Response = ApiJson.Readable.SocketList, Problems = [404, 422] },
         new("POST", "/v1/devices/{name}/disconnect", "Ends one of these connections, for both of its ends.", Disconnect)
         { Request = ApiJson.Readable.SocketPorts, ContentType = null, Status = 204, Problems = [400, 404, 422] },
-        new("GET", "/v1/operations", "What takes long: what is under way, and what ended last.", (context, _) =>
+        new("GET", "/v1/operations", "What takes long: what is running, and what ended last.", (context, _) =>
             Say(context, _operations.View, ApiJson.Readable.OperationList))
         { Response = ApiJson.Readable.OperationList },
         new("GET", "/v1/operations/{name}", "How far one of these is.", (context, name) => Say(context, _operations.Find(name)))

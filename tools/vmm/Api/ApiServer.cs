@@ -30,7 +30,7 @@ internal sealed class ApiServer : IDisposable
     /// <summary>How long a client may take for the headers of a request, and keep a connection without one.</summary>
     private static readonly TimeSpan HeaderPatience = TimeSpan.FromSeconds(5), IdlePatience = TimeSpan.FromSeconds(60);
 
-    /// <summary>How long answers that are on their way have at the end.</summary>
+    /// <summary>How long answers that are being sent have at the end.</summary>
     private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(1);
 
     private readonly CancellationTokenSource _stopping = new();
@@ -106,7 +106,7 @@ internal sealed class ApiServer : IDisposable
         Places = [.. new[] { places.Socket, machine.Address }.OfType<string>()];
     }
 
-    /// <summary>Where it listens, for people.</summary>
+    /// <summary>Where it listens, for messages.</summary>
     internal IReadOnlyList<string> Places { get; } = [];
 
     /// <summary>Listens if that was asked for.</summary>

@@ -4,8 +4,8 @@ using Microsoft.AspNetCore.Http;
 namespace Vmm.Tool;
 
 /// <summary>
-/// Refuses what a page of another site has a browser send. A browser that can reach this socket, by a port that leads to it, sends there
-/// what any page wants: with that page's name as origin, or by a name of the page's that was given this host's address.
+/// Refuses what a page of another site has a browser send. A browser that can reach this socket, by a port that is forwarded to it,
+/// sends there what any page wants: with that page's name as origin, or by a name of the page's that was given this host's address.
 /// </summary>
 internal static class BrowserGuard
 {

@@ -36,7 +36,7 @@ internal abstract class ControlledMachine(string kind, Action stop)
     /// <summary>Whether the machine stands still.</summary>
     private protected virtual bool IsPaused => false;
 
-    /// <summary>How far a save is; null if none is under way.</summary>
+    /// <summary>How far a save is; null if none is running.</summary>
     private protected virtual SnapshotProgressView? Saving => null;
 
     /// <summary>How often it started again; null if it never does.</summary>

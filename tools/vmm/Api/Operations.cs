@@ -67,10 +67,10 @@ internal sealed class Operation
     }
 }
 
-/// <summary>What took longer than its client waited: what is under way, and what ended a while ago. Thread-safe.</summary>
+/// <summary>What took longer than its client waited: what is running, and what ended a while ago. Thread-safe.</summary>
 internal sealed class Operations
 {
-    /// <summary>Most that are under way, and most that are kept.</summary>
+    /// <summary>Most that are running, and most that are kept.</summary>
     private const int KeptMax = 64;
 
     private readonly Lock _lock = new();
@@ -83,13 +83,13 @@ internal sealed class Operations
     }
 
     /// <summary>Begins one, of which its client learns the end.</summary>
-    /// <exception cref="ApiProblem">As many as there may be are under way.</exception>
+    /// <exception cref="ApiProblem">As many as there may be are running.</exception>
     internal Operation Begin(string kind, string? device, Func<Operation, Task> work)
     {
         lock (_lock)
         {
             if (_kept.Count(operation => !operation.Task.IsCompleted) >= KeptMax)
-                throw new ApiProblem(503, $"{KeptMax} operations are under way: wait until some have ended");
+                throw new ApiProblem(503, $"{KeptMax} operations are running: wait until some have ended");
             return new Operation($"{++_last}", kind, device, work);
         }
     }

@@ -4,8 +4,8 @@ using System.Text;
 namespace Vmm.Tool;
 
 /// <summary>
-/// A WebSocket (RFC 6455) that carries a stream of bytes each way, in binary messages; where a message ends says nothing. Either end of it.
-/// One reader and any number of writers.
+/// A WebSocket (RFC 6455) that carries a stream of bytes in each direction, in binary messages; where a message ends says nothing.
+/// Either end of it. One reader and any number of writers.
 /// </summary>
 /// <remarks>
 /// Not .NET's own: its client makes masks by OpenSSL, which a process in its sandbox cannot load, and a minimal system does not have.

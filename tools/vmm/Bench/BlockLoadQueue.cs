@@ -59,10 +59,10 @@ internal sealed class BlockLoadQueue : IDisposable
             .WithHandler(_ => OnCall()).RegisterInto(reactor));
     }
 
-    /// <summary>Requests answered so far. Read it while the queue rests.</summary>
+    /// <summary>Requests answered so far. Read it while the queue is idle.</summary>
     internal long Operations { get; private set; }
 
-    /// <summary>Their times. Read it while the queue rests.</summary>
+    /// <summary>Their times. Read it while the queue is idle.</summary>
     internal LatencyHistogram Latency { get; } = new();
 
     /// <summary>Requests that failed, or whose bytes were not what they must be.</summary>

@@ -32,7 +32,7 @@ internal sealed record BlockComparison(
 [JsonSerializable(typeof(BlockComparison))]
 internal sealed partial class BlockReportJson : JsonSerializerContext;
 
-/// <summary>Prints what a load came to, for people and for programs.</summary>
+/// <summary>Prints what a load came to, as a table and as JSON.</summary>
 internal static class BlockReport
 {
     private const int WidthOfFile = 160, ChartWidth = 80;

@@ -83,7 +83,7 @@ internal static class CtlCommand
                 client.Work(HttpMethod.Post, CtlClient.PathOf(parsed.GetValue(name)!) + "/disconnect",
                     JsonSerializer.SerializeToUtf8Bytes(ports, ApiJson.Readable.SocketPorts));
             }),
-            Make("operations", "List what takes long: what is under way, and what ended last.", [], (client, _) => ListOperations(client)),
+            Make("operations", "List what takes long: what is running, and what ended last.", [], (client, _) => ListOperations(client)),
             Make("drain", "Take no more front-ends, and end when those that are connected have left.", [seconds], (client, parsed) =>
             {
                 byte[] body = JsonSerializer.SerializeToUtf8Bytes(

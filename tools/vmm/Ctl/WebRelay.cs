@@ -140,7 +140,7 @@ internal sealed class WebRelay(CtlClient client) : IHttpApplication<HttpContext>
         using CancellationTokenSource end = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
         Task[] ways = [Carry(far, near, end.Token), Carry(near, far, end.Token)];
         await Task.WhenAny(ways);
-        // The one that ended has closed, and said so: what is left in the other way has no reader.
+        // The one that ended has closed, and said so: what is left in the other direction has no reader.
         await end.CancelAsync();
         await Task.WhenAll(ways).ContinueWith(static done => done.Exception, TaskScheduler.Default);
     }

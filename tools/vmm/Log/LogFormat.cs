@@ -6,13 +6,13 @@ using Microsoft.Extensions.Logging;
 
 namespace Vmm.Tool;
 
-/// <summary>The ways to write an entry, without the end of its line.</summary>
+/// <summary>The formats of an entry, without the end of its line.</summary>
 internal static class LogFormat
 {
     // Apostrophes of sentences stay as they are: this is part of no web page. Control characters are escaped.
     private static readonly JsonWriterOptions AsSaid = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    /// <summary>For people.</summary>
+    /// <summary>For readers.</summary>
     internal static string Text(LogEntry entry) =>
         entry.Exception is null ? $"vmm: {entry.Message}" : $"vmm: {entry.Message}: {entry.Exception}";
 

@@ -10,7 +10,7 @@ namespace Vmm.Tool;
 /// was. Thread-safe.
 /// </summary>
 /// <remarks>
-/// A stream of the console is no way to wait: while one of them is full, the runtime lets no thread write to another.
+/// A stream of the console is no place to wait: while one of them is full, the runtime lets no thread write to another.
 /// </remarks>
 /// <param name="output">The descriptor.</param>
 /// <param name="describeDropped">The line that says how many lines were dropped.</param>

@@ -40,7 +40,7 @@ internal sealed class ConventionOptions
     private readonly Option<bool> _readOnly = new("--read-only") { Description = "QEMU's convention: as --blk ro." };
     private readonly Option<bool> _capabilities = new("--print-capabilities")
     {
-        Description = "QEMU's convention: print in JSON what this program can be told by those four, and end.",
+        Description = "QEMU's convention: print in JSON what this program can be given by those four, and end.",
     };
 
     internal void AddTo(Command command)

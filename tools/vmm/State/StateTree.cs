@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace Vmm.Tool;
 
-/// <summary>Saved state for people: a line for each value, indented by the records that it is in.</summary>
+/// <summary>Saved state for readers: a line for each value, indented by the records that it is in.</summary>
 internal static class StateTree
 {
     /// <summary>Most bytes of a file that are read: consoles may keep a lot of output.</summary>

@@ -3,7 +3,7 @@ using Vmm.Devices.Simulation;
 
 namespace Vmm.Devices;
 
-/// <summary>What <see cref="DeviceHostBuilder"/> was given, until a host is made of it.</summary>
+/// <summary>What <see cref="DeviceHostBuilder"/> collects; the host is made from it.</summary>
 internal sealed class DeviceHostPlan : DevicePlan
 {
     /// <summary>Makes the machine's board.</summary>

@@ -191,7 +191,7 @@ internal static class AcpiTables
         BinaryPrimitives.WriteUInt64LittleEndian(register[4..], (ulong)port);
     }
 
-    /// <summary>What makes the bytes add up to 0.</summary>
+    /// <summary>The checksum: the byte with which all bytes add up to 0.</summary>
     private static byte Checksum(ReadOnlySpan<byte> bytes)
     {
         byte sum = 0;
@@ -199,7 +199,7 @@ internal static class AcpiTables
         return (byte)-sum;
     }
 
-    /// <summary>Places tables one behind the other.</summary>
+    /// <summary>Puts tables into memory, one behind the other.</summary>
     private sealed class TableWriter(ulong address, int reserved)
     {
         private const int Alignment = 16;

@@ -26,7 +26,7 @@ internal static class BootLayout
     internal const ulong AcpiTables = 0xe_0000;
     internal const int AcpiTablesMax = 0x1_0000;
 
-    /// <summary>Which run of the machine this is: 16 random bytes that are others in each that goes on from a snapshot.</summary>
+    /// <summary>Which run of the machine this is: 16 random bytes. Each restore of a snapshot makes new ones.</summary>
     internal const ulong GenerationId = 0xf_0000;
     internal const int GenerationIdBytes = 16;
 
@@ -62,7 +62,7 @@ internal static class BootLayout
         }
     }
 
-    /// <summary>Where a machine's memory is, one behind the other in a file.</summary>
+    /// <summary>The regions of a machine's memory, in the order in which a file holds them.</summary>
     internal static RegionLayout[] RegionsOf(ulong bytes) =>
         bytes <= Hole ? [new(0, bytes)] : [new(0, Hole), new(HoleEnd, bytes - Hole, Hole)];
 }

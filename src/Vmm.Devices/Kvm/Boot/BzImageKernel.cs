@@ -46,7 +46,7 @@ internal sealed class BzImageKernel(ReadOnlyMemory<byte> file, string name)
                 $"'{name}' does not fit: it wants memory from 0x{address:x} to 0x{address + needed:x}; give the machine more");
         memory.TryWrite(address, kernel);
 
-        // The header's length is in the jump that its first bytes are, counted from byte 0x202 on.
+        // The header begins with a jump over itself: its operand is the header's length, counted from byte 0x202 on.
         int headerEnd = Math.Min(BzImageMagicOffset + bytes[0x201], ZeroPageHeaderEnd);
         return new KernelEntry(address + Entry64Offset, IsPvh: false, address + needed)
         {

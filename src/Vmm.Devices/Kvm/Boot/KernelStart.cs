@@ -1,7 +1,8 @@
 namespace Vmm.Devices.Kvm;
 
 /// <summary>
-/// How the first vCPU starts a kernel that was loaded. An object, because a task of a structure is compiled for that structure.
+/// How the first vCPU starts a kernel that was loaded. It is a class, because the compiler makes code of its own for each structure that a
+/// task returns.
 /// </summary>
 /// <param name="Mode">The processor's mode.</param>
 /// <param name="Registers">Its registers.</param>

@@ -5,7 +5,7 @@ namespace Vmm.Devices.Kvm;
 /// <summary>How a kernel that was loaded is entered.</summary>
 /// <param name="Address">Guest-physical address of its first instruction.</param>
 /// <param name="IsPvh">By the PVH protocol in 32-bit mode; else by the 64-bit protocol of Linux.</param>
-/// <param name="End">First byte behind the kernel, room for its uncompressed self included.</param>
+/// <param name="End">The first byte behind the kernel and behind the room that it needs to unpack itself.</param>
 internal readonly record struct KernelEntry(ulong Address, bool IsPvh, ulong End)
 {
     /// <summary>The setup header of a bzImage, from byte 0x1f1 of the file on; empty for an ELF file.</summary>

@@ -115,7 +115,7 @@ public sealed partial class BackendBattery
         Same(model, whole, "all of it");
     }
 
-    private void ZeroesWhatItIsTold()
+    private void ZeroesWhatItIsAsked()
     {
         using SimulatedGuest guest = Guest();
         byte[] model = Pattern((int)BytesMin, 0);

@@ -99,7 +99,7 @@ public sealed partial class DeviceBattery
             }),
             ("when live", () => guest.Start()),
             ("with requests that were not kicked for", () => AddAll(guest.Start())),
-            ("with requests on their way", () => KickAll(AddAll(guest.Start()))),
+            ("with requests in flight", () => KickAll(AddAll(guest.Start()))),
             ("with requests taken", () => KickAll(AddAll(guest.Start())).RunUntilIdle()),
             ("after FAILED", () => guest.Start().Driver.AddStatus(DeviceStatus.Failed)),
         ];

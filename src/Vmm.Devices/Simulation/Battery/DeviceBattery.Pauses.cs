@@ -32,7 +32,7 @@ public sealed partial class DeviceBattery
             }),
             ("when live", true, () => guest.Start()),
             ("with requests that were not kicked for", true, () => AddAll(guest.Start())),
-            ("with requests on their way", true, () => KickAll(AddAll(guest.Start()))),
+            ("with requests in flight", true, () => KickAll(AddAll(guest.Start()))),
             ("with requests taken", true, () => KickAll(AddAll(guest.Start())).RunUntilIdle()),
         ];
         foreach ((string state, bool isLive, Action reach) in states)

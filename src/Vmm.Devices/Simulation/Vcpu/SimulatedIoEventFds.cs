@@ -57,7 +57,7 @@ internal sealed class SimulatedIoEventFds : IIoEventFds
             }
             catch (ObjectDisposedException)
             {
-                // Removed and disposed while this store was under way: the store does nothing, as if it had come later.
+                // Removed and disposed while this store ran: the store does nothing, as if it had come later.
                 return false;
             }
             Interlocked.Increment(ref _signals);

@@ -10,7 +10,7 @@ internal sealed partial class NbdChannel
     /// <summary>Bytes that are taken in one call at most, beside those that go into guest memory.</summary>
     private const int StageBytes = 64 * 1024;
 
-    /// <summary>The same where long reads are under way, of which as little as possible is to be copied.</summary>
+    /// <summary>The same where long reads are in flight, of which as little as possible is to be copied.</summary>
     private const int StageBytesOfLongReads = 4 * 1024;
 
     /// <summary>A read from this length on is a long one.</summary>

@@ -57,7 +57,7 @@ internal sealed partial class NbdChannel : IDisposable
     /// <summary>Requests that are to be sent or answered.</summary>
     internal int InFlight { get; private set; }
 
-    /// <summary>Whether nothing is under way in either direction.</summary>
+    /// <summary>Whether nothing is in flight in either direction.</summary>
     internal bool IsIdle => InFlight == 0 && Staged == 0 && _skipLeft == 0;
 
     /// <summary>Takes a request; <see cref="Flush"/> sends it.</summary>
@@ -96,7 +96,7 @@ internal sealed partial class NbdChannel : IDisposable
         }
     }
 
-    /// <summary>Says goodbye if nothing is under way, and closes the connection.</summary>
+    /// <summary>Says goodbye if nothing is in flight, and closes the connection.</summary>
     public void Dispose()
     {
         if (_disposed) return;

@@ -159,7 +159,7 @@ internal sealed class NbdLink
         if (!IsUp) GiveUp(transfer => transfer.Engine == engine, hasDriver: false);
     }
 
-    /// <summary>The last engine is gone, and nothing is under way.</summary>
+    /// <summary>The last engine is gone, and nothing is in flight.</summary>
     /// <returns>A connection for the next link; null if there is none.</returns>
     internal NbdConnection? Close()
     {

@@ -6,7 +6,7 @@ using Vmm.Events.Rings;
 namespace Vmm.Devices;
 
 /// <summary>
-/// One operation on its way to a server and back: as many requests, one after the other, as it takes. Used over and over. A request
+/// One operation of a server, from request to reply: as many requests, one after the other, as it takes. Used over and over. A request
 /// that was lost with its connection is sent again as it was. On the reactor's thread.
 /// </summary>
 internal sealed class NbdTransfer

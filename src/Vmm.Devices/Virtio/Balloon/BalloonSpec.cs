@@ -7,7 +7,7 @@ public sealed record BalloonSpec : DeviceSpec
 {
     private const int TargetMebibytesMax = (int)(BalloonDevice.TargetBytesMax >> 20);
 
-    /// <summary>How people name one.</summary>
+    /// <summary>How an operator names one.</summary>
     public static DeviceKind Kind { get; } = new()
     {
         Name = "balloon",

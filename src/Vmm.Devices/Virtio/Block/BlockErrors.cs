@@ -9,7 +9,7 @@ internal enum BlockRemedy
     Fail,
     /// <summary>The same call is made again.</summary>
     Retry,
-    /// <summary>Zeroes are written in the ordinary way.</summary>
+    /// <summary>Zeroes are written as any other bytes.</summary>
     WriteZeroes,
     /// <summary>As if it had been done.</summary>
     Accept,

@@ -34,7 +34,7 @@ public sealed record DiskSpec : DeviceSpec
     /// </summary>
     private const int QueuesOverVhostUser = 64;
 
-    /// <summary>How people name one.</summary>
+    /// <summary>How an operator names one.</summary>
     public static DeviceKind Kind { get; } = new()
     {
         Name = "disk",

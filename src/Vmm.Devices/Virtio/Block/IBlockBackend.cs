@@ -13,14 +13,14 @@ public interface IBlockBackend : IDisposable
     /// <summary>Bytes it holds now, a multiple of 512. Thread-safe.</summary>
     ulong CapacityBytes { get; }
 
-    /// <summary>It holds more or fewer bytes than before. On any thread.</summary>
+    /// <summary>Raised when its capacity has changed. On any thread.</summary>
     event Action? CapacityChanged
     {
         add { }
         remove { }
     }
 
-    /// <summary>A sentence for the operator: a server went away, or is back. On any thread.</summary>
+    /// <summary>Raised with a sentence for the operator when a server went away or is back. On any thread.</summary>
     event Action<string>? Noticed
     {
         add { }
@@ -36,10 +36,14 @@ public interface IBlockBackend : IDisposable
     /// <summary>The host's file behind it, so that no two disks share one; null if there is none.</summary>
     FileIdentity? Identity => null;
 
-    /// <summary>Bytes the host reads or writes at the least: a power of two from 512. Smaller requests cost it more.</summary>
+    /// <summary>
+    /// The smallest number of bytes that the host reads or writes at once: a power of two from 512. Smaller requests cost it more.
+    /// </summary>
     uint PhysicalBlockBytes => 512;
 
-    /// <summary>Bytes it gives back at the least: a power of two from 512. Of a discard, what is less stays as it is.</summary>
+    /// <summary>
+    /// The unit of discards, in bytes: a power of two from 512. Parts of a discard that fill no unit are left as they are.
+    /// </summary>
     uint DiscardBlockBytes => PhysicalBlockBytes;
 
     /// <summary>
@@ -48,7 +52,7 @@ public interface IBlockBackend : IDisposable
     /// </summary>
     uint LogicalBlockBytes => 512;
 
-    /// <summary>Times that its storage went away and was reached again; null if it is not connected to. Any thread.</summary>
+    /// <summary>How often its storage went away and was reached again; null if it has no connection. Any thread.</summary>
     long? Reconnects => null;
 
     /// <summary>Whether it takes no writes.</summary>
@@ -56,12 +60,12 @@ public interface IBlockBackend : IDisposable
 
     /// <summary>Makes it larger. It raises <see cref="CapacityChanged"/>.</summary>
     /// <param name="capacityBytes">At least what it has, and a multiple of <see cref="LogicalBlockBytes"/>.</param>
-    /// <exception cref="NotSupportedException">It gets its size elsewhere.</exception>
+    /// <exception cref="NotSupportedException">Its size is not ours to change.</exception>
     /// <exception cref="IOException">The storage refused.</exception>
     void Grow(ulong capacityBytes) => throw new NotSupportedException(
         $"{Description} gets its size where it comes from: change it there, and the disk follows");
 
-    /// <summary>Makes one queue's way to the sectors. Called on the thread of the reactor that serves the queue.</summary>
+    /// <summary>Makes one queue's access to the sectors. Called on the thread of the reactor that serves the queue.</summary>
     /// <param name="reactor">Where an engine that completes later watches its descriptors.</param>
     /// <param name="onCompleted">Called on that thread after a batch of operations completed outside of <see
     /// cref="IBlockEngine.Start"/>.</param>

@@ -54,13 +54,13 @@ internal static class ImageLock
                 if (holder is not null || waited >= UnknownHolderWaitMax) return error;
                 nextLook = waited + BetweenLooks;
             }
-            // Two that came at once both gave way: they do not meet again in step.
+            // Two that came at once both released their locks: they do not try again in step.
             Thread.Sleep(Random.Shared.Next(RetryMs / 2, RetryMs));
         }
     }
 
     /// <summary>Locks a file for a writer, which does not share it, or for a reader, which forbids others to change it.</summary>
-    /// <returns><see cref="Errno.Again"/> if another's locks are in the way; nothing is locked then.</returns>
+    /// <returns><see cref="Errno.Again"/> if another process holds conflicting locks; nothing is locked then.</returns>
     internal static Errno TryLock(int file, bool exclusive)
     {
         ((int, int)[] does, (int, int)[] forbids) = exclusive ? (ReadingAndWriting, Everything) : (Reading, Changing);

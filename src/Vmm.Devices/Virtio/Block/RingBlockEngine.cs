@@ -123,7 +123,7 @@ internal sealed class RingBlockEngine : IBlockEngine
         _onCompleted();
     }
 
-    /// <summary>One operation on its way: as many requests to the ring, one after the other, as it takes.</summary>
+    /// <summary>One operation in flight: as many requests to the ring, one after the other, as it takes.</summary>
     private sealed class Transfer(RingBlockEngine engine) : RingRequest, IThreadedWrite
     {
         private readonly BlockCalls _calls = new(engine._zeroBlockBytes);

@@ -1,6 +1,6 @@
 namespace Vmm.Devices;
 
-// A console in another process. Its terminals, files and sockets are that process's; bytes on their way go with the device.
+// A console in another process. Its terminals, files and sockets are that process's; bytes in flight go with the device.
 public sealed partial class ConsoleDevice
 {
     /// <inheritdoc/>

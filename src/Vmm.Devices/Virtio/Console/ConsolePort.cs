@@ -3,7 +3,7 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// A port of a <see cref="ConsoleDevice"/>: a stream of bytes each way, with a name. Its host side may be connected, changed and
+/// A port of a <see cref="ConsoleDevice"/>: a stream of bytes in each direction, with a name. Its host side may be connected, changed and
 /// disconnected at any time, from any thread. Nothing is read from the host that the guest has no buffer for.
 /// </summary>
 public sealed class ConsolePort
@@ -25,7 +25,7 @@ public sealed class ConsolePort
     private ConsoleConnection? _served;
     private Doorbell? _bell;
 
-    /// <summary>Makes a port that leads nowhere yet.</summary>
+    /// <summary>Makes a port that is not connected yet.</summary>
     /// <param name="name">What the guest finds it by: <c>org.example.agent.0</c>. ASCII.</param>
     /// <param name="isConsole">Whether the guest should put a terminal on it.</param>
     public ConsolePort(string name, bool isConsole = false)

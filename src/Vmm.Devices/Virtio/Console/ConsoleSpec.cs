@@ -6,7 +6,7 @@ namespace Vmm.Devices;
 /// <summary>A virtio console as it is described: its ports, each by its own text.</summary>
 public sealed record ConsoleSpec : DeviceSpec
 {
-    /// <summary>How people name one.</summary>
+    /// <summary>How an operator names one.</summary>
     public static DeviceKind Kind { get; } = new()
     {
         Name = "console",
@@ -114,7 +114,7 @@ public sealed record ConsolePortSpec
             Blocks = port.Has("block"),
         };
         if (spec is { Uds: null, File: null, IsPty: false, IsTerminal: false })
-            throw port.Refused("give a way to reach the guest's console: 'pty', 'uds=PATH', 'file=PATH' or 'terminal'");
+            throw port.Refused("give an endpoint for the guest's console: 'pty', 'uds=PATH', 'file=PATH' or 'terminal'");
         return spec.Failure is { } failure ? throw port.Refused(failure) : spec;
     }
 
@@ -124,7 +124,7 @@ public sealed record ConsolePortSpec
         get
         {
             if (new[] { Uds is not null, File is not null, IsPty, IsTerminal }.Count(given => given) > 1)
-                return "give one way to reach the guest's console: 'pty', 'uds=PATH', 'file=PATH' or 'terminal'";
+                return "give one endpoint for the guest's console: 'pty', 'uds=PATH', 'file=PATH' or 'terminal'";
             if (Name is { } name && (name.Length is 0 or > ConsolePort.NameLengthMax || !Ascii.IsValid(name)))
                 return $"give the port a name of at most {ConsolePort.NameLengthMax} ASCII characters";
             if (KeepBytes is < 0 or > ConsolePort.KeepBytesMax)

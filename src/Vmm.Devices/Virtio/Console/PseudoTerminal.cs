@@ -4,8 +4,8 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// A pseudo-terminal for a console (pty(7)): the host's people open <see cref="Path"/> with any terminal program. It stays when they leave,
-/// and what the guest prints meanwhile waits for the next, as far as the kernel keeps it.
+/// A pseudo-terminal for a console (pty(7)): a user of the host opens <see cref="Path"/> with any terminal program. It stays when they
+/// leave, and what the guest prints meanwhile waits for the next, as far as the kernel keeps it.
 /// </summary>
 public sealed class PseudoTerminal : IDisposable
 {
@@ -20,7 +20,7 @@ public sealed class PseudoTerminal : IDisposable
     /// <summary>What to open: <c>/dev/pts/7</c>.</summary>
     public string Path { get; }
 
-    /// <summary>Leads a port to it.</summary>
+    /// <summary>Connects a port to it.</summary>
     public void Connect(ConsolePort port)
     {
         ArgumentNullException.ThrowIfNull(port);

@@ -3,7 +3,7 @@ namespace Vmm.Devices;
 /// <summary>An entropy device as it is described: there is little to say.</summary>
 public sealed record EntropySpec : DeviceSpec
 {
-    /// <summary>How people name one.</summary>
+    /// <summary>How an operator names one.</summary>
     public static DeviceKind Kind { get; } = new()
     {
         Name = "rng",

@@ -2,7 +2,7 @@ using Vmm.Events;
 
 namespace Vmm.Devices;
 
-/// <summary>A network whose frames go into a file as well: those that the guest sent, and those that it was given.</summary>
+/// <summary>A network whose frames are written to a capture file too, in both directions.</summary>
 /// <param name="network">Taken over.</param>
 /// <param name="capture">Taken over.</param>
 internal sealed class CapturedNetwork(INetBackend network, PacketCapture capture) : INetBackend

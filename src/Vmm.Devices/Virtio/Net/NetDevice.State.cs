@@ -1,6 +1,6 @@
 namespace Vmm.Devices;
 
-// A network card in another process: what its driver asked for by commands, and the frames that wait in the card. Frames on their way to it
+// A network card in another process: what its driver asked for by commands, and the frames that wait in the card. Frames in flight to it
 // are lost, as on any cable.
 public sealed partial class NetDevice
 {

@@ -24,7 +24,7 @@ public sealed record NetSpec : DeviceSpec
     /// <summary>The value for a front-end that asks; most set their own (NET_MTU).</summary>
     private const int MtuOverVhostUser = 1500;
 
-    /// <summary>How people name one.</summary>
+    /// <summary>How an operator names one.</summary>
     public static DeviceKind Kind { get; } = new()
     {
         Name = "net",

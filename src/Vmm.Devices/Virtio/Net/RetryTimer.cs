@@ -3,8 +3,8 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// Tries something again until it succeeds: after 0.1 s, then ever less often, every 10 s at last, which wakes no machine up. On one
-/// reactor's thread.
+/// Repeats an attempt until it succeeds. The first wait is 0.1 s; each wait is twice the one before, up to 10 s, so that an idle machine
+/// stays idle. Used on one reactor's thread.
 /// </summary>
 internal sealed class RetryTimer
 {
@@ -19,21 +19,21 @@ internal sealed class RetryTimer
 
     /// <param name="reactor">Call on its thread.</param>
     /// <param name="name">For messages and measurements.</param>
-    /// <param name="attempt">Whether it has succeeded.</param>
+    /// <param name="attempt">Makes one attempt, and returns whether it succeeded.</param>
     internal RetryTimer(IReactor reactor, string name, Func<bool> attempt) =>
         _timer = ReactorTimers.Of(reactor).Create((_, _) =>
         {
             if (!attempt()) Await();
         }, name);
 
-    /// <summary>Tries after a while.</summary>
+    /// <summary>Starts the next wait; the attempt follows.</summary>
     internal void Await()
     {
         _timer.Arm(_next);
         _next = TimeSpan.FromTicks(Math.Min(2 * _next.Ticks, Max.Ticks));
     }
 
-    /// <summary>It works: the next wait is the first again.</summary>
+    /// <summary>The attempt succeeded: the next wait is 0.1 s again.</summary>
     internal void Succeeded() => _next = First;
 
     internal void Cancel() => _timer.Cancel();

@@ -3,7 +3,7 @@ namespace Vmm.Devices;
 // To the guest: connections with something for it get their turns one after the other, as far as it has given buffers.
 public sealed partial class VsockDevice
 {
-    /// <summary>Most bytes each way in one turn; then the other devices have theirs.</summary>
+    /// <summary>Most bytes in each direction in one turn; then the other devices have theirs.</summary>
     private const int BytesPerTurnMax = 1 << 20;
 
     private readonly VsockConnectionList _ready = new();

@@ -70,7 +70,7 @@ public sealed partial class VsockDevice : VirtioDevice
     /// <summary>The Unix socket the host connects to.</summary>
     public string Path { get; }
 
-    /// <summary>Connections there are, those on their way included. Any thread.</summary>
+    /// <summary>Connections there are, those that are being made included. Any thread.</summary>
     public int Connections => Volatile.Read(ref _connections)?.Count ?? 0;
 
     /// <inheritdoc/>

@@ -6,7 +6,7 @@ public sealed record VsockSpec : DeviceSpec
     /// <summary>Highest value of <see cref="ConnectionsMax"/>.</summary>
     public const int ConnectionsLimit = 65536;
 
-    /// <summary>How people name one.</summary>
+    /// <summary>How an operator names one.</summary>
     public static DeviceKind Kind { get; } = new()
     {
         Name = "vsock",

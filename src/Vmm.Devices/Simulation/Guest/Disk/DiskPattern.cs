@@ -23,7 +23,7 @@ internal static class DiskPattern
     }
 
     /// <summary>Compares sectors with what <see cref="Fill"/> writes.</summary>
-    /// <returns>How many leading bytes, in words of 8, are right; all of them if that is the length.</returns>
+    /// <returns>How many bytes from the first on, in words of 8, are right; all of them if that is the length.</returns>
     public static int Match(ulong seed, ulong sector, ReadOnlySpan<byte> sectors)
     {
         ulong counter = Start(seed, sector);

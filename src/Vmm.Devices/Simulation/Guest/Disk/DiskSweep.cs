@@ -5,7 +5,7 @@ namespace Vmm.Devices.Simulation;
 /// </summary>
 internal sealed class DiskSweep(ulong sectors, uint sectorsPerBlock, ulong seed, bool isFill, GuestProgress progress)
 {
-    /// <summary>Checking goes another way than writing did.</summary>
+    /// <summary>Checking takes another order than writing did.</summary>
     private const ulong OtherWay = 0x5bf0_3635;
 
     private readonly ulong _blocks = (sectors + sectorsPerBlock - 1) / sectorsPerBlock;

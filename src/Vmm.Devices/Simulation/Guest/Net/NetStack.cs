@@ -3,8 +3,8 @@ using System.Buffers.Binary;
 namespace Vmm.Devices.Simulation;
 
 /// <summary>
-/// The guest's Internet: one address, neighbours by ARP, ping both ways, and at most one service on UDP. What arrives is answered by frames
-/// to send; so it needs neither a device nor time.
+/// The guest's Internet: one address, neighbours by ARP, ping in both directions, and at most one service on UDP. What arrives is
+/// answered by frames to send; so it needs neither a device nor time.
 /// </summary>
 internal sealed class NetStack
 {

@@ -1,6 +1,6 @@
 namespace Vmm.Devices.Simulation;
 
-/// <summary>A port of the guest's virtio console: a stream of bytes each way, with back-pressure. On CPU 0.</summary>
+/// <summary>A port of the guest's virtio console: a stream of bytes in each direction, with back-pressure. On CPU 0.</summary>
 internal sealed class GuestPort(GuestPorts console, int index, GuestReceiveQueue receive, GuestQueue transmit)
 {
     /// <summary>Bytes of a buffer.</summary>

@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Vmm.Devices.Simulation;
 
-/// <summary>The guest's driver of its 16550A console: interrupt-driven both ways. On CPU 0.</summary>
+/// <summary>The guest's driver of its 16550A console: interrupt-driven in both directions. On CPU 0.</summary>
 /// <param name="port">Its first port.</param>
 /// <param name="interactive">Whether a person types on it.</param>
 /// <param name="columns">How wide the operator's terminal is now; 0 if that is not known.</param>

@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 namespace Vmm.Devices.Simulation;
 
 /// <summary>
-/// A queue of packets to the device: some may be on their way at once, so that one that the host holds up does not hold up the others. On
+/// A queue of packets to the device: some may be in flight at once, so that one that the host holds up does not hold up the others. On
 /// CPU 0.
 /// </summary>
 internal sealed class GuestTransmitQueue
@@ -46,7 +46,7 @@ internal sealed class GuestTransmitQueue
         return queue;
     }
 
-    /// <summary>Sends a packet; waits while all slots are on their way.</summary>
+    /// <summary>Sends a packet; waits while all slots are in flight.</summary>
     /// <param name="kernel">The kernel on CPU 0.</param>
     /// <param name="header">What stands in front.</param>
     /// <param name="payload">What follows, at most <see cref="PayloadBytesMax"/>.</param>

@@ -67,7 +67,7 @@ internal sealed partial class GuestVsock(GuestTransport transport, string name) 
     }
 
     /// <summary>Sends bytes, as the host has room for them.</summary>
-    /// <returns>Null if all are on their way; else a sentence.</returns>
+    /// <returns>Null if all are in flight; else a sentence.</returns>
     internal async ValueTask<string?> Send(KernelCpu kernel, GuestSocket socket, ReadOnlyMemory<byte> bytes)
     {
         while (bytes.Length > 0)
