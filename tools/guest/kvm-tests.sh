@@ -28,5 +28,5 @@ ssl=$(ldconfig -p | sed -n 's/.*libssl\.so\.[13].* => //p' | head -n 1)
   ldd "$ssl"
 } | grep -o '/[^ :)]*\.so[^ :)]*' | sort -u | grep -v "^$root" |
   while read -r library; do mkdir -p "$root$(dirname "$library")" && cp -L "$library" "$root$library"; done
-(cd "$root" && find . | cpio --quiet -o -H newc | gzip -1) >"$output/kvm-tests.gz.new"
-mv "$output/kvm-tests.gz.new" "$output/kvm-tests.gz"
+(cd "$root" && find . | cpio --quiet -o -H newc | gzip -1) >"$output/kvm-tests.gz.new$$"
+mv "$output/kvm-tests.gz.new$$" "$output/kvm-tests.gz"
