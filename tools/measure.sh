@@ -70,7 +70,8 @@ serve() {
 daemon=(qemu-storage-daemon --blockdev "driver=file,node-name=f,filename=$work/b.img,locking=off,aio=io_uring"
   --export "vhost-user-blk,id=e,node-name=f,addr.type=unix,addr.path=$work/b.sock,writable=on")
 
-# load TITLE SERVER-OPTION BENCH-OPTIONS...: one row for each build, against qemu-storage-daemon on an equal image.
+# load TITLE SERVER-OPTION BENCH-OPTIONS...: one row for each build, against qemu-storage-daemon on an equal image. What comes before the measured
+# load lets the JIT finish.
 load() {
   local title=$1 option=$2 build server; shift 2
   for build in JIT AOT; do
@@ -78,9 +79,10 @@ load() {
     say "$title, $build"
     # shellcheck disable=SC2086
     if serve a $server serve --blk "path=$work/a.img,socket=$work/a.sock" $option && serve b "${daemon[@]}" &&
+      taskset -c 1 $jit bench vhost-user-blk --socket "$work/a.sock" --vs "$work/b.sock" --seconds 2 "$@" >"$work/log" 2>&1 &&
       taskset -c 1 $jit bench vhost-user-blk --socket "$work/a.sock" --vs "$work/b.sock" --seconds "$seconds" --json "$work/load.json" "$@" \
         >"$work/log" 2>&1; then
-      jq -r --arg title "$title" --arg build "$build" --arg command "vmm bench vhost-user-blk $*" '"| \($title) | \($build) | " +
+      jq -r --arg title "$title" --arg build "$build" --arg command "vmm serve${option:+ $option}; vmm bench vhost-user-blk $*" '"| \($title) | \($build) | " +
         "\(.ratio * 100 | round / 100) (\(.a.operationsPerSecond | round) : \(.b.operationsPerSecond | round)) | " +
         "\(.a.cpuMicrosecondsPerOperation / .b.cpuMicrosecondsPerOperation * 100 | round / 100) | " +
         "\(.a.p99Microseconds / .b.p99Microseconds * 100 | round / 100) | `\($command)` |"' "$work/load.json"

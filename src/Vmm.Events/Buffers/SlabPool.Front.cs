@@ -71,7 +71,7 @@ public sealed partial class SlabPool
         return ++_claims >= RentsToOwn;
     }
 
-    /// <summary>Moves what the front holds into the pool, and leaves it without an owner. Under the lock.</summary>
+    /// <summary>Moves what the front holds into the pool, and leaves it to no thread. Under the lock.</summary>
     /// <returns>Whether there was a block.</returns>
     private bool TakeFrontAway()
     {

@@ -22,7 +22,7 @@ internal sealed class RingBlockEngine : IBlockEngine
     private readonly Action _onCompleted;
     private readonly Stack<Transfer> _free = new();
     private readonly CachedReads? _cachedReads;
-    private readonly int _number;
+    private readonly OwnedFd _owned;
     private readonly IReactor _reactor;
     /// <summary>Null until a write to the page cache was asked not to wait, and the file system knows no such write.</summary>
     private WriterThread? _writer;
@@ -36,7 +36,7 @@ internal sealed class RingBlockEngine : IBlockEngine
         RawImage image, OwnedFd file, OwnedFd? cachedFile, IoRing ring, IReactor reactor, Action onCompleted)
     {
         _ring = ring;
-        _number = file.Number;
+        _owned = file;
         _reactor = reactor;
         _mayNeedWriter = cachedFile is null && image.Alignment is null && !image.DropsBehind && !ring.IsOnThreads;
         _file = ring.Register(file);
@@ -109,11 +109,18 @@ internal sealed class RingBlockEngine : IBlockEngine
         if (!_mayNeedWriter) return _writer is not null;
         if (operation.Vectors.Length > FileCalls.VectorsMax) return false;
         _mayNeedWriter = false;
-        nint done = FileCalls.Write(_number, operation.Vectors, (long)operation.Offset, FileCalls.RWF_NOWAIT, out Errno error);
+        nint done = FileCalls.Write(_owned.Number, operation.Vectors, (long)operation.Offset, FileCalls.RWF_NOWAIT, out Errno error);
         // The same bytes are written again: that does no harm, and this is once.
         if (done >= 0 || error != Errno.NotSupported) return false;
-        _writer = new WriterThread(_reactor, ReportBatch);
-        return true;
+        try
+        {
+            _writer = new WriterThread(_owned, _reactor, ReportBatch);
+        }
+        catch (Exception refused) when (refused is KernelException or OutOfMemoryException)
+        {
+            // The host has no thread or descriptor for it; the ring has its own.
+        }
+        return _writer is not null;
     }
 
     private void ReportBatch()
@@ -136,14 +143,14 @@ internal sealed class RingBlockEngine : IBlockEngine
             Continue(operation);
         }
 
-        public void Write()
+        public void Write(int file)
         {
             BlockOperation operation = _calls.Operation!;
             do
             {
                 ReadOnlySpan<IoVector> vectors = operation.Vectors;
                 if (vectors.Length > FileCalls.VectorsMax) vectors = vectors[..FileCalls.VectorsMax];
-                nint written = FileCalls.Write(engine._number, vectors, (long)operation.Offset, flags: 0, out Errno error);
+                nint written = FileCalls.Write(file, vectors, (long)operation.Offset, flags: 0, out Errno error);
                 _calls.Ended(written < 0 ? -(long)error : written);
             }
             while (_calls.Call == BlockCall.Write);

@@ -7,7 +7,7 @@ namespace Vmm.Devices;
 internal interface IThreadedWrite
 {
     /// <summary>Writes, and waits as long as that takes. On the thread.</summary>
-    void Write();
+    void Write(int file);
 
     /// <summary>It is done. On the reactor's thread.</summary>
     void Written();
@@ -16,7 +16,7 @@ internal interface IThreadedWrite
 /// <summary>
 /// Makes the writes of one queue to a file system whose page cache can't be written without perhaps waiting, such as ext4. The
 /// kernel's ring gives each of those to a worker of its own, which is woken and answers for one write at a time; here a turn's writes are
-/// handed over together, and what was written in a while comes back with one wake-up. The thread is made with the first write.
+/// handed over together, and what was written in a while comes back with one wake-up.
 /// </summary>
 internal sealed class WriterThread : IDisposable
 {
@@ -29,7 +29,10 @@ internal sealed class WriterThread : IDisposable
     private readonly IReactor _reactor;
     private readonly Action _onBatch;
     private readonly Subscription<EventFd> _report;
-    private Thread? _thread;
+    /// <summary>The thread's own: a reactor that ends before a write that hangs takes neither from under it.</summary>
+    private readonly OwnedFd _file;
+    private readonly EventFd _signal;
+    private readonly Thread _thread;
     private bool _isIdle;
     private bool _isEnding;
     /// <summary>Of the turn, on the reactor's thread.</summary>
@@ -39,14 +42,29 @@ internal sealed class WriterThread : IDisposable
     /// <summary>Under way on the thread, and being reported on the reactor's.</summary>
     private List<IThreadedWrite> _taken = [], _reported = [];
 
-    /// <summary>Makes it on the reactor's thread, without a thread yet.</summary>
+    /// <summary>Starts the thread. On the reactor's.</summary>
+    /// <param name="file">What is written to. It stays the caller's.</param>
     /// <param name="reactor">Where writes come back.</param>
     /// <param name="onBatch">Called on the reactor's thread after some did.</param>
-    internal WriterThread(IReactor reactor, Action onBatch)
+    /// <exception cref="KernelException">There is no descriptor left.</exception>
+    /// <exception cref="OutOfMemoryException">There may be no more threads.</exception>
+    internal WriterThread(OwnedFd file, IReactor reactor, Action onBatch)
     {
+        _file = file.Duplicate();
         _reactor = reactor;
         _onBatch = onBatch;
         _report = Interest.Kick.WithFd(new EventFd()).WithHandler(_ => Report()).RegisterInto(reactor);
+        _signal = _report.Fd.Duplicate();
+        _thread = new Thread(Serve, StackBytes) { IsBackground = true, Name = "buffered writes" };
+        try
+        {
+            _thread.Start();
+        }
+        catch
+        {
+            Close();
+            throw;
+        }
     }
 
     /// <summary>Takes a write, which begins with <see cref="Submit"/>.</summary>
@@ -63,9 +81,6 @@ internal sealed class WriterThread : IDisposable
             _isIdle = false;
         }
         _gathered.Clear();
-        if (_thread is not null) return;
-        _thread = new Thread(Serve, StackBytes) { IsBackground = true, Name = "buffered writes" };
-        _thread.Start();
     }
 
     /// <summary>Ends the thread. No write may be under way.</summary>
@@ -76,8 +91,15 @@ internal sealed class WriterThread : IDisposable
             _isEnding = true;
             Monitor.Pulse(_lock);
         }
-        _thread?.Join();
+        _thread.Join();
+        Close();
+    }
+
+    private void Close()
+    {
         _reactor.Remove(_report);
+        _signal.Dispose();
+        _file.Dispose();
     }
 
     private void Report()
@@ -97,7 +119,7 @@ internal sealed class WriterThread : IDisposable
             int posted = 0;
             for (int i = 0; i < _taken.Count; i++)
             {
-                _taken[i].Write();
+                _taken[i].Write(_file.Number);
                 bool isLast = i == _taken.Count - 1;
                 if (!isLast && Stopwatch.GetElapsedTime(reported) < ReportPeriod) continue;
                 bool isFirst;
@@ -106,7 +128,7 @@ internal sealed class WriterThread : IDisposable
                     isFirst = _written.Count == 0;
                     for (; posted <= i; posted++) _written.Add(_taken[posted]);
                 }
-                if (isFirst) _report.Fd.Signal();
+                if (isFirst) _signal.Signal();
                 reported = Stopwatch.GetTimestamp();
             }
             _taken.Clear();
