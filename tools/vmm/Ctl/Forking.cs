@@ -74,9 +74,11 @@ internal static class Forking
         string[] self = Path.GetFileName(Environment.ProcessPath) == "dotnet"
             ? [Environment.ProcessPath!, Path.GetFullPath(Environment.GetCommandLineArgs()[0])] : [Environment.ProcessPath!];
         Clone clone = new(options.Directory, new Process());
-        clone.Process.StartInfo = new ProcessStartInfo("/bin/sh",
-            ["-c", Detached, clone.Console, .. self, "boot", $"--restore={options.Snapshot}", $"--api={clone.Api}", .. options.Of(how.Options)])
-        { WorkingDirectory = how.Directory };
+        string[] words = ["boot", $"--restore={options.Snapshot}", $"--api={clone.Api}", .. options.Of(how.Options)];
+        clone.Process.StartInfo = new ProcessStartInfo("/bin/sh", ["-c", Detached, clone.Console, .. self, .. words])
+        {
+            WorkingDirectory = how.Directory,
+        };
         clone.Process.Start();
         return clone;
     }
