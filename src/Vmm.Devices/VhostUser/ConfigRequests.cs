@@ -1,10 +1,12 @@
 using System.Buffers.Binary;
+using System.Diagnostics.CodeAnalysis;
 using Vmm.Devices.Native;
 using Vmm.Events;
 
 namespace Vmm.Devices.VhostUser;
 
 /// <summary>The configuration space of a device, as its front-end reads and writes it and learns of its changes.</summary>
+[SuppressMessage("Reliability", "CA1001", Justification = "The session owns the channel's socket, and no message of it has a descriptor.")]
 internal sealed class ConfigRequests(VirtioDevice device, VhostUserExchange exchange, DriverMode mode, IReactor reactor, Subscriber session)
 {
     /// <summary>
