@@ -101,7 +101,7 @@ internal sealed class LiveMemoryCopy : IBeforeWrite
     }
 
     /// <summary>
-    /// Starts a thread that saves everything once it is told to (<see cref="Begin"/>), first what is asked for. A thread of its own, and
+    /// Starts a thread that waits for <see cref="Begin"/> and saves everything then, first what is asked for. A thread of its own, and
     /// there before the guest stands still: processors of the guest wait for it.
     /// </summary>
     /// <returns>Ends when the guest's memory is released. It fails with <see cref="Vmm.Events.KernelException"/> where the host refuses,

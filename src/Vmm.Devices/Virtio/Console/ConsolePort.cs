@@ -124,12 +124,16 @@ public sealed class ConsolePort
     {
         ISerialOutput? output;
         lock (_lock) output = _bell is null ? _wanted?.Output : null;
+        bool hasWaited = false;
         while (output is not null && !waiting.IsEmpty)
         {
             Errno errno = output.Write(waiting.Next(), out int written);
             waiting.Skip(written);
+            if (written > 0) hasWaited = false;
             if (errno is Errno.None or Errno.Interrupted) continue;
-            if (errno != Errno.Again || output.Ready is null || !SerialOutput.WaitForRoom(output, patience)) return;
+            // A terminal whose other side is closed says at once that it can be written, or hung up, and takes nothing.
+            if (errno != Errno.Again || hasWaited || output.Ready is null || !SerialOutput.WaitForRoom(output, patience)) return;
+            hasWaited = true;
         }
     }
 
