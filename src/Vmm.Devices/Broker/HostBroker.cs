@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Collections.Concurrent;
 using System.Globalization;
 using Vmm.Devices.Native;
 using Vmm.Events;
@@ -15,7 +16,7 @@ public sealed class HostBroker : IDisposable
     /// <summary>Things that may be named, connections that are read at a time, and bytes of a request.</summary>
     private const int GrantsMax = 65_536, VisitorsMax = 64, RequestBytesMax = 80 * 1024;
 
-    private const int VisitorStackBytes = 256 * 1024, RefusalsSaid = 10;
+    private const int VisitorStackBytes = 256 * 1024, RefusalsSaid = 10, VisitorsBetweenCollections = 8;
 
     private const int RequestPatienceMs = 5_000, StartPatienceMs = 60_000, AnotherPatienceMs = 1_000, PieceMs = 1;
 
@@ -37,7 +38,8 @@ public sealed class HostBroker : IDisposable
     private readonly Dictionary<string, SnapshotDirectory> _saves = [];
     private Thread? _taking;
     private volatile bool _hasEnded;
-    private int _visitors, _refusals;
+    private readonly ConcurrentBag<byte[]> _buffers = [];
+    private int _visitors, _refusals, _received;
 
     /// <summary>Listens for the operator, in the place of the process that is served.</summary>
     /// <param name="channels">This end of <see cref="MakeChannels"/>, which it takes over.</param>
@@ -352,11 +354,12 @@ public sealed class HostBroker : IDisposable
     /// <summary>Reads the request of a connection, which stays in it, and hands the connection on.</summary>
     private void Receive(UnixSocket visitor)
     {
+        if (!_buffers.TryTake(out byte[]? buffer)) buffer = new byte[RequestBytesMax];
         try
         {
             using (visitor)
             {
-                byte[] request = new byte[RequestBytesMax];
+                byte[] request = buffer;
                 long start = Environment.TickCount64;
                 while (true)
                 {
@@ -379,7 +382,11 @@ public sealed class HostBroker : IDisposable
         }
         finally
         {
+            _buffers.Add(buffer);
             Interlocked.Decrement(ref _visitors);
+            // Nothing waits for this process now, and it is to stay small.
+            if (Interlocked.Increment(ref _received) % VisitorsBetweenCollections == 0)
+                GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
         }
     }
 }
