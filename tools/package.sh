@@ -43,6 +43,9 @@ install -m 755 "$vmm" "$root/usr/bin/vmm"
 install -m 644 "$repository"/tools/packaging/systemd/* "$root/usr/lib/systemd/system/"
 install -d "$root/usr/share/vmm"
 "$vmm" config schema >"$root/usr/share/vmm/vmm.schema.json"
+# For guests of 'vmm boot': devices come and go without a hand.
+install -D -m 755 "$repository/tools/packaging/guest/vmm-places" "$root/usr/share/vmm/guest/vmm-places"
+install -m 644 "$repository/tools/packaging/guest/90-vmm-places.rules" "$root/usr/share/vmm/guest/90-vmm-places.rules"
 # Where QEMU's conventions and libvirt look for back-end programs.
 install -D -m 644 "$repository/tools/packaging/qemu/60-vmm-block.json" "$root/usr/share/qemu/vhost-user/60-vmm-block.json"
 install -D -m 755 "$repository/tools/packaging/qemu/vhost-user-blk" "$root/usr/libexec/vmm/vhost-user-blk"

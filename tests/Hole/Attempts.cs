@@ -9,6 +9,9 @@ namespace Vmm.Hole;
 /// <param name="Port">Where a program of this host listens over TCP.</param>
 internal sealed record Surroundings(string Directory, int Victim, long VictimAddress, int Port)
 {
+    /// <summary>Memory of another guest's device: of this process, or of the victim.</summary>
+    internal long NeighbourAddress { get; init; } = VictimAddress;
+
     internal string Of(string name) => Path.Combine(Directory, name);
 }
 
@@ -51,6 +54,12 @@ internal static class Attempts
             g.Call(310, s.Victim, g.Longs(g.Bytes(new byte[8]), 8), 1, g.Longs(s.VictimAddress, 8), 1, 0),
         ["write another process's memory"] = (g, s) =>
             g.Call(311, s.Victim, g.Longs(g.Bytes(new byte[8]), 8), 1, g.Longs(s.VictimAddress, 8), 1, 0),
+        ["read the memory of a neighbour's device"] = (g, s) =>
+        {
+            long pipe = g.Bytes(new byte[8]);
+            // The kernel looks whether there is such memory, and the process goes on.
+            return Then(g.Call(293, pipe, 0), _ => g.Call(1, g.ReadInt(pipe + 4), s.NeighbourAddress, 8));
+        },
         ["signal another process"] = (g, s) => g.Call(62, s.Victim, SIGCONT),
         ["signal another process's thread"] = (g, s) => g.Call(234, s.Victim, s.Victim, SIGCONT),
         ["queue a signal to another process"] = (g, s) =>

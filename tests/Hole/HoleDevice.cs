@@ -15,6 +15,9 @@ internal sealed unsafe partial class HoleDevice : VirtioDevice
 
     private static readonly byte* Scratch = (byte*)NativeMemory.AlignedAlloc(MemoryBytes, 4096);
 
+    /// <summary>What another device of this process has in memory.</summary>
+    internal static long NeighbourMemory { get; } = (long)NativeMemory.AlignedAlloc(4096, 4096);
+
     public HoleDevice() : base((VirtioDeviceType)63, "hole", configLength: 4) => AddQueue("calls", sizeMax: 64, Serve);
 
     private void Serve(QueueContext context)

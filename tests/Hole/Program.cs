@@ -4,7 +4,8 @@ using Vmm.Hole;
 
 [assembly: System.Runtime.Versioning.SupportedOSPlatform("linux")]
 
-// hole LAYERS ATTEMPT DIRECTORY VICTIM ADDRESS PORT: makes one attempt under some layers, and says how it ended. 'list' lists them.
+// hole LAYERS ATTEMPT DIRECTORY VICTIM ADDRESS PORT: makes one attempt under some layers, and says how it ended. 'list' lists them. The attempt
+// 'wait' is none: it serves until its input ends, as the neighbour of one in a process of its own.
 if (args is ["list"])
 {
     foreach (string name in Attempts.All.Keys) Console.WriteLine(name);
@@ -30,6 +31,14 @@ SandboxPlan plan = new()
 if (layers != 0 && !ProcessSandbox.IsEnclosed) ProcessSandbox.Enclose(plan, args);
 using HoleGuest guest = new();
 if (layers != 0) ProcessSandbox.Close(plan);
+if (args[1] == "wait")
+{
+    Console.WriteLine("waits");
+    while (Console.In.Read() >= 0) { }
+    return 0;
+}
+// Two devices of one process share its memory; each in a process of its own, it is the victim's.
+if (args[0] != "isolate") surroundings = surroundings with { NeighbourAddress = HoleDevice.NeighbourMemory };
 long result = Attempts.All[args[1]](guest, surroundings);
 Console.WriteLine(result >= 0 ? "succeeded" : $"error {-result}");
 return 0;

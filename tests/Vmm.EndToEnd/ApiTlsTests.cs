@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Net.Security;
@@ -82,6 +81,45 @@ public sealed class ApiTlsTests : IDisposable
         string[] place = [$"https://localhost:{port}", "--ca", CertificateOf("ca", "ca")];
         Assert.Contains("rng0", VmmProcess.Run(["ctl", .. place, "--token", _scratch.PathOf("token"), "ls"]).Output);
         Assert.Contains("the token is missing or another", VmmProcess.Run(["ctl", .. place, "--token", _scratch.PathOf("wrong"), "ls"]).Error);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Top_the_page_a_snapshot_and_a_fork_are_had_by_a_certificate_and_by_a_token(bool byCertificate)
+    {
+        Assert.SkipUnless(File.Exists("/dev/kvm"), "needs /dev/kvm");
+        TickingKernel.Write(_scratch.PathOf("kernel"));
+        using VmmProcess vmm = Start(out int port, ["boot", "--kernel", _scratch.PathOf("kernel"), "--memory", "64", "--rng"],
+            [.. Server, .. byCertificate ? ByCertificate : ByToken]);
+        SnapshotFiles.WaitBeyond(() => vmm.Lines, 0);
+        string place = $"https://localhost:{port}", saved = _scratch.PathOf("saved"), forks = _scratch.PathOf("forks");
+        string[] keys = ["--ca", CertificateOf("ca", "ca"), .. byCertificate
+            ? ["--cert", CertificateOf("ca", "client"), "--key", _scratch.PathOf("ca/client-key.pem")] : (string[])["--token", _scratch.PathOf("token")]];
+
+        VmmResult top = VmmProcess.Run(["top", place, .. keys]);
+        Assert.True(top.ExitCode == 0, top.Error);
+        Assert.Contains("rng0", top.Output);
+        Assert.NotEqual(0, VmmProcess.Run("top", place, "--ca", CertificateOf("ca", "ca")).ExitCode);
+
+        using (VmmProcess web = new(["ctl", place, .. keys, "web"]))
+        {
+            web.WaitFor("/?token=");
+            using HttpClient browser = new();
+            Assert.Contains("<title>vmm</title>", await browser.GetStringAsync(web.Lines[0], TestContext.Current.CancellationToken));
+            web.Signal("TERM");
+            Assert.Equal(0, web.WaitForExit().ExitCode);
+        }
+
+        VmmResult relative = VmmProcess.Run(["ctl", place, .. keys, "snapshot", "saved"]);
+        Assert.Equal(2, relative.ExitCode);
+        Assert.Contains("begins with '/'", relative.Error);
+        VmmResult snapshot = VmmProcess.Run(["ctl", place, .. keys, "snapshot", saved]);
+        Assert.True(snapshot.ExitCode == 0, snapshot.Error);
+        Assert.True(Directory.Exists(saved));
+        VmmResult forked = VmmProcess.Run(["ctl", place, .. keys, "fork", "--dir", forks]);
+        Assert.True(forked.ExitCode == 0, forked.Error);
+        SnapshotFiles.Command("kill", System.Text.RegularExpressions.Regex.Match(forked.Output, @"process (\d+),").Groups[1].Value);
     }
 
     [Fact]
@@ -175,13 +213,23 @@ public sealed class ApiTlsTests : IDisposable
 
     public void Dispose() => _scratch.Dispose();
 
-    private VmmProcess Serve(out int port, params string[] options)
+    private VmmProcess Serve(out int port, params string[] options) =>
+        Start(out port, ["serve", "--rng", $"socket={_scratch.PathOf("s")}"], options);
+
+    private VmmProcess Start(out int port, string[] command, string[] options)
     {
-        const string place = "listening api https://127.0.0.1:";
-        VmmProcess vmm = new(["serve", "--rng", $"socket={_scratch.PathOf("s")}", "--api-tls", "127.0.0.1:0", .. options]);
-        vmm.WaitFor(place);
-        port = int.Parse(vmm.Lines.Single(line => line.StartsWith(place, StringComparison.Ordinal))[place.Length..], CultureInfo.InvariantCulture);
+        string local = _scratch.PathOf("own.sock");
+        VmmProcess vmm = new([.. command, "--api-tls", "127.0.0.1:0", .. options.Contains("--api") ? [] : (string[])["--api", local], .. options]);
+        // It says where it listens when it is asked, too.
+        using ApiClient api = WaitForApi(vmm, options.Contains("--api") ? options[Array.IndexOf(options, "--api") + 1] : local);
+        port = new Uri(api.Get("/v1/machine").GetProperty("address").GetString()!).Port;
         return vmm;
+    }
+
+    private static ApiClient WaitForApi(VmmProcess vmm, string socket)
+    {
+        Assert.True(SpinWait.SpinUntil(() => File.Exists(socket) || vmm.HasEnded, SnapshotFiles.Watchdog));
+        return new ApiClient(socket);
     }
 
     private X509Certificate2 Shown(string authority, string name = "client") =>

@@ -226,19 +226,26 @@ public sealed class BootTests
     }
 
     [Fact]
-    public void Linux_finds_a_disk_that_comes_while_it_runs_and_the_disk_goes_when_it_is_unbound()
+    public void Linux_finds_a_disk_that_comes_while_it_runs_keeps_it_while_it_is_in_use_lets_go_of_it_and_finds_the_next_in_its_place()
     {
         NestedGuest.SkipIfMissing();
         string[] console = NestedGuest.Run($"""
-            truncate -s 1M /tmp/a; truncate -s 2M /tmp/b
+            truncate -s 1M /tmp/a; truncate -s 8M /tmp/b; truncate -s 3M /tmp/c
+            printf again | dd of=/tmp/c conv=notrunc 2>/dev/null
             {Boot} --disk /tmp/a --rng --api /tmp/api --cmdline "console=ttyS0 quiet panic=-1 vmm.tests=plug" </dev/null >/tmp/console 2>/tmp/errors & vmm=$!
             touch /tmp/console
             waits() ( until grep -q "vmm-plug $1" /tmp/console || ! kill -0 $vmm 2>/dev/null; do sleep 1; done )
             waits "waits for vdb"
             echo "vmm-host added $(vmm ctl /tmp/api add blk path=/tmp/b)"
-            waits "let go of vdb"
+            waits "uses vdb"
+            vmm ctl /tmp/api remove vdb >/dev/null 2>/tmp/refused
+            until vmm ctl /tmp/api operations | grep -q 'failed.*did not let go'; do sleep 1; done
+            echo "vmm-host kept $(vmm ctl /tmp/api ls | grep -c '^vd')"
+            waits "is done with vdb"
             vmm ctl /tmp/api remove vdb && echo "vmm-host removed"
-            echo "vmm-host left $(vmm ctl /tmp/api ls | grep -c '^vd')"
+            waits "let go of vdb"
+            until [ "$(vmm ctl /tmp/api ls | grep -c '^vd')" -eq 1 ]; do sleep 1; done
+            echo "vmm-host added again $(vmm ctl /tmp/api add blk path=/tmp/c)"
             status=0
             wait $vmm || status=$?
             cat /tmp/console
@@ -247,9 +254,12 @@ public sealed class BootTests
             echo "vmm-host content $(head -c 5 /tmp/b)"
             """);
         Assert.Contains("vmm-host added vdb", console);
-        Assert.Contains("vmm-plug vdb sectors 4096", console);
+        Assert.Contains("vmm-plug vdb sectors 16384", console);
+        Assert.Contains("vmm-plug kept vdb", console);
+        Assert.Contains("vmm-host kept 2", console);
         Assert.Contains("vmm-host removed", console);
-        Assert.Contains("vmm-host left 1", console);
+        Assert.Contains("vmm-host added again vdb", console);
+        Assert.Contains("vmm-plug vdb sectors 6144 now, content again", console);
         Assert.Contains("vmm-test plug passed", console);
         Assert.Contains("vmm-host content hello", console);
         AssertNoComplaints(console);

@@ -162,6 +162,52 @@ public sealed class BrowserTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_server_is_drained_in_the_page_and_a_card_and_another_medium_are_seen()
+    {
+        string disk = _scratch.PathOf("disk.sock"), second = _scratch.CreateImage("second.img", 4 << 20);
+        using VmmProcess vmm = new("serve", "--api", Api, "--blk", $"path={_scratch.CreateImage("first.img", 8 << 20)},socket={disk}",
+            "--net", $"uds={_scratch.PathOf("n")},mtu=1400,mac=02:00:00:00:00:07,socket={_scratch.PathOf("net.sock")}");
+        vmm.WaitFor($"listening api {Api}");
+        using VmmProcess load = new("bench", "vhost-user-blk", "--socket", disk, "--seconds", "3600", "--depth", "1");
+        vmm.WaitFor("a driver runs");
+        IPage page = await OpenAsync(ColorScheme.Dark, 1280, 900);
+        await Expect(page.Locator("#state")).ToHaveTextAsync("running");
+        foreach (string other in (string[])["Pause", "Resume", "Snapshot…", "Power off", "Reset"])
+            await Expect(page.GetByRole(AriaRole.Button, new() { Name = other })).ToBeDisabledAsync();
+
+        await page.GetByRole(AriaRole.Link, new() { Name = "net0" }).ClickAsync();
+        await Expect(page.Locator("#tiles [data-name=MTU] dd")).ToHaveTextAsync("1400");
+        await Expect(page.Locator("#tiles [data-name=Receives] dd")).ToContainTextAsync("02:00:00:00:00:07");
+        await ShootAsync(page, "card");
+        await page.GetByRole(AriaRole.Link, new() { Name = "All devices" }).ClickAsync();
+        await page.GetByRole(AriaRole.Link, new() { Name = "blk0" }).ClickAsync();
+        await page.GetByLabel("Path or address of another image").FillAsync(second);
+        await page.GetByLabel("Path or address of another image").PressAsync("Enter");
+        await Expect(page.Locator("#tiles [data-name=Capacity] dd")).ToHaveTextAsync("4\u202fMiB");
+
+        await page.GetByRole(AriaRole.Link, new() { Name = "Events" }).ClickAsync();
+        await page.GetByRole(AriaRole.Button, new() { Name = "Drain…" }).ClickAsync();
+        await page.Locator("#drain-dialog input").FillAsync("soon");
+        await page.Keyboard.PressAsync("Enter");
+        await Expect(page.Locator("#drain-answer")).ToContainTextAsync("is no number");
+        await ShootAsync(page, "drain");
+        await page.Locator("#drain-dialog input").FillAsync("");
+        await page.Keyboard.PressAsync("Enter");
+        await Expect(page.Locator("#drain-dialog")).ToBeHiddenAsync();
+        await Expect(page.Locator("#state")).ToHaveTextAsync("draining");
+        await Expect(page.Locator("#event-list")).ToContainTextAsync("draining");
+        await Expect(page.GetByRole(AriaRole.Button, new() { Name = "Drain…" })).ToBeDisabledAsync();
+        // The front-end that is connected goes on, and its end is the server's.
+        using ApiClient api = new(Api);
+        long done = api.Get("/v1/devices/blk0").GetProperty("requests").GetInt64();
+        await page.WaitForFunctionAsync(Seconds(2), null, Patience);
+        Assert.True(api.Get("/v1/devices/blk0").GetProperty("requests").GetInt64() > done);
+        load.Signal("TERM");
+        await Expect(page.Locator("#state")).ToHaveTextAsync("gone");
+        Assert.Equal(0, vmm.WaitForExit().ExitCode);
+    }
+
+    [Fact]
     public async Task Everything_is_reached_by_keyboard_alone()
     {
         using VmmProcess vmm = new(["sh", "-c", "exec \"$0\" \"$@\" </dev/null"], ["run", "--api", Api]);

@@ -127,13 +127,64 @@ public sealed class IsolateTests : IDisposable
     }
 
     [Fact]
+    public void Each_process_has_a_control_socket_of_its_own_and_takes_no_other_device()
+    {
+        using VmmProcess vmm = new("serve", "--isolate", "--sandbox=require", "--api", _scratch.PathOf("api.sock"),
+            "--blk", $"path={_scratch.CreateImage("a.img", 16 * MiB)},socket={_scratch.PathOf("a.sock")}",
+            "--blk", $"path={_scratch.CreateImage("b.img", 16 * MiB)},socket={_scratch.PathOf("b.sock")}");
+        vmm.WaitFor($"listening api {_scratch.PathOf("blk0.api.sock")}");
+        vmm.WaitFor($"listening api {_scratch.PathOf("blk1.api.sock")}");
+        vmm.WaitFor("2 processes serve a device each");
+        VmmResult all = VmmProcess.Run("ctl", _scratch.PathOf(""), "ls");
+        Assert.True(all.ExitCode == 0, all.Error);
+        Assert.Matches(@"(?s)blk0 +serve +running.*blk1 +serve +running", all.Output);
+        VmmResult added = VmmProcess.Run("ctl", _scratch.PathOf("blk0.api.sock"), "add", "rng", $"socket={_scratch.PathOf("r.sock")}");
+        Assert.NotEqual(0, added.ExitCode);
+        Assert.Contains("this process serves one device and no other (--isolate)", added.Error);
+        vmm.Signal("TERM");
+        Assert.Equal(0, vmm.WaitForExit().ExitCode);
+        Assert.Empty(Directory.GetFiles(_scratch.PathOf(""), "*.sock"));
+    }
+
+    [Fact]
+    public void A_socket_of_the_service_manager_goes_to_the_process_of_its_device_and_to_its_successor()
+    {
+        string image = _scratch.CreateImage("a.img", 16 * MiB), socket = _scratch.PathOf("a.sock");
+        using VmmProcess vmm = new(["systemd-socket-activate", "-l", socket],
+            ["serve", "--isolate", "--sandbox=require", "--blk", $"path={image},socket={socket}", "--rng", $"socket={_scratch.PathOf("r.sock")}"]);
+        vmm.WaitFor("Listening on");
+        Load("a");
+        vmm.WaitFor("2 processes serve a device each");
+        int ofA = Children(vmm.Id).Single(child => Holds(child, "a.img"));
+        int other = Children(vmm.Id).Single(child => child != ofA);
+        string inode = Inodes(socket).First();
+        Assert.Contains(inode, Sockets(ofA));
+        Assert.DoesNotContain(inode, Sockets(other));
+        Shell.Run("kill", "-KILL", $"{ofA}");
+        // Who connects meanwhile waits: the socket stays open in the one that started the process.
+        Load("a");
+        vmm.Signal("TERM");
+        Assert.Equal(0, vmm.WaitForExit().ExitCode);
+        Assert.True(File.Exists(socket));
+
+        static string[] Sockets(int process) => [.. Directory.GetFileSystemEntries($"/proc/{process}/fd").Select(fd => new FileInfo(fd).LinkTarget ?? "")];
+
+        // Of those that listen at a path (proc(5), net/unix).
+        static IEnumerable<string> Inodes(string path) => File.ReadLines("/proc/net/unix").Where(line => line.EndsWith(path, StringComparison.Ordinal))
+            .Select(line => line.Split(' ', StringSplitOptions.RemoveEmptyEntries)).Where(words => words[3] == "00010000").Select(words => $"socket:[{words[6]}]");
+    }
+
+    [Fact]
     public void What_does_not_go_with_it_is_refused()
     {
         string image = _scratch.CreateImage("a.img", 16 * MiB);
         string[] disk = ["--blk", $"path={image},socket={_scratch.PathOf("a.sock")}"];
-        VmmResult api = VmmProcess.Run(["serve", "--isolate", "--api", _scratch.PathOf("api"), .. disk]);
+        VmmResult api = VmmProcess.Run(["serve", "--isolate", "--api-tls", "127.0.0.1:0", "--api-cert", "c", "--api-key", "k", "--api-token", "t", .. disk]);
         Assert.Equal(2, api.ExitCode);
-        Assert.Contains("--isolate with --api", api.Error);
+        Assert.Contains("--isolate with --api-tls: an address is one process's", api.Error);
+        VmmResult none = VmmProcess.Run(["serve", "--isolate", "--api", _scratch.PathOf("api")]);
+        Assert.Equal(2, none.ExitCode);
+        Assert.Contains("--isolate without a device", none.Error);
         VmmResult assembly = VmmProcess.RunAssembly(["serve", "--isolate", .. disk]);
         Assert.Equal(1, assembly.ExitCode);
         Assert.Contains("--isolate: only the published file", assembly.Error);

@@ -7,6 +7,9 @@ public sealed class NestedSnapshotTests
 {
     private const int Rounds = 20;
 
+    /// <summary>A shell function: a command that says nothing unless it fails.</summary>
+    private const string Quiet = "quiet() { \"$@\" >/tmp/said 2>&1 || { cat /tmp/said; exit 1; }; }";
+
     [Fact]
     [Trait("Long", "true")]
     public void Linux_that_verifies_what_it_writes_goes_on_in_one_process_after_the_other()
@@ -60,9 +63,9 @@ public sealed class NestedSnapshotTests
             ip link set vm0 up
             dd if=/dev/urandom of=/tmp/disk bs=1M count=16 2>/dev/null
             peer echo /tmp/vsock_5001 &
-            devices="--disk /tmp/disk --rng --net tap=vm0,mac=02:00:00:00:00:02 --vsock cid=3,uds=/tmp/vsock --api /tmp/api"
+            devices="--rng --net tap=vm0,mac=02:00:00:00:00:02 --vsock cid=3,uds=/tmp/vsock --api /tmp/api"
             : >/tmp/console0
-            vmm boot --kernel {{NestedGuest.Kernel}} --initrd {{NestedGuest.Initrd}} --memory 192 $devices \
+            vmm boot --kernel {{NestedGuest.Kernel}} --initrd {{NestedGuest.Initrd}} --memory 192 --disk /tmp/disk $devices \
               --cmdline "console=ttyS0 quiet panic=-1 vmm.tests=load" </dev/null >/tmp/console0 2>/tmp/errors &
             vmm=$!
             # Whether all four loads have come further since this process runs: a lost interrupt or kick would hold one of them.
@@ -74,21 +77,21 @@ public sealed class NestedSnapshotTests
                 sleep 1
               done
             }
+            {{Quiet}}
             round=0
             while [ $round -lt {{Rounds}} ]; do
               progress /tmp/console$round
               saved=/tmp/saved$round
-              vmm ctl /tmp/api snapshot $saved --disks >/dev/null
+              quiet vmm ctl /tmp/api snapshot $saved --disks
               # What it does now is lost.
               sleep 1
               kill -9 $vmm
               wait $vmm || true
-              vmm state check $saved >/dev/null
-              cp -p $saved/disk-vda /tmp/disk
+              quiet vmm state check $saved
               round=$((round + 1))
               : >/tmp/console$round
-              rm -f /tmp/api /tmp/vsock
-              vmm boot --restore $saved --strict $devices </dev/null >/tmp/console$round 2>/tmp/errors &
+              rm -f /tmp/api /tmp/vsock /tmp/disk
+              vmm boot --restore $saved --strict --disk path=/tmp/disk,from=$saved/disk-vda $devices </dev/null >/tmp/console$round 2>/tmp/errors &
               vmm=$!
               rm -rf /tmp/saved$((round - 2))
               echo "vmm-host round $round after $(cut -d ' ' -f 1 /proc/uptime) s"
@@ -128,7 +131,8 @@ public sealed class NestedSnapshotTests
             vmm=$!
             until grep -q 'bytes.*end' /tmp/console; do kill -0 $vmm || { cat /tmp/console; exit 1; }; sleep 1; done
             echo "vmm-host cold $(private $vmm)"
-            vmm ctl /tmp/api snapshot /tmp/saved --stop >/dev/null
+            {{Quiet}}
+            quiet vmm ctl /tmp/api snapshot /tmp/saved --stop
             wait $vmm
             clones=
             for each in 1 2 3 4 5 6 7 8; do

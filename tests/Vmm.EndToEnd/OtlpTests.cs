@@ -31,12 +31,24 @@ public sealed class OtlpTests : IDisposable
                 "env", $"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:{collector.Port}", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
                 "OTEL_METRIC_EXPORT_INTERVAL=300", "OTEL_BSP_SCHEDULE_DELAY=300", "OTEL_RESOURCE_ATTRIBUTES=rack=seven",
             ];
-            using VmmProcess vmm = new(environment, ["serve", "--sandbox", sandbox, "--slow-ms", "100", "--blk", $"path=nbd+unix:///?socket={slow},socket={socket}",
+            using VmmProcess vmm = new(environment, ["serve", "--sandbox", sandbox, "--slow-ms", "100", "--blk", $"path=nbd+unix:///?socket={slow},socket={socket},limit=iops=3",
                 "--blk", $"path=null:1M,socket={quick}"]);
             vmm.WaitFor("listening blk");
             foreach (string disk in (string[])[socket, quick])
                 Assert.Equal(0, VmmProcess.Run("bench", "vhost-user-blk", "--socket", disk, "--seconds", "1", "--rw", "randread", "--depth", "1").ExitCode);
             collector.WaitFor("/v1/metrics", "vmm.device.requests", "blk0", "blk1", "vmm.disk.capacity", "vmm.events.waits", "rack", "seven", "service.name", "vmm");
+            collector.WaitFor("/v1/metrics", "vmm.disk.request.duration");
+            // As the disks count: each of the two has its reads, by their latency.
+            foreach ((string disk, double leastMs) in ((string, double)[])[("blk0", 100), ("blk1", 0)])
+            {
+                Histogram reads = collector.Histograms().Last(each => each.Device == disk && each.Kind == "read");
+                Assert.Equal(reads.Count, reads.Buckets.Sum());
+                Assert.Equal(reads.Bounds.Length + 1, reads.Buckets.Length);
+                Assert.True(reads.Count > 0 && reads.Sum >= leastMs / 1000 * reads.Count, $"{disk}: {reads.Count} in {reads.Sum} s");
+                Assert.Equal(0, reads.Bounds.Zip(reads.Buckets).Where(each => each.First * 1000 <= leastMs).Sum(each => each.Second));
+            }
+            // Where the time of the slow ones went.
+            collector.WaitFor("/v1/traces", "queue", "backend", "completion");
             collector.WaitFor("/v1/traces", "blk0 read", "vmm.device", "vmm.in_flight", "requests0", "vmm.request.kind", "read", "rack");
             vmm.Signal("TERM");
             Assert.Equal(0, vmm.WaitForExit().ExitCode);
@@ -98,6 +110,7 @@ public sealed class OtlpTests : IDisposable
 
         private readonly TcpListener _listener = new(IPAddress.Loopback, 0);
         private readonly Dictionary<string, HashSet<string>> _words = [];
+        private readonly List<Histogram> _histograms = [];
 
         internal Collector()
         {
@@ -110,6 +123,11 @@ public sealed class OtlpTests : IDisposable
         internal HashSet<string> Words(string path)
         {
             lock (_words) return [.. _words.GetValueOrDefault(path, [])];
+        }
+
+        internal IReadOnlyList<Histogram> Histograms()
+        {
+            lock (_words) return [.. _histograms];
         }
 
         internal void WaitFor(string path, params string[] words) => Assert.True(SpinWait.SpinUntil(() => words.All(Words(path).Contains), Patience),
@@ -145,6 +163,7 @@ public sealed class OtlpTests : IDisposable
                         string path = lines[0].Split(' ')[1];
                         if (!_words.TryGetValue(path, out HashSet<string>? words)) _words[path] = words = [];
                         Collect(body, words, depth: 0);
+                        if (path == "/v1/metrics") _histograms.AddRange(Histogram.In(body));
                     }
                     await stream.WriteAsync("HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n"u8.ToArray());
                 }
@@ -204,6 +223,53 @@ public sealed class OtlpTests : IDisposable
                 if (next < 0x80) return true;
             }
             return false;
+        }
+    }
+
+    /// <summary>A data point of a histogram (opentelemetry/proto/metrics/v1/metrics.proto).</summary>
+    private sealed record Histogram(string Device, string Kind, long Count, double Sum, long[] Buckets, double[] Bounds)
+    {
+        internal static IEnumerable<Histogram> In(byte[] request) =>
+            from resource in Fields(request, 1)
+            from scope in Fields(resource, 2)
+            from metric in Fields(scope, 2)
+            where Encoding.UTF8.GetString(Fields(metric, 1).Single()) == "vmm.disk.request.duration"
+            from histogram in Fields(metric, 9)
+            from point in Fields(histogram, 1)
+            select new Histogram(Attribute(point, "device"), Attribute(point, "kind"), BitConverter.ToInt64(Fields(point, 4).Single()),
+                BitConverter.ToDouble(Fields(point, 5).Single()),
+                [.. Fields(point, 6).Single().Chunk(8).Select(bytes => BitConverter.ToInt64(bytes))],
+                [.. Fields(point, 7).Single().Chunk(8).Select(bytes => BitConverter.ToDouble(bytes))]);
+
+        private static string Attribute(byte[] point, string key) => Encoding.UTF8.GetString(Fields(
+            Fields(Fields(point, 9).Single(pair => Encoding.UTF8.GetString(Fields(pair, 1).Single()) == key), 2).Single(), 1).Single());
+
+        /// <summary>The contents of the fields of a number in a message.</summary>
+        private static List<byte[]> Fields(byte[] message, int number)
+        {
+            List<byte[]> found = [];
+            for (int at = 0; at < message.Length;)
+            {
+                ulong tag = Number(message, ref at);
+                int start = at, length = (tag & 7) switch { 1 => 8, 5 => 4, 2 => (int)Number(message, ref at), _ => -1 };
+                if (length >= 0) start = at;
+                else Number(message, ref at);
+                int end = length >= 0 ? at + length : at;
+                if (tag >> 3 == (ulong)number) found.Add(message[start..end]);
+                at = end;
+            }
+            return found;
+        }
+
+        private static ulong Number(byte[] message, ref int at)
+        {
+            ulong number = 0;
+            for (int shift = 0; ; shift += 7)
+            {
+                byte next = message[at++];
+                number |= (ulong)(next & 0x7f) << shift;
+                if (next < 0x80) return number;
+            }
         }
     }
 }

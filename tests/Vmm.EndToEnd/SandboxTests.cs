@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using System.Globalization;
+using System.Text.RegularExpressions;
 
 namespace Vmm.EndToEnd;
 
@@ -72,6 +74,48 @@ public sealed class SandboxTests
 
         static int Filters(string thread) => int.Parse(File.ReadLines(Path.Combine(thread, "status"))
             .Single(line => line.StartsWith("Seccomp_filters:", StringComparison.Ordinal)).Split('\t')[1]);
+    }
+
+    [Fact]
+    public void A_broker_opens_what_a_request_names_and_nothing_else()
+    {
+        SkipWithoutFile();
+        using ScratchDirectory scratch = new();
+        string later = scratch.CreateImage("later.img", 16 * MiB), unnamed = scratch.CreateImage("unnamed.img", 16 * MiB);
+        using VmmProcess vmm = Serve(scratch, "--sandbox=require", "--sandbox-action=kill", "--api", scratch.PathOf("api"));
+        vmm.WaitFor("listening api");
+        int broker = int.Parse(File.ReadAllText($"/proc/{vmm.Id}/task/{vmm.Id}/children"), CultureInfo.InvariantCulture);
+        if (Environment.IsPrivilegedProcess) Assert.False(File.Exists($"/proc/{vmm.Id}/root{later}"));
+        VmmResult added = Ctl("add", "blk", $"path={later},socket={scratch.PathOf("l")}");
+        Assert.True(added.ExitCode == 0, added.Error);
+        VmmResult load = VmmProcess.Run("bench", "vhost-user-blk", "--socket", scratch.PathOf("l"), "--seconds", "1", "--rw", "randrw", "--verify");
+        Assert.True(load.ExitCode == 0, load.Error + load.Output);
+        // A change is no wish for a file: what it says is not opened.
+        VmmResult changed = Ctl("set", "blk1", $"medium={unnamed}");
+        Assert.NotEqual(0, changed.ExitCode);
+        Assert.Equal(0, Ctl("remove", "blk1").ExitCode);
+        Assert.False(File.Exists(scratch.PathOf("l")));
+        Assert.True(File.Exists(later));
+        Match cost = Regex.Match(Stop(vmm).Error, @"a broker opens what requests to the API name: ([0-9.]+) MiB of memory of its own");
+        Assert.True(cost.Success && double.Parse(cost.Groups[1].Value, CultureInfo.InvariantCulture) is > 0 and <= 2.5, cost.Value);
+        for (Stopwatch clock = Stopwatch.StartNew(); Directory.Exists($"/proc/{broker}"); Thread.Sleep(10))
+            Assert.True(clock.Elapsed < TimeSpan.FromMinutes(1), "the broker does not end");
+        Assert.False(File.Exists(scratch.PathOf("api")));
+
+        VmmResult Ctl(params string[] words) => VmmProcess.Run(["ctl", scratch.PathOf("api"), .. words]);
+    }
+
+    [Fact]
+    public void A_process_whose_broker_is_killed_serves_on_and_its_broker_ends_with_it()
+    {
+        SkipWithoutFile();
+        using ScratchDirectory scratch = new();
+        using VmmProcess vmm = Serve(scratch, "--sandbox=require", "--api", scratch.PathOf("api"));
+        vmm.WaitFor("listening api");
+        Shell.Run("kill", "-KILL", File.ReadAllText($"/proc/{vmm.Id}/task/{vmm.Id}/children").Trim());
+        VmmResult load = VmmProcess.Run("bench", "vhost-user-blk", "--socket", scratch.PathOf("s"), "--seconds", "1", "--verify");
+        Assert.True(load.ExitCode == 0, load.Error + load.Output);
+        Stop(vmm);
     }
 
     [Fact]

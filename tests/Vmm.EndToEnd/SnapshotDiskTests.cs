@@ -149,6 +149,43 @@ public sealed class SnapshotDiskTests : IDisposable
     }
 
     [Fact]
+    public void A_machine_whose_devices_came_and_went_goes_on_elsewhere_and_is_forked()
+    {
+        string first = _files.Scratch.CreateImage("first.img", SnapshotFiles.MiB), gone = _files.Scratch.CreateImage("gone.img", SnapshotFiles.MiB),
+            last = _files.Scratch.CreateImage("last.img", 2 * SnapshotFiles.MiB), saved = _files.PathOf("saved"), forks = _files.PathOf("forks");
+        using (VmmProcess vmm = _files.Start("boot", "--kernel", _files.PathOf("kernel"), "--memory", "64", "--disk", first, "--rng"))
+        {
+            SnapshotFiles.WaitBeyond(() => vmm.Lines, 0);
+            Assert.Equal("vdb", _files.Ctl("add", "blk", $"path={gone}").Lines.Single());
+            Assert.Equal("vdc", _files.Ctl("add", "blk", $"path={last}").Lines.Single());
+            _files.Ctl("remove", "vdb");
+            _files.Ctl("snapshot", saved, "--stop");
+            Assert.Equal(0, vmm.WaitForExit().ExitCode);
+        }
+        // Of each kind in the order of the names; the names themselves are in the snapshot.
+        using VmmProcess other = _files.Start("boot", "--restore", saved, "--disk", first, "--disk", last, "--rng");
+        SnapshotFiles.WaitBeyond(() => other.Lines, 0);
+        Assert.Contains($"capacityBytes {2 * SnapshotFiles.MiB}", _files.Ctl("get", "vdc").Lines);
+        int[] clones = [];
+        try
+        {
+            clones = [.. Regex.Matches(_files.Ctl("fork", "--dir", forks).Output, @"process (\d+),").Select(match => int.Parse(match.Groups[1].Value))];
+            Assert.Equal(ScratchDirectory.Sha256(last), ScratchDirectory.Sha256(Path.Combine(forks, "1", "vdc.img")));
+            string listed = VmmProcess.Run("ctl", Path.Combine(forks, "1", "api.sock"), "ls").Output;
+            Assert.Equal(["rng0", "vda", "vdc"], Regex.Matches(listed, "^(vd.|rng.)", RegexOptions.Multiline).Select(match => match.Value).Order());
+            // The place and the name that are free are taken by the next.
+            Assert.Equal("vdb", VmmProcess.Run("ctl", Path.Combine(forks, "1", "api.sock"), "add", "blk", $"path={gone}").Lines.Single());
+        }
+        finally
+        {
+            foreach (int clone in clones) SnapshotFiles.Command("kill", $"{clone}");
+        }
+        VmmResult lacks = VmmProcess.Run("boot", "--restore", saved, "--disk", first, "--rng");
+        Assert.Equal(1, lacks.ExitCode);
+        Assert.Contains("it had 'vdc'", lacks.Error);
+    }
+
+    [Fact]
     public void A_clone_that_does_not_start_leaves_none_and_says_why()
     {
         using VmmProcess vmm = _files.Start("boot", "--kernel", _files.PathOf("kernel"), "--memory", "64", "--net", $"uds={_files.PathOf("net")}");

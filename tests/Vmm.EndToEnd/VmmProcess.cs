@@ -58,11 +58,16 @@ internal sealed class VmmProcess : IDisposable
     /// <summary>The command that tests run: the published file, or else the build beside the tests.</summary>
     internal static string[] Tool { get; } = PublishedFile is { } file ? [file] : ["dotnet", Assembly];
 
-    /// <summary>With VMM_SANDBOX_ACTION=kill, what has a sandbox dies of a call that its table lacks: a run of all tests then shows that none does.</summary>
+    /// <summary>
+    /// With VMM_SANDBOX=require, what has a sandbox takes all of it or ends; with VMM_SANDBOX_ACTION=kill it dies of a call that its table lacks. A run of
+    /// all tests then shows that none does (tools/test.sh --sandbox).
+    /// </summary>
     private static string[] Stricter(string[] arguments) =>
-        PublishedFile is not null && Environment.GetEnvironmentVariable("VMM_SANDBOX_ACTION") is { Length: > 0 } action
-            && arguments is ["serve" or "boot", ..] && !arguments.Any(word => word.StartsWith("--sandbox", StringComparison.Ordinal))
-            ? [arguments[0], $"--sandbox-action={action}", .. arguments[1..]] : arguments;
+        PublishedFile is not null && arguments is ["serve" or "boot", ..] && !arguments.Any(word => word.StartsWith("--sandbox", StringComparison.Ordinal))
+            ? [arguments[0], .. Wanted("--sandbox", "VMM_SANDBOX"), .. Wanted("--sandbox-action", "VMM_SANDBOX_ACTION"), .. arguments[1..]] : arguments;
+
+    private static string[] Wanted(string option, string variable) =>
+        Environment.GetEnvironmentVariable(variable) is { Length: > 0 } value ? [$"{option}={value}"] : [];
 
     /// <summary>A command of the build beside the tests, whatever the others run.</summary>
     internal static VmmResult RunAssembly(params string[] arguments)

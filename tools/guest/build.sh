@@ -13,7 +13,7 @@ exec 9>"$output/lock"
 flock 9
 
 uml=$(compgen -G '/usr/lib/uml/modules/*/kernel' || true)
-if [ -f "$output/initramfs.gz" ] && [ -f "$output/initramfs-generic.gz" ] && [ -z "$(find "$here" -newer "$output/initramfs.gz" -type f)" ] \
+if [ -f "$output/initramfs.gz" ] && [ -f "$output/initramfs-generic.gz" ] && [ -z "$(find "$here" "$here/../packaging/guest" -newer "$output/initramfs.gz" -type f)" ] \
   && { [ -z "$uml" ] || [ "$output/uml.gz" -nt "$uml" ]; }; then exit 0; fi
 
 find_kernel() { apt-cache depends "$1" 2>/dev/null | sed -n 's/.*Depends: \(linux-image-.*-amd64\).*/\1/p' | head -n 1; }
@@ -55,6 +55,7 @@ for program in "$here"/programs/*.c; do
 done
 install -m 755 "$here/init" "$guest/init"
 install -m 755 "$here"/tests/*.sh "$guest/tests/"
+install -m 755 "$here/../packaging/guest/vmm-places" "$guest/bin/"
 
 # A kernel unpacks any number of archives, one after the other: the user space is the same for both, the modules are each kernel's own.
 pack() { (cd "$1" && find . | cpio --quiet -o -H newc | gzip -1); }

@@ -13,7 +13,7 @@ exec 8>"$output/nest-lock"
 flock 8
 "$here/build.sh" "$output"
 
-sources=("$repository/src" "$repository/tools/vmm" "$repository/tools/publish.sh" "$here" "$repository"/Directory.*.props ${VMM_TOOL:+"$VMM_TOOL"})
+sources=("$repository/src" "$repository/tools/vmm" "$repository/tools/publish.sh" "$repository/tools/packaging/guest" "$here" "$repository"/Directory.*.props ${VMM_TOOL:+"$VMM_TOOL"})
 if [ -f "$output/nest.gz" ] && [ -z "$(find "${sources[@]}" -newer "$output/nest.gz" -type f)" ]; then exit 0; fi
 
 # The file under test where there is one (VMM_TOOL), else one of these sources.

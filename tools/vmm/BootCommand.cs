@@ -88,7 +88,7 @@ internal static class BootCommand
                 [new(HostAccessKind.Write, "/dev/kvm"), .. sources, .. api.HostAccesses(parsed), .. OtlpPush.HostAccesses(),
                     .. api.In(parsed) is null ? [] : KvmMachine.HostAccessesOfSaves],
                 core.In(parsed), needsKvm: true, opensLater: api.In(parsed) is not null,
-                savesMachines: api.In(parsed) is not null);
+                savesMachines: api.In(parsed) is not null, api: api.In(parsed));
             CoreOption.Apply(core.In(parsed));
             KvmMachineOptions options = snapshot is not null ? GoingOn(snapshot) : new()
             {
@@ -100,6 +100,7 @@ internal static class BootCommand
                 Pages = hugePages.In(parsed) switch { "2m" => PageSize.TwoMiB, "1g" => PageSize.OneGiB, _ => PageSize.Standard },
             };
             options = options with { Cpus = cpus.In(parsed) };
+            if (options.Restore is { } goesOn) read = DeviceOptions.Renamed(read, goesOn.DeviceNames);
             MachineDevices requested = new(read, devices.Setting(parsed, options.Vcpus, options.MemoryBytes), scratch: false);
             BootRun run = new(options, requested)
             {
@@ -111,7 +112,7 @@ internal static class BootCommand
                 Api = api.In(parsed),
                 SlowAfter = OtlpPush.SlowAfter(slow, parsed),
                 Strict = strict.In(parsed),
-                DeviceWords = devices.Words(parsed),
+                DeviceWords = devices.Words(parsed, read),
             };
             return run.Run();
 

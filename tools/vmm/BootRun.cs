@@ -34,7 +34,7 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
     internal TimeSpan SlowAfter { get; init; }
 
     /// <summary>The options for its devices, for who makes a clone of it.</summary>
-    internal IReadOnlyList<string> DeviceWords { get; init; } = [];
+    internal DeviceWords DeviceWords { get; init; } = new([]);
 
     /// <summary>Whether a snapshot is compared with its checksums, and disks that were written since are refused.</summary>
     internal bool Strict { get; init; }
@@ -87,8 +87,8 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
             using SilenceWatch? silence = machineOptions.Restore is null ? new SilenceWatch(machine) : null;
             using IDisposable? listening = ApiServer.TryStart(Api,
                 () => new HostedMachine("boot", machine, devices.Setting, log.CreateLogger<HostedMachine>(), Stop, Sandbox is not null)
-                { Restore = new RestoreView { Options = DeviceWords, Directory = Environment.CurrentDirectory } }, log);
-            using IDisposable? pushed = OtlpPush.TryStart();
+                { Words = DeviceWords }, log);
+            using IDisposable? pushed = OtlpPush.TryStart(() => host.Devices.Select(hosted => hosted.Device));
             SandboxOptions.Close(Sandbox, host.CloseSandbox);
             ServiceNotification.Ready();
             using (new ServiceWatchdog(host.IsAlive)) result = machine.Run(stop.Token);

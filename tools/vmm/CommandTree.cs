@@ -64,6 +64,7 @@ internal static class CommandTree
             ServeCommand.Create(carriesOut),
             CtlCommand.Create(carriesOut),
             TopCommand.Create(carriesOut),
+            DiscoverCommand.Create(carriesOut),
             StateCommand.Create(carriesOut),
             ConfigCommands.CreateStart(carriesOut),
             ConfigCommands.CreateCheck(carriesOut),

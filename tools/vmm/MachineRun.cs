@@ -72,7 +72,7 @@ internal sealed class MachineRun
         using (SimulatedMachine machine = new(host, options))
         using (ApiServer.TryStart(_machine.Api,
             () => new HostedMachine("run", machine, devices.Setting, log.CreateLogger<HostedMachine>(), () => Stop("the API")), log))
-        using (OtlpPush.TryStart())
+        using (OtlpPush.TryStart(() => host.Devices.Select(hosted => hosted.Device)))
         using (new ServiceWatchdog(host.IsAlive))
         {
             ServiceNotification.Ready();

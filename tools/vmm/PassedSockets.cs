@@ -27,6 +27,11 @@ internal sealed class PassedSockets : IDisposable
     internal static PassedSockets Take()
     {
         PassedSockets passed = new();
+        if (IsolatedDevice.PassedSocket is { } own)
+        {
+            passed.Add(own);
+            return passed;
+        }
         if (NumberOf("LISTEN_PID") != Environment.ProcessId || NumberOf("LISTEN_FDS") is not (> 0 and <= CountMax and var count))
             return passed;
         try

@@ -93,10 +93,11 @@ internal static class ServeCommand
                 Console.Write(QemuCommand.For(devices));
                 return ExitCode.Success;
             }
-            if (isolate.In(parsed)) return IsolatedServer.Serve(CommandsOf(parsed, kinds, isolate, devices));
+            if (isolate.In(parsed)) return IsolatedServer.Serve(CommandsOf(parsed, kinds, isolate, devices, api));
             HostAccess[] ofApi = [.. api.HostAccesses(parsed)];
+            // One that serves a device for 'serve --isolate' takes no other.
             SandboxPlan? plan = sandbox.Enter(parsed, devices, [.. ofApi, .. OtlpPush.HostAccesses()], core.In(parsed),
-                needsKvm: false, opensLater: ofApi.Length > 0);
+                needsKvm: false, opensLater: ofApi.Length > 0 && !IsolatedDevice.IsOne, api: api.In(parsed));
             CoreOption.Apply(core.In(parsed));
             return Serve(devices, options, plan, api.In(parsed), log);
 
@@ -114,9 +115,11 @@ internal static class ServeCommand
                 if (cpus.In(parsed).Length > reactors.In(parsed))
                     yield return $"--cpus '{parsed.GetValue(cpus)}': "
                         + $"give at most one processor for each of the {reactors.In(parsed)} reactors";
-                if (isolate.In(parsed) && api.In(parsed) is not null)
-                    yield return "--isolate with --api: devices in processes of their own have no common control yet; "
-                        + "leave one of them out";
+                if (isolate.In(parsed) && api.In(parsed)?.Tls is not null)
+                    yield return "--isolate with --api-tls: an address is one process's, and each device has its own: give --api, which "
+                        + "makes a socket for each";
+                if (isolate.In(parsed) && devices.Length == 0)
+                    yield return "--isolate without a device: a process serves one, and takes no other later";
                 if (parsed.GetResult(requireSealed) is { Implicit: false } && requireSealed.In(parsed) && allowUnsealed.In(parsed))
                     yield return "--require-sealed and --allow-unsealed are opposites: give one of them";
             }
@@ -125,16 +128,26 @@ internal static class ServeCommand
     }
 
     /// <summary>The command line of each device's own process: that device, and every option that is none.</summary>
-    private static (string Name, string[] Words)[] CommandsOf(
-        ParseResult parsed, DeviceOption[] kinds, SwitchOption isolate, RequestedDevice[] devices)
+    private static IsolatedCommand[] CommandsOf(
+        ParseResult parsed, DeviceOption[] kinds, SwitchOption isolate, RequestedDevice[] devices, ApiOptions api)
     {
         if (IsolatedServer.WhyNot() is { } why) throw new IOException($"--isolate: {why}");
-        HashSet<string> devicesAndIsolate = [isolate.Name, .. kinds.Select(kind => kind.Name)];
+        HashSet<string> devicesAndIsolate = [isolate.Name, ApiOptions.SocketName, .. kinds.Select(kind => kind.Name)];
         string[] words = CommandWords.Of(parsed, withFile: false);
         string[] common = [.. words.Where(word => !devicesAndIsolate.Contains(NameOf(word)))];
         // In the order of the devices: kind by kind.
         string[] own = [.. kinds.SelectMany(kind => words.Where(word => NameOf(word) == kind.Name))];
-        return [.. devices.Zip(own, (device, word) => (device.Name, (string[])[.. common, word]))];
+        string? socket = api.In(parsed)?.Socket;
+        return
+        [
+            .. devices.Zip(own, (device, word) => new IsolatedCommand(device.Name,
+                [.. common, .. socket is null ? [] : (string[])[$"{ApiOptions.SocketName}={ApiOfDevice(socket, device.Name)}"], word],
+                device.Socket is { Descriptor: null } listens ? listens.Path : null)),
+        ];
+
+        // Beside the one that was named, so that 'vmm ctl list' finds all of them.
+        static string ApiOfDevice(string socket, string device) =>
+            Path.Combine(Path.GetDirectoryName(socket) ?? "", $"{device}.{Path.GetFileName(socket)}");
 
         static string NameOf(string word) => word.IndexOf('=', StringComparison.Ordinal) is > 0 and var end ? word[..end] : word;
     }
@@ -158,7 +171,7 @@ internal static class ServeCommand
         IsolatedDevice.ObeyIfIsolated(() => PrintStatistics(server.Backends), Stop);
         using ApiServer? listening = ApiServer.TryStart(api,
             () => new ServedDevices(server, log.CreateLogger<ServedDevices>(), Stop, sandbox is not null), log);
-        using IDisposable? pushed = OtlpPush.TryStart();
+        using IDisposable? pushed = OtlpPush.TryStart(() => server.Backends.Select(backend => backend.Device));
         SandboxOptions.Close(sandbox, server.CloseSandbox);
         server.Start();
         // One call for thousands of lines.

@@ -60,7 +60,7 @@ public sealed partial class DeviceHost
                 StateReader device = devices[hosted.Device.Name];
                 if (device.Text("type", SavedNameLengthMax) is var type && type != hosted.Device.Type.ToString())
                     throw device.Wrong("type", $"is {type}, and '{hosted.Device.Name}' is {hosted.Device.Type} here");
-                if (device.Int32("slot", 0, SavedDevicesMax) is var slot && slot != hosted.Slot)
+                if (PlaceIn(device) is var slot && slot != hosted.Slot)
                     throw device.Wrong("slot", $"is {slot}, and '{hosted.Device.Name}' is at {hosted.Slot} here: add the devices in the "
                         + "same order");
                 hosted.Reactor.Invoke(reactor => hosted.Transport.Restore(device, reactor));
@@ -74,6 +74,12 @@ public sealed partial class DeviceHost
             }
         }
     }
+
+    /// <summary>Reads only where each device was.</summary>
+    internal static Dictionary<string, int> ReadPlaces(StateReader from) =>
+        ByName(from, "devices").ToDictionary(each => each.Key, each => PlaceIn(each.Value));
+
+    private static int PlaceIn(StateReader device) => device.Int32("slot", 0, SavedDevicesMax);
 
     /// <summary>Announces where the devices will write in their rings. The machine is paused.</summary>
     internal void KeepRings(IBeforeWrite guard)

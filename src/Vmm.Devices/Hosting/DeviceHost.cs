@@ -83,8 +83,8 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
     internal ILoggerFactory Logging => _options.Logging;
 
     /// <summary>
-    /// Puts a virtio device at the first free registers and interrupt line. A guest that runs already learns of it only if it looks there
-    /// again.
+    /// Puts a virtio device at the first free registers and interrupt line, or, where the machine goes on from a snapshot, at those that
+    /// the device of that name had. A guest that runs already learns of it only if it looks there again.
     /// </summary>
     /// <param name="device">From now on the host's, which disposes it. Stays the caller's if this throws.</param>
     /// <exception cref="ArgumentException">Its name or its disk is another device's already, or there is no room.</exception>
@@ -98,7 +98,8 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
             if (_slots.Any(hosted => hosted?.Device.Name == device.Name))
                 throw new ArgumentException($"two devices are called '{device.Name}': give each a name of its own");
             ThrowIfDiskIsShared(device);
-            int slot = Array.IndexOf(_slots, null);
+            int slot = (Board as ISavedPlaces)?.PlaceOf(device.Name) is { } saved && saved < _slots.Length && _slots[saved] is null
+                ? saved : Array.IndexOf(_slots, null);
             if (slot < 0) throw new ArgumentException($"no room for device '{device.Name}': this machine takes {_slots.Length}");
 
             device.Logger = _options.Logging.CreateLogger(device.GetType());

@@ -6,7 +6,7 @@ namespace Vmm.Devices.Kvm;
 /// The board of a KVM machine: its VM with memory and interrupt controllers. Kicks and interrupts stay in the kernel (ioeventfd, irqfd).
 /// Thread-safe.
 /// </summary>
-public sealed class KvmBoard : IMachineBoard, IMessageInterrupts
+public sealed class KvmBoard : IMachineBoard, IMessageInterrupts, ISavedPlaces
 {
     /// <summary>Most virtio devices of a machine: each has a pin of the I/O APIC.</summary>
     public const int DevicesMax = KvmVm.IoApicPins - (int)MachinePorts.FirstDeviceGsi;
@@ -86,6 +86,9 @@ public sealed class KvmBoard : IMachineBoard, IMessageInterrupts
             return line;
         }
     }
+
+    /// <inheritdoc/>
+    int? ISavedPlaces.PlaceOf(string device) => Options.Restore?.PlaceOf(device);
 
     /// <inheritdoc/>
     IInterrupt IMessageInterrupts.Route(ulong address, uint data)

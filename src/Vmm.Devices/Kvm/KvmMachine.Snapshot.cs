@@ -9,6 +9,11 @@ public sealed partial class KvmMachine
 {
     private const long NanosecondsPerTick = 100;
 
+    /// <summary>A guest that touches all of its memory all the time is as loose after this many passes as it gets.</summary>
+    private const int LoosenPassesMax = 4;
+
+    private static readonly TimeSpan LoosenedEnough = TimeSpan.FromMilliseconds(1);
+
     private readonly CancellationTokenSource _ending = new();
     private readonly Lock _saveLock = new();
     private Task? _saving;
@@ -68,12 +73,12 @@ public sealed partial class KvmMachine
         bool isLive = options.Live && !options.Stop;
         using GuestMemory? origin = isLive && difference is null ? TryMapOrigin() : null;
         LiveMemoryCopy? live = isLive ? TryProtect(memory, isBrief: difference is not null || origin is not null) : null;
-        Task copying = Task.CompletedTask;
+        Task copying = live?.Prepare(options.Progress, cancel) ?? Task.CompletedTask;
         bool held = false, shown = false;
         try
         {
             // As the last of that: what the guest touches is mapped again.
-            foreach ((GuestRegion region, _) in live?.Views ?? []) _board.Vm.Loosen(region);
+            Loosen(live);
             long stopped = Stopwatch.GetTimestamp();
             Hold();
             held = true;
@@ -98,11 +103,8 @@ public sealed partial class KvmMachine
                 if (only is not null) live.SaveOnly(only);
                 shown = true;
                 Show(live);
-                // A thread of its own: processors of the guest wait for it.
-                LiveMemoryCopy copy = live;
+                live.Begin();
                 live = null;
-                copying = Task.Factory.StartNew(() => copy.Run(options.Progress, cancel), CancellationToken.None,
-                    TaskCreationOptions.LongRunning, TaskScheduler.Default);
             }
             stood = Stopwatch.GetElapsedTime(stopped);
             if (!options.Stop)
@@ -185,6 +187,21 @@ public sealed partial class KvmMachine
         if (isBrief) return null;
         Host.Logging.CreateLogger<KvmMachine>().LogWarning("the guest stands still while its memory is written: {Why}", why);
         return null;
+    }
+
+    /// <summary>
+    /// Has KVM drop its mappings of the memory that the guest gets anew. Several times: each pass has only what the guest has touched
+    /// during the one before, and the last is short.
+    /// </summary>
+    private void Loosen(LiveMemoryCopy? live)
+    {
+        if (live is null) return;
+        for (int pass = 0; pass < LoosenPassesMax; pass++)
+        {
+            long start = Stopwatch.GetTimestamp();
+            foreach ((GuestRegion region, _) in live.Views) _board.Vm.Loosen(region);
+            if (Stopwatch.GetElapsedTime(start) < LoosenedEnough) return;
+        }
     }
 
     /// <summary>Has the guest see its memory by protected views, and devices ask before they write. It stands still.</summary>

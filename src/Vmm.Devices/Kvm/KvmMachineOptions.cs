@@ -14,7 +14,7 @@ public sealed record KvmMachineOptions
 
     /// <summary>
     /// What it goes on from, in place of a boot. vCPUs, memory and ACPI are as they were saved (<see cref="GoingOn"/>), and its host gets
-    /// the same devices in the same order.
+    /// the same devices by the same names, in any order.
     /// </summary>
     public MachineSnapshot? Restore { get; init; }
 

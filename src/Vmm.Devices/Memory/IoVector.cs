@@ -38,6 +38,15 @@ public readonly unsafe struct IoVector
         list.Add((void*)Address, (nint)Length);
     }
 
+    /// <summary>
+    /// Has a list stand for pieces of a pinned array, which are not copied: see <see cref="Vmm.Events.Buffers.IoVectors.Use"/>.
+    /// </summary>
+    internal static void Lend(IoVector[] pinned, int first, int count, Vmm.Events.Buffers.IoVectors list)
+    {
+        // SAFETY: an IoVector is struct iovec, the array does not move, and the part is checked against it.
+        list.Use(System.Runtime.CompilerServices.Unsafe.AsPointer(ref MemoryMarshal.GetReference(pinned.AsSpan(first, count))), count);
+    }
+
     /// <summary>The bytes from an offset on, or as many of them as a span holds: a driver may describe more in one buffer.</summary>
     internal Span<byte> PieceAt(nuint offset) => Slice(offset, (int)Math.Min(Length - offset, int.MaxValue));
 

@@ -111,17 +111,6 @@ internal sealed unsafe class MemoryMap
         return true;
     }
 
-    /// <summary>The guest address behind a host address that this map gave out.</summary>
-    internal ulong GuestAddressOf(nint host)
-    {
-        foreach (GuestRegion region in _regions)
-        {
-            ulong offset = (ulong)host - (ulong)region.HostAddress;
-            if (offset < region.Length) return region.GuestAddress + offset;
-        }
-        return ulong.MaxValue;
-    }
-
     private nint Search(ulong address, ref int hint, out ulong available)
     {
         int low = 0, high = _extents.Length - 1;

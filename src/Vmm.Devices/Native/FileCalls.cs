@@ -63,11 +63,18 @@ internal static unsafe partial class FileCalls
         _isBound = true;
     }
 
-    [LibraryImport(Name, EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    internal static partial int Open(string path, int flags);
+    /// <summary>open(2); where the sandbox does not let this process, by its broker.</summary>
+    internal static int Open(string path, int flags, uint mode = 0)
+    {
+        int fd = OpenHere(path, flags, mode);
+        if (fd >= 0 || BrokerLink.Current is not { } broker || !BrokerLink.MayHelp(LastError) || !BrokerLink.IsNamed(path)) return fd;
+        fd = broker.Ask(BrokerCall.Open, path, out Errno errno, (uint)flags, mode);
+        Marshal.SetLastPInvokeError((int)errno);
+        return fd;
+    }
 
     [LibraryImport(Name, EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    internal static partial int Open(string path, int flags, uint mode);
+    private static partial int OpenHere(string path, int flags, uint mode);
 
     [LibraryImport(Name, EntryPoint = "lseek", SetLastError = true)]
     internal static partial long Seek(int fd, long offset, int whence);

@@ -144,10 +144,21 @@ internal static unsafe partial class SandboxCalls
     }
 
     /// <summary>Has a descriptor stay open at the next execve(2).</summary>
-    internal static void KeepOnExecute(int fd)
+    internal static void KeepOnExecute(int fd) => _ = SetInherited(fd, inherited: true);
+
+    /// <summary>Whether there is such a descriptor, which is not closed on exec.</summary>
+    internal static bool IsInherited(int fd)
     {
-        const int SetDescriptorFlags = 2;
-        _ = MemoryCalls.Fcntl(fd, SetDescriptorFlags, 0);
+        const int GetDescriptorFlags = 1, CloseOnExec = 1;
+        int flags = MemoryCalls.Fcntl(fd, GetDescriptorFlags, 0);
+        return flags >= 0 && (flags & CloseOnExec) == 0;
+    }
+
+    /// <summary>Whether what this process executes gets a descriptor.</summary>
+    internal static Errno SetInherited(int fd, bool inherited)
+    {
+        const int SetDescriptorFlags = 2, CloseOnExec = 1;
+        return Finish(MemoryCalls.Fcntl(fd, SetDescriptorFlags, inherited ? 0 : CloseOnExec));
     }
 
     /// <summary>Sets the soft and the hard limit of a resource.</summary>

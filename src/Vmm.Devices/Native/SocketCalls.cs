@@ -95,21 +95,13 @@ internal static unsafe partial class SocketCalls
     internal static partial int Close(int fd);
 }
 
-/// <summary>struct iovec (sendmsg(2)).</summary>
-[StructLayout(LayoutKind.Sequential)]
-internal unsafe struct SocketVector
-{
-    internal void* Base;
-    internal nuint Length;
-}
-
 /// <summary>struct msghdr (recvmsg(2)).</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct MessageHeader
 {
     internal void* Name;
     internal uint NameLength;
-    internal SocketVector* Vectors;
+    internal IoVector* Vectors;
     internal nuint VectorCount;
     internal void* Control;
     internal nuint ControlLength;

@@ -58,7 +58,7 @@ internal static unsafe partial class StreamCalls
         fixed (byte* start = bytes)
         {
             // SAFETY: the span is pinned for the call, and the kernel only reads it and the locals.
-            SocketVector vector = new() { Base = start, Length = (nuint)bytes.Length };
+            IoVector vector = new((nint)start, (nuint)bytes.Length);
             MessageHeader message = new() { Vectors = &vector, VectorCount = 1 };
             return Finish(SocketCalls.SendMessage(fd, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_NOSIGNAL), out length);
         }

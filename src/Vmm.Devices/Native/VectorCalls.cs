@@ -38,10 +38,10 @@ internal static unsafe partial class VectorCalls
     /// <summary>Receives one datagram, or bytes of a stream, without waiting.</summary>
     internal static Errno Receive(int fd, ReadOnlySpan<IoVector> vectors, out int length)
     {
-        // SAFETY: as for Read. SocketVector and IoVector are both struct iovec.
+        // SAFETY: as for Read.
         fixed (IoVector* first = vectors)
         {
-            MessageHeader message = new() { Vectors = (SocketVector*)first, VectorCount = (nuint)vectors.Length };
+            MessageHeader message = new() { Vectors = first, VectorCount = (nuint)vectors.Length };
             return Finish(SocketCalls.ReceiveMessage(fd, &message, SocketCalls.MSG_DONTWAIT), out length);
         }
     }
@@ -49,10 +49,10 @@ internal static unsafe partial class VectorCalls
     /// <summary>Sends one datagram, or bytes of a stream, without waiting and without SIGPIPE.</summary>
     internal static Errno Send(int fd, ReadOnlySpan<IoVector> vectors, out int length)
     {
-        // SAFETY: as for Write. SocketVector and IoVector are both struct iovec.
+        // SAFETY: as for Write.
         fixed (IoVector* first = vectors)
         {
-            MessageHeader message = new() { Vectors = (SocketVector*)first, VectorCount = (nuint)vectors.Length };
+            MessageHeader message = new() { Vectors = first, VectorCount = (nuint)vectors.Length };
             return Finish(SocketCalls.SendMessage(fd, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_NOSIGNAL), out length);
         }
     }

@@ -53,7 +53,7 @@ internal static class PrivateRoot
     }
 
     /// <summary>Abstract sockets belong to a network too; libraries of a cluster find their servers by themselves.</summary>
-    private static bool UsesNetwork(SandboxPlan plan) => plan.NeedsAbstractSockets
+    private static bool UsesNetwork(SandboxPlan plan) => plan.NeedsAbstractSockets || plan.DevicesComeLater
         || plan.Has(HostAccessKind.ConnectTcp) || plan.Has(HostAccessKind.Tap) || plan.Has(HostAccessKind.Libraries);
 
     /// <summary>What comes along, directories before what is in them.</summary>

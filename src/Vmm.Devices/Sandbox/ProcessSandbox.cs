@@ -64,8 +64,9 @@ public static class ProcessSandbox
         Errno error = SandboxCalls.SetNoNewPrivileges();
         if (error != Errno.None) throw new KernelException("cannot give up new privileges", error);
         landlock?.Lay();
+        plan.Broker?.SetInherited(true);
         CloseInherited(plan);
-        ExecuteAgain([words[0], .. arguments.Select(Encoding.UTF8.GetBytes)], environment);
+        ExecuteAgain(plan, [words[0], .. arguments.Select(Encoding.UTF8.GetBytes)], environment);
     }
 
     /// <summary>
@@ -159,17 +160,19 @@ public static class ProcessSandbox
         bool names = plan.Accesses.Concat(plan.Opened).Any(access => access.Path.Contains("/fd/", StringComparison.Ordinal));
         _ = uint.TryParse(Environment.GetEnvironmentVariable("LISTEN_FDS"), out uint passed);
         if (names) return;
-        int[] kept = [.. plan.Descriptors.Where(ProcessDescriptors.IsInherited)];
+        int[] brokers = plan.Broker is { } broker ? [broker.Requests, broker.Connections] : [];
+        int[] kept = [.. plan.Descriptors.Where(ProcessDescriptors.IsInherited), .. brokers];
         SandboxCalls.CloseOnExecute(firstOfServices + passed);
         foreach (int descriptor in kept) SandboxCalls.KeepOnExecute(descriptor);
     }
 
-    private static void ExecuteAgain(byte[][] words, byte[][] environment)
+    private static void ExecuteAgain(SandboxPlan plan, byte[][] words, byte[][] environment)
     {
-        byte[] mark = Encoding.UTF8.GetBytes($"{Mark}=");
-        string own = $"{Mark}={Environment.ProcessId}";
+        byte[][] marks = [Encoding.UTF8.GetBytes($"{Mark}="), Encoding.UTF8.GetBytes($"{BrokerLink.Variable}=")];
+        string[] own = [$"{Mark}={Environment.ProcessId}",
+            .. plan.Broker is { } broker ? [$"{BrokerLink.Variable}={broker.Requests}:{broker.Connections}"] : (string[])[]];
         Errno error = SandboxCalls.Execute("/proc/self/exe", words,
-            [.. environment.Where(each => !each.AsSpan().StartsWith(mark)), Encoding.UTF8.GetBytes(own)]);
+            [.. environment.Where(each => !marks.Any(mark => each.AsSpan().StartsWith(mark))), .. own.Select(Encoding.UTF8.GetBytes)]);
         throw new KernelException("cannot execute this program again in its sandbox", error,
             "look whether its file is still there and may be read, or give --sandbox=off");
     }

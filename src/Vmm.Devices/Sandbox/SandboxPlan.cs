@@ -1,3 +1,5 @@
+using Vmm.Devices.Native;
+
 namespace Vmm.Devices.Sandbox;
 
 /// <summary>What a process keeps when it gives up its rights.</summary>
@@ -26,6 +28,12 @@ public sealed record SandboxPlan
 
     /// <summary>Whether devices may be added while it runs.</summary>
     public bool DevicesComeLater { get; init; }
+
+    /// <summary>The process's ends of what it shares with a broker, which opens what comes later; null without one.</summary>
+    public BrokerChannels? Broker { get; init; }
+
+    /// <summary>Whether a broker opens what comes later: this process makes no endpoint and no directory itself.</summary>
+    internal bool HasBroker => Broker is not null || BrokerLink.Current is not null;
 
     /// <summary>Whether it sends to a socket in the abstract namespace, such as a service manager's.</summary>
     public bool NeedsAbstractSockets { get; init; }

@@ -98,11 +98,11 @@ internal static class SystemCallTable
             Ioctl([.. plan.NeedsKvm ? OfKvm : [], .. plan.SavesMachines ? OfSaves : [], .. OfFilesAndDevices(plan)]),
             .. Waiting, .. OfRings, .. OfQueues, .. Bytes, .. Transfers, .. Memory(loads), .. Opening, .. Files,
             .. Threads((uint)process), .. Sockets, .. Narrowing,
-            .. connects || plan.DevicesComeLater || plan.WillOpen(HostAccessKind.Listen, HostAccessKind.Tap)
+            .. connects || MakesEndpoints(plan) || plan.WillOpen(HostAccessKind.Listen, HostAccessKind.Tap)
                 ? [NewSocket(tcp), .. Listening] : (SystemCallRule[])[],
             .. connects ? Connections : [],
             .. loads ? OfLibraries : [],
-            .. plan.SavesMachines ? Saving : [],
+            .. plan is { SavesMachines: true, HasBroker: false } ? Saving : [],
             .. Attacks,
         ];
     }
@@ -128,21 +128,24 @@ internal static class SystemCallTable
             Ioctl([.. plan.NeedsKvm ? OfInterrupts : [], .. OfFilesAndDevices(plan)]),
             .. Waiting, .. OfRings, .. OfQueues, .. Bytes, .. Transfers, .. Memory(loads: false), .. Opening, .. Files,
             .. Threads((uint)process), .. Sockets,
-            .. Connects(plan) || plan.DevicesComeLater || plan.WillOpen(HostAccessKind.Tap)
+            .. Connects(plan) || MakesEndpoints(plan) || plan.WillOpen(HostAccessKind.Tap)
                 ? [NewSocket(plan.Has(HostAccessKind.ConnectTcp))] : (SystemCallRule[])[],
             .. Connects(plan) ? Connections : [],
             // A device that comes while its reactor runs listens there.
-            .. plan.DevicesComeLater ? Listening : [],
+            .. MakesEndpoints(plan) ? Listening : [],
         ],
         _ => null,
     };
+
+    /// <summary>Whether endpoints are made for devices that come later.</summary>
+    private static bool MakesEndpoints(SandboxPlan plan) => plan is { DevicesComeLater: true, HasBroker: false };
 
     private static bool Connects(SandboxPlan plan) => plan.Has(HostAccessKind.ConnectTcp) || plan.WillOpen(HostAccessKind.Connect);
 
     private static uint[] OfFilesAndDevices(SandboxPlan plan) =>
     [
         .. OfFiles, .. OfTerminals, .. plan.Has(HostAccessKind.Terminal) ? OfPseudoTerminals : [],
-        .. plan.Has(HostAccessKind.Tap) ? OfInterfaces : [],
+        .. plan.Has(HostAccessKind.Tap) || plan.DevicesComeLater ? OfInterfaces : [],
     ];
 
     private static SystemCallRule Ioctl(uint[] requests) => Allow("ioctl", 16, OneOf(1, requests));

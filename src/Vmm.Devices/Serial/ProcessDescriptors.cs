@@ -16,11 +16,22 @@ public static class ProcessDescriptors
     /// inherited is not closed on exec.
     /// </summary>
     /// <param name="fd">The descriptor.</param>
-    public static bool IsInherited(int fd)
+    public static bool IsInherited(int fd) => SandboxCalls.IsInherited(fd);
+
+    /// <summary>Whether programs that this process executes get a descriptor.</summary>
+    /// <param name="fd">The descriptor.</param>
+    /// <param name="inherited">False for one that is closed on exec.</param>
+    public static void SetInherited(int fd, bool inherited) => _ = SandboxCalls.SetInherited(fd, inherited);
+
+    /// <summary>Closes what this process was given at its start, beside its standard streams.</summary>
+    public static void CloseInherited()
     {
-        const int GetDescriptorFlags = 1, CloseOnExec = 1;
-        int flags = MemoryCalls.Fcntl(fd, GetDescriptorFlags, 0);
-        return flags >= 0 && (flags & CloseOnExec) == 0;
+        foreach (string path in Directory.GetFiles("/proc/self/fd"))
+        {
+            string name = Path.GetFileName(path);
+            if (int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out int fd) && fd > 2 && IsInherited(fd))
+                new OwnedFd(fd).Dispose();
+        }
     }
 
     /// <summary>

@@ -22,6 +22,8 @@ internal sealed class LiveMemoryCopy : IBeforeWrite
     private readonly Lock _lock = new();
     private readonly Part[] _parts;
     private readonly ulong _bytes;
+    /// <summary>Whether the thread that was prepared is to copy; it waits for that.</summary>
+    private readonly TaskCompletionSource<bool> _begin = new();
     private ExceptionDispatchInfo? _failure;
 
     /// <summary>A region, the guest's view of it, and its pages that are to be saved.</summary>
@@ -98,9 +100,31 @@ internal sealed class LiveMemoryCopy : IBeforeWrite
         }
     }
 
-    /// <summary>Releases the views, in place of <see cref="Run"/>: it did not come to that.</summary>
+    /// <summary>
+    /// Starts a thread that saves everything once it is asked to (<see cref="Begin"/>), first what is asked for. A thread of its own, and
+    /// there before the guest stands still: processors of the guest wait for it.
+    /// </summary>
+    /// <returns>Ends when the guest's memory is released. It fails with <see cref="Vmm.Events.KernelException"/> where the host refuses,
+    /// or has no room.</returns>
+    internal Task Prepare(IProgress<SnapshotProgress>? progress, CancellationToken cancel) => Task.Factory.StartNew(
+        () =>
+        {
+            if (_begin.Task.Result) Run(progress, cancel);
+        },
+        CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+
+    /// <summary>The guest has the views: what was prepared begins.</summary>
+    internal void Begin() => _begin.SetResult(true);
+
+    /// <summary>Releases the views, in place of <see cref="Begin"/>: it did not come to that.</summary>
     /// <param name="closeViews">Whether no guest has got one.</param>
     internal void Abandon(bool closeViews)
+    {
+        _begin.SetResult(false);
+        Release(closeViews);
+    }
+
+    private void Release(bool closeViews)
     {
         foreach (Part part in _parts)
         {
@@ -138,7 +162,7 @@ internal sealed class LiveMemoryCopy : IBeforeWrite
         }
         finally
         {
-            Abandon(closeViews: false);
+            Release(closeViews: false);
         }
     }
 

@@ -31,6 +31,7 @@ public sealed partial class MachineSnapshot
 
     private readonly byte[] _state;
     private readonly Head _head;
+    private readonly Dictionary<string, int> _places;
 
     /// <summary>What is looked at before anything is made of it.</summary>
     private sealed record Head(int Vcpus, ulong MemoryBytes, bool Acpi, long SavedAt, string Id, RegionLayout[] Regions, byte[] Sums,
@@ -45,7 +46,9 @@ public sealed partial class MachineSnapshot
         if (Encoding.ASCII.GetString(expected).Trim() != sum)
             throw new StateException($"'{PathOf(StateName)}' is not as it was saved: its checksum is {sum}, and {SumName} "
                 + "says another; a byte changed since it was written, or it was edited");
-        _head = ReadHead(StateReader.Parse(_state, "state", Version));
+        StateReader all = StateReader.Parse(_state, "state", Version);
+        _head = ReadHead(all);
+        _places = DeviceHost.ReadPlaces(all.Record("host"));
         OpenMemory().Dispose();
     }
 
@@ -63,6 +66,12 @@ public sealed partial class MachineSnapshot
 
     /// <summary>When it was saved, by the clock of the host that did.</summary>
     public DateTimeOffset SavedAt => DateTimeOffset.UnixEpoch.AddTicks(SavedUnixNanoseconds / 100);
+
+    /// <summary>The names of its virtio devices, in the order in which they were added.</summary>
+    public IReadOnlyCollection<string> DeviceNames => _places.Keys;
+
+    /// <summary>The place that a device of the machine has on its board; null if it has none of that name.</summary>
+    internal int? PlaceOf(string device) => _places.TryGetValue(device, out int place) ? place : null;
 
     /// <summary>
     /// What this one has only the difference to; null if it is whole. It is beside it, and was found to be the right one.

@@ -18,21 +18,29 @@ internal sealed class SnapshotDirectory : IDisposable
     private readonly List<OwnedFd> _files = [];
     private bool _committed;
 
-    private SnapshotDirectory(string path, string parent, OwnedFd directory) =>
-        (Path, _parent, _aside, _directory) = (path, parent, path + Suffix, directory);
+    /// <summary>What makes and names it where the sandbox does not let this process.</summary>
+    private readonly BrokerLink? _broker;
+
+    private SnapshotDirectory(string path, OwnedFd directory, BrokerLink? broker = null) =>
+        (Path, _parent, _aside, _directory, _broker) = (path, ParentOf(path) ?? "/", path + Suffix, directory, broker);
 
     /// <summary>Where it will be, as a full path.</summary>
     internal string Path { get; }
 
     /// <summary>Begins one.</summary>
-    /// <exception cref="IOException">There is one, another process is about to make it, or the host refuses.</exception>
+    /// <exception cref="IOException">
+    /// There is one, another process is about to make it, or the host refuses. Its HResult is the number of an <see cref="Errno"/>.
+    /// </exception>
     internal static SnapshotDirectory Begin(string path)
     {
         string full = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(path));
-        if (System.IO.Path.GetDirectoryName(full) is not { } parent || !Directory.Exists(parent))
-            throw new IOException($"cannot save to '{path}': its parent directory is not there: make it, or name another");
-        if (MemoryCalls.StatPath(full, out _) == Errno.None)
-            throw new IOException($"cannot save to '{path}': it is there already; give a name that is not, or remove it");
+        if (BrokerLink.Current is { } broker)
+        {
+            int fd = broker.Ask(BrokerCall.Save, full, out Errno refused);
+            return fd >= 0 ? new SnapshotDirectory(full, new OwnedFd(fd), broker) : throw Refused(path, refused);
+        }
+        if (ParentOf(full) is not { } parent || !Directory.Exists(parent)) throw Refused(path, Errno.NoEntry);
+        if (MemoryCalls.StatPath(full, out _) == Errno.None) throw Refused(path, Errno.Exists);
         string aside = full + Suffix;
         Errno error = SnapshotCalls.MakeDirectory(aside);
         if (error is not (Errno.None or Errno.Exists)) throw new KernelException($"cannot make '{aside}'", error);
@@ -40,12 +48,11 @@ internal sealed class SnapshotDirectory : IDisposable
         try
         {
             // Of two that save to the same name one has the lock; a third may have given the directory its name meanwhile.
-            if (SnapshotCalls.TryLock(directory) != Errno.None || !IsAt(directory, aside))
-                throw new IOException($"cannot save to '{path}': another save to it is running");
+            if (SnapshotCalls.TryLock(directory) != Errno.None || !IsAt(directory, aside)) throw Refused(path, Errno.Busy);
             RemoveFiles(aside);
             if (Directory.EnumerateFileSystemEntries(aside).FirstOrDefault() is { } strange)
-                throw new IOException($"cannot save to '{path}': '{strange}' is already there, and no save made it: remove it");
-            return new SnapshotDirectory(full, parent, directory);
+                throw Refused(path, Errno.NotPermitted, $"'{strange}' is already there, and no save made it: remove it");
+            return new SnapshotDirectory(full, directory);
         }
         catch
         {
@@ -53,6 +60,13 @@ internal sealed class SnapshotDirectory : IDisposable
             throw;
         }
     }
+
+    /// <summary>What is open of it. It stays this object's.</summary>
+    internal OwnedFd Opened => _directory;
+
+    /// <summary>Whether a path is a file that a save makes in it.</summary>
+    internal bool Takes(string path) =>
+        System.IO.Path.GetDirectoryName(path) == _aside && IsOfSave(System.IO.Path.GetFileName(path));
 
     /// <summary>Makes a file in it.</summary>
     /// <returns>Stays the directory's.</returns>
@@ -75,6 +89,13 @@ internal sealed class SnapshotDirectory : IDisposable
     {
         foreach (OwnedFd file in _files) Check(SnapshotCalls.Sync(file), $"cannot make a file of '{_aside}' durable");
         Check(SnapshotCalls.Sync(_directory), $"cannot make '{_aside}' durable");
+        if (_broker is not null)
+        {
+            _ = _broker.Ask(BrokerCall.Commit, Path, out Errno refused);
+            Check(refused, $"cannot rename '{_aside}' to '{Path}'");
+            _committed = true;
+            return;
+        }
         Check(SnapshotCalls.RenameToNew(_aside, Path), $"cannot rename '{_aside}' to '{Path}'");
         _committed = true;
         // What a symbolic link names, if it is one.
@@ -86,7 +107,11 @@ internal sealed class SnapshotDirectory : IDisposable
     public void Dispose()
     {
         foreach (OwnedFd file in _files) file.Dispose();
-        if (!_committed)
+        if (!_committed && _broker is not null)
+        {
+            _ = _broker.Ask(BrokerCall.Abandon, Path, out _);
+        }
+        else if (!_committed)
         {
             RemoveFiles(_aside);
             SnapshotCalls.RemoveDirectory(_aside);
@@ -111,11 +136,24 @@ internal sealed class SnapshotDirectory : IDisposable
     {
         foreach (string path in Directory.EnumerateFiles(directory))
         {
-            string name = System.IO.Path.GetFileName(path);
-            if (MachineSnapshot.Files.Contains(name) || name.StartsWith(SavedDisks.Prefix, StringComparison.Ordinal))
-                SnapshotCalls.RemoveFile(path);
+            if (IsOfSave(System.IO.Path.GetFileName(path))) SnapshotCalls.RemoveFile(path);
         }
     }
+
+    private static bool IsOfSave(string name) =>
+        MachineSnapshot.Files.Contains(name) || name.StartsWith(SavedDisks.Prefix, StringComparison.Ordinal);
+
+    private static string? ParentOf(string path) => System.IO.Path.GetDirectoryName(path);
+
+    private static IOException Refused(string path, Errno why, string? more = null) => new(
+        $"cannot save to '{path}': " + (more ?? why switch
+    {
+        Errno.NoEntry => "its parent directory is not there: make it, or name another",
+        Errno.Exists => "it is there already; give a name that is not, or remove it",
+        Errno.Busy => "another save to it is running",
+        Errno.NotPermitted => $"something is in '{path}{Suffix}' that no save made: remove it",
+        _ => KernelException.Describe(why),
+    }), (int)why);
 
     private static bool IsAt(OwnedFd directory, string path) =>
         MemoryCalls.Stat(directory.Number, out FileStatus open) == Errno.None

@@ -21,12 +21,12 @@ internal sealed unsafe partial class UnixSocket
         int type = isSeqPacket ? StreamType ^ SocketCalls.SOCK_STREAM ^ SocketCalls.SOCK_SEQPACKET : StreamType;
         int fd = SocketCalls.Socket(SocketCalls.AF_UNIX, type, 0);
         errno = fd >= 0 ? Errno.None : LastError;
-        if (fd < 0) return null;
+        if (fd < 0) return ConnectByBroker(path, isSeqPacket, ref errno);
         // SAFETY: connect reads length bytes of a local.
         if (SocketCalls.Connect(fd, &address, length) == 0) return new UnixSocket(fd);
         errno = LastError;
         _ = SocketCalls.Close(fd);
-        return null;
+        return ConnectByBroker(path, isSeqPacket, ref errno);
     }
 
     /// <summary>Sends pieces of guest memory, in order.</summary>
@@ -36,7 +36,7 @@ internal sealed unsafe partial class UnixSocket
     {
         // SAFETY: vectors are made of checked translations whose mapping the caller holds; the kernel only reads them. Their layout is that
         // of iovec.
-        fixed (IoVector* start = vectors) return Send((SocketVector*)start, vectors.Length, out sent);
+        fixed (IoVector* start = vectors) return Send(start, vectors.Length, out sent);
     }
 
     /// <summary>Sends two pieces of memory, in order; either may be empty.</summary>
@@ -46,9 +46,9 @@ internal sealed unsafe partial class UnixSocket
         fixed (byte* one = first, two = second)
         {
             // SAFETY: two vectors in an array of two.
-            SocketVector* vectors = stackalloc SocketVector[2];
-            vectors[0] = new SocketVector { Base = one, Length = (nuint)first.Length };
-            vectors[1] = new SocketVector { Base = two, Length = (nuint)second.Length };
+            IoVector* vectors = stackalloc IoVector[2];
+            vectors[0] = new((nint)one, (nuint)first.Length);
+            vectors[1] = new((nint)two, (nuint)second.Length);
             return Send(vectors, second.IsEmpty ? 1 : 2, out sent);
         }
     }
@@ -59,7 +59,7 @@ internal sealed unsafe partial class UnixSocket
     internal Errno Receive(ReadOnlySpan<IoVector> vectors, out uint received)
     {
         // SAFETY: vectors are made of checked translations whose mapping the caller holds; the kernel writes no more than their lengths.
-        fixed (IoVector* start = vectors) return Receive((SocketVector*)start, vectors.Length, 0, out received);
+        fixed (IoVector* start = vectors) return Receive(start, vectors.Length, 0, out received);
     }
 
     /// <summary>Receives into a span.</summary>
@@ -93,19 +93,19 @@ internal sealed unsafe partial class UnixSocket
         // SAFETY: the span is pinned for the call, and the kernel writes no more than its length.
         fixed (byte* start = bytes)
         {
-            SocketVector vector = new() { Base = start, Length = (nuint)bytes.Length };
+            IoVector vector = new((nint)start, (nuint)bytes.Length);
             return Receive(&vector, 1, flags, out received);
         }
     }
 
-    private Errno Send(SocketVector* vectors, int count, out uint sent)
+    private Errno Send(IoVector* vectors, int count, out uint sent)
     {
         // SAFETY: sendmsg reads a local and as many vectors as it says; what they point to is the caller's promise.
         MessageHeader message = new() { Vectors = vectors, VectorCount = (nuint)count };
         return Finish(SocketCalls.SendMessage(Number, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_NOSIGNAL), out sent);
     }
 
-    private Errno Receive(SocketVector* vectors, int count, int flags, out uint received)
+    private Errno Receive(IoVector* vectors, int count, int flags, out uint received)
     {
         // SAFETY: recvmsg reads as many vectors as the local says, and writes what they point to and the local's flags; no name and no
         // control data.

@@ -23,6 +23,7 @@ internal sealed unsafe partial class UnixSocket
             MakeWay(path);
             socket = TryListen(path, mode, backlog, group, out errno);
         }
+        socket ??= ListenByBroker(path, mode, group, ref errno);
         return socket ?? throw new KernelException($"cannot listen on '{path}'", errno);
     }
 
@@ -66,5 +67,9 @@ internal sealed unsafe partial class UnixSocket
     /// Removes the path this socket was bound to, if the path still names this socket. Call it before the socket is closed: until then no
     /// other file gets its inode number.
     /// </summary>
-    internal void RemovePath() => _boundTo?.Remove();
+    internal void RemovePath()
+    {
+        if (_brokeredPath is { } path) BrokerLink.Current?.Ask(BrokerCall.Remove, path, out _);
+        _boundTo?.Remove();
+    }
 }

@@ -29,6 +29,12 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
     /// <summary>Where it listens; null for one that does not.</summary>
     private SocketFile? _boundTo;
 
+    /// <summary>Where the broker made it listen; null for one that it did not.</summary>
+    private string? _brokeredPath;
+
+    /// <summary>Whether the broker made it, and looked who listens there.</summary>
+    private bool _isBrokered;
+
     /// <summary>
     /// Most descriptors sent at once: more than any receiver of this kind has room for, so that a test can send too many.
     /// </summary>
@@ -41,7 +47,7 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
 
     /// <summary>A second descriptor of the same socket.</summary>
     /// <exception cref="KernelException">The process has no descriptor left.</exception>
-    internal UnixSocket DuplicateSocket() => new(DuplicateNumber()) { _boundTo = _boundTo };
+    internal UnixSocket DuplicateSocket() => new(DuplicateNumber()) { _boundTo = _boundTo, _brokeredPath = _brokeredPath };
 
     /// <summary>Listens on a path that does not exist yet.</summary>
     /// <param name="path">At most 107 bytes.</param>
@@ -100,7 +106,23 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
         if (SocketCalls.Connect(socket.Number, &address, length) == 0) return socket;
         Errno errno = LastError;
         socket.Dispose();
-        throw new KernelException($"cannot connect to '{path}'", errno);
+        return ConnectByBroker(path, isSeqPacket: false, ref errno) ?? throw new KernelException($"cannot connect to '{path}'", errno);
+    }
+
+    /// <summary>Has the broker connect, where the sandbox does not let this process.</summary>
+    private static UnixSocket? ConnectByBroker(string path, bool isSeqPacket, ref Errno errno)
+    {
+        if (BrokerLink.Current is not { } broker || !BrokerLink.MayHelp(errno)) return null;
+        int fd = broker.Ask(BrokerCall.Connect, path, out errno, option: isSeqPacket ? (byte)1 : (byte)0);
+        return fd < 0 ? null : new UnixSocket(fd) { _isBrokered = true };
+    }
+
+    /// <summary>Has the broker listen, where the sandbox does not let this process.</summary>
+    private static UnixSocket? ListenByBroker(string path, UnixFileMode mode, uint? group, ref Errno errno)
+    {
+        if (BrokerLink.Current is not { } broker || !BrokerLink.MayHelp(errno)) return null;
+        int fd = broker.Ask(BrokerCall.Listen, path, out errno, (uint)mode, group ?? 0, group is null ? (byte)0 : (byte)1);
+        return fd < 0 ? null : new UnixSocket(fd) { _isBrokered = true, _brokeredPath = path };
     }
 
     /// <summary>Two sockets connected to each other.</summary>
@@ -109,6 +131,9 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
         (int a, int b) = MakePair(StreamType);
         return (new UnixSocket(a), new UnixSocket(b));
     }
+
+    /// <summary>Two sockets of messages connected to each other.</summary>
+    internal static (int A, int B) PacketPair() => MakePair(StreamType ^ SocketCalls.SOCK_STREAM ^ SocketCalls.SOCK_SEQPACKET);
 
     /// <summary>Two sockets of datagrams connected to each other.</summary>
     internal static (OwnedFd A, OwnedFd B) DatagramPair()
@@ -148,7 +173,7 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
         // SAFETY: the buffer is pinned during the call; the kernel writes at most buffer.Length bytes there and ControlLength into control.
         fixed (byte* bytes = buffer)
         {
-            SocketVector vector = new() { Base = bytes, Length = (nuint)buffer.Length };
+            IoVector vector = new((nint)bytes, (nuint)buffer.Length);
             MessageHeader message = new() { Vectors = &vector, VectorCount = 1 };
             if (fds.Room > 0)
             {
@@ -181,7 +206,7 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
         // and SentFdsMax descriptors, which the check above the copy holds.
         fixed (byte* data = bytes)
         {
-            SocketVector vector = new() { Base = data, Length = (nuint)bytes.Length };
+            IoVector vector = new((nint)data, (nuint)bytes.Length);
             MessageHeader message = new() { Vectors = &vector, VectorCount = 1 };
             if (!fds.IsEmpty)
             {
@@ -217,7 +242,7 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
     internal bool IsOfStranger(string path, out uint user)
     {
         user = 0;
-        if (!TryGetPeer(out PeerCredentials peer)) return false;
+        if (_isBrokered || !TryGetPeer(out PeerCredentials peer)) return false;
         user = peer.UserId;
         if (user == 0 || user == SocketCalls.EffectiveUser()) return false;
         string directory = Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/";

@@ -10,9 +10,6 @@ namespace Vmm.Devices.VhostUser;
 /// </summary>
 public sealed class VhostUserBackend : IInspectable, IDisposable
 {
-    /// <summary>How long a connection waits when this process can open no more descriptors.</summary>
-    private static readonly TimeSpan AcceptRetry = TimeSpan.FromMilliseconds(100);
-
     /// <summary>Most different complaints that are logged. There are fewer, but some name a number.</summary>
     private const int SentencesMax = 100;
 
@@ -20,14 +17,10 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
     private const int AnnouncementsPerSecond = 6;
 
     private readonly Reactor _reactor;
-    private readonly Subscriber _sources;
+    private readonly AcceptLoop _accepting;
     /// <summary>Null for a device that was given a connection.</summary>
-    private readonly Subscription<UnixSocket>? _listener;
-    private readonly ReactorTimer _retry;
-    private readonly Doorbell _acceptNext;
+    private readonly UnixSocket? _listening;
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    /// <summary>The connection that it was given, until it is served; null for a device that listens.</summary>
-    private UnixSocket? _connected;
     private VhostUserSession? _session;
     private Action? _onStopped;
     private readonly HashSet<string> _said = [];
@@ -48,7 +41,7 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
     /// <exception cref="KernelException">Another socket listens there, or the directory can't be written.</exception>
     /// <exception cref="IOException">This host has no such group.</exception>
     public VhostUserBackend(VirtioDevice device, string socketPath, Reactor reactor, VhostUserBackendOptions? options = null)
-        : this(device, backend => backend.Listen(socketPath), socketPath, reactor, options)
+        : this(device, backend => (backend.Listen(socketPath), true), socketPath, reactor, options)
     {
     }
 
@@ -62,11 +55,11 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
     /// <param name="options">How it is served; null for the defaults.</param>
     /// <exception cref="ArgumentException">The descriptor is no such socket.</exception>
     public VhostUserBackend(VirtioDevice device, OwnedFd socket, Reactor reactor, VhostUserBackendOptions? options = null)
-        : this(device, backend => backend.TakeOver(socket), "", reactor, options)
+        : this(device, _ => (UnixSocket.OfPassed(socket, out bool listens), listens), "", reactor, options)
     {
     }
 
-    private VhostUserBackend(VirtioDevice device, Func<VhostUserBackend, UnixSocket?> listen, string socketPath,
+    private VhostUserBackend(VirtioDevice device, Func<VhostUserBackend, (UnixSocket Socket, bool Listens)> open, string socketPath,
         Reactor reactor, VhostUserBackendOptions? options)
     {
         ArgumentNullException.ThrowIfNull(device);
@@ -77,20 +70,11 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
         if (Options.MeasureLatency) device.MeasureLatency = true;
         _reactor = reactor;
         QueueReactors = DeviceRunner.ReactorsOf(device, reactor.Remote, Options.QueueReactors);
-        _acceptNext = reactor.Remote.CreateDoorbell(_ => AcceptNext());
-        _sources = new Subscriber($"{device.Name}/listener");
-        // Edge-triggered: with a front-end connected the next one waits in the backlog, without waking us.
-        if (listen(this) is { } listener)
-        {
-            _listener = Interest.Readable.EdgeTriggered.WithFd(listener).WithHandler(_ => AcceptNext()).OwnedBy(_sources);
-            _listener.RegisterInto(reactor);
-        }
-        else
-        {
-            _acceptNext.TryRing();
-        }
-        // A timer of the reactor costs no descriptor: a process serves thousands of disks.
-        _retry = reactor.Timers.Create((_, _) => AcceptNext(), $"{device.Name}/accept");
+        (UnixSocket socket, bool listens) = open(this);
+        if (listens) _listening = socket;
+        _accepting = new AcceptLoop(
+            socket, new Subscriber($"{device.Name}/listener").In(reactor), Serve, CannotServe, isConnected: !listens);
+        _accepting.Next();
     }
 
     /// <summary>The device.</summary>
@@ -150,13 +134,10 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
         {
             _stopping = true;
             RemoveSocket();
-            if (_retry.IsArmed) _retry.Cancel();
-            _sources.RemoveFrom(_reactor);
+            _accepting.Stop();
         }
         if (_session is null)
         {
-            _connected?.Dispose();
-            _connected = null;
             _completion.TrySetResult();
             onStopped();
             return;
@@ -165,7 +146,7 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
     }
 
     /// <summary>Removes the socket's path if it still names this back-end's socket.</summary>
-    internal void RemoveSocket() => _listener?.Fd.RemovePath();
+    internal void RemoveSocket() => _listening?.RemovePath();
 
     /// <summary>As <see cref="Stop"/>, without waiting for rings to stop.</summary>
     public void Dispose() => Stop(() => { });
@@ -202,53 +183,23 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
     private UnixSocket Listen(string path) =>
         UnixSocket.ListenAnew(path, Options.Access.Mode, group: Options.Access.GroupNumber());
 
-    /// <summary>Takes a socket that another process made.</summary>
-    /// <returns>What listens; null if it is a connection.</returns>
-    private UnixSocket? TakeOver(OwnedFd socket)
+    /// <summary>Serves a front-end until it leaves.</summary>
+    private bool Serve(UnixSocket socket)
     {
-        UnixSocket taken = UnixSocket.OfPassed(socket, out bool listens);
-        if (listens) return taken;
-        _connected = taken;
-        return null;
-    }
-
-    private void AcceptNext()
-    {
-        if (_stopping || _session is not null) return;
-        Errno errno = Errno.Again;
-        UnixSocket? socket = _connected ?? _listener?.Fd.Accept(out errno);
-        _connected = null;
-        if (socket is null)
-        {
-            if (errno is not Errno.Again) AcceptLater($"cannot accept a connection: {errno}");
-            return;
-        }
-        try
-        {
-            _session = new VhostUserSession(this, socket, _reactor, OnSessionEnded);
-        }
-        catch (KernelException exception)
-        {
-            // The one front-end there will ever be is tried again.
-            if (_listener is null) _connected = socket;
-            else socket.Dispose();
-            AcceptLater($"cannot serve a connection: {exception.Message}");
-            return;
-        }
+        _session = new VhostUserSession(this, socket, _reactor, OnSessionEnded);
         Volatile.Write(ref _connections, _connections + 1);
         if (_failure is not null) Options.Logger.LogInformation("{Device}: takes connections again", Device.Name);
         _failure = null;
         _session.Start();
+        return false;
     }
 
-    /// <summary>Tries again in a moment, after any error: what waits in the backlog gives no second edge.</summary>
-    /// <param name="why">Logged once, not with each try.</param>
-    private void AcceptLater(string why)
+    /// <summary>Says why no front-end can be served now: once, not with each try.</summary>
+    private void CannotServe(Errno errno, string what)
     {
-        _retry.Arm(AcceptRetry);
-        if (why == _failure) return;
-        _failure = why;
-        Options.Logger.LogError("{Device}: {Why}; trying again", Device.Name, why);
+        if (what == _failure) return;
+        _failure = what;
+        Options.Logger.LogError("{Device}: {What} ({Errno}); trying again", Device.Name, what, errno);
     }
 
     private void OnSessionEnded()
@@ -262,12 +213,7 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
             onStopped?.Invoke();
             return;
         }
-        if (_listener is null)
-        {
-            _completion.TrySetResult();
-            return;
-        }
-        // Not from inside of the end of this one: a queue of connections that break at once must not become a stack.
-        _acceptNext.TryRing();
+        if (_listening is null) _completion.TrySetResult();
+        else _accepting.Next();
     }
 }

@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using Vmm.Devices.Native;
 using Vmm.Events;
 using Vmm.Events.Tasks;
@@ -10,28 +9,31 @@ namespace Vmm.Devices.VhostUser;
 /// of a device. One task on the device's reactor. The front-end is not trusted: whatever it sends is carried out, refused with an
 /// acknowledgement that says so, or ends the connection; it never ends the process nor holds a neighbour up.
 /// </summary>
-internal sealed partial class VhostUserSession : Subscriber
+internal sealed class VhostUserSession : Subscriber
 {
     /// <summary>Most requests of one turn: a front-end that floods its socket gets its neighbours' patience no longer than this.</summary>
     private const int RequestsPerTurnMax = 16;
 
     private readonly VhostUserBackend _backend;
-    private readonly VirtioDevice _device;
-    private readonly VhostUserBackendOptions _options;
     private readonly IReactor _reactor;
-    private readonly RemoteEndpoint _remote;
     private readonly Action _onEnded;
     private readonly Subscription<UnixSocket> _socket;
     private readonly Doorbell _again;
-    private readonly MessageReader _reader = new();
-    private readonly MessageWriter _writer = new();
-    private readonly Vring[] _rings;
-    private readonly DeviceRunner _runner;
-    private readonly VhostUserInterrupt _interrupt;
+    private readonly VhostUserExchange _exchange = new();
+    private readonly SlowCalls _slow;
+    private readonly MappingBudget.Account _mapped;
+    private readonly SharedMemory _memory;
+    private readonly FrontEndFeatures _features;
+    private readonly InflightKeeper _inflight;
+    private readonly DriverMode _mode;
+    private readonly ConfigRequests _config;
+    private readonly VhostUserRings _rings;
+    private readonly MemoryRequests _memoryRequests;
+    private readonly SessionReports _reports;
     /// <summary>The socket can be read or written again, or the session is to end.</summary>
     private readonly TaskSignal _wake = new();
+    private DeviceStatus _status;
     private string? _complaint;
-    private bool _hasEnded;
 
     /// <param name="backend">Whose device is served.</param>
     /// <param name="socket">The connection; taken over.</param>
@@ -42,18 +44,23 @@ internal sealed partial class VhostUserSession : Subscriber
         : base($"{backend.Device.Name}/front-end")
     {
         _backend = backend;
-        _device = backend.Device;
-        _options = backend.Options;
         _reactor = reactor;
-        _remote = backend.Remote;
         _onEnded = onEnded;
-        _rings = [.. _device.Queues.Select((_, index) => new Vring(index))];
-        _runner = new DeviceRunner(_device, _remote, backend.QueueReactors, queue => _rings[queue].Kick!.Duplicate(), HostRefused);
-        _device.Config.IsModeKnown = false;
-        _interrupt = new VhostUserInterrupt(_rings, _remote, OnConfigChanged, OnNeedsReset);
-        _again = _remote.CreateDoorbell(_ => _wake.Set());
+        VirtioDevice device = backend.Device;
+        device.Config.IsModeKnown = false;
+        _again = backend.Remote.CreateDoorbell(_ => _wake.Set());
         EventFd lost = new();
-        _mapped = _options.Mappings.Open(lost);
+        _mapped = backend.Options.Mappings.Open(lost);
+        _slow = new SlowCalls(backend.Options, _exchange);
+        _memory = new SharedMemory(backend, _exchange, _slow, _mapped);
+        _features = new FrontEndFeatures(backend, _exchange);
+        _inflight = new InflightKeeper(device.Queues.Count, _exchange, _slow, _memory, _features);
+        _mode = new DriverMode(device.Config, _inflight, _features);
+        _config = new ConfigRequests(device, _exchange, _mode, reactor, this);
+        _reports = new SessionReports(backend, socket, reactor, _memory, _features, _inflight);
+        _rings = new VhostUserRings(
+            backend, reactor, _exchange, _memory, _features, _inflight, _mode, _reports, _config.Announce, OnNeedsReset, End);
+        _memoryRequests = new MemoryRequests(_exchange, _slow, _memory, _features, _rings);
         // Edge-triggered, in both directions, for its whole life: a front-end that hangs up while a ring stops is noticed after that, once.
         _socket = Interest.Readable.AndWritable.AndReadHangUp.EdgeTriggered.WithFd(socket).WithHandler(_ => _wake.Set()).OwnedBy(this);
         try
@@ -71,10 +78,13 @@ internal sealed partial class VhostUserSession : Subscriber
         }
     }
 
+    /// <inheritdoc cref="SessionReports.Inspect"/>
+    internal void Inspect(InspectNode node) => _reports.Inspect(node);
+
     /// <summary>Begins to serve the front-end.</summary>
     internal void Start()
     {
-        AnnounceFrontEnd();
+        _reports.AnnounceFrontEnd();
         ReactorTasks.Of(_reactor).Spawn(static session => session.Run(), this).Detach();
     }
 
@@ -110,17 +120,17 @@ internal sealed partial class VhostUserSession : Subscriber
         {
             End(why);
             // The timers of a reactor that ends are gone with it.
-            if (!reactorEnds) AnnounceEnd();
+            if (!reactorEnds) _reports.AnnounceEnd(isClean: _complaint is null);
             if (_complaint is not null) _backend.WarnOnce($"connection ended: {_complaint}", DeviceEvents.FrontEndLeft);
-            _writer.Dispose();
-            await _runner.ResetAsync();
-            _memory.DirtyTracker = null;
+            _exchange.Dispose();
+            await _rings.Reset();
             try
             {
-                RetireAll();
+                _memory.Retire();
+                _slow.Retire(_inflight.Region);
                 // A reactor that ends runs nothing that comes back to it.
-                if (reactorEnds) DropRetired();
-                else await LetGo();
+                if (reactorEnds) _slow.Drop();
+                else await _slow.LetGo();
             }
             finally
             {
@@ -142,9 +152,7 @@ internal sealed partial class VhostUserSession : Subscriber
                 await _wake;
                 left = RequestsPerTurnMax;
             }
-            // Nothing more is read while a reply is not out or a ring is not quiet: at most one request and one reply take memory.
-            if (_hasEnded || !_writer.Flush(_socket.Fd)) return null;
-            ReadProgress progress = _writer.IsPending ? ReadProgress.Incomplete : _reader.Read(_socket.Fd);
+            ReadProgress progress = _exchange.Advance(_socket.Fd);
             switch (progress)
             {
                 case ReadProgress.Incomplete:
@@ -155,7 +163,7 @@ internal sealed partial class VhostUserSession : Subscriber
                     if (await Serve() is { } complaint) return complaint;
                     break;
                 default:
-                    return progress == ReadProgress.Broken ? _reader.Complaint : null;
+                    return progress == ReadProgress.Broken ? _exchange.Complaint : null;
             }
         }
     }
@@ -164,11 +172,10 @@ internal sealed partial class VhostUserSession : Subscriber
     /// <returns>Why the connection has to end; null if it goes on.</returns>
     private async ReactorTask<string?> Serve()
     {
-        VhostUserRequest request = (VhostUserRequest)_reader.Header.Request;
-        string? refusal = Check(request);
+        string? refusal = _exchange.Check();
         try
         {
-            if (refusal is null) refusal = await Carry(request);
+            refusal ??= await Carry(_exchange.Request);
         }
         catch (KernelException exception)
         {
@@ -176,109 +183,106 @@ internal sealed partial class VhostUserSession : Subscriber
             refusal = exception.Message;
         }
         // Now, not with the next message: that may never come.
-        await LetGo();
-        return _hasEnded ? null : Answer(refusal);
-    }
-
-    /// <summary>What can be said of a message without looking into it.</summary>
-    private string? Check(VhostUserRequest request)
-    {
-        if (!MessageShape.TryGet(request, out MessageShape shape) || _reader.Header.IsReply) return "an unknown request";
-        if ((shape.Needs & ~_protocolFeatures) != 0) return "a request whose protocol feature was not negotiated";
-        if (!shape.AllowsPayload(request, _reader.Header.PayloadBytes)) return "a payload of a wrong size";
-        return shape.AllowsFds(_reader.Fds.Count) ? null : "too many or too few descriptors";
+        await _slow.LetGo();
+        if (_exchange.HasEnded) return null;
+        string? complaint = refusal is null ? null : $"{_exchange.Request} refused: {refusal}";
+        if (!_exchange.Acknowledge(refusal)) return complaint;
+        if (complaint is not null) _backend.WarnOnce(complaint);
+        return null;
     }
 
     /// <summary>Carries a request out.</summary>
     /// <returns>Why it is refused; null if it was done.</returns>
     private ReactorTask<string?> Carry(VhostUserRequest request) => request switch
     {
-        VhostUserRequest.SetStatus => SetStatus(ReadWord(_reader.Payload)),
+        VhostUserRequest.SetStatus => SetStatus(_exchange.Word()),
         VhostUserRequest.ResetDevice => ResetDevice(),
-        VhostUserRequest.SetMemoryTable => SetMemoryTable(),
-        VhostUserRequest.AddMemoryRegion => AddMemoryRegion(),
-        VhostUserRequest.RemoveMemoryRegion => RemoveMemoryRegion(),
-        VhostUserRequest.SetLogBase => SetLogBase(),
-        VhostUserRequest.GetInflightFd => GetInflightFd(),
-        VhostUserRequest.SetInflightFd => SetInflightFd(),
+        VhostUserRequest.SetMemoryTable => _memoryRequests.SetTable(),
+        VhostUserRequest.AddMemoryRegion => _memoryRequests.AddRegion(),
+        VhostUserRequest.RemoveMemoryRegion => _memoryRequests.RemoveRegion(),
+        VhostUserRequest.SetLogBase => _memoryRequests.SetLog(),
+        VhostUserRequest.GetInflightFd => _inflight.Make(),
+        VhostUserRequest.SetInflightFd => SetInflight(),
         VhostUserRequest.SetVringNum or VhostUserRequest.SetVringAddress or VhostUserRequest.SetVringBase or VhostUserRequest.GetVringBase
             or VhostUserRequest.SetVringEnable or VhostUserRequest.SetVringKick or VhostUserRequest.SetVringCall
             or VhostUserRequest.SetVringError
-            => CarryForRing(request),
-        _ => ReactorTask.FromResult(CarryAtOnce(request, _reader.Payload)),
+            => _rings.Carry(request),
+        _ => ReactorTask.FromResult(CarryAtOnce(request)),
     };
 
     /// <summary>Carries out a request that never waits.</summary>
-    private string? CarryAtOnce(VhostUserRequest request, ReadOnlySpan<byte> payload) => request switch
+    private string? CarryAtOnce(VhostUserRequest request) => request switch
     {
-        VhostUserRequest.GetFeatures => Reply(OfferedFeatures),
-        VhostUserRequest.SetFeatures => SetFeatures(ReadWord(payload)),
+        VhostUserRequest.GetFeatures => _exchange.Reply(_features.Offered),
+        VhostUserRequest.SetFeatures => SetFeatures(),
         // The connected front-end owns the device; giving it up without going means nothing (the document asks to ignore it).
         VhostUserRequest.SetOwner or VhostUserRequest.ResetOwner => null,
-        VhostUserRequest.GetProtocolFeatures => Reply((ulong)OfferedProtocolFeatures),
-        VhostUserRequest.SetProtocolFeatures => SetProtocolFeatures((ProtocolFeatures)ReadWord(payload)),
-        VhostUserRequest.GetQueueNum => Reply((ulong)_rings.Length),
-        VhostUserRequest.SetBackendRequestFd => SetBackendChannel(),
-        VhostUserRequest.GetConfig => GetConfig(payload),
-        VhostUserRequest.SetConfig => SetConfig(payload),
-        VhostUserRequest.SetNetMtu => SetNetMtu(ReadWord(payload)),
-        VhostUserRequest.GetStatus => Reply((ulong)_status),
-        VhostUserRequest.GetMemorySlotsMax => Reply(GuestMemory.RegionsMax),
+        VhostUserRequest.GetProtocolFeatures => _exchange.Reply((ulong)_features.OfferedProtocol),
+        VhostUserRequest.SetProtocolFeatures => _features.AcceptProtocol((ProtocolFeatures)_exchange.Word()),
+        VhostUserRequest.GetQueueNum => _exchange.Reply((ulong)_backend.Device.Queues.Count),
+        VhostUserRequest.SetBackendRequestFd => _config.SetBackendChannel(),
+        VhostUserRequest.GetConfig => _config.Get(),
+        VhostUserRequest.SetConfig => _config.Set(),
+        VhostUserRequest.SetNetMtu => _config.SetMtu(),
+        VhostUserRequest.GetStatus => _exchange.Reply((ulong)_status),
+        VhostUserRequest.GetMemorySlotsMax => _exchange.Reply(GuestMemory.RegionsMax),
         // An eventfd that may report changes of the log to the front-end. It polls all the same: nothing is kept.
         VhostUserRequest.SetLogFd => null,
         _ => "a request that is not offered",
     };
 
-    /// <summary>
-    /// Acknowledges a request that wants it; a refusal that the front-end does not wait for ends the connection, or it would go unnoticed.
-    /// </summary>
-    /// <returns>Why the connection ends; null if it goes on.</returns>
-    private string? Answer(string? refusal)
+    private string? SetFeatures()
     {
-        VhostUserHeader header = _reader.Header;
-        bool hasReply = MessageShape.TryGet((VhostUserRequest)header.Request, out MessageShape shape) && shape.HasReply;
-        bool acknowledges = header.NeedsReply && !hasReply && _protocolFeatures.HasFlag(ProtocolFeatures.ReplyAck);
-        if (refusal is not null && !acknowledges) return $"{(VhostUserRequest)header.Request} refused: {refusal}";
-        if (refusal is not null) _backend.WarnOnce($"{(VhostUserRequest)header.Request} refused: {refusal}");
-        if (acknowledges) Reply(refusal is null ? 0UL : 1UL);
+        string? refusal = _features.Accept(_exchange.Word(), _rings.AnyRuns);
+        if (refusal is null) _memory.SwitchLog(_features.LogsWrites);
+        return refusal;
+    }
+
+    private async ReactorTask<string?> SetInflight()
+    {
+        string? refusal = await _inflight.Adopt(_rings.AnyRuns);
+        if (refusal is null) _mode.TakeOver();
+        return refusal;
+    }
+
+    private async ReactorTask<string?> SetStatus(ulong status)
+    {
+        if (status > byte.MaxValue) return "a status of more than 8 bits";
+        if (status == 0) return await ResetDevice();
+        _status = (DeviceStatus)status | (_status & DeviceStatus.NeedsReset);
         return null;
     }
 
-    private string? Reply(ulong word)
+    private async ReactorTask<string?> ResetDevice()
     {
-        BinaryPrimitives.WriteUInt64LittleEndian(BeginReply(sizeof(ulong)), word);
+        await _rings.ResetDevice();
+        _status = DeviceStatus.None;
         return null;
     }
 
-    private Span<byte> BeginReply(int payloadBytes, OwnedFd? fd = null) =>
-        _writer.Begin(VhostUserHeader.ForReply(_reader.Header.Request, payloadBytes), fd);
+    private void OnNeedsReset()
+    {
+        if (_exchange.HasEnded) return;
+        _status |= DeviceStatus.NeedsReset;
+        _rings.SignalErrors();
+        _config.Announce();
+    }
 
     /// <summary>Closes the connection. The session's task lets go of the rest.</summary>
     /// <param name="why">What the front-end did; null if it just went.</param>
     private void End(string? why)
     {
-        if (_hasEnded) return;
-        _hasEnded = true;
+        if (_exchange.HasEnded) return;
+        _exchange.HasEnded = true;
         _complaint = why;
         RemoveFrom(_reactor);
         _wake.Set();
     }
 
-    private void RetireAll()
-    {
-        if (_memory.Regions.Count > 0) _retired.Add(_memory);
-        if (_dirtyLog is not null) _retired.Add(_dirtyLog);
-        if (_inflight is not null) _retired.Add(_inflight);
-    }
-
     private void Release()
     {
         _mapped.Dispose();
-        foreach (Vring ring in _rings) ring.Dispose();
+        _rings.Dispose();
         _onEnded();
     }
-
-    private static ulong ReadWord(ReadOnlySpan<byte> payload) => BinaryPrimitives.ReadUInt64LittleEndian(payload);
-
-    private static uint ReadHalf(ReadOnlySpan<byte> payload, int offset) => BinaryPrimitives.ReadUInt32LittleEndian(payload[offset..]);
 }

@@ -20,6 +20,8 @@ internal sealed class BatchLatency(QueueStatistics statistics, SlowRequests? slo
     private readonly (long PoppedAt, Kinds Chains)[] _pushed = new (long, Kinds)[BatchesMax];
     private int _count;
     private long _batchStart;
+    /// <summary>When the first chain that is not published was given back; only where slow requests are reported.</summary>
+    private long _firstPushed;
 
     /// <summary>When the batch began, in ticks of <see cref="Stopwatch"/>; it begins now if it had not.</summary>
     internal long BatchStart => _batchStart != 0 ? _batchStart : _batchStart = Stopwatch.GetTimestamp();
@@ -30,10 +32,14 @@ internal sealed class BatchLatency(QueueStatistics statistics, SlowRequests? slo
         if (_count == 0 || _pushed[_count - 1].PoppedAt != poppedAt)
         {
             if (_count == _pushed.Length) Record(inFlight: 0);
+            if (_count == 0 && slow is not null) _firstPushed = Stopwatch.GetTimestamp();
             _pushed[_count++] = (poppedAt, default);
         }
         _pushed[_count - 1].Chains[kind]++;
     }
+
+    /// <summary>The chains that are popped next waited until now: their device's limit held the queue.</summary>
+    internal void Held(TimeSpan time) => slow?.Held(BatchStart, time);
 
     /// <summary>The batch ends: what was given back is visible now.</summary>
     /// <param name="inFlight">Requests that are still in flight.</param>
@@ -53,7 +59,8 @@ internal sealed class BatchLatency(QueueStatistics statistics, SlowRequests? slo
             {
                 if (batch.Chains[kind] == 0) continue;
                 statistics.Record(kind, latency, batch.Chains[kind]);
-                if (slow is not null && latency >= slow.Nanoseconds) slow.Report(kind, latency, batch.Chains[kind], inFlight);
+                if (slow is not null && latency >= slow.Nanoseconds)
+                    slow.Report(kind, new SlowBatch(batch.PoppedAt, _firstPushed, now, batch.Chains[kind], inFlight));
             }
         }
         _count = 0;

@@ -8,10 +8,10 @@ internal ref struct ChainCursor
     /// <summary>Longest span given out at once: spans are counted in <see cref="int"/>, guest buffers are not.</summary>
     private const int SpanMax = 1 << 30;
 
-    private ReadOnlySpan<IoVector> _segments;
+    private ReadOnlySpan<GuestSpan> _segments;
     private nuint _offset;
 
-    internal ChainCursor(ReadOnlySpan<IoVector> segments, ulong length)
+    internal ChainCursor(ReadOnlySpan<GuestSpan> segments, ulong length)
     {
         _segments = segments;
         _offset = 0;
@@ -26,7 +26,7 @@ internal ref struct ChainCursor
     {
         ulong wanted = Math.Min(bytesMax, Remaining);
         if (wanted == 0) return default;
-        IoVector segment = _segments[0];
+        IoVector segment = _segments[0].Vector;
         int length = (int)Math.Min(Math.Min(wanted, segment.Length - _offset), SpanMax);
         return segment.Slice(_offset, length);
     }
@@ -87,7 +87,7 @@ internal ref struct ChainCursor
         ulong left = Math.Min(length, Remaining - skip);
         ulong before = skip + _offset;
         int filled = 0;
-        foreach (ref readonly IoVector segment in _segments)
+        foreach (ref readonly GuestSpan segment in _segments)
         {
             if (left == 0 || filled == vectors.Length) break;
             if (before >= segment.Length)
@@ -96,7 +96,7 @@ internal ref struct ChainCursor
                 continue;
             }
             ulong piece = Math.Min(left, segment.Length - before);
-            vectors[filled++] = new IoVector(segment.Address + (nint)before, (nuint)piece);
+            vectors[filled++] = new IoVector(segment.Host + (nint)before, (nuint)piece);
             left -= piece;
             described += piece;
             before = 0;

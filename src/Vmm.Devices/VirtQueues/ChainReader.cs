@@ -11,7 +11,7 @@ public ref struct ChainReader
 {
     private ChainCursor _cursor;
 
-    internal ChainReader(ReadOnlySpan<IoVector> segments, ulong length) : this(new ChainCursor(segments, length))
+    internal ChainReader(ReadOnlySpan<GuestSpan> segments, ulong length) : this(new ChainCursor(segments, length))
     {
     }
 

@@ -35,18 +35,18 @@ internal ref struct ChainWalk(DescriptorChain chain, MemoryMap map)
         if (length == 0) return Skip();
         nint host = map.Translate(address, ref _region, out ulong available);
         if (host == 0 || available < length) return TryAddAcross(address, length);
-        return TryAddPiece(host, length);
+        return TryAddPiece(address, host, length);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool TryAddPiece(nint host, ulong length)
+    private bool TryAddPiece(ulong address, nint host, ulong length)
     {
         bool isNext = host == _end && _region == _endRegion;
         _end = host + (nint)length;
         _endRegion = _region;
         if (isNext) chain.Extend(length, _writable);
-        else if (_writable) chain.AddWritable(host, length);
-        else chain.AddReadable(host, length);
+        else if (_writable) chain.AddWritable(new GuestSpan(address, host, length));
+        else chain.AddReadable(new GuestSpan(address, host, length));
         return chain.Segments <= DescriptorChain.SegmentsMax || Refuse(QueueFaults.Segments);
     }
 
@@ -65,7 +65,7 @@ internal ref struct ChainWalk(DescriptorChain chain, MemoryMap map)
             nint host = map.Translate(address, ref _region, out ulong available);
             if (host == 0) return Refuse(QueueFaults.Address);
             ulong piece = Math.Min(length, available);
-            if (!TryAddPiece(host, piece)) return false;
+            if (!TryAddPiece(address, host, piece)) return false;
             address += piece;
             length -= piece;
         }

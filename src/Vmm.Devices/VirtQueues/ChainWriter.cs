@@ -14,7 +14,7 @@ public ref struct ChainWriter
 {
     private ChainCursor _cursor;
 
-    internal ChainWriter(ReadOnlySpan<IoVector> segments, ulong length) : this(new ChainCursor(segments, length))
+    internal ChainWriter(ReadOnlySpan<GuestSpan> segments, ulong length) : this(new ChainCursor(segments, length))
     {
     }
 

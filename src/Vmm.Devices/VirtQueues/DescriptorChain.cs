@@ -19,7 +19,7 @@ public sealed class DescriptorChain
     /// <summary>Descriptors that cost as much of a turn as a chain does.</summary>
     private const int WeightUnit = 16;
 
-    private IoVector[] _segments = new IoVector[FirstSegments];
+    private GuestSpan[] _segments = new GuestSpan[FirstSegments];
     private int _count;
     private int _readableCount;
 
@@ -82,7 +82,7 @@ public sealed class DescriptorChain
     /// <summary>Room for pieces beyond the first few.</summary>
     internal int GrownBy => _segments.Length - FirstSegments;
 
-    internal ReadOnlySpan<IoVector> WritableVectors => _segments.AsSpan(_readableCount, _count - _readableCount);
+    internal ReadOnlySpan<GuestSpan> WritableSpans => _segments.AsSpan(_readableCount, _count - _readableCount);
 
     internal void Clear()
     {
@@ -94,38 +94,38 @@ public sealed class DescriptorChain
     }
 
     /// <summary>Gives the room beyond the first few pieces back. Only of a chain that is empty.</summary>
-    internal void Shrink() => _segments = new IoVector[FirstSegments];
+    internal void Shrink() => _segments = new GuestSpan[FirstSegments];
 
     /// <summary>Makes the last piece longer: the buffer that follows lies behind it.</summary>
     internal void Extend(ulong length, bool writable)
     {
-        IoVector last = _segments[_count - 1];
-        _segments[_count - 1] = new IoVector(last.Address, last.Length + (nuint)length);
+        ref GuestSpan last = ref _segments[_count - 1];
+        last = new GuestSpan(last.Guest, last.Host, last.Length + length);
         if (writable) WritableLength += length;
         else ReadableLength += length;
         Weight++;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal void AddReadable(nint host, ulong length)
+    internal void AddReadable(in GuestSpan piece)
     {
-        Add(host, length);
+        Add(piece);
         _readableCount = _count;
-        ReadableLength += length;
+        ReadableLength += piece.Length;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal void AddWritable(nint host, ulong length)
+    internal void AddWritable(in GuestSpan piece)
     {
-        Add(host, length);
-        WritableLength += length;
+        Add(piece);
+        WritableLength += piece.Length;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Add(nint host, ulong length)
+    private void Add(in GuestSpan piece)
     {
         if ((uint)_count >= (uint)_segments.Length) Grow();
-        _segments[_count++] = new IoVector(host, (nuint)length);
+        _segments[_count++] = piece;
     }
 
     private void Grow()

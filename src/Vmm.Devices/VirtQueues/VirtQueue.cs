@@ -163,7 +163,7 @@ public abstract class VirtQueue : IDisposable
     public void Push(DescriptorChain chain, uint written)
     {
         MemoryHold hold = HoldOf(chain);
-        if (Memory.DirtyTracker is { } tracker) MarkDirty(tracker, chain, written, hold.Map);
+        if (Memory.DirtyTracker is { } tracker) MarkDirty(tracker, chain, written);
         _latency?.Pushed(chain.PoppedAt, chain.Kind);
         Statistics.CountRequest(chain.ReadableLength + written);
         WriteUsed(chain, written);
@@ -184,6 +184,13 @@ public abstract class VirtQueue : IDisposable
         // What was put back is there; its device waits for something else.
         HasRunDry = false;
         LandChain(chain, hold);
+    }
+
+    /// <summary>What is popped next waited until now, because the device's limit held the queue.</summary>
+    internal void CountThrottled(TimeSpan held)
+    {
+        Statistics.CountThrottled(held);
+        _latency?.Held(held);
     }
 
     /// <summary>Makes pushed chains visible to the driver, and interrupts it if it wants that. Once a batch, not once a request.</summary>
@@ -384,24 +391,23 @@ public abstract class VirtQueue : IDisposable
     /// <summary>All of the writable part: what the device will write of it is not known yet.</summary>
     private static void Keep(IBeforeWrite guard, DescriptorChain chain)
     {
-        foreach (ref readonly IoVector vector in chain.WritableVectors)
-            guard.Keep(chain.Hold!.Map.GuestAddressOf(vector.Address), vector.Length);
+        foreach (ref readonly GuestSpan span in chain.WritableSpans) guard.Keep(span.Guest, span.Length);
     }
 
     /// <summary>
     /// Marks what the device says it wrote, and the last byte: a status may stand there after data that was not written. Not all of the
     /// writable part: a driver may offer 4 GiB for an answer of one byte, in every chain.
     /// </summary>
-    private static void MarkDirty(IDirtyTracker tracker, DescriptorChain chain, uint written, MemoryMap map)
+    private static void MarkDirty(IDirtyTracker tracker, DescriptorChain chain, uint written)
     {
         ulong left = written;
-        foreach (ref readonly IoVector vector in chain.WritableVectors)
+        foreach (ref readonly GuestSpan span in chain.WritableSpans)
         {
             if (left == 0) break;
-            ulong here = Math.Min(left, vector.Length);
-            tracker.Mark(map.GuestAddressOf(vector.Address), here);
+            ulong here = Math.Min(left, span.Length);
+            tracker.Mark(span.Guest, here);
             left -= here;
         }
-        if (chain.WritableVectors is [.., IoVector last]) tracker.Mark(map.GuestAddressOf(last.Address + (nint)last.Length - 1), 1);
+        if (chain.WritableSpans is [.., var last]) tracker.Mark(last.Guest + last.Length - 1, 1);
     }
 }

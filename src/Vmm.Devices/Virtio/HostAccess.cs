@@ -23,6 +23,8 @@ public enum HostAccessKind
     Libraries,
     /// <summary>Listens at a port over TCP, from its start on.</summary>
     ListenTcp,
+    /// <summary>Saves a machine to a directory that is not there yet: a broker's to make (<see cref="Sandbox.HostBroker"/>).</summary>
+    Save,
 }
 
 /// <summary>Something of the host that a device opens, now or later: what a sandbox has to leave to it.</summary>

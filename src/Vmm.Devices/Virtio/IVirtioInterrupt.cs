@@ -6,7 +6,7 @@ public interface IVirtioInterrupt
     /// <summary>A queue has used buffers (virtio 1.2 § 2.3). The queue has looked at the driver's suppression already.</summary>
     void SignalQueue(int queueIndex);
 
-    /// <summary>The configuration space changed.</summary>
+    /// <summary>The configuration space changed. Any thread.</summary>
     void SignalConfig();
 
     /// <summary>The device is broken until reset: DEVICE_NEEDS_RESET, and a configuration interrupt (virtio 1.2 § 2.1.2).</summary>

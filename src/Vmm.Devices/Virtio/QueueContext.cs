@@ -70,7 +70,8 @@ public sealed class QueueContext
     public void ServeLater()
     {
         Turn.Finish();
-        _kick?.ServeLater();
+        // Without a token the timer serves it.
+        if (Turn.HeldFor == TimeSpan.Zero) _kick?.ServeLater();
     }
 
     /// <summary>Shows the driver what was pushed outside of <see cref="QueueWorker.Serve"/>: once a batch.</summary>

@@ -119,7 +119,7 @@ internal sealed class QueueKick(QueueContext context, EventFd kick) : Subscripti
         TurnBudget turn = _turn;
         _isServing = true;
         turn.Begin();
-        if (turn.TakeHeld() is { Ticks: > 0 } held) queue.Statistics.CountThrottled(held);
+        if (turn.TakeHeld() is { Ticks: > 0 } held) queue.CountThrottled(held);
         bool more;
         do
         {

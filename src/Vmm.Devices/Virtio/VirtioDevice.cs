@@ -252,6 +252,13 @@ public abstract partial class VirtioDevice : IInspectable, IDisposable
     /// </summary>
     protected virtual bool IsLimited(int queue) => true;
 
+    /// <summary>Changes the configuration space, and has the driver look at it (virtio 1.2 § 2.5). Any thread.</summary>
+    private protected void ChangeConfig(int offset, ReadOnlySpan<byte> bytes)
+    {
+        Config.Update(offset, bytes);
+        Driver?.Interrupt.SignalConfig();
+    }
+
     /// <summary>Finds the limit of a queue, at the start of each of its turns.</summary>
     internal Func<RateLimit?> LimitOfQueue(int queue) => IsLimited(queue) ? _findLimit ??= () => Limit : static () => null;
 

@@ -45,9 +45,9 @@ internal enum IoUringRestrictionKind : ushort
     EntryFlags = 2,
 }
 
-/// <summary>struct iovec, as the address and length of a registered buffer.</summary>
+/// <summary>struct iovec (readv(2)); also a registered buffer.</summary>
 [StructLayout(LayoutKind.Sequential)]
-internal struct IoUringBuffer
+internal struct IoVec
 {
     internal nint Address;
     internal nint Length;

@@ -70,9 +70,6 @@ internal static unsafe partial class Libc
     [LibraryImport(Name, EntryPoint = "getsockopt", SetLastError = true)]
     private static partial int GetSocketOption(int fd, int level, int option, int* value, uint* length);
 
-    [LibraryImport(Name, EntryPoint = "poll", SetLastError = true)]
-    private static partial int Poll(PollEntry* entries, nuint count, int timeoutMs);
-
     [LibraryImport(Name, EntryPoint = "fstat", SetLastError = true)]
     private static partial int FileStatus(int fd, byte* status);
 
@@ -93,10 +90,10 @@ internal static unsafe partial class Libc
     }
 
     /// <summary>Waits until one of the entries is ready; its result is in it.</summary>
-    internal static int Poll(Span<PollEntry> entries, int timeoutMs)
+    internal static int Poll(Span<PollFd> entries, int timeoutMs)
     {
         // SAFETY: pinned for the call, with its own length.
-        fixed (PollEntry* first = entries) return Poll(first, (nuint)entries.Length, timeoutMs);
+        fixed (PollFd* first = entries) return Poll(first, (nuint)entries.Length, timeoutMs);
     }
 
     /// <summary>The kind of a file (S_IFMT bits); 0 if it is not open.</summary>
@@ -108,13 +105,4 @@ internal static unsafe partial class Libc
         // SAFETY: struct stat of x86-64 is 144 bytes, st_mode a uint at 24.
         return FileStatus(fd, status) == 0 ? (int)(*(uint*)(status + ModeOffset) & KindMask) : 0;
     }
-}
-
-/// <summary>struct pollfd (poll(2)).</summary>
-[StructLayout(LayoutKind.Sequential)]
-internal struct PollEntry
-{
-    internal int Fd;
-    internal short Events;
-    internal short Ready;
 }

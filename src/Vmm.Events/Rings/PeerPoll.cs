@@ -18,7 +18,7 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
     private readonly List<(Wait Wait, int Result)> _over = [];
     private readonly EventFd _wake = new();
     private readonly IoVectors _single = new(1);
-    private PollEntry[] _entries = new PollEntry[16];
+    private PollFd[] _entries = new PollFd[16];
     private Thread? _thread;
     private bool _stopping;
 
@@ -123,7 +123,7 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
             _entries[i] = _waits[i].PollEntry;
             nextMs = Math.Min(nextMs, _waits[i].IsRefused ? nowMs + RetryMs : _waits[i].Job.DueMs);
         }
-        _entries[_waits.Count] = new PollEntry { Fd = _wake.Number, Events = Libc.POLLIN };
+        _entries[_waits.Count] = new PollFd { Fd = _wake.Number, Events = Libc.POLLIN };
         return nextMs == long.MaxValue ? -1 : (int)Math.Clamp(nextMs - nowMs, 0, int.MaxValue);
     }
 
@@ -169,19 +169,19 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
         /// <summary>Whether it connects, and there was no room in its peer's backlog.</summary>
         internal bool IsRefused { get; private set; }
 
-        internal PollEntry PollEntry
+        internal PollFd PollEntry
         {
             get
             {
                 ref IoUringEntry entry = ref Job.Entry;
                 return entry.Op switch
                 {
-                    IoUringOp.Timeout or IoUringOp.LinkTimeout => new PollEntry { Fd = -1 },
+                    IoUringOp.Timeout or IoUringOp.LinkTimeout => new PollFd { Fd = -1 },
                     // poll(2) reports a hang-up of a socket that is not connected, at once and again and again.
-                    IoUringOp.Connect when IsRefused => new PollEntry { Fd = -1 },
-                    IoUringOp.PollAdd => new PollEntry { Fd = entry.Fd, Events = (short)entry.OpFlags },
-                    IoUringOp.Splice when !_waitsForOutput => new PollEntry { Fd = entry.FileIndex, Events = Libc.POLLIN },
-                    _ => new PollEntry
+                    IoUringOp.Connect when IsRefused => new PollFd { Fd = -1 },
+                    IoUringOp.PollAdd => new PollFd { Fd = entry.Fd, Events = (short)entry.OpFlags },
+                    IoUringOp.Splice when !_waitsForOutput => new PollFd { Fd = entry.FileIndex, Events = Libc.POLLIN },
+                    _ => new PollFd
                     {
                         Fd = entry.Fd,
                         Events = _waitsForOutput || entry.Op == IoUringOp.Splice

@@ -101,7 +101,7 @@ public sealed class HouseTests
     public void Only_the_host_makes_transports_of_a_machine_and_only_transports_make_runners()
     {
         Assert.Equal([nameof(DeviceHost), nameof(SimulatedGuest)], MakersOf(typeof(VirtioMmioTransport)));
-        Assert.Equal([nameof(VhostUserSession), nameof(VirtioMmioTransport)], MakersOf(typeof(DeviceRunner)));
+        Assert.Equal([nameof(VhostUserRings), nameof(VirtioMmioTransport)], MakersOf(typeof(DeviceRunner)));
 
         static string[] MakersOf(Type type) =>
             [.. CallGraph.CallersOf(Library, [.. CallGraph.ConstructorsOf(type)]).Select(maker => maker.Name).Distinct().Order(StringComparer.Ordinal)];

@@ -87,8 +87,7 @@ internal sealed class KvmGuest : IDisposable
             c.pop(rax);
             c.iretq();
         });
-        // A present 64-bit interrupt gate to our code segment.
-        BitConverter.TryWriteBytes(Memory[(GateTable + Vector * 16)..], HandlerAddress | (0x10ul << 16) | (0x8e00ul << 32));
+        SetGate(Vector);
         BitConverter.TryWriteBytes(Memory[TableRegister..], (ushort)0xfff);
         BitConverter.TryWriteBytes(Memory[(TableRegister + 2)..], (ulong)GateTable);
         return Load(EntryMode.Long, c =>
@@ -108,6 +107,24 @@ internal sealed class KvmGuest : IDisposable
             program(c);
         });
     }
+
+    /// <summary>Has the handler of <see cref="LoadWithInterrupt"/> run for a vector: a present 64-bit interrupt gate to our code segment.</summary>
+    internal void SetGate(int vector) =>
+        BitConverter.TryWriteBytes(Memory[(GateTable + vector * 16)..], HandlerAddress | (0x10ul << 16) | (0x8e00ul << 32));
+
+    /// <summary>The same state with other pending events.</summary>
+    internal static KvmVcpuState With(KvmVcpuState state, KvmVcpuEvents events) => new()
+    {
+        MpState = state.MpState,
+        Registers = state.Registers,
+        SystemRegisters = state.SystemRegisters,
+        Xsave = state.Xsave,
+        Xcrs = state.Xcrs,
+        DebugRegisters = state.DebugRegisters,
+        Msrs = state.Msrs,
+        Events = events,
+        Lapic = state.Lapic,
+    };
 
     internal void Start()
     {

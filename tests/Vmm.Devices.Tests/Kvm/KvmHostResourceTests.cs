@@ -1,3 +1,4 @@
+using Iced.Intel;
 using Vmm.Devices.Kvm;
 using Vmm.Events;
 using static Iced.Intel.AssemblerRegisters;
@@ -8,6 +9,11 @@ namespace Vmm.Devices.Tests.Kvm;
 public sealed class KvmHostResourceTests : IDisposable
 {
     private const ulong MiB = 1 << 20;
+
+    /// <summary>Of 2 MiB.</summary>
+    private const ulong Pages = 16;
+
+    private const int Counter = 0x30_0000, Marks = 0x80_0000;
     private const string HugePages = "/sys/kernel/mm/hugepages/hugepages-2048kB/";
 
     private readonly string _directory = Directory.CreateTempSubdirectory("vmm-resources-").FullName;
@@ -38,22 +44,82 @@ public sealed class KvmHostResourceTests : IDisposable
     }
 
     [KvmFact]
-    public void A_guest_runs_on_huge_pages_which_are_given_back_at_its_end()
+    public void A_guest_runs_on_huge_pages_which_are_given_back_at_its_end() => OnHugePages(Options(), (_, machine) =>
     {
-        const ulong Pages = 16;
+        using CancellationTokenSource watchdog = new(KvmGuest.Watchdog);
+        Assert.Equal(MachineEnd.PoweredOff, machine.Run(watchdog.Token).End);
+    });
+
+    [KvmFact]
+    public void A_guest_on_huge_pages_stands_still_while_it_is_saved_and_goes_on_there_and_on_small_pages() => OnHugePages(Options(runsForEver: true),
+        (host, machine) =>
+        {
+            string saved = Path.Combine(_directory, "saved");
+            byte[] marks = new byte[3 * MiB];
+            new Random(1).NextBytes(marks);
+            Assert.True(host.Memory.TryWrite(Marks, marks));
+            RunThrough(machine, () =>
+            {
+                List<uint> counts = [];
+                SnapshotResult result = machine.SaveAsync(saved, new SnapshotOptions
+                {
+                    Progress = new SteadyProgress(() => counts.Add(Count(host))),
+                }, TestContext.Current.CancellationToken).GetAwaiter().GetResult();
+                Assert.True(counts.Count > 3);
+                Assert.Single(counts.Distinct());
+                Assert.InRange(result.BytesWritten, marks.Length, (long)(2 * Pages * MiB));
+            });
+            MachineSnapshot snapshot = MachineSnapshot.Open(saved);
+            snapshot.Verify(cancel: TestContext.Current.CancellationToken);
+            using DeviceHost small = new(new KvmBoard(KvmMachineOptions.GoingOn(snapshot)));
+            using KvmMachine other = new(small);
+            Assert.True(Count(small) > 0);
+            byte[] found = new byte[marks.Length];
+            Assert.True(small.Memory.TryRead(Marks, found));
+            Assert.Equal(marks, found);
+            RunThrough(other, () => { });
+        });
+
+    /// <summary>Runs a machine whose guest counts, until something is done and it has counted on.</summary>
+    private static void RunThrough(KvmMachine machine, Action meanwhile)
+    {
+        using CancellationTokenSource stop = new();
+        Task<MachineResult> run = Task.Run(() => machine.Run(stop.Token), CancellationToken.None);
+        WaitForCount(machine.Host);
+        meanwhile();
+        WaitForCount(machine.Host);
+        stop.Cancel();
+        Assert.True(run.Wait(KvmGuest.Watchdog, TestContext.Current.CancellationToken));
+    }
+
+    private static void WaitForCount(DeviceHost host)
+    {
+        uint before = Count(host);
+        Assert.True(SpinWait.SpinUntil(() => Count(host) - before > 1000, KvmGuest.Watchdog), "the guest does not count");
+    }
+
+    private static uint Count(DeviceHost host)
+    {
+        byte[] bytes = new byte[4];
+        Assert.True(host.Memory.TryRead(Counter, bytes));
+        return BitConverter.ToUInt32(bytes);
+    }
+
+    /// <summary>Puts pages aside on the host for a machine, and looks that it gives all of them back.</summary>
+    private static void OnHugePages(KvmMachineOptions options, Action<DeviceHost, KvmMachine> use)
+    {
         Assert.SkipUnless(Environment.IsPrivilegedProcess, "huge pages are put aside by root");
         ulong before = Read("nr_hugepages");
         try
         {
             File.WriteAllText(HugePages + "nr_hugepages", $"{before + Pages}");
             Assert.SkipUnless(Read("free_hugepages") >= Pages, "this host's memory has no room for huge pages");
-            using (DeviceHost host = new(new KvmBoard(Options() with { MemoryBytes = 2 * Pages * MiB, Pages = PageSize.TwoMiB })))
+            using (DeviceHost host = new(new KvmBoard(options with { MemoryBytes = 2 * Pages * MiB, Pages = PageSize.TwoMiB })))
             {
                 // All are reserved, whichever the guest touches.
                 Assert.Equal(Pages, Read("resv_hugepages"));
                 using KvmMachine machine = new(host);
-                using CancellationTokenSource watchdog = new(KvmGuest.Watchdog);
-                Assert.Equal(MachineEnd.PoweredOff, machine.Run(watchdog.Token).End);
+                use(host, machine);
             }
             Assert.Equal(0ul, Read("resv_hugepages"));
         }
@@ -61,6 +127,11 @@ public sealed class KvmHostResourceTests : IDisposable
         {
             File.WriteAllText(HugePages + "nr_hugepages", $"{before}");
         }
+    }
+
+    private sealed class SteadyProgress(Action report) : IProgress<SnapshotProgress>
+    {
+        public void Report(SnapshotProgress value) => report();
     }
 
     [Fact]
@@ -103,7 +174,10 @@ public sealed class KvmHostResourceTests : IDisposable
             c.mov(edx, 0x600);
             c.mov(eax, (AcpiPowerControl.SleepTypeOff << 2) | 0x20);
             if (!runsForEver) c.@out(dx, al);
-            KvmGuest.Spin(c);
+            Label loop = c.CreateLabel();
+            c.Label(ref loop);
+            c.inc(__dword_ptr[Counter]);
+            c.jmp(loop);
         }), pvh: true));
         return new KvmMachineOptions { Boot = new BootSource(kernel), MemoryBytes = 32 * MiB };
     }

@@ -143,6 +143,38 @@ public sealed class KvmHotPlugTests : IDisposable
         await run.WaitAsync(KvmGuest.Watchdog, End);
     }
 
+    [KvmFact]
+    public async Task A_snapshot_with_an_empty_place_between_two_devices_goes_on_with_each_where_it_was()
+    {
+        string saved = Path.Combine(_directory, "saved");
+        using KvmMachine machine = Start(Look, new EntropyDevice("rng0"));
+        HostedDevice middle = machine.Plug("rng1", new EntropySpec());
+        HostedDevice last = machine.Plug("rng2", new EntropySpec());
+        await machine.UnplugAsync(middle, End).WaitAsync(KvmGuest.Watchdog, End);
+        WaitFor(machine, 0b101);
+        await machine.SaveAsync(saved, cancel: End);
+        MachineSnapshot snapshot = MachineSnapshot.Open(saved);
+        Assert.Equal(["rng0", "rng2"], snapshot.DeviceNames);
+
+        // Given in another order, even.
+        DeviceHost host = new(new KvmBoard(KvmMachineOptions.GoingOn(snapshot)), new EntropyDevice("rng2"), new EntropyDevice("rng0"));
+        _hosts.Add(host);
+        using KvmMachine other = new(host);
+        Assert.Equal(last.Address, host.Devices[0].Address);
+        using CancellationTokenSource stop = new();
+        Task<MachineResult> run = Task.Run(() => other.Run(stop.Token), End);
+        WaitFor(other, 0b101);
+        Assert.Equal(middle.Address, other.Plug("rng1", new EntropySpec()).Address);
+        WaitFor(other, 0b111);
+        await stop.CancelAsync();
+        await run.WaitAsync(KvmGuest.Watchdog, End);
+
+        DeviceHost wrong = new(new KvmBoard(KvmMachineOptions.GoingOn(snapshot)), new EntropyDevice("rng0"), new EntropyDevice("rng1"));
+        _hosts.Add(wrong);
+        StateException refused = Assert.Throws<StateException>(() => new KvmMachine(wrong));
+        Assert.Contains("'rng2'", refused.Message);
+    }
+
     /// <summary>Looks again and again.</summary>
     private static void Look(Assembler c)
     {

@@ -339,6 +339,46 @@ public sealed class KvmSnapshotTests : KvmSavedMachines
     }
 
     [KvmFact]
+    public async Task A_fault_that_the_guest_was_about_to_take_is_taken_after_it_was_saved()
+    {
+        const int InvalidOpcode = 6;
+        static void Program(Assembler c)
+        {
+            Label loop = c.CreateLabel();
+            c.Label(ref loop);
+            c.inc(__dword_ptr[KvmGuest.DataAddress + 4]);
+            c.jmp(loop);
+        }
+        using KvmGuest first = KvmGuest.WithInterrupts();
+        first.LoadWithInterrupt(pin: 5, level: false, c => c.inc(__dword_ptr[KvmGuest.DataAddress]), Program);
+        first.SetGate(InvalidOpcode);
+        first.Start();
+        Assert.True(SpinWait.SpinUntil(() => first.DataWord(1) > 0, KvmGuest.Watchdog), "the guest does not run");
+        first.Thread.RequestStop();
+        await first.End();
+        Assert.True(first.Thread.Join(KvmGuest.Watchdog));
+        KvmVcpuState state = first.Vcpu.Save(first.System.GetMsrIndices());
+        KvmVcpuEvents events = state.Events;
+        // Injected, and its number: the processor was to deliver it, and was interrupted by something else.
+        (events[0], events[1]) = (1, InvalidOpcode);
+        first.Vcpu.Restore(KvmGuest.With(state, events));
+        StateWriter written = new();
+        KvmVcpuRecord.Write(written, first.Vcpu.Save(first.System.GetMsrIndices()));
+        Assert.Equal(0u, first.DataWord());
+
+        using KvmGuest second = KvmGuest.WithInterrupts();
+        first.Memory.CopyTo(second.Memory);
+        StateReader record = StateReader.Parse(Text(written), "vcpu");
+        Assert.Empty(second.Vcpu.Restore(KvmVcpuRecord.Read(record)));
+        record.Complete();
+        uint before = second.DataWord(1);
+        second.Start();
+        second.WaitForData(1);
+        Assert.True(SpinWait.SpinUntil(() => second.DataWord(1) - before > 1000, KvmGuest.Watchdog), "it does not go on behind the fault");
+        Assert.Equal(1u, second.DataWord());
+    }
+
+    [KvmFact]
     public void A_vcpu_is_read_back_as_it_was_written()
     {
         using KvmGuest guest = KvmGuest.WithInterrupts();

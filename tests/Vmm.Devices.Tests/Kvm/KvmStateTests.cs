@@ -158,18 +158,7 @@ public sealed class KvmStateTests
         KvmVcpuEvents events = state.Events;
         // injected, number, has an error code; the code.
         (events[0], events[1], events[2], events[4], events[5]) = (1, 13, 1, 0x5a, 1);
-        guest.Vcpu.Restore(new KvmVcpuState
-        {
-            MpState = state.MpState,
-            Registers = state.Registers,
-            SystemRegisters = state.SystemRegisters,
-            Xsave = state.Xsave,
-            Xcrs = state.Xcrs,
-            DebugRegisters = state.DebugRegisters,
-            Msrs = state.Msrs,
-            Events = events,
-            Lapic = state.Lapic,
-        });
+        guest.Vcpu.Restore(KvmGuest.With(state, events));
         Assert.Equal(registers + "exception 13 injected, error code 15a", guest.Vcpu.DescribePlace());
     }
 

@@ -34,6 +34,26 @@ public sealed class SavedDeviceTests
         Assert.Equal(BlockStatus.IoError, Flush(guest));
     }
 
+    [Theory]
+    [MemberData(nameof(Rings))]
+    public void A_device_whose_ring_was_wrong_asks_for_its_reset_in_the_next_process_too(ulong ring)
+    {
+        using SimulatedGuest guest = SimulatedGuest.For(new BlockDevice("vda", new FaultyBackend()), On(ring));
+        guest.Queue(0).Add([new GuestBuffer(ulong.MaxValue - 4, 16)], []);
+        guest.Kick(0).RunUntilIdle();
+        int interrupts = guest.ConfigInterrupts;
+        for (int i = 0; i < 2; i++)
+        {
+            guest.GoOnIn(() => new BlockDevice("vda", new FaultyBackend()));
+            guest.Kick(0).RunUntilIdle();
+            Assert.True(guest.Driver.Status.HasFlag(DeviceStatus.NeedsReset));
+        }
+        Assert.InRange(guest.ConfigInterrupts, Math.Max(interrupts, 1), interrupts + 2);
+        guest.Reset().Start();
+        Assert.False(guest.Driver.Status.HasFlag(DeviceStatus.NeedsReset));
+        Assert.Equal(BlockStatus.Ok, Write(guest));
+    }
+
     [Fact]
     public void A_disk_that_is_larger_now_says_so()
     {

@@ -22,7 +22,7 @@ public sealed class SocketAbiTests
         ["sizeof(struct cmsghdr)"] = Unsafe.SizeOf<ControlHeader>(),
         ["offsetof(struct cmsghdr, cmsg_level)"] = OffsetOf<ControlHeader>(nameof(ControlHeader.Level)),
         ["offsetof(struct cmsghdr, cmsg_type)"] = OffsetOf<ControlHeader>(nameof(ControlHeader.Type)),
-        ["sizeof(struct iovec)"] = Unsafe.SizeOf<SocketVector>(),
+        ["sizeof(struct iovec)"] = Unsafe.SizeOf<IoVector>(),
         ["sizeof(struct sockaddr_un)"] = Unsafe.SizeOf<UnixAddress>(),
         ["sizeof(((struct sockaddr_un *)0)->sun_path)"] = UnixAddress.PathMax,
         ["sizeof(struct ucred)"] = Unsafe.SizeOf<PeerCredentials>(),

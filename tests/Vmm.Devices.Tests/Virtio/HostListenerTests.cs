@@ -1,6 +1,7 @@
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using Vmm.Devices.Native;
+using Vmm.Devices.Tests.VhostUser;
 using Vmm.Events;
 
 namespace Vmm.Devices.Tests;
@@ -37,8 +38,8 @@ public sealed partial class HostListenerTests : IDisposable
             int turns = WithoutDescriptors(() => Turns(reactor));
             Assert.InRange(turns, 1, 3);
             Assert.Single(peers);
-            Assert.Equal(HostListener.Retry, clock.UntilNextTimer);
-            clock.Advance(HostListener.Retry);
+            Assert.Equal(AcceptLoop.Retry, clock.UntilNextTimer);
+            clock.Advance(AcceptLoop.Retry);
             Turns(reactor);
             Assert.Equal(2, peers.Count);
         }
@@ -46,6 +47,67 @@ public sealed partial class HostListenerTests : IDisposable
         listener.Dispose();
         Assert.False(File.Exists(listener.Path));
         peers.ForEach(peer => peer.Dispose());
+    }
+
+    [Fact]
+    public void A_cable_accepts_the_peer_that_came_without_a_descriptor_left_when_there_is_one()
+    {
+        ManualClock clock = new();
+        using Reactor reactor = new(new ReactorOptions { TimeProvider = clock });
+        using NetSocket cable = NetSocket.Open(Path.Combine(_directory, "cable"));
+        using INetSource source = cable.CreateSource(0, reactor, () => { });
+        Turns(reactor);
+        using Socket peer = Connect(Path.Combine(_directory, "cable"));
+        WithoutDescriptors(() => Turns(reactor));
+        Assert.False(cable.IsConnected);
+        clock.Advance(AcceptLoop.Retry);
+        Turns(reactor);
+        Assert.True(cable.IsConnected);
+    }
+
+    [Fact]
+    public void A_console_takes_a_client_that_came_with_too_few_descriptors_left_and_those_after_it()
+    {
+        ManualClock clock = new();
+        Reactor reactor = new(new ReactorOptions { TimeProvider = clock });
+        ConsolePort port = new("console", isConsole: true);
+        ConsoleListener listener = new(port, Path.Combine(_directory, "console"), reactor.Remote);
+        Turns(reactor);
+        using (Socket unlucky = Connect(listener.Path))
+        {
+            // One for the connection, and none for its second direction.
+            using (new DescriptorFamine(free: 1)) Turns(reactor);
+            Assert.False(port.IsConnected);
+            Assert.Equal(0, unlucky.Receive(new byte[1]));
+        }
+        using Socket next = Connect(listener.Path);
+        clock.Advance(AcceptLoop.Retry);
+        Turns(reactor);
+        Assert.True(port.IsConnected);
+        reactor.Dispose();
+        listener.Dispose();
+        port.Disconnect();
+    }
+
+    [Fact]
+    public void A_bug_in_what_takes_a_peer_is_the_failure_of_the_owner_of_the_sources()
+    {
+        List<HandlerFailure> failures = [];
+        using Reactor reactor = new(new ReactorOptions { OnHandlerFailure = failures.Add });
+        Subscriber owner = new("a device");
+        string path = Path.Combine(_directory, "bug");
+        UnixSocket listening = UnixSocket.Listen(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        AcceptLoop accepting = new(listening, owner.In(reactor), _ => throw new InvalidOperationException("a bug"));
+        accepting.Next();
+        using Socket peer = Connect(path);
+        Turns(reactor);
+        HandlerFailure failure = Assert.Single(failures);
+        Assert.Equal("a bug", failure.Exception.Message);
+        Assert.Contains("a device", failure.Source, StringComparison.Ordinal);
+        Assert.Empty(owner.Subscriptions);
+        accepting.Stop();
+        Turns(reactor);
+        File.Delete(path);
     }
 
     /// <summary>Steps until there is nothing to do.</summary>

@@ -1,4 +1,5 @@
 using Vmm.Events.Buffers;
+using Vmm.Events.Native;
 
 namespace Vmm.Events.Tests.Buffers;
 
@@ -38,13 +39,35 @@ public sealed unsafe class IoVectorsTests
         list.Advance(1);
         // The empty piece goes with the one before it.
         Assert.Equal((1, 8L, (nint)(memory + 8)), (list.Count, list.Bytes, list.First.Address));
-        Assert.Equal(first + 2 * sizeof(IoVectors.Vector), list.Address);
+        Assert.Equal(first + 2 * sizeof(IoVec), list.Address);
         Assert.Throws<ArgumentOutOfRangeException>(() => list.Advance(9));
         Assert.Throws<ArgumentOutOfRangeException>(() => list.Advance(-1));
         list.Advance(8);
         Assert.Equal((0, 0L), (list.Count, list.Bytes));
         list.Clear();
         Assert.Equal((0, first), (list.Count, list.Address));
+    }
+
+    [Fact]
+    public void A_list_that_stands_for_another_one_hands_out_its_pieces_and_takes_none()
+    {
+        byte* memory = stackalloc byte[16];
+        IoVec* pieces = stackalloc IoVec[2];
+        pieces[0] = new IoVec { Address = (nint)memory, Length = 4 };
+        pieces[1] = new IoVec { Address = (nint)memory + 8, Length = 8 };
+        nint start = (nint)pieces, address = (nint)memory;
+        IoVectors list = new(1);
+        nint own = list.Address;
+        list.Use(pieces, 2);
+        Assert.Equal((2, 12L, start), (list.Count, list.Bytes, list.Address));
+        Assert.Throws<InvalidOperationException>(() => list.Add((void*)address, 1));
+        Assert.Throws<ArgumentOutOfRangeException>(() => list.Use((void*)start, IoVectors.CountMax + 1));
+        Assert.Throws<ArgumentOutOfRangeException>(() => list.Use((void*)start, -1));
+        list.Advance(4);
+        Assert.Equal((1, 8L, (nint)(memory + 8)), (list.Count, list.Bytes, list.First.Address));
+        list.Clear();
+        list.Add(memory, 1);
+        Assert.Equal((1, 1L, own), (list.Count, list.Bytes, list.Address));
     }
 
     [Fact]

@@ -64,11 +64,11 @@ public sealed class RingAbiTests
     {
         Check(["poll.h", "sys/uio.h", "linux/falloc.h"], new()
         {
-            ["sizeof(struct iovec)"] = Unsafe.SizeOf<IoVectors.Vector>(),
-            ["offsetof(struct iovec, iov_len)"] = Offset<IoVectors.Vector>(nameof(IoVectors.Vector.Length)),
-            ["sizeof(struct pollfd)"] = Unsafe.SizeOf<PollEntry>(),
-            ["offsetof(struct pollfd, events)"] = Offset<PollEntry>(nameof(PollEntry.Events)),
-            ["offsetof(struct pollfd, revents)"] = Offset<PollEntry>(nameof(PollEntry.Ready)),
+            ["sizeof(struct iovec)"] = Unsafe.SizeOf<IoVec>(),
+            ["offsetof(struct iovec, iov_len)"] = Offset<IoVec>(nameof(IoVec.Length)),
+            ["sizeof(struct pollfd)"] = Unsafe.SizeOf<PollFd>(),
+            ["offsetof(struct pollfd, events)"] = Offset<PollFd>(nameof(PollFd.Events)),
+            ["offsetof(struct pollfd, revents)"] = Offset<PollFd>(nameof(PollFd.Ready)),
             ["FALLOC_FL_KEEP_SIZE"] = (long)FallocateMode.KeepSize,
             ["FALLOC_FL_PUNCH_HOLE"] = (long)FallocateMode.PunchHole,
             ["FALLOC_FL_ZERO_RANGE"] = (long)FallocateMode.ZeroRange,

@@ -2,6 +2,7 @@ using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.Logging;
+using Vmm.Devices.Sandbox;
 
 namespace Vmm.Tool;
 
@@ -21,6 +22,8 @@ internal sealed class ApiApplication(ApiRoutes routes, ApiGate? gate, ILogger lo
 
     public async Task ProcessRequestAsync(HttpContext context)
     {
+        // Each request comes by a connection that the broker has looked at.
+        if (HostBroker.IsThere) context.Response.Headers.Connection = "close";
         try
         {
             gate?.Check(context);

@@ -32,6 +32,9 @@ internal sealed record MachineView
     [Description("How far the memory of a snapshot is that is being saved.")]
     public SnapshotProgressView? Saving { get; init; }
 
+    [Description("Where it listens over TLS, as https://ADDRESS:PORT; left out without --api-tls.")]
+    public string? Address { get; init; }
+
     [Description("How 'vmm boot' is started to go on from a snapshot of it; left out for what can't be saved.")]
     public RestoreView? Restore { get; init; }
 }
@@ -39,7 +42,7 @@ internal sealed record MachineView
 /// <summary>What a process is given that goes on from a snapshot of the machine, beside the snapshot.</summary>
 internal sealed record RestoreView
 {
-    [Description("The options for its devices, as this process was given them.")]
+    [Description("The options for its devices as they are now: by kind, and in the order of their names.")]
     public required IReadOnlyList<string> Options { get; init; }
 
     [Description("The directory that relative paths begin at.")]

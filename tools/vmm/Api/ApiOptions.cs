@@ -24,6 +24,8 @@ internal sealed record ApiTls(IPEndPoint Address, string Certificate, string Key
 /// </summary>
 internal sealed class ApiOptions
 {
+    internal const string SocketName = "--api";
+
     private readonly ApiOption _socket = new();
 
     private readonly TextOption _tls = new("--api-tls", "ADDRESS:PORT",
@@ -94,7 +96,7 @@ internal sealed class ApiOptions
         && (text[0] == '[' || text == end.ToString()) ? end : null;
 
     /// <summary><c>--api</c>.</summary>
-    private sealed class ApiOption() : TextOption("--api", "SOCKET",
+    private sealed class ApiOption() : TextOption(SocketName, "SOCKET",
         "Listen at a Unix socket for 'vmm ctl', monitoring and other programs of this user, over HTTP.", Judge)
     {
         private static string? Judge(string text) => IsAddress(text)

@@ -9,6 +9,7 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
 using Vmm.Devices;
+using Vmm.Devices.Sandbox;
 
 namespace Vmm.Tool;
 
@@ -34,6 +35,7 @@ internal sealed class ApiServer : IDisposable
 
     private readonly CancellationTokenSource _stopping = new();
     private readonly LocalListener? _listener;
+    private readonly bool _isBrokered;
     private readonly ServiceProvider? _services;
     private readonly PrometheusText _metrics;
     private readonly KestrelServer _server;
@@ -46,6 +48,7 @@ internal sealed class ApiServer : IDisposable
     /// <exception cref="IOException">The address is in use, or a file of --api-tls is not what it should be.</exception>
     internal ApiServer(ApiPlaces places, ControlledMachine machine, StandardErrorLogger log)
     {
+        SocketTransportFactory transport = new(Options.Create(new SocketTransportOptions()), NullLoggerFactory.Instance);
         ApiGate? gate = places.Tls is { } secured ? new ApiGate(secured) : null;
         KestrelServerOptions options = new() { AddServerHeader = false };
         KestrelServerLimits limits = options.Limits;
@@ -59,7 +62,14 @@ internal sealed class ApiServer : IDisposable
         limits.KeepAliveTimeout = IdlePatience;
         limits.Http2.MaxStreamsPerConnection = StreamsMax;
         limits.Http2.MaxRequestHeaderFieldSize = HeaderBytesMax;
-        if (places.Socket is { } path)
+        VisitorTransport? visitors = null;
+        if (places.Socket is not null && HostBroker.IsThere)
+        {
+            visitors = new VisitorTransport(transport);
+            _isBrokered = true;
+            options.Listen(VisitorTransport.Place, listen => listen.Protocols = HttpProtocols.Http1);
+        }
+        else if (places.Socket is { } path)
         {
             _listener = new LocalListener(path);
             options.ListenHandle((ulong)_listener.Socket.Number, listen =>
@@ -79,8 +89,7 @@ internal sealed class ApiServer : IDisposable
                 listen.UseHttps(new TlsHandshakeCallbackOptions { HandshakeTimeout = HeaderPatience, OnConnection = _ => gate!.Handshake });
             });
         }
-        SocketTransportFactory transport = new(Options.Create(new SocketTransportOptions()), NullLoggerFactory.Instance);
-        _server = new KestrelServer(Options.Create(options), transport, NullLoggerFactory.Instance);
+        _server = new KestrelServer(Options.Create(options), visitors ?? (IConnectionListenerFactory)transport, NullLoggerFactory.Instance);
         _metrics = new PrometheusText(machine);
         ApiApplication application = new(new ApiRoutes(machine, log, _metrics, _stopping.Token), gate, log.CreateLogger<ApiServer>());
         try
@@ -93,7 +102,8 @@ internal sealed class ApiServer : IDisposable
             throw;
         }
         // Asked for port 0, the kernel chose one.
-        Places = [.. new[] { places.Socket, network is null ? null : $"https://{network.IPEndPoint}" }.OfType<string>()];
+        machine.Address = network is null ? null : $"https://{network.IPEndPoint}";
+        Places = [.. new[] { places.Socket, machine.Address }.OfType<string>()];
     }
 
     /// <summary>Where it listens, for messages.</summary>
@@ -115,6 +125,7 @@ internal sealed class ApiServer : IDisposable
         _metrics.Dispose();
         _services?.Dispose();
         _listener?.Dispose();
+        if (_isBrokered) HostBroker.End();
         _stopping.Dispose();
     }
 

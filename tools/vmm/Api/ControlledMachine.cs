@@ -41,8 +41,11 @@ internal abstract class ControlledMachine(string kind, Action stop)
 
     /// <summary>How often it started again; null if it never does.</summary>
     private protected virtual long? Resets => null;
+    /// <summary>Where the API listens over a network, as <c>https://ADDRESS:PORT</c>; null for nowhere.</summary>
+    internal string? Address { get; set; }
+
     /// <summary>How a process is started that goes on from a snapshot; null if there can be none.</summary>
-    internal RestoreView? Restore { get; init; }
+    private protected virtual RestoreView? Restore => null;
 
     /// <summary>What runs, and how it is.</summary>
     internal MachineView View => new()
@@ -55,6 +58,7 @@ internal abstract class ControlledMachine(string kind, Action stop)
         Devices = Devices.Count,
         Resets = Resets,
         Saving = Saving,
+        Address = Address,
         Restore = Restore,
     };
 
@@ -93,7 +97,7 @@ internal abstract class ControlledMachine(string kind, Action stop)
 
     /// <summary>The kind of a device that is to be added.</summary>
     /// <exception cref="ArgumentException">There is no such kind.</exception>
-    private protected static DeviceKind KindOf(NewDevice asked) =>
+    internal static DeviceKind KindOf(NewDevice asked) =>
         DeviceKinds.All.FirstOrDefault(kind => kind.Name == asked.Kind || kind.ServedName == asked.Kind)
             ?? throw new ArgumentException($"'{asked.Kind}' is no kind of device: give one of "
                 + string.Join(", ", DeviceKinds.All.Select(kind => kind.ServedName ?? kind.Name)));

@@ -77,6 +77,12 @@ internal sealed class HostedMachine(string kind, Machine machine, DeviceSetting 
         }
     }
 
+    /// <summary>The options for its devices; null for a machine that can't be saved.</summary>
+    internal DeviceWords? Words { get; init; }
+
+    private protected override RestoreView? Restore =>
+        Words is { } words ? new RestoreView { Options = words.All, Directory = Environment.CurrentDirectory } : null;
+
     private protected override SnapshotProgressView? Saving => _progress.View;
 
     internal override async Task<SnapshotView> SaveAsync(NewSnapshot asked, CancellationToken cancel)
@@ -136,6 +142,7 @@ internal sealed class HostedMachine(string kind, Machine machine, DeviceSetting 
             try
             {
                 HostedDevice added = kvm.Plug(device.Name, device.Spec, setting);
+                Words?.Add(kind, device.Name, [$"{option.Name}={asked.Options}"]);
                 log.LogInformation(ToolEvents.DeviceAdded, "{Device}: added, the guest is asked to look for it", device.Name);
                 return Of(added);
             }
@@ -159,12 +166,13 @@ internal sealed class HostedMachine(string kind, Machine machine, DeviceSetting 
         catch (OperationCanceledException)
         {
             throw new ApiProblem(409, $"the guest did not let go of '{name}' within {UnplugPatience.TotalSeconds} s, and keeps it: "
-                + "unbind it there first (docs/operations/api.md, 'Devices of a machine on KVM')");
+                + "install vmm's rule there, or unbind it by hand (docs/operations/api.md, 'Devices of a machine on KVM')");
         }
         catch (ArgumentException)
         {
             throw new ApiProblem(404, $"device '{name}' is being removed already");
         }
+        Words?.Remove(name);
         log.LogInformation(ToolEvents.DeviceRemoved, "{Device}: removed", name);
     }
 

@@ -16,13 +16,7 @@ internal sealed class PrometheusText : IDisposable
     private const string Meters = "Vmm.";
     private const string Latency = "vmm_disk_request_duration_seconds";
 
-    /// <summary>
-    /// Bounds of latency, as powers of two nanoseconds: from 16 µs to 17 ms each twice the one before, then further apart, up to 8.6 s.
-    /// They are few because each costs a line for each disk.
-    /// </summary>
-    private static readonly int[] Bits = [14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 26, 28, 30, 33];
-
-    private static readonly string[] Bounds = [.. Bits.Select(bit => Text((1L << bit) / 1e9))];
+    private static readonly string[] Bounds = [.. LatencyBuckets.BoundsSeconds.Select(Text), "+Inf"];
 
     private readonly Lock _lock = new();
     private readonly ControlledMachine _machine;
@@ -80,32 +74,18 @@ internal sealed class PrometheusText : IDisposable
     /// <summary>Adds a kind of which there were any.</summary>
     private static void AddLatency(StringBuilder text, BlockDevice disk, int kind)
     {
-        Span<long> counts = stackalloc long[Bits[^1] + 1];
-        counts.Clear();
-        long? sum = null;
-        foreach (QueueDefinition queue in disk.Queues)
-        {
-            if (queue.StatisticsSoFar?.LatencyOf(kind) is not { } measured) continue;
-            measured.AddCountsByHighestBit(counts);
-            sum = (sum ?? 0) + measured.Sum;
-        }
-        if (sum is not { } nanoseconds) return;
-        // Values below 2^N are those with a highest bit below N. The last count holds all that are longer than every bound.
+        Span<long> buckets = stackalloc long[LatencyBuckets.Count];
+        if (LatencyBuckets.Read(disk, kind, buckets) is not { } nanoseconds) return;
         long below = 0;
-        int next = 0;
         string labels = $"{{device=\"{Escaped(disk.Name)}\",kind=\"{disk.RequestKinds[kind]}\"";
-        for (int i = 0; i < Bits.Length; i++)
+        for (int i = 0; i < buckets.Length; i++)
         {
-            for (; next < Bits[i]; next++) below += counts[next];
-            Bucket(Bounds[i], below);
+            below += buckets[i];
+            text.Append(Latency).Append("_bucket").Append(labels).Append(",le=\"").Append(Bounds[i]).Append("\"} ")
+                .Append(below).Append('\n');
         }
-        below += counts[next];
-        Bucket("+Inf", below);
         text.Append(Latency).Append("_sum").Append(labels).Append("} ").Append(Text(nanoseconds / 1e9)).Append('\n');
         text.Append(Latency).Append("_count").Append(labels).Append("} ").Append(below).Append('\n');
-
-        void Bucket(string bound, long count) =>
-            text.Append(Latency).Append("_bucket").Append(labels).Append(",le=\"").Append(bound).Append("\"} ").Append(count).Append('\n');
     }
 
     private void Add(Instrument instrument, string value, ReadOnlySpan<KeyValuePair<string, object?>> tags)

@@ -25,6 +25,8 @@ internal sealed class ServedDevices(VhostUserServer server, ILogger log, Action 
 
     internal override ControlledDevice Add(NewDevice asked)
     {
+        if (IsolatedDevice.IsOne) throw new NotSupportedException(
+            "this process serves one device and no other (--isolate): start another 'vmm serve', or one without --isolate");
         DeviceKind kind = KindOf(asked);
         DeviceOption option = new(kind, isServed: true);
         lock (_adding)

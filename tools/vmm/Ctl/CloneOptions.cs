@@ -9,9 +9,16 @@ namespace Vmm.Tool;
 /// <param name="number">Of the clone, from 1.</param>
 /// <param name="directory">The clone's own: its images, sockets and logs are there.</param>
 /// <param name="snapshot">What it goes on from; it has the disks.</param>
-internal sealed class CloneOptions(int number, string directory, string snapshot)
+/// <param name="names">The names of the devices there.</param>
+internal sealed class CloneOptions(int number, string directory, string snapshot, IReadOnlyCollection<string> names)
 {
     private readonly Dictionary<DeviceKind, int> _counts = [];
+
+    /// <summary>The clone's own directory.</summary>
+    internal string Directory => directory;
+
+    /// <summary>What it goes on from.</summary>
+    internal string Snapshot => snapshot;
 
     /// <summary>The words of the clone's command line.</summary>
     /// <param name="words">Those of the machine's.</param>
@@ -37,7 +44,8 @@ internal sealed class CloneOptions(int number, string directory, string snapshot
             switch (key)
             {
                 case "path" when isWritten:
-                    string name = kind.DeviceName(index);
+                    IReadOnlyList<string> own = DeviceWords.Names(kind, names);
+                    string name = index < own.Count ? own[index] : kind.DeviceName(index);
                     yield return Own(key, $"{name}.img");
                     yield return KeyValuePair.Create("from", (string?)Path.Combine(snapshot, SavedDiskName(name)));
                     break;

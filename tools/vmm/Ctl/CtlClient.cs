@@ -27,29 +27,41 @@ internal sealed class CtlClient : IDisposable
 
     private readonly string _place;
     private readonly HttpClient _http;
+    private readonly SshTunnel? _tunnel;
 
     /// <param name="place">A Unix socket, or <c>https://HOST:PORT</c>.</param>
     /// <param name="keys">For the latter.</param>
+    /// <param name="tunnel">What connects to a socket of another host; null for one of this. Taken over.</param>
     /// <exception cref="IOException">A file is not there, or not what it should be.</exception>
-    internal CtlClient(string place, CtlKeys keys)
+    internal CtlClient(string place, CtlKeys keys, SshTunnel? tunnel = null)
     {
         _place = place;
+        _tunnel = tunnel;
+        string socket = tunnel?.Socket ?? place;
         SocketsHttpHandler handler = new() { UseProxy = false, UseCookies = false, AllowAutoRedirect = false };
-        if (!IsSecure) handler.ConnectCallback = (_, end) => ConnectAsync(place, end);
-        else if (!Uri.TryCreate(place, UriKind.Absolute, out _)) throw new UsageException($"'{place}': give {Secure}HOST:PORT");
-        else handler.SslOptions = Read(keys);
+        if (!IsSecure) handler.ConnectCallback = (_, end) => ConnectAsync(socket, end);
+        else if (!Uri.TryCreate(place, UriKind.Absolute, out Uri? address)) throw new UsageException($"'{place}': give {Secure}HOST:PORT");
+        else handler.SslOptions = Read(keys, address.Host);
         _http = new HttpClient(handler) { BaseAddress = new Uri(IsSecure ? place : "http://vmm"), Timeout = Timeout.InfiniteTimeSpan };
         if (IsSecure && keys.Token is { } token)
             _http.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", File.ReadAllText(token).Trim());
     }
 
+    /// <summary>Whether the other process may be on another host, whose files have the same paths and are others.</summary>
+    internal bool MayBeElsewhere => IsSecure || _tunnel is not null;
+
     private bool IsSecure => _place.StartsWith(Secure, StringComparison.OrdinalIgnoreCase);
 
-    private static SslClientAuthenticationOptions Read(CtlKeys keys)
+    private static SslClientAuthenticationOptions Read(CtlKeys keys, string host)
     {
         // Nothing is fetched that a certificate names.
         X509ChainPolicy policy = new() { RevocationMode = X509RevocationMode.NoCheck, DisableCertificateDownloads = true };
-        SslClientAuthenticationOptions options = new() { CertificateChainPolicy = policy };
+        SslClientAuthenticationOptions options = new()
+        {
+            CertificateChainPolicy = policy,
+            // A browser that is let in by 'web' asks for another host.
+            TargetHost = host,
+        };
         try
         {
             if (keys.Authorities is { } authorities)
@@ -144,7 +156,11 @@ internal sealed class CtlClient : IDisposable
 
     internal static string PathOf(string device) => $"/v1/devices/{Uri.EscapeDataString(device)}";
 
-    public void Dispose() => _http.Dispose();
+    public void Dispose()
+    {
+        _http.Dispose();
+        _tunnel?.Dispose();
+    }
 
     private static T Read<T>(HttpResponseMessage answer, JsonTypeInfo<T> type)
     {
@@ -174,7 +190,7 @@ internal sealed class CtlClient : IDisposable
         }
         catch (HttpRequestException failed)
         {
-            string reason = IsSecure || File.Exists(_place) ? failed.GetBaseException().Message : "no such file or directory";
+            string reason = MayBeElsewhere || File.Exists(_place) ? failed.GetBaseException().Message : "no such file or directory";
             string option = IsSecure ? "--api-tls" : $"--api {_place}";
             throw new IOException($"cannot reach the API at '{_place}': {reason}; does a vmm run with {option}?", failed);
         }

@@ -15,12 +15,9 @@ internal static class CtlCommand
     {
         Argument<string> socket = new("SOCKET")
         {
-            Description = "Where the other vmm listens: what its --api names, or https://HOST:PORT; for 'ls' a directory of such sockets.",
+            Description = $"{CtlOptions.Place}; for 'ls' a directory of such sockets.",
         };
-        TextOption authorities = new("--ca", "FILE", "With https: the authorities that certify the server, in PEM.") { Recursive = true };
-        TextOption certificate = new("--cert", "FILE", "With https: the certificate to show, in PEM.") { Recursive = true };
-        TextOption key = new("--key", "FILE", "With https: its key, in PEM.") { Recursive = true };
-        TextOption token = new("--token", "FILE", "With https: a file with the token to send.") { Recursive = true };
+        CtlOptions reach = new();
         Argument<string> name = new("NAME") { Description = "A device, as 'ls' lists it." };
         Argument<string?> perhaps =
             new("NAME") { Description = "A device, as 'ls' lists it; none for the machine.", Arity = ArgumentArity.ZeroOrOne };
@@ -44,9 +41,9 @@ internal static class CtlCommand
             new("LEVEL") { Description = $"What to log at the least: {string.Join(", ", Levels)}.", Arity = ArgumentArity.ZeroOrOne };
         level.CompletionSources.Add(Levels);
 
-        return new Command("ctl", "Look at a vmm that runs with --api, and change it.")
+        Command all = new("ctl", "Look at a vmm that runs with --api, and change it.")
         {
-            socket, authorities, certificate, key, token,
+            socket,
             Make("ls", "List the devices.", [], (client, _) => List(client)),
             Make("get", "Print what a device, or the machine, is and did.", [perhaps], (client, parsed) =>
                 Print(client.Text(parsed.GetValue(perhaps) is { } one ? CtlClient.PathOf(one) : "/v1/machine"))),
@@ -113,6 +110,8 @@ internal static class CtlCommand
                 client.Do(HttpMethod.Put, "/v1/log", ApiJson.Readable.LogView, body);
             }),
         };
+        reach.AddTo(all);
+        return all;
 
         Command SnapshotCommand()
         {
@@ -124,9 +123,9 @@ internal static class CtlCommand
             Command command = Make("snapshot", "Save the machine, which goes on; 'vmm boot --restore' brings it back.", [directory],
                 (client, parsed) => Saving.Print(Saving.Run(client, new NewSnapshot
                 {
-                    Directory = Path.GetFullPath(parsed.GetValue(directory)!),
+                    Directory = FullPath(client, parsed.GetValue(directory)!),
                     Stop = stop.In(parsed) ? true : null,
-                    Base = parsed.GetValue(difference) is { } to ? Path.GetFullPath(to) : null,
+                    Base = parsed.GetValue(difference) is { } to ? FullPath(client, to) : null,
                     Disks = disks.In(parsed) ? true : null,
                 })));
             command.Options.Add(stop);
@@ -164,16 +163,14 @@ internal static class CtlCommand
             command.SetAction(parsed =>
             {
                 if (!carriesOut) return ExitCode.Success;
-                CtlKeys keys = new(
-                    parsed.GetValue(authorities), parsed.GetValue(certificate), parsed.GetValue(key), parsed.GetValue(token));
                 string place = parsed.GetValue(socket)
                     ?? throw new UsageException($"the API's socket is missing: give 'vmm ctl SOCKET {word}'");
-                if (Directory.Exists(place))
+                if (!reach.IsElsewhere(parsed) && Directory.Exists(place))
                 {
-                    if (word == "ls") return Fleet.List(place, keys, Table);
+                    if (word == "ls") return Fleet.List(place, reach.Keys(parsed), Table);
                     throw new UsageException($"'{place}' is a directory: 'ls' lists what is in it, and '{word}' is for one of those");
                 }
-                using CtlClient client = new(place, keys);
+                using CtlClient client = reach.Open(parsed, place);
                 carryOut(client, parsed);
                 return ExitCode.Success;
             });
@@ -183,6 +180,11 @@ internal static class CtlCommand
 
     private static Action<CtlClient, ParseResult> Machine(string what) =>
         (client, _) => client.Do(HttpMethod.Post, $"/v1/machine/{what}", ApiJson.Readable.MachineView);
+
+    /// <summary>A path of the host where the machine is: a relative one begins here only if that is this host.</summary>
+    private static string FullPath(CtlClient client, string path) => !client.MayBeElsewhere ? Path.GetFullPath(path)
+        : Path.IsPathFullyQualified(path) ? path
+        : throw new UsageException($"'{path}' is a path of the host where the machine is: give one that begins with '/'");
 
     private static void List(CtlClient client)
     {

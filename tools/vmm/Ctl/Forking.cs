@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using Vmm.Devices;
 
 namespace Vmm.Tool;
 
@@ -37,11 +38,15 @@ internal static class Forking
         try
         {
             SnapshotView saved = Saving.Run(client, new NewSnapshot { Directory = snapshot, Disks = true });
+            if (!Directory.Exists(snapshot))
+                throw new IOException($"the machine is on another host, where it was saved to '{snapshot}', and clones are started on this "
+                    + "one: run 'fork' where the machine is");
+            IReadOnlyCollection<string> names = MachineSnapshot.Open(snapshot).DeviceNames;
             for (int number = 1; number <= count; number++)
             {
                 string own = Path.Combine(directory, number.ToString(CultureInfo.InvariantCulture));
                 Directory.CreateDirectory(own, Owner);
-                clones.Add(Start(how, number, own, snapshot));
+                clones.Add(Start(how, new CloneOptions(number, own, snapshot, names)));
             }
             foreach (Clone clone in clones) WaitFor(clone);
             Saving.Print(saved);
@@ -64,14 +69,16 @@ internal static class Forking
         }
     }
 
-    private static Clone Start(RestoreView how, int number, string directory, string snapshot)
+    private static Clone Start(RestoreView how, CloneOptions options)
     {
-        CloneOptions options = new(number, directory, snapshot);
         string[] self = Path.GetFileName(Environment.ProcessPath) == "dotnet"
             ? [Environment.ProcessPath!, Path.GetFullPath(Environment.GetCommandLineArgs()[0])] : [Environment.ProcessPath!];
-        Clone clone = new(directory, new Process());
+        Clone clone = new(options.Directory, new Process());
         clone.Process.StartInfo = new ProcessStartInfo("/bin/sh",
-            ["-c", Detached, clone.Console, .. self, "boot", $"--restore={snapshot}", $"--api={clone.Api}", .. options.Of(how.Options)])
+            [
+                "-c", Detached, clone.Console, .. self, "boot", $"--restore={options.Snapshot}", $"--api={clone.Api}",
+                .. options.Of(how.Options),
+            ])
         { WorkingDirectory = how.Directory };
         clone.Process.Start();
         return clone;

@@ -33,7 +33,33 @@ internal sealed class DeviceOptions(bool attachAll)
     }
 
     /// <summary>The words of the command line that these options were given by.</summary>
-    internal IReadOnlyList<string> Words(ParseResult parsed) => CommandWords.Of(parsed, [.. _kinds, _engine, _reactors]);
+    /// <param name="parsed">The command line.</param>
+    /// <param name="requested">The devices, by the names that they have.</param>
+    internal DeviceWords Words(ParseResult parsed, IReadOnlyList<RequestedDevice> requested)
+    {
+        DeviceWords words = new(CommandWords.Of(parsed, [_engine, _reactors]));
+        foreach (DeviceOption option in _kinds)
+        {
+            string[] given = CommandWords.Of(parsed, [option]);
+            RequestedDevice[] devices = [.. requested.Where(device => device.Kind == option.Kind)];
+            // Some texts may be one device together.
+            for (int i = 0; i < devices.Length; i++)
+                words.Add(option.Kind, devices[i].Name, devices.Length == given.Length ? [given[i]] : i == 0 ? given : []);
+        }
+        return words;
+    }
+
+    /// <summary>Those of a machine that goes on: they have the names that they had, given in the order of these.</summary>
+    /// <param name="requested">What was asked for.</param>
+    /// <param name="saved">The names of the devices of the machine that was saved.</param>
+    internal static IReadOnlyList<RequestedDevice> Renamed(IReadOnlyList<RequestedDevice> requested, IReadOnlyCollection<string> saved) =>
+    [
+        .. requested.GroupBy(device => device.Kind).SelectMany(group =>
+        {
+            IReadOnlyList<string> names = DeviceWords.Names(group.Key, saved);
+            return group.Select((device, i) => i < names.Count ? device with { Name = names[i] } : device);
+        }),
+    ];
 
     /// <summary>What was asked for.</summary>
     internal IReadOnlyList<RequestedDevice> Read(ParseResult parsed) => [.. _kinds.SelectMany(kind => kind.In(parsed))];

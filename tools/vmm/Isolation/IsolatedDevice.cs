@@ -2,6 +2,8 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text;
 using Microsoft.Extensions.Logging;
+using Vmm.Devices;
+using Vmm.Events;
 
 namespace Vmm.Tool;
 
@@ -14,6 +16,16 @@ internal sealed class IsolatedDevice : IDisposable
     /// <summary>In the environment of such a process: its standard input is of the one that started it.</summary>
     private const string Mark = "VMM_ISOLATED";
 
+    /// <summary>In the environment of one whose socket the service manager made: the descriptor's number.</summary>
+    private const string SocketMark = "VMM_ISOLATED_SOCKET";
+
+    /// <summary>What a service manager says to the process that it starts, and to no other.</summary>
+    internal static readonly string[] OfManager =
+        ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
+    /// <summary>One is started at a time: it gets its own socket, and no other's.</summary>
+    private static readonly Lock Starting = new();
+
     /// <summary>What that one asks for: a character for each time. The end of the input is the end.</summary>
     private const char AskForStatistics = 's';
 
@@ -24,14 +36,24 @@ internal sealed class IsolatedDevice : IDisposable
     private const string Listening = "listening ";
 
     private readonly string[] _words;
+    private readonly OwnedFd? _socket;
     private readonly Lock _lock = new();
     private readonly TaskCompletionSource _listens = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Process? _process;
-    private bool _stopping;
+    private bool _stopping, _isSuccessor;
 
     /// <param name="name">For messages.</param>
     /// <param name="words">Its command line.</param>
-    internal IsolatedDevice(string name, string[] words) => (Name, _words) = (name, words);
+    /// <param name="socket">Where it listens, if the service manager made that; taken over.</param>
+    internal IsolatedDevice(string name, string[] words, OwnedFd? socket = null) => (Name, _words, _socket) = (name, words, socket);
+
+    /// <summary>Whether this process is one.</summary>
+    internal static bool IsOne => Environment.GetEnvironmentVariable(Mark) is not null;
+
+    /// <summary>In such a process: the number of the socket that the service manager made; null if it makes its own.</summary>
+    internal static int? PassedSocket =>
+        int.TryParse(Environment.GetEnvironmentVariable(SocketMark), NumberStyles.None, CultureInfo.InvariantCulture, out int fd)
+            ? fd : null;
 
     internal string Name { get; }
 
@@ -57,6 +79,7 @@ internal sealed class IsolatedDevice : IDisposable
                 await RelayAsync(process.StandardOutput).ConfigureAwait(false);
                 await process.WaitForExitAsync().ConfigureAwait(false);
                 lock (_lock) _process = null;
+                _isSuccessor = true;
                 if (_stopping || process.ExitCode == ExitCode.Success) return ExitCode.Success;
                 if (!_listens.Task.IsCompleted)
                 {
@@ -100,12 +123,16 @@ internal sealed class IsolatedDevice : IDisposable
         }
     }
 
-    public void Dispose() => Stop();
+    public void Dispose()
+    {
+        Stop();
+        _socket?.Dispose();
+    }
 
     /// <summary>In such a process: does what the one that started it asks for, until it is asked to end, or that one has ended.</summary>
     internal static void ObeyIfIsolated(Action printStatistics, Action stop)
     {
-        if (Environment.GetEnvironmentVariable(Mark) is null) return;
+        if (!IsOne) return;
         Stream input = Console.OpenStandardInput();
         new Thread(() =>
         {
@@ -139,9 +166,20 @@ internal sealed class IsolatedDevice : IDisposable
         ProcessStartInfo start = new(Environment.ProcessPath!, _words) { RedirectStandardInput = true, RedirectStandardOutput = true };
         start.Environment[Mark] = "1";
         // The service manager is spoken to by one process.
-        foreach (string ofManager in (ReadOnlySpan<string>)["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"])
-            start.Environment.Remove(ofManager);
-        lock (_lock) return _stopping ? null : _process = Process.Start(start);
+        foreach (string ofManager in OfManager) start.Environment.Remove(ofManager);
+        if (_socket is not null) start.Environment[SocketMark] = _socket.Number.ToString(CultureInfo.InvariantCulture);
+        lock (Starting)
+        {
+            if (_socket is not null) ProcessDescriptors.SetInherited(_socket.Number, true);
+            try
+            {
+                lock (_lock) return _stopping ? null : _process = Process.Start(start);
+            }
+            finally
+            {
+                if (_socket is not null) ProcessDescriptors.SetInherited(_socket.Number, false);
+            }
+        }
     }
 
     /// <summary>Prints what it prints, in whole lines of a bounded length.</summary>
@@ -164,8 +202,7 @@ internal sealed class IsolatedDevice : IDisposable
     {
         string text = line.ToString();
         line.Clear();
-        bool isFirst = !_listens.Task.IsCompleted;
-        if (!isFirst && text.StartsWith(Listening, StringComparison.Ordinal)) return;
+        if (_isSuccessor && text.StartsWith(Listening, StringComparison.Ordinal)) return;
         Console.WriteLine(Printable.Of(text));
         if (text.StartsWith(Listening, StringComparison.Ordinal)) _listens.TrySetResult();
     }

@@ -1,8 +1,16 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
+using Vmm.Devices;
+using Vmm.Events;
 
 namespace Vmm.Tool;
+
+/// <summary>What a process for one device does.</summary>
+/// <param name="Name">The device's name.</param>
+/// <param name="Words">Its command line.</param>
+/// <param name="Socket">Where it listens; null for a descriptor that is there.</param>
+internal sealed record IsolatedCommand(string Name, string[] Words, string? Socket);
 
 /// <summary>
 /// <c>vmm serve --isolate</c>: a process for each device, so that a hole in one is no hole in another's guest. This one reads no byte of a
@@ -15,9 +23,19 @@ internal static class IsolatedServer
     /// <summary>Serves until it is asked to end.</summary>
     /// <param name="commands">The command line of each device's process, by the device's name.</param>
     /// <returns>The exit code.</returns>
-    internal static int Serve(IReadOnlyList<(string Name, string[] Words)> commands)
+    internal static int Serve(IReadOnlyList<IsolatedCommand> commands)
     {
-        List<IsolatedDevice> devices = [.. commands.Select(command => new IsolatedDevice(command.Name, command.Words))];
+        List<IsolatedDevice> devices = [];
+        using (PassedSockets passed = PassedSockets.Take())
+        {
+            foreach (IsolatedCommand command in commands)
+            {
+                OwnedFd? socket = command.Socket is { } path ? passed.TakeAt(path) : null;
+                if (socket is not null) ProcessDescriptors.SetInherited(socket.Number, false);
+                devices.Add(new IsolatedDevice(command.Name, command.Words, socket));
+            }
+            passed.CheckAllTaken();
+        }
         using ExitDeadline deadline = new();
         using Signals signals = new Signals()
             .On(_ => Stop(), PosixSignal.SIGTERM, PosixSignal.SIGINT)
@@ -38,6 +56,7 @@ internal static class IsolatedServer
         }
         using (new ServiceWatchdog(_ => true)) Task.WaitAll(ends);
         ServiceNotification.Stopping();
+        devices.ForEach(device => device.Dispose());
         return ends.Max(end => end.Result);
 
         void Stop()
@@ -51,7 +70,6 @@ internal static class IsolatedServer
     internal static string? WhyNot() =>
         AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES") is not null
             ? "only the published file can start itself (tools/publish.sh makes it)"
-        : Environment.GetEnvironmentVariable("LISTEN_FDS") is not null ? "it makes its own sockets: leave those of the service manager out"
         : null;
 
     /// <summary>What a process for each device costs.</summary>

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using OpenTelemetry;
+using OpenTelemetry.Exporter;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Resources;
 using OpenTelemetry.Trace;
@@ -53,7 +54,8 @@ internal static class OtlpPush
     }
 
     /// <summary>Begins to send, if a collector is named. What is left is sent when this is disposed.</summary>
-    internal static IDisposable? TryStart() => IsWanted ? Providers.Start() : null;
+    /// <param name="devices">The devices now. Any thread.</param>
+    internal static IDisposable? TryStart(Func<IEnumerable<VirtioDevice>> devices) => IsWanted ? Providers.Start(devices) : null;
 
     private static string? Value(string name) => Environment.GetEnvironmentVariable(name) is { Length: > 0 } value ? value : null;
 
@@ -61,15 +63,22 @@ internal static class OtlpPush
     {
         private const string Names = "Vmm.*";
 
-        internal static Providers Start()
+        internal static Providers Start(Func<IEnumerable<VirtioDevice>> devices)
         {
             ResourceBuilder resource = ResourceBuilder.CreateDefault();
             if (Value(ServiceName) is null && Value(Attributes)?.Contains("service.name", StringComparison.Ordinal) is not true)
                 resource.AddService("vmm", serviceVersion: ToolVersion.Text);
             return new Providers(
-                Sdk.CreateMeterProviderBuilder().SetResourceBuilder(resource).AddMeter(Names).AddOtlpExporter().Build(),
+                Sdk.CreateMeterProviderBuilder().SetResourceBuilder(resource).AddMeter(Names)
+                    .AddOtlpExporter(options => AddHistograms(options, devices, resource.Build())).Build(),
                 Sdk.CreateTracerProviderBuilder().SetResourceBuilder(resource).AddSource(Names).AddOtlpExporter().Build());
         }
+
+        private static void AddHistograms(OtlpExporterOptions options, Func<IEnumerable<VirtioDevice>> devices, Resource resource) =>
+            options.HttpClientFactory = () => new HttpClient(new OtlpHistograms(devices, resource))
+            {
+                Timeout = TimeSpan.FromMilliseconds(options.TimeoutMilliseconds),
+            };
 
         public void Dispose()
         {

@@ -46,9 +46,10 @@ internal sealed class SandboxOptions
     /// <param name="needsKvm">Whether a machine runs on KVM.</param>
     /// <param name="opensLater">Whether devices may come later, whose files no option names: 'auto' leaves files open then.</param>
     /// <param name="savesMachines">Whether the machine may be saved: a directory is made, and gets its name.</param>
+    /// <param name="api">Where the API listens by which they come; null for nowhere.</param>
     /// <returns>What <see cref="ProcessSandbox.Close"/> takes; null without a sandbox.</returns>
     internal SandboxPlan? Enter(ParseResult parsed, IReadOnlyList<RequestedDevice> devices, IReadOnlyList<HostAccess> others,
-        bool keepsCore, bool needsKvm, bool opensLater = false, bool savesMachines = false)
+        bool keepsCore, bool needsKvm, bool opensLater = false, bool savesMachines = false, ApiPlaces? api = null)
     {
         if (!ProcessSandbox.IsEnclosed)
         {
@@ -57,10 +58,18 @@ internal sealed class SandboxOptions
         string? mode = _mode.In(parsed);
         if (mode == "off") return null;
         if (WhyNone() is { } why) return WithoutSandbox(mode, why);
+        // What comes over a network no broker reads.
+        string? brokered = opensLater && api is { Socket: { } path, Tls: null } ? path : null;
         bool givesGroups = devices.Any(device => device.Socket?.Access.Group is not null);
         SandboxPlan plan = new()
         {
-            Accesses = [.. others, .. devices.SelectMany(device => device.Spec.HostAccesses())],
+            Accesses =
+            [
+                .. others.Where(access => brokered is null || access != new HostAccess(HostAccessKind.Listen, brokered)),
+                // The groups of sockets that come later.
+                .. brokered is null ? [] : (HostAccess[])[new(HostAccessKind.Read, "/etc/group")],
+                .. devices.SelectMany(device => device.Spec.HostAccesses()),
+            ],
             Opened =
             [
                 .. devices.Where(device => device.Socket is { Descriptor: null })
@@ -69,8 +78,9 @@ internal sealed class SandboxOptions
                 .. givesGroups ? [new(HostAccessKind.Read, "/etc/group")] : (HostAccess[])[],
                 .. ConfigOption.PathIn(parsed) is { } file ? [new(HostAccessKind.Read, file)] : (HostAccess[])[],
             ],
-            Layers = opensLater && mode == "auto" ? SandboxLayers.Privileges | SandboxLayers.SystemCalls : SandboxLayers.All,
-            Descriptors = [.. devices.Select(device => device.Socket?.Descriptor).OfType<int>()],
+            Layers = opensLater && mode == "auto" && brokered is null
+                ? SandboxLayers.Privileges | SandboxLayers.SystemCalls : SandboxLayers.All,
+            Descriptors = [.. devices.Select(device => device.Socket?.Descriptor).Append(IsolatedDevice.PassedSocket).OfType<int>()],
             GivesGroups = givesGroups,
             User = parsed.GetValue(_user),
             KeepsCore = keepsCore,
@@ -89,6 +99,8 @@ internal sealed class SandboxOptions
         IReadOnlyList<string> lacks = ProcessSandbox.Lacks();
         if (mode == "require" && lacks.Count > 0) throw new IOException($"--sandbox=require: {lacks[0]}");
         foreach (string lack in lacks) StandardError.Say(LogLevel.Warning, lack);
+        if (brokered is not null)
+            plan = plan with { Broker = BrokerProcess.Start(parsed.CommandResult.Command.Name, brokered, plan.User) };
         try
         {
             ProcessSandbox.Enclose(plan, CommandWords.Of(parsed));

@@ -10,7 +10,8 @@ internal static class TopCommand
     /// <param name="carriesOut">False to look whether a command line makes sense, and no further.</param>
     internal static Command Create(bool carriesOut)
     {
-        Argument<string> socket = new("SOCKET") { Description = "Where the other vmm listens: what its --api names." };
+        Argument<string> socket = new("SOCKET") { Description = $"{CtlOptions.Place}." };
+        CtlOptions reach = new();
         NumberOption every = new("--every", "SECONDS", "Seconds between two readings", 1, 60, standard: 1);
         Command command = new("top", "Show what the devices of a vmm with --api do: live in a terminal, one table elsewhere.")
         {
@@ -19,15 +20,16 @@ internal static class TopCommand
         command.SetAction(parsed =>
         {
             if (!carriesOut) return ExitCode.Success;
-            Run(parsed.GetValue(socket)!, TimeSpan.FromSeconds(every.In(parsed)));
+            using CtlClient client = reach.Open(parsed, parsed.GetValue(socket)!);
+            Run(client, TimeSpan.FromSeconds(every.In(parsed)));
             return ExitCode.Success;
         });
+        reach.AddTo(command);
         return command;
     }
 
-    private static void Run(string socket, TimeSpan every)
+    private static void Run(CtlClient client, TimeSpan every)
     {
-        using CtlClient client = new(socket, CtlKeys.None);
         TopReader reader = new(client);
         bool isTerminal = !Console.IsOutputRedirected && !Console.IsInputRedirected && AnsiConsole.Profile.Capabilities.Ansi;
         if (isTerminal) new TopScreen(reader, every).Run();

@@ -3,7 +3,8 @@
 import { call, pathOf } from "./api.js";
 import { bytesOf, element, say } from "./text.js";
 
-const number = text => {
+/** Reads a number that is not below 0. */
+export const number = text => {
   if (!/^\s*\d+(\.\d+)?\s*$/.test(text)) throw new Error(`“${text}” is no number`);
   return Number(text);
 };
@@ -20,6 +21,11 @@ const FORMS = [
   {
     title: "Size", fits: view => view.capacityBytes !== undefined && !view.readOnly, fields: [
       ["capacityBytes", "Bytes, such as 8G: more than now", bytesOf, view => view.capacityBytes],
+    ],
+  },
+  {
+    title: "Medium", fits: view => view.capacityBytes !== undefined, fields: [
+      ["medium", "Path or address of another image, on the host: unmount this one in the guest first", text => text.trim(), () => ""],
     ],
   },
   {

@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import * as charts from "./charts.js";
 import { Consoles } from "./console.js";
-import { formsFor } from "./forms.js";
+import { formsFor, number } from "./forms.js";
 import { Samples } from "./samples.js";
 import { element, say, short, size, span, time } from "./text.js";
 import * as tree from "./tree.js";
@@ -89,11 +89,21 @@ const TILES = [
   ["Front-end", view => view.connected === undefined ? null : view.connected ? "connected" : "none"],
   ["Given up", view => view.actualBytes === undefined ? null : size(view.actualBytes)],
   ["Address", view => view.macAddress],
+  ["MTU", view => view.mtu],
+  ["Receives", view => view.receiveFilter === undefined ? null : received(view.receiveFilter)],
   ["Cable", view => view.linkUp === undefined ? null : view.linkUp ? "plugged in" : "out"],
 ];
 
 /** Those whose texts are paths and names. */
-const LONG = new Set(["Storage", "Socket"]);
+const LONG = new Set(["Storage", "Socket", "Receives"]);
+
+/** Which frames a network card's driver wants. */
+function received({ promiscuous, address, unicast, multicast, vlans }) {
+  if (promiscuous) return "every frame";
+  const those = (list, all) => list === undefined ? [all] : list;
+  return [address, ...those(unicast, "any address"), ...those(multicast, "any group"), vlans === undefined ? "any VLAN"
+    : vlans.length ? `VLAN ${vlans.join(", ")}` : "no VLAN"].join(", ");
+}
 
 async function showDevice() {
   say(by("device-title"), chosen);
@@ -120,7 +130,7 @@ function drawDevice() {
       tile = element("div", { "data-name": name, class: LONG.has(name) && "long" }, element("dt", {}, name), element("dd"));
       tiles.append(tile);
     }
-    say(tile.lastChild, shown);
+    say(tile.lastChild, String(shown));
   }
   for (const [id, series, format] of [
     ["rate", device.rate, value => short(value)], ["bytes", device.bytes, value => short(value, "B")],
@@ -184,6 +194,24 @@ act("resume", "/v1/machine/resume");
 act("power-off", "/v1/machine/power-off");
 act("reset", "/v1/machine/reset", "Start the machine again from its kernel? What its guest has not written is lost.");
 
+const drainDialog = by("drain-dialog"), drainForm = drainDialog.querySelector("form");
+by("drain").addEventListener("click", () => {
+  say(by("drain-answer"), "");
+  drainDialog.showModal();
+});
+by("drain-cancel").addEventListener("click", () => drainDialog.close());
+drainForm.addEventListener("submit", async submitted => {
+  submitted.preventDefault();
+  try {
+    const text = drainForm.elements.seconds.value;
+    await call("POST", "/v1/machine/drain", text.trim() === "" ? {} : { seconds: number(text) });
+    drainDialog.close();
+  } catch (refused) {
+    by("drain-answer").dataset.ok = "false";
+    say(by("drain-answer"), refused.message);
+  }
+});
+
 // What only a machine of 'vmm boot' can.
 const OF_BOOT = ["snapshot", "power-off", "reset"];
 
@@ -214,6 +242,7 @@ function drawMachine(machine) {
   const hasMachine = machine.kind !== "serve";
   by("pause").disabled = !hasMachine || machine.state !== "running";
   by("resume").disabled = !hasMachine || machine.state !== "paused";
+  by("drain").disabled = hasMachine || machine.state !== "running";
   for (const button of OF_BOOT) by(button).disabled = machine.kind !== "boot" || machine.state === "stopping";
   if (machine.saving && dialog.open) {
     const { bytesDone, bytesTotal } = machine.saving;
@@ -238,7 +267,7 @@ async function tick() {
     say(by("state"), "gone");
     by("state").dataset.state = "gone";
     by("state").dataset.lost = "true";
-    for (const button of ["pause", "resume", ...OF_BOOT]) by(button).disabled = true;
+    for (const button of ["pause", "resume", "drain", ...OF_BOOT]) by(button).disabled = true;
     complain(gone.message);
   }
   draw();

@@ -1,5 +1,6 @@
 using Vmm.Devices.Native;
 using Vmm.Events;
+using Vmm.Events.Tasks;
 
 namespace Vmm.Devices;
 
@@ -18,7 +19,7 @@ public sealed class BalloonControl : IDisposable
     private readonly BalloonDevice _balloon;
     private readonly RemoteEndpoint _remote;
     private readonly HostListener _listener;
-    private readonly HashSet<BalloonControlSession> _sessions = [];
+    private readonly Dictionary<BalloonControlSession, ReactorTask> _sessions = [];
 
     /// <summary>Listens; a socket that a process that is gone left there is replaced.</summary>
     /// <param name="balloon">The balloon. It outlives this.</param>
@@ -47,8 +48,7 @@ public sealed class BalloonControl : IDisposable
         {
             _remote.Invoke(_ =>
             {
-                foreach (BalloonControlSession session in _sessions) session.Dispose();
-                _sessions.Clear();
+                foreach (ReactorTask session in _sessions.Values) session.Abort();
             });
         }
         catch (ReactorStoppedException)
@@ -66,13 +66,17 @@ public sealed class BalloonControl : IDisposable
             peer.Dispose();
             return true;
         }
-        _sessions.Add(new BalloonControlSession(_balloon, peer, reactor, _remote, Ended));
+        BalloonControlSession session = new(_balloon, peer, reactor);
+        // A client may have said all and hung up by the time it is known.
+        ReactorTask task = ReactorTasks.Of(reactor).Spawn(() => session.Run(Ended));
+        if (task.IsCompleted) task.Detach();
+        else _sessions.Add(session, task);
         return _sessions.Count < ConnectionsMax;
     }
 
     private void Ended(BalloonControlSession session)
     {
-        _sessions.Remove(session);
+        if (_sessions.Remove(session, out ReactorTask task)) task.Detach();
         if (_sessions.Count == ConnectionsMax - 1) _listener.TakeNext();
     }
 }

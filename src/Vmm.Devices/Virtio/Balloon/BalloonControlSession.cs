@@ -2,11 +2,14 @@ using System.Globalization;
 using System.Text;
 using Vmm.Devices.Native;
 using Vmm.Events;
+using Vmm.Events.Tasks;
 
 namespace Vmm.Devices;
 
-/// <summary>A client that controls a balloon by lines. Each is answered before the next is read. On the reactor.</summary>
-internal sealed class BalloonControlSession : IDisposable
+/// <summary>
+/// A client that controls a balloon by lines, as a task of the reactor. Each line is answered before the next is read.
+/// </summary>
+internal sealed class BalloonControlSession
 {
     /// <summary>Longest line: no command is a third of it.</summary>
     internal const int LineBytesMax = 64;
@@ -18,66 +21,57 @@ internal sealed class BalloonControlSession : IDisposable
 
     private readonly BalloonDevice _balloon;
     private readonly IReactor _reactor;
-    private readonly Action<BalloonControlSession> _onEnded;
-    private readonly Subscription<UnixSocket> _readable;
-    private readonly Doorbell _answered;
-    private readonly ReactorTimer _patience;
+    private readonly Subscription<UnixSocket> _client;
+    private readonly TaskSignal _readable = new();
     private readonly byte[] _line = new byte[LineBytesMax];
     private int _length;
-    private CancellationTokenSource? _asking;
-    private IReadOnlyDictionary<BalloonStatistic, ulong>? _reported;
-    private volatile bool _isOver;
 
-    internal BalloonControlSession(
-        BalloonDevice balloon, UnixSocket peer, IReactor reactor, RemoteEndpoint remote, Action<BalloonControlSession> onEnded)
+    internal BalloonControlSession(BalloonDevice balloon, UnixSocket peer, IReactor reactor)
     {
         _balloon = balloon;
         _reactor = reactor;
-        _onEnded = onEnded;
-        _answered = remote.CreateDoorbell(_ => PrintStatistics());
-        _patience = ReactorTimers.Of(reactor).Create((_, _) => _asking?.Cancel(), "a balloon's control");
-        _readable = Interest.Readable.OneShot.WithFd(peer).WithHandler(_ => Read());
-        reactor.Add(_readable);
+        _client = Interest.Readable.EdgeTriggered.WithFd(peer).WithHandler(_ => _readable.Set()).RegisterInto(reactor);
     }
 
-    /// <summary>Hangs up.</summary>
-    public void Dispose()
+    /// <summary>Serves the client until it hangs up, or the task is aborted; then hangs up.</summary>
+    internal async ReactorTask Run(Action<BalloonControlSession> onEnded)
     {
-        if (_isOver) return;
-        _isOver = true;
-        _patience.Cancel();
-        _asking?.Cancel();
-        _asking?.Dispose();
-        _reactor.Remove(_readable);
-    }
-
-    private void Read()
-    {
-        Errno errno = StreamCalls.Read(_readable.Fd.Number, _line.AsSpan(_length), out int length);
-        _length += length;
-        if (errno is not (Errno.None or Errno.Again or Errno.Interrupted) || (errno == Errno.None && length == 0)) HangUp();
-        else Serve();
-    }
-
-    /// <summary>Answers the lines that are whole, until one has to wait for the guest.</summary>
-    private void Serve()
-    {
-        while (_asking is null && Array.IndexOf(_line, (byte)'\n', 0, _length) is >= 0 and int end)
+        try
         {
-            string command = Encoding.ASCII.GetString(_line, 0, end);
-            _length -= end + 1;
-            _line.AsSpan(end + 1, _length).CopyTo(_line);
-            string[] words = command.Split((char[])[' ', '\t', '\r'], StringSplitOptions.RemoveEmptyEntries);
-            if (words is ["stats"]) AskGuest();
-            else if (!TrySay(Obey(command, words))) return;
+            while (await ReadLine() is { } command)
+            {
+                string[] words = command.Split((char[])[' ', '\t', '\r'], StringSplitOptions.RemoveEmptyEntries);
+                if (!TrySay(words is ["stats"] ? await AskGuest() : Obey(command, words))) break;
+            }
         }
-        if (_asking is not null) return;
-        if (_length < LineBytesMax)
+        finally
         {
-            _reactor.Modify(_readable, Interest.Readable.OneShot);
-            return;
+            if (_client.IsRegistered) _reactor.Remove(_client);
+            onEnded(this);
         }
-        if (TrySay($"error this line is longer than {LineBytesMax} bytes: try 'help'")) HangUp();
+    }
+
+    /// <summary>The next line; null if the client has hung up, or breaks the rules.</summary>
+    private async ReactorTask<string?> ReadLine()
+    {
+        int end;
+        while ((end = Array.IndexOf(_line, (byte)'\n', 0, _length)) < 0)
+        {
+            if (_length == LineBytesMax)
+            {
+                TrySay($"error this line is longer than {LineBytesMax} bytes: try 'help'");
+                return null;
+            }
+            Errno errno = StreamCalls.Read(_client.Fd.Number, _line.AsSpan(_length), out int length);
+            _length += length;
+            if (errno is Errno.Again or Errno.Interrupted) await _readable;
+            else if (errno != Errno.None || length == 0) return null;
+            else await ReactorTask.Yield();
+        }
+        string command = Encoding.ASCII.GetString(_line, 0, end);
+        _length -= end + 1;
+        _line.AsSpan(end + 1, _length).CopyTo(_line);
+        return command;
     }
 
     private string Obey(string command, string[] words)
@@ -105,39 +99,34 @@ internal sealed class BalloonControlSession : IDisposable
     private string Amounts() => string.Create(CultureInfo.InvariantCulture,
         $"ok target_bytes={_balloon.TargetBytes} actual_bytes={_balloon.ActualBytes} returned_bytes={_balloon.ReturnedBytes}");
 
-    private void AskGuest()
+    private async ReactorTask<string> AskGuest()
     {
-        _asking = new CancellationTokenSource();
-        _patience.Arm(Patience);
-        _ = AskAsync(_asking.Token);
-    }
-
-    private async Task AskAsync(CancellationToken cancellation)
-    {
+        StringBuilder answer = new();
         try
         {
-            _reported = await _balloon.ReadStatisticsAsync(cancellation);
+            foreach ((BalloonStatistic statistic, ulong value) in await ReadStatistics().WithTimeout(Patience))
+            {
+                if (NameOf(statistic) is { } name) answer.Append(CultureInfo.InvariantCulture, $" {name}={value}");
+            }
         }
-        catch (OperationCanceledException)
+        catch (TimeoutException)
         {
-            _reported = null;
+            answer.Append(" guest=silent");
         }
-        if (!_isOver) _answered.TryRing();
+        return Amounts() + answer;
     }
 
-    private void PrintStatistics()
+    private async ReactorTask<IReadOnlyDictionary<BalloonStatistic, ulong>> ReadStatistics()
     {
-        if (_isOver) return;
-        _patience.Cancel();
-        _asking!.Dispose();
-        _asking = null;
-        StringBuilder answer = new(Amounts());
-        foreach ((BalloonStatistic statistic, ulong value) in _reported ?? new Dictionary<BalloonStatistic, ulong>())
+        using CancellationTokenSource asking = new();
+        try
         {
-            if (NameOf(statistic) is { } name) answer.Append(CultureInfo.InvariantCulture, $" {name}={value}");
+            return await _balloon.ReadStatisticsAsync(asking.Token).ComeHome();
         }
-        if (_reported is null) answer.Append(" guest=silent");
-        if (TrySay(answer.ToString())) Serve();
+        finally
+        {
+            asking.Cancel();
+        }
     }
 
     /// <summary>As a name of the closing statistics: <c>free_bytes</c>. Null for what no version of the specification has.</summary>
@@ -151,14 +140,6 @@ internal sealed class BalloonControlSession : IDisposable
     private bool TrySay(string line)
     {
         byte[] bytes = Encoding.ASCII.GetBytes(line + "\n");
-        if (_readable.Fd.Send(bytes, [], out _) == bytes.Length) return true;
-        HangUp();
-        return false;
-    }
-
-    private void HangUp()
-    {
-        Dispose();
-        _onEnded(this);
+        return _client.Fd.Send(bytes, [], out _) == bytes.Length;
     }
 }

@@ -148,9 +148,8 @@ public sealed partial class BalloonDevice
             bool keep = Context.Driver.Has(BalloonProtocol.FeaturePagePoison) && _balloon.ReadConfig(BalloonProtocol.ConfigPoison) != 0;
             while (queue.TryPop(out DescriptorChain? chain))
             {
-                ReadOnlySpan<IoVector> given = keep ? [] : chain.WritableVectors;
-                foreach (ref readonly IoVector piece in given)
-                    _balloon.Return(queue.Memory, chain.Hold!.Map.GuestAddressOf(piece.Address), piece.Length);
+                ReadOnlySpan<GuestSpan> given = keep ? [] : chain.WritableSpans;
+                foreach (ref readonly GuestSpan piece in given) _balloon.Return(queue.Memory, piece.Guest, piece.Length);
                 Context.Turn.Charge(0, given.Length);
                 queue.Push(chain, 0);
             }

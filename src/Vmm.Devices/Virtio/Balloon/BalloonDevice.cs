@@ -14,8 +14,6 @@ public sealed partial class BalloonDevice : VirtioDevice
 
     private const ushort QueueSize = 128;
 
-    private readonly Lock _targetLock = new();
-    private IVirtioInterrupt? _interrupt;
     private long _returnedBytes;
     private ulong _memoryBytes;
 
@@ -49,11 +47,7 @@ public sealed partial class BalloonDevice : VirtioDevice
             ArgumentOutOfRangeException.ThrowIfGreaterThan(value, TargetBytesMax);
             Span<byte> config = stackalloc byte[sizeof(uint)];
             BinaryPrimitives.WriteUInt32LittleEndian(config, (uint)pages);
-            lock (_targetLock)
-            {
-                Config.Update(BalloonProtocol.ConfigTarget, config);
-                _interrupt?.SignalConfig();
-            }
+            ChangeConfig(BalloonProtocol.ConfigTarget, config);
         }
     }
 
@@ -80,8 +74,6 @@ public sealed partial class BalloonDevice : VirtioDevice
     {
         ArgumentNullException.ThrowIfNull(driver);
         Volatile.Write(ref _memoryBytes, driver.Memory.Regions.Aggregate(0ul, (all, region) => all + region.Length));
-        // A target that was set before is in the configuration the driver is about to read.
-        lock (_targetLock) _interrupt = driver.Interrupt;
     }
 
     /// <inheritdoc/>
@@ -94,7 +86,6 @@ public sealed partial class BalloonDevice : VirtioDevice
     /// <inheritdoc/>
     protected override void OnDriverGone()
     {
-        lock (_targetLock) _interrupt = null;
         // The driver's balloon is gone with the driver: it starts from nothing.
         Config.Update(BalloonProtocol.ConfigActual, [0, 0, 0, 0]);
         Config.Update(BalloonProtocol.ConfigPoison, [0, 0, 0, 0]);

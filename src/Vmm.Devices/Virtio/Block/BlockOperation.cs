@@ -1,4 +1,5 @@
 using Vmm.Events;
+using Vmm.Events.Buffers;
 
 namespace Vmm.Devices;
 
@@ -35,7 +36,8 @@ public sealed class BlockOperation
     private const int KeptVectors = 256;
 
     private readonly Action<BlockOperation, Errno> _onComplete;
-    private IoVector[] _vectors = new IoVector[FirstVectors];
+    // Pinned: an engine may hand them to the kernel as they are.
+    private IoVector[] _vectors = GC.AllocateArray<IoVector>(FirstVectors, pinned: true);
     private BlockSegment[] _segments = [];
     private int _next;
     private int _end;
@@ -59,6 +61,11 @@ public sealed class BlockOperation
 
     /// <summary>The guest memory still to fill or to store; together <see cref="Remaining"/> bytes.</summary>
     public ReadOnlySpan<IoVector> Vectors => _vectors.AsSpan(_next, _end - _next);
+
+    /// <summary>
+    /// Has a list stand for the next vectors, at most as many as one call takes. They are the list's until the operation goes on or ends.
+    /// </summary>
+    internal void Lend(IoVectors list) => IoVector.Lend(_vectors, _next, Math.Min(_end - _next, IoVectors.CountMax), list);
 
     /// <summary>The ranges of a discard or write-zeroes.</summary>
     public ReadOnlySpan<BlockSegment> Segments => _segments.AsSpan(0, _segmentCount);
@@ -132,7 +139,7 @@ public sealed class BlockOperation
     internal void Clear()
     {
         Chain = null;
-        if (_vectors.Length > KeptVectors) _vectors = new IoVector[FirstVectors];
+        if (_vectors.Length > KeptVectors) _vectors = GC.AllocateArray<IoVector>(FirstVectors, pinned: true);
     }
 
     private void Prepare(BlockOperationKind kind, ulong offset, ulong length)
@@ -144,6 +151,6 @@ public sealed class BlockOperation
         _next = _end = _segmentCount = 0;
     }
 
-    // Bounded by the pieces a chain may have.
-    private void Grow() => Array.Resize(ref _vectors, _vectors.Length * 4);
+    /// <summary>Room for more, which is filled from the start again. Bounded by the pieces a chain may have.</summary>
+    private void Grow() => _vectors = GC.AllocateArray<IoVector>(_vectors.Length * 4, pinned: true);
 }

@@ -61,6 +61,13 @@ public sealed partial class RawImage
     internal static long MakeOf(string path, string from)
     {
         if (MemoryCalls.StatPath(path, out _) == Errno.None) return 0;
+        // In a sandbox the broker made it, and its path is not seen from here.
+        int made = BrokerLink.Current is null ? -1 : FileCalls.Open(path, FileCalls.O_PATH | FileCalls.O_CLOEXEC);
+        if (made >= 0)
+        {
+            new OwnedFd(made).Dispose();
+            return 0;
+        }
         using OwnedFd image = OpenFile(from, from, readOnly: true);
         FileStatus status = StatusOf(from, image);
         if (!status.IsRegular)

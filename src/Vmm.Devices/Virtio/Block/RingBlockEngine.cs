@@ -97,12 +97,9 @@ internal sealed class RingBlockEngine : IBlockEngine
     /// <summary>One operation in flight: as many requests to the ring, one after the other, as it takes.</summary>
     private sealed class Transfer(RingBlockEngine engine) : RingRequest
     {
-        /// <summary>Made at first; kept for later operations at most; beyond, as many as one call takes.</summary>
-        private const int FirstVectors = 16, KeptVectors = 256;
-
         private readonly BlockCalls _calls = new(engine._zeroBlockBytes);
         private readonly BounceBuffer? _bounce = engine._bounces is { } pool ? new BounceBuffer(pool) : null;
-        private IoVectors _vectors = new(FirstVectors);
+        private readonly IoVectors _vectors = new(1);
 
         internal void Start(BlockOperation operation)
         {
@@ -139,7 +136,6 @@ internal sealed class RingBlockEngine : IBlockEngine
             Errno error = _calls.Error;
             _calls.Release();
             _bounce?.Release();
-            if (_vectors.Capacity > KeptVectors) _vectors = new IoVectors(FirstVectors);
             engine._free.Push(this);
             engine._hasCompleted = true;
             operation.Complete(error);
@@ -163,10 +159,7 @@ internal sealed class RingBlockEngine : IBlockEngine
                 IoVector.Over(memory).AddTo(_vectors);
                 return engine._file;
             }
-            ReadOnlySpan<IoVector> vectors = operation.Vectors;
-            int count = Math.Min(vectors.Length, FileCalls.VectorsMax);
-            if (count > _vectors.Capacity) _vectors = new IoVectors(count > KeptVectors ? FileCalls.VectorsMax : KeptVectors);
-            foreach (IoVector vector in vectors[..count]) vector.AddTo(_vectors);
+            operation.Lend(_vectors);
             return fits ? engine._file : engine._cachedFile!;
         }
     }

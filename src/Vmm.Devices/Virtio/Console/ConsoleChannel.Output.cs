@@ -9,9 +9,11 @@ internal sealed partial class ConsoleChannel
     /// <summary>Most bytes of output in one turn; then the other devices have theirs.</summary>
     private const int OutputBytesPerTurnMax = 256 * 1024;
 
-    /// <summary>Most pieces of guest memory in one turn: a guest that cuts its output into single bytes gets no more of the reactor's
-    /// time.</summary>
-    private const int OutputPiecesPerTurnMax = 2048;
+    /// <summary>
+    /// Most chains in one turn. One of many buffers counts as several: a guest that cuts its output into single bytes gets no more of the
+    /// reactor's time.
+    /// </summary>
+    private const int OutputChainsPerTurnMax = 128;
 
     /// <summary>Most bytes of one piece.</summary>
     private const int PieceBytesMax = 4096;
@@ -19,6 +21,8 @@ internal sealed partial class ConsoleChannel
     /// <summary>Most calls that write output, each of at most <see cref="ConsoleOutput.GatherBytes"/>, in one turn.</summary>
     private const int OutputCallsPerTurnMax = 16;
 
+    /// <summary>What may be written in a turn for the host side, outside of those of the queue.</summary>
+    private readonly TurnBudget _hostTurn = new() { CallsMax = OutputCallsPerTurnMax };
     private readonly ConsoleOutput _output = new(port);
     private DescriptorChain? _chain;
     private ulong _taken;
@@ -28,19 +32,23 @@ internal sealed partial class ConsoleChannel
     private bool KeepsOutput =>
         _connection is null || _outputState == OutputState.Broken ? port.KeepBytes > 0 : _connection.Output is not null;
 
+    /// <summary>Sets the limits of a transmit queue's turn.</summary>
+    internal static void Limit(TurnBudget turn) =>
+        (turn.ChainsMax, turn.BytesMax, turn.CallsMax) = (OutputChainsPerTurnMax, OutputBytesPerTurnMax, OutputCallsPerTurnMax);
+
     /// <summary>Takes in what the guest printed, as far as the host side, or the port, has room for it.</summary>
     internal void ServeTransmit(QueueContext context)
     {
         VirtQueue queue = context.Queue;
-        int bytes = OutputBytesPerTurnMax, pieces = OutputPiecesPerTurnMax;
-        while (bytes > 0 && pieces > 0 && (_chain is not null || queue.TryPop(out _chain)) && TryTake(_chain, ref bytes, ref pieces))
+        TurnBudget turn = context.Turn;
+        while ((_chain is null ? queue.TryPop(out _chain) : !turn.IsSpent) && TryTake(_chain!, turn))
         {
-            queue.Push(_chain, 0);
+            queue.Push(_chain!, 0);
             _chain = null;
             _taken = 0;
         }
-        if (_outputState == OutputState.Open) Flush();
-        if (bytes <= 0 || pieces <= 0) context.ServeLater();
+        if (_outputState == OutputState.Open) Flush(turn);
+        if (turn.IsSpent) context.ServeLater();
     }
 
     /// <summary>
@@ -66,18 +74,21 @@ internal sealed partial class ConsoleChannel
 
     /// <summary>Takes in the rest of a chain.</summary>
     /// <returns>Whether all of it was taken, or there is no host side for it.</returns>
-    private bool TryTake(DescriptorChain chain, ref int bytes, ref int pieces)
+    private bool TryTake(DescriptorChain chain, TurnBudget turn)
     {
         ChainReader reader = chain.Readable;
         reader.TrySkip(_taken);
-        while (bytes > 0 && pieces > 0)
+        while (turn is { BytesLeft: > 0, CallsLeft: > 0 })
         {
-            if (!reader.TryNext(out ReadOnlySpan<byte> piece, (ulong)Math.Min(bytes, PieceBytesMax))) return true;
-            if (_outputState == OutputState.Open && !_output.HasRoom(piece.Length)) Flush();
+            if (!reader.TryNext(out ReadOnlySpan<byte> piece, (ulong)Math.Min(turn.BytesLeft, PieceBytesMax))) return true;
+            if (_outputState == OutputState.Open && !_output.HasRoom(piece.Length))
+            {
+                Flush(turn);
+                if (turn.CallsLeft <= 0) return false;
+            }
             int taken = Take(piece);
             _taken += (ulong)taken;
-            bytes -= taken;
-            pieces--;
+            turn.Charge(taken);
             if (taken < piece.Length) return false;
         }
         return reader.Remaining == 0;
@@ -97,11 +108,18 @@ internal sealed partial class ConsoleChannel
         return piece.Length;
     }
 
+    /// <summary>Writes what waits, for something that happened on the host side.</summary>
+    private void FlushForHost()
+    {
+        _hostTurn.Begin();
+        Flush(_hostTurn);
+    }
+
     /// <summary>Writes what waits, as far as the host side takes it.</summary>
-    private void Flush()
+    private void Flush(TurnBudget turn)
     {
         if (_connection?.Output is not { } output || _outputState == OutputState.Broken) return;
-        for (int calls = 0; calls < OutputCallsPerTurnMax; calls++)
+        for (; turn.CallsLeft > 0; turn.Charge(0, calls: 1))
         {
             ReadOnlySpan<byte> next = _output.Next();
             if (next.IsEmpty) return;
@@ -117,7 +135,7 @@ internal sealed partial class ConsoleChannel
             return;
         }
         // There is more: after the others have had their turn.
-        _hostChanged!.TryRing();
+        if (turn == _hostTurn) _hostChanged!.TryRing();
     }
 
     private void AwaitRoom(ISerialOutput output)
@@ -131,7 +149,7 @@ internal sealed partial class ConsoleChannel
         _writable = Interest.Writable.OneShot.WithFd(output.Ready!.Duplicate()).WithHandler(_ =>
         {
             _outputState = OutputState.Open;
-            Flush();
+            FlushForHost();
             device.ServeQueue(ConsoleProtocol.TransmitQueueOf(index));
         });
         _reactor!.Add(_writable);

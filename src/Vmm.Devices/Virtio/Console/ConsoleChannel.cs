@@ -120,7 +120,7 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
         if (wanted == _connection)
         {
             if (_outputState == OutputState.Blocked) return;
-            Flush();
+            FlushForHost();
             device.ServeQueue(ConsoleProtocol.TransmitQueueOf(index));
             return;
         }
@@ -128,7 +128,7 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
         bool wasConnected = IsConnected;
         _connection = wanted;
         if (!KeepsOutput) _output.Clear();
-        Flush();
+        FlushForHost();
         if (wanted?.Input is { } input) Watch(input);
         if (wasConnected != IsConnected) device.HostOpened(this);
         device.ServeQueue(ConsoleProtocol.ReceiveQueueOf(index));

@@ -22,7 +22,7 @@ public sealed partial class ConsoleDevice : VirtioDevice
     private readonly bool _offersMultiport;
     private readonly Lock _sizeLock = new();
     private ConsoleSize _size;
-    private Doorbell? _resized;
+    private readonly DriverBell _resized;
     private bool _multiport;
     private bool _hasSize;
 
@@ -33,6 +33,7 @@ public sealed partial class ConsoleDevice : VirtioDevice
     public ConsoleDevice(string name, params ConsolePort[] ports) : base(VirtioDeviceType.Console, name, ConsoleProtocol.ConfigLength)
     {
         Validate(name, ports);
+        _resized = new DriverBell(SendSize);
         // A console alone needs no control messages; several ports can't be named or distinguished without them.
         _offersMultiport = ports.Length > 1 || !ports[0].IsConsole;
         _channels = [.. ports.Select((port, i) => new ConsoleChannel(this, port, i))];
@@ -61,13 +62,8 @@ public sealed partial class ConsoleDevice : VirtioDevice
     /// <summary>Reports the size of the first console's terminal to the guest. Any thread.</summary>
     public void Resize(ushort columns, ushort rows)
     {
-        Doorbell? resized;
-        lock (_sizeLock)
-        {
-            SetSize(columns, rows);
-            resized = _resized;
-        }
-        resized?.TryRing();
+        lock (_sizeLock) SetSize(columns, rows);
+        _resized.Ring();
     }
 
     private void SetSize(ushort columns, ushort rows)
@@ -100,7 +96,7 @@ public sealed partial class ConsoleDevice : VirtioDevice
         ArgumentNullException.ThrowIfNull(driver);
         _multiport = (driver.Features & ConsoleProtocol.FeatureMultiport) != 0;
         _hasSize = (driver.Features & ConsoleProtocol.FeatureSize) != 0;
-        lock (_sizeLock) _resized = driver.Remote.CreateDoorbell(_ => SendSize());
+        _resized.Connect(driver);
         foreach (ConsoleChannel channel in _channels)
         {
             if (_multiport || channel.Index == 0) channel.Start(driver.Reactor, driver.Remote, guestOpen: !_multiport);
@@ -110,7 +106,7 @@ public sealed partial class ConsoleDevice : VirtioDevice
     /// <inheritdoc/>
     protected override void OnDriverGone()
     {
-        lock (_sizeLock) _resized = null;
+        _resized.Disconnect();
         foreach (ConsoleChannel channel in _channels) channel.Stop();
     }
 
@@ -133,10 +129,18 @@ public sealed partial class ConsoleDevice : VirtioDevice
         ReportHostFault(error, "cannot write what the guest prints", $"port '{port.Name}'");
 
     /// <summary>The transmit queue of a port.</summary>
-    private sealed class TransmitWorker(QueueContext context, ConsoleChannel channel) : QueueWorker(context)
+    private sealed class TransmitWorker : QueueWorker
     {
-        public override void Serve() => channel.ServeTransmit(Context);
+        private readonly ConsoleChannel _channel;
 
-        public override void Quiesce(QuiesceReason reason) => channel.StopTransmit(Queue, reason);
+        internal TransmitWorker(QueueContext context, ConsoleChannel channel) : base(context)
+        {
+            _channel = channel;
+            ConsoleChannel.Limit(context.Turn);
+        }
+
+        public override void Serve() => _channel.ServeTransmit(Context);
+
+        public override void Quiesce(QuiesceReason reason) => _channel.StopTransmit(Queue, reason);
     }
 }

@@ -24,7 +24,7 @@ internal sealed class ConsoleListener : IDisposable
         ArgumentException.ThrowIfNullOrEmpty(path);
         ArgumentNullException.ThrowIfNull(reactor);
         _port = port;
-        _listener = new HostListener(path, reactor, Lead);
+        _listener = new HostListener(path, reactor, Serve);
     }
 
     /// <summary>Where it listens.</summary>
@@ -33,9 +33,9 @@ internal sealed class ConsoleListener : IDisposable
     /// <summary>Listens no more, and removes the path. Who is connected stays. Not on the reactor's thread.</summary>
     public void Dispose() => _listener.Dispose();
 
-    private bool Lead(UnixSocket peer, IReactor reactor)
+    private bool Serve(UnixSocket peer, IReactor reactor)
     {
-        using (peer) _port.Connect(peer.Duplicate(), new DescriptorOutput(peer.Duplicate()), _listener.TakeNext);
+        _port.Connect(peer, new DescriptorOutput(peer.Duplicate()), _listener.TakeNext);
         return false;
     }
 }

@@ -28,24 +28,25 @@ public sealed class EntropyDevice : VirtioDevice
     public EntropyDevice(string name, IEntropySource? source = null) : base(VirtioDeviceType.Entropy, name)
     {
         _source = source ?? EntropySource.Kernel;
-        AddQueue("requests", QueueSize, ServeRequests);
+        AddQueue("requests", QueueSize, context =>
+        {
+            context.Turn.BytesMax = BytesPerTurnMax;
+            return new SimpleWorker(context, ServeRequests);
+        });
     }
 
     private void ServeRequests(QueueContext context)
     {
         VirtQueue requests = context.Queue;
-        int left = BytesPerTurnMax;
-        while (left > 0 && requests.TryPop(out DescriptorChain? chain))
+        while (requests.TryPop(out DescriptorChain? chain))
         {
             bool canBeFilled = chain.WritableLength > 0;
             Errno error = Fill(chain.Writable, out uint written);
             requests.Push(chain, written);
             if (!canBeFilled) requests.Fault(NothingToFill);
             if (error != Errno.None) context.HostFault(error, "cannot get random bytes", "the entropy source");
-            left -= (int)written;
             context.Turn.Charge(written);
         }
-        if (left <= 0) context.ServeLater();
     }
 
     /// <summary>One request: as many random bytes as there is room for, up to the bound, by one call however the driver cut its

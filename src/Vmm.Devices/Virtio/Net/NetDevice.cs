@@ -22,7 +22,6 @@ public sealed partial class NetDevice : VirtioDevice
     private readonly bool[] _running;
     private readonly NetReceiver?[] _receivers;
     private readonly Queue<byte[]>?[] _savedFrames;
-    private Doorbell? _statusChanged;
     private int _activePairs;
     private ulong _guestOffloads;
     private volatile bool _isLinkUp = true;
@@ -160,7 +159,6 @@ public sealed partial class NetDevice : VirtioDevice
     protected override void OnDriver(DriverSession driver)
     {
         ArgumentNullException.ThrowIfNull(driver);
-        lock (_lock) _statusChanged = driver.Remote.CreateDoorbell(_ => Driver?.Interrupt.SignalConfig());
         _filter = new NetFilter
         {
             Address = Address,
@@ -175,7 +173,6 @@ public sealed partial class NetDevice : VirtioDevice
     /// <inheritdoc/>
     protected override void OnDriverGone()
     {
-        lock (_lock) _statusChanged = null;
         Array.Clear(_receivers);
         Array.Clear(_savedFrames);
         WriteConfiguration();
@@ -248,15 +245,12 @@ public sealed partial class NetDevice : VirtioDevice
 
     private void ChangeStatus(Func<ushort, ushort> change)
     {
-        Doorbell? changed;
         lock (_lock)
         {
             Span<byte> status = stackalloc byte[sizeof(ushort)];
             Config.Read(NetProtocol.ConfigStatus, status);
             BinaryPrimitives.WriteUInt16LittleEndian(status, change(BinaryPrimitives.ReadUInt16LittleEndian(status)));
-            Config.Update(NetProtocol.ConfigStatus, status);
-            changed = _statusChanged;
+            ChangeConfig(NetProtocol.ConfigStatus, status);
         }
-        changed?.TryRing();
     }
 }

@@ -11,7 +11,7 @@ internal sealed class NetReceiver : QueueWorker
     /// <summary>Frames after which the driver gets an interrupt while more come.</summary>
     private const int FramesPerPublish = 64;
 
-    /// <summary>Most frames of one turn, wanted or not; then the other queues have theirs.</summary>
+    /// <summary>Most frames of one turn, wanted or not, each a call; then the other queues have theirs.</summary>
     private const int FramesPerTurnMax = 256;
 
     /// <summary>By this part of itself the expected length falls with each frame that is shorter.</summary>
@@ -44,6 +44,7 @@ internal sealed class NetReceiver : QueueWorker
         _headerLength = NetProtocol.HeaderLength(context.Driver.Features);
         _carriesHeader = device.Backend.CarriesHeader;
         _merges = context.Driver.Has(NetProtocol.FeatureMergeReceive);
+        context.Turn.CallsMax = FramesPerTurnMax;
         _chains = new ReceiveChains(context, _headerLength);
         _saved = device.TakeSavedFrames(pair);
         _source = device.Backend.CreateSource(pair, context.Reactor, context.ServeNow);
@@ -77,7 +78,7 @@ internal sealed class NetReceiver : QueueWorker
     public override void Serve()
     {
         int frames = 0;
-        while (frames < FramesPerTurnMax && TryDeliverWaiting() && _source.IsReady && _chains.TryGather(_expected))
+        while (Context.Turn.CallsLeft > 0 && TryDeliverWaiting() && _source.IsReady && _chains.TryGather(_expected))
         {
             _chains.Describe(Skip, _overflow);
             Errno errno = _source.Receive(_chains.Vectors, out int received);
@@ -86,11 +87,12 @@ internal sealed class NetReceiver : QueueWorker
                 if (errno != Errno.Again) _device.ReportReceiveFault(errno);
                 break;
             }
+            Context.Turn.Charge(received, calls: 1);
             Deliver(Skip + received);
             if (++frames % FramesPerPublish == 0) Queue.Publish();
         }
         if (_waiting == 0) _chains.PutBack();
-        if (frames == FramesPerTurnMax) Context.ServeLater();
+        if (Context.Turn.CallsLeft <= 0) Context.ServeLater();
     }
 
     /// <summary>

@@ -14,12 +14,10 @@ public sealed class NetSocket : INetBackend
 
     private readonly string? _peerPath;
     private readonly bool _isStream;
-    private readonly OwnedFd? _given;
 
     private NetSocket(string description, OwnedFd? peer, bool isStream, UnixSocket? listener = null, string? peerPath = null)
     {
         Description = description;
-        _given = peer;
         End = new NetEnd(peer);
         Listener = listener;
         _peerPath = peerPath;
@@ -115,11 +113,11 @@ public sealed class NetSocket : INetBackend
 
     /// <inheritdoc/>
     public INetSource CreateSource(int pair, IReactor reactor, Action onReady) =>
-        _isStream ? new StreamSource(this, reactor, onReady) : new DatagramSource(_given!, reactor, onReady);
+        _isStream ? new StreamSource(this, reactor, onReady) : new FrameSource(End, reactor, onReady);
 
     /// <inheritdoc/>
     public INetSink CreateSink(int pair, IReactor reactor, Action onReady) =>
-        _isStream ? new StreamSink(this, reactor, onReady) : new DatagramSink(_given!, reactor, onReady);
+        _isStream ? new StreamSink(this, reactor, onReady) : new FrameSink(End, reactor, onReady, isSocket: true);
 
     /// <inheritdoc/>
     public void Dispose()

@@ -7,7 +7,7 @@ namespace Vmm.Devices;
 /// <summary>
 /// Frames to a stream, each after its length. What a full stream does not take of a frame is kept: the guest's buffers are free at once.
 /// </summary>
-internal sealed class StreamSink(NetSocket socket, IReactor reactor, Action onReady) : INetSink
+internal sealed class StreamSink : INetSink
 {
     /// <summary>More vectors than a frame has, and one for its length.</summary>
     private const int VectorsMax = 257;
@@ -15,16 +15,21 @@ internal sealed class StreamSink(NetSocket socket, IReactor reactor, Action onRe
     private readonly PinnedBytes _prefix = new(StreamSource.PrefixLength);
     private readonly PinnedBytes _rest = new(StreamSource.PrefixLength + NetProtocol.FrameBytesMax);
     private readonly IoVector[] _vectors = new IoVector[VectorsMax];
-    private OwnedFd? _known;
-    private OwnedFd? _peer;
-    private WritableWatch? _watch;
+    private readonly FollowedEnd<WritableWatch> _end;
+    private readonly Action _onReady;
     private int _restStart;
     private int _restEnd;
 
+    internal StreamSink(NetSocket socket, IReactor reactor, Action onReady)
+    {
+        _onReady = onReady;
+        _end = new FollowedEnd<WritableWatch>(socket.End, fd => new WritableWatch(fd, reactor, OnWritable));
+    }
+
     public Errno Send(ReadOnlySpan<IoVector> vectors)
     {
-        Follow();
-        if (_peer is null) return Errno.BrokenPipe;
+        if (_end.Follow()) (_restStart, _restEnd) = (0, 0);
+        if (_end.Fd is null) return Errno.BrokenPipe;
         if (_restStart < _restEnd && !TrySendRest()) return Errno.Again;
 
         nuint length = 0;
@@ -33,10 +38,10 @@ internal sealed class StreamSink(NetSocket socket, IReactor reactor, Action onRe
         _vectors[0] = _prefix.Piece(0, StreamSource.PrefixLength);
         vectors.CopyTo(_vectors.AsSpan(1));
         ReadOnlySpan<IoVector> all = _vectors.AsSpan(0, 1 + vectors.Length);
-        Errno errno = VectorCalls.Send(_peer.Number, all, out int sent);
+        Errno errno = VectorCalls.Send(_end.Fd.Number, all, out int sent);
         if (errno is Errno.Again or Errno.Interrupted)
         {
-            _watch!.Await();
+            _end.Watch!.Await();
             return Errno.Again;
         }
         // The other end is gone; the source will find out.
@@ -45,20 +50,16 @@ internal sealed class StreamSink(NetSocket socket, IReactor reactor, Action onRe
         return Errno.None;
     }
 
-    public void Dispose()
-    {
-        _watch?.Dispose();
-        _peer?.Dispose();
-    }
+    public void Dispose() => _end.Dispose();
 
     private bool TrySendRest()
     {
         _vectors[0] = _rest.Piece(_restStart, _restEnd - _restStart);
-        Errno errno = VectorCalls.Send(_peer!.Number, _vectors.AsSpan(0, 1), out int sent);
+        Errno errno = VectorCalls.Send(_end.Fd!.Number, _vectors.AsSpan(0, 1), out int sent);
         _restStart += sent;
         if (errno is not (Errno.None or Errno.Again or Errno.Interrupted)) _restStart = _restEnd;
         if (_restStart == _restEnd) return true;
-        _watch!.Await();
+        _end.Watch!.Await();
         return false;
     }
 
@@ -78,25 +79,12 @@ internal sealed class StreamSink(NetSocket socket, IReactor reactor, Action onRe
             sent = 0;
         }
         // Without a next frame nothing would send it.
-        if (_restEnd > 0) _watch!.Await();
-    }
-
-    /// <summary>Writes to the present peer.</summary>
-    private void Follow()
-    {
-        OwnedFd? changed = socket.End.TakeChanged(ref _known);
-        if (changed is null && _known is not null) return;
-        if (changed is null && _peer is null) return;
-        _watch?.Dispose();
-        _peer?.Dispose();
-        (_restStart, _restEnd) = (0, 0);
-        _peer = changed;
-        _watch = changed is null ? null : new WritableWatch(changed, reactor, OnWritable);
+        if (_restEnd > 0) _end.Watch!.Await();
     }
 
     private void OnWritable()
     {
-        if (_peer is not null && _restStart < _restEnd && !TrySendRest()) return;
-        onReady();
+        if (_end.Fd is not null && _restStart < _restEnd && !TrySendRest()) return;
+        _onReady();
     }
 }

@@ -18,30 +18,25 @@ internal sealed class StreamSource : INetSource, IKeepsFrames
     private const int BufferLength = 4 * (PrefixLength + FrameBytesMax);
 
     private readonly NetSocket _socket;
-    private readonly IReactor _reactor;
-    private readonly Action _onReady;
-    private readonly ReadableWatch? _listening;
+    private readonly AcceptLoop? _accepting;
     private readonly RetryTimer? _reconnect;
     private readonly PinnedBytes _buffer = new(BufferLength);
     private readonly IoVector[] _free = new IoVector[1];
-    private OwnedFd? _known;
-    private OwnedFd? _peer;
-    private ReadableWatch? _watch;
+    private readonly FollowedEnd<ReadableWatch> _peer;
     private int _start;
     private int _end;
 
     internal StreamSource(NetSocket socket, IReactor reactor, Action onReady)
     {
         _socket = socket;
-        _reactor = reactor;
-        _onReady = onReady;
-        if (socket.Listener is { } listener) _listening = new ReadableWatch(listener, reactor, Accept);
+        _peer = new FollowedEnd<ReadableWatch>(socket.End, fd => new ReadableWatch(fd, reactor, onReady));
+        if (socket.Listener is { } listener) _accepting = new AcceptLoop(listener.DuplicateSocket(), reactor, Accept);
         if (socket.CanReconnect) _reconnect = new RetryTimer(reactor, socket.Description, TryReconnect);
         Follow();
-        if (_peer is null) _reconnect?.Await();
+        if (_peer.Fd is null) AwaitPeer();
     }
 
-    public bool IsReady => HasFrame || (_watch?.IsReady ?? false);
+    public bool IsReady => HasFrame || _peer.Watch is { IsReady: true };
 
     private bool HasFrame => HasLength && LengthOfNext <= FrameBytesMax && _end - _start - PrefixLength >= LengthOfNext;
 
@@ -90,9 +85,8 @@ internal sealed class StreamSource : INetSource, IKeepsFrames
     public void Dispose()
     {
         _reconnect?.Cancel();
-        _listening?.Dispose();
-        _watch?.Dispose();
-        _peer?.Dispose();
+        _accepting?.Stop();
+        _peer.Dispose();
     }
 
     /// <summary>Reads as much as there is room for.</summary>
@@ -100,15 +94,15 @@ internal sealed class StreamSource : INetSource, IKeepsFrames
     private bool TryRead()
     {
         if (HasLength && LengthOfNext > FrameBytesMax) return HangUp();
-        if (_watch is not { IsReady: true }) return false;
+        if (_peer.Watch is not { IsReady: true } watch) return false;
         _buffer.AsSpan(_start, _end - _start).CopyTo(_buffer.AsSpan());
         (_start, _end) = (0, _end - _start);
         _free[0] = _buffer.Piece(_end, _buffer.Length - _end);
-        Errno errno = VectorCalls.Receive(_peer!.Number, _free, out int length);
+        Errno errno = VectorCalls.Receive(_peer.Fd!.Number, _free, out int length);
         if (errno == Errno.Interrupted) return true;
         if (errno == Errno.Again)
         {
-            _watch.FoundEmpty();
+            watch.FoundEmpty();
             return false;
         }
         _end += length;
@@ -119,10 +113,15 @@ internal sealed class StreamSource : INetSource, IKeepsFrames
     {
         _socket.End.Change(null);
         Follow();
-        Accept();
+        AwaitPeer();
+        return false;
+    }
+
+    private void AwaitPeer()
+    {
+        _accepting?.Next();
         // The kernel reports no path on which a process listens again: it has to be tried.
         _reconnect?.Await();
-        return false;
     }
 
     private bool TryReconnect()
@@ -132,29 +131,24 @@ internal sealed class StreamSource : INetSource, IKeepsFrames
         return true;
     }
 
-    private void Accept()
+    private bool Accept(UnixSocket peer)
     {
-        if (_listening is not { IsReady: true } || _peer is not null) return;
-        UnixSocket? peer = _socket.Listener!.Accept(out _);
-        // The peer has left, or there is no descriptor for it: a later one may succeed.
-        if (peer is null)
-        {
-            _listening.FoundEmpty();
-            return;
-        }
         _socket.End.Change(peer);
-        Follow();
+        try
+        {
+            Follow();
+            return false;
+        }
+        catch (KernelException)
+        {
+            _peer.Lose();
+            throw;
+        }
     }
 
     /// <summary>Reads from the present peer.</summary>
     private void Follow()
     {
-        OwnedFd? changed = _socket.End.TakeChanged(ref _known);
-        if (changed is null && _known is not null) return;
-        _watch?.Dispose();
-        _peer?.Dispose();
-        (_start, _end) = (0, 0);
-        _peer = changed;
-        _watch = changed is null ? null : new ReadableWatch(changed, _reactor, _onReady);
+        if (_peer.Follow()) (_start, _end) = (0, 0);
     }
 }

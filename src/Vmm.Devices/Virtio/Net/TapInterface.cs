@@ -9,7 +9,7 @@ namespace Vmm.Devices;
 /// bridge or given an address. One queue of it for each queue pair. An interface that is deleted is a cable without another end;
 /// one that is made again under its name is opened again.
 /// </summary>
-public sealed partial class TapInterface : INetBackend
+public sealed class TapInterface : INetBackend
 {
     private readonly Lock _lock = new();
     private readonly NetEnd[] _queues;
@@ -100,10 +100,12 @@ public sealed partial class TapInterface : INetBackend
     }
 
     /// <inheritdoc/>
-    public INetSource CreateSource(int pair, IReactor reactor, Action onReady) => new Source(this, pair, reactor, onReady);
+    public INetSource CreateSource(int pair, IReactor reactor, Action onReady) =>
+        new FrameSource(_queues[pair], reactor, onReady, () => TryReopen(pair));
 
     /// <inheritdoc/>
-    public INetSink CreateSink(int pair, IReactor reactor, Action onReady) => new Sink(_queues[pair], reactor, onReady);
+    public INetSink CreateSink(int pair, IReactor reactor, Action onReady) =>
+        new FrameSink(_queues[pair], reactor, onReady, isSocket: false);
 
     /// <inheritdoc/>
     public void Dispose()
@@ -114,10 +116,18 @@ public sealed partial class TapInterface : INetBackend
     private static OwnedFd OpenQueue(string name, int queues)
     {
         const short Flags = TunCalls.IFF_TAP | TunCalls.IFF_NO_PI | TunCalls.IFF_VNET_HDR;
+        short flags = queues == 1 ? Flags : (short)(Flags | TunCalls.IFF_MULTI_QUEUE);
         int number = FileCalls.Open(TunCalls.Path, FileCalls.O_RDWR | FileCalls.O_NONBLOCK | FileCalls.O_CLOEXEC);
+        if (number < 0 && BrokerLink.Current is { } broker)
+        {
+            int attached = broker.Ask(BrokerCall.Tap, name, out Errno error, (ushort)flags);
+            if (attached < 0 && error == Errno.Invalid && queues == 1)
+                attached = broker.Ask(BrokerCall.Tap, name, out error, Flags | TunCalls.IFF_MULTI_QUEUE);
+            return attached >= 0 ? new OwnedFd(attached) : throw Refused(name, queues, error, "it cannot be opened");
+        }
         if (number < 0) throw Refused(name, queues, FileCalls.LastError, "the host's TAP device, /dev/net/tun, cannot be opened");
         OwnedFd queue = new(number);
-        Errno errno = TunCalls.Attach(number, name, queues == 1 ? Flags : (short)(Flags | TunCalls.IFF_MULTI_QUEUE));
+        Errno errno = TunCalls.Attach(number, name, flags);
         // An interface that was made for several queues takes one too, if it is asked as it was made.
         if (errno == Errno.Invalid && queues == 1) errno = TunCalls.Attach(number, name, Flags | TunCalls.IFF_MULTI_QUEUE);
         if (errno == Errno.None) return queue;
@@ -159,6 +169,30 @@ public sealed partial class TapInterface : INetBackend
             (NetOffloads.Uso6, TunCalls.TUN_F_USO6),
         ];
         return bits.Where(pair => offloads.HasFlag(pair.Offload)).Aggregate(0u, (all, pair) => all | pair.Bit);
+    }
+
+    /// <summary>Opens a queue again whose interface was deleted.</summary>
+    /// <returns>False if there is no such interface yet. It is not made: the program that deleted it is about to make it again.</returns>
+    private bool TryReopen(int pair)
+    {
+        if (!TunCalls.Exists(Name)) return false;
+        OwnedFd queue;
+        try
+        {
+            queue = OpenQueue(Name, _queues.Length);
+        }
+        catch (NetworkException)
+        {
+            return false;
+        }
+        lock (_lock)
+        {
+            if (_headerLength > 0) _ = Configure(queue);
+            _ = TunCalls.SetLink(queue.Number, _isLinkUp);
+            if (!_active[pair]) _ = TunCalls.SetActive(queue.Number, false);
+            _queues[pair].Change(queue);
+        }
+        return true;
     }
 
     private Errno Configure(OwnedFd queue)

@@ -7,8 +7,7 @@ public sealed partial class VsockDevice
 {
     private static readonly GuestFault NoEventRoom = new(GuestFaultKind.Request, "an event buffer too short for an event (§ 5.10.6.7)");
 
-    private readonly Lock _resetLock = new();
-    private Doorbell? _reset;
+    private readonly DriverBell _reset;
     private bool _owesReset;
     private bool _isFresh;
 
@@ -16,10 +15,7 @@ public sealed partial class VsockDevice
     /// Ends every connection and reports a transport reset to the guest: for a machine that was restored, or whose peers are no more
     /// what they were. Any thread; nothing if the guest has no driver.
     /// </summary>
-    public void ResetTransport()
-    {
-        lock (_resetLock) _reset?.TryRing();
-    }
+    public void ResetTransport() => _reset.Ring();
 
     /// <inheritdoc/>
     /// <remarks>
@@ -31,12 +27,12 @@ public sealed partial class VsockDevice
     private void StartEvents(DriverSession driver)
     {
         _isFresh = true;
-        lock (_resetLock) _reset = driver.Remote.CreateDoorbell(_ => ResetAll());
+        _reset.Connect(driver);
     }
 
     private void StopEvents()
     {
-        lock (_resetLock) _reset = null;
+        _reset.Disconnect();
         _owesReset = false;
     }
 

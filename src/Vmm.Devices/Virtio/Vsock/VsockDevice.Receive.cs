@@ -14,7 +14,7 @@ public sealed partial class VsockDevice
     internal void Schedule(VsockConnection connection) => _ready.Add(connection);
 
     /// <summary>Has the guest served at the end of the reactor's turn: once for all that happens in it.</summary>
-    internal void ServeReceiveSoon() => _serveSoon?.TryRing();
+    internal void ServeReceiveSoon() => _serveSoon.Ring();
 
     private void ServeSoon()
     {
@@ -29,19 +29,18 @@ public sealed partial class VsockDevice
         internal ReceiveWorker(VsockDevice device, QueueContext context) : base(context)
         {
             _device = device;
+            context.Turn.BytesMax = BytesPerTurnMax;
             device.LookForPredecessor(context.Queue);
             Resume();
         }
 
         public override void Serve()
         {
-            long budget = BytesPerTurnMax;
-            while (_device.TryServeNext(Queue, ref budget))
+            TurnBudget turn = Context.Turn;
+            while (!turn.IsSpent && _device.TryServeNext(Queue, turn))
             {
-                if (budget > 0) continue;
-                Context.ServeLater();
-                break;
             }
+            if (turn.IsSpent) Context.ServeLater();
             // The guest's packets waited for the answers to go.
             if (_device._transmitWaits && !_device._refusals.IsFull) _device.ServeReceiveSoon();
         }
@@ -57,18 +56,18 @@ public sealed partial class VsockDevice
 
     /// <summary>Gives the guest one packet, or one batch of payload.</summary>
     /// <returns>False if there is nothing for it, or it has no buffer.</returns>
-    private bool TryServeNext(VirtQueue queue, ref long budget)
+    private bool TryServeNext(VirtQueue queue, TurnBudget turn)
     {
         if ((_refusals.IsEmpty && _ready.First is null) || !_buffers.TryHaveOne(queue)) return false;
         if (!_refusals.IsEmpty)
         {
             _buffers.Send(queue, _refusals.Take(), 0);
-            budget -= VsockHeader.Bytes;
+            turn.Charge(VsockHeader.Bytes);
             return true;
         }
         VsockConnection connection = _ready.First!;
         _ready.Remove(connection);
-        budget -= VsockHeader.Bytes + connection.Serve(_buffers, queue);
+        turn.Charge(VsockHeader.Bytes + connection.Serve(_buffers, queue));
         if (connection.HasForGuest) _ready.Add(connection);
         return true;
     }

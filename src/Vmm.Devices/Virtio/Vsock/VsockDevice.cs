@@ -26,7 +26,7 @@ public sealed partial class VsockDevice : VirtioDevice
 
     private readonly VsockListener _listener;
     private VsockConnections? _connections;
-    private Doorbell? _serveSoon;
+    private readonly DriverBell _serveSoon;
 
     /// <summary>
     /// Makes the device, and listens on its socket with mode 0600; one that a process that is gone left behind is replaced.
@@ -40,6 +40,7 @@ public sealed partial class VsockDevice : VirtioDevice
         ArgumentNullException.ThrowIfNull(spec);
         if (spec.Failures(name).FirstOrDefault() is { } failure) throw new ArgumentException(failure);
         Spec = spec;
+        (_serveSoon, _reset) = (new DriverBell(ServeSoon), new DriverBell(ResetAll));
         GuestCid = spec.Cid;
         Path = spec.Uds;
         AddQueue("receive", QueueSize, context => new ReceiveWorker(this, context));
@@ -104,10 +105,10 @@ public sealed partial class VsockDevice : VirtioDevice
         ArgumentNullException.ThrowIfNull(driver);
         Timers = ReactorTimers.Of(driver.Reactor);
         Volatile.Write(ref _connections, new VsockConnections(this, Spec.ConnectionsMax));
-        _serveSoon = driver.Remote.CreateDoorbell(_ => ServeSoon());
+        _serveSoon.Connect(driver);
         _retry = Timers.Create((_, _) => RetryConnects(), Name);
         StartEvents(driver);
-        _listener.Start(driver.Reactor, Timers);
+        _listener.Start(driver.Reactor);
     }
 
     /// <inheritdoc/>
@@ -115,11 +116,11 @@ public sealed partial class VsockDevice : VirtioDevice
     {
         StopEvents();
         _retry?.Cancel();
-        _listener.Stop(Reactor);
+        _listener.Stop();
         foreach (VsockConnection connection in _connections!.Live.ToArray()) connection.GuestLeft();
         Volatile.Write(ref _connections, null);
         _refusals.Clear();
-        _serveSoon = null;
+        _serveSoon.Disconnect();
     }
 
     /// <inheritdoc/>

@@ -12,12 +12,6 @@ internal sealed class VsockListener : IDisposable
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
     private const int Backlog = 1024;
 
-    /// <summary>Most connections accepted in one turn; then the devices have theirs.</summary>
-    private const int AcceptsPerTurnMax = 64;
-
-    /// <summary>How long those who wait do so when this process can open no more descriptors.</summary>
-    private static readonly TimeSpan Retry = TimeSpan.FromMilliseconds(100);
-
     private readonly VsockDevice _device;
     private readonly UnixSocket _socket;
     private readonly Lock _lock = new();
@@ -25,8 +19,7 @@ internal sealed class VsockListener : IDisposable
     private readonly Queue<(UnixSocket Socket, long Since)> _waiting = new();
     private readonly Timer _patience;
     private bool _hasDriver;
-    private Subscription<UnixSocket>? _watch;
-    private ReactorTimer? _again;
+    private AcceptLoop? _accepting;
     private bool _disposed;
 
     /// <summary>Listens; a socket that a process that is gone left behind is replaced.</summary>
@@ -41,7 +34,7 @@ internal sealed class VsockListener : IDisposable
     }
 
     /// <summary>Has a driver: lets those who wait in.</summary>
-    internal void Start(IReactor reactor, ReactorTimers timers)
+    internal void Start(IReactor reactor)
     {
         lock (_lock)
         {
@@ -49,15 +42,14 @@ internal sealed class VsockListener : IDisposable
             _patience.Change(Timeout.Infinite, Timeout.Infinite);
             while (_waiting.TryDequeue(out (UnixSocket Socket, long) program)) _device.Welcome(program.Socket);
         }
-        _again = timers.Create((_, _) => Accept(), "a vsock listener");
-        _watch = Interest.Readable.EdgeTriggered.WithFd(_socket.DuplicateSocket()).WithHandler(_ => Accept()).RegisterInto(reactor);
+        _accepting = new AcceptLoop(_socket.DuplicateSocket(), reactor, Welcome, _device.ReportHost);
+        _accepting.Next();
     }
 
-    internal void Stop(IReactor reactor)
+    internal void Stop()
     {
-        _again?.Cancel();
-        if (_watch is not null) reactor.Remove(_watch);
-        _watch = null;
+        _accepting?.Stop();
+        _accepting = null;
         AwaitDriver();
     }
 
@@ -75,23 +67,10 @@ internal sealed class VsockListener : IDisposable
         _socket.Dispose();
     }
 
-    private void Accept()
+    private bool Welcome(UnixSocket program)
     {
-        for (int i = 0; i < AcceptsPerTurnMax; i++)
-        {
-            UnixSocket? socket = _socket.Accept(out Errno errno);
-            if (socket is not null)
-            {
-                _device.Welcome(socket);
-                continue;
-            }
-            if (errno == Errno.Again) return;
-            // It left before it was accepted, or there is no descriptor for it. No event says when there is.
-            _device.ReportHost(errno, "cannot accept a connection");
-            _again!.Arm(Retry);
-            return;
-        }
-        _again!.Arm(TimeSpan.Zero);
+        _device.Welcome(program);
+        return true;
     }
 
     private void AwaitDriver()

@@ -26,8 +26,7 @@ internal static unsafe class EntryMemory
     {
         long bytes = 0;
         // SAFETY: the ring put a list of so many pieces there, and keeps it until the operation is over.
-        foreach (ref readonly Buffers.IoVectors.Vector piece in new ReadOnlySpan<Buffers.IoVectors.Vector>((void*)entry.Address,
-            (int)entry.Length))
+        foreach (ref readonly IoVec piece in new ReadOnlySpan<IoVec>((void*)entry.Address, (int)entry.Length))
             bytes += piece.Length;
         return bytes;
     }

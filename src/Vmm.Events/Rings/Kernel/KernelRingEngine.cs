@@ -147,7 +147,7 @@ internal sealed unsafe class KernelRingEngine : IRingEngine
     public bool TryRegisterBuffer(int slot, nint address, int length)
     {
         if (!_hasBuffers) return false;
-        IoUringBuffer buffer = new() { Address = address, Length = length };
+        IoVec buffer = new() { Address = address, Length = length };
         ulong noTag = 0;
         IoUringTaggedUpdate update = new() { Offset = (uint)slot, Data = (ulong)&buffer, Tags = (ulong)&noTag, Count = 1 };
         // SAFETY: the kernel reads locals; the memory itself is mapped until it is taken out of the table (SlabPool.PageChanged).

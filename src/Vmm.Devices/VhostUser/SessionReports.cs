@@ -2,12 +2,14 @@ using System.Globalization;
 using System.Text;
 using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
+using Vmm.Devices.Native;
 using Vmm.Events;
 
 namespace Vmm.Devices.VhostUser;
 
-/// <content>What the operator reads of a connection: who came, what its driver took, when it left.</content>
-internal sealed partial class VhostUserSession
+/// <summary>What the operator reads of a connection: who came, what its driver took, when it left.</summary>
+internal sealed class SessionReports(
+    VhostUserBackend backend, UnixSocket socket, IReactor reactor, SharedMemory memory, FrontEndFeatures features, InflightKeeper inflight)
 {
     /// <summary>How long after a ring's kick a front-end may take to share memory, which comes before rings usually.</summary>
     private static readonly TimeSpan MemoryPatience = TimeSpan.FromSeconds(10);
@@ -18,60 +20,61 @@ internal sealed partial class VhostUserSession
     private readonly long _since = Environment.TickCount64;
     private ReactorTimer? _memoryWatch;
 
-    private bool IsAnnounced => _options.Logger.IsEnabled(LogLevel.Information);
+    private bool IsAnnounced => backend.Options.Logger.IsEnabled(LogLevel.Information);
 
     /// <summary>Describes the connection. On the reactor.</summary>
     internal void Inspect(InspectNode node)
     {
-        node.Add("process", _socket.Fd.PeerProcessId());
+        node.Add("process", socket.PeerProcessId());
         node.Add("seconds", (Environment.TickCount64 - _since) / 1000);
-        node.Add("regions", _memory.Regions.Count);
-        node.Add("memory-bytes", (long)_memory.Regions.Aggregate(0UL, (sum, region) => sum + region.Length));
-        node.Add("in-flight-log", _inflight is not null);
+        node.Add("regions", memory.Guest.Regions.Count);
+        node.Add("memory-bytes", (long)memory.Guest.Regions.Aggregate(0UL, (sum, region) => sum + region.Length));
+        node.Add("in-flight-log", inflight.Region is not null);
     }
 
-    private void AnnounceFrontEnd()
+    internal void AnnounceFrontEnd()
     {
         if (!IsAnnounced) return;
-        int process = _socket.Fd.PeerProcessId();
-        _backend.Announce(DeviceEvents.FrontEndConnected, process > 0
+        int process = socket.PeerProcessId();
+        backend.Announce(DeviceEvents.FrontEndConnected, process > 0
             ? $"a front-end is connected: process {process}{NameOf(process)}"
             : "a front-end is connected: a process that is not visible from here");
     }
 
     /// <summary>The first ring of a driver runs.</summary>
-    private void AnnounceDriver(Vring ring)
+    internal void AnnounceDriver(Vring ring)
     {
         if (!IsAnnounced) return;
-        int retaken = _inflight is null || ring.UsedBase is not { } used ? 0
-            : IsPacked ? (PackedPosition.FromBits(ring.AvailBase).Index - PackedPosition.FromBits(used).Index + ring.Size) % ring.Size
+        int retaken = inflight.Region is null || ring.UsedBase is not { } used ? 0
+            : features.IsPacked
+                ? (PackedPosition.FromBits(ring.AvailBase).Index - PackedPosition.FromBits(used).Index + ring.Size) % ring.Size
             : (ushort)(ring.AvailBase - used);
         string goesOn = retaken == 0 ? "" : string.Create(CultureInfo.InvariantCulture, $", goes on with {retaken} requests in flight");
-        _backend.Announce(DeviceEvents.DriverStarted,
-            $"a driver runs{goesOn}: {(IsPacked ? "packed" : "split")} rings of {ring.Size} entries; "
-            + string.Join(", ", FeatureNames.Of(_device.Type, DriverFeatures)));
+        backend.Announce(DeviceEvents.DriverStarted,
+            $"a driver runs{goesOn}: {(features.IsPacked ? "packed" : "split")} rings of {ring.Size} entries; "
+            + string.Join(", ", FeatureNames.Of(backend.Device.Type, features.OfDriver)));
     }
 
     /// <summary>
     /// A ring has its kick: says after a while, if there is no memory, what QEMU does not. Its guest waits in its probe without a word.
     /// </summary>
-    private void WatchForMemory()
+    internal void WatchForMemory()
     {
-        if (!IsAnnounced || _memory.Regions.Count > 0) return;
-        _memoryWatch ??= ReactorTimers.Of(_reactor).Create((_, _) =>
+        if (!IsAnnounced || memory.Guest.Regions.Count > 0) return;
+        _memoryWatch ??= ReactorTimers.Of(reactor).Create((_, _) =>
         {
-            if (_memory.Regions.Count > 0) return;
-            _backend.Announce(default, $"the driver has been ready for {MemoryPatience.TotalSeconds} s, and the front-end has shared "
+            if (memory.Guest.Regions.Count > 0) return;
+            backend.Announce(default, $"the driver has been ready for {MemoryPatience.TotalSeconds} s, and the front-end has shared "
                 + "no memory: does the guest's memory have share=on?");
-        }, $"{_device.Name}/memory");
+        }, $"{backend.Device.Name}/memory");
         _memoryWatch.Arm(MemoryPatience);
     }
 
-    private void AnnounceEnd()
+    internal void AnnounceEnd(bool isClean)
     {
         if (_memoryWatch is { IsArmed: true } watch) watch.Cancel();
-        if (IsAnnounced && _complaint is null)
-            _backend.Announce(DeviceEvents.FrontEndLeft, $"the front-end left after {(Environment.TickCount64 - _since) / 1000} s");
+        if (IsAnnounced && isClean)
+            backend.Announce(DeviceEvents.FrontEndLeft, $"the front-end left after {(Environment.TickCount64 - _since) / 1000} s");
     }
 
     private static string NameOf(int process)

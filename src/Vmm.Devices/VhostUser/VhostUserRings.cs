@@ -5,30 +5,55 @@ using Vmm.Events.Tasks;
 
 namespace Vmm.Devices.VhostUser;
 
-/// <content>
-/// Rings. A ring runs when it is enabled and has a size, addresses that lie in memory, and a kick; in whatever order the front-end gave
-/// them. It stops when it is disabled or its base is asked for, and that is answered when nothing of it is in flight any more.
-/// </content>
-internal sealed partial class VhostUserSession
+/// <summary>
+/// The rings of a session, and the life of its device. A ring runs when it is enabled and has a size, addresses that lie in memory, and a
+/// kick; in whatever order the front-end gave them. It stops when it is disabled or its base is asked for, and that is answered when
+/// nothing of it is in flight any more.
+/// </summary>
+internal sealed class VhostUserRings : IDisposable
 {
     private const ulong RingIndexMask = 0xff;
     private const ulong NoFdFlag = 0x100;
 
-    private bool AnyRunning => _runner.AnyRuns;
+    private readonly IReactor _reactor;
+    private readonly VhostUserExchange _exchange;
+    private readonly SharedMemory _memory;
+    private readonly FrontEndFeatures _features;
+    private readonly InflightKeeper _inflight;
+    private readonly DriverMode _mode;
+    private readonly SessionReports _reports;
+    private readonly Action<string?> _end;
+    private readonly Vring[] _rings;
+    private readonly DeviceRunner _runner;
+    private readonly RemoteEndpoint _remote;
+    private readonly VhostUserInterrupt _interrupt;
 
-    private bool IsPacked => (DriverFeatures & VirtioFeatures.PackedRing) != 0;
-
-    private async ReactorTask<string?> CarryForRing(VhostUserRequest request)
+    // The two calls of the device, and the end of the session, are made on the reactor.
+    internal VhostUserRings(VhostUserBackend backend, IReactor reactor, VhostUserExchange exchange, SharedMemory memory,
+        FrontEndFeatures features, InflightKeeper inflight, DriverMode mode, SessionReports reports,
+        Action onConfigChanged, Action onNeedsReset, Action<string?> end)
     {
-        ReadOnlySpan<byte> payload = _reader.Payload;
+        (_exchange, _memory, _features, _inflight, _mode, _reports) = (exchange, memory, features, inflight, mode, reports);
+        (_reactor, _remote, _end) = (reactor, backend.Remote, end);
+        _rings = [.. backend.Device.Queues.Select((_, index) => new Vring(index))];
+        _runner = new DeviceRunner(
+            backend.Device, _remote, backend.QueueReactors, queue => _rings[queue].Kick!.Duplicate(), HostRefused);
+        _interrupt = new VhostUserInterrupt(_rings, _remote, onConfigChanged, onNeedsReset);
+    }
+
+    internal bool AnyRuns => _runner.AnyRuns;
+
+    /// <summary>Carries out a request for one ring.</summary>
+    internal async ReactorTask<string?> Carry(VhostUserRequest request)
+    {
         bool carriesFd = request is VhostUserRequest.SetVringKick or VhostUserRequest.SetVringCall or VhostUserRequest.SetVringError;
-        ulong index = carriesFd ? ReadWord(payload) & RingIndexMask : ReadHalf(payload, 0);
+        ulong index = carriesFd ? _exchange.Word() & RingIndexMask : _exchange.Half(0);
         if (index >= (ulong)_rings.Length) return "a ring the device does not have";
-        if (carriesFd && ReadWord(payload) > (RingIndexMask | NoFdFlag)) return "flags that have no meaning";
-        if (carriesFd && (ReadWord(payload) & NoFdFlag) != 0 != (_reader.Fds.Count == 0))
+        if (carriesFd && _exchange.Word() > (RingIndexMask | NoFdFlag)) return "flags that have no meaning";
+        if (carriesFd && (_exchange.Word() & NoFdFlag) != 0 != (_exchange.Fds.Count == 0))
             return "a descriptor that is said not to be there, or none that is said to be";
         Vring ring = _rings[index];
-        uint number = ReadHalf(payload, sizeof(uint));
+        uint number = _exchange.Half(sizeof(uint));
         return request switch
         {
             VhostUserRequest.SetVringNum => await SetNum(ring, number),
@@ -55,22 +80,22 @@ internal sealed partial class VhostUserSession
     private async ReactorTask<string?> SetBase(Vring ring, uint number)
     {
         if (ring.IsBusy) return "the base of a ring that runs";
-        if (!IsPacked && number > ushort.MaxValue) return "a base beyond 16 bits";
+        if (!_features.IsPacked && number > ushort.MaxValue) return "a base beyond 16 bits";
         ring.AvailBase = (ushort)number;
         // DPDK sends a packed ring's upper half as 0, where the document asks for the used position: then nothing is in flight, and it is
         // that of the lower half.
-        ring.UsedBase = IsPacked && number > ushort.MaxValue ? (ushort)(number >> 16) : null;
+        ring.UsedBase = _features.IsPacked && number > ushort.MaxValue ? (ushort)(number >> 16) : null;
         return await TryStart(ring);
     }
 
     private async ReactorTask<string?> GetBase(Vring ring)
     {
-        await StopRings([ring], QuiesceReason.Pause);
-        if (_hasEnded) return null;
+        await Stop(each => each == ring, QuiesceReason.Pause);
+        if (_exchange.HasEnded) return null;
         // Stopped rings do not start again before they get a new kick.
         ring.ReplaceKick(null);
-        uint number = IsPacked ? ring.AvailBase | ((uint)ring.UsedBase.GetValueOrDefault() << 16) : ring.AvailBase;
-        Span<byte> reply = BeginReply(2 * sizeof(uint));
+        uint number = _features.IsPacked ? ring.AvailBase | ((uint)ring.UsedBase.GetValueOrDefault() << 16) : ring.AvailBase;
+        Span<byte> reply = _exchange.BeginReply(2 * sizeof(uint));
         BinaryPrimitives.WriteUInt32LittleEndian(reply, (uint)ring.Index);
         BinaryPrimitives.WriteUInt32LittleEndian(reply[sizeof(uint)..], number);
         return null;
@@ -81,52 +106,52 @@ internal sealed partial class VhostUserSession
         if (number > 1) return "neither enabled nor disabled";
         ring.IsEnabled = number == 1;
         if (ring.IsEnabled) return await TryStart(ring);
-        await StopRings([ring], QuiesceReason.Disable);
+        await Stop(each => each == ring, QuiesceReason.Disable);
         return null;
     }
 
     private async ReactorTask<string?> SetAddresses(Vring ring)
     {
-        ReadOnlySpan<byte> payload = _reader.Payload;
         const uint LogFlag = 1;
-        if ((ReadHalf(payload, 4) & ~LogFlag) != 0) return "flags that have no meaning";
+        if ((_exchange.Half(4) & ~LogFlag) != 0) return "flags that have no meaning";
         VringAddresses addresses = new(
-            Descriptors: BinaryPrimitives.ReadUInt64LittleEndian(payload[8..]),
-            Used: BinaryPrimitives.ReadUInt64LittleEndian(payload[16..]),
-            Available: BinaryPrimitives.ReadUInt64LittleEndian(payload[24..]));
+            Descriptors: _exchange.Word(8),
+            Used: _exchange.Word(16),
+            Available: _exchange.Word(24));
         // A running ring gets its addresses again when its log is switched: writes to it are logged whenever any are.
         if (ring.IsBusy) return addresses == ring.Addresses ? null : "the addresses of a ring that runs";
-        if (_memory.Regions.Count > 0 && !TryTranslate(addresses, out _)) return "ring addresses outside of guest memory";
+        if (!_memory.IsEmpty && !_memory.TryTranslate(addresses, out _)) return "ring addresses outside of guest memory";
         ring.Addresses = addresses;
         return await TryStart(ring);
     }
 
     private async ReactorTask<string?> SetKick(Vring ring)
     {
-        if (_reader.Fds.Count == 0) return "a ring without a kick, to be polled: that is not offered";
-        if (!FdInspection.IsEventFd(_reader.Fds.Peek(0))) return "a kick that is no eventfd";
-        EventFd kick = EventFd.Adopt(_reader.Fds.Take(0));
-        await StopRings([ring], QuiesceReason.Pause);
+        if (_exchange.Fds.Count == 0) return "a ring without a kick, to be polled: that is not offered";
+        if (!FdInspection.IsEventFd(_exchange.Fds.Peek(0))) return "a kick that is no eventfd";
+        EventFd kick = EventFd.Adopt(_exchange.Fds.Take(0));
+        await Stop(each => each == ring, QuiesceReason.Pause);
         ring.ReplaceKick(kick);
-        WatchForMemory();
+        _reports.WatchForMemory();
         return await TryStart(ring);
     }
 
     private string? TakeSignal(Action<UntrustedSignal?> replace)
     {
-        if (_reader.Fds.Count == 0)
+        if (_exchange.Fds.Count == 0)
         {
             replace(null);
             return null;
         }
-        if (!UntrustedSignal.TryAdopt(_reader.Fds.Peek(0), out UntrustedSignal? fd))
+        if (!UntrustedSignal.TryAdopt(_exchange.Fds.Peek(0), out UntrustedSignal? fd))
             return "a call or error descriptor that is neither an eventfd nor a Unix stream socket";
-        _ = _reader.Fds.Take(0);
+        _ = _exchange.Fds.Take(0);
         replace(fd);
         return null;
     }
 
-    private async ReactorTask<string?> ResetDevice()
+    /// <summary>Resets the device, and completes when every ring is quiet.</summary>
+    internal async ReactorTask ResetDevice()
     {
         foreach (Vring ring in _rings)
         {
@@ -135,17 +160,44 @@ internal sealed partial class VhostUserSession
         }
         await _runner.ResetAsync();
         foreach (Vring ring in _rings) Stopped(ring);
-        _status = DeviceStatus.None;
-        return null;
+    }
+
+    /// <summary>Starts every ring that has all it needs.</summary>
+    /// <returns>Why one of them can't start; null if there is none.</returns>
+    internal async ReactorTask<string?> StartAll()
+    {
+        string? refusal = null;
+        foreach (Vring ring in _rings)
+        {
+            string? refused = await TryStart(ring);
+            refusal ??= refused;
+        }
+        return refusal;
+    }
+
+    /// <inheritdoc cref="DeviceRunner.VisitAsync"/>
+    internal ReactorTask Visit(Action<VirtQueue> visit) => _runner.VisitAsync(visit);
+
+    /// <summary>The session ends: completes when every ring is quiet and the device is reset.</summary>
+    internal ReactorTask Reset() => _runner.ResetAsync();
+
+    internal void SignalErrors()
+    {
+        foreach (Vring ring in _rings) ring.Error?.Signal();
+    }
+
+    public void Dispose()
+    {
+        foreach (Vring ring in _rings) ring.Dispose();
     }
 
     /// <summary>Starts a ring if it has all it needs.</summary>
     /// <returns>Why it can't start though it has; null if it runs, or waits for something.</returns>
     private async ReactorTask<string?> TryStart(Vring ring)
     {
-        bool enabled = ring.IsEnabled || (_features & HasProtocolFeatures) == 0;
-        if (_hasEnded || ring.IsBusy || _features is null || !enabled || ring.Size == 0 || ring.Kick is null) return null;
-        if (ring.Addresses is not { } addresses || !TryTranslate(addresses, out VringAddresses guest)) return null;
+        bool enabled = ring.IsEnabled || !_features.EnableRings;
+        if (_exchange.HasEnded || ring.IsBusy || !_features.AreSettled || !enabled || ring.Size == 0 || ring.Kick is null) return null;
+        if (ring.Addresses is not { } addresses || !_memory.TryTranslate(addresses, out VringAddresses guest)) return null;
         QueueConfiguration configuration = new()
         {
             Index = ring.Index,
@@ -155,21 +207,21 @@ internal sealed partial class VhostUserSession
             DeviceRing = guest.Used,
         };
         if (IsFresh(ring, guest)) ring.AvailBase = PackedPosition.StartBits;
-        if (Recover(ring, guest, ref configuration) is { } refusal) return refusal;
+        if (_inflight.Recover(ring, guest, ref configuration) is { } refusal) return refusal;
         configuration = configuration with { AvailBase = ring.AvailBase, UsedBase = ring.UsedBase };
         bool isNew = IsNewDriver(ring);
         if (isNew)
         {
             await _runner.ResetAsync();
-            if (_hasEnded) return null;
-            SettleModeOf(ring);
-            _runner.Begin(new DriverSession(DriverFeatures, _memory, _interrupt, _reactor, _remote));
+            if (_exchange.HasEnded) return null;
+            _mode.SettleWith(ring);
+            _runner.Begin(new DriverSession(_features.OfDriver, _memory.Guest, _interrupt, _reactor, _remote));
         }
         ring.IsBusy = _runner.TryStart(configuration, out GuestFault fault);
         if (!ring.IsBusy) return fault.Text;
-        if (isNew) AnnounceDriver(ring);
+        if (isNew) _reports.AnnounceDriver(ring);
         // Another process may have served the ring before, and gone between the last used entry and its call.
-        if (ring.AvailBase != (IsPacked ? PackedPosition.StartBits : 0)) ring.Call?.Signal();
+        if (ring.AvailBase != (_features.IsPacked ? PackedPosition.StartBits : 0)) ring.Call?.Signal();
         return null;
     }
 
@@ -180,11 +232,11 @@ internal sealed partial class VhostUserSession
     /// </summary>
     private bool IsFresh(Vring ring, in VringAddresses guest)
     {
-        if (!IsPacked || ring is not { AvailBase: 0, UsedBase: null } || _inflight is not null) return false;
+        if (!_features.IsPacked || ring is not { AvailBase: 0, UsedBase: null } || _inflight.Region is not null) return false;
         Span<byte> flags = stackalloc byte[sizeof(ushort)];
         for (int i = 0; i < ring.Size; i++)
         {
-            if (!_memory.TryRead(guest.Descriptors + new PackedPosition((ushort)i, Wrap: true).FlagsOffset, flags)
+            if (!_memory.Guest.TryRead(guest.Descriptors + new PackedPosition((ushort)i, Wrap: true).FlagsOffset, flags)
                 || (BinaryPrimitives.ReadUInt16LittleEndian(flags) & PackedPosition.FlagUsed) != 0) return false;
         }
         return true;
@@ -196,12 +248,12 @@ internal sealed partial class VhostUserSession
     /// of it.
     /// </summary>
     private bool IsNewDriver(Vring first) =>
-        !AnyRunning && (_runner.Driver?.Features != DriverFeatures || first.AvailBase != first.StoppedAt.GetValueOrDefault());
+        !AnyRuns && (_runner.Driver?.Features != _features.OfDriver || first.AvailBase != first.StoppedAt.GetValueOrDefault());
 
     /// <summary>Brings rings to rest; at once if none of them runs.</summary>
-    private async ReactorTask StopRings(IEnumerable<Vring> rings, QuiesceReason reason)
+    internal async ReactorTask Stop(Func<Vring, bool> which, QuiesceReason reason)
     {
-        Vring[] busy = [.. rings.Where(ring => ring.IsBusy)];
+        Vring[] busy = [.. _rings.Where(ring => ring.IsBusy && which(ring))];
         await _runner.StopAsync(busy.Select(ring => ring.Index), reason);
         foreach (Vring ring in busy) Stopped(ring);
     }
@@ -212,30 +264,14 @@ internal sealed partial class VhostUserSession
         ring.IsBusy = false;
         ring.AvailBase = position.AvailBase;
         ring.StoppedAt = position.AvailBase;
-        ring.UsedBase = IsPacked ? position.UsedBase : null;
+        ring.UsedBase = _features.IsPacked ? position.UsedBase : null;
     }
 
     /// <summary>The host has no descriptor or memory left for a ring. On the ring's thread.</summary>
-    private void HostRefused(KernelException refused) => _remote.TryPost(new EndCall(this, refused.Message));
+    private void HostRefused(KernelException refused) => _remote.TryPost(new EndCall(_end, refused.Message));
 
-    private sealed class EndCall(VhostUserSession session, string why) : RemoteCall
+    private sealed class EndCall(Action<string?> end, string why) : RemoteCall
     {
-        protected override void Run(IReactor reactor) => session.End(why);
-    }
-
-    private bool TryTranslate(in VringAddresses user, out VringAddresses guest)
-    {
-        bool found = TryTranslate(user.Descriptors, out ulong descriptors);
-        found &= TryTranslate(user.Used, out ulong used);
-        found &= TryTranslate(user.Available, out ulong available);
-        guest = new VringAddresses(descriptors, used, available);
-        return found;
-    }
-
-    private bool TryTranslate(ulong userAddress, out ulong guestAddress)
-    {
-        SharedRegion shared = _shared.Find(each => each.Contains(userAddress));
-        guestAddress = shared.Region is null ? 0 : shared.Region.GuestAddress + (userAddress - shared.UserAddress);
-        return shared.Region is not null;
+        protected override void Run(IReactor reactor) => end(why);
     }
 }

@@ -1,0 +1,17 @@
+namespace Vmm.Devices;
+
+/// <summary>
+/// A range of guest memory that lies together in the host too. Valid while the state of memory is held that it came from.
+/// </summary>
+/// <param name="guest">The guest-physical address.</param>
+/// <param name="host">The host address.</param>
+/// <param name="length">Bytes.</param>
+internal readonly struct GuestSpan(ulong guest, nint host, ulong length)
+{
+    internal readonly ulong Guest = guest;
+    internal readonly nint Host = host;
+    internal readonly ulong Length = length;
+
+    /// <summary>As the kernel takes it.</summary>
+    internal IoVector Vector => new(Host, (nuint)Length);
+}

@@ -1,0 +1,87 @@
+using System.Buffers.Binary;
+using System.Globalization;
+using Vmm.Devices.Native;
+using Vmm.Events;
+
+namespace Vmm.Devices;
+
+/// <summary>
+/// The connection to the broker of this process, which opens what the sandbox does not let this one open. Asked where the kernel refused
+/// only.
+/// </summary>
+/// <remarks>Thread-safe: one request at a time.</remarks>
+internal sealed class BrokerLink
+{
+    /// <summary>In the environment of a process with a broker: the numbers of its two sockets.</summary>
+    internal const string Variable = "VMM_BROKER";
+
+    private const int PatienceMs = 30_000;
+
+    private readonly Lock _lock = new();
+    private readonly UnixSocket _asks;
+    private readonly ReceivedFds _received = new();
+    private bool _isGone;
+
+    private BrokerLink(int asks, int brings) => (_asks, Visitors) = (new UnixSocket(asks), new UnixSocket(brings));
+
+    /// <summary>Null for a process without one.</summary>
+    internal static BrokerLink? Current { get; } = Find();
+
+    /// <summary>Brings the connections of the control API.</summary>
+    internal UnixSocket Visitors { get; }
+
+    /// <summary>Whether an error may be the sandbox's.</summary>
+    internal static bool MayHelp(Errno errno) =>
+        errno is Errno.AccessDenied or Errno.NoEntry or Errno.NotPermitted or Errno.ReadOnlyFileSystem;
+
+    /// <summary>Whether an operator may name a path: what the kernel shows of itself is the same for all.</summary>
+    internal static bool IsNamed(string path) => path != TunCalls.Path
+        && !path.StartsWith("/sys/", StringComparison.Ordinal) && !path.StartsWith("/proc/", StringComparison.Ordinal);
+
+    /// <summary>Asks for a descriptor.</summary>
+    /// <returns>Its number, which is the caller's; -1 and an error if there is none.</returns>
+    internal int Ask(BrokerCall call, string path, out Errno errno, uint first = 0, uint second = 0, byte option = 0)
+    {
+        errno = Errno.NameTooLong;
+        string named = call == BrokerCall.Tap ? path : Path.GetFullPath(path);
+        if (new BrokerRequest(call, option, first, second, named).ToBytes() is not { } message) return -1;
+        lock (_lock)
+        {
+            _received.Clear();
+            errno = Errno.AccessDenied;
+            if (_isGone) return -1;
+            Span<byte> answer = stackalloc byte[BrokerRequest.AnswerBytes];
+            _isGone = _asks.Send(message, [], out _) != message.Length || !_asks.WaitReadable(PatienceMs)
+                || _asks.Receive(answer, _received).Bytes != answer.Length;
+            if (_isGone) return -1;
+            errno = (Errno)BinaryPrimitives.ReadInt32LittleEndian(answer);
+            return errno == Errno.None && _received.Count == 1 ? _received.Take(0) : -1;
+        }
+    }
+
+    /// <summary>Has the broker end, and waits for that: what it listens at is removed by then.</summary>
+    internal void End()
+    {
+        lock (_lock)
+        {
+            _isGone = true;
+            _asks.Dispose();
+        }
+        // The other end is closed when it has ended. A client that connects to the API meanwhile is refused.
+        using ReceivedFds late = new();
+        byte[] sign = new byte[1];
+        while (Visitors.WaitReadable(PatienceMs) && Visitors.Receive(sign, late).Bytes > 0) late.Clear();
+    }
+
+    private static BrokerLink? Find()
+    {
+        if (Environment.GetEnvironmentVariable(Variable)?.Split(':') is not [var asks, var brings]
+            || !TryParse(asks, out int first) || !TryParse(brings, out int second)) return null;
+        return new BrokerLink(first, second);
+    }
+
+    // What this process starts gets none of it.
+    private static bool TryParse(string text, out int fd) =>
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out fd) && SandboxCalls.IsInherited(fd)
+            && SandboxCalls.SetInherited(fd, inherited: false) == Errno.None;
+}
