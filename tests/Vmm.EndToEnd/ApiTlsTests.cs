@@ -107,6 +107,16 @@ public sealed class ApiTlsTests : IDisposable
             web.WaitFor("/?token=");
             using HttpClient browser = new();
             Assert.Contains("<title>vmm</title>", await browser.GetStringAsync(web.Lines[0], TestContext.Current.CancellationToken));
+            Uri page = new(web.Lines[0]);
+            foreach ((string origin, HttpStatusCode expected) in ((string, HttpStatusCode)[])
+                [($"http://{page.Authority}", HttpStatusCode.OK), ("http://elsewhere.example", HttpStatusCode.Forbidden)])
+            {
+                using HttpRequestMessage pause = new(HttpMethod.Post, new Uri(page, "/v1/machine/pause"));
+                pause.Headers.Add("Origin", origin);
+                using HttpResponseMessage answer = await browser.SendAsync(pause, TestContext.Current.CancellationToken);
+                Assert.Equal(expected, answer.StatusCode);
+            }
+            Assert.Equal(0, VmmProcess.Run(["ctl", place, .. keys, "resume"]).ExitCode);
             web.Signal("TERM");
             Assert.Equal(0, web.WaitForExit().ExitCode);
         }
@@ -228,7 +238,8 @@ public sealed class ApiTlsTests : IDisposable
 
     private static ApiClient WaitForApi(VmmProcess vmm, string socket)
     {
-        Assert.True(SpinWait.SpinUntil(() => File.Exists(socket) || vmm.HasEnded, SnapshotFiles.Watchdog));
+        // 'boot' prints nothing of it, and 'serve' says so when it listens.
+        Assert.True(SpinWait.SpinUntil(() => vmm.HasEnded || VmmProcess.Run("ctl", socket, "get").ExitCode == 0, SnapshotFiles.Watchdog));
         return new ApiClient(socket);
     }
 

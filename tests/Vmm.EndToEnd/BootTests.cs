@@ -91,7 +91,7 @@ public sealed class BootTests
         string[] console = NestedGuest.Run($"""
             mkdir -p /dev/pts && mount -t devpts devpts /dev/pts
             status=0
-            {Boot} --console pty --cmdline "console=ttyS0 console=hvc0 printk.devkmsg=on loglevel=8 panic=-1 vmm.lines=2000 vmm.tests=hvc" </dev/null || status=$?
+            {Boot} --console pty --cmdline "console=ttyS0 console=hvc0 printk.devkmsg=on loglevel=8 panic=-1 vmm.lines=300 vmm.tests=hvc" </dev/null || status=$?
             echo "vmm-host exit $status"
             """);
         Assert.Contains("vmm-hvc 1", console);
@@ -234,18 +234,19 @@ public sealed class BootTests
             printf again | dd of=/tmp/c conv=notrunc 2>/dev/null
             {Boot} --disk /tmp/a --rng --api /tmp/api --cmdline "console=ttyS0 quiet panic=-1 vmm.tests=plug" </dev/null >/tmp/console 2>/tmp/errors & vmm=$!
             touch /tmp/console
-            waits() ( until grep -q "vmm-plug $1" /tmp/console || ! kill -0 $vmm 2>/dev/null; do sleep 1; done )
+            ends() {"{"} ! kill -0 $vmm 2>/dev/null; {"}"}
+            waits() ( until grep -q "vmm-plug $1" /tmp/console || ends; do sleep 1; done )
             waits "waits for vdb"
             echo "vmm-host added $(vmm ctl /tmp/api add blk path=/tmp/b)"
             waits "uses vdb"
             vmm ctl /tmp/api remove vdb >/dev/null 2>/tmp/refused
-            until vmm ctl /tmp/api operations | grep -q 'failed.*did not let go'; do sleep 1; done
+            until vmm ctl /tmp/api operations | grep -q 'failed.*did not let go' || ends; do sleep 1; done
             echo "vmm-host kept $(vmm ctl /tmp/api ls | grep -c '^vd')"
             waits "is done with vdb"
             vmm ctl /tmp/api remove vdb && echo "vmm-host removed"
             waits "let go of vdb"
-            until [ "$(vmm ctl /tmp/api ls | grep -c '^vd')" -eq 1 ]; do sleep 1; done
-            echo "vmm-host added again $(vmm ctl /tmp/api add blk path=/tmp/c)"
+            until vmm ctl /tmp/api operations | grep -q ' done' || ! vmm ctl /tmp/api ls | grep -q vdb || ends; do sleep 1; done
+            echo "vmm-host added again $(vmm ctl /tmp/api add blk path=/tmp/c || true)"
             status=0
             wait $vmm || status=$?
             cat /tmp/console

@@ -177,7 +177,8 @@ public sealed class BrowserTests : IAsyncLifetime
 
         await page.GetByRole(AriaRole.Link, new() { Name = "net0" }).ClickAsync();
         await Expect(page.Locator("#tiles [data-name=MTU] dd")).ToHaveTextAsync("1400");
-        await Expect(page.Locator("#tiles [data-name=Receives] dd")).ToContainTextAsync("02:00:00:00:00:07");
+        await Expect(page.Locator("#tiles [data-name=Address] dd")).ToHaveTextAsync("02:00:00:00:00:07");
+        await Expect(page.Locator("#tiles [data-name=Receives] dd")).ToHaveTextAsync("every frame");
         await ShootAsync(page, "card");
         await page.GetByRole(AriaRole.Link, new() { Name = "All devices" }).ClickAsync();
         await page.GetByRole(AriaRole.Link, new() { Name = "blk0" }).ClickAsync();

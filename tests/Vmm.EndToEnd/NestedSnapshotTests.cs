@@ -114,8 +114,9 @@ public sealed class NestedSnapshotTests
         // The clock jumps, which Linux may say; nothing else.
         Assert.DoesNotContain(console, line => line.StartsWith("vmm-load complaint", StringComparison.Ordinal)
             && !line.Contains("clocksource", StringComparison.Ordinal));
-        // The stream was reset by each restore, and by nothing else.
-        Assert.InRange(int.Parse(Word(console, "vmm-vsock connections"), CultureInfo.InvariantCulture), 2, Rounds + 1);
+        // The stream was reset by restores, and by nothing else: once by the word that the transport was reset, and before that perhaps
+        // by the answer to a packet of a connection that is no more.
+        Assert.InRange(int.Parse(Word(console, "vmm-vsock connections"), CultureInfo.InvariantCulture), 2, 2 * Rounds + 1);
     }
 
     [Fact]

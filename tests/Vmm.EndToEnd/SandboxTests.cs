@@ -81,7 +81,9 @@ public sealed class SandboxTests
     {
         SkipWithoutFile();
         using ScratchDirectory scratch = new();
-        string later = scratch.CreateImage("later.img", 16 * MiB), unnamed = scratch.CreateImage("unnamed.img", 16 * MiB);
+        // What is beside a socket is seen, and not opened.
+        using ScratchDirectory elsewhere = new();
+        string later = elsewhere.CreateImage("later.img", 16 * MiB), unnamed = elsewhere.CreateImage("unnamed.img", 16 * MiB);
         using VmmProcess vmm = Serve(scratch, "--sandbox=require", "--sandbox-action=kill", "--api", scratch.PathOf("api"));
         vmm.WaitFor("listening api");
         int broker = int.Parse(File.ReadAllText($"/proc/{vmm.Id}/task/{vmm.Id}/children"), CultureInfo.InvariantCulture);

@@ -98,6 +98,19 @@ public sealed class SnapshotBadDayTests : IDisposable
     }
 
     [Fact]
+    public void A_clone_whose_disk_is_in_use_is_refused_with_who_has_it()
+    {
+        string disk = _files.Scratch.CreateImage("disk.img", SnapshotFiles.MiB);
+        using VmmProcess vmm = _files.Start("boot", "--kernel", _files.PathOf("kernel"), "--memory", "64", "--disk", disk);
+        SnapshotFiles.WaitBeyond(() => vmm.Lines, 0);
+        _files.Ctl("snapshot", Saved);
+        VmmResult refused = VmmProcess.Run("boot", "--restore", Saved, "--disk", disk);
+        Assert.Equal(1, refused.ExitCode);
+        Assert.Contains($"disk image '{disk}' is in use by process", refused.Error);
+        SnapshotFiles.WaitBeyond(() => vmm.Lines, TickingKernel.Numbers(vmm.Lines)[^1]);
+    }
+
+    [Fact]
     public void A_machine_that_goes_on_from_a_snapshot_is_saved_while_it_runs()
     {
         TickingKernel.Write(_files.PathOf("kernel"), endMiB: 200);

@@ -163,22 +163,24 @@ public sealed class SnapshotDiskTests : IDisposable
             Assert.Equal(0, vmm.WaitForExit().ExitCode);
         }
         // Of each kind in the order of the names; the names themselves are in the snapshot.
-        using VmmProcess other = _files.Start("boot", "--restore", saved, "--disk", first, "--disk", last, "--rng");
-        SnapshotFiles.WaitBeyond(() => other.Lines, 0);
-        Assert.Contains($"capacityBytes {2 * SnapshotFiles.MiB}", _files.Ctl("get", "vdc").Lines);
-        int[] clones = [];
-        try
+        using (VmmProcess other = _files.Start("boot", "--restore", saved, "--disk", first, "--disk", last, "--rng"))
         {
-            clones = [.. Regex.Matches(_files.Ctl("fork", "--dir", forks).Output, @"process (\d+),").Select(match => int.Parse(match.Groups[1].Value))];
-            Assert.Equal(ScratchDirectory.Sha256(last), ScratchDirectory.Sha256(Path.Combine(forks, "1", "vdc.img")));
-            string listed = VmmProcess.Run("ctl", Path.Combine(forks, "1", "api.sock"), "ls").Output;
-            Assert.Equal(["rng0", "vda", "vdc"], Regex.Matches(listed, "^(vd.|rng.)", RegexOptions.Multiline).Select(match => match.Value).Order());
-            // The place and the name that are free are taken by the next.
-            Assert.Equal("vdb", VmmProcess.Run("ctl", Path.Combine(forks, "1", "api.sock"), "add", "blk", $"path={gone}").Lines.Single());
-        }
-        finally
-        {
-            foreach (int clone in clones) SnapshotFiles.Command("kill", $"{clone}");
+            SnapshotFiles.WaitBeyond(() => other.Lines, 0);
+            Assert.Contains($"capacityBytes {2 * SnapshotFiles.MiB}", _files.Ctl("get", "vdc").Lines);
+            int[] clones = [];
+            try
+            {
+                clones = [.. Regex.Matches(_files.Ctl("fork", "--dir", forks).Output, @"process (\d+),").Select(match => int.Parse(match.Groups[1].Value))];
+                Assert.Equal(ScratchDirectory.Sha256(last), ScratchDirectory.Sha256(Path.Combine(forks, "1", "vdc.img")));
+                string listed = VmmProcess.Run("ctl", Path.Combine(forks, "1", "api.sock"), "ls").Output;
+                Assert.Equal(["rng0", "vda", "vdc"], Regex.Matches(listed, "^(vd.|rng.)", RegexOptions.Multiline).Select(match => match.Value).Order());
+                // The place and the name that are free are taken by the next.
+                Assert.Equal("vdb", VmmProcess.Run("ctl", Path.Combine(forks, "1", "api.sock"), "add", "blk", $"path={gone}").Lines.Single());
+            }
+            finally
+            {
+                foreach (int clone in clones) SnapshotFiles.Command("kill", $"{clone}");
+            }
         }
         VmmResult lacks = VmmProcess.Run("boot", "--restore", saved, "--disk", first, "--rng");
         Assert.Equal(1, lacks.ExitCode);

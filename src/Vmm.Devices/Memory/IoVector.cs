@@ -1,4 +1,6 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using Vmm.Events.Buffers;
 
 namespace Vmm.Devices;
 
@@ -24,27 +26,25 @@ public readonly unsafe struct IoVector
     /// <summary>A piece of mapped memory that is no guest's: a buffer of our own.</summary>
     internal static IoVector Over(Span<byte> unmoving) =>
         // SAFETY: only the number is kept; that the bytes stay where they are is the caller's promise.
-        new((nint)System.Runtime.CompilerServices.Unsafe.AsPointer(ref System.Runtime.InteropServices.MemoryMarshal.GetReference(unmoving)),
+        new((nint)Unsafe.AsPointer(ref MemoryMarshal.GetReference(unmoving)),
             (nuint)unmoving.Length);
 
     /// <summary>
     /// Adds the piece to a list for a vectored operation of a ring. What holds the piece holds it until the operation is over.
     /// </summary>
     /// <exception cref="InvalidOperationException">The list is full.</exception>
-    public void AddTo(Vmm.Events.Buffers.IoVectors list)
+    public void AddTo(IoVectors list)
     {
         ArgumentNullException.ThrowIfNull(list);
         // SAFETY: pieces are made from checked translations and from memory of our own that does not move.
         list.Add((void*)Address, (nint)Length);
     }
 
-    /// <summary>
-    /// Has a list stand for pieces of a pinned array, which are not copied: see <see cref="Vmm.Events.Buffers.IoVectors.Use"/>.
-    /// </summary>
-    internal static void Lend(IoVector[] pinned, int first, int count, Vmm.Events.Buffers.IoVectors list)
+    /// <summary>Has a list stand for pieces of a pinned array, which are not copied: see <see cref="IoVectors.Use"/>.</summary>
+    internal static void Lend(IoVector[] pinned, int first, int count, IoVectors list)
     {
         // SAFETY: an IoVector is struct iovec, the array does not move, and the part is checked against it.
-        list.Use(System.Runtime.CompilerServices.Unsafe.AsPointer(ref MemoryMarshal.GetReference(pinned.AsSpan(first, count))), count);
+        list.Use(Unsafe.AsPointer(ref MemoryMarshal.GetReference(pinned.AsSpan(first, count))), count);
     }
 
     /// <summary>The bytes from an offset on, or as many of them as a span holds: a driver may describe more in one buffer.</summary>

@@ -12,7 +12,7 @@ public sealed class MemoryHold : IDisposable
 
     internal MemoryMap Map { get; }
 
-    /// <summary>Chains popped under this hold and not pushed yet; its queue counts.</summary>
+    /// <summary>Chains popped under this hold and not pushed yet; its queue counts from when it has another hold.</summary>
     internal int Chains { get; set; }
 
     /// <summary>A span over guest bytes that lie in one region, valid while this is held.</summary>

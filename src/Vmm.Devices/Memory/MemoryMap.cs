@@ -74,7 +74,15 @@ internal sealed unsafe class MemoryMap
                 return extent.Host + (nint)offset;
             }
         }
-        return Search(address, ref hint, out available);
+        int found = Search(address);
+        if (found < 0)
+        {
+            available = 0;
+            return 0;
+        }
+        hint = found;
+        available = extents[found].Length - (address - extents[found].Start);
+        return extents[found].Host + (nint)(address - extents[found].Start);
     }
 
     /// <summary>The host address of a range that lies in one region; 0 if it does not.</summary>
@@ -111,7 +119,8 @@ internal sealed unsafe class MemoryMap
         return true;
     }
 
-    private nint Search(ulong address, ref int hint, out ulong available)
+    /// <summary>The region that an address lies in; below 0 if it is in none.</summary>
+    private int Search(ulong address)
     {
         int low = 0, high = _extents.Length - 1;
         while (low <= high)
@@ -128,12 +137,9 @@ internal sealed unsafe class MemoryMap
             }
             else
             {
-                hint = middle;
-                available = extent.Length - (address - extent.Start);
-                return extent.Host + (nint)(address - extent.Start);
+                return middle;
             }
         }
-        available = 0;
-        return 0;
+        return -1;
     }
 }

@@ -24,6 +24,7 @@ internal static unsafe partial class SocketCalls
     internal const int SCM_RIGHTS = 1;
     internal const short POLLIN = 1;
     internal const short POLLOUT = 4;
+    internal const short POLLERR = 8;
     internal const short POLLHUP = 0x10;
     internal const short POLLRDHUP = 0x2000;
     internal const int SHUT_RD = 0;

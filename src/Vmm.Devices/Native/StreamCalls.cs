@@ -64,13 +64,15 @@ internal static unsafe partial class StreamCalls
         }
     }
 
-    /// <summary>Waits until a descriptor can be written, or its reader is gone.</summary>
-    /// <returns>False if the time was up.</returns>
+    /// <summary>Waits until a descriptor can be written, or a write says that its reader is gone.</summary>
+    /// <returns>False if the time was up, and where only a hang-up is reported: the master of a terminal whose other side is closed takes
+    /// nothing more, and says so by no error.</returns>
     internal static bool WaitWritable(int fd, TimeSpan patience)
     {
         PollEntry entry = new() { Fd = fd, Events = SocketCalls.POLLOUT };
         // SAFETY: poll reads and writes one entry, a local.
-        return SocketCalls.Poll(&entry, 1, (int)patience.TotalMilliseconds) > 0;
+        return SocketCalls.Poll(&entry, 1, (int)patience.TotalMilliseconds) > 0
+            && (entry.Returned & (SocketCalls.POLLOUT | SocketCalls.POLLERR)) != 0;
     }
 
     /// <summary>

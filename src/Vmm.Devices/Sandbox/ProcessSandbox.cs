@@ -78,6 +78,8 @@ public static class ProcessSandbox
     {
         ArgumentNullException.ThrowIfNull(plan);
         if (!plan.KeepsCore && plan.Layers.HasFlag(SandboxLayers.Privileges)) SandboxCalls.SetDumpable(false);
+        BrokerLink.Current?.Enclose(plan.All.Where(access => access.Kind is HostAccessKind.Listen or HostAccessKind.Connect
+            && access.Path.Length > 0).Select(access => Path.GetFullPath(access.Path)));
         if (!HasFilters(plan)) return;
         // Its handler is the last code that is written in memory.
         _ = BusErrorGuard.IsInstalled;

@@ -20,6 +20,7 @@ internal sealed class BrokerLink
     private readonly Lock _lock = new();
     private readonly UnixSocket _asks;
     private readonly ReceivedFds _received = new();
+    private volatile HashSet<string>? _own;
     private bool _isGone;
 
     private BrokerLink(int asks, int brings) => (_asks, Visitors) = (new UnixSocket(asks), new UnixSocket(brings));
@@ -29,6 +30,20 @@ internal sealed class BrokerLink
 
     /// <summary>Brings the connections of the control API.</summary>
     internal UnixSocket Visitors { get; }
+
+    /// <summary>From now on this process makes sockets for what its options name only.</summary>
+    /// <param name="own">The full paths of those.</param>
+    internal void Enclose(IEnumerable<string> own) => _own = [.. own];
+
+    /// <summary>What makes a socket for a path; null if this process does it itself.</summary>
+    internal static BrokerLink? ForSocket(string path)
+    {
+        if (Current is not { _own: { } own } broker) return null;
+        string full = Path.GetFullPath(path);
+        // A device for vsock adds the number of a port.
+        int end = full.LastIndexOf('_');
+        return own.Contains(full) || end > 0 && own.Contains(full[..end]) ? null : broker;
+    }
 
     /// <summary>Whether an error may be the sandbox's.</summary>
     internal static bool MayHelp(Errno errno) =>

@@ -17,16 +17,17 @@ internal sealed unsafe partial class UnixSocket
     /// <returns>Null if it is not connected.</returns>
     internal static UnixSocket? TryConnect(string path, bool isSeqPacket, out Errno errno)
     {
+        if (BrokerLink.ForSocket(path) is { } broker) return ConnectBy(broker, path, isSeqPacket, out errno);
         UnixAddress address = AddressOf(path, out uint length);
         int type = isSeqPacket ? StreamType ^ SocketCalls.SOCK_STREAM ^ SocketCalls.SOCK_SEQPACKET : StreamType;
         int fd = SocketCalls.Socket(SocketCalls.AF_UNIX, type, 0);
         errno = fd >= 0 ? Errno.None : LastError;
-        if (fd < 0) return ConnectByBroker(path, isSeqPacket, ref errno);
+        if (fd < 0) return null;
         // SAFETY: connect reads length bytes of a local.
         if (SocketCalls.Connect(fd, &address, length) == 0) return new UnixSocket(fd);
         errno = LastError;
         _ = SocketCalls.Close(fd);
-        return ConnectByBroker(path, isSeqPacket, ref errno);
+        return null;
     }
 
     /// <summary>Sends pieces of guest memory, in order.</summary>

@@ -16,6 +16,7 @@ internal sealed unsafe partial class UnixSocket
     /// </exception>
     internal static UnixSocket ListenAnew(string path, UnixFileMode mode, int backlog = Backlog, uint? group = null)
     {
+        if (BrokerLink.ForSocket(path) is { } broker) return ListenBy(broker, path, mode, group);
         CheckDirectory(path);
         UnixSocket? socket = TryListen(path, mode, backlog, group, out Errno errno);
         if (errno == Errno.AddressInUse)
@@ -23,7 +24,6 @@ internal sealed unsafe partial class UnixSocket
             MakeWay(path);
             socket = TryListen(path, mode, backlog, group, out errno);
         }
-        socket ??= ListenByBroker(path, mode, group, ref errno);
         return socket ?? throw new KernelException($"cannot listen on '{path}'", errno);
     }
 

@@ -100,29 +100,30 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
     /// <exception cref="KernelException">No socket listens there, or its backlog is full.</exception>
     internal static UnixSocket Connect(string path)
     {
+        if (BrokerLink.ForSocket(path) is { } broker)
+            return ConnectBy(broker, path, isSeqPacket: false, out Errno refused)
+                ?? throw new KernelException($"cannot connect to '{path}'", refused);
         UnixAddress address = AddressOf(path, out uint length);
         UnixSocket socket = new(Create());
         // SAFETY: connect reads length bytes of a local.
         if (SocketCalls.Connect(socket.Number, &address, length) == 0) return socket;
         Errno errno = LastError;
         socket.Dispose();
-        return ConnectByBroker(path, isSeqPacket: false, ref errno) ?? throw new KernelException($"cannot connect to '{path}'", errno);
+        throw new KernelException($"cannot connect to '{path}'", errno);
     }
 
-    /// <summary>Has the broker connect, where the sandbox does not let this process.</summary>
-    private static UnixSocket? ConnectByBroker(string path, bool isSeqPacket, ref Errno errno)
+    private static UnixSocket? ConnectBy(BrokerLink broker, string path, bool isSeqPacket, out Errno errno)
     {
-        if (BrokerLink.Current is not { } broker || !BrokerLink.MayHelp(errno)) return null;
         int fd = broker.Ask(BrokerCall.Connect, path, out errno, option: isSeqPacket ? (byte)1 : (byte)0);
         return fd < 0 ? null : new UnixSocket(fd) { _isBrokered = true };
     }
 
-    /// <summary>Has the broker listen, where the sandbox does not let this process.</summary>
-    private static UnixSocket? ListenByBroker(string path, UnixFileMode mode, uint? group, ref Errno errno)
+    private static UnixSocket ListenBy(BrokerLink broker, string path, UnixFileMode mode, uint? group)
     {
-        if (BrokerLink.Current is not { } broker || !BrokerLink.MayHelp(errno)) return null;
-        int fd = broker.Ask(BrokerCall.Listen, path, out errno, (uint)mode, group ?? 0, group is null ? (byte)0 : (byte)1);
-        return fd < 0 ? null : new UnixSocket(fd) { _isBrokered = true, _brokeredPath = path };
+        int fd = broker.Ask(BrokerCall.Listen, path, out Errno errno, (uint)mode, group ?? 0, group is null ? (byte)0 : (byte)1);
+        return fd >= 0 ? new UnixSocket(fd) { _isBrokered = true, _brokeredPath = path }
+            : throw new KernelException($"cannot listen on '{path}'", errno,
+                errno == Errno.AddressInUse ? "another process listens there" : null);
     }
 
     /// <summary>Two sockets connected to each other.</summary>

@@ -58,8 +58,7 @@ internal sealed class InflightKeeper(
         if (Region is null) return null;
         if (_isPacked != features.IsPacked) return "in-flight logs for the other kind of ring";
         if (Region.Geometry.QueueSize < ring.Size) return "a ring larger than its in-flight log";
-        return features.IsPacked ? RecoverPacked(ring, guest.Descriptors, ref configuration)
-            : RecoverSplit(ring, guest.Used, ref configuration);
+        return _isPacked ? RecoverPacked(ring, guest.Descriptors, ref configuration) : RecoverSplit(ring, guest.Used, ref configuration);
     }
 
     private string? RecoverSplit(Vring ring, ulong usedRing, ref QueueConfiguration configuration)

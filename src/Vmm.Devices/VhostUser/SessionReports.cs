@@ -45,10 +45,9 @@ internal sealed class SessionReports(
     internal void AnnounceDriver(Vring ring)
     {
         if (!IsAnnounced) return;
-        int retaken = inflight.Region is null || ring.UsedBase is not { } used ? 0
-            : features.IsPacked
-                ? (PackedPosition.FromBits(ring.AvailBase).Index - PackedPosition.FromBits(used).Index + ring.Size) % ring.Size
-            : (ushort)(ring.AvailBase - used);
+        (ushort available, ushort used) = (ring.AvailBase, inflight.Region is null ? ring.AvailBase : ring.UsedBase ?? ring.AvailBase);
+        int retaken = !features.IsPacked ? (ushort)(available - used)
+            : (PackedPosition.FromBits(available).Index - PackedPosition.FromBits(used).Index + ring.Size) % ring.Size;
         string goesOn = retaken == 0 ? "" : string.Create(CultureInfo.InvariantCulture, $", goes on with {retaken} requests in flight");
         backend.Announce(DeviceEvents.DriverStarted,
             $"a driver runs{goesOn}: {(features.IsPacked ? "packed" : "split")} rings of {ring.Size} entries; "

@@ -19,23 +19,26 @@ internal sealed class BatchLatency(QueueStatistics statistics, SlowRequests? slo
     /// <summary>Chains pushed since the last publish, those that were popped together as one.</summary>
     private readonly (long PoppedAt, Kinds Chains)[] _pushed = new (long, Kinds)[BatchesMax];
     private int _count;
+    /// <summary>The last of them, which more chains may be of; none if the time is 0.</summary>
+    private long _openPoppedAt;
+    private Kinds _open;
     private long _batchStart;
     /// <summary>When the first chain that is not published was given back; only where slow requests are reported.</summary>
     private long _firstPushed;
 
     /// <summary>When the batch began, in ticks of <see cref="Stopwatch"/>; it begins now if it had not.</summary>
-    internal long BatchStart => _batchStart != 0 ? _batchStart : _batchStart = Stopwatch.GetTimestamp();
+    internal long BatchStart
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => _batchStart != 0 ? _batchStart : Begin();
+    }
 
     /// <summary>A chain was given back.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Pushed(long poppedAt, int kind)
     {
-        if (_count == 0 || _pushed[_count - 1].PoppedAt != poppedAt)
-        {
-            if (_count == _pushed.Length) Record(inFlight: 0);
-            if (_count == 0 && slow is not null) _firstPushed = Stopwatch.GetTimestamp();
-            _pushed[_count++] = (poppedAt, default);
-        }
-        _pushed[_count - 1].Chains[kind]++;
+        if (poppedAt != _openPoppedAt) Open(poppedAt);
+        _open[kind]++;
     }
 
     /// <summary>The chains that are popped next waited until now: their device's limit held the queue.</summary>
@@ -46,7 +49,26 @@ internal sealed class BatchLatency(QueueStatistics statistics, SlowRequests? slo
     internal void Published(int inFlight)
     {
         _batchStart = 0;
-        if (_count > 0) Record(inFlight);
+        if (_openPoppedAt == 0) return;
+        Open(0);
+        Record(inFlight);
+    }
+
+    private long Begin() => _batchStart = Stopwatch.GetTimestamp();
+
+    private void Open(long poppedAt)
+    {
+        if (_openPoppedAt != 0)
+        {
+            if (_count == _pushed.Length) Record(inFlight: 0);
+            _pushed[_count++] = (_openPoppedAt, _open);
+        }
+        else if (slow is not null)
+        {
+            _firstPushed = Stopwatch.GetTimestamp();
+        }
+        _openPoppedAt = poppedAt;
+        _open = default;
     }
 
     private void Record(int inFlight)

@@ -5,37 +5,59 @@ namespace Vmm.Devices;
 /// <summary>Collects the buffers of one chain, with every check that does not depend on the ring's layout.</summary>
 /// <param name="chain">Gets the buffers.</param>
 /// <param name="map">Where they are.</param>
-internal ref struct ChainWalk(DescriptorChain chain, MemoryMap map)
+/// <param name="region">The region to look in first.</param>
+internal ref struct ChainWalk(DescriptorChain chain, MemoryMap map, int region)
 {
     /// <summary>Most bytes of a chain (virtio 1.2 § 2.7.5).</summary>
     private const ulong BytesMax = 1UL << 32;
 
     private ulong _bytes;
-    private int _region;
+    private ulong _readableBytes;
+    private int _region = region;
     private bool _writable;
     /// <summary>Where the piece added last ends, and the region it lies in: what follows there belongs to the same piece.</summary>
     private nint _end;
     private int _endRegion;
 
-    /// <summary>Why a buffer was refused.</summary>
-    internal GuestFault Fault { get; private set; }
-
-    /// <summary>Adds a buffer; one without bytes adds nothing (drivers send such, § 2.7.5 does not forbid it).</summary>
+    /// <summary>
+    /// Adds a buffer; one without bytes adds nothing (drivers send such, § 2.7.5 does not forbid it). Nothing here gets the address of the
+    /// walk, so that it stays in registers.
+    /// </summary>
+    /// <returns>False if it was refused, and the fault reported.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal bool TryAdd(ulong address, uint length, bool writable)
     {
         if (_writable != writable)
         {
-            if (_writable) return Refuse(QueueFaults.Order);
+            if (_writable) return chain.Queue.Refuse(QueueFaults.Order);
             _writable = true;
             _end = 0;
+            _readableBytes = _bytes;
+            chain.BeginWritable();
         }
         _bytes += length;
-        if (_bytes > BytesMax) return Refuse(QueueFaults.Bytes);
-        if (length == 0) return Skip();
+        if (_bytes > BytesMax) return chain.Queue.Refuse(QueueFaults.Bytes);
+        if (length == 0)
+        {
+            // It costs its walk all the same.
+            chain.Weight++;
+            return true;
+        }
         nint host = map.Translate(address, ref _region, out ulong available);
-        if (host == 0 || available < length) return TryAddAcross(address, length);
-        return TryAddPiece(address, host, length);
+        if (host != 0 && length <= available) return TryAddPiece(address, host, length);
+        _end = 0;
+        return TryAddAcross(chain, map, address, length);
+    }
+
+    /// <summary>The chain is complete.</summary>
+    /// <param name="region">Where its last buffer was: the next chain's are likely to be there.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal readonly bool Finish(out int region)
+    {
+        region = _region;
+        if (_writable) chain.Finish(_readableBytes, _bytes - _readableBytes);
+        else chain.FinishReadable(_bytes);
+        return true;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -44,37 +66,24 @@ internal ref struct ChainWalk(DescriptorChain chain, MemoryMap map)
         bool isNext = host == _end && _region == _endRegion;
         _end = host + (nint)length;
         _endRegion = _region;
-        if (isNext) chain.Extend(length, _writable);
-        else if (_writable) chain.AddWritable(new GuestSpan(address, host, length));
-        else chain.AddReadable(new GuestSpan(address, host, length));
-        return chain.Segments <= DescriptorChain.SegmentsMax || Refuse(QueueFaults.Segments);
-    }
-
-    /// <summary>A descriptor costs its walk even if it adds nothing.</summary>
-    private readonly bool Skip()
-    {
-        chain.Weight++;
+        if (!isNext) return chain.TryAdd(new GuestSpan(address, host, length)) || chain.Queue.Refuse(QueueFaults.Segments);
+        chain.Extend(length);
         return true;
     }
 
     /// <summary>A buffer that goes on in the region that follows.</summary>
-    private bool TryAddAcross(ulong address, ulong length)
+    private static bool TryAddAcross(DescriptorChain chain, MemoryMap map, ulong address, ulong length)
     {
+        int region = 0;
         while (length > 0)
         {
-            nint host = map.Translate(address, ref _region, out ulong available);
-            if (host == 0) return Refuse(QueueFaults.Address);
+            nint host = map.Translate(address, ref region, out ulong available);
+            if (host == 0) return chain.Queue.Refuse(QueueFaults.Address);
             ulong piece = Math.Min(length, available);
-            if (!TryAddPiece(address, host, piece)) return false;
+            if (!chain.TryAdd(new GuestSpan(address, host, piece))) return chain.Queue.Refuse(QueueFaults.Segments);
             address += piece;
             length -= piece;
         }
         return true;
-    }
-
-    private bool Refuse(in GuestFault fault)
-    {
-        Fault = fault;
-        return false;
     }
 }

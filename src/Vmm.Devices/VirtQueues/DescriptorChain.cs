@@ -17,7 +17,7 @@ public sealed class DescriptorChain
     internal const int SegmentsMax = VirtQueue.ChainDescriptorsMax + GuestMemory.RegionsMax;
 
     /// <summary>Descriptors that cost as much of a turn as a chain does.</summary>
-    private const int WeightUnit = 16;
+    private const uint WeightUnit = 16;
 
     private GuestSpan[] _segments = new GuestSpan[FirstSegments];
     private int _count;
@@ -58,8 +58,11 @@ public sealed class DescriptorChain
     /// <summary>Pieces of host memory the writable part consists of.</summary>
     public int WritableSegments => _count - _readableCount;
 
-    /// <summary>The memory state it was popped under; null when it is not in flight.</summary>
+    /// <summary>The memory state it was popped under last.</summary>
     internal MemoryHold? Hold { get; set; }
+
+    /// <summary>Whether it was popped and not pushed yet.</summary>
+    internal bool IsInFlight { get; set; }
 
     /// <summary>Ring descriptors it took; packed rings skip that many when it is used.</summary>
     internal ushort RingDescriptors { get; set; }
@@ -77,7 +80,7 @@ public sealed class DescriptorChain
     internal int Weight { get; set; }
 
     /// <summary>What it costs of a turn's budget: 1 for the few buffers that requests usually have, more for many.</summary>
-    internal int Cost => 1 + ((_count + Weight) / WeightUnit);
+    internal int Cost => 1 + (int)((uint)(_count + Weight) / WeightUnit);
 
     /// <summary>Room for pieces beyond the first few.</summary>
     internal int GrownBy => _segments.Length - FirstSegments;
@@ -97,40 +100,70 @@ public sealed class DescriptorChain
     internal void Shrink() => _segments = new GuestSpan[FirstSegments];
 
     /// <summary>Makes the last piece longer: the buffer that follows lies behind it.</summary>
-    internal void Extend(ulong length, bool writable)
+    internal void Extend(ulong length)
     {
         ref GuestSpan last = ref _segments[_count - 1];
         last = new GuestSpan(last.Guest, last.Host, last.Length + length);
-        if (writable) WritableLength += length;
-        else ReadableLength += length;
         Weight++;
     }
 
+    /// <summary>What was added so far is the readable part.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal void AddReadable(in GuestSpan piece)
+    internal void BeginWritable() => _readableCount = _count;
+
+    /// <summary>All pieces were added, writable ones among them.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Finish(ulong readable, ulong writable) => (ReadableLength, WritableLength) = (readable, writable);
+
+    /// <summary>All pieces were added, and none is writable.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void FinishReadable(ulong readable)
     {
-        Add(piece);
         _readableCount = _count;
-        ReadableLength += piece.Length;
+        ReadableLength = readable;
     }
 
+    /// <summary>
+    /// Fills an empty chain of one buffer that lies in one region, as most chains of a network card are: all a walk does, at once.
+    /// </summary>
+    /// <returns>False, and nothing is changed, if the buffer is not like that: then it is walked.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal void AddWritable(in GuestSpan piece)
+    internal bool TryFillWithOne(MemoryMap map, ref int region, ulong address, uint length, bool writable)
     {
-        Add(piece);
-        WritableLength += piece.Length;
+        nint host = map.Translate(address, ref region, out ulong available);
+        if (host == 0 || length > available || length == 0) return false;
+        _segments[0] = new GuestSpan(address, host, length);
+        _count = 1;
+        if (writable)
+        {
+            WritableLength = length;
+            return true;
+        }
+        _readableCount = 1;
+        ReadableLength = length;
+        return true;
     }
 
+    /// <summary>Adds a piece.</summary>
+    /// <returns>False if there are as many as a chain may have.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Add(in GuestSpan piece)
+    internal bool TryAdd(in GuestSpan piece)
     {
-        if ((uint)_count >= (uint)_segments.Length) Grow();
+        GuestSpan[] segments = _segments;
+        int count = _count;
+        if ((uint)count >= (uint)segments.Length) return TryAddGrown(piece);
+        segments[count] = piece;
+        _count = count + 1;
+        return true;
+    }
+
+    private bool TryAddGrown(in GuestSpan piece)
+    {
+        if (_count == SegmentsMax) return false;
+        int before = GrownBy;
+        Array.Resize(ref _segments, Math.Min(_segments.Length * 2, SegmentsMax));
+        Queue.CountGrown(GrownBy - before);
         _segments[_count++] = piece;
-    }
-
-    private void Grow()
-    {
-        Queue.CountGrown(_segments.Length);
-        Array.Resize(ref _segments, _segments.Length * 2);
+        return true;
     }
 }

@@ -10,6 +10,7 @@ internal sealed class PackedQueue : VirtQueue
     private readonly bool _indirect;
     private readonly IQueueJournal? _journal;
     private bool _hasStaleFlags;
+    private int _region;
     private GuestWindow _ring, _driverEvent, _deviceEvent;
     private PackedPosition _nextAvailable;
     private PackedPosition _nextUsed;
@@ -76,7 +77,11 @@ internal sealed class PackedQueue : VirtQueue
         DescriptorChain chain = Rent();
         chain.IsRetaken = false;
         _journal?.Taking();
-        if (!TryWalk(chain, head, out ushort id, out int descriptors))
+        ushort id = head.BufferId;
+        int descriptors = 1;
+        bool isFilled = _journal is null && (head.PackedFlags & (RingLayout.FlagNext | RingLayout.FlagIndirect)) == 0 && _taken < Size
+            && chain.TryFillWithOne(Held.Map, ref _region, head.Address, head.Length, (head.PackedFlags & RingLayout.FlagWrite) != 0);
+        if (!isFilled && !TryWalk(chain, head, ref id, ref descriptors))
         {
             Return(chain);
             _journal?.Abandon();
@@ -103,17 +108,22 @@ internal sealed class PackedQueue : VirtQueue
         (ushort name, Descriptor[] descriptors) = journal.Retake();
         DescriptorChain chain = Rent();
         chain.IsRetaken = true;
-        ChainWalk walk = new(chain, Held.Map);
+        ChainWalk walk = new(chain, Held.Map, _region);
+        bool isWalked = true, hasTable = false;
         foreach (Descriptor descriptor in descriptors)
         {
-            bool isAdded = (descriptor.PackedFlags & RingLayout.FlagIndirect) != 0
-                ? TryWalkTable(ref walk, descriptor)
-                : walk.TryAdd(descriptor.Address, descriptor.Length, (descriptor.PackedFlags & RingLayout.FlagWrite) != 0)
-                    || Refuse(walk.Fault);
-            if (isAdded) continue;
+            hasTable = (descriptor.PackedFlags & RingLayout.FlagIndirect) != 0;
+            isWalked = hasTable
+                ? TryWalkTable(walk, descriptor)
+                : walk.TryAdd(descriptor.Address, descriptor.Length, (descriptor.PackedFlags & RingLayout.FlagWrite) != 0);
+            if (!isWalked || hasTable) break;
+        }
+        if (!isWalked)
+        {
             Return(chain);
             return null;
         }
+        if (!hasTable) walk.Finish(out _region);
         if (!TryClaim(chain, descriptors[^1].BufferId)) return null;
         chain.LogEntry = name;
         chain.RingDescriptors = (ushort)descriptors.Length;
@@ -183,46 +193,49 @@ internal sealed class PackedQueue : VirtQueue
     }
 
     /// <summary>Follows a chain along the ring and into at most one indirect table, which it ends with.</summary>
-    private bool TryWalk(DescriptorChain chain, Descriptor descriptor, out ushort id, out int descriptors)
+    private bool TryWalk(DescriptorChain chain, Descriptor descriptor, ref ushort lastId, ref int taken)
     {
-        ChainWalk walk = new(chain, Held.Map);
+        ChainWalk walk = new(chain, Held.Map, _region);
+        IQueueJournal? journal = _journal;
         GuestWindow ring = _ring;
         uint index = _nextAvailable.Index;
         uint size = Size;
         int descriptorsMax = Math.Min((int)size, ChainDescriptorsMax);
-        for (descriptors = 1; descriptors <= descriptorsMax; descriptors++)
+        for (int descriptors = 1; descriptors <= descriptorsMax; descriptors++)
         {
             ushort flags = descriptor.PackedFlags;
-            id = descriptor.BufferId;
-            _journal?.Add(descriptor);
+            journal?.Add(descriptor);
             if ((flags & RingLayout.FlagIndirect) != 0)
-                return TryWalkTable(ref walk, descriptor) && HasTaken(descriptors);
-            if (!walk.TryAdd(descriptor.Address, descriptor.Length, (flags & RingLayout.FlagWrite) != 0)) return Refuse(walk.Fault);
-            if ((flags & RingLayout.FlagNext) == 0) return HasTaken(descriptors);
+                return TryWalkTable(walk, descriptor) && HasTaken(descriptors, descriptor, ref lastId, ref taken);
+            if (!walk.TryAdd(descriptor.Address, descriptor.Length, (flags & RingLayout.FlagWrite) != 0)) return false;
+            if ((flags & RingLayout.FlagNext) == 0)
+                return HasTaken(descriptors, descriptor, ref lastId, ref taken) && walk.Finish(out _region);
             if (++index == size) index = 0;
             descriptor = Descriptor.Load(ring, index);
         }
-        id = 0;
         return Refuse(QueueFaults.Length);
     }
 
     /// <summary>Every descriptor of a packed ring's indirect table is used, in order; there is no NEXT flag (§ 2.8.7).</summary>
-    private bool TryWalkTable(ref ChainWalk walk, in Descriptor descriptor)
+    private bool TryWalkTable(ChainWalk walk, Descriptor descriptor)
     {
-        GuestFault fault =
-            IndirectTable.Find(Held.Map, descriptor, descriptor.PackedFlags, _indirect, out GuestWindow table, out uint entries);
-        if (fault.Kind != GuestFaultKind.None) return Refuse(fault);
+        if (!TryFindTable(descriptor, descriptor.PackedFlags, _indirect, out GuestWindow found, out uint entries)) return false;
+        GuestWindow table = found;
         // Linux fills a table up to the segments a device allows, however short the ring is.
         if (entries > ChainDescriptorsMax) return Refuse(QueueFaults.Length);
         for (uint i = 0; i < entries; i++)
         {
             Descriptor entry = Descriptor.Load(table, i);
             if ((entry.PackedFlags & RingLayout.FlagIndirect) != 0) return Refuse(QueueFaults.Nested);
-            if (!walk.TryAdd(entry.Address, entry.Length, (entry.PackedFlags & RingLayout.FlagWrite) != 0)) return Refuse(walk.Fault);
+            if (!walk.TryAdd(entry.Address, entry.Length, (entry.PackedFlags & RingLayout.FlagWrite) != 0)) return false;
         }
-        return true;
+        return walk.Finish(out _region);
     }
 
-    /// <summary>A chain can't take descriptors that the device has not given back yet.</summary>
-    private bool HasTaken(int descriptors) => _taken + descriptors <= Size || Refuse(QueueFaults.Available);
+    /// <summary>A chain can't take descriptors that the device has not given back yet. The last one has its name.</summary>
+    private bool HasTaken(int descriptors, Descriptor last, ref ushort id, ref int taken)
+    {
+        (id, taken) = (last.BufferId, descriptors);
+        return _taken + descriptors <= Size || Refuse(QueueFaults.Available);
+    }
 }

@@ -13,10 +13,9 @@ namespace Vmm.Devices;
 internal readonly record struct SlowBatch(long PoppedAt, long PushedAt, long PublishedAt, int Requests, int InFlight);
 
 /// <summary>
-/// Spans of requests that took longer than a threshold, for listeners of the source <c>Vmm.Devices</c> (System.Diagnostics.ActivitySource),
-/// each with a span for every part of its time. A request that was quick enough costs a comparison, one that was not is made into spans
-/// only
-/// if a listener wants them.
+/// Spans of requests that took longer than a threshold, for listeners of the source <c>Vmm.Devices</c>
+/// (System.Diagnostics.ActivitySource), each with a span for every part of its time. A request that was quick enough costs a comparison,
+/// one that was not is made into spans only if a listener wants them.
 /// </summary>
 /// <param name="device">The device's name.</param>
 /// <param name="queue">The queue's name.</param>
@@ -72,8 +71,8 @@ internal sealed class SlowRequests(string device, string queue, IReadOnlyList<st
         void Part(string part, DateTimeOffset from, DateTimeOffset to)
         {
             if (to == from) return;
-            using Activity? child = Source.StartActivity(
-                part, ActivityKind.Internal, span.Context, tags: null, links: null, startTime: from);
+            using Activity? child =
+                Source.StartActivity(part, ActivityKind.Internal, span.Context, tags: null, links: null, startTime: from);
             child?.SetEndTime(to.UtcDateTime);
         }
     }

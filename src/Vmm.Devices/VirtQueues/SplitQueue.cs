@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Vmm.Devices;
 
 /// <summary>A split virtqueue (virtio 1.2 § 2.7): descriptor table, available ring, used ring.</summary>
@@ -9,6 +11,7 @@ internal sealed class SplitQueue : VirtQueue
     private readonly bool _indirect;
     private readonly IQueueJournal? _journal;
     private GuestWindow _table, _available, _used;
+    private int _region;
     /// <summary>The available index as last read: entries before it may be taken without reading it again.</summary>
     private ushort _availableEnd;
     private ushort _nextAvailable;
@@ -74,7 +77,7 @@ internal sealed class SplitQueue : VirtQueue
         ushort head = _available.Load16(RingLayout.EntriesOffset + (_nextAvailable & _mask) * RingLayout.AvailableEntryLength);
         if (head >= Size)
         {
-            Fault(QueueFaults.Head);
+            Refuse(QueueFaults.Head);
             return null;
         }
         if (Take(head) is not { } chain) return null;
@@ -138,10 +141,15 @@ internal sealed class SplitQueue : VirtQueue
         return chain;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private DescriptorChain? Take(ushort head)
     {
         DescriptorChain chain = Rent();
-        if (!TryWalk(chain, head))
+        Descriptor first = Descriptor.Load(_table, head);
+        ushort flags = first.SplitFlags;
+        bool isFilled = (flags & (RingLayout.FlagNext | RingLayout.FlagIndirect)) == 0
+            && chain.TryFillWithOne(Held.Map, ref _region, first.Address, first.Length, (flags & RingLayout.FlagWrite) != 0);
+        if (!isFilled && !TryWalk(chain, first))
         {
             Return(chain);
             return null;
@@ -167,31 +175,38 @@ internal sealed class SplitQueue : VirtQueue
     /// Follows a chain through the table and at most one indirect table. The bound on descriptors is what ends a loop: a chain has no
     /// memory of where it has been.
     /// </summary>
-    private bool TryWalk(DescriptorChain chain, uint index)
+    private bool TryWalk(DescriptorChain chain, Descriptor descriptor)
     {
-        ChainWalk walk = new(chain, Held.Map);
+        ChainWalk walk = new(chain, Held.Map, _region);
         GuestWindow table = _table;
-        uint entries = Size;
-        bool nested = false;
-        for (int left = Math.Min((int)Size, ChainDescriptorsMax); left > 0; left--)
+        uint size = Size;
+        for (int left = Math.Min((int)size, ChainDescriptorsMax); left > 0; left--)
         {
-            Descriptor descriptor = Descriptor.Load(table, index);
-            if ((descriptor.SplitFlags & RingLayout.FlagIndirect) != 0)
-            {
-                GuestFault fault = nested
-                    ? QueueFaults.Nested
-                    : IndirectTable.Find(Held.Map, descriptor, descriptor.SplitFlags, _indirect, out table, out entries);
-                if (fault.Kind != GuestFaultKind.None) return Refuse(fault);
-                nested = true;
-                index = 0;
-                // Linux fills a table up to the segments a device allows, however short the ring is (QEMU's queue-size=64).
-                left = ChainDescriptorsMax + 1;
-                continue;
-            }
-            if (!walk.TryAdd(descriptor.Address, descriptor.Length, (descriptor.SplitFlags & RingLayout.FlagWrite) != 0))
-                return Refuse(walk.Fault);
-            if ((descriptor.SplitFlags & RingLayout.FlagNext) == 0) return true;
-            index = descriptor.Next;
+            if ((descriptor.SplitFlags & RingLayout.FlagIndirect) != 0) return TryWalkTable(walk, descriptor);
+            if (!walk.TryAdd(descriptor.Address, descriptor.Length, (descriptor.SplitFlags & RingLayout.FlagWrite) != 0)) return false;
+            if ((descriptor.SplitFlags & RingLayout.FlagNext) == 0) return walk.Finish(out _region);
+            uint index = descriptor.Next;
+            if (index >= size) return Refuse(QueueFaults.Next);
+            // One more than the bound is read, and not looked at.
+            descriptor = Descriptor.Load(table, index);
+        }
+        return Refuse(QueueFaults.Length);
+    }
+
+    /// <summary>Follows the rest of a chain through the table that it goes on in.</summary>
+    private bool TryWalkTable(ChainWalk walk, Descriptor descriptor)
+    {
+        if (!TryFindTable(descriptor, descriptor.SplitFlags, _indirect, out GuestWindow found, out uint entries)) return false;
+        GuestWindow table = found;
+        uint index = 0;
+        // Linux fills a table up to the segments a device allows, however short the ring is (QEMU's queue-size=64).
+        for (int left = ChainDescriptorsMax; left > 0; left--)
+        {
+            Descriptor entry = Descriptor.Load(table, index);
+            if ((entry.SplitFlags & RingLayout.FlagIndirect) != 0) return Refuse(QueueFaults.Nested);
+            if (!walk.TryAdd(entry.Address, entry.Length, (entry.SplitFlags & RingLayout.FlagWrite) != 0)) return false;
+            if ((entry.SplitFlags & RingLayout.FlagNext) == 0) return walk.Finish(out _region);
+            index = entry.Next;
             if (index >= entries) return Refuse(QueueFaults.Next);
         }
         return Refuse(QueueFaults.Length);

@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Runtime.CompilerServices;
 
 namespace Vmm.Devices;
 
@@ -42,6 +43,10 @@ public abstract class VirtQueue : IDisposable
     /// <summary>By head or buffer id.</summary>
     private bool[] _idsInFlight;
     private MemoryHold _hold;
+    /// <summary>Chains in flight that were popped under holds before this one.</summary>
+    private int _inFlightBefore;
+    /// <summary>Broken or disposed: it gives no more chains.</summary>
+    private bool _isClosed;
     private Action? _onQuiet;
     private bool _disposed;
 
@@ -140,18 +145,26 @@ public abstract class VirtQueue : IDisposable
     /// </returns>
     public bool TryPop([NotNullWhen(true)] out DescriptorChain? chain)
     {
-        chain = null;
-        if (Turn.IsSpent || IsBroken || _disposed || (Grown > GrownInFlightMax && IsFull())) return false;
-        if (Memory.Map != _hold.Map && !TryRefreshMemory()) return false;
-        chain = TakeAvailable();
+        chain = Pop();
+        return chain is not null;
+    }
+
+    /// <summary>As <see cref="TryPop"/>: a result stays in a register, where a variable of the caller may be anywhere.</summary>
+    private DescriptorChain? Pop()
+    {
+        TurnBudget turn = Turn;
+        if (_isClosed || turn.IsSpent || (Grown > GrownInFlightMax && IsFull())) return null;
+        GuestMemory memory = Memory;
+        if (memory.Map != _hold.Map && !TryRefreshMemory()) return null;
+        DescriptorChain? chain = TakeAvailable();
         if (chain is null)
         {
             HasRunDry = true;
-            return false;
+            return null;
         }
-        if (Memory.BeforeWrite is { } guard) Keep(guard, chain);
-        Turn.Took(chain.Cost);
-        return true;
+        if (memory.BeforeWrite is { } guard) Keep(guard, chain);
+        turn.Took(chain.Cost);
+        return chain;
     }
 
     /// <summary>
@@ -218,6 +231,7 @@ public abstract class VirtQueue : IDisposable
         Statistics.CountFault();
         bool first = !IsBroken;
         if (first) FirstFault = fault;
+        _isClosed = true;
         if (_onFault is not null) _onFault(fault);
         else if (first) _interrupt.SignalNeedsReset();
     }
@@ -235,7 +249,7 @@ public abstract class VirtQueue : IDisposable
     public void Dispose()
     {
         if (_disposed) return;
-        _disposed = true;
+        _disposed = _isClosed = true;
         if (InFlight == 0) LetGo();
         GC.SuppressFinalize(this);
     }
@@ -304,7 +318,9 @@ public abstract class VirtQueue : IDisposable
             Grown -= chain.GrownBy;
             chain.Shrink();
         }
-        _pool[_pooled++] = chain;
+        ref DescriptorChain place = ref _pool[_pooled++];
+        // It is there still, if it was the last to go: a reference costs more to write than to read.
+        if (place != chain) place = chain;
     }
 
     private bool IsFull()
@@ -317,53 +333,81 @@ public abstract class VirtQueue : IDisposable
     /// <returns>False, and a fault, if another with that id is; the chain was returned.</returns>
     private protected bool TryClaim(DescriptorChain chain, ushort id)
     {
+        bool[] inFlight = _idsInFlight;
         // A packed ring's driver may number its buffers as it likes: then there is room for all numbers, once.
-        if (id >= _idsInFlight.Length) Array.Resize(ref _idsInFlight, ushort.MaxValue + 1);
-        if (_idsInFlight[id])
+        if (id >= inFlight.Length) inFlight = MakeRoomForIds();
+        if (inFlight[id])
         {
             Return(chain);
             return Refuse(QueueFaults.InFlight);
         }
-        _idsInFlight[id] = true;
+        inFlight[id] = true;
         chain.Id = id;
-        chain.Hold = _hold;
+        chain.IsInFlight = true;
+        if (chain.Hold != _hold) chain.Hold = _hold;
         chain.Kind = 0;
         if (_latency is not null) chain.PoppedAt = _latency.BatchStart;
-        _hold.Chains++;
         InFlight++;
         return true;
     }
 
+    private bool[] MakeRoomForIds()
+    {
+        Array.Resize(ref _idsInFlight, ushort.MaxValue + 1);
+        return _idsInFlight;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private MemoryHold HoldOf(DescriptorChain chain)
     {
+        if (chain is null || chain.Queue != this || !chain.IsInFlight) ThrowNotInFlight(chain);
+        return chain.Hold!;
+    }
+
+    [DoesNotReturn]
+    private void ThrowNotInFlight([NotNull] DescriptorChain? chain)
+    {
         ArgumentNullException.ThrowIfNull(chain);
-        return chain.Queue == this && chain.Hold is { } hold
-            ? hold
-            : throw new InvalidOperationException(
-                $"chain {chain.Id} is not in flight in queue {Index}: it was pushed already, or popped elsewhere");
+        throw new InvalidOperationException(
+            $"chain {chain.Id} is not in flight in queue {Index}: it was pushed already, or popped elsewhere");
     }
 
     /// <summary>A chain is in flight no more.</summary>
     private void LandChain(DescriptorChain chain, MemoryHold hold)
     {
         _idsInFlight[chain.Id] = false;
-        chain.Hold = null;
+        chain.IsInFlight = false;
         Return(chain);
-        hold.Chains--;
         InFlight--;
-        if (hold != _hold && hold.Chains == 0) hold.Dispose();
+        if (hold != _hold) LandFromBefore(chain, hold);
         if (_disposed && InFlight == 0) LetGo();
         if (!_isFull || Grown > GrownInFlightMax) return;
         _isFull = false;
         OnRoom?.Invoke();
     }
 
-    /// <summary>Reports a fault.</summary>
+    private void LandFromBefore(DescriptorChain chain, MemoryHold hold)
+    {
+        chain.Hold = null;
+        _inFlightBefore--;
+        if (--hold.Chains == 0) hold.Dispose();
+    }
+
+    /// <summary>Reports a fault. Not inlined: a fault on the stack would be cleared with each chain.</summary>
     /// <returns>False.</returns>
-    private protected bool Refuse(in GuestFault fault)
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    internal bool Refuse(in GuestFault fault)
     {
         Fault(fault);
         return false;
+    }
+
+    /// <summary>Finds the table that a descriptor names.</summary>
+    /// <returns>False, and a fault, if there is none.</returns>
+    private protected bool TryFindTable(Descriptor descriptor, ushort flags, bool negotiated, out GuestWindow table, out uint entries)
+    {
+        GuestFault fault = IndirectTable.Find(_hold.Map, descriptor, flags, negotiated, out table, out entries);
+        return fault.Kind == GuestFaultKind.None || Refuse(fault);
     }
 
     private bool TryRefreshMemory()
@@ -378,6 +422,8 @@ public abstract class VirtQueue : IDisposable
         }
         MemoryHold before = _hold;
         _hold = fresh;
+        before.Chains = InFlight - _inFlightBefore;
+        _inFlightBefore = InFlight;
         if (before.Chains == 0) before.Dispose();
         return true;
     }

@@ -22,7 +22,7 @@ public sealed class StrangerSocketTests : IDisposable
         using Process stranger = Process.Start("setpriv", ["--reuid", $"{Nobody}", "--clear-groups", "socat", $"UNIX-LISTEN:{path},fork,mode=777", "/dev/null"]);
         try
         {
-            SpinWait.SpinUntil(() => File.Exists(path), TimeSpan.FromSeconds(30));
+            Assert.True(SpinWait.SpinUntil(() => Listens(path), TimeSpan.FromSeconds(30)), "socat does not listen");
             using (UnixSocket connected = UnixSocket.Connect(path))
             {
                 Assert.True(connected.IsOfStranger(path, out uint user));
@@ -48,5 +48,19 @@ public sealed class StrangerSocketTests : IDisposable
         using UnixSocket listener = UnixSocket.Listen(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
         using UnixSocket connected = UnixSocket.Connect(path);
         Assert.False(connected.IsOfStranger(path, out _));
+    }
+
+    /// <summary>Between bind and listen the path is there, and a connection refused.</summary>
+    private static bool Listens(string path)
+    {
+        try
+        {
+            UnixSocket.Connect(path).Dispose();
+            return true;
+        }
+        catch (KernelException)
+        {
+            return false;
+        }
     }
 }

@@ -21,6 +21,9 @@ internal abstract class Comparison
     /// <summary>The values of n.</summary>
     internal abstract IReadOnlyList<int> Sizes { get; }
 
+    /// <summary>The values of n that the compiler sees before anything is measured.</summary>
+    internal virtual IReadOnlyList<int> WarmUpSizes => [Sizes.Min()];
+
     /// <summary>The contenders; the first is the baseline of the ratios.</summary>
     internal abstract IReadOnlyList<Variant> Variants { get; }
 

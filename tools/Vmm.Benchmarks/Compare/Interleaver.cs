@@ -50,7 +50,7 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
         IReadOnlyList<Variant> variants =
             [.. comparison.Variants.Where((variant, i) => i == 0 || onlyVariants.Count == 0 || onlyVariants.Contains(variant.Name))];
         ProgressLine progress = new(BetweenReports, comparison.Group);
-        WarmUp([.. variants.Where(variant => !variant.IsOutside)], comparison.Sizes.Min(), progress);
+        WarmUp([.. variants.Where(variant => !variant.IsOutside)], comparison.WarmUpSizes, progress);
         foreach (int n in comparison.Sizes.Where(n => comparison.DescriptorsFor(n) + OwnDescriptors < DescriptorLimit()))
         {
             bool allFit = (long)comparison.DescriptorsFor(n) * variants.Count + SpareDescriptors < DescriptorLimit();
@@ -73,16 +73,16 @@ internal sealed class Interleaver(Pace pace, IReadOnlyCollection<string> onlyVar
         }
     }
 
-    private void WarmUp(IReadOnlyList<Variant> variants, int smallest, ProgressLine progress)
+    private void WarmUp(IReadOnlyList<Variant> variants, IReadOnlyList<int> sizes, ProgressLine progress)
     {
         long compiled = 0;
         int quiet = 0;
         for (int i = 0; i < WarmUpsMax && quiet < QuietWarmUps; i++)
         {
             progress.Report($"until the compiler is quiet, {quiet} of {QuietWarmUps}");
-            foreach (Variant variant in variants)
+            foreach ((Variant variant, int n) in variants.SelectMany(variant => sizes.Select(n => (variant, n))))
             {
-                using Track track = new(variant, smallest, isResident: false);
+                using Track track = new(variant, n, isResident: false);
                 track.Calibrate(pace.Slice);
             }
             Thread.Sleep(CompilerPause);

@@ -81,8 +81,8 @@ internal sealed class PrometheusText : IDisposable
         for (int i = 0; i < buckets.Length; i++)
         {
             below += buckets[i];
-            text.Append(Latency).Append("_bucket").Append(labels).Append(",le=\"").Append(Bounds[i]).Append("\"} ")
-                .Append(below).Append('\n');
+            text.Append(Latency).Append("_bucket").Append(labels).Append(",le=\"").Append(Bounds[i]).Append("\"} ").Append(below)
+                .Append('\n');
         }
         text.Append(Latency).Append("_sum").Append(labels).Append("} ").Append(Text(nanoseconds / 1e9)).Append('\n');
         text.Append(Latency).Append("_count").Append(labels).Append("} ").Append(below).Append('\n');

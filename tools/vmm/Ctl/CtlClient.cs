@@ -40,8 +40,8 @@ internal sealed class CtlClient : IDisposable
         string socket = tunnel?.Socket ?? place;
         SocketsHttpHandler handler = new() { UseProxy = false, UseCookies = false, AllowAutoRedirect = false };
         if (!IsSecure) handler.ConnectCallback = (_, end) => ConnectAsync(socket, end);
-        else if (!Uri.TryCreate(place, UriKind.Absolute, out Uri? address)) throw new UsageException($"'{place}': give {Secure}HOST:PORT");
-        else handler.SslOptions = Read(keys, address.Host);
+        else if (!Uri.TryCreate(place, UriKind.Absolute, out _)) throw new UsageException($"'{place}': give {Secure}HOST:PORT");
+        else handler.SslOptions = Read(keys);
         _http = new HttpClient(handler) { BaseAddress = new Uri(IsSecure ? place : "http://vmm"), Timeout = Timeout.InfiniteTimeSpan };
         if (IsSecure && keys.Token is { } token)
             _http.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", File.ReadAllText(token).Trim());
@@ -50,18 +50,14 @@ internal sealed class CtlClient : IDisposable
     /// <summary>Whether the other process may be on another host, whose files have the same paths and are others.</summary>
     internal bool MayBeElsewhere => IsSecure || _tunnel is not null;
 
-    private bool IsSecure => _place.StartsWith(Secure, StringComparison.OrdinalIgnoreCase);
+    /// <summary>Whether it is reached over TLS, by the name of its certificate.</summary>
+    internal bool IsSecure => _place.StartsWith(Secure, StringComparison.OrdinalIgnoreCase);
 
-    private static SslClientAuthenticationOptions Read(CtlKeys keys, string host)
+    private static SslClientAuthenticationOptions Read(CtlKeys keys)
     {
         // Nothing is fetched that a certificate names.
         X509ChainPolicy policy = new() { RevocationMode = X509RevocationMode.NoCheck, DisableCertificateDownloads = true };
-        SslClientAuthenticationOptions options = new()
-        {
-            CertificateChainPolicy = policy,
-            // A browser that is let in by 'web' asks for another host.
-            TargetHost = host,
-        };
+        SslClientAuthenticationOptions options = new() { CertificateChainPolicy = policy };
         try
         {
             if (keys.Authorities is { } authorities)

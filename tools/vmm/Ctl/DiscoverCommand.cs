@@ -19,8 +19,8 @@ internal static class DiscoverCommand
         };
         TextOption output = new("--output", "FILE", "Write there, at once as a whole; without it, to standard output.");
         TextOption host = new("--host", "NAME", "What Prometheus is to call this host; without it, the address that each listens at.");
-        NumberOption every = new(
-            "--every", "SECONDS", "Do it again after that time, until a signal ends it; 0 for once", 0, 3600, standard: 0);
+        NumberOption every =
+            new("--every", "SECONDS", "Do it again after that time, until a signal ends it; 0 for once", 0, 3600, standard: 0);
         Command command = new("discover", "List each vmm of this host that listens with --api-tls, for Prometheus to find it by a file.")
         {
             directories, output, host, every,
@@ -54,10 +54,13 @@ internal static class DiscoverCommand
                         $"vmm: '{name}' is left out: Prometheus cannot reach a Unix socket; give it --api-tls"));
                     return;
                 }
-                groups.Add(new TargetGroup { Targets = [TargetOf(new Uri(address), host)], Labels = new TargetLabels
+                TargetLabels labels = new()
                 {
-                    Scheme = "https", Vmm = name.Length > 0 ? name : $"{machine.Process}", Kind = machine.Kind,
-                } });
+                    Scheme = "https",
+                    Vmm = name.Length > 0 ? name : $"{machine.Process}",
+                    Kind = machine.Kind,
+                };
+                groups.Add(new TargetGroup { Targets = [TargetOf(new Uri(address), host)], Labels = labels });
             });
         byte[] text = [.. JsonSerializer.SerializeToUtf8Bytes(groups, DiscoverJson.Default.ListTargetGroup), (byte)'\n'];
         if (output is null)

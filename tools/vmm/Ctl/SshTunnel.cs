@@ -12,7 +12,7 @@ internal sealed class SshTunnel : IDisposable
     private const int BetweenLooksMs = 20;
 
     /// <summary>
-    /// ssh ends when the standard input of the shell does, whose other end only this process has: no other process has to end it.
+    /// ssh ends when the standard input of the shell does, whose other end only this process has: also when this process is killed.
     /// </summary>
     private const string EndsWithInput = """
         exec 3<&0

@@ -56,6 +56,10 @@ internal sealed class WebRelay(CtlClient client) : IHttpApplication<HttpContext>
         {
             context.Abort();
         }
+        catch (ApiProblem refused)
+        {
+            await Say(context, refused.Status, refused.Message);
+        }
         catch (Exception failed) when (failed is IOException or HttpRequestException)
         {
             if (context.Response.HasStarted) context.Abort();
@@ -74,6 +78,7 @@ internal sealed class WebRelay(CtlClient client) : IHttpApplication<HttpContext>
         if (!IsSame(request.Cookies[CookieName], _session))
             return Say(context, StatusCodes.Status401Unauthorized,
                 "this browser has not been let in: open the address that 'vmm ctl SOCKET web' printed, or run that command again");
+        BrowserGuard.Check(request);
         return context.Features.Get<IHttpUpgradeFeature>() is { IsUpgradableRequest: true } upgrade && request.Headers.Upgrade.Count > 0
             ? Join(context, upgrade) : HandOn(context);
     }
@@ -140,15 +145,17 @@ internal sealed class WebRelay(CtlClient client) : IHttpApplication<HttpContext>
         await Task.WhenAll(ways).ContinueWith(static done => done.Exception, TaskScheduler.Default);
     }
 
-    private static HttpRequestMessage Copy(HttpRequest request)
+    private HttpRequestMessage Copy(HttpRequest request)
     {
         string target = request.Path.ToUriComponent() + request.QueryString.ToUriComponent();
         HttpRequestMessage asked = new(new HttpMethod(request.Method), target);
         foreach ((string name, StringValues values) in request.Headers)
         {
-            if (!NotHandedOn.Contains(name)) asked.Headers.TryAddWithoutValidation(name, (IEnumerable<string?>)values);
+            if (NotHandedOn.Contains(name) || (client.IsSecure && name is "Origin" or "Sec-Fetch-Site")) continue;
+            asked.Headers.TryAddWithoutValidation(name, (IEnumerable<string?>)values);
         }
-        asked.Headers.Host = request.Host.Value;
+        // Over TLS the host is that of the certificate; what the browser says of its page was looked at here.
+        if (!client.IsSecure) asked.Headers.Host = request.Host.Value;
         return asked;
     }
 

@@ -4,8 +4,7 @@ namespace Vmm.Tool;
 
 /// <summary>
 /// The options that describe a machine's devices as they are now, after some came and some went: what a process is started with that goes
-/// on
-/// from a snapshot of it. Thread-safe.
+/// on from a snapshot of it. Thread-safe.
 /// </summary>
 /// <param name="others">Words that belong to no device.</param>
 internal sealed class DeviceWords(IReadOnlyList<string> others)
@@ -23,8 +22,11 @@ internal sealed class DeviceWords(IReadOnlyList<string> others)
         {
             lock (_lock)
             {
-                return [.. others, .. _devices.Values.OrderBy(each => each.Kind).ThenBy(each => each.Number)
-                    .SelectMany(each => each.Words)];
+                return
+                [
+                    .. others,
+                    .. _devices.Values.OrderBy(each => each.Kind).ThenBy(each => each.Number).SelectMany(each => each.Words),
+                ];
             }
         }
     }

@@ -150,8 +150,9 @@ public sealed partial class RawImage : IBlockBackend
     public IBlockEngine CreateEngine(IReactor reactor, Action onCompleted) => _engine switch
     {
         BlockEngineKind.Synchronous => new SynchronousBlockEngine(this, reactor, onCompleted),
-        BlockEngineKind.Threads => new RingBlockEngine(this, _file, _cachedFile, IoRing.Of(reactor, RingEngine.Threads), onCompleted),
-        _ => new RingBlockEngine(this, _file, _cachedFile, RingOf(reactor), onCompleted),
+        BlockEngineKind.Threads => new RingBlockEngine(this, _file, _cachedFile, IoRing.Of(reactor, RingEngine.Threads), reactor,
+            onCompleted),
+        _ => new RingBlockEngine(this, _file, _cachedFile, RingOf(reactor), reactor, onCompleted),
     };
 
     /// <summary>Whether a device's requests go by a ring of the kernel.</summary>

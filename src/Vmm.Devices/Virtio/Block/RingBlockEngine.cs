@@ -22,14 +22,23 @@ internal sealed class RingBlockEngine : IBlockEngine
     private readonly Action _onCompleted;
     private readonly Stack<Transfer> _free = new();
     private readonly CachedReads? _cachedReads;
+    private readonly int _number;
+    private readonly IReactor _reactor;
+    /// <summary>Null until a write to the page cache was asked not to wait, and the file system knows no such write.</summary>
+    private WriterThread? _writer;
+    private bool _mayNeedWriter;
     /// <summary>The first operation of the turn, a read: it may stay alone.</summary>
     private BlockOperation? _first;
     private bool _hasStarted;
     private bool _hasCompleted;
 
-    internal RingBlockEngine(RawImage image, OwnedFd file, OwnedFd? cachedFile, IoRing ring, Action onCompleted)
+    internal RingBlockEngine(
+        RawImage image, OwnedFd file, OwnedFd? cachedFile, IoRing ring, IReactor reactor, Action onCompleted)
     {
         _ring = ring;
+        _number = file.Number;
+        _reactor = reactor;
+        _mayNeedWriter = cachedFile is null && image.Alignment is null && !image.DropsBehind && !ring.IsOnThreads;
         _file = ring.Register(file);
         _alignment = image.Alignment;
         _dontCache = image.DropsBehind;
@@ -68,6 +77,7 @@ internal sealed class RingBlockEngine : IBlockEngine
     public void Submit()
     {
         _hasStarted = false;
+        _writer?.Submit();
         if (_first is not { } alone) return;
         _first = null;
         if (_cachedReads!.TryRead(alone)) alone.Complete(Errno.None); else Begin(alone);
@@ -82,9 +92,28 @@ internal sealed class RingBlockEngine : IBlockEngine
     public void Dispose()
     {
         _ring.BatchDelivered -= ReportBatch;
+        _writer?.Dispose();
         _file.Dispose();
         _cachedFile?.Dispose();
         _bounces?.Dispose();
+    }
+
+    /// <summary>
+    /// Whether a thread of ours makes an operation's writes. The first write asks the file system (pwritev2(2), RWF_NOWAIT): one that
+    /// can say that it would wait is left to the ring, which then makes most writes at once.
+    /// </summary>
+    private bool IsForWriter(BlockOperation operation)
+    {
+        // What is durable when it ends waits for the disk each time: those are made side by side, by the kernel's workers.
+        if (operation.IsDurable) return false;
+        if (!_mayNeedWriter) return _writer is not null;
+        if (operation.Vectors.Length > FileCalls.VectorsMax) return false;
+        _mayNeedWriter = false;
+        nint done = FileCalls.Write(_number, operation.Vectors, (long)operation.Offset, FileCalls.RWF_NOWAIT, out Errno error);
+        // The same bytes are written again: that does no harm, and this is once.
+        if (done >= 0 || error != Errno.NotSupported) return false;
+        _writer = new WriterThread(_reactor, ReportBatch);
+        return true;
     }
 
     private void ReportBatch()
@@ -95,7 +124,7 @@ internal sealed class RingBlockEngine : IBlockEngine
     }
 
     /// <summary>One operation in flight: as many requests to the ring, one after the other, as it takes.</summary>
-    private sealed class Transfer(RingBlockEngine engine) : RingRequest
+    private sealed class Transfer(RingBlockEngine engine) : RingRequest, IThreadedWrite
     {
         private readonly BlockCalls _calls = new(engine._zeroBlockBytes);
         private readonly BounceBuffer? _bounce = engine._bounces is { } pool ? new BounceBuffer(pool) : null;
@@ -106,6 +135,21 @@ internal sealed class RingBlockEngine : IBlockEngine
             _calls.Begin(operation);
             Continue(operation);
         }
+
+        public void Write()
+        {
+            BlockOperation operation = _calls.Operation!;
+            do
+            {
+                ReadOnlySpan<IoVector> vectors = operation.Vectors;
+                if (vectors.Length > FileCalls.VectorsMax) vectors = vectors[..FileCalls.VectorsMax];
+                nint written = FileCalls.Write(engine._number, vectors, (long)operation.Offset, flags: 0, out Errno error);
+                _calls.Ended(written < 0 ? -(long)error : written);
+            }
+            while (_calls.Call == BlockCall.Write);
+        }
+
+        public void Written() => Continue(_calls.Operation!);
 
         protected override void Complete(int result)
         {
@@ -121,6 +165,7 @@ internal sealed class RingBlockEngine : IBlockEngine
             switch (_calls.Call)
             {
                 case BlockCall.Read: ring.ReadV(this, Fill(operation), operation.Offset, _vectors, engine._dontCache); break;
+                case BlockCall.Write when engine.IsForWriter(operation): engine._writer!.Add(this); break;
                 case BlockCall.Write:
                     ring.WriteV(this, Fill(operation), operation.Offset, _vectors, operation.IsDurable, engine._dontCache);
                     break;

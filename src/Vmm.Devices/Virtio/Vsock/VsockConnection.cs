@@ -3,23 +3,6 @@ using Vmm.Events;
 
 namespace Vmm.Devices;
 
-/// <summary>How far a connection is.</summary>
-internal enum VsockState
-{
-    /// <summary>In the pool.</summary>
-    Free,
-    /// <summary>A host program connected, and has not said to which port.</summary>
-    Greeting,
-    /// <summary>The guest asked for it; the host's socket has no place in its backlog yet.</summary>
-    Connecting,
-    /// <summary>The host asked for it; the guest has not answered.</summary>
-    Requested,
-    /// <summary>Bytes go in both directions, until one side after the other ends.</summary>
-    Open,
-    /// <summary>All that is left is the RST that the guest has no buffer for yet.</summary>
-    Dying,
-}
-
 /// <summary>
 /// A stream or message socket between a port of the guest and a Unix socket of the host. Pooled: made once, used for one connection after
 /// the other. On the device's reactor. Payload goes straight between guest memory and the socket; nothing is read that the guest has no
@@ -31,10 +14,34 @@ internal enum VsockState
 /// any of them --RST of the guest, reset of the device--> Free
 /// </code>
 /// </summary>
-internal sealed partial class VsockConnection(VsockDevice device)
+internal sealed class VsockConnection
 {
+    /// <summary>How long the guest may take to answer a SHUTDOWN of both directions. A Linux guest waits as long for ours.</summary>
+    internal static readonly TimeSpan CloseTimeout = TimeSpan.FromSeconds(8);
+
+    /// <summary>How long the guest may take none of the bytes that a program of the host left for it when it hung up.</summary>
+    internal static readonly TimeSpan StallTimeout = TimeSpan.FromMinutes(1);
+
+    private readonly VsockDevice _device;
+    private readonly VsockSender _sender;
+    private readonly VsockHostSocket _host;
     private ReactorTimer? _timer;
-    private Watch? _watch;
+    private uint _guestShutdown;
+    private uint _guestShutdownDone;
+    private uint _sentBefore;
+    private bool _hostEnded;
+    private bool _hostHungUp;
+
+    internal VsockConnection(VsockDevice device)
+    {
+        _device = device;
+        Receiver = new VsockReceiver(device, this);
+        _sender = new VsockSender(device, this);
+        _host = new VsockHostSocket(device, this);
+    }
+
+    /// <summary>What comes from the guest.</summary>
+    internal VsockReceiver Receiver { get; }
 
     internal VsockState State { get; private set; }
 
@@ -52,13 +59,21 @@ internal sealed partial class VsockConnection(VsockDevice device)
     /// <summary>Bytes of credit the guest has for it: what the device may have to keep.</summary>
     internal int Granted { get; private set; }
 
-    private UnixSocket? Socket => _watch?.Fd;
+    internal UnixSocket? Socket => _host.Socket;
+
+    /// <summary>Which directions the host has ended.</summary>
+    internal uint HostShutdown { get; private set; }
+
+    internal bool GuestReceives => (_guestShutdown & VsockProtocol.ReceivesNoMore) == 0;
+
+    /// <inheritdoc cref="VsockSender.HasForGuest"/>
+    internal bool HasForGuest => _sender.HasForGuest;
 
     /// <summary>The guest asks for a connection. It is in the table already.</summary>
     internal void OpenForGuest(in VsockHeader request, int granted)
     {
         (GuestPort, HostPort, Type, Granted) = (request.SourcePort, request.DestinationPort, request.Type, granted);
-        TakeCredit(request);
+        _sender.TakeCredit(request);
         State = VsockState.Connecting;
         Connect();
     }
@@ -67,34 +82,36 @@ internal sealed partial class VsockConnection(VsockDevice device)
     internal void OpenForHost(UnixSocket socket)
     {
         (Type, State) = (VsockType.Stream, VsockState.Greeting);
-        Arm(device.Spec.ConnectTimeout);
-        if (!TryWatch(socket)) device.Close(this);
+        Arm(_device.Spec.ConnectTimeout);
+        if (!_host.TryTake(socket)) _device.Close(this);
     }
 
     /// <summary>The guest accepts what the host asked for.</summary>
     internal void Accepted(in VsockHeader response)
     {
-        TakeCredit(response);
+        _sender.TakeCredit(response);
         _timer?.Cancel();
         State = VsockState.Open;
-        _hostReadable = true;
-        device.Schedule(this);
-        Answer();
+        _sender.IsReadable = true;
+        _device.Schedule(this);
+        Span<byte> line = stackalloc byte[VsockGreeting.BytesMax];
+        int length = VsockGreeting.WriteAnswer(HostPort, line);
+        if (Socket!.SendParts(line[..length], [], out _) != Errno.None) Reset();
     }
 
     /// <summary>Ends the connection for both sides, at once.</summary>
     internal void Reset()
     {
         if (State is VsockState.Free or VsockState.Dying) return;
-        if (State == VsockState.Greeting || (State == VsockState.Requested && (_pending & PendingPackets.Request) != 0))
+        if (State == VsockState.Greeting || (State == VsockState.Requested && _sender.IsUnannounced))
         {
             // The guest knows nothing of it.
-            device.Close(this);
+            _device.Close(this);
             return;
         }
         LetGoOfHost();
         State = VsockState.Dying;
-        SendLater(PendingPackets.Reset);
+        _sender.SendLater(PendingPackets.Reset);
     }
 
     /// <summary>
@@ -103,9 +120,9 @@ internal sealed partial class VsockConnection(VsockDevice device)
     /// </summary>
     internal void GuestLeft()
     {
-        EndGathering();
-        if (State == VsockState.Open && (_guestShutdown & VsockProtocol.SendsNoMore) != 0 && HasPending) LeaveRemainder();
-        device.Close(this);
+        Receiver.EndGathering();
+        if (State == VsockState.Open && (_guestShutdown & VsockProtocol.SendsNoMore) != 0 && Receiver.HasPending) LeaveRemainder();
+        _device.Close(this);
     }
 
     /// <summary>Forgets everything; the pool's business.</summary>
@@ -114,23 +131,167 @@ internal sealed partial class VsockConnection(VsockDevice device)
         LetGoOfHost();
         State = VsockState.Free;
         (GuestPort, HostPort, Granted) = (0, 0, 0);
-        ClearToGuest();
-        ClearFromGuest();
+        (_guestShutdown, _guestShutdownDone, HostShutdown, _sentBefore) = (0, 0, 0, 0);
+        _hostEnded = _hostHungUp = false;
+        _sender.Clear();
+        Receiver.Clear();
+    }
+
+    /// <inheritdoc cref="VsockSender.TakeCredit"/>
+    internal void TakeCredit(in VsockHeader header) => _sender.TakeCredit(header);
+
+    /// <summary>The guest asks for its credit, or much of it is free again.</summary>
+    internal void SendCredit() => _sender.SendLater(PendingPackets.CreditUpdate);
+
+    /// <inheritdoc cref="VsockSender.Serve"/>
+    internal uint Serve(VsockReceiveBuffers buffers, VirtQueue queue) => _sender.Serve(buffers, queue);
+
+    /// <summary>Takes a packet's payload.</summary>
+    /// <returns>Whether the chain is kept until the host side has taken it.</returns>
+    internal bool TakeData(in VsockHeader header, ChainReader payload, DescriptorChain chain)
+    {
+        if (State != VsockState.Open || Socket is null || (_guestShutdown & VsockProtocol.SendsNoMore) != 0)
+        {
+            Reset();
+            return false;
+        }
+        // What was in flight when the guest got the reset is dropped.
+        return (HostShutdown & VsockProtocol.ReceivesNoMore) == 0 && Receiver.Take(header, payload, chain);
+    }
+
+    /// <summary>The guest ends one direction or both.</summary>
+    internal void TakeShutdown(uint flags)
+    {
+        _guestShutdown |= flags & VsockProtocol.BothWays;
+        if (State == VsockState.Open) FinishShutdown();
+        else Reset();
+    }
+
+    /// <summary>Asks for an event when the host's socket has room.</summary>
+    internal void AwaitRoom() => _host.AwaitRoom();
+
+    /// <summary>Does what the guest's SHUTDOWN asks for, once everything before it went out.</summary>
+    internal void FinishShutdown()
+    {
+        uint todo = _guestShutdown & ~_guestShutdownDone;
+        if (todo == 0 || Receiver.HasPending) return;
+        _guestShutdownDone = _guestShutdown;
+        if (_guestShutdown == VsockProtocol.BothWays)
+        {
+            // A clean end is answered by RST (§ 5.10.6.5).
+            Reset();
+            return;
+        }
+        Socket?.Shutdown(sending: (todo & VsockProtocol.SendsNoMore) != 0);
+    }
+
+    /// <summary>The host sends no more; if it does not receive any more either, its socket is done with.</summary>
+    internal void HostEnded()
+    {
+        _hostEnded = true;
+        _sender.IsReadable = false;
+        HostShutdown |= VsockProtocol.SendsNoMore;
+        if (Socket!.Ends().HungUp) HostLeft();
+        _sender.SendLater(PendingPackets.Shutdown);
+    }
+
+    /// <summary>The host reads no more: what waits for it is dropped. What it says itself still goes to the guest.</summary>
+    internal void HostReceivesNoMore()
+    {
+        HostShutdown |= VsockProtocol.ReceivesNoMore;
+        Receiver.Drop();
+        _sender.SendLater(PendingPackets.Shutdown);
+        FinishShutdown();
+    }
+
+    private void HostLeft()
+    {
+        HostShutdown = VsockProtocol.BothWays;
+        Receiver.Drop();
+        CloseSocket();
+        if (_guestShutdown == VsockProtocol.BothWays)
+        {
+            Reset();
+            return;
+        }
+        _sender.SendLater(PendingPackets.Shutdown);
+        // A guest that does not answer must not keep the place of a connection that has no host any more.
+        Arm(CloseTimeout);
+    }
+
+    /// <summary>
+    /// The program of the host has closed its socket. Its last bytes may still wait in the socket for credit or buffers of the guest, and
+    /// they have as long as the guest takes some of them.
+    /// </summary>
+    private void HostHungUp()
+    {
+        if (_hostHungUp || State != VsockState.Open) return;
+        _hostHungUp = true;
+        _sentBefore = _sender.Sent;
+        Arm(StallTimeout);
+    }
+
+    /// <summary>The time of a connection whose host has hung up is over.</summary>
+    /// <returns>Whether it gets as much again: the guest is paused, or it took bytes meanwhile.</returns>
+    private bool MayWaitOn()
+    {
+        if (_device.IsReceiving && (Socket is null || _sender.Sent == _sentBefore)) return false;
+        _sentBefore = _sender.Sent;
+        Arm(Socket is null ? CloseTimeout : StallTimeout);
+        return true;
+    }
+
+    /// <summary>The reactor says that something happened to the socket.</summary>
+    internal void HostChanged(Readiness ready)
+    {
+        if (State == VsockState.Greeting)
+        {
+            Greet();
+        }
+        else
+        {
+            if (!_hostEnded && (ready.IsReadable || ready.IsReadHangUp || ready.IsHangUp || ready.IsError)) _sender.IsReadable = true;
+            if (Receiver.IsBlocked && (ready.IsWritable || ready.IsHangUp || ready.IsError)) Receiver.Flush();
+            if (_hostEnded && ready.IsHangUp && Socket is not null) HostLeft();
+            else if (ready.IsHangUp && Socket is not null) HostHungUp();
+            if (HasForGuest) _device.Schedule(this);
+        }
+        _device.ServeReceiveSoon();
+    }
+
+    /// <summary>Reads the line that says which port of the guest is meant. What follows it belongs to the guest.</summary>
+    private void Greet()
+    {
+        Span<byte> line = stackalloc byte[VsockGreeting.BytesMax];
+        Errno errno = Socket!.Peek(line, out uint received);
+        if (errno == Errno.Again) return;
+        line = line[..(int)received];
+        int end = line.IndexOf((byte)'\n');
+        if (errno == Errno.None && end < 0 && received is > 0 and < VsockGreeting.BytesMax && !Socket.Ends().PeerEnded) return;
+        if (end < 0 || !VsockGreeting.TryParse(line[..end], out uint port))
+        {
+            _device.Close(this);
+            return;
+        }
+        Socket.Receive(line[..(end + 1)], out _);
+        Granted = _device.Register(this, port, out uint hostPort);
+        (GuestPort, HostPort, State) = (port, hostPort, VsockState.Requested);
+        Arm(_device.Spec.ConnectTimeout);
+        _sender.SendLater(PendingPackets.Request);
     }
 
     private void LetGoOfHost()
     {
         _timer?.Cancel();
         List?.Remove(this);
-        DropPending();
+        Receiver.Drop();
         CloseSocket();
     }
 
     private void CloseSocket()
     {
-        if (_watch is { } watch) device.Reactor.Remove(watch);
-        _watch = null;
-        _hostReadable = false;
+        _host.Close();
+        _sender.IsReadable = false;
     }
 
     /// <summary>
@@ -138,7 +299,7 @@ internal sealed partial class VsockConnection(VsockDevice device)
     /// </summary>
     internal void Connect()
     {
-        string path = device.PathOf(HostPort);
+        string path = _device.PathOf(HostPort);
         UnixSocket? socket = UnixSocket.TryConnect(path, Type == VsockType.SeqPacket, out Errno errno);
         if (socket is not null && socket.IsOfStranger(path, out _))
         {
@@ -151,59 +312,40 @@ internal sealed partial class VsockConnection(VsockDevice device)
             if (Type == VsockType.SeqPacket) socket.AskForSendRoom(Granted);
             _timer?.Cancel();
             State = VsockState.Open;
-            _hostReadable = true;
-            if (TryWatch(socket)) SendLater(PendingPackets.Response);
+            _sender.IsReadable = true;
+            if (_host.TryTake(socket)) _sender.SendLater(PendingPackets.Response);
             else Reset();
             return;
         }
         if (errno == Errno.Again)
         {
-            if (_timer is not { IsArmed: true }) Arm(device.Spec.ConnectTimeout);
-            device.AwaitBacklog(this);
+            if (_timer is not { IsArmed: true }) Arm(_device.Spec.ConnectTimeout);
+            _device.AwaitBacklog(this);
             return;
         }
-        device.ReportConnect(errno, HostPort);
+        _device.ReportConnect(errno, HostPort);
         Reset();
     }
 
     private void LeaveRemainder()
     {
-        GiveChainsBack();
+        Receiver.GiveChainsBack();
         UnixSocket? socket = null;
         try
         {
             socket = Socket!.DuplicateSocket();
-            // A message that the guest did not complete is none.
-            byte[] bytes = _backlog.ToArray(_backlog.Count - _assembled);
-            device.Remainders.Add(device.Reactor, socket, bytes, Type == VsockType.Stream ? null : [.. _messages]);
+            Receiver.Leave(socket);
         }
         catch (KernelException refused)
         {
             socket?.Dispose();
-            device.ReportHost(refused.Errno, "cannot keep what the guest sent for a program that has not read it");
-        }
-    }
-
-    private bool TryWatch(UnixSocket socket)
-    {
-        Watch watch = new(this, socket);
-        try
-        {
-            device.Reactor.Add(watch);
-            _watch = watch;
-            return true;
-        }
-        catch (KernelException refused)
-        {
-            socket.Dispose();
-            device.ReportHost(refused.Errno, "cannot watch a connection");
-            return false;
+            _device.ReportHost(refused.Errno, "cannot keep what the guest sent for a program that has not read it");
         }
     }
 
     private void Arm(TimeSpan due)
     {
-        _timer ??= device.Timers.Create((_, _) => TimeIsUp(), device.Name);
+        _timer ??= _device.Timers.Create((_, _) => TimeIsUp(), _device.Name);
         _timer.Arm(due);
     }
 
@@ -211,30 +353,6 @@ internal sealed partial class VsockConnection(VsockDevice device)
     {
         if (State == VsockState.Open && MayWaitOn()) return;
         Reset();
-        device.ServeReceiveSoon();
-    }
-
-    /// <summary>
-    /// The host's socket. Edge-triggered, so that neither a guest without buffers nor a host that does not read makes the reactor spin;
-    /// room to write is asked for only while something waits for it.
-    /// </summary>
-    private sealed class Watch(VsockConnection connection, UnixSocket socket) : Subscription<UnixSocket>(socket, Idle)
-    {
-        private static readonly Interest Idle = Interest.Readable.AndReadHangUp.EdgeTriggered;
-
-        public override string Name => "a vsock connection";
-
-        /// <summary>Asks for an event when there is room; it may be there already.</summary>
-        internal void AwaitRoom(IReactor reactor)
-        {
-            if (!Interest.IsWritable) reactor.Modify(this, Idle.AndWritable);
-        }
-
-        protected override void Dispatch(Readiness ready, IReactor reactor)
-        {
-            // Room that was not waited for: the peer keeps up, and each read of its need not wake us.
-            if (ready.IsWritable && !connection.HasPending && Interest.IsWritable) reactor.Modify(this, Idle);
-            connection.HostChanged(ready);
-        }
+        _device.ServeReceiveSoon();
     }
 }

@@ -56,7 +56,7 @@ public sealed partial class VsockDevice
         // What connections keep moves to their backlogs, so that nothing is lost.
         public override void Quiesce(QuiesceReason reason)
         {
-            foreach (VsockConnection connection in _device._connections!.Live) connection.GiveChainsBack();
+            foreach (VsockConnection connection in _device._connections!.Live) connection.Receiver.GiveChainsBack();
         }
     }
 
@@ -70,7 +70,7 @@ public sealed partial class VsockDevice
             context.Turn.Charge((long)chain.ReadableLength);
             if (!Take(queue, chain)) queue.Push(chain, 0);
         }
-        foreach (VsockConnection connection in _gathering) connection.EndGathering();
+        foreach (VsockConnection connection in _gathering) connection.Receiver.EndGathering();
         _gathering.Clear();
         if (!_refusals.IsEmpty || _ready.First is not null) ServeReceiveSoon();
     }
@@ -114,8 +114,8 @@ public sealed partial class VsockDevice
             return false;
         }
         connection.TakeCredit(header);
-        if (connection.IsGathering && (header.Operation != VsockOperation.Data || !VsockConnection.IsSmall(header)))
-            connection.EndGathering();
+        if (connection.Receiver.IsGathering && (header.Operation != VsockOperation.Data || !VsockReceiver.IsSmall(header)))
+            connection.Receiver.EndGathering();
         switch (header.Operation)
         {
             case VsockOperation.Data when header.Length <= payload.Remaining:

@@ -44,12 +44,12 @@ internal sealed class VsockReceiveBuffers
     }
 
     /// <summary>Gives the guest the payload that was read into what <see cref="Describe"/> described, a packet for each buffer.</summary>
-    internal void Deliver(VirtQueue queue, VsockConnection connection, uint payload)
+    internal void Deliver(VirtQueue queue, VsockSender sender, uint payload)
     {
         while (payload > 0)
         {
             uint here = Math.Min(payload, _payloads[_first]);
-            Send(queue, connection.Header(VsockOperation.Data, here), here);
+            Send(queue, sender.Header(VsockOperation.Data, here), here);
             payload -= here;
         }
     }

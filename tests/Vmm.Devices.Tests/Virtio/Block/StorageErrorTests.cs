@@ -53,6 +53,46 @@ public sealed class StorageErrorTests : IDisposable
         Assert.Equal(BlockStatus.Ok, Ask(guest, BlockRequestType.In));
     }
 
+    /// <summary>A file system whose page cache is not written without waiting: neither the reactor nor a queue behind it waits.</summary>
+    [Fact]
+    public void A_neighbour_is_served_while_the_storage_takes_its_time_for_writes()
+    {
+        using SimulatedGuest guest = Guest(BlockEngineKind.Ring);
+        using ManualResetEventSlim reached = new(), go = new();
+        bool wasReleased = true;
+        _storage.Fault = request =>
+        {
+            if (request != FuseRequest.Write) return Errno.None;
+            reached.Set();
+            wasReleased &= go.Wait(TimeSpan.FromSeconds(30));
+            return Errno.None;
+        };
+        byte[] data = BlockGuest.Pattern(16 * 512);
+        DriverRequest[] writes = [.. Enumerable.Range(0, 16).Select(i => guest.Queue(0).Write((ulong)i, data.AsSpan(i * 512, 512).ToArray()))];
+        guest.Kick(0);
+        while (!reached.IsSet) guest.Reactor.RunOnce(TimeSpan.FromMilliseconds(1));
+        int served = 0;
+        for (int i = 0; i < 100; i++)
+        {
+            guest.Reactor.Remote.Post(_ => served++);
+            guest.Reactor.RunOnce(TimeSpan.Zero);
+        }
+        Assert.Equal(100, served);
+        Assert.DoesNotContain(writes, write => write.IsUsed);
+        Assert.Contains("buffered writes", ThreadNames());
+        go.Set();
+        guest.RunUntil(() => writes.All(write => write.IsUsed));
+        Assert.True(wasReleased, "the test's own thread waited for the storage");
+        Assert.All(writes, write => Assert.Equal(BlockStatus.Ok, write.Status()));
+        Assert.Equal(data, _memory.Content[..data.Length]);
+        _storage.Fault = null;
+        guest.Dispose();
+        Assert.DoesNotContain("buffered writes", ThreadNames());
+    }
+
+    private static string[] ThreadNames() =>
+        [.. Directory.GetDirectories("/proc/self/task").Select(task => File.ReadAllText(Path.Combine(task, "comm")).Trim())];
+
     [Theory, MemberData(nameof(Engines))]
     public void Storage_that_puts_off_for_ever_is_an_error_in_the_end(BlockEngineKind engine, bool direct)
     {

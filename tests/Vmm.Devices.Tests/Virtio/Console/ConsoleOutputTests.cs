@@ -34,6 +34,21 @@ public sealed partial class ConsoleOutputTests
     }
 
     [Fact]
+    public async Task A_terminal_that_is_closed_and_was_not_read_does_not_hold_up_the_end()
+    {
+        ConsolePort port = new("console", isConsole: true);
+        PseudoTerminal terminal = new();
+        terminal.Connect(port);
+        SimulatedGuest guest = SimulatedGuest.For(new ConsoleDevice("console0", port));
+        Print(guest, chunks: 16);
+        terminal.Dispose();
+        Thread end = new(guest.Dispose) { IsBackground = true };
+        end.Start();
+        await Task.Run(() => end.Join(TimeSpan.FromSeconds(30)), TestContext.Current.CancellationToken);
+        Assert.False(end.IsAlive, "the device waits for a reader that cannot come any more");
+    }
+
+    [Fact]
     public void A_console_without_a_host_side_keeps_the_last_bytes_for_the_one_that_connects()
     {
         ConsolePort port = new("console", isConsole: true) { KeepBytes = 100_000 };

@@ -1,15 +1,20 @@
+using Vmm.Devices.Native;
 using Vmm.Events;
 
 namespace Vmm.Devices;
 
-/// <content>
-/// From the guest to the host. What the socket does not take waits: chains of some size where they are, so that nothing is copied, the rest
-/// in a backlog behind them. Both together are bounded by the credit the guest was given.
-/// </content>
-internal sealed partial class VsockConnection
+/// <summary>
+/// What a connection receives from the guest for the host. What the socket does not take waits: chains of some size where they are, so that
+/// nothing is copied, the rest in a backlog behind them. Both together are bounded by the credit the guest was given. A message (SEQPACKET)
+/// that comes in one packet goes straight through; others are put together in the backlog.
+/// </summary>
+internal sealed class VsockReceiver(VsockDevice device, VsockConnection connection)
 {
     /// <summary>Most pieces of guest memory in one call; a packet of more takes several.</summary>
-    private const int VectorsMax = 64;
+    internal const int VectorsMax = 64;
+
+    /// <summary>Most messages that wait for the host side: empty ones cost no credit.</summary>
+    private const int MessagesMax = 1024;
 
     /// <summary>
     /// Least bytes for which a chain of the guest is kept, or sent by itself, instead of copied: a call costs as much as copying some KiB.
@@ -23,12 +28,16 @@ internal sealed partial class VsockConnection
     private uint _received;
     private uint _forwarded;
     private uint _reported;
-    private uint _guestShutdown;
-    private uint _guestShutdownDone;
-    private bool _isBlocked;
+    /// <summary>Lengths of the messages at the start of the backlog that are complete.</summary>
+    private readonly Queue<int> _messages = new();
+    /// <summary>Bytes of the guest's message that is not complete yet, at the end of the backlog.</summary>
+    private int _assembled;
+
+    /// <summary>Whether the host side takes nothing until its socket has room.</summary>
+    internal bool IsBlocked { get; private set; }
 
     /// <summary>Whether something waits for the host side that can go out as soon as there is room.</summary>
-    private bool HasPending => _kept.Count > 0 || (Type == VsockType.Stream ? _backlog.Count > 0 : _messages.Count > 0);
+    internal bool HasPending => _kept.Count > 0 || (connection.Type == VsockType.Stream ? _backlog.Count > 0 : _messages.Count > 0);
 
     /// <summary>Whether small packets of this turn wait for each other in the backlog, to go out by one call.</summary>
     internal bool IsGathering { get; private set; }
@@ -38,23 +47,16 @@ internal sealed partial class VsockConnection
 
     /// <summary>Takes a packet's payload.</summary>
     /// <returns>Whether the chain is kept until the host side has taken it.</returns>
-    internal bool TakeData(in VsockHeader header, ChainReader payload, DescriptorChain chain)
+    internal bool Take(in VsockHeader header, ChainReader payload, DescriptorChain chain)
     {
-        if (State != VsockState.Open || Socket is null || (_guestShutdown & VsockProtocol.SendsNoMore) != 0)
-        {
-            Reset();
-            return false;
-        }
-        // It was in flight when the guest got the reset.
-        if ((_hostShutdown & VsockProtocol.ReceivesNoMore) != 0) return false;
-        if (header.Length > (uint)Granted - (_received - _forwarded))
+        if (header.Length > (uint)connection.Granted - (_received - _forwarded))
         {
             device.CountFault(VsockDevice.Overrun);
-            Reset();
+            connection.Reset();
             return false;
         }
         _received += header.Length;
-        if (Type == VsockType.SeqPacket)
+        if (connection.Type == VsockType.SeqPacket)
         {
             TakeMessage(header, payload, chain.ReadableSegments);
             return false;
@@ -77,14 +79,6 @@ internal sealed partial class VsockConnection
         Flush();
     }
 
-    /// <summary>The guest ends one direction or both.</summary>
-    internal void TakeShutdown(uint flags)
-    {
-        _guestShutdown |= flags & VsockProtocol.BothWays;
-        if (State == VsockState.Open) FinishShutdown();
-        else Reset();
-    }
-
     /// <summary>The guest's queue stops: the chains it has not been given back move to the front of the backlog.</summary>
     internal void GiveChainsBack()
     {
@@ -94,21 +88,21 @@ internal sealed partial class VsockConnection
         {
             ChainReader reader = kept.Chain.Readable;
             reader.TrySkip(kept.Offset + _keptSent);
-            whole.Append(ref reader, (int)(kept.Length - _keptSent), Granted);
+            whole.Append(ref reader, (int)(kept.Length - _keptSent), connection.Granted);
             _keptSent = 0;
             device.GiveChainBack(kept.Chain);
         }
-        whole.Append(_backlog, Granted);
+        whole.Append(_backlog, connection.Granted);
         _backlog.Clear();
         _backlog = whole;
     }
 
     private void Gather(ref ChainReader payload, int length)
     {
-        _backlog.Append(ref payload, length, Granted);
+        _backlog.Append(ref payload, length, connection.Granted);
         if (IsGathering || length == 0) return;
         IsGathering = true;
-        device.Gather(this);
+        device.Gather(connection);
     }
 
     /// <summary>Keeps what the host side did not take of a packet.</summary>
@@ -121,15 +115,15 @@ internal sealed partial class VsockConnection
             _kept.Enqueue(new KeptChain(chain, chain.ReadableLength - payload.Remaining, left));
             return true;
         }
-        _backlog.Append(ref payload, (int)left, Granted);
+        _backlog.Append(ref payload, (int)left, connection.Granted);
         return false;
     }
 
     /// <summary>Passes on what waits, as far as the host side takes it.</summary>
-    private void Flush()
+    internal void Flush()
     {
-        _isBlocked = false;
-        while (!_isBlocked && _kept.TryPeek(out KeptChain kept))
+        IsBlocked = false;
+        while (!IsBlocked && _kept.TryPeek(out KeptChain kept))
         {
             ChainReader reader = kept.Chain.Readable;
             reader.TrySkip(kept.Offset + _keptSent);
@@ -140,16 +134,16 @@ internal sealed partial class VsockConnection
             _kept.Dequeue();
             device.GiveChainBack(kept.Chain);
         }
-        if (Type == VsockType.SeqPacket ? !TryFlushMessages() : !TryFlushBacklog()) return;
-        FinishShutdown();
+        if (connection.Type == VsockType.SeqPacket ? !TryFlushMessages() : !TryFlushBacklog()) return;
+        connection.FinishShutdown();
     }
 
     private bool TryFlushBacklog()
     {
-        while (!_isBlocked && _backlog.Count > 0)
+        while (!IsBlocked && _backlog.Count > 0)
         {
             (ReadOnlyMemory<byte> first, ReadOnlyMemory<byte> second) = _backlog.Parts(_backlog.Count);
-            if (!Went(Socket!.SendParts(first.Span, second.Span, out uint sent))) return false;
+            if (!Went(connection.Socket!.SendParts(first.Span, second.Span, out uint sent))) return false;
             _backlog.Skip((int)sent);
             Forwarded(sent);
         }
@@ -165,10 +159,10 @@ internal sealed partial class VsockConnection
     {
         Span<IoVector> vectors = stackalloc IoVector[VectorsMax];
         sent = 0;
-        while (sent < length && !_isBlocked)
+        while (sent < length && !IsBlocked)
         {
             int count = reader.FillVectors(vectors, sent, length - sent, out _);
-            if (!Went(Socket!.Send(vectors[..count], out uint now))) return false;
+            if (!Went(connection.Socket!.Send(vectors[..count], out uint now))) return false;
             sent += now;
         }
         Forwarded(sent);
@@ -182,16 +176,16 @@ internal sealed partial class VsockConnection
         if (errno == Errno.None) return true;
         if (errno == Errno.BrokenPipe)
         {
-            HostReceivesNoMore();
+            connection.HostReceivesNoMore();
             return false;
         }
         if (errno != Errno.Again)
         {
-            Reset();
+            connection.Reset();
             return false;
         }
-        _isBlocked = true;
-        _watch!.AwaitRoom(device.Reactor);
+        IsBlocked = true;
+        connection.AwaitRoom();
         return true;
     }
 
@@ -201,25 +195,10 @@ internal sealed partial class VsockConnection
     private void Forwarded(uint bytes)
     {
         _forwarded += bytes;
-        if (_forwarded - _reported >= (uint)Granted / 2) SendLater(PendingPackets.CreditUpdate);
+        if (_forwarded - _reported >= (uint)connection.Granted / 2) connection.SendCredit();
     }
 
-    /// <summary>Does what the guest's SHUTDOWN asks for, once everything before it went out.</summary>
-    private void FinishShutdown()
-    {
-        uint todo = _guestShutdown & ~_guestShutdownDone;
-        if (todo == 0 || HasPending) return;
-        _guestShutdownDone = _guestShutdown;
-        if (_guestShutdown == VsockProtocol.BothWays)
-        {
-            // A clean end is answered by RST (§ 5.10.6.5).
-            Reset();
-            return;
-        }
-        Socket?.Shutdown(sending: (todo & VsockProtocol.SendsNoMore) != 0);
-    }
-
-    private void DropPending()
+    internal void Drop()
     {
         while (_kept.TryDequeue(out KeptChain kept)) device.GiveChainBack(kept.Chain);
         _keptSent = 0;
@@ -228,10 +207,55 @@ internal sealed partial class VsockConnection
         _messages.Clear();
     }
 
-    private void ClearFromGuest()
+    internal void Clear()
     {
-        (_received, _forwarded, _reported, _guestShutdown, _guestShutdownDone, _assembled) = (0, 0, 0, 0, 0, 0);
-        _isBlocked = IsGathering = false;
+        (_received, _forwarded, _reported, _assembled) = (0, 0, 0, 0);
+        IsBlocked = IsGathering = false;
+    }
+
+    /// <summary>The credit that the guest is given back with the next packet: what was passed on of all it sent.</summary>
+    internal uint Report() => _reported = _forwarded;
+
+    /// <summary>
+    /// Hands what the guest sent, and the host has not read, to the remainders: the connection ends. A message that the guest did not
+    /// complete is none.
+    /// </summary>
+    internal void Leave(UnixSocket socket) => device.Remainders.Add(device.Reactor, socket,
+        _backlog.ToArray(_backlog.Count - _assembled), connection.Type == VsockType.Stream ? null : [.. _messages]);
+
+    private void TakeMessage(in VsockHeader header, ChainReader payload, int segments)
+    {
+        bool ends = (header.Flags & VsockProtocol.EndOfMessage) != 0;
+        if (ends && _assembled == 0 && _messages.Count == 0 && header.Length > 0 && segments <= VectorsMax)
+        {
+            if (!TrySend(payload, header.Length, out uint sent) || sent > 0) return;
+        }
+        _backlog.Append(ref payload, (int)header.Length, connection.Granted);
+        _assembled += (int)header.Length;
+        if (!ends) return;
+        if (_messages.Count == MessagesMax)
+        {
+            device.CountFault(VsockDevice.Overrun);
+            connection.Reset();
+            return;
+        }
+        _messages.Enqueue(_assembled);
+        _assembled = 0;
+        if (!IsBlocked) TryFlushMessages();
+    }
+
+    private bool TryFlushMessages()
+    {
+        while (_messages.TryPeek(out int length))
+        {
+            (ReadOnlyMemory<byte> first, ReadOnlyMemory<byte> second) = _backlog.Parts(length);
+            if (!Went(connection.Socket!.SendParts(first.Span, second.Span, out _))) return false;
+            if (IsBlocked) return true;
+            _messages.Dequeue();
+            _backlog.Skip(length);
+            Forwarded((uint)length);
+        }
+        return true;
     }
 
     /// <summary>A chain that waits: where its payload starts, and how much there is.</summary>

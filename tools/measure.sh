@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# Makes the tables of docs/performance.md anew: every comparison of tools/Vmm.Benchmarks and the loads on a vhost-user disk, each beside its
+# baseline in one run, with the JIT and as a native file. Takes up to 20 minutes; with --quick up to 5, for a look and not for a claim.
+set -euo pipefail
+repository=$(cd "$(dirname "$0")/.." && pwd)
+cd "$repository"
+refuse() { echo "measure: $1" >&2; exit 1; }
+
+quick=() seconds=10 image_mib=1024 page=docs/performance.md
+while [ $# -gt 0 ]; do
+  case $1 in
+    --quick) quick=(--quick) seconds=3 image_mib=256 ;;
+    --output) page=${2:-}; shift ;;
+    *) echo "usage: $0 [--quick] [--output FILE.md]" >&2; exit 2 ;;
+  esac
+  shift
+done
+for program in dotnet jq taskset cc; do
+  command -v "$program" >/dev/null || refuse "there is no '$program': install it (apt-get install jq util-linux gcc libc6-dev, and the .NET 10 SDK)"
+done
+[ -f "$page" ] || refuse "'$page' does not exist: name a copy of docs/performance.md, whose tables are replaced"
+grep -q '^<!-- measured -->$' "$page" && grep -q '^<!-- end -->$' "$page" ||
+  refuse "'$page' has no lines '<!-- measured -->' and '<!-- end -->' for the tables to stand between"
+
+work=$(mktemp -d /tmp/vmm-measure-XXXXXX)
+servers=()
+stop_servers() {
+  [ ${#servers[@]} -eq 0 ] || kill "${servers[@]}" 2>/dev/null || true
+  wait 2>/dev/null || true
+  servers=()
+}
+trap 'stop_servers; rm -rf "$work"' EXIT
+say() { echo "measure: $1, $((SECONDS / 60)) min $((SECONDS % 60)) s" >&2; }
+
+# What is measured is built first, so that no compiler runs beside it.
+say "building"
+dotnet build tools/Vmm.Benchmarks -c Release -v quiet --nologo -p:RunAnalyzers=false -p:UseSharedCompilation=false >"$work/build" 2>&1 ||
+  { tail -n 20 "$work/build" >&2; refuse "the build failed; the lines above say why"; }
+dotnet build tools/vmm -c Release -v quiet --nologo -p:RunAnalyzers=false -p:UseSharedCompilation=false >"$work/build" 2>&1 ||
+  { tail -n 20 "$work/build" >&2; refuse "the build failed; the lines above say why"; }
+[ -n "${VMM_TOOL:-}" ] || { ./tools/publish.sh "$work/native" && VMM_TOOL=$work/native/vmm; }
+benchmarks=artifacts/bin/Vmm.Benchmarks/release/Vmm.Benchmarks.dll
+jit="dotnet $repository/artifacts/bin/vmm/release/vmm.dll"
+started=$SECONDS
+
+# compare GROUP: a table of one comparison.
+compare() {
+  say "compare $1"
+  if ! dotnet "$benchmarks" compare "$1" "${quick[@]}" --json "$work/$1.json" >"$work/log" 2>&1; then
+    printf '\n### `compare %s`\n\nNot measured: %s\n' "$1" "$(tail -n 1 "$work/log")"
+    return
+  fi
+  printf '\n### `compare %s`\n\n| comparison | n | variant | ns | ratio to the first |\n|---|---|---|---|---|\n' "$*"
+  jq -r '.[] | "| \(.group) | \(.n) | \(.variant) | \(.ns_per_event * 10 | round / 10) | \(.ratio * 100 | round / 100) |"' "$work/$1.json"
+}
+
+# serve NAME COMMAND...: starts a back-end on the first processor and waits for its socket.
+serve() {
+  local socket=$work/$1.sock log=$work/$1.log; shift
+  taskset -c 0 "$@" >"$log" 2>&1 &
+  servers+=($!)
+  for _ in $(seq 300); do
+    [ -S "$socket" ] && return
+    kill -0 "${servers[-1]}" 2>/dev/null || return 1
+    sleep 0.1
+  done
+  return 1
+}
+
+daemon=(qemu-storage-daemon --blockdev "driver=file,node-name=f,filename=$work/b.img,locking=off,aio=io_uring"
+  --export "vhost-user-blk,id=e,node-name=f,addr.type=unix,addr.path=$work/b.sock,writable=on")
+
+# load TITLE SERVER-OPTION BENCH-OPTIONS...: one row for each build, against qemu-storage-daemon on an equal image.
+load() {
+  local title=$1 option=$2 build server; shift 2
+  for build in JIT AOT; do
+    [ $build = JIT ] && server=$jit || server=$VMM_TOOL
+    say "$title, $build"
+    # shellcheck disable=SC2086
+    if serve a $server serve --blk "path=$work/a.img,socket=$work/a.sock" $option && serve b "${daemon[@]}" &&
+      taskset -c 1 $jit bench vhost-user-blk --socket "$work/a.sock" --vs "$work/b.sock" --seconds "$seconds" --json "$work/load.json" "$@" \
+        >"$work/log" 2>&1; then
+      jq -r --arg title "$title" --arg build "$build" --arg command "vmm bench vhost-user-blk $*" '"| \($title) | \($build) | " +
+        "\(.ratio * 100 | round / 100) (\(.a.operationsPerSecond | round) : \(.b.operationsPerSecond | round)) | " +
+        "\(.a.cpuMicrosecondsPerOperation / .b.cpuMicrosecondsPerOperation * 100 | round / 100) | " +
+        "\(.a.p99Microseconds / .b.p99Microseconds * 100 | round / 100) | `\($command)` |"' "$work/load.json"
+    else
+      printf '| %s | %s | not measured: %s | | | |\n' "$title" "$build" "$(cat "$work"/{a.log,b.log,log} 2>/dev/null | tail -n 1 | tr '|' ' ')"
+    fi
+    stop_servers
+    rm -f "$work"/{a.sock,b.sock,a.log,b.log,log}
+  done
+}
+
+{
+  echo
+  printf 'Machine: %s, %s processors, Linux %s, .NET %s; load %s when it began. Date: %s. Pace: %s.\n' \
+    "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(uname -r)" "$(dotnet --version)" \
+    "$(cut -d ' ' -f 1 /proc/loadavg)" "$(date -I)" "${quick[0]:---thorough}"
+  for group in one-ready all-ready invoke notifier tasks-wake ring-cached buffers queue exits; do compare "$group"; done
+
+  if command -v qemu-storage-daemon >/dev/null; then
+    # Both images come into the page cache alike, in single pages.
+    for image in a b; do dd if=/dev/urandom of="$work/$image.img" bs=4k count=$((image_mib * 256)) status=none; done
+    printf '\n### A vhost-user disk against `qemu-storage-daemon` (`aio=io_uring`)\n\n'
+    printf 'Server on processor 0, client on 1, %s MiB in the page cache, %s s each, a second in turns.\n\n' "$image_mib" "$seconds"
+    printf '| load | build | operations | CPU an operation | p99 | command |\n|---|---|---|---|---|---|\n'
+    load "random reads, depth 32" "" --depth 32
+    load "random reads, depth 128" "" --depth 128
+    load "random reads, depth 1" "" --depth 1
+    load "random reads, depth 1, polling" "--poll-max-us 50" --depth 1
+    load "random writes, depth 32" "" --depth 32 --rw randwrite
+  else
+    printf '\nA vhost-user disk was not measured: there is no `qemu-storage-daemon` (apt-get install qemu-system-common).\n'
+  fi
+  printf '\nMeasured in %s min %s s by `./tools/measure.sh%s`.\n\n' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60)) "${quick:+ --quick}"
+} >"$work/page"
+
+awk -v tables="$work/page" '
+  $0 == "<!-- measured -->" { print; while ((getline line < tables) > 0) print line; skip = 1 }
+  $0 == "<!-- end -->" { skip = 0 }
+  !skip { if ($0 != "<!-- measured -->") print }' "$page" >"$work/new"
+cat "$work/new" >"$page"
+say "written to $page"
