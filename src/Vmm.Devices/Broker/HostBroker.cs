@@ -375,7 +375,7 @@ public sealed class HostBroker : IDisposable
                         _ = _brings.Send([1], [visitor.Number], out _);
                         return;
                     }
-                    // The rest is on its way; what is there already would end a wait.
+                    // The rest has not arrived yet; what is there already would end a wait.
                     Thread.Sleep(PieceMs);
                 }
             }

@@ -73,7 +73,7 @@ internal readonly record struct BrokerRequest(BrokerCall Call, byte Option, uint
             return false;
         }
         bool isName = call == BrokerCall.Tap;
-        // A full path that leads through no '..', or a name that is no path.
+        // A full path without '..', or a name that is no path.
         if (isName ? text.Contains('/', StringComparison.Ordinal) || path.Length > TunCalls.NameLengthMax
             : text[0] != '/' || System.IO.Path.GetFullPath(text) != text) return false;
         request = new BrokerRequest(call, message[1], BinaryPrimitives.ReadUInt32LittleEndian(message[4..]),

@@ -45,7 +45,7 @@ public sealed partial class MachineSnapshot
         string sum = SumOf(_state);
         if (Encoding.ASCII.GetString(expected).Trim() != sum)
             throw new StateException($"'{PathOf(StateName)}' is not as it was saved: its checksum is {sum}, and {SumName} "
-                + "says another; a byte changed on the way, or it was edited");
+                + "says another; a byte changed since it was written, or it was edited");
         StateReader all = StateReader.Parse(_state, "state", Version);
         _head = ReadHead(all);
         _places = DeviceHost.ReadPlaces(all.Record("host"));

@@ -51,7 +51,7 @@ internal sealed class SnapshotDirectory : IDisposable
             if (SnapshotCalls.TryLock(directory) != Errno.None || !IsAt(directory, aside)) throw Refused(path, Errno.Busy);
             RemoveFiles(aside);
             if (Directory.EnumerateFileSystemEntries(aside).FirstOrDefault() is { } strange)
-                throw Refused(path, Errno.NotPermitted, $"'{strange}' is in the way, which no save made: remove it");
+                throw Refused(path, Errno.NotPermitted, $"'{strange}' is already there, and no save made it: remove it");
             return new SnapshotDirectory(full, directory);
         }
         catch
@@ -150,7 +150,7 @@ internal sealed class SnapshotDirectory : IDisposable
     {
         Errno.NoEntry => "its parent directory is not there: make it, or name another",
         Errno.Exists => "it is there already; give a name that is not, or remove it",
-        Errno.Busy => "another save to it is under way",
+        Errno.Busy => "another save to it is running",
         Errno.NotPermitted => $"something is in '{path}{Suffix}' that no save made: remove it",
         _ => KernelException.Describe(why),
     }), (int)why);

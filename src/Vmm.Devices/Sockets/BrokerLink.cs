@@ -6,7 +6,8 @@ using Vmm.Events;
 namespace Vmm.Devices;
 
 /// <summary>
-/// The connection to the broker of this process, which opens what the sandbox does not let this one open. Asked where the kernel refused only.
+/// The connection to the broker of this process, which opens what the sandbox does not let this one open. Asked where the kernel refused
+/// only.
 /// </summary>
 /// <remarks>Thread-safe: one request at a time.</remarks>
 internal sealed class BrokerLink
@@ -81,7 +82,7 @@ internal sealed class BrokerLink
             _isGone = true;
             _asks.Dispose();
         }
-        // The other end is closed when it has ended. Who is on the way to the API meanwhile is sent away.
+        // The other end is closed when it has ended. A client that connects to the API meanwhile is refused.
         using ReceivedFds late = new();
         byte[] sign = new byte[1];
         while (Visitors.WaitReadable(PatienceMs) && Visitors.Receive(sign, late).Bytes > 0) late.Clear();

@@ -6,7 +6,7 @@ using Vmm.Events.Tasks;
 namespace Vmm.Devices.VhostUser;
 
 /// <summary>
-/// Carries out what a front-end asks of memory: the table, the slots, the log of what was written. Rings that are in the way stop.
+/// Carries out what a front-end asks of memory: the table, the slots, the log of what was written. Rings that use the memory stop.
 /// </summary>
 internal sealed class MemoryRequests(
     VhostUserExchange exchange, SlowCalls slow, SharedMemory memory, FrontEndFeatures features, VhostUserRings rings)

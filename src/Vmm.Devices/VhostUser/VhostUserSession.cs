@@ -61,7 +61,7 @@ internal sealed class VhostUserSession : Subscriber
         _rings = new VhostUserRings(
             backend, reactor, _exchange, _memory, _features, _inflight, _mode, _reports, _config.Announce, OnNeedsReset, End);
         _memoryRequests = new MemoryRequests(_exchange, _slow, _memory, _features, _rings);
-        // Edge-triggered, both ways, for its whole life: a front-end that hangs up while a ring comes to rest is noticed after that, once.
+        // Edge-triggered, in both directions, for its whole life: a front-end that hangs up while a ring stops is noticed after that, once.
         _socket = Interest.Readable.AndWritable.AndReadHangUp.EdgeTriggered.WithFd(socket).WithHandler(_ => _wake.Set()).OwnedBy(this);
         try
         {

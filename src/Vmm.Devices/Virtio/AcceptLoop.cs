@@ -92,7 +92,7 @@ internal sealed class AcceptLoop
         {
             int left = AcceptsPerTurnMax;
             while (left > 0 && TryTake()) left--;
-            // By way of the remote endpoint, behind the descriptors that are ready.
+            // Through the remote endpoint, behind the descriptors that are ready.
             if (left == 0) _wake.Ring();
             await _wake;
         }

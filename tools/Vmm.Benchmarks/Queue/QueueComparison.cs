@@ -13,7 +13,7 @@ internal abstract class QueueComparison(bool packed) : Comparison
 
     internal override IReadOnlyList<int> Sizes => [1, 4, 16, 64];
 
-    // A chain of one buffer takes a shorter way than others.
+    // A chain of one buffer takes a shorter path than others.
     internal override IReadOnlyList<int> WarmUpSizes => [1, 4];
 
     internal override IReadOnlyList<Variant> Variants { get; } =

@@ -31,7 +31,7 @@ internal sealed class CtlClient : IDisposable
 
     /// <param name="place">A Unix socket, or <c>https://HOST:PORT</c>.</param>
     /// <param name="keys">For the latter.</param>
-    /// <param name="tunnel">What leads to a socket of another host; null for one of this. Taken over.</param>
+    /// <param name="tunnel">What connects to a socket of another host; null for one of this. Taken over.</param>
     /// <exception cref="IOException">A file is not there, or not what it should be.</exception>
     internal CtlClient(string place, CtlKeys keys, SshTunnel? tunnel = null)
     {

@@ -76,8 +76,9 @@ internal static class AcpiTables
             Aml.Name("_UID", Aml.Integer(0)),
             Aml.Name("_CRS", Aml.Resources(Aml.Interrupt(MachinePorts.EventGsi))),
             Aml.Method("_EVT", 1,
-                // Whether there is another generation the driver finds out. A bus check has Linux look at each of the places. It unbinds
-                // no platform device for ACPI; a request to eject the container has it ask its user space to (an event 'offline').
+                // The event does not say what changed: the driver compares the generation id, and a bus check has Linux look at each place.
+                // Linux unbinds no platform device for ACPI; a request to eject the container has it ask its user space to (an event
+                // 'offline').
                 Aml.Notify("VGEN", 0x80),
                 Aml.IfSet("CHGP", Aml.Notify("HPC0", 0), Aml.Notify("HPC0", 3)),
                 Aml.IfSet("PWRP", Aml.Notify("PWRB", 0x80))));

@@ -39,7 +39,7 @@ internal sealed class WriterThread : IDisposable
     private readonly List<IThreadedWrite> _gathered = [];
     /// <summary>Handed over, and written: under the lock.</summary>
     private List<IThreadedWrite> _given = [], _written = [];
-    /// <summary>Under way on the thread, and being reported on the reactor's.</summary>
+    /// <summary>In work on the thread, and being reported on the reactor's.</summary>
     private List<IThreadedWrite> _taken = [], _reported = [];
 
     /// <summary>Starts the thread. On the reactor's.</summary>
@@ -83,7 +83,7 @@ internal sealed class WriterThread : IDisposable
         _gathered.Clear();
     }
 
-    /// <summary>Ends the thread. No write may be under way.</summary>
+    /// <summary>Ends the thread. No write may be in flight.</summary>
     public void Dispose()
     {
         lock (_lock)

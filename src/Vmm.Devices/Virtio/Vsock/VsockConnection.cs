@@ -155,7 +155,7 @@ internal sealed class VsockConnection
             Reset();
             return false;
         }
-        // What was on its way when the guest got the reset is dropped.
+        // What was in flight when the guest got the reset is dropped.
         return (HostShutdown & VsockProtocol.ReceivesNoMore) == 0 && Receiver.Take(header, payload, chain);
     }
 

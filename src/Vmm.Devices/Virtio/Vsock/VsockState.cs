@@ -11,7 +11,7 @@ internal enum VsockState
     Connecting,
     /// <summary>The host asked for it; the guest has not answered.</summary>
     Requested,
-    /// <summary>Bytes go both ways, until one side after the other ends.</summary>
+    /// <summary>Bytes go in both directions, until one side after the other ends.</summary>
     Open,
     /// <summary>All that is left is the RST that the guest has no buffer for yet.</summary>
     Dying,
