@@ -145,15 +145,18 @@ internal sealed class SnapshotDirectory : IDisposable
 
     private static string? ParentOf(string path) => System.IO.Path.GetDirectoryName(path);
 
-    private static IOException Refused(string path, Errno why, string? more = null) => new(
-        $"cannot save to '{path}': " + (more ?? why switch
+    private static IOException Refused(string path, Errno why, string? more = null)
     {
-        Errno.NoEntry => "its parent directory is not there: make it, or name another",
-        Errno.Exists => "it is there already; give a name that is not, or remove it",
-        Errno.Busy => "another save to it is running",
-        Errno.NotPermitted => $"something is in '{path}{Suffix}' that no save made: remove it",
-        _ => KernelException.Describe(why),
-    }), (int)why);
+        more ??= why switch
+        {
+            Errno.NoEntry => "its parent directory is not there: make it, or name another",
+            Errno.Exists => "it is there already; give a name that is not, or remove it",
+            Errno.Busy => "another save to it is running",
+            Errno.NotPermitted => $"something is in '{path}{Suffix}' that no save made: remove it",
+            _ => KernelException.Describe(why),
+        };
+        return new IOException($"cannot save to '{path}': {more}", (int)why);
+    }
 
     private static bool IsAt(OwnedFd directory, string path) =>
         MemoryCalls.Stat(directory.Number, out FileStatus open) == Errno.None

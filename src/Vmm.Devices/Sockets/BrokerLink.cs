@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using Vmm.Devices.Native;
 using Vmm.Events;
@@ -10,6 +11,7 @@ namespace Vmm.Devices;
 /// only.
 /// </summary>
 /// <remarks>Thread-safe: one request at a time.</remarks>
+[SuppressMessage("Reliability", "CA1001", Justification = "There is one, for the life of the process.")]
 internal sealed class BrokerLink
 {
     /// <summary>In the environment of a process with a broker: the numbers of its two sockets.</summary>
