@@ -62,7 +62,10 @@ public sealed class HouseTests
     [Fact]
     public void A_public_type_is_for_users_of_the_library_and_not_for_tests_alone() => AssertNone(PublicTypes.Differences(Library, new Dictionary<string, string>
     {
+        ["IPolledSource"] = "how a subscription takes part in polling, as the kicks of Vmm.Devices do",
         ["PidFd"] = "a handle that handlers take, as EventFd is",
+        ["ReactorGroup"] = "several reactors of one host: DeviceHost and VhostUserServer have one",
+        ["SignalFd"] = "a handle that handlers take, as EventFd is",
         ["TaskAbortedException"] = "what a task sees when its reactor ends",
         ["TaskDoorbell"] = "what a task waits for",
         ["TaskEventFd"] = "what a task waits for",
