@@ -125,6 +125,9 @@ public abstract class MappingBudgetTests(PollerKind poller) : PollerSuite(poller
         // The runtime opens an assembly when it first comes to need it: all that happens below happens once before.
         using (Socket early = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified)) early.Connect(path);
         Assert.False(SpinWait.SpinUntil(() => served.Log.Attempts > 0, TimeSpan.FromMilliseconds(1)));
+        // Both have left: the end of a session gives descriptors back.
+        Assert.True(SpinWait.SpinUntil(() => served.Log.Lines.Count(line => line.Contains("left", StringComparison.Ordinal)) == 2, TimeSpan.FromSeconds(30)));
+        served.Remote.Invoke(_ => { });
         // Its log cannot be opened either.
         served.Log.Throws = true;
         using (Socket late = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified))
