@@ -133,7 +133,7 @@ public sealed class SocketTests
             theirs.close(); os.close(7)
             ours.sendall(struct.pack('<III', 1, 1, 0))
             request, flags, size, features = struct.unpack('<IIIQ', ours.recv(20, socket.MSG_WAITALL))
-            print('features', request, bool(features & (1 << 32)), flush=True)
+            print(f'features {request} {bool(features & (1 << 32))}', flush=True)
             ours.close()
             sys.exit(tool.wait())
             """;

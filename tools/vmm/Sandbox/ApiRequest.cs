@@ -12,6 +12,8 @@ internal static class ApiRequest
 
     private static ReadOnlySpan<byte> DeviceLine => "POST /v1/devices "u8;
 
+    private static ReadOnlySpan<byte> MediumLine => "PATCH /v1/devices/"u8;
+
     private static ReadOnlySpan<byte> SnapshotLine => "POST /v1/machine/snapshot "u8;
 
     /// <summary>What the first request of a connection names; nothing if it is none that names something, or makes no sense.</summary>
@@ -20,8 +22,10 @@ internal static class ApiRequest
     /// <returns>Null if it is not whole yet.</returns>
     internal static IReadOnlyList<HostAccess>? Named(ReadOnlySpan<byte> bytes, bool isServed)
     {
-        bool isSave = Begins(bytes, SnapshotLine);
-        if (!isSave && !Begins(bytes, DeviceLine)) return [];
+        Func<ReadOnlySpan<byte>, IEnumerable<HostAccess>>? named = Begins(bytes, SnapshotLine) ? BySnapshot
+            : Begins(bytes, MediumLine) ? ByChange
+            : Begins(bytes, DeviceLine) ? body => ByDevice(body, isServed) : null;
+        if (named is null) return [];
         int head = bytes.IndexOf("\r\n\r\n"u8);
         if (head < 0) return bytes.Length < HeadBytesMax ? null : [];
         ReadOnlySpan<byte> body = bytes[(head + 4)..];
@@ -39,9 +43,9 @@ internal static class ApiRequest
             // It waits for an answer before it sends the body.
             else if (line.AsSpan(0, colon).Equals("expect", StringComparison.OrdinalIgnoreCase)) return [];
         }
-        if (isChunked) return Unchunk(body) is { } whole ? NamedBy(whole, isSave, isServed) : null;
+        if (isChunked) return Unchunk(body) is { } whole ? NamedBy(whole, named) : null;
         if (length is null or < 0 or > BodyBytesMax) return [];
-        return body.Length < length ? null : NamedBy(body[..(int)length], isSave, isServed);
+        return body.Length < length ? null : NamedBy(body[..(int)length], named);
     }
 
     /// <summary>Whether what has come so far may be a request's beginning.</summary>
@@ -66,36 +70,50 @@ internal static class ApiRequest
         }
     }
 
-    private static IReadOnlyList<HostAccess> NamedBy(ReadOnlySpan<byte> body, bool isSave, bool isServed)
+    private static IReadOnlyList<HostAccess> NamedBy(ReadOnlySpan<byte> body, Func<ReadOnlySpan<byte>, IEnumerable<HostAccess>> named)
     {
         try
         {
-            if (isSave)
-            {
-                NewSnapshot? save = JsonSerializer.Deserialize(body, ApiJson.Readable.NewSnapshot);
-                return save is null || !Path.IsPathFullyQualified(save.Directory) ? []
-                    : [new(HostAccessKind.Save, Path.TrimEndingDirectorySeparator(save.Directory)),
-                        .. save.Base is { } from ? [new(HostAccessKind.Read, Path.TrimEndingDirectorySeparator(from))] : (HostAccess[])[]];
-            }
-            if (JsonSerializer.Deserialize(body, ApiJson.Readable.NewDevice) is not { } asked) return [];
-            List<string> refusals = [];
-            DeviceOption option = new(ControlledMachine.KindOf(asked), isServed);
-            RequestedDevice? device = isServed ? option.Serve(asked.Options, 0, refusals.Add) : option.Plug(asked.Options, 0, refusals.Add);
-            if (device is null || refusals.Count > 0) return [];
-            // What goes wrong is said by the API, which finds nothing there.
-            try
-            {
-                device.Spec.Prepare(_ => { });
-            }
-            catch (IOException)
-            {
-            }
-            return [.. device.Spec.HostAccesses(),
-                .. device.Socket is { Descriptor: null } socket ? [new(HostAccessKind.Listen, socket.Path)] : (HostAccess[])[]];
+            return [.. named(body)];
         }
         catch (Exception senseless) when (senseless is JsonException or ArgumentException)
         {
             return [];
         }
+    }
+
+    private static IEnumerable<HostAccess> BySnapshot(ReadOnlySpan<byte> body)
+    {
+        NewSnapshot? save = JsonSerializer.Deserialize(body, ApiJson.Readable.NewSnapshot);
+        if (save is null || !Path.IsPathFullyQualified(save.Directory)) return [];
+        HostAccess directory = new(HostAccessKind.Save, Path.TrimEndingDirectorySeparator(save.Directory));
+        return save.Base is { } from ? [directory, new(HostAccessKind.Read, Path.TrimEndingDirectorySeparator(from))] : [directory];
+    }
+
+    /// <summary>Another medium of a disk: the request does not say whether the disk is read-only.</summary>
+    private static IEnumerable<HostAccess> ByChange(ReadOnlySpan<byte> body) =>
+        JsonSerializer.Deserialize(body, ApiJson.Readable.DeviceChange)?.Medium is { Length: > 0 } medium
+            ? new DiskSpec { Path = medium }.HostAccesses() : [];
+
+    private static IEnumerable<HostAccess> ByDevice(ReadOnlySpan<byte> body, bool isServed)
+    {
+        if (JsonSerializer.Deserialize(body, ApiJson.Readable.NewDevice) is not { } asked) return [];
+        List<string> refusals = [];
+        DeviceOption option = new(ControlledMachine.KindOf(asked), isServed);
+        RequestedDevice? device = isServed ? option.Serve(asked.Options, 0, refusals.Add) : option.Plug(asked.Options, 0, refusals.Add);
+        if (device is null || refusals.Count > 0) return [];
+        // What goes wrong is said by the API, which finds nothing there.
+        try
+        {
+            device.Spec.Prepare(_ => { });
+        }
+        catch (IOException)
+        {
+        }
+        return
+        [
+            .. device.Spec.HostAccesses(),
+            .. device.Socket is { Descriptor: null } socket ? [new(HostAccessKind.Listen, socket.Path)] : (HostAccess[])[],
+        ];
     }
 }
