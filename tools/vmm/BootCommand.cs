@@ -81,8 +81,9 @@ internal static class BootCommand
                 .. api.Contradictions(parsed),
             ]);
             if (!carriesOut) return ExitCode.Success;
-            HostAccess[] sources = [.. new[] { image, parsed.GetValue(initrd), snapshot }.OfType<string>()
-                .Select(path => new HostAccess(HostAccessKind.Read, path))];
+            HostAccess[] sources = [.. new[] { image, parsed.GetValue(initrd) }.OfType<string>()
+                .Select(path => new HostAccess(HostAccessKind.Read, path)),
+                .. snapshot is null ? [] : SnapshotChain.HostAccesses(snapshot)];
             // Where a snapshot will be asked for is not known yet.
             SandboxPlan? plan = sandbox.Enter(parsed, read,
                 [new(HostAccessKind.Write, "/dev/kvm"), .. sources, .. api.HostAccesses(parsed), .. OtlpPush.HostAccesses(),

@@ -67,9 +67,11 @@ internal static unsafe partial class FileCalls
     internal static int Open(string path, int flags, uint mode = 0)
     {
         int fd = OpenHere(path, flags, mode);
-        if (fd >= 0 || BrokerLink.Current is not { } broker || !BrokerLink.MayHelp(LastError) || !BrokerLink.IsNamed(path)) return fd;
-        fd = broker.Ask(BrokerCall.Open, path, out Errno errno, (uint)flags, mode);
-        Marshal.SetLastPInvokeError((int)errno);
+        if (fd >= 0) return fd;
+        Errno errno = LastError;
+        if (BrokerLink.Current is { } broker && BrokerLink.MayHelp(errno) && BrokerLink.IsNamed(path))
+            fd = broker.Ask(BrokerCall.Open, path, out errno, (uint)flags, mode);
+        if (fd < 0) Marshal.SetLastPInvokeError((int)errno);
         return fd;
     }
 

@@ -211,15 +211,27 @@ public sealed partial class MachineSnapshot
     {
         string parent = Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Directory))) ?? "/";
         string path = Path.Combine(parent, difference.Name);
-        if (!System.IO.Directory.Exists(path))
-            throw new StateException($"'{Directory}' has only what changed since '{path}', which is not there: put it back beside it");
-        MachineSnapshot found = new(path);
+        MachineSnapshot found = TryRead(path)
+            ?? throw new StateException($"'{Directory}' has only what changed since '{path}', which is not there: put it back beside it");
         if (found.Id != difference.Id)
             throw new StateException($"'{Directory}' has only what changed since another snapshot than '{path}': that was {difference.Id}, "
                 + $"and this is {(found.Id.Length > 0 ? found.Id : "without a name")}; put the right one there");
         if (!found.Regions.SequenceEqual(Regions) || found.Vcpus != Vcpus || found.Acpi != Acpi)
             throw new StateException($"'{Directory}' is a difference to '{path}', which is of another machine");
         return found;
+    }
+
+    /// <summary>Reads a snapshot alone; null if there is none. A sandbox shows files that may be opened, and their directory not.</summary>
+    private static MachineSnapshot? TryRead(string path)
+    {
+        try
+        {
+            return new MachineSnapshot(path);
+        }
+        catch (KernelException missing) when (missing.Errno == Errno.NoEntry)
+        {
+            return null;
+        }
     }
 
     /// <summary>What <see cref="SumName"/> says of a state.</summary>

@@ -87,7 +87,7 @@ internal static class ApiRequest
         NewSnapshot? save = JsonSerializer.Deserialize(body, ApiJson.Readable.NewSnapshot);
         if (save is null || !Path.IsPathFullyQualified(save.Directory)) return [];
         HostAccess directory = new(HostAccessKind.Save, Path.TrimEndingDirectorySeparator(save.Directory));
-        return save.Base is { } from ? [directory, new(HostAccessKind.Read, Path.TrimEndingDirectorySeparator(from))] : [directory];
+        return save.Base is { } from ? [directory, .. SnapshotChain.HostAccesses(from)] : [directory];
     }
 
     /// <summary>Another medium of a disk: the request does not say whether the disk is read-only.</summary>

@@ -2,6 +2,7 @@ using Vmm.Devices.Native;
 using Vmm.Events;
 using Vmm.Events.Buffers;
 using Vmm.Events.Rings;
+using Vmm.Events.Tasks;
 
 namespace Vmm.Devices;
 
@@ -23,10 +24,14 @@ internal sealed class RingBlockEngine : IBlockEngine
     private readonly Stack<Transfer> _free = new();
     private readonly CachedReads? _cachedReads;
     private readonly OwnedFd _owned;
-    private readonly IReactor _reactor;
     /// <summary>Null until a write to the page cache was asked not to wait, and the file system knows no such write.</summary>
     private WriterThread? _writer;
     private bool _mayNeedWriter;
+    private readonly WriterMaker? _maker;
+    private readonly RemoteEndpoint? _remote;
+    /// <summary>One that was made, and is not in use yet.</summary>
+    private WriterThread? _newWriter;
+    private volatile bool _isDisposed;
     /// <summary>The first operation of the turn, a read: it may stay alone.</summary>
     private BlockOperation? _first;
     private bool _hasStarted;
@@ -37,8 +42,8 @@ internal sealed class RingBlockEngine : IBlockEngine
     {
         _ring = ring;
         _owned = file;
-        _reactor = reactor;
         _mayNeedWriter = cachedFile is null && image.Alignment is null && !image.DropsBehind && !ring.IsOnThreads;
+        if (_mayNeedWriter) (_maker, _remote) = (WriterMaker.Instance, ReactorTasks.Of(reactor).Remote);
         _file = ring.Register(file);
         _alignment = image.Alignment;
         _dontCache = image.DropsBehind;
@@ -56,6 +61,9 @@ internal sealed class RingBlockEngine : IBlockEngine
     /// it, for which alone the kernel drops what it has cached of the range.
     /// </summary>
     private RingFile Cached => _cachedFile ?? _file;
+
+    /// <summary>The engine behind this one in the list of those that ask for a writer.</summary>
+    internal RingBlockEngine? NextAsking { get; set; }
 
     public void Start(BlockOperation operation)
     {
@@ -91,6 +99,8 @@ internal sealed class RingBlockEngine : IBlockEngine
 
     public void Dispose()
     {
+        _isDisposed = true;
+        Interlocked.Exchange(ref _newWriter, null)?.Dispose();
         _ring.BatchDelivered -= ReportBatch;
         _writer?.Dispose();
         _file.Dispose();
@@ -106,20 +116,42 @@ internal sealed class RingBlockEngine : IBlockEngine
     {
         // What is durable when it ends waits for the disk each time: those are made side by side, by the kernel's workers.
         if (operation.IsDurable) return false;
-        if (!_mayNeedWriter) return _writer is not null;
+        if (!_mayNeedWriter) return HasWriter();
         if (operation.Vectors.Length > FileCalls.VectorsMax) return false;
         _mayNeedWriter = false;
         nint done = FileCalls.Write(_owned.Number, operation.Vectors, (long)operation.Offset, FileCalls.RWF_NOWAIT, out Errno error);
         // The same bytes are written again: that does no harm, and this is once.
         if (done >= 0 || error != Errno.NotSupported) return false;
+        // The reactor's thread makes nothing new while it runs. Until the other one is there the ring has the writes.
+        _maker!.Ask(this);
+        return false;
+    }
+
+    /// <summary>Makes the writer that was asked for. On the thread of <see cref="WriterMaker"/>.</summary>
+    internal void MakeWriter()
+    {
+        bool isKept = false;
         try
         {
-            _writer = new WriterThread(_owned, _reactor, ReportBatch);
+            _owned.DangerousAddRef(ref isKept);
+            Volatile.Write(ref _newWriter, new WriterThread(_owned, _remote!, ReportBatch));
+            if (_isDisposed) Interlocked.Exchange(ref _newWriter, null)?.Dispose();
         }
-        catch (Exception refused) when (refused is KernelException or OutOfMemoryException)
+        catch (Exception refused) when (refused is KernelException or OutOfMemoryException or ObjectDisposedException)
         {
             // The host has no thread or descriptor for it; the ring has its own.
         }
+        finally
+        {
+            if (isKept) _owned.DangerousRelease();
+        }
+    }
+
+    private bool HasWriter()
+    {
+        if (_writer is not null) return true;
+        if (Volatile.Read(ref _newWriter) is null) return false;
+        _writer = Interlocked.Exchange(ref _newWriter, null);
         return _writer is not null;
     }
 
@@ -136,6 +168,8 @@ internal sealed class RingBlockEngine : IBlockEngine
         private readonly BlockCalls _calls = new(engine._zeroBlockBytes);
         private readonly BounceBuffer? _bounce = engine._bounces is { } pool ? new BounceBuffer(pool) : null;
         private readonly IoVectors _vectors = new(1);
+
+        public IThreadedWrite? Next { get; set; }
 
         internal void Start(BlockOperation operation)
         {

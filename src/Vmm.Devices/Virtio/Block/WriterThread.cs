@@ -6,6 +6,9 @@ namespace Vmm.Devices;
 /// <summary>A write that a thread makes while its reactor serves others.</summary>
 internal interface IThreadedWrite
 {
+    /// <summary>The one behind it in a list; of the list's owner.</summary>
+    IThreadedWrite? Next { get; set; }
+
     /// <summary>Writes, and waits as long as that takes. On the thread.</summary>
     void Write(int file);
 
@@ -22,39 +25,38 @@ internal sealed class WriterThread : IDisposable
 {
     private const int StackBytes = 256 << 10;
 
+    private static readonly TimeSpan Long = TimeSpan.FromDays(1);
+
     /// <summary>What was written is reported no later than so long after the report before, while there is more to write.</summary>
     private static readonly TimeSpan ReportPeriod = TimeSpan.FromMicroseconds(50);
 
-    private readonly object _lock = new();
-    private readonly IReactor _reactor;
+    private readonly RemoteEndpoint _remote;
     private readonly Action _onBatch;
-    private readonly Subscription<EventFd> _report;
-    /// <summary>The thread's own: a reactor that ends before a write that hangs takes neither from under it.</summary>
+    private readonly ReportCall _report;
+    /// <summary>The thread's own: a reactor that ends before a write that hangs takes none from under it.</summary>
     private readonly OwnedFd _file;
-    private readonly EventFd _signal;
+    private readonly EventFd _wake = new();
     private readonly Thread _thread;
-    private bool _isIdle;
-    private bool _isEnding;
+    private volatile bool _isEnding;
+    /// <summary>1 while the thread sleeps, or is about to.</summary>
+    private int _isIdle;
+    /// <summary>Handed over, and written: lists with the newest first, pushed to and taken whole. No lock: one that waits allocates.</summary>
+    private IThreadedWrite? _given, _written;
     /// <summary>Of the turn, on the reactor's thread.</summary>
-    private readonly List<IThreadedWrite> _gathered = [];
-    /// <summary>Handed over, and written: under the lock.</summary>
-    private List<IThreadedWrite> _given = [], _written = [];
-    /// <summary>In work on the thread, and being reported on the reactor's.</summary>
-    private List<IThreadedWrite> _taken = [], _reported = [];
+    private IThreadedWrite? _newest, _oldest;
 
-    /// <summary>Starts the thread. On the reactor's.</summary>
+    /// <summary>Starts the thread. On any thread: the reactor's own should not wait for that.</summary>
     /// <param name="file">What is written to. It stays the caller's.</param>
-    /// <param name="reactor">Where writes come back.</param>
+    /// <param name="remote">The reactor where writes come back.</param>
     /// <param name="onBatch">Called on the reactor's thread after some did.</param>
     /// <exception cref="KernelException">There is no descriptor left.</exception>
     /// <exception cref="OutOfMemoryException">There may be no more threads.</exception>
-    internal WriterThread(OwnedFd file, IReactor reactor, Action onBatch)
+    internal WriterThread(OwnedFd file, RemoteEndpoint remote, Action onBatch)
     {
-        _file = file.Duplicate();
-        _reactor = reactor;
+        _remote = remote;
         _onBatch = onBatch;
-        _report = Interest.Kick.WithFd(new EventFd()).WithHandler(_ => Report()).RegisterInto(reactor);
-        _signal = _report.Fd.Duplicate();
+        _report = new ReportCall(this);
+        _file = file.Duplicate();
         _thread = new Thread(Serve, StackBytes) { IsBackground = true, Name = "buffered writes" };
         try
         {
@@ -68,88 +70,113 @@ internal sealed class WriterThread : IDisposable
     }
 
     /// <summary>Takes a write, which begins with <see cref="Submit"/>.</summary>
-    internal void Add(IThreadedWrite write) => _gathered.Add(write);
-
-    /// <summary>Hands over what was gathered.</summary>
-    internal void Submit()
+    internal void Add(IThreadedWrite write)
     {
-        if (_gathered.Count == 0) return;
-        lock (_lock)
-        {
-            _given.AddRange(_gathered);
-            if (_isIdle) Monitor.Pulse(_lock);
-            _isIdle = false;
-        }
-        _gathered.Clear();
+        write.Next = _newest;
+        _newest = write;
+        _oldest ??= write;
     }
 
-    /// <summary>Ends the thread. No write may be in flight.</summary>
+    /// <summary>Hands over what was added.</summary>
+    internal void Submit()
+    {
+        if (_newest is null) return;
+        Push(ref _given, _newest, _oldest!);
+        (_newest, _oldest) = (null, null);
+        if (Interlocked.Exchange(ref _isIdle, 0) != 0) _wake.Signal();
+    }
+
+    /// <summary>Ends the thread. No write may be under way.</summary>
     public void Dispose()
     {
-        lock (_lock)
-        {
-            _isEnding = true;
-            Monitor.Pulse(_lock);
-        }
+        _isEnding = true;
+        _wake.Signal();
         _thread.Join();
         Close();
     }
 
     private void Close()
     {
-        _reactor.Remove(_report);
-        _signal.Dispose();
+        _wake.Dispose();
         _file.Dispose();
     }
 
     private void Report()
     {
-        lock (_lock) (_written, _reported) = (_reported, _written);
-        if (_reported.Count == 0) return;
-        foreach (IThreadedWrite write in _reported) write.Written();
-        _reported.Clear();
+        IThreadedWrite? next = TakeInOrder(ref _written);
+        if (next is null) return;
+        while (next is { } write)
+        {
+            // It may be added again at once.
+            next = write.Next;
+            write.Written();
+        }
         _onBatch();
     }
 
     private void Serve()
     {
-        while (TakeGiven())
+        while (true)
         {
-            long reported = Stopwatch.GetTimestamp();
-            int posted = 0;
-            for (int i = 0; i < _taken.Count; i++)
-            {
-                _taken[i].Write(_file.Number);
-                bool isLast = i == _taken.Count - 1;
-                if (!isLast && Stopwatch.GetElapsedTime(reported) < ReportPeriod) continue;
-                bool isFirst;
-                lock (_lock)
-                {
-                    isFirst = _written.Count == 0;
-                    for (; posted <= i; posted++) _written.Add(_taken[posted]);
-                }
-                if (isFirst) _signal.Signal();
-                reported = Stopwatch.GetTimestamp();
-            }
-            _taken.Clear();
+            if (TakeInOrder(ref _given) is { } first) Write(first);
+            else if (_isEnding) return;
+            else Sleep();
         }
     }
 
-    /// <summary>Waits for writes.</summary>
-    /// <returns>False if none come any more.</returns>
-    private bool TakeGiven()
+    private void Write(IThreadedWrite first)
     {
-        lock (_lock)
+        long reported = Stopwatch.GetTimestamp();
+        IThreadedWrite? newest = null, oldest = null;
+        for (IThreadedWrite? next = first; next is { } write;)
         {
-            while (_given.Count == 0)
-            {
-                if (_isEnding) return false;
-                _isIdle = true;
-                Monitor.Wait(_lock);
-            }
-            _isIdle = false;
-            (_given, _taken) = (_taken, _given);
-            return true;
+            next = write.Next;
+            write.Write(_file.Number);
+            write.Next = newest;
+            newest = write;
+            oldest ??= write;
+            if (next is not null && Stopwatch.GetElapsedTime(reported) < ReportPeriod) continue;
+            if (Push(ref _written, newest, oldest)) _ = _remote.TryPost(_report);
+            (newest, oldest) = (null, null);
+            reported = Stopwatch.GetTimestamp();
         }
+    }
+
+    private void Sleep()
+    {
+        // What is handed over from here on signals; what was before is seen.
+        Interlocked.Exchange(ref _isIdle, 1);
+        if (Volatile.Read(ref _given) is null && !_isEnding) StreamSocket.WaitReadable(_wake.Number, Long);
+        Interlocked.Exchange(ref _isIdle, 0);
+        _wake.TryRead(out _);
+    }
+
+    /// <summary>Puts a list before another.</summary>
+    /// <returns>Whether that was empty.</returns>
+    private static bool Push(ref IThreadedWrite? list, IThreadedWrite newest, IThreadedWrite oldest)
+    {
+        while (true)
+        {
+            IThreadedWrite? before = Volatile.Read(ref list);
+            oldest.Next = before;
+            if (Interlocked.CompareExchange(ref list, newest, before) == before) return before is null;
+        }
+    }
+
+    private static IThreadedWrite? TakeInOrder(ref IThreadedWrite? list)
+    {
+        IThreadedWrite? first = null;
+        for (IThreadedWrite? next = Interlocked.Exchange(ref list, null); next is { } write;)
+        {
+            next = write.Next;
+            write.Next = first;
+            first = write;
+        }
+        return first;
+    }
+
+    private sealed class ReportCall(WriterThread writer) : RemoteCall
+    {
+        protected override void Run(IReactor reactor) => writer.Report();
     }
 }
