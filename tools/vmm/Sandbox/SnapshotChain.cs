@@ -5,7 +5,9 @@ namespace Vmm.Tool;
 /// <summary>A snapshot that is a difference is read with those that it is one to.</summary>
 internal static class SnapshotChain
 {
-    /// <summary>What reading a snapshot needs of the host. One that is no snapshot needs its directory: what is wrong is said by its reader.</summary>
+    /// <summary>
+    /// What reading a snapshot needs of the host. One that is no snapshot needs its directory: what is wrong is said by its reader.
+    /// </summary>
     internal static IReadOnlyList<HostAccess> HostAccesses(string directory)
     {
         List<HostAccess> chain = [new(HostAccessKind.Read, Path.TrimEndingDirectorySeparator(directory))];

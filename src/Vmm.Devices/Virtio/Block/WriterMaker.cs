@@ -38,7 +38,8 @@ internal sealed class WriterMaker
         {
             StreamSocket.WaitReadable(_wake.Number, Long);
             _wake.TryRead(out _);
-            for (RingBlockEngine? next = Interlocked.Exchange(ref _asking, null); next is { } engine; next = engine.NextAsking) engine.MakeWriter();
+            for (RingBlockEngine? next = Interlocked.Exchange(ref _asking, null); next is { } engine; next = engine.NextAsking)
+                engine.MakeWriter();
         }
     }
 }

@@ -40,7 +40,9 @@ internal sealed class WriterThread : IDisposable
     private volatile bool _isEnding;
     /// <summary>1 while the thread sleeps, or is about to.</summary>
     private int _isIdle;
-    /// <summary>Handed over, and written: lists with the newest first, pushed to and taken whole. No lock: one that waits allocates.</summary>
+    /// <summary>
+    /// Handed over, and written: lists with the newest first, pushed to and taken whole. No lock: one that waits allocates.
+    /// </summary>
     private IThreadedWrite? _given, _written;
     /// <summary>Of the turn, on the reactor's thread.</summary>
     private IThreadedWrite? _newest, _oldest;
@@ -86,7 +88,7 @@ internal sealed class WriterThread : IDisposable
         if (Interlocked.Exchange(ref _isIdle, 0) != 0) _wake.Signal();
     }
 
-    /// <summary>Ends the thread. No write may be under way.</summary>
+    /// <summary>Ends the thread. No write may be in flight.</summary>
     public void Dispose()
     {
         _isEnding = true;
