@@ -157,6 +157,8 @@ internal sealed class RingBlockEngine : IBlockEngine
 
     private void ReportBatch()
     {
+        // What goes on after a completion goes on outside of a turn.
+        _writer?.Submit();
         if (!_hasCompleted) return;
         _hasCompleted = false;
         _onCompleted();
