@@ -34,6 +34,7 @@ public sealed class HostBroker : IDisposable
     private readonly Action<string> _say;
     private readonly Lock _lock = new();
     private readonly HashSet<HostAccess> _grants = [];
+    private readonly Queue<HostAccess> _grantsByAge = new();
     private readonly Dictionary<string, UnixSocket> _listening = [];
     private readonly Dictionary<string, SnapshotDirectory> _saves = [];
     private Thread? _taking;
@@ -169,16 +170,18 @@ public sealed class HostBroker : IDisposable
         _brings.Dispose();
     }
 
-    /// <summary>Lets the process have what the operator named.</summary>
+    /// <summary>Lets the process have what the operator named. Of more than may be kept, what was named first is forgotten.</summary>
     internal void Grant(IEnumerable<HostAccess> named)
     {
         lock (_lock)
         {
             foreach (HostAccess access in named)
             {
-                if (_grants.Count >= GrantsMax) return;
-                _grants.Add(access.Kind == HostAccessKind.Tap || access.Path.Length == 0 ? access
-                    : access with { Path = Path.GetFullPath(access.Path) });
+                HostAccess granted = access.Kind == HostAccessKind.Tap || access.Path.Length == 0 ? access
+                    : access with { Path = Path.GetFullPath(access.Path) };
+                if (!_grants.Add(granted)) continue;
+                _grantsByAge.Enqueue(granted);
+                if (_grants.Count > GrantsMax) _grants.Remove(_grantsByAge.Dequeue());
             }
         }
     }

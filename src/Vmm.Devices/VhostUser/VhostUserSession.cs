@@ -18,7 +18,6 @@ internal sealed class VhostUserSession : Subscriber
     private readonly IReactor _reactor;
     private readonly Action _onEnded;
     private readonly Subscription<UnixSocket> _socket;
-    private readonly Doorbell _again;
     private readonly VhostUserExchange _exchange = new();
     private readonly SlowCalls _slow;
     private readonly MappingBudget.Account _mapped;
@@ -31,7 +30,7 @@ internal sealed class VhostUserSession : Subscriber
     private readonly MemoryRequests _memoryRequests;
     private readonly SessionReports _reports;
     /// <summary>The socket can be read or written again, or the session is to end.</summary>
-    private readonly TaskSignal _wake = new();
+    private readonly TaskDoorbell _wake;
     private DeviceStatus _status;
     private string? _complaint;
 
@@ -48,7 +47,7 @@ internal sealed class VhostUserSession : Subscriber
         _onEnded = onEnded;
         VirtioDevice device = backend.Device;
         device.Config.IsModeKnown = false;
-        _again = backend.Remote.CreateDoorbell(_ => _wake.Set());
+        _wake = new TaskDoorbell(ReactorTasks.Of(reactor));
         EventFd lost = new();
         _mapped = backend.Options.Mappings.Open(lost);
         _slow = new SlowCalls(backend.Options, _exchange);
@@ -148,7 +147,7 @@ internal sealed class VhostUserSession : Subscriber
             if (left == 0)
             {
                 // Through the remote endpoint, behind the descriptors that are ready.
-                _again.TryRing();
+                _wake.Ring();
                 await _wake;
                 left = RequestsPerTurnMax;
             }

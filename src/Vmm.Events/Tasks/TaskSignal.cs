@@ -72,22 +72,30 @@ public class TaskSignal : ITaskWait
 }
 
 /// <summary>
-/// A doorbell for a task: any thread rings it, one task waits for it. No allocation, and no system call while the reactor is awake.
+/// A doorbell for a task: any thread rings it, one task waits for it. No allocation, and no system call while the reactor is awake. A ring
+/// that the reactor has not come to when it stops is dropped: the task that waits is aborted.
 /// </summary>
 public sealed class TaskDoorbell : TaskSignal
 {
-    private readonly Doorbell _bell;
+    private readonly RemoteEndpoint _remote;
+    private readonly SetCall _set;
 
     /// <summary>Makes a doorbell for a reactor's tasks.</summary>
     public TaskDoorbell(ReactorTasks tasks)
     {
         ArgumentNullException.ThrowIfNull(tasks);
-        _bell = tasks.Remote.CreateDoorbell(_ => Set());
+        _remote = tasks.Remote;
+        _set = new SetCall(this);
     }
 
     /// <summary>Ends the wait, or the next one. Thread-safe.</summary>
     /// <returns>False if the reactor has stopped.</returns>
-    public bool Ring() => _bell.TryRing();
+    public bool Ring() => _remote.TryPost(_set);
+
+    private sealed class SetCall(TaskSignal signal) : RemoteCall
+    {
+        protected internal override void Run(IReactor reactor) => signal.Set();
+    }
 }
 
 /// <summary>An eventfd for a task: the reactor watches it, one task waits for it. The counter is not read: it is a doorbell.</summary>

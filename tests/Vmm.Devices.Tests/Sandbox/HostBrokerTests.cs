@@ -52,6 +52,18 @@ public sealed class HostBrokerTests : IDisposable
     }
 
     [Fact]
+    public void Of_more_than_it_keeps_it_forgets_what_was_named_first()
+    {
+        string first = Make("first"), last = Make("last");
+        _broker.Grant([new(HostAccessKind.Read, first)]);
+        Assert.Equal(Errno.None, Open(first, FileCalls.O_RDONLY));
+        _broker.Grant(Enumerable.Range(0, 1 << 16).Select(i => new HostAccess(HostAccessKind.Read, PathOf($"{i}"))));
+        _broker.Grant([new(HostAccessKind.Read, last)]);
+        Assert.Equal(Errno.None, Open(last, FileCalls.O_RDONLY));
+        Assert.Equal(Errno.AccessDenied, Open(first, FileCalls.O_RDONLY));
+    }
+
+    [Fact]
     public void It_listens_where_it_was_named_and_removes_its_own_paths_only()
     {
         string named = PathOf("named"), other = PathOf("other");

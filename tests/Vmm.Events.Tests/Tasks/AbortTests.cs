@@ -20,6 +20,24 @@ public sealed class AbortTests
 
     public static TheoryData<AwaitPoint> AwaitPoints => [.. Enum.GetValues<AwaitPoint>()];
 
+    /// <summary>The task that waits for it is aborted, which says all there is to say.</summary>
+    [Fact]
+    public void A_ring_that_the_reactor_has_not_come_to_when_it_stops_is_no_failure()
+    {
+        List<HandlerFailure> failures = [];
+        using CancellationTokenSource stop = new();
+        using Reactor reactor = new(new ReactorOptions { OnHandlerFailure = failures.Add });
+        TaskDoorbell bell = new(ReactorTasks.Of(reactor));
+        reactor.Remote.Post(_ =>
+        {
+            stop.Cancel();
+            Assert.True(bell.Ring());
+        });
+        reactor.Run(stop.Token);
+        Assert.Empty(failures);
+        Assert.False(bell.Ring());
+    }
+
     [Theory, MemberData(nameof(AwaitPoints))]
     public void A_task_is_aborted_at_each_of_its_await_points(AwaitPoint point)
     {
