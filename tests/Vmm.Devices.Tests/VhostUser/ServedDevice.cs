@@ -82,6 +82,10 @@ internal sealed class ServedDevice : IDisposable
         { IsBackground = true };
         thread.Start();
         _threads.Add(thread);
+        // The thread that made a reactor may wait for it once another one runs it.
+        using ManualResetEventSlim runs = new();
+        reactor.Remote.Post(_ => runs.Set());
+        Assert.True(runs.Wait(Patience), "a reactor does not run");
         return reactor;
     }
 }
