@@ -19,7 +19,8 @@ public sealed class FootprintTests
         using Reactor reactor = new();
         string directory = Directory.CreateTempSubdirectory("vmm-footprint-").FullName;
         Serve("warm");
-        Assert.InRange(Serve("measured"), 1, DiskBytesMax);
+        // What each disk allocates is in all three; what the runtime allocates once is not.
+        Assert.InRange(Enumerable.Range(0, 3).Min(i => Serve($"measured{i}")), 1, DiskBytesMax);
         Directory.Delete(directory, recursive: true);
 
         long Serve(string name)

@@ -13,6 +13,15 @@ namespace Vmm.Devices;
 /// </summary>
 internal sealed class RingBlockEngine : IBlockEngine
 {
+    /// <summary>How far the writer is.</summary>
+    private enum Making
+    {
+        NotAsked,
+        Asked,
+        Begun,
+        Over,
+    }
+
     private readonly IoRing _ring;
     private readonly RingFile _file;
     private readonly RingFile? _cachedFile;
@@ -29,9 +38,7 @@ internal sealed class RingBlockEngine : IBlockEngine
     private bool _mayNeedWriter;
     private readonly WriterMaker? _maker;
     private readonly RemoteEndpoint? _remote;
-    /// <summary>One that was made, and is not in use yet.</summary>
-    private WriterThread? _newWriter;
-    private volatile bool _isDisposed;
+    private volatile Making _making;
     /// <summary>The first operation of the turn, a read: it may stay alone.</summary>
     private BlockOperation? _first;
     private bool _hasStarted;
@@ -99,10 +106,8 @@ internal sealed class RingBlockEngine : IBlockEngine
 
     public void Dispose()
     {
-        _isDisposed = true;
-        Interlocked.Exchange(ref _newWriter, null)?.Dispose();
         _ring.BatchDelivered -= ReportBatch;
-        _writer?.Dispose();
+        EndWriter();
         _file.Dispose();
         _cachedFile?.Dispose();
         _bounces?.Dispose();
@@ -123,6 +128,7 @@ internal sealed class RingBlockEngine : IBlockEngine
         // The same bytes are written again: that does no harm, and this is once.
         if (done >= 0 || error != Errno.NotSupported) return false;
         // The reactor's thread makes nothing new while it runs. Until the other one is there the ring has the writes.
+        _making = Making.Asked;
         _maker!.Ask(this);
         return false;
     }
@@ -130,29 +136,26 @@ internal sealed class RingBlockEngine : IBlockEngine
     /// <summary>Makes the writer that was asked for. On the thread of <see cref="WriterMaker"/>.</summary>
     internal void MakeWriter()
     {
-        bool isKept = false;
+        if (Interlocked.CompareExchange(ref _making, Making.Begun, Making.Asked) != Making.Asked) return;
         try
         {
-            _owned.DangerousAddRef(ref isKept);
-            Volatile.Write(ref _newWriter, new WriterThread(_owned, _remote!, ReportBatch));
-            if (_isDisposed) Interlocked.Exchange(ref _newWriter, null)?.Dispose();
+            _writer = new WriterThread(_owned, _remote!, ReportBatch);
         }
-        catch (Exception refused) when (refused is KernelException or OutOfMemoryException or ObjectDisposedException)
+        catch (Exception refused) when (refused is KernelException or OutOfMemoryException)
         {
             // The host has no thread or descriptor for it; the ring has its own.
         }
-        finally
-        {
-            if (isKept) _owned.DangerousRelease();
-        }
+        _making = Making.Over;
     }
 
-    private bool HasWriter()
+    private bool HasWriter() => _making == Making.Over && _writer is not null;
+
+    /// <summary>Until this returns the file may be duplicated, and stay open with the locks that it has.</summary>
+    private void EndWriter()
     {
-        if (_writer is not null) return true;
-        if (Volatile.Read(ref _newWriter) is null) return false;
-        _writer = Interlocked.Exchange(ref _newWriter, null);
-        return _writer is not null;
+        if (Interlocked.CompareExchange(ref _making, Making.Over, Making.Asked) == Making.Begun)
+            SpinWait.SpinUntil(() => _making == Making.Over);
+        _writer?.Dispose();
     }
 
     private void ReportBatch()
