@@ -241,7 +241,20 @@ public sealed class ConsoleAttachTests : IDisposable
         return vmm;
     }
 
-    private void WaitForApi() => Assert.True(SpinWait.SpinUntil(() => File.Exists(Api), TimeSpan.FromMinutes(1)));
+    /// <summary>Waits until it answers: its file is there a moment before it can be connected to.</summary>
+    private void WaitForApi() => Assert.True(SpinWait.SpinUntil(() =>
+    {
+        using Socket socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            socket.Connect(new UnixDomainSocketEndPoint(Api));
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
+    }, TimeSpan.FromMinutes(1)));
 
     private static string Upgrade(string console, string version = "13", string key = "AAAAAAAAAAAAAAAAAAAAAA==", string more = "") =>
         $"GET /v1/consoles/{console} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: {version}\r\nSec-WebSocket-Key: {key}\r\n{more}\r\n";

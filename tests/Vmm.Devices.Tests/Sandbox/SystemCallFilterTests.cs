@@ -211,13 +211,17 @@ public sealed class SystemCallFilterTests
         SandboxThread.Run(() =>
         {
             _ = SandboxCalls.SetNoNewPrivileges();
-            // Compiled before: the compiler makes memory that is executed.
             errors = Try();
-            laid = SandboxCalls.InstallFilter(Program(Plan(), Environment.ProcessId), logs: false, everyThread: false);
+            laid = SandboxCalls.InstallFilter(ForCompiledCode(), logs: false, everyThread: false);
             errors = [.. errors, .. Try()];
         });
         Assert.Equal(Errno.None, laid);
         Assert.Equal([Errno.None, Errno.None, Errno.None, Errno.NotPermitted], errors);
+
+        // The compiler of a test makes memory that is executed, at a call that was not made before or was made often.
+        static BpfInstruction[] ForCompiledCode() => SystemCallFilter.Assemble(
+            SystemCallTable.For(Plan(), Environment.ProcessId).Select(rule =>
+                rule.Name is "mmap" or "mprotect" ? rule with { Conditions = [] } : rule), Plan().Action);
 
         static Errno[] Try() => [Made(SocketCalls.SOCK_STREAM, pair: true), Made(SocketCalls.SOCK_STREAM, pair: false)];
 
