@@ -93,7 +93,7 @@ internal sealed class VsockConnection
         _timer?.Cancel();
         State = VsockState.Open;
         _sender.IsReadable = true;
-        _device.Schedule(this);
+        _device.ToGuest.Schedule(this);
         Span<byte> line = stackalloc byte[VsockGreeting.BytesMax];
         int length = VsockGreeting.WriteAnswer(HostPort, line);
         if (Socket!.SendParts(line[..length], [], out _) != Errno.None) Reset();
@@ -235,7 +235,7 @@ internal sealed class VsockConnection
     /// <returns>Whether it gets as much again: the guest is paused, or it took bytes meanwhile.</returns>
     private bool MayWaitOn()
     {
-        if (_device.IsReceiving && (Socket is null || _sender.Sent == _sentBefore)) return false;
+        if (_device.ToGuest.IsRunning && (Socket is null || _sender.Sent == _sentBefore)) return false;
         _sentBefore = _sender.Sent;
         Arm(Socket is null ? CloseTimeout : StallTimeout);
         return true;
@@ -254,7 +254,7 @@ internal sealed class VsockConnection
             if (Receiver.IsBlocked && (ready.IsWritable || ready.IsHangUp || ready.IsError)) Receiver.Flush();
             if (_hostEnded && ready.IsHangUp && Socket is not null) HostLeft();
             else if (ready.IsHangUp && Socket is not null) HostHungUp();
-            if (HasForGuest) _device.Schedule(this);
+            if (HasForGuest) _device.ToGuest.Schedule(this);
         }
         _device.ServeReceiveSoon();
     }

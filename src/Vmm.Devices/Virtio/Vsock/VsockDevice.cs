@@ -10,7 +10,7 @@ namespace Vmm.Devices;
 /// reaches the Unix socket <c>PATH_P</c>; who connects to the Unix socket <c>PATH</c> and says <c>CONNECT P\n</c> reaches port P of the
 /// guest, and gets <c>OK N\n</c> when the guest accepted, where N is the port the guest sees.
 /// </summary>
-public sealed partial class VsockDevice : VirtioDevice
+public sealed class VsockDevice : VirtioDevice
 {
     /// <summary>Least context id of a guest; smaller ones have meanings of their own (vsock(7)).</summary>
     public const uint CidMin = 3;
@@ -21,12 +21,18 @@ public sealed partial class VsockDevice : VirtioDevice
     /// <summary>Longest <c>PATH</c>, in bytes: a port of the host appended to it fits into a socket address.</summary>
     public const int PathBytesMax = 107 - 11;
 
+    /// <summary>Most bytes in each direction in one turn; then the other devices have theirs.</summary>
+    internal const int BytesPerTurnMax = 1 << 20;
+
     private const ushort QueueSize = 256;
     private const ushort EventQueueSize = 16;
 
     private readonly VsockListener _listener;
-    private VsockConnections? _connections;
+    private readonly VsockEventQueue _events;
     private readonly DriverBell _serveSoon;
+    private readonly DriverBell _reset;
+    private VsockConnections? _connections;
+    private VsockConnectRetry? _retry;
 
     /// <summary>
     /// Makes the device, and listens on its socket with mode 0600; one that a process that is gone left behind is replaced.
@@ -43,9 +49,14 @@ public sealed partial class VsockDevice : VirtioDevice
         (_serveSoon, _reset) = (new DriverBell(ServeSoon), new DriverBell(ResetAll));
         GuestCid = spec.Cid;
         Path = spec.Uds;
-        AddQueue("receive", QueueSize, context => new ReceiveWorker(this, context));
-        AddQueue("transmit", QueueSize, context => new TransmitWorker(this, context));
-        AddQueue("event", EventQueueSize, ServeEvents);
+        (ToGuest, FromGuest, _events) = (new VsockReceiveQueue(this), new VsockTransmitQueue(this), new VsockEventQueue(this));
+        AddQueue("receive", QueueSize, context =>
+        {
+            _events.LookForPredecessor(context.Queue);
+            return ToGuest.MakeWorker(context);
+        });
+        AddQueue("transmit", QueueSize, FromGuest.MakeWorker);
+        AddQueue("event", EventQueueSize, _events.Serve);
         Span<byte> config = stackalloc byte[VsockProtocol.ConfigLength];
         BinaryPrimitives.WriteUInt64LittleEndian(config, GuestCid);
         Config.Update(0, config);
@@ -70,6 +81,10 @@ public sealed partial class VsockDevice : VirtioDevice
     /// <summary>The Unix socket the host connects to.</summary>
     public string Path { get; }
 
+    /// <summary>The connections there are, by ports. On the device's reactor.</summary>
+    public IReadOnlyList<VsockPeer> Peers =>
+        [.. (_connections?.Live ?? []).Select(VsockPeer.Of).OrderBy(peer => (peer.GuestPort, peer.HostPort))];
+
     /// <summary>Connections there are, those that are being made included. Any thread.</summary>
     public int Connections => Volatile.Read(ref _connections)?.Count ?? 0;
 
@@ -85,8 +100,14 @@ public sealed partial class VsockDevice : VirtioDevice
     /// <summary>The ends of streams whose guest has gone. They outlive the driver.</summary>
     internal VsockRemainders Remainders { get; }
 
-    /// <summary>Whether the guest can be given anything: a machine that is paused can't.</summary>
-    internal bool IsReceiving { get; private set; }
+    internal VsockReceiveQueue ToGuest { get; }
+
+    internal VsockTransmitQueue FromGuest { get; }
+
+    /// <summary>The connections there are. There is a driver.</summary>
+    internal VsockConnections Table => _connections!;
+
+    internal bool DriverTakesMessages => (Driver!.Features & VsockProtocol.FeatureSeqPacket) != 0;
 
     /// <summary>What is wrong with a context id or a path, in a sentence; null if nothing is.</summary>
     internal static string? Failure(string name, uint cid, string path)
@@ -99,6 +120,31 @@ public sealed partial class VsockDevice : VirtioDevice
             : null;
     }
 
+    /// <summary>
+    /// Ends every connection and reports a transport reset to the guest: for a machine that was restored, or whose peers are no more
+    /// what they were. Any thread; nothing if the guest has no driver.
+    /// </summary>
+    public void ResetTransport() => _reset.Ring();
+
+    /// <summary>
+    /// Ends a connection for both ends at once: the guest gets a reset, the program of the host reads the end. On the device's reactor.
+    /// </summary>
+    /// <returns>False if there is none.</returns>
+    public bool TryDisconnect(uint guestPort, uint hostPort)
+    {
+        if (_connections?.Find(guestPort, hostPort) is not { } connection) return false;
+        connection.Reset();
+        ServeReceiveSoon();
+        return true;
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>
+    /// Its connections ended with the process before: the guest gets a transport reset, by which its driver also looks at its context id
+    /// again (virtio 1.2 § 5.10.6.7.1). Who listens in the guest listens on.
+    /// </remarks>
+    protected internal override void Restore(StateReader from) => _events.IsResetPending = Driver is not null;
+
     /// <inheritdoc/>
     protected override void OnDriver(DriverSession driver)
     {
@@ -106,20 +152,22 @@ public sealed partial class VsockDevice : VirtioDevice
         Timers = ReactorTimers.Of(driver.Reactor);
         Volatile.Write(ref _connections, new VsockConnections(this, Spec.ConnectionsMax));
         _serveSoon.Connect(driver);
-        _retry = Timers.Create((_, _) => RetryConnects(), Name);
-        StartEvents(driver);
+        _retry = new VsockConnectRetry(this);
+        _events.Start();
+        _reset.Connect(driver);
         _listener.Start(driver.Reactor);
     }
 
     /// <inheritdoc/>
     protected override void OnDriverGone()
     {
-        StopEvents();
-        _retry?.Cancel();
+        _reset.Disconnect();
+        _events.IsResetPending = false;
+        _retry?.Stop();
         _listener.Stop();
         foreach (VsockConnection connection in _connections!.Live.ToArray()) connection.GuestLeft();
         Volatile.Write(ref _connections, null);
-        _refusals.Clear();
+        ToGuest.Refusals.Clear();
         _serveSoon.Disconnect();
     }
 
@@ -129,6 +177,12 @@ public sealed partial class VsockDevice : VirtioDevice
         if (disposing) _listener?.Dispose();
         base.Dispose(disposing);
     }
+
+    /// <summary>Has the guest served at the end of the reactor's turn: once for all that happens in it.</summary>
+    internal void ServeReceiveSoon() => _serveSoon.Ring();
+
+    /// <summary>A connection's host socket has no room for it yet.</summary>
+    internal void AwaitBacklog(VsockConnection connection) => _retry!.Add(connection);
 
     /// <summary>A host program connected.</summary>
     internal void Welcome(UnixSocket socket)
@@ -159,5 +213,18 @@ public sealed partial class VsockDevice : VirtioDevice
     {
         if (errno is not (Errno.NoEntry or Errno.ConnectionRefused))
             ReportHostFault(errno, "cannot connect the guest", $"socket '{PathOf(port)}'");
+    }
+
+    private void ServeSoon()
+    {
+        if (FromGuest.WantsTurn) ServeQueue(VsockProtocol.TransmitQueue);
+        ServeQueue(VsockProtocol.ReceiveQueue);
+    }
+
+    private void ResetAll()
+    {
+        if (_connections is null) return;
+        foreach (VsockConnection connection in _connections.Live.ToArray()) connection.Reset();
+        _events.SendReset();
     }
 }

@@ -51,7 +51,7 @@ internal sealed class VsockReceiver(VsockDevice device, VsockConnection connecti
     {
         if (header.Length > (uint)connection.Granted - (_received - _forwarded))
         {
-            device.CountFault(VsockDevice.Overrun);
+            device.CountFault(VsockTransmitQueue.Overrun);
             connection.Reset();
             return false;
         }
@@ -90,7 +90,7 @@ internal sealed class VsockReceiver(VsockDevice device, VsockConnection connecti
             reader.TrySkip(kept.Offset + _keptSent);
             whole.Append(ref reader, (int)(kept.Length - _keptSent), connection.Granted);
             _keptSent = 0;
-            device.GiveChainBack(kept.Chain);
+            device.FromGuest.GiveChainBack(kept.Chain);
         }
         whole.Append(_backlog, connection.Granted);
         _backlog.Clear();
@@ -102,7 +102,7 @@ internal sealed class VsockReceiver(VsockDevice device, VsockConnection connecti
         _backlog.Append(ref payload, length, connection.Granted);
         if (IsGathering || length == 0) return;
         IsGathering = true;
-        device.Gather(connection);
+        device.FromGuest.Gather(connection);
     }
 
     /// <summary>Keeps what the host side did not take of a packet.</summary>
@@ -110,7 +110,7 @@ internal sealed class VsockReceiver(VsockDevice device, VsockConnection connecti
     private bool Keep(DescriptorChain chain, ref ChainReader payload, uint sent, uint left)
     {
         payload.TrySkip(sent);
-        if (_backlog.Count == 0 && left >= KeptBytesMin && device.MayKeepChain())
+        if (_backlog.Count == 0 && left >= KeptBytesMin && device.FromGuest.MayKeepChain())
         {
             _kept.Enqueue(new KeptChain(chain, chain.ReadableLength - payload.Remaining, left));
             return true;
@@ -132,7 +132,7 @@ internal sealed class VsockReceiver(VsockDevice device, VsockConnection connecti
             if (_keptSent < kept.Length) return;
             _keptSent = 0;
             _kept.Dequeue();
-            device.GiveChainBack(kept.Chain);
+            device.FromGuest.GiveChainBack(kept.Chain);
         }
         if (connection.Type == VsockType.SeqPacket ? !TryFlushMessages() : !TryFlushBacklog()) return;
         connection.FinishShutdown();
@@ -200,7 +200,7 @@ internal sealed class VsockReceiver(VsockDevice device, VsockConnection connecti
 
     internal void Drop()
     {
-        while (_kept.TryDequeue(out KeptChain kept)) device.GiveChainBack(kept.Chain);
+        while (_kept.TryDequeue(out KeptChain kept)) device.FromGuest.GiveChainBack(kept.Chain);
         _keptSent = 0;
         IsGathering = false;
         _backlog.Clear();
@@ -235,7 +235,7 @@ internal sealed class VsockReceiver(VsockDevice device, VsockConnection connecti
         if (!ends) return;
         if (_messages.Count == MessagesMax)
         {
-            device.CountFault(VsockDevice.Overrun);
+            device.CountFault(VsockTransmitQueue.Overrun);
             connection.Reset();
             return;
         }

@@ -65,7 +65,7 @@ internal sealed class VsockSender(VsockDevice device, VsockConnection connection
     internal void TakeCredit(in VsockHeader header)
     {
         (_guestBuffer, _guestForwarded) = (header.BufferBytes, header.ForwardedBytes);
-        if (CanRead) device.Schedule(connection);
+        if (CanRead) device.ToGuest.Schedule(connection);
     }
 
     /// <summary>Gives the guest one thing: a packet of control, or some payload. It has a buffer.</summary>
@@ -110,7 +110,7 @@ internal sealed class VsockSender(VsockDevice device, VsockConnection connection
     internal void SendLater(PendingPackets what)
     {
         _pending |= what;
-        device.Schedule(connection);
+        device.ToGuest.Schedule(connection);
     }
 
     private bool TrySendControl(PendingPackets what, VsockOperation operation, VsockReceiveBuffers buffers, VirtQueue queue, uint flags = 0)

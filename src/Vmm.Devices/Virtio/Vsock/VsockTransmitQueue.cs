@@ -1,7 +1,10 @@
 namespace Vmm.Devices;
 
-// From the guest: one packet a chain, a header and what it announces.
-public sealed partial class VsockDevice
+/// <summary>
+/// From the guest: one packet a chain, a header and what it announces. Some chains are kept for hosts that do not read, until they do or the
+/// queue stops. On the device's reactor.
+/// </summary>
+internal sealed class VsockTransmitQueue(VsockDevice device)
 {
     /// <summary>One part in so many of the guest's queue may be kept for hosts that do not read; the others have the rest.</summary>
     private const int KeptChainsShare = 4;
@@ -18,7 +21,15 @@ public sealed partial class VsockDevice
     private int _keptChains;
     private int _keptChainsMax;
     private bool _hasGivenBack;
-    private bool _transmitWaits;
+    private bool _waits;
+
+    /// <summary>Whether packets waited for answers to the guest to go, and these have gone.</summary>
+    internal bool HasRoomAgain => _waits && !device.ToGuest.Refusals.IsFull;
+
+    /// <summary>Whether the queue is to be served although the guest did not kick it.</summary>
+    internal bool WantsTurn => _hasGivenBack || HasRoomAgain;
+
+    internal QueueWorker MakeWorker(QueueContext context) => new Worker(this, context);
 
     /// <summary>Whether one more chain may be kept for a host that does not read.</summary>
     internal bool MayKeepChain()
@@ -37,42 +48,23 @@ public sealed partial class VsockDevice
         _keptChains--;
         _hasGivenBack = true;
         chain.Queue.Push(chain, 0);
-        ServeReceiveSoon();
+        device.ServeReceiveSoon();
     }
 
-    private sealed class TransmitWorker : QueueWorker
-    {
-        private readonly VsockDevice _device;
-
-        internal TransmitWorker(VsockDevice device, QueueContext context) : base(context)
-        {
-            _device = device;
-            device._keptChainsMax = context.Queue.Size / KeptChainsShare;
-            context.Turn.BytesMax = BytesPerTurnMax;
-        }
-
-        public override void Serve() => _device.ServeTransmit(Context);
-
-        // What connections keep moves to their backlogs, so that nothing is lost.
-        public override void Quiesce(QuiesceReason reason)
-        {
-            foreach (VsockConnection connection in _device._connections!.Live) connection.Receiver.GiveChainsBack();
-        }
-    }
-
-    private void ServeTransmit(QueueContext context)
+    private void Serve(QueueContext context)
     {
         VirtQueue queue = context.Queue;
+        VsockRefusals refusals = device.ToGuest.Refusals;
         _hasGivenBack = false;
         // No answer is dropped: while there is no room for one the guest's packets wait.
-        while (!(_transmitWaits = _refusals.IsFull) && queue.TryPop(out DescriptorChain? chain))
+        while (!(_waits = refusals.IsFull) && queue.TryPop(out DescriptorChain? chain))
         {
             context.Turn.Charge((long)chain.ReadableLength);
             if (!Take(queue, chain)) queue.Push(chain, 0);
         }
         foreach (VsockConnection connection in _gathering) connection.Receiver.EndGathering();
         _gathering.Clear();
-        if (!_refusals.IsEmpty || _ready.First is not null) ServeReceiveSoon();
+        if (device.ToGuest.HasPending) device.ServeReceiveSoon();
     }
 
     /// <summary>Takes one packet.</summary>
@@ -85,21 +77,21 @@ public sealed partial class VsockDevice
             queue.Fault(NoHeader);
             return false;
         }
-        if (header.SourceCid != GuestCid)
+        if (header.SourceCid != device.GuestCid)
         {
             // The pretended sender must not be answered, and nothing can be said of the guest's own connections.
-            CountGuestFault(ForgedSource);
+            device.CountFault(ForgedSource);
             return false;
         }
         if (header.DestinationCid == VsockProtocol.HostCid
-            && _connections!.Find(header.SourcePort, header.DestinationPort) is { } connection)
+            && device.Table.Find(header.SourcePort, header.DestinationPort) is { } connection)
         {
             if (header.Type == connection.Type) return Take(connection, header, reader, chain);
             connection.Reset();
             return false;
         }
         if (header.Operation == VsockOperation.Request && CanOpen(header)) Open(header);
-        else if (header.Operation != VsockOperation.Reset) _refusals.Add(header);
+        else if (header.Operation != VsockOperation.Reset) device.ToGuest.Refusals.Add(header);
         return false;
     }
 
@@ -121,7 +113,7 @@ public sealed partial class VsockDevice
             case VsockOperation.Data when header.Length <= payload.Remaining:
                 return connection.TakeData(header, payload, chain);
             case VsockOperation.Data:
-                CountGuestFault(LyingLength);
+                device.CountFault(LyingLength);
                 connection.Reset();
                 return false;
             case VsockOperation.CreditUpdate:
@@ -145,15 +137,38 @@ public sealed partial class VsockDevice
         }
     }
 
+    private void GiveAllBack()
+    {
+        foreach (VsockConnection connection in device.Table.Live) connection.Receiver.GiveChainsBack();
+    }
+
     private bool CanOpen(in VsockHeader header) => header.DestinationCid == VsockProtocol.HostCid
         && (header.Type == VsockType.Stream
-            || (header.Type == VsockType.SeqPacket && (Driver!.Features & VsockProtocol.FeatureSeqPacket) != 0));
+            || (header.Type == VsockType.SeqPacket && device.DriverTakesMessages));
 
     private void Open(in VsockHeader request)
     {
-        if (_connections!.Rent() is { } connection)
-            connection.OpenForGuest(request, _connections.Register(connection, request.SourcePort, request.DestinationPort));
+        VsockConnections table = device.Table;
+        if (table.Rent() is { } connection)
+            connection.OpenForGuest(request, table.Register(connection, request.SourcePort, request.DestinationPort));
         else
-            _refusals.Add(request);
+            device.ToGuest.Refusals.Add(request);
+    }
+
+    private sealed class Worker : QueueWorker
+    {
+        private readonly VsockTransmitQueue _queue;
+
+        internal Worker(VsockTransmitQueue queue, QueueContext context) : base(context)
+        {
+            _queue = queue;
+            queue._keptChainsMax = context.Queue.Size / KeptChainsShare;
+            context.Turn.BytesMax = VsockDevice.BytesPerTurnMax;
+        }
+
+        public override void Serve() => _queue.Serve(Context);
+
+        // What connections keep moves to their backlogs, so that nothing is lost.
+        public override void Quiesce(QuiesceReason reason) => _queue.GiveAllBack();
     }
 }
