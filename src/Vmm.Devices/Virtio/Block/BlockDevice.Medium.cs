@@ -4,22 +4,28 @@ using Vmm.Events;
 
 namespace Vmm.Devices;
 
-// A disk that is flushed from outside, or gets another medium while it is served.
+// What an operator does with a disk while it is served: it grows, is flushed, gets another medium.
 public sealed partial class BlockDevice
 {
-    /// <summary>Longest wait for requests in flight, and for a flush.</summary>
-    private static readonly TimeSpan MediumPatience = TimeSpan.FromSeconds(30);
-
-    private readonly Lock _mediumLock = new();
-    /// <summary>The queues that have a worker now.</summary>
-    private readonly List<BlockQueue> _workers = [];
-    /// <summary>Queues stand still until the disk has its other medium; under the lock.</summary>
-    private bool _isHeld;
-    private bool _isDisposed;
-    private int _isBusy;
-
     /// <summary>Opens another medium with the options of this one; null if it is not known how.</summary>
     internal Func<string, IBlockBackend>? OpenMedium { get; init; }
+
+    /// <summary>Makes the disk larger, while it is used too: the driver learns of it. Any thread that may wait for storage.</summary>
+    /// <param name="capacityBytes">A multiple of the disk's block.</param>
+    /// <exception cref="ArgumentException">It is less than the disk has now, or no multiple of its block; the message says so.</exception>
+    /// <exception cref="NotSupportedException">This kind of storage gets its size elsewhere; the message says where.</exception>
+    /// <exception cref="IOException">The storage refused; the message says why.</exception>
+    public void Grow(ulong capacityBytes)
+    {
+        if (capacityBytes < Backend.CapacityBytes)
+            throw new ArgumentException($"disk '{Name}' has {Backend.CapacityBytes} bytes, and {capacityBytes} are fewer: a disk only "
+                + "grows while it is served, for its guest may have data behind the new end");
+        if (capacityBytes % Backend.LogicalBlockBytes != 0 || capacityBytes > long.MaxValue)
+            throw new ArgumentException($"disk '{Name}' cannot have {capacityBytes} bytes: give a multiple of its block of "
+                + $"{Backend.LogicalBlockBytes}");
+        if (Backend.IsReadOnly) throw new NotSupportedException($"disk '{Name}' is read-only: its image stays as it is");
+        Backend.Grow(capacityBytes);
+    }
 
     /// <summary>Makes what was written durable. Any thread.</summary>
     /// <param name="reactor">The device's own.</param>
@@ -29,58 +35,15 @@ public sealed partial class BlockDevice
     public async Task FlushAsync(RemoteEndpoint reactor)
     {
         ArgumentNullException.ThrowIfNull(reactor);
-        BeginBusy();
-        TaskCompletionSource<Errno> flushed = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        BlockOperation flush = new((_, error) => flushed.TrySetResult(error));
-        flush.PrepareFlush();
-        IBlockEngine? engine = null;
-        Task closed = Close();
-        try
-        {
-            await reactor.InvokeAsync(at =>
-            {
-                engine = Backend.CreateEngine(at, () => { });
-                engine.Start(flush);
-                engine.Submit();
-                return true;
-            }, MediumPatience).ConfigureAwait(false);
-        }
-        catch (Exception failed)
-        {
-            flushed.TrySetException(failed);
-        }
-        try
-        {
-            await closed.WaitAsync(MediumPatience).ConfigureAwait(false);
-        }
-        catch (TimeoutException)
-        {
-            throw new TimeoutException($"{Backend.Description} was not flushed within {MediumPatience.TotalSeconds} s");
-        }
-        Errno errno = await flushed.Task.ConfigureAwait(false);
+        (BlockOperation flush, Errno errno) = await Medium.FlushAsync(reactor).ConfigureAwait(false);
         if (errno != Errno.None)
         {
             CountError(flush, errno);
             // Set, and never written back: a queue may set it at this moment.
-            if (!flush.IsUnasked) _hasLostWrites = true;
+            if (!flush.IsUnasked) HasLostWrites = true;
             throw new KernelException($"cannot flush {Backend.Description}", errno);
         }
-        if (_hasLostWrites) throw new IOException($"{Backend.Description} lost writes before: an earlier flush failed");
-
-        // The engine is used on its thread, and closed when the flush is over, however long the caller waits.
-        async Task Close()
-        {
-            await ((Task)flushed.Task).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ForceYielding);
-            if (engine is not null)
-            {
-                await ((Task)reactor.InvokeAsync(_ =>
-                {
-                    engine.Dispose();
-                    return true;
-                })).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            }
-            EndBusy();
-        }
+        if (HasLostWrites) throw new IOException($"{Backend.Description} lost writes before: an earlier flush failed");
     }
 
     /// <summary>As <see cref="SwapAsync(IBlockBackend)"/>, with a medium that is opened as the one before was.</summary>
@@ -118,51 +81,8 @@ public sealed partial class BlockDevice
     {
         ArgumentNullException.ThrowIfNull(medium);
         if (WhyNot(medium) is { } why) throw new ArgumentException($"{medium.Description} cannot be the medium of disk '{Name}': {why}");
-        BeginBusy();
-        try
-        {
-            BlockQueue[] workers;
-            lock (_mediumLock)
-            {
-                _isHeld = true;
-                workers = [.. _workers];
-            }
-            IBlockBackend before = Backend;
-            try
-            {
-                await Task.WhenAll(workers.Select(worker => worker.HoldAsync())).WaitAsync(MediumPatience).ConfigureAwait(false);
-                PutIn(medium);
-            }
-            catch (TimeoutException)
-            {
-                throw new TimeoutException($"disk '{Name}' still has {InFlight} requests in flight after "
-                    + $"{MediumPatience.TotalSeconds} s: it keeps its medium");
-            }
-            finally
-            {
-                lock (_mediumLock)
-                {
-                    _isHeld = false;
-                    workers = [.. _workers];
-                }
-                await Task.WhenAll(workers.Select(worker => worker.GoOnAsync())).ConfigureAwait(false);
-            }
-            // It syncs, which takes its time.
-            await Task.Run(before.Dispose).ConfigureAwait(false);
-        }
-        finally
-        {
-            EndBusy();
-        }
+        await Medium.SwapAsync(medium, Describe, () => InFlight).ConfigureAwait(false);
     }
-
-    private void BeginBusy()
-    {
-        if (Interlocked.Exchange(ref _isBusy, 1) != 0)
-            throw new InvalidOperationException($"disk '{Name}' is being flushed, or gets another medium: try again when that is done");
-    }
-
-    private void EndBusy() => Volatile.Write(ref _isBusy, 0);
 
     /// <summary>What the driver was promised, and the medium does not keep; null if it keeps all.</summary>
     private string? WhyNot(IBlockBackend medium) =>
@@ -174,26 +94,21 @@ public sealed partial class BlockDevice
             ? "one thread has to serve all of its queues: give the disk one queue"
         : null;
 
-    private void PutIn(IBlockBackend medium)
+    /// <summary>Another medium is in now.</summary>
+    private void Describe(IBlockBackend before)
     {
-        IBlockBackend before = Backend;
+        IBlockBackend medium = Backend;
         before.CapacityChanged -= OnCapacityChanged;
         before.Noticed -= OnNoticed;
-        byte[] config;
-        lock (_mediumLock)
-        {
-            ObjectDisposedException.ThrowIf(_isDisposed, this);
-            Backend = medium;
-        }
         lock (_capacityLock)
         {
-            _hasLostWrites = false;
-            config = Configuration(_spec);
+            HasLostWrites = false;
+            byte[] config = Configuration();
             // What the driver wrote there is its own.
             Config.Update(0, config.AsSpan(0, BlockProtocol.ConfigWriteback));
             Config.Update(BlockProtocol.ConfigWriteback + 1, config.AsSpan(BlockProtocol.ConfigWriteback + 1));
             ulong sectors = BinaryPrimitives.ReadUInt64LittleEndian(config);
-            if (_limits is { } limits) _limits = limits with { CapacitySectors = sectors };
+            if (Limits is { } limits) Limits = limits with { CapacitySectors = sectors };
         }
         medium.CapacityChanged += OnCapacityChanged;
         medium.Noticed += OnNoticed;

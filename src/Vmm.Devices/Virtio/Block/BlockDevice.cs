@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Numerics;
 using System.Text;
 using Microsoft.Extensions.Logging;
+using Vmm.Events;
 
 namespace Vmm.Devices;
 
@@ -18,13 +19,9 @@ public sealed partial class BlockDevice : VirtioDevice
     private readonly int _queueCount;
     private readonly bool _isWriteThrough;
     private readonly ulong _requestBytesMax;
-    private volatile BlockLimits? _limits;
     private readonly Lock _capacityLock = new();
-
-    /// <summary>
-    /// A sync failed. The kernel may have dropped what it could not write (fsync(2), "EIO"), and says so once: no later flush of this disk
-    /// can promise what the driver understands by it. Any queue's thread.
-    /// </summary>
+    private readonly BlockFigures _figures;
+    private volatile BlockLimits? _limits;
     private volatile bool _hasLostWrites;
 
     /// <summary>Makes a disk.</summary>
@@ -38,7 +35,8 @@ public sealed partial class BlockDevice : VirtioDevice
         ArgumentNullException.ThrowIfNull(backend);
         spec ??= new DiskSpec();
         if (spec.DeviceFailures(name).FirstOrDefault() is { } failure) throw new ArgumentException(failure);
-        Backend = backend;
+        Medium = new BlockMedium(name, backend);
+        _figures = new BlockFigures(this);
         _spec = spec;
         _queueCount = spec.QueuesInForce;
         _isWriteThrough = spec.Cache == DiskCache.WriteThrough;
@@ -50,20 +48,40 @@ public sealed partial class BlockDevice : VirtioDevice
         ReserveQueues(spec.QueuesInForce);
         for (int i = 0; i < spec.QueuesInForce; i++)
             AddQueue(spec.QueuesInForce == 1 ? "requests" : QueueNames[i], spec.QueueSizeInForce, worker);
-        Config.Update(0, Configuration(spec));
+        Config.Update(0, Configuration());
         backend.CapacityChanged += OnCapacityChanged;
         backend.Noticed += OnNoticed;
         if (HasCacheMode) Config.AllowMode(BlockProtocol.ConfigWriteback, 1);
     }
 
     /// <summary>Where the sectors are.</summary>
-    public IBlockBackend Backend
+    public IBlockBackend Backend => Medium.Backend;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> RequestKinds => BlockFigures.KindNames;
+
+    /// <summary>What it did so far, one entry for each kind of operation. Any thread.</summary>
+    public IReadOnlyList<DiskFigures> Figures => [.. Enum.GetValues<BlockOperationKind>().Select(_figures.Of)];
+
+    /// <summary>What is in it, and the queues that work on it.</summary>
+    internal BlockMedium Medium { get; }
+
+    /// <summary>What requests may be, for the driver it has; null without one.</summary>
+    internal BlockLimits? Limits
     {
-        get => Volatile.Read(ref _backend!);
-        private set => Volatile.Write(ref _backend, value);
+        get => _limits;
+        private set => _limits = value;
     }
 
-    private IBlockBackend? _backend;
+    /// <summary>
+    /// A sync failed. The kernel may have dropped what it could not write (fsync(2), "EIO"), and says so once: no later flush of this disk
+    /// can promise what the driver understands by it. Any queue's thread.
+    /// </summary>
+    internal bool HasLostWrites
+    {
+        get => _hasLostWrites;
+        set => _hasLostWrites = value;
+    }
 
     /// <inheritdoc/>
     public override ulong Features =>
@@ -97,26 +115,15 @@ public sealed partial class BlockDevice : VirtioDevice
         node.Add("storage", Backend.Description);
         node.Add("capacity-bytes", (long)Backend.CapacityBytes);
         node.Add("read-only", Backend.IsReadOnly);
-        node.Add("lost-writes", _hasLostWrites);
-        InspectFigures(node);
+        node.Add("lost-writes", HasLostWrites);
+        _figures.Inspect(node);
     }
 
-    /// <summary>Makes the disk larger, while it is used too: the driver learns of it. Any thread that may wait for storage.</summary>
-    /// <param name="capacityBytes">A multiple of the disk's block.</param>
-    /// <exception cref="ArgumentException">It is less than the disk has now, or no multiple of its block; the message says so.</exception>
-    /// <exception cref="NotSupportedException">This kind of storage gets its size elsewhere; the message says where.</exception>
-    /// <exception cref="IOException">The storage refused; the message says why.</exception>
-    public void Grow(ulong capacityBytes)
-    {
-        if (capacityBytes < Backend.CapacityBytes)
-            throw new ArgumentException($"disk '{Name}' has {Backend.CapacityBytes} bytes, and {capacityBytes} are fewer: a disk only "
-                + "grows while it is served, for its guest may have data behind the new end");
-        if (capacityBytes % Backend.LogicalBlockBytes != 0 || capacityBytes > long.MaxValue)
-            throw new ArgumentException($"disk '{Name}' cannot have {capacityBytes} bytes: give a multiple of its block of "
-                + $"{Backend.LogicalBlockBytes}");
-        if (Backend.IsReadOnly) throw new NotSupportedException($"disk '{Name}' is read-only: its image stays as it is");
-        Backend.Grow(capacityBytes);
-    }
+    /// <summary>Operations of a kind that the storage failed. Any thread.</summary>
+    public long ErrorsOf(BlockOperationKind kind) => _figures.ErrorsOf(kind);
+
+    /// <summary>What a kind of operation is called in measurements.</summary>
+    internal static string NameOf(BlockOperationKind operation) => BlockFigures.KindNames[BlockFigures.KindOf(operation)];
 
     /// <inheritdoc/>
     protected override void OnDriver(DriverSession driver)
@@ -131,7 +138,7 @@ public sealed partial class BlockDevice : VirtioDevice
             Features = driver.Features,
             Serial = _serial,
         };
-        lock (_capacityLock) _limits = limits with { CapacitySectors = Backend.CapacityBytes / BlockProtocol.SectorSize };
+        lock (_capacityLock) Limits = limits with { CapacitySectors = Backend.CapacityBytes / BlockProtocol.SectorSize };
         if (!Config.IsModeKnown && limits.Has(BlockProtocol.FeatureFlush) && limits.Has(BlockProtocol.FeatureConfigWriteback))
             Logger.LogInformation(
                 "{Device}: every write is synced until the driver's cache mode is known: "
@@ -148,7 +155,30 @@ public sealed partial class BlockDevice : VirtioDevice
     /// <inheritdoc/>
     protected override void OnDriverGone()
     {
-        lock (_capacityLock) _limits = null;
+        lock (_capacityLock) Limits = null;
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>Its sectors are the backend's; its cache mode is part of the configuration space.</remarks>
+    protected internal override void Save(StateWriter to)
+    {
+        ArgumentNullException.ThrowIfNull(to);
+        to.Add("block-bytes", (long)Backend.LogicalBlockBytes);
+        to.Add("request-bytes-max", (long)_requestBytesMax);
+        to.Add("lost-writes", HasLostWrites);
+    }
+
+    /// <inheritdoc/>
+    protected internal override void Restore(StateReader from)
+    {
+        ArgumentNullException.ThrowIfNull(from);
+        if (from.Int64("block-bytes", 1, uint.MaxValue) is var block && block != Backend.LogicalBlockBytes)
+            throw from.Wrong("block-bytes", $"are {block}, and disk '{Name}' has blocks of {Backend.LogicalBlockBytes} bytes");
+        if (from.Int64("request-bytes-max", 1, long.MaxValue) is var most && (ulong)most > _requestBytesMax)
+            throw from.Wrong("request-bytes-max", $"is {most}, and disk '{Name}' takes {_requestBytesMax} at once: give it as many "
+                + "segments as it had");
+        // What the kernel dropped stays lost, whichever process asks.
+        if (from.Boolean("lost-writes")) HasLostWrites = true;
     }
 
     /// <inheritdoc/>
@@ -156,10 +186,9 @@ public sealed partial class BlockDevice : VirtioDevice
     {
         if (disposing)
         {
-            lock (_mediumLock) _isDisposed = true;
             Backend.CapacityChanged -= OnCapacityChanged;
             Backend.Noticed -= OnNoticed;
-            Backend.Dispose();
+            Medium.Dispose();
         }
         base.Dispose(disposing);
     }
@@ -180,7 +209,7 @@ public sealed partial class BlockDevice : VirtioDevice
             bytes = Backend.CapacityBytes;
             BinaryPrimitives.WriteUInt64LittleEndian(sectors, bytes / BlockProtocol.SectorSize);
             Config.Update(BlockProtocol.ConfigCapacity, sectors);
-            if (_limits is { } limits) _limits = limits with { CapacitySectors = bytes / BlockProtocol.SectorSize };
+            if (Limits is { } limits) Limits = limits with { CapacitySectors = bytes / BlockProtocol.SectorSize };
         }
         Logger.LogInformation(DeviceEvents.CapacityChanged, "{Device}: {Disk} has {Bytes} bytes now", Name, Backend.Description, bytes);
         Driver?.Interrupt.SignalConfig();
@@ -190,11 +219,27 @@ public sealed partial class BlockDevice : VirtioDevice
     /// Whether writes are durable when they complete: the driver asked for that, can't flush (virtio 1.2 § 5.2.6.2), or may have asked a
     /// server that came before this one.
     /// </summary>
-    private bool IsWriteThrough(BlockLimits limits) =>
+    internal bool IsWriteThrough(BlockLimits limits) =>
         !limits.Has(BlockProtocol.FeatureFlush)
             || (limits.Has(BlockProtocol.FeatureConfigWriteback) && (Config.Mode == 0 || !Config.IsModeKnown));
 
-    private byte[] Configuration(DiskSpec spec)
+    /// <summary>Storage failed a request. Any queue's thread.</summary>
+    internal void CountError(BlockOperation operation, Errno error)
+    {
+        _figures.CountError(operation.Kind);
+        ReportHostFault(error, operation.Kind switch
+        {
+            BlockOperationKind.Read => "cannot read from the disk",
+            BlockOperationKind.Write => "cannot write to the disk",
+            BlockOperationKind.Flush when operation.IsUnasked => "cannot flush the disk, whose storage is away",
+            BlockOperationKind.Flush =>
+                "cannot flush the disk: what was written may be lost, and every later flush fails until the disk is opened anew",
+            BlockOperationKind.Discard => "cannot discard blocks of the disk",
+            _ => "cannot write zeroes to the disk",
+        }, Backend.Description);
+    }
+
+    private byte[] Configuration()
     {
         byte[] config = new byte[BlockProtocol.ConfigLength];
         void Put32(int offset, uint value) => BinaryPrimitives.WriteUInt32LittleEndian(config.AsSpan(offset), value);
@@ -202,10 +247,10 @@ public sealed partial class BlockDevice : VirtioDevice
         BinaryPrimitives.WriteUInt64LittleEndian(config.AsSpan(BlockProtocol.ConfigCapacity),
             Backend.CapacityBytes / BlockProtocol.SectorSize);
         Put32(BlockProtocol.ConfigSizeMax, SegmentBytesMax);
-        Put32(BlockProtocol.ConfigSegMax, (uint)spec.SegmentsInForce);
+        Put32(BlockProtocol.ConfigSegMax, (uint)_spec.SegmentsInForce);
         uint logical = Backend.LogicalBlockBytes;
         Put32(BlockProtocol.ConfigBlockSize, logical);
-        BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(BlockProtocol.ConfigQueues), (ushort)spec.QueuesInForce);
+        BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(BlockProtocol.ConfigQueues), (ushort)_queueCount);
         uint physical = Math.Max(Backend.PhysicalBlockBytes, logical);
         config[BlockProtocol.ConfigPhysicalBlockExponent] = (byte)BitOperations.Log2(physical / logical);
         BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(BlockProtocol.ConfigMinIoSize), (ushort)(physical / logical));
