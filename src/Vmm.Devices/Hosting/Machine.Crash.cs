@@ -76,7 +76,7 @@ public abstract partial class Machine
 
     /// <summary>Ends the run; only the first call counts. One that is kept after a crash ends only when it is stopped, with what crashed
     /// it. Any thread.</summary>
-    private protected void Finish(MachineEnd end, string message, uint status = 0)
+    internal void Finish(MachineEnd end, string message, uint status = 0)
     {
         MachineResult? crash = Volatile.Read(ref _crash);
         if (crash is null || end is MachineEnd.Stopped or MachineEnd.Saved)

@@ -76,7 +76,7 @@ public abstract partial class Machine : IDisposable
     /// <summary>Has the machine stand still until <see cref="Release"/>, whatever it is asked for meanwhile.</summary>
     /// <exception cref="TimeoutException">A vCPU did not come out of the guest, or a device has requests in flight; the machine runs on
     /// if it did before.</exception>
-    private protected void Hold()
+    internal void Hold()
     {
         lock (_pauseLock)
         {
@@ -89,7 +89,7 @@ public abstract partial class Machine : IDisposable
     }
 
     /// <summary>Ends what <see cref="Hold"/> began: the machine goes on unless it is paused.</summary>
-    private protected void Release()
+    internal void Release()
     {
         lock (_pauseLock)
         {

@@ -1,9 +1,7 @@
-using Vmm.Devices.Native;
-
 namespace Vmm.Devices.Kvm;
 
-// What changed of a machine's memory since the snapshot before.
-public sealed partial class KvmMachine
+/// <summary>What changed of a machine's memory since the snapshot before. One thread at a time.</summary>
+internal sealed class KvmChanges(KvmBoard board, DeviceHost host)
 {
     /// <summary>The snapshot that <see cref="_changed"/> began at; null while there is none, or while that is not known.</summary>
     private (string Directory, string Id)? _last;
@@ -14,9 +12,19 @@ public sealed partial class KvmMachine
     /// <summary>Notes what is written; null as long as the machine was never saved.</summary>
     private KvmDirtyTracker? _tracker;
 
+    internal void GoOnFrom(MachineSnapshot snapshot)
+    {
+        if (snapshot.Id.Length > 0) _last = (snapshot.Directory, snapshot.Id);
+        _changed = NoPages();
+    }
+
+    /// <summary>What is to be written of a saved difference to another snapshot.</summary>
+    internal SnapshotBase Since((string Name, string Id) other) =>
+        new(other.Name, other.Id, [.. _changed.SelectMany(pages => pages)]);
+
     /// <summary>What a save of the difference needs to be there.</summary>
     /// <returns>Null for a whole snapshot.</returns>
-    private (string Name, string Id)? BaseOf(SnapshotOptions options, string directory)
+    internal (string Name, string Id)? BaseOf(SnapshotOptions options, string directory)
     {
         if (options.Base is not { } given) return null;
         MachineSnapshot found = MachineSnapshot.Open(given);
@@ -39,13 +47,13 @@ public sealed partial class KvmMachine
     /// <summary>Adds what was written until now to what changed since the last snapshot. The machine stands still.</summary>
     /// <param name="difference">What a difference to is wanted; null for a whole snapshot.</param>
     /// <returns>The pages that are to be saved, by region; null for all.</returns>
-    private ulong[][]? TakeChanges(string? difference)
+    internal ulong[][]? Take(string? difference)
     {
         if (_tracker is not null)
         {
             // Where devices write without a chain.
-            Host.KeepRings(_tracker);
-            for (int i = 0; i < _changed.Length; i++) _tracker.Take(_board.Memory.Regions[i].GuestAddress, _changed[i]);
+            host.KeepRings(_tracker);
+            for (int i = 0; i < _changed.Length; i++) _tracker.Take(board.Memory.Regions[i].GuestAddress, _changed[i]);
         }
         // One that goes on from a snapshot and was not saved since: its memory is a view of that, so that the kernel knows.
         else if (_last is not null && !TryMarkWritten(_changed))
@@ -58,7 +66,7 @@ public sealed partial class KvmMachine
     }
 
     /// <summary>The pages that are not as in the snapshot that the machine goes on from; null if that is not known.</summary>
-    private ulong[][]? Written()
+    internal ulong[][]? Written()
     {
         ulong[][] pages = NoPages();
         return TryMarkWritten(pages) ? pages : null;
@@ -66,42 +74,42 @@ public sealed partial class KvmMachine
 
     /// <summary>Has what is written noted from now on. The machine stands still.</summary>
     /// <param name="views">What its guest gets its memory by; null for what it has.</param>
-    private void NoteChanges(LiveMemoryCopy? views)
+    internal void Note(LiveMemoryCopy? views)
     {
         if (_tracker is null)
         {
-            _tracker = new KvmDirtyTracker(_board.Vm, _board.Memory);
-            _board.Memory.DirtyTracker = _tracker;
+            _tracker = new KvmDirtyTracker(board.Vm, board.Memory);
+            board.Memory.DirtyTracker = _tracker;
             if (_changed.Length == 0) _changed = NoPages();
         }
         if (views is not null)
         {
-            foreach ((GuestRegion region, MappedMemory view) in views.Views) _board.Vm.Renew(region, view);
+            foreach ((GuestRegion region, MappedMemory view) in views.Views) board.Vm.Renew(region, view);
         }
         else
         {
-            foreach (GuestRegion region in _board.Memory.Regions) _board.Vm.Renew(region, null);
+            foreach (GuestRegion region in board.Memory.Regions) board.Vm.Renew(region, null);
         }
     }
 
     /// <summary>From now on changes are counted from a snapshot that was made.</summary>
-    private void BeginAt(string directory, byte[] id)
+    internal void BeginAt(string directory, byte[] id)
     {
         foreach (ulong[] pages in _changed) Array.Clear(pages);
         _last = (directory, Convert.ToHexStringLower(id));
     }
 
-    private ulong[][] NoPages() => [.. _board.Memory.Regions.Select(region => DirtyPages.None(region.Length))];
+    private ulong[][] NoPages() => [.. board.Memory.Regions.Select(region => DirtyPages.None(region.Length))];
 
     /// <summary>Adds the pages that are not as in the snapshot that the machine goes on from.</summary>
-    private bool TryMarkWritten(ulong[][] pages) => pages.Index().All(each => _board.Memory.Regions[each.Index].TryMarkWritten(each.Item));
+    private bool TryMarkWritten(ulong[][] pages) => pages.Index().All(each => board.Memory.Regions[each.Index].TryMarkWritten(each.Item));
 
     /// <summary>The memory of the snapshot that the machine goes on from, as it was; null if it cannot be had any more.</summary>
-    private GuestMemory? TryMapOrigin()
+    internal GuestMemory? TryMapOrigin()
     {
         try
         {
-            return _board.Options.Restore?.MapMemory(BootLayout.RegionsOf(_board.Options.MemoryBytes));
+            return board.Options.Restore?.MapMemory(BootLayout.RegionsOf(board.Options.MemoryBytes));
         }
         catch (Exception gone) when (gone is IOException or StateException)
         {

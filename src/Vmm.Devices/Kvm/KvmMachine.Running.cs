@@ -2,15 +2,89 @@ using Microsoft.Extensions.Logging;
 
 namespace Vmm.Devices.Kvm;
 
-// A machine that starts again from its kernel, and one whose power button is pressed.
+// What is done with a machine from outside while its guest runs: it is saved, devices come and go, it starts again.
 public sealed partial class KvmMachine
 {
-    private const uint TimeStampAdjust = 0x3b;
+    private static readonly TimeSpan BetweenLooks = TimeSpan.FromMilliseconds(20);
 
-    private byte[]? _chipsAtPowerOn;
-    private KvmVcpuState[] _vcpusAtPowerOn = [];
     private int _isResetting;
     private long _resets;
+
+    /// <summary>What <see cref="PrepareSaves"/> opens of the host, for a sandbox.</summary>
+    public static IReadOnlyList<HostAccess> HostAccessesOfSaves { get; } = [new(HostAccessKind.Write, FaultWatch.Path)];
+
+    /// <summary>
+    /// Opens what lets the guest go on while it is saved. Otherwise that is done by the first save, when this process may have given up the
+    /// right to.
+    /// </summary>
+    public void PrepareSaves() => _saver.Prepare();
+
+    /// <summary>
+    /// Saves the machine into a new directory, which appears whole or not at all. The guest stands still while its memory is copied, and
+    /// then goes on; so it does if the save fails or is cancelled.
+    /// </summary>
+    /// <param name="directory">It is not there yet, and its parent is.</param>
+    /// <param name="options">How; null for the default.</param>
+    /// <param name="cancel">Gives it up.</param>
+    /// <exception cref="InvalidOperationException">The machine has ended, or is being saved already.</exception>
+    /// <exception cref="IOException">The host refuses, or has no room; the message says what.</exception>
+    /// <exception cref="TimeoutException">The machine can't be brought to stand still.</exception>
+    public Task<SnapshotResult> SaveAsync(string directory, SnapshotOptions? options = null, CancellationToken cancel = default)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(directory);
+        return _saver.SaveAsync(directory, options ?? new SnapshotOptions(), cancel);
+    }
+
+    /// <summary>
+    /// Whether devices may come and go while it runs: its guest has ACPI tables that say where they would be. Not without ACPI, nor after a
+    /// snapshot that was saved before there were such tables.
+    /// </summary>
+    public bool TakesDevices { get; private set; }
+
+    /// <summary>Opens a device, adds it, and has the guest look for it: Linux finds it some milliseconds later.</summary>
+    /// <param name="name">The device's name.</param>
+    /// <param name="spec">The device.</param>
+    /// <param name="setting">What the machine decides where the spec leaves it open.</param>
+    /// <exception cref="ArgumentException">The device does not fit, or there is no place left; the message says why.</exception>
+    /// <exception cref="NotSupportedException">The machine has no ACPI.</exception>
+    /// <exception cref="IOException">Something can't be opened; the message says what and why.</exception>
+    public HostedDevice Plug(string name, DeviceSpec spec, DeviceSetting? setting = null)
+    {
+        ThrowIfFixed();
+        HostedDevice added = Host.Add(name, spec, setting);
+        _chips.Events.SetPresent(added.Slot, true);
+        HaveGuestLook();
+        return added;
+    }
+
+    /// <summary>
+    /// Empties a place, and takes the device out when its driver has let go of it. Linux unbinds it only by hand
+    /// (<c>/sys/bus/platform/drivers/virtio-mmio/unbind</c>).
+    /// </summary>
+    /// <param name="hosted">The device.</param>
+    /// <param name="cancel">Gives up the wait for the guest: the device stays.</param>
+    /// <returns>Completes when nothing of the device is left.</returns>
+    /// <exception cref="ArgumentException">The host does not have it, or is removing it already.</exception>
+    /// <exception cref="NotSupportedException">The machine has no ACPI.</exception>
+    public async Task UnplugAsync(HostedDevice hosted, CancellationToken cancel = default)
+    {
+        ArgumentNullException.ThrowIfNull(hosted);
+        ThrowIfFixed();
+        if (!Host.Devices.Contains(hosted)) throw new ArgumentException($"device '{hosted.Device.Name}' is not part of this machine");
+        _chips.Events.SetPresent(hosted.Slot, false);
+        HaveGuestLook();
+        try
+        {
+            while (hosted.Transport.HasDriver) await Task.Delay(BetweenLooks, cancel).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            _chips.Events.SetPresent(hosted.Slot, true);
+            HaveGuestLook();
+            throw;
+        }
+        await Host.RemoveAsync(hosted).ConfigureAwait(false);
+    }
 
     /// <summary>
     /// Whether a machine that its guest resets starts again from its kernel, in the same run, with the same devices. Otherwise it ends
@@ -27,17 +101,7 @@ public sealed partial class KvmMachine
     /// </summary>
     public void PrepareResets()
     {
-        if (_isRestored || _chipsAtPowerOn is not null) return;
-        uint[] msrs = [.. _board.System.GetMsrIndices()
-            // They go on, or the clocks of processors would differ.
-            .Where(index => index is not (KvmVcpu.TimeStampCounter or TimeStampAdjust))];
-        _vcpusAtPowerOn = [.. _vcpus.Select(vcpu => vcpu.Save(msrs))];
-        StateWriter state = new(MachineSnapshot.Version);
-        _board.Vm.SaveChips(state.AddRecord("chips"), legacy: !_board.Options.Acpi);
-        ((ISavedState)_keyboard!).Save(state.AddRecord("keyboard"));
-        using MemoryStream text = new();
-        state.WriteTo(text);
-        _chipsAtPowerOn = text.ToArray();
+        if (!_isRestored) _powerOn ??= new KvmPowerOn(_board, _chips, _processors.All);
     }
 
     /// <summary>
@@ -53,7 +117,7 @@ public sealed partial class KvmMachine
     {
         if (_isRestored)
             throw new InvalidOperationException("the machine goes on from a snapshot and has no kernel to start again: restore it anew");
-        if (_chipsAtPowerOn is null) throw new InvalidOperationException("the machine was not prepared for resets before it ran");
+        if (_powerOn is null) throw new InvalidOperationException("the machine was not prepared for resets before it ran");
         if (HasCrashed) throw new InvalidOperationException("the guest crashed, and is kept for a look: stop it and start it anew");
         StartOver("the machine was reset from outside");
     }
@@ -67,7 +131,7 @@ public sealed partial class KvmMachine
     {
         if (!_board.Options.Acpi)
             throw new NotSupportedException("a machine without ACPI has no power button: shut the guest down from inside, or stop it");
-        _events.SetPressed(true);
+        _chips.Events.SetPressed(true);
         HaveGuestLook();
     }
 
@@ -96,44 +160,33 @@ public sealed partial class KvmMachine
         });
     }
 
-    private void StartOver(string why)
+    private void StartOver(string why) => _saver.Exclude(() =>
     {
-        // No save begins, and the one that is running reads the memory.
-        lock (_saveLock)
+        Hold();
+        try
         {
-            ObjectDisposedException.ThrowIf(_isEnding, this);
-            ((Task?)_saving)?.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing).GetAwaiter().GetResult();
-            ThrowIfEnded();
-            Hold();
-            try
-            {
-                PowerOn();
-                Interlocked.Increment(ref _resets);
-                Host.Logging.CreateLogger<KvmMachine>().LogInformation(DeviceEvents.MachineReset, "{Why}; it starts again", why);
-            }
-            catch (Exception failed)
-            {
-                // Half of it is the machine it was: it must not run.
-                Finish(MachineEnd.Failed, $"{why}, and it can't start again: {failed.Message}");
-                throw;
-            }
-            finally
-            {
-                Volatile.Write(ref _isResetting, 0);
-                Release();
-            }
+            PowerOn(_powerOn!);
+            Interlocked.Increment(ref _resets);
+            Host.Logging.CreateLogger<KvmMachine>().LogInformation(DeviceEvents.MachineReset, "{Why}; it starts again", why);
         }
-    }
+        catch (Exception failed)
+        {
+            // Half of it is the machine it was: it must not run.
+            Finish(MachineEnd.Failed, $"{why}, and it can't start again: {failed.Message}");
+            throw;
+        }
+        finally
+        {
+            Volatile.Write(ref _isResetting, 0);
+            Release();
+        }
+    });
 
     /// <summary>Makes everything what it was before the first instruction. It stands still.</summary>
-    private void PowerOn()
+    private void PowerOn(KvmPowerOn start)
     {
         Host.ResetAsync().GetAwaiter().GetResult();
-        _events.SetPressed(false);
-        _events.ForgetChanges();
-        StateReader state = StateReader.Parse(_chipsAtPowerOn, "power-on", MachineSnapshot.Version);
-        _board.Vm.RestoreChips(state.Record("chips"), legacy: !_board.Options.Acpi);
-        ((ISavedState)_keyboard!).Restore(state.Record("keyboard"));
+        start.RestoreChips();
         foreach (GuestRegion region in _board.Memory.Regions)
         {
             // By the memory and not by the region: it is what a save of the difference has to know.
@@ -141,14 +194,17 @@ public sealed partial class KvmMachine
                 throw new IOException($"the host does not take back {region.Length} bytes of guest memory");
         }
         KernelStart kernel = LoadKernel(_board.Options.Boot!);
-        for (int i = 0; i < _vcpus.Count; i++) WarnOfRefused(i, _vcpus[i].Restore(_vcpusAtPowerOn[i]));
-        kernel.Enter(_vcpus[0], _board.Memory);
+        for (int i = 0; i < _processors.All.Count; i++) WarnOfRefused(i, start.Restore(i, _processors[i]));
+        kernel.Enter(_processors[0], _board.Memory);
     }
 
-    private void WarnOfRefused(int index, IReadOnlyList<uint> registers)
+    private void ThrowIfFixed()
     {
-        if (registers.Count == 0) return;
-        Host.Logging.CreateLogger<KvmMachine>().LogWarning("vCPU {Index}: this KVM does not take the saved values of "
-            + "model-specific registers {Registers}", index, string.Join(", ", registers.Select(register => $"0x{register:x}")));
+        if (TakesDevices) return;
+        throw new NotSupportedException(_board.Options.Acpi
+            ? "the guest goes on from a snapshot of an older version, which gave it no places for devices: reboot it in a new machine"
+            : "without ACPI the guest of this machine looks for its devices only when it boots: give them on the command line");
     }
+
+    private void HaveGuestLook() => _board.Line((int)MachinePorts.EventGsi).Assert();
 }

@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging;
 using Vmm.Devices.Native;
 using Vmm.Events;
 
@@ -11,11 +12,11 @@ public sealed partial class KvmMachine : Machine
 {
     private readonly KvmBoard _board;
     private readonly List<IDisposable> _owned = [];
-    private readonly List<KvmVcpu> _vcpus = [];
-    private readonly List<KvmCpuidEntry[]> _cpuid = [];
-    private (string Name, ISavedState Chip)[] _chips = [];
-    private I8042Device? _keyboard;
-    private ulong _pausedClock;
+    private readonly KvmProcessors _processors;
+    private readonly KvmChips _chips;
+    private readonly KvmSaver _saver;
+    private KvmPowerOn? _powerOn;
+    private bool _isRestored;
 
     /// <summary>
     /// Puts a machine together around the devices of a host, and loads its kernel, or what it was when it was saved; nothing runs yet.
@@ -33,6 +34,9 @@ public sealed partial class KvmMachine : Machine
     {
         _board = host.Board as KvmBoard
             ?? throw new ArgumentException("a KVM machine around a host on another board: make the host with a KvmBoard", nameof(host));
+        _processors = new KvmProcessors(_board);
+        _chips = Own(new KvmChips(GuestReset));
+        _saver = Own(new KvmSaver(this, _board));
         try
         {
             if (_board.Options.Restore is { } snapshot) GoOnFrom(snapshot);
@@ -48,15 +52,15 @@ public sealed partial class KvmMachine : Machine
     private void Boot(BootSource source)
     {
         TakesDevices = _board.Options.Acpi;
-        foreach (HostedDevice hosted in Host.Devices) _events.SetPresent(hosted.Slot, true);
-        _events.ForgetChanges();
+        foreach (HostedDevice hosted in Host.Devices) _chips.Events.SetPresent(hosted.Slot, true);
+        _chips.Events.ForgetChanges();
         // The kernel is read while KVM makes the vCPUs.
         Task<KernelStart> kernel = Task.Run(() => LoadKernel(source));
         try
         {
             AddChips();
             for (int i = 0; i < _board.Options.Vcpus; i++)
-                BootMsrs.Set(AddVcpu(i, GuestCpuid.For(_board.System, i, _board.Options.Vcpus)));
+                BootMsrs.Set(AddVcpu(GuestCpuid.For(_board.System, i, _board.Options.Vcpus)));
         }
         finally
         {
@@ -64,26 +68,31 @@ public sealed partial class KvmMachine : Machine
             ((Task)kernel).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing).GetAwaiter().GetResult();
         }
         // The others wait for the first one to start them (INIT and SIPI, by the local APICs in the kernel).
-        kernel.GetAwaiter().GetResult().Enter(_vcpus[0], _board.Memory);
+        kernel.GetAwaiter().GetResult().Enter(_processors[0], _board.Memory);
     }
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
-        EndSave();
+        _saver.End();
         base.Dispose(disposing);
         for (int i = _owned.Count - 1; i >= 0; i--) _owned[i].Dispose();
         _owned.Clear();
     }
 
     /// <inheritdoc/>
-    private protected override void OnPaused() => _pausedClock = _board.Vm.GetClock();
+    private protected override void OnPaused() => _processors.Pause();
 
     /// <inheritdoc/>
-    private protected override void OnResuming()
+    private protected override void OnResuming() => _processors.GoOn();
+
+    /// <inheritdoc/>
+    private protected override void OnStarting()
     {
-        _board.Vm.SetClock(_pausedClock);
-        foreach (KvmVcpu vcpu in _vcpus) vcpu.MarkPaused();
+        if (StartsAgain && !_isRestored) PrepareResets();
+        if (!_isRestored) return;
+        // The devices were restored as paused ones.
+        Host.ResumeAsync().GetAwaiter().GetResult();
     }
 
     /// <inheritdoc/>
@@ -93,30 +102,53 @@ public sealed partial class KvmMachine : Machine
             Crash(MachineEnd.TripleFault,
                 $"vCPU {thread.Index} shut down after a triple fault: the guest's kernel crashed without a word{PlaceOf(thread)}");
         else
-            Crash(MachineEnd.Failed, (end.Failure?.ToString() ?? _vcpus[thread.Index].Failure ?? $"vCPU {thread.Index} ended: "
+            Crash(MachineEnd.Failed, (end.Failure?.ToString() ?? _processors[thread.Index].Failure ?? $"vCPU {thread.Index} ended: "
                 + $"{end.Reason} {end.Code}") + PlaceOf(thread));
     }
 
     /// <inheritdoc/>
-    private protected override string DescribePlace(int index) => _vcpus[index].DescribePlace();
+    private protected override string DescribePlace(int index) => _processors[index].DescribePlace();
 
     private string PlaceOf(VcpuThread thread) => $"; vCPU {thread.Index}: {DescribePlace(thread.Index)}; last exits: {thread.LastExits}";
 
-    private void AddChips()
+    /// <summary>Writes what the machine is, beside its memory. It stands still.</summary>
+    internal void SaveState(StateWriter state, byte[] id)
     {
-        Bus ports = _board.Ports;
-        _keyboard = new I8042Device(GuestReset);
-        CmosDevice clock = Own(new CmosDevice(interrupt: _board.Line((int)MachinePorts.ClockGsi)));
-        _chips = [("keyboard-controller", _keyboard), ("clock", clock), ("events", _events)];
-        ports.Add(MachinePorts.KeyboardController, I8042Device.RangeLength, _keyboard);
-        ports.Add(MachinePorts.Clock, CmosDevice.RangeLength, clock);
-        ports.Add(MachinePorts.AcpiPower, AcpiPowerControl.RangeLength, new AcpiPowerControl(PowerOff, GuestReset));
-        ports.Add(MachinePorts.Events, MachineEvents.RangeLength, _events);
-        ports.Add(MachinePorts.Panic, PvPanicDevice.RangeLength, new PvPanicDevice(Panicked, PanicEvents.Panicked));
-        foreach ((ushort port, ulong length, string what) in MachinePorts.Absent)
-        {
-            if (Host.Serials.All(serial => serial.Address != port)) ports.Add(port, length, new AbsentDevice(what));
-        }
+        RegionLayout[] expected = BootLayout.RegionsOf(_board.Options.MemoryBytes);
+        if (!_board.Memory.Regions.Select(region => (region.GuestAddress, region.Length))
+            .SequenceEqual(expected.Select(region => (region.GuestAddress, region.Length))))
+            throw new InvalidOperationException("the machine's memory is not what it began with: regions were added or removed");
+        StateWriter machine = state.AddRecord("machine");
+        machine.Add(MachineSnapshot.IdName, id);
+        machine.Add("vcpus", (long)_processors.All.Count);
+        machine.Add("memory-bytes", (long)_board.Options.MemoryBytes);
+        machine.Add("acpi", _board.Options.Acpi);
+        machine.Add("saved-unix-ns", KvmProcessors.UnixNanoseconds);
+        _processors.Save(state.AddRecord("kvm"));
+        Host.Save(state.AddRecord("host"));
+        _chips.Save(state.AddRecord("chips"), TakesDevices);
+    }
+
+    private void GoOnFrom(MachineSnapshot snapshot)
+    {
+        StateReader state = snapshot.Read();
+        StateReader kvm = state.Record("kvm");
+        AddChips();
+        IReadOnlyList<StateReader> vcpus = kvm.Items("vcpus", KvmMachineOptions.VcpusMax);
+        if (vcpus.Count != snapshot.Vcpus)
+            throw kvm.Wrong("vcpus", $"has {vcpus.Count} records, and the machine has {snapshot.Vcpus} vCPUs");
+        foreach (StateReader vcpu in vcpus) AddVcpu(_processors.CheckedCpuid(vcpu));
+        _processors.Restore(kvm, vcpus, snapshot.SavedUnixNanoseconds, WarnOfRefused);
+        Host.Restore(state.Record("host"));
+        TakesDevices = _chips.Restore(state.Record("chips")) && snapshot.Acpi;
+        state.Complete();
+        _isRestored = true;
+        _saver.Changes.GoOnFrom(snapshot);
+        if (!snapshot.Acpi) return;
+        // It is another machine than the one that was saved, and than others that go on from there: its guest is to renew what it draws
+        // random numbers from.
+        _board.Memory.TryWrite(BootLayout.GenerationId, NewGeneration());
+        HaveGuestLook();
     }
 
     private KernelStart LoadKernel(BootSource boot)
@@ -141,21 +173,34 @@ public sealed partial class KvmMachine : Machine
         return boot.Load(memory, _board.Options.Acpi);
     }
 
-    private KvmVcpu AddVcpu(int index, KvmCpuidEntry[] cpuid)
+    private void AddChips() => _chips.AddTo(_board, Host.Serials, new AcpiPowerControl(PowerOff, GuestReset),
+        new PvPanicDevice(Panicked, PanicEvents.Panicked));
+
+    private KvmVcpu AddVcpu(KvmCpuidEntry[] cpuid)
     {
-        KvmVcpu vcpu = Own(_board.Vm.CreateVcpu(index));
-        vcpu.SetCpuid(cpuid);
-        _cpuid.Add(cpuid);
-        _vcpus.Add(vcpu);
+        int index = _processors.All.Count;
+        KvmVcpu vcpu = Own(_processors.Add(cpuid));
         AddVcpu(vcpu, index < _board.Options.Cpus.Count ? _board.Options.Cpus[index] : null);
         return vcpu;
     }
 
-    private static byte[] NewGeneration()
+    private void WarnOfRefused(int index, IReadOnlyList<uint> registers)
+    {
+        if (registers.Count == 0) return;
+        Host.Logging.CreateLogger<KvmMachine>().LogWarning("vCPU {Index}: this KVM does not take the saved values of "
+            + "model-specific registers {Registers}", index, string.Join(", ", registers.Select(register => $"0x{register:x}")));
+    }
+
+    internal static byte[] NewGeneration()
     {
         byte[] generation = new byte[BootLayout.GenerationIdBytes];
         if (RandomCalls.Fill(generation) is var errno and not Errno.None) throw new KernelException("getrandom", errno);
         return generation;
+    }
+
+    internal void ThrowIfEnded()
+    {
+        if (Ended is { } ended) throw new InvalidOperationException($"the machine has ended: {ended.Message}");
     }
 
     private void PowerOff() => Finish(MachineEnd.PoweredOff, "the guest powered off");
