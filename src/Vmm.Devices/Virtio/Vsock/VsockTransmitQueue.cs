@@ -1,8 +1,8 @@
 namespace Vmm.Devices;
 
 /// <summary>
-/// From the guest: one packet a chain, a header and what it announces. Some chains are kept for hosts that do not read, until they do or the
-/// queue stops. On the device's reactor.
+/// From the guest: one packet a chain, a header and what it announces. Some chains are kept for hosts that do not read, until they do or
+/// the queue stops. On the device's reactor.
 /// </summary>
 internal sealed class VsockTransmitQueue(VsockDevice device)
 {
