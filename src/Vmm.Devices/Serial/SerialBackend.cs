@@ -20,6 +20,7 @@ public sealed class SerialBackend : Subscriber
     private const int ChunksPerTurnMax = 16;
 
     private readonly Uart16550 _port;
+    private readonly OwnedFd? _input;
     private readonly ISerialOutput? _output;
     private readonly ConsoleMirror? _mirror;
     private readonly bool _staysConnected;
@@ -29,12 +30,8 @@ public sealed class SerialBackend : Subscriber
     private readonly ManualResetEventSlim _drained = new(true);
     private readonly Doorbell _outputBell;
     private readonly Doorbell _inputBell;
-    private readonly Subscription<OwnedFd>? _input;
-    private Subscription<OwnedFd>? _writable;
+    private HostStream? _host;
     private ReadOnlyMemory<byte> _script;
-    private bool _inputOpen;
-    private bool _inputEnded;
-    private bool _outputBroken;
     private long _bytesIn;
     private long _bytesOut;
 
@@ -55,19 +52,13 @@ public sealed class SerialBackend : Subscriber
         ArgumentNullException.ThrowIfNull(remote);
         StreamCalls.Bind();
         _port = port;
-        _output = output;
+        (_input, _output) = (input, output);
         _script = script;
         _mirror = mirror;
         _staysConnected = mirror is not null && input is null && script.IsEmpty;
         _logger = SteadyLogger.Over(logger ?? NullLogger.Instance);
-        _outputBell = remote.CreateDoorbell(DrainOutput);
-        _inputBell = remote.CreateDoorbell(ResumeInput);
-        if (input is not null)
-        {
-            // One-shot: while the port has no room nothing at all is reported, not even a hang-up, which would come back for ever.
-            _input = Interest.Readable.OneShot.WithFd(input).WithHandler((OwnedFd fd, IReactor reactor) => ReadInput(fd, reactor))
-                .OwnedBy(this);
-        }
+        _outputBell = remote.CreateDoorbell(_ => DrainOutput());
+        _inputBell = remote.CreateDoorbell(_ => ResumeInput());
         _port.Connect(() => _outputBell.TryRing(), () => _inputBell.TryRing());
         // Behind a script without further input the line hangs up.
         if (input is null && !script.IsEmpty) mirror?.EndInput();
@@ -87,8 +78,16 @@ public sealed class SerialBackend : Subscriber
     public void RegisterInto(IReactor reactor)
     {
         ArgumentNullException.ThrowIfNull(reactor);
-        ResumeInput(reactor);
-        DrainOutput(reactor);
+        _host = new HostStream(In(reactor), _input, _output)
+        {
+            OnInput = ReadInput,
+            OnInputEnd = EndInput,
+            OnRoom = DrainOutput,
+            OnOutputBroken = errno => _logger.LogError(
+                "{Port}: cannot write output: {Errno}; what the guest prints from now on is dropped", Name, errno),
+        };
+        ResumeInput();
+        DrainOutput();
     }
 
     /// <summary>Waits until the host has all that the guest transmitted so far. Any thread but the reactor's.</summary>
@@ -103,15 +102,16 @@ public sealed class SerialBackend : Subscriber
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
-        _input?.Fd.Dispose();
+        _input?.Dispose();
         _output?.Dispose();
         _mirror?.End();
         _drained.Dispose();
         base.Dispose(disposing);
     }
 
-    private void DrainOutput(IReactor reactor)
+    private void DrainOutput()
     {
+        if (_host is null) return;
         for (int chunk = 0; chunk < ChunksPerTurnMax; chunk++)
         {
             int length = _port.PeekOutput(_outputChunk);
@@ -120,13 +120,7 @@ public sealed class SerialBackend : Subscriber
                 _drained.Set();
                 return;
             }
-            Errno errno = WriteOutput(_outputChunk.AsSpan(0, length), out int written);
-            if (errno == Errno.Again)
-            {
-                AwaitRoom(reactor);
-                return;
-            }
-            if (errno is not (Errno.None or Errno.Interrupted)) BreakOutput(errno);
+            if (!_host.TryWrite(_outputChunk.AsSpan(0, length), out int written)) return;
             _mirror?.Printed(_outputChunk.AsSpan(0, written));
             _port.SkipOutput(written);
             Volatile.Write(ref _bytesOut, _bytesOut + written);
@@ -134,38 +128,13 @@ public sealed class SerialBackend : Subscriber
         _outputBell.TryRing();
     }
 
-    private Errno WriteOutput(ReadOnlySpan<byte> bytes, out int written)
-    {
-        written = bytes.Length;
-        return _output is null || _outputBroken ? Errno.None : _output.Write(bytes, out written);
-    }
-
-    private void AwaitRoom(IReactor reactor)
-    {
-        if (_writable is not null)
-        {
-            reactor.Modify(_writable, Interest.Writable.OneShot);
-            return;
-        }
-        _writable = Interest.Writable.OneShot.WithFd(_output!.Ready!).WithHandler((OwnedFd _, IReactor ops) => DrainOutput(ops))
-            .OwnedBy(this);
-        reactor.Add(_writable);
-    }
-
-    private void BreakOutput(Errno errno)
-    {
-        _outputBroken = true;
-        _logger.LogError("{Port}: cannot write output: {Errno}; what the guest prints from now on is dropped", Name, errno);
-    }
-
     /// <summary>There is room for input, or some was typed: the script first, then what viewers typed, then what can be read.</summary>
-    private void ResumeInput(IReactor reactor)
+    private void ResumeInput()
     {
-        if (!GiveScript() || !GiveTyped() || _staysConnected) return;
+        if (_host is null || !GiveScript() || !GiveTyped() || _staysConnected) return;
         if (_input is null) _port.EndInput();
-        else if (!_inputOpen) OpenInput(reactor);
-        else if (_input.IsRegistered) reactor.Modify(_input, Interest.Readable.OneShot);
-        else if (!_inputEnded) ReadInput(_input.Fd, reactor);
+        _host.Watch();
+        if (_host.IsReady) ReadInput();
     }
 
     private bool GiveScript()
@@ -193,48 +162,25 @@ public sealed class SerialBackend : Subscriber
         }
     }
 
-    private void OpenInput(IReactor reactor)
-    {
-        _inputOpen = true;
-        try
-        {
-            reactor.Add(_input!);
-        }
-        catch (KernelException refused) when (refused.Errno == Errno.NotPermitted)
-        {
-            // A file can't be polled because it never makes anyone wait.
-            ReadInput(_input!.Fd, reactor);
-        }
-    }
-
     /// <summary>Reads what the port has room for, once for a descriptor that says when it has more, else until the port is full.</summary>
-    private void ReadInput(OwnedFd fd, IReactor reactor)
+    private void ReadInput()
     {
         bool hasRoom;
         do
         {
-            int room = Math.Min(_port.InputRoom, ChunkBytesMax);
-            Errno errno = StreamCalls.Read(fd.Number, _inputChunk.AsSpan(0, room), out int length);
-            if (room > 0 && length == 0 && errno is not (Errno.Again or Errno.Interrupted))
-            {
-                EndInput(errno, reactor);
-                return;
-            }
+            int length = _host!.Read(_inputChunk.AsSpan(0, Math.Min(_port.InputRoom, ChunkBytesMax)));
             hasRoom = _port.TryGiveInput(_inputChunk.AsSpan(0, length), out _);
             Volatile.Write(ref _bytesIn, _bytesIn + length);
         }
-        while (hasRoom && !_input!.IsRegistered);
-        if (hasRoom) reactor.Modify(_input!, Interest.Readable.OneShot);
+        while (hasRoom && _host.IsReady);
+        if (hasRoom) _host.Watch();
     }
 
-    private void EndInput(Errno errno, IReactor reactor)
+    private void EndInput(Errno errno)
     {
-        _inputEnded = true;
-        // A terminal whose far end is gone says EIO where a pipe says end of file.
-        if (errno is not (Errno.None or Errno.InputOutput))
+        if (errno != Errno.None)
             _logger.LogError("{Port}: cannot read input: {Errno}; the guest sees the line hung up", Name, errno);
         _port.EndInput();
         _mirror?.EndInput();
-        if (!reactor.Remove(_input!)) _input!.Fd.Dispose();
     }
 }

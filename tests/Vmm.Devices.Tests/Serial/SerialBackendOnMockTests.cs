@@ -44,7 +44,9 @@ public sealed class SerialBackendOnMockTests : IDisposable
         // The port rings the doorbell of the reactor behind the mock; its handler gets the mock.
         _behind.Turn();
         Subscription room = Assert.Single(_watched);
-        Assert.Equal((ready, Interest.Writable.OneShot), (room.Handle, room.Interest));
+        // By a descriptor of the stream's own: the output may close its.
+        Assert.Equal(Interest.Writable.OneShot, room.Interest);
+        Assert.NotSame(ready, room.Handle);
         Assert.Equal(0, backend.BytesOut);
 
         // More bytes ask for nothing more: the room is asked for already.

@@ -26,11 +26,10 @@ internal sealed partial class ConsoleChannel
     private readonly ConsoleOutput _output = new(port);
     private DescriptorChain? _chain;
     private ulong _taken;
-    private Subscription<OwnedFd>? _writable;
 
     /// <summary>Whether output waits for a host side: for the one there is, or for the next one.</summary>
     private bool KeepsOutput =>
-        _connection is null || _outputState == OutputState.Broken ? port.KeepBytes > 0 : _connection.Output is not null;
+        _host is null or { IsBroken: true } ? port.KeepBytes > 0 : _host.HasOutput;
 
     /// <summary>Sets the limits of a transmit queue's turn.</summary>
     internal static void Limit(TurnBudget turn) =>
@@ -47,7 +46,7 @@ internal sealed partial class ConsoleChannel
             _chain = null;
             _taken = 0;
         }
-        if (_outputState == OutputState.Open) Flush(turn);
+        Flush(turn);
         if (turn.IsSpent) context.ServeLater();
     }
 
@@ -81,7 +80,7 @@ internal sealed partial class ConsoleChannel
         while (turn is { BytesLeft: > 0, CallsLeft: > 0 })
         {
             if (!reader.TryNext(out ReadOnlySpan<byte> piece, (ulong)Math.Min(turn.BytesLeft, PieceBytesMax))) return true;
-            if (_outputState == OutputState.Open && !_output.HasRoom(piece.Length))
+            if (_host is not { IsBlocked: true } && !_output.HasRoom(piece.Length))
             {
                 Flush(turn);
                 if (turn.CallsLeft <= 0) return false;
@@ -118,46 +117,28 @@ internal sealed partial class ConsoleChannel
     /// <summary>Writes what waits, as far as the host side takes it.</summary>
     private void Flush(TurnBudget turn)
     {
-        if (_connection?.Output is not { } output || _outputState == OutputState.Broken) return;
         for (; turn.CallsLeft > 0; turn.Charge(0, calls: 1))
         {
+            if (_host is not { HasOutput: true, IsBlocked: false }) return;
             ReadOnlySpan<byte> next = _output.Next();
             if (next.IsEmpty) return;
-            Errno errno = output.Write(next, out int written);
-            if (errno is not (Errno.None or Errno.Interrupted or Errno.Again))
-            {
-                BreakOutput(errno);
-                return;
-            }
+            bool hasRoom = _host.TryWrite(next, out int written);
             _output.Skip(written);
-            if (errno != Errno.Again) continue;
-            AwaitRoom(output);
-            return;
+            if (!hasRoom) return;
         }
         // There is more: after the others have had their turn.
         if (turn == _hostTurn) _hostChanged!.TryRing();
     }
 
-    private void AwaitRoom(ISerialOutput output)
+    /// <summary>The host side may take what waits, and then what the guest has in its queue.</summary>
+    private void HasRoom()
     {
-        _outputState = OutputState.Blocked;
-        if (_writable is not null)
-        {
-            _reactor!.Modify(_writable, Interest.Writable.OneShot);
-            return;
-        }
-        _writable = Interest.Writable.OneShot.WithFd(output.Ready!.Duplicate()).WithHandler(_ =>
-        {
-            _outputState = OutputState.Open;
-            FlushForHost();
-            device.ServeQueue(ConsoleProtocol.TransmitQueueOf(index));
-        });
-        _reactor!.Add(_writable);
+        FlushForHost();
+        device.ServeQueue(ConsoleProtocol.TransmitQueueOf(index));
     }
 
     private void BreakOutput(Errno errno)
     {
-        _outputState = OutputState.Broken;
         if (_connection?.OnHungUp is not null)
         {
             HangUp();

@@ -6,18 +6,13 @@ namespace Vmm.Devices;
 /// <summary>
 /// A port at work: carries bytes between its host side and its two queues. Input is read when the last of it went to the guest; output is
 /// gathered, and waits for the host side as the port says. On the device's reactor.
-/// <code>
-/// input    Quiet --the guest has taken all--> Watched --the host sent--> Ready --read--> Quiet
-///          Ready --end of the stream--> Ended         a file is Ready after each read, until its end
-/// output   Open --the host side is full--> Blocked --it has room--> Open
-///          Open --a write fails--> Broken
-/// Another host side starts with Quiet and Open.
-/// </code>
 /// </summary>
 internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort port, int index)
 {
     /// <summary>Most bytes of input that wait for the guest's buffers.</summary>
     private const int InputBytesMax = 4096;
+
+    private const ulong PendingMax = byte.MaxValue;
 
     internal static readonly GuestFault NoRoom = new(GuestFaultKind.Request, "a receive buffer without a writable byte (§ 5.3.6.1)");
 
@@ -25,37 +20,9 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
     private int _inputStart;
     private int _inputEnd;
     private ConsoleConnection? _connection;
-    private Subscription<OwnedFd>? _readable;
+    private HostStream? _host;
     private IReactor? _reactor;
     private Doorbell? _hostChanged;
-    private InputState _inputState;
-    private OutputState _outputState;
-
-    private enum InputState
-    {
-        /// <summary>Nothing is to be read, and the reactor does not watch the host side.</summary>
-        Quiet,
-
-        /// <summary>The reactor reports when there is something to read.</summary>
-        Watched,
-
-        /// <summary>One read is due. It may block if it is made twice.</summary>
-        Ready,
-
-        /// <summary>The host side ended or failed: it is not read any more.</summary>
-        Ended,
-    }
-
-    private enum OutputState
-    {
-        Open,
-
-        /// <summary>The host side is full; the reactor reports when it has room.</summary>
-        Blocked,
-
-        /// <summary>A write failed: the host side is not written to any more.</summary>
-        Broken,
-    }
 
     internal ConsolePort Port => port;
 
@@ -90,7 +57,7 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
     /// <summary>The driver is gone. The host side stays, for the next one; input that was read already is kept for it.</summary>
     internal void Stop()
     {
-        Unwatch();
+        CloseHost();
         _connection = null;
         port.Mirror?.Connect(null);
         port.Serve(null);
@@ -109,7 +76,7 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
             queue.Push(chain, (uint)given);
             if (given == 0) queue.Fault(NoRoom);
         }
-        if (_inputStart == _inputEnd && IsGuestOpen) WatchAgain();
+        if (_inputStart == _inputEnd && IsGuestOpen) _host?.Watch();
     }
 
     /// <summary>The host side changed, or the driver has just come.</summary>
@@ -119,17 +86,16 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
         ConsoleConnection? wanted = port.Serve(_hostChanged);
         if (wanted == _connection)
         {
-            if (_outputState == OutputState.Blocked) return;
-            FlushForHost();
-            device.ServeQueue(ConsoleProtocol.TransmitQueueOf(index));
+            if (_host is not { IsBlocked: true }) HasRoom();
             return;
         }
-        Unwatch();
+        CloseHost();
         bool wasConnected = IsConnected;
         _connection = wanted;
+        if (wanted is not null) OpenHost(wanted);
         if (!KeepsOutput) _output.Clear();
         FlushForHost();
-        if (wanted?.Input is { } input) Watch(input);
+        _host?.Watch();
         if (wasConnected != IsConnected) device.HostOpened(this);
         device.ServeQueue(ConsoleProtocol.ReceiveQueueOf(index));
         device.ServeQueue(ConsoleProtocol.TransmitQueueOf(index));
@@ -143,44 +109,23 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
         if (_inputStart < _inputEnd) return true;
         (_inputStart, _inputEnd) = (0, port.Mirror?.TakeTyped(_input) ?? 0);
         if (_inputEnd > 0) return true;
-        if (_inputState != InputState.Ready || _connection?.Input is not { } input) return false;
-        // A file has no watch, and can be read at any time.
-        if (_readable is not null) _inputState = InputState.Quiet;
-        Errno errno = StreamCalls.Read(input.Number, _input, out int length);
-        (_inputStart, _inputEnd) = (0, length);
-        if (length > 0) return true;
-        if (errno is Errno.Again or Errno.Interrupted) return false;
-        _inputState = InputState.Ended;
-        HangUp();
-        return false;
+        _inputEnd = _host?.Read(_input) ?? 0;
+        return _inputEnd > 0;
     }
 
-    private void Watch(OwnedFd input)
+    /// <summary>Serves a host side. The stream has a duplicate of its own of the input, which the port may close first.</summary>
+    private void OpenHost(ConsoleConnection connection) => _host = new HostStream(_reactor!, connection.Input?.Duplicate(), connection.Output)
     {
-        _readable = Interest.Readable.OneShot.WithFd(input.Duplicate()).WithHandler(_ =>
-        {
-            _inputState = InputState.Ready;
-            device.ServeQueue(ConsoleProtocol.ReceiveQueueOf(index));
-        });
-        try
-        {
-            _reactor!.Add(_readable);
-            _inputState = InputState.Watched;
-        }
-        catch (KernelException refused) when (refused.Errno == Errno.NotPermitted)
-        {
-            // A file can't be polled because it never makes anyone wait.
-            _readable.Fd.Dispose();
-            _readable = null;
-            _inputState = InputState.Ready;
-        }
-    }
+        OnInput = () => device.ServeQueue(ConsoleProtocol.ReceiveQueueOf(index)),
+        OnInputEnd = _ => HangUp(),
+        OnRoom = HasRoom,
+        OnOutputBroken = BreakOutput,
+    };
 
-    private void WatchAgain()
+    private void CloseHost()
     {
-        if (_readable is null || _inputState != InputState.Quiet) return;
-        _inputState = InputState.Watched;
-        _reactor!.Modify(_readable, Interest.Readable.OneShot);
+        _host?.Dispose();
+        _host = null;
     }
 
     private void HangUp()
@@ -191,12 +136,32 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
         _hostChanged!.TryRing();
     }
 
-    private void Unwatch()
+    internal void Save(StateWriter to)
     {
-        if (_readable is not null) _reactor!.Remove(_readable);
-        if (_writable is not null) _reactor!.Remove(_writable);
-        _readable = _writable = null;
-        _inputState = InputState.Quiet;
-        _outputState = OutputState.Open;
+        to.Add("name", port.Name);
+        to.Add("open", IsGuestOpen);
+        to.Add("announced", IsAnnounced);
+        to.Add("connected", IsConnected);
+        to.Add("pending", (ulong)Pending);
+        to.Add("taken", (long)_taken);
+        to.Add("input", _input.AsSpan(_inputStart, _inputEnd - _inputStart));
+        _output.Save(to);
+    }
+
+    /// <summary>Has what the port before had. Its host side is the one of this process.</summary>
+    internal void Restore(StateReader from, bool isMultiport)
+    {
+        if (from.Text("name", ConsolePort.NameLengthMax) is var name && name != port.Name)
+            throw from.Wrong("name", $"is '{name}', and port {index} of {device.Name} is '{port.Name}'");
+        bool isOpen = from.Boolean("open"), isAnnounced = from.Boolean("announced");
+        uint pending = (uint)from.UInt64("pending", PendingMax);
+        _taken = (ulong)from.Int64("taken", 0, uint.MaxValue);
+        byte[] input = from.Bytes("input", InputBytesMax);
+        input.CopyTo(_input, 0);
+        (_inputStart, _inputEnd) = (0, input.Length);
+        _output.Restore(from);
+        if (isMultiport) (IsGuestOpen, IsAnnounced, Pending) = (isOpen, isAnnounced, pending);
+        // What the guest printed last goes out, whether the guest goes on or not.
+        _hostChanged?.TryRing();
     }
 }

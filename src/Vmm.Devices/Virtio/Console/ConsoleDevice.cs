@@ -15,6 +15,9 @@ public sealed partial class ConsoleDevice : VirtioDevice
     /// <summary>How long the end of a device waits for a host side that takes nothing.</summary>
     private static readonly TimeSpan FinishPatience = TimeSpan.FromMilliseconds(100);
 
+    /// <summary>Most characters of emergency writes that wait for the reactor; those of a driver that is faster are lost.</summary>
+    private const int EmergencyBytesMax = 4096;
+
     private const ushort DataQueueSize = 128;
     private const ushort ControlQueueSize = 64;
 
@@ -25,6 +28,8 @@ public sealed partial class ConsoleDevice : VirtioDevice
     private readonly DriverBell _resized;
     private bool _multiport;
     private bool _hasSize;
+    private readonly Lock _emergencyLock = new();
+    private readonly CircularBytes _emergency = new(EmergencyBytesMax);
 
     /// <summary>Makes a console.</summary>
     /// <param name="name">For messages and measurements: <c>console0</c>.</param>
@@ -108,6 +113,64 @@ public sealed partial class ConsoleDevice : VirtioDevice
     {
         _resized.Disconnect();
         foreach (ConsoleChannel channel in _channels) channel.Stop();
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>
+    /// Emergency writes (virtio 1.2 § 5.3.4): characters that a driver prints before its queues run, or when they can't any more.
+    /// </remarks>
+    protected override void OnConfigWritten(int offset, int length)
+    {
+        Span<byte> bytes = stackalloc byte[EmergencyBytesMax];
+        lock (_emergencyLock)
+        {
+            bytes = bytes[.._emergency.Peek(bytes)];
+            _emergency.Skip(bytes.Length);
+        }
+        // Ahead of what waits in the transmit queue, and without waiting for room.
+        if (bytes.Length > 0) _channels[0].Port.WriteNow(bytes);
+    }
+
+    /// <summary>A character was written. On a vCPU's thread.</summary>
+    private void TakeEmergency(byte value)
+    {
+        lock (_emergencyLock) _emergency.Write([value]);
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>Terminals, files and sockets are the process's; bytes in flight go with the device.</remarks>
+    protected internal override void Save(StateWriter to)
+    {
+        ArgumentNullException.ThrowIfNull(to);
+        lock (_sizeLock)
+        {
+            to.Add("columns", (long)_size.Columns);
+            to.Add("rows", (long)_size.Rows);
+        }
+        foreach (ConsoleChannel channel in _channels) channel.Save(to.AddItem("ports"));
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>A terminal of this process that has a size already is the one the guest sees.</remarks>
+    protected internal override void Restore(StateReader from)
+    {
+        ArgumentNullException.ThrowIfNull(from);
+        IReadOnlyList<StateReader> ports = from.Items("ports", PortsMax);
+        if (ports.Count != _channels.Length)
+            throw from.Wrong("ports", $"are {ports.Count}, and console '{Name}' has {_channels.Length}");
+        ushort columns = (ushort)from.Int32("columns", 0, ushort.MaxValue), rows = (ushort)from.Int32("rows", 0, ushort.MaxValue);
+        foreach ((ConsoleChannel channel, StateReader port) in _channels.Zip(ports))
+        {
+            channel.Restore(port, _multiport);
+            if (channel.IsConnected != port.Boolean("connected")) HostOpened(channel);
+        }
+        bool isOther;
+        lock (_sizeLock)
+        {
+            if (_size is { Columns: 0, Rows: 0 }) SetSize(columns, rows);
+            isOther = _size.Columns != columns || _size.Rows != rows;
+        }
+        if (isOther) SendSize();
     }
 
     /// <inheritdoc/>
