@@ -3,9 +3,10 @@ using System.Runtime.CompilerServices;
 namespace Vmm.Devices;
 
 /// <summary>A place in a packed ring and the wrap counter that goes with it (virtio 1.2 § 2.8.1).</summary>
-/// <param name="Index">Entry of the ring.</param>
-/// <param name="Wrap">Flips each time the end of the ring is passed; true at the start.</param>
-internal readonly record struct PackedPosition(ushort Index, bool Wrap)
+/// <param name="Bits">
+/// Position in bits 0 to 14, wrap counter in bit 15: as in the event suppression structures and in VHOST_USER_SET_VRING_BASE.
+/// </param>
+internal readonly record struct PackedPosition(ushort Bits)
 {
     /// <summary>The start of a fresh ring, as <see cref="Bits"/>.</summary>
     internal const ushort StartBits = WrapBit;
@@ -14,10 +15,15 @@ internal readonly record struct PackedPosition(ushort Index, bool Wrap)
     private const ushort FlagAvailable = 1 << 7;
     internal const ushort FlagUsed = 1 << 15;
 
-    /// <summary>
-    /// Position in bits 0 to 14, wrap counter in bit 15: as in the event suppression structures and in VHOST_USER_SET_VRING_BASE.
-    /// </summary>
-    internal ushort Bits => (ushort)(Index | (Wrap ? WrapBit : 0));
+    internal PackedPosition(ushort index, bool wrap) : this((ushort)(index | (wrap ? WrapBit : 0)))
+    {
+    }
+
+    /// <summary>Entry of the ring.</summary>
+    internal ushort Index => (ushort)(Bits & ~WrapBit);
+
+    /// <summary>Flips each time the end of the ring is passed; true at the start.</summary>
+    internal bool Wrap => (Bits & WrapBit) != 0;
 
     /// <summary>Where the flags of this entry are in the ring.</summary>
     internal ulong FlagsOffset => (ulong)Index * RingLayout.DescriptorLength + 14;
@@ -27,8 +33,6 @@ internal readonly record struct PackedPosition(ushort Index, bool Wrap)
 
     /// <summary>The flags that make this entry used.</summary>
     internal ushort UsedFlags => Wrap ? (ushort)(FlagAvailable | FlagUsed) : (ushort)0;
-
-    internal static PackedPosition FromBits(ushort bits) => new((ushort)(bits & ~WrapBit), (bits & WrapBit) != 0);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal bool IsAvailable(ushort flags) => (flags & (FlagAvailable | FlagUsed)) == AvailableFlags;
@@ -40,15 +44,16 @@ internal readonly record struct PackedPosition(ushort Index, bool Wrap)
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal PackedPosition Advance(int descriptors, ushort size)
     {
-        int index = Index + descriptors;
-        return index < size ? new PackedPosition((ushort)index, Wrap) : new PackedPosition((ushort)(index - size), !Wrap);
+        int next = Bits + descriptors, wrapped = (next - size) ^ WrapBit;
+        // Both are there when one is chosen, without a branch: a ring of few entries wraps too often for a good guess.
+        return new PackedPosition((ushort)(Index + descriptors < size ? next : wrapped));
     }
 
     /// <summary>Goes back by at most the ring's size.</summary>
     internal PackedPosition Retreat(int descriptors, ushort size)
     {
-        int index = Index - descriptors;
-        return index >= 0 ? new PackedPosition((ushort)index, Wrap) : new PackedPosition((ushort)(index + size), !Wrap);
+        int next = Bits - descriptors;
+        return Index >= descriptors ? new PackedPosition((ushort)next) : new PackedPosition((ushort)((next + size) ^ WrapBit));
     }
 
     /// <summary>Whether the other side wants an event when this side moves on (§ 2.8.10).</summary>
@@ -61,7 +66,7 @@ internal readonly record struct PackedPosition(ushort Index, bool Wrap)
     {
         uint flags = (suppression >> 16) & 3;
         if (flags != RingLayout.EventAtPosition || !eventIndex) return flags != RingLayout.EventDisable;
-        PackedPosition wanted = FromBits((ushort)suppression);
+        PackedPosition wanted = new((ushort)suppression);
         // Positions of the lap before count below 0, so that one comparison does for both.
         int position = wanted.Wrap == now.Wrap ? wanted.Index : wanted.Index - size;
         return SplitQueue.Passed((ushort)position, (ushort)(now.Index - moved), now.Index);
