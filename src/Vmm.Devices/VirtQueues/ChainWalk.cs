@@ -8,6 +8,7 @@ namespace Vmm.Devices;
 /// </summary>
 /// <param name="chain">Gets the buffers.</param>
 /// <param name="near">The region to look in first.</param>
+[method: MethodImpl(MethodImplOptions.AggressiveInlining)]
 internal ref struct ChainWalk(DescriptorChain chain, GuestExtent near)
 {
     /// <summary>Most bytes of a chain (virtio 1.2 § 2.7.5).</summary>
@@ -35,21 +36,21 @@ internal ref struct ChainWalk(DescriptorChain chain, GuestExtent near)
     {
         if (_part != part)
         {
-            if (part == 0) return chain.Queue.Refuse(QueueFaults.Order);
+            if (part == 0) return RefuseOrder(chain);
             _part = part;
             _end = 0;
             _readableCount = _count;
             _readableBytes = _bytes;
         }
         _bytes += length;
-        if (_bytes > BytesMax) return chain.Queue.Refuse(QueueFaults.Bytes);
+        if (_bytes > BytesMax) return RefuseBytes(chain);
         ulong offset = address - _start;
+        int count = _count;
         // No bytes are one less than 0 here: more than any region has.
         if (offset < _length && (ulong)length - 1 < _length - offset)
         {
             nint host = unchecked((nint)address + _offset);
             GuestSpan[] room = _room;
-            int count = _count;
             if (host == _end)
             {
                 _end += (nint)length;
@@ -64,18 +65,13 @@ internal ref struct ChainWalk(DescriptorChain chain, GuestExtent near)
                 return true;
             }
         }
-        if (length == 0)
-        {
-            chain.AddWeight();
-            return true;
-        }
-        int added = AddElsewhere(chain, _count, address, length);
-        if (added == 0) return false;
-        _count = added;
+        int counted = AddElsewhere(chain, count, address, length);
+        if (counted <= count) return counted == count;
+        _count = counted;
         _room = chain.Room;
         GuestExtent found = chain.Queue.Near;
         (_start, _length, _offset) = (found.Start, found.Length, found.Offset);
-        _end = _room[added - 1].End;
+        _end = _room[counted - 1].End;
         return true;
     }
 
@@ -88,6 +84,12 @@ internal ref struct ChainWalk(DescriptorChain chain, GuestExtent near)
         return true;
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static bool RefuseOrder(DescriptorChain chain) => chain.Queue.Refuse(QueueFaults.Order);
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static bool RefuseBytes(DescriptorChain chain) => chain.Queue.Refuse(QueueFaults.Bytes);
+
     /// <summary>Makes the last piece longer: the buffer that follows lies behind it.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void Extend(DescriptorChain chain, int count, uint length)
@@ -97,19 +99,22 @@ internal ref struct ChainWalk(DescriptorChain chain, GuestExtent near)
         chain.AddWeight();
     }
 
-    /// <summary>Adds a buffer in another region, one that goes on in the region that follows, or one more than there is room for.</summary>
-    /// <returns>Pieces of the chain then, the last of them in the queue's near region; 0 if the buffer was refused.</returns>
+    /// <summary>
+    /// Adds a buffer without bytes, one in another region, one that goes on in the region that follows, or one more than there is room for.
+    /// </summary>
+    /// <returns>Pieces of the chain then, the last of them in the queue's near region; -1 if the buffer was refused.</returns>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static int AddElsewhere(DescriptorChain chain, int count, ulong address, ulong length)
     {
         VirtQueue queue = chain.Queue;
+        if (length == 0) chain.AddWeight();
         while (length > 0)
         {
-            if (!queue.TryMoveNear(address)) return 0;
+            if (!queue.TryMoveNear(address)) return -1;
             if (count == chain.Room.Length && !chain.TryGrow())
             {
                 queue.Refuse(QueueFaults.Segments);
-                return 0;
+                return -1;
             }
             GuestExtent near = queue.Near;
             ulong piece = Math.Min(length, near.Length - (address - near.Start));

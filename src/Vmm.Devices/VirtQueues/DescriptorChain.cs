@@ -88,7 +88,11 @@ public sealed class DescriptorChain
     internal int Segments => _request.Count;
 
     /// <summary>What it costs of a turn's budget: 1 for the few buffers that requests usually have, more for many.</summary>
-    internal int Cost => 1 + (int)((uint)(_request.Count + _request.Weight) / WeightUnit);
+    internal int Cost
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => 1 + (int)((uint)(_request.Count + _request.Weight) / WeightUnit);
+    }
 
     /// <summary>Room for pieces beyond the first few.</summary>
     internal int GrownBy => _segments.Length - FirstSegments;

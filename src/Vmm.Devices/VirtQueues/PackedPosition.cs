@@ -28,11 +28,11 @@ internal readonly record struct PackedPosition(ushort Bits)
     /// <summary>Where the flags of this entry are in the ring.</summary>
     internal ulong FlagsOffset => (ulong)Index * RingLayout.DescriptorLength + 14;
 
-    /// <summary>The flags that make this entry available.</summary>
-    internal ushort AvailableFlags => Wrap ? FlagAvailable : FlagUsed;
+    /// <summary>The flags that make this entry available: AVAIL as the wrap counter is, USED as it is not.</summary>
+    internal ushort AvailableFlags => (ushort)((Bits & WrapBit) >> 8 | (~Bits & WrapBit));
 
-    /// <summary>The flags that make this entry used.</summary>
-    internal ushort UsedFlags => Wrap ? (ushort)(FlagAvailable | FlagUsed) : (ushort)0;
+    /// <summary>The flags that make this entry used: both as the wrap counter is.</summary>
+    internal ushort UsedFlags => (ushort)((Bits & WrapBit) >> 8 | (Bits & WrapBit));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal bool IsAvailable(ushort flags) => (flags & (FlagAvailable | FlagUsed)) == AvailableFlags;
@@ -44,9 +44,9 @@ internal readonly record struct PackedPosition(ushort Bits)
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal PackedPosition Advance(int descriptors, ushort size)
     {
-        int next = Bits + descriptors, wrapped = (next - size) ^ WrapBit;
-        // Both are there when one is chosen, without a branch: a ring of few entries wraps too often for a good guess.
-        return new PackedPosition((ushort)(Index + descriptors < size ? next : wrapped));
+        // All bits set if the end is passed. No branch: a short ring wraps at every few chains, too often to be guessed well.
+        int passed = (size - 1 - Index - descriptors) >> 31;
+        return new PackedPosition((ushort)((Bits + descriptors - (size & passed)) ^ (WrapBit & passed)));
     }
 
     /// <summary>Goes back by at most the ring's size.</summary>

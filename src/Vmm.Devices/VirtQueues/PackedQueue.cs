@@ -254,8 +254,9 @@ internal sealed class PackedQueue : VirtQueue
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool TryWalkTable(ref ChainWalk walk, Descriptor descriptor)
     {
-        if (!TryFindTable(descriptor, descriptor.PackedFlags, _indirect, out GuestWindow found, out uint entries)) return false;
-        GuestWindow table = found;
+        GuestWindow table = FindTable(descriptor, descriptor.PackedFlags, _indirect);
+        if (table.Length == 0) return false;
+        uint entries = (uint)(table.Length / RingLayout.DescriptorLength);
         // Linux fills a table up to the segments a device allows, however short the ring is.
         if (entries > ChainDescriptorsMax) return Refuse(QueueFaults.Length);
         for (uint i = 0; i < entries; i++)
@@ -270,6 +271,7 @@ internal sealed class PackedQueue : VirtQueue
     /// <summary>
     /// A chain can't take descriptors that the device has not given back yet. The last one has its name, and so many were taken.
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool HasRoomFor(DescriptorChain chain, int descriptors, Descriptor last)
     {
         (chain.Id, chain.RingDescriptors) = (last.BufferId, (ushort)descriptors);

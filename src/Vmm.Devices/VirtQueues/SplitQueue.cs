@@ -202,8 +202,9 @@ internal sealed class SplitQueue : VirtQueue
             if ((flags & RingLayout.FlagIndirect) != 0)
             {
                 if (isInTable) return Refuse(QueueFaults.Nested);
-                if (!TryFindTable(descriptor, descriptor.SplitFlags, _indirect, out GuestWindow found, out uint foundEntries)) return false;
-                (table, entries, isInTable) = (found, foundEntries, true);
+                table = FindTable(descriptor, descriptor.SplitFlags, _indirect);
+                if (table.Length == 0) return false;
+                (entries, isInTable) = ((uint)(table.Length / RingLayout.DescriptorLength), true);
                 // Linux fills a table up to the segments a device allows, however short the ring is (QEMU's queue-size=64). This descriptor
                 // is none of the table's.
                 left = ChainDescriptorsMax + 1;

@@ -328,6 +328,7 @@ public abstract class VirtQueue : IDisposable
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private protected DescriptorChain Rent() => _pooled > 0 ? _pool[--_pooled] : MakeChain();
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private DescriptorChain MakeChain() => new(this);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -344,6 +345,7 @@ public abstract class VirtQueue : IDisposable
     [MethodImpl(MethodImplOptions.NoInlining)]
     private protected void ReturnUnclaimed(DescriptorChain chain) => Return(chain);
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private void Shrink(DescriptorChain chain)
     {
         if (chain.GrownBy == 0) return;
@@ -351,6 +353,7 @@ public abstract class VirtQueue : IDisposable
         chain.Shrink();
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private bool IsFull()
     {
         _isFull = InFlight > 0;
@@ -375,6 +378,7 @@ public abstract class VirtQueue : IDisposable
         return chain;
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private DescriptorChain? RefuseClaim(DescriptorChain chain)
     {
         ReturnUnclaimed(chain);
@@ -382,6 +386,7 @@ public abstract class VirtQueue : IDisposable
         return null;
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private bool[] MakeRoomForIds()
     {
         Array.Resize(ref _idsInFlight, ushort.MaxValue + 1);
@@ -414,6 +419,7 @@ public abstract class VirtQueue : IDisposable
         if (_disposed || _isFull) LandWaited();
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private void LandFromBefore(DescriptorChain chain)
     {
         MemoryHold hold = chain.Hold!;
@@ -423,6 +429,7 @@ public abstract class VirtQueue : IDisposable
     }
 
     /// <summary>A chain landed that the end of the queue waits for, or room for others.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private void LandWaited()
     {
         if (_disposed && InFlight == 0) LetGo();
@@ -452,13 +459,16 @@ public abstract class VirtQueue : IDisposable
     }
 
     /// <summary>Finds the table that a descriptor names.</summary>
-    /// <returns>False, and a fault, if there is none.</returns>
-    private protected bool TryFindTable(Descriptor descriptor, ushort flags, bool negotiated, out GuestWindow table, out uint entries)
+    /// <returns>A whole number of descriptors, at least one; no byte, and a fault, if there is no such table.</returns>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private protected GuestWindow FindTable(Descriptor descriptor, ushort flags, bool negotiated)
     {
-        GuestFault fault = IndirectTable.Find(_map, descriptor, flags, negotiated, out table, out entries);
-        return fault.Kind == GuestFaultKind.None || Refuse(fault);
+        GuestFault fault = IndirectTable.Find(_map, descriptor, flags, negotiated, out GuestWindow table);
+        if (fault.Kind != GuestFaultKind.None) Refuse(fault);
+        return table;
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private bool TryRefreshMemory()
     {
         MemoryHold fresh = Memory.Hold();
