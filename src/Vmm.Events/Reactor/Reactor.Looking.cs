@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.Intrinsics.X86;
 using Vmm.Events.Native;
 
 namespace Vmm.Events;
@@ -6,22 +7,31 @@ namespace Vmm.Events;
 // Adaptive polling: before the reactor blocks it looks for a while, in memory and at the descriptors.
 public sealed partial class Reactor
 {
-    /// <summary>Looks into memory for each look at the descriptors, which costs a system call: where sources are in memory.</summary>
-    private const int LooksPerWait = 32;
+    /// <summary>
+    /// Looks into memory for each look at the descriptors, which costs a system call: where sources are in memory, or the last turn came
+    /// from there.
+    /// </summary>
+    private const int LooksPerWait = 128;
 
-    /// <summary>The same where only calls of other threads are.</summary>
-    private const int LooksPerWaitForCalls = 4;
+    /// <summary>The same where nothing came from memory.</summary>
+    private const int LooksPerWaitForCalls = 16;
+
+    /// <summary>Looks for each look at the clock.</summary>
+    private const int LooksPerClock = 8;
 
     /// <summary>
     /// Looks before the processor is offered to other threads, once: what the reactor waits for may need this very processor, and would
     /// get it only when the window ends.
     /// </summary>
-    private const int LooksBeforeYield = 16;
+    private const int LooksBeforeYield = 60;
 
     /// <summary>
-    /// Turns that may come from memory before the descriptors have theirs: a queue that is never empty does not keep them waiting.
+    /// Turns of calls alone that may come from memory before the descriptors have theirs: a queue that is never empty does not keep them
+    /// waiting. A turn of a source, which may be long, counts as several.
     /// </summary>
-    private const int TurnsFromMemoryMax = 8;
+    private const int TurnsFromMemoryMax = 32;
+
+    private const int TurnsOfCallsPerSource = 4;
 
     private readonly ReadyEvent[] _seenInMemory = new ReadyEvent[1];
     /// <summary>Subscriptions that are asked; none without adaptive polling.</summary>
@@ -32,25 +42,31 @@ public sealed partial class Reactor
     /// <summary>Looks for events and calls, awake, so that other threads reach it without a system call; then blocks.</summary>
     private ReadOnlySpan<ReadyEvent> LookThenWait(int timeoutMs, AdaptivePolling polling)
     {
-        long start = Stopwatch.GetTimestamp();
-        long end = start + Math.Min(polling.Window, timeoutMs < 0 ? long.MaxValue : timeoutMs * (Stopwatch.Frequency / 1000));
-        int looksPerWait = _polled.Length > 0 ? LooksPerWait : LooksPerWaitForCalls;
-        int looks = _turnsFromMemory < TurnsFromMemoryMax ? 1 : 0, yieldAt = LooksBeforeYield;
+        long start = 0, end = 0;
+        int looksPerWait = _polled.Length > 0 || _turnsFromMemory > 0 ? LooksPerWait : LooksPerWaitForCalls;
+        int look = _turnsFromMemory < TurnsFromMemoryMax ? 1 : 0, yieldAt = LooksBeforeYield;
         if (_remote.WaiterNeedsThisCpu)
         {
             _remote.WaiterNeedsThisCpu = false;
-            yieldAt = looks;
+            yieldAt = look;
         }
-        for (long now = start; now < end; now = Stopwatch.GetTimestamp(), looks++)
+        for (; ; look++)
         {
-            bool intoMemory = looks % looksPerWait != 0;
+            bool intoMemory = look % looksPerWait != 0;
             ReadOnlySpan<ReadyEvent> seen = intoMemory ? LookIntoMemory() : _poller.Wait(0);
             bool found = seen.Length > 0 || _remote.HasCalls || _turnWorkDue || _stopRequested;
             if (!intoMemory) _turnsFromMemory = 0;
-            else if (found) _turnsFromMemory++;
+            else if (found) _turnsFromMemory += seen.Length > 0 ? TurnsOfCallsPerSource : 1;
             if (found) return seen;
+            // Not before some looks have failed: a caller that has its answer and calls again is found by those.
+            if (look % LooksPerClock == 0 || polling.Window == 0)
+            {
+                long now = Stopwatch.GetTimestamp();
+                if (start == 0) (start, end) = (now, EndOfLooking(now, timeoutMs, polling));
+                if (now >= end) break;
+            }
             // Leaves the core to its other hardware thread for a moment.
-            if (looks != yieldAt) Thread.SpinWait(1);
+            if (look != yieldAt) X86Base.Pause();
             else Thread.Yield();
         }
         if (StopLooking()) return LookIntoMemory();
@@ -58,6 +74,9 @@ public sealed partial class Reactor
         polling.Blocked(Stopwatch.GetTimestamp() - start);
         return batch;
     }
+
+    private static long EndOfLooking(long start, int timeoutMs, AdaptivePolling polling) =>
+        start + Math.Min(polling.Window, timeoutMs < 0 ? long.MaxValue : timeoutMs * (Stopwatch.Frequency / 1000));
 
     /// <summary>Asks each source in turn, and begins behind the one that had work last.</summary>
     private ReadOnlySpan<ReadyEvent> LookIntoMemory()
