@@ -198,7 +198,7 @@ public sealed class RemoteEndpoint
     {
         ArgumentNullException.ThrowIfNull(subscriber);
         ArgumentNullException.ThrowIfNull(destination);
-        HandedOver parcel = await InvokeAsync(_ => _reactor.GiveAway(subscriber)).ConfigureAwait(false);
+        HandedOver parcel = await InvokeAsync(_ => HandedOver.From(_reactor, subscriber)).ConfigureAwait(false);
         try
         {
             await destination.TakeInAsync(parcel).ConfigureAwait(false);
@@ -212,7 +212,7 @@ public sealed class RemoteEndpoint
 
     private Task TakeInAsync(HandedOver parcel) => InvokeAsync(_ =>
     {
-        _reactor.TakeIn(parcel);
+        parcel.Into(_reactor);
         return true;
     });
 
@@ -284,7 +284,7 @@ public sealed class RemoteEndpoint
         }
         catch (Exception exception)
         {
-            _reactor.FailCall(call, exception);
+            _reactor.FailWork(call.Name, exception);
         }
         _reactor.Watching?.Switch(null);
     }

@@ -74,7 +74,7 @@ public sealed partial class IoRing : IDisposable
             Scratch.Dispose();
             throw;
         }
-        _reactor.Attach(_turn);
+        _reactor.Work.Attach(_turn);
     }
 
     /// <summary>The ring that a reactor's devices share, made with the default options when it is first asked for.</summary>
@@ -85,7 +85,7 @@ public sealed partial class IoRing : IDisposable
     public static IoRing Of(IReactor reactor, RingEngine engine = RingEngine.Automatic, bool onlyTransfers = false)
     {
         Turn? shared = ReactorStandIn.RealOf(reactor, "a ring needs")
-            .Find<Turn>(turn => turn.Ring._sharedFor == engine && turn.Ring._options.OnlyTransfers == onlyTransfers);
+            .Work.Find<Turn>(turn => turn.Ring._sharedFor == engine && turn.Ring._options.OnlyTransfers == onlyTransfers);
         return shared?.Ring
             ?? new IoRing(reactor, new RingOptions { Engine = engine, OnlyTransfers = onlyTransfers }) { _sharedFor = engine };
     }
@@ -174,7 +174,7 @@ public sealed partial class IoRing : IDisposable
         _reactor.CheckThread();
         Drain();
         _phase = Phase.Closed;
-        _reactor.Detach(_turn);
+        _reactor.Work.Detach(_turn);
         _pages.Release();
         Scratch.Dispose();
         _engine.Dispose();

@@ -4,8 +4,11 @@ using Vmm.Events.Native;
 
 namespace Vmm.Events;
 
-// Adaptive polling: before the reactor blocks it looks for a while, in memory and at the descriptors.
-public sealed partial class Reactor
+/// <summary>
+/// Adaptive polling: before the reactor blocks it looks for a while, in memory and at the descriptors, awake, so that other threads reach
+/// it without a system call. A reactor that does not poll has none.
+/// </summary>
+internal sealed class Looking(Reactor reactor, IPoller poller, SlotTable slots, TimeSpan max)
 {
     /// <summary>
     /// Looks into memory for each look at the descriptors, which costs a system call: where sources are in memory, or the last turn came
@@ -33,16 +36,25 @@ public sealed partial class Reactor
 
     private const int TurnsOfCallsPerSource = 4;
 
+    private readonly RemoteEndpoint _remote = reactor.Remote;
     private readonly ReadyEvent[] _seenInMemory = new ReadyEvent[1];
-    /// <summary>Subscriptions that are asked; none without adaptive polling.</summary>
+    /// <summary>Subscriptions that are asked.</summary>
     private Subscription[] _polled = [];
     private int _nextPolled;
     private int _turnsFromMemory;
+    private long _start;
 
-    /// <summary>Looks for events and calls, awake, so that other threads reach it without a system call; then blocks.</summary>
-    private ReadOnlySpan<ReadyEvent> LookThenWait(int timeoutMs, AdaptivePolling polling)
+    /// <summary>How long it looks.</summary>
+    internal AdaptivePolling Polling { get; } = new(max);
+
+    /// <summary>Looks for events and calls.</summary>
+    /// <param name="timeoutMs">The longest time.</param>
+    /// <param name="seen">Events, if there are.</param>
+    /// <returns>Whether there is something to do; if not, the reactor is to block and then to say so (<see cref="Blocked"/>).</returns>
+    internal bool TryFind(int timeoutMs, out ReadOnlySpan<ReadyEvent> seen)
     {
-        long start = 0, end = 0;
+        long end = 0;
+        _start = 0;
         int looksPerWait = _polled.Length > 0 || _turnsFromMemory > 0 ? LooksPerWait : LooksPerWaitForCalls;
         int look = _turnsFromMemory < TurnsFromMemoryMax ? 1 : 0, yieldAt = LooksBeforeYield;
         if (_remote.WaiterNeedsThisCpu)
@@ -53,30 +65,47 @@ public sealed partial class Reactor
         for (; ; look++)
         {
             bool intoMemory = look % looksPerWait != 0;
-            ReadOnlySpan<ReadyEvent> seen = intoMemory ? LookIntoMemory() : _poller.Wait(0);
-            bool found = seen.Length > 0 || _remote.HasCalls || _turnWorkDue || _stopRequested;
+            seen = intoMemory ? LookIntoMemory() : poller.Wait(0);
+            bool found = seen.Length > 0 || _remote.HasCalls || reactor.HasWorkOrStops;
             if (!intoMemory) _turnsFromMemory = 0;
             else if (found) _turnsFromMemory += seen.Length > 0 ? TurnsOfCallsPerSource : 1;
-            if (found) return seen;
+            if (found) return true;
             // Not before some looks have failed: a caller that has its answer and calls again is found by those.
-            if (look % LooksPerClock == 0 || polling.Window == 0)
+            if (look % LooksPerClock == 0 || Polling.Window == 0)
             {
                 long now = Stopwatch.GetTimestamp();
-                if (start == 0) (start, end) = (now, EndOfLooking(now, timeoutMs, polling));
+                if (_start == 0) (_start, end) = (now, EndOfLooking(now, timeoutMs));
                 if (now >= end) break;
             }
             // Leaves the core to its other hardware thread for a moment.
             if (look != yieldAt) X86Base.Pause();
             else Thread.Yield();
         }
-        if (StopLooking()) return LookIntoMemory();
-        ReadOnlySpan<ReadyEvent> batch = Block(timeoutMs);
-        polling.Blocked(Stopwatch.GetTimestamp() - start);
-        return batch;
+        if (!StopLooking()) return false;
+        seen = LookIntoMemory();
+        return true;
     }
 
-    private static long EndOfLooking(long start, int timeoutMs, AdaptivePolling polling) =>
-        start + Math.Min(polling.Window, timeoutMs < 0 ? long.MaxValue : timeoutMs * (Stopwatch.Frequency / 1000));
+    /// <summary>The reactor has blocked because nothing was found.</summary>
+    internal void Blocked() => Polling.Blocked(Stopwatch.GetTimestamp() - _start);
+
+    /// <summary>A subscription is watched from now on.</summary>
+    internal void Add(Subscription source)
+    {
+        if (source is not IPolledSource) return;
+        source.IsPolled = true;
+        _polled = [.. _polled, source];
+    }
+
+    internal void Remove(Subscription source)
+    {
+        if (!source.IsPolled) return;
+        source.IsPolled = false;
+        _polled = [.. _polled.Where(other => other != source)];
+    }
+
+    private long EndOfLooking(long start, int timeoutMs) =>
+        start + Math.Min(Polling.Window, timeoutMs < 0 ? long.MaxValue : timeoutMs * (Stopwatch.Frequency / 1000));
 
     /// <summary>Asks each source in turn, and begins behind the one that had work last.</summary>
     private ReadOnlySpan<ReadyEvent> LookIntoMemory()
@@ -86,7 +115,7 @@ public sealed partial class Reactor
             if (_nextPolled >= _polled.Length) _nextPolled = 0;
             Subscription source = _polled[_nextPolled++];
             if (!((IPolledSource)source).HasWork) continue;
-            _seenInMemory[0] = new ReadyEvent { Events = Interest.Readable.Bits, Data = ThinPointer.To(ref _slots[source.SlotIndex]) };
+            _seenInMemory[0] = new ReadyEvent { Events = Interest.Readable.Bits, Data = ThinPointer.To(ref slots[source.SlotIndex]) };
             return _seenInMemory;
         }
         return default;
@@ -99,19 +128,5 @@ public sealed partial class Reactor
         bool work = false;
         foreach (Subscription source in _polled) work |= ((IPolledSource)source).StopLooking();
         return work;
-    }
-
-    private void LookAt(Subscription source)
-    {
-        if (_polling is null || source is not IPolledSource) return;
-        source.IsPolled = true;
-        _polled = [.. _polled, source];
-    }
-
-    private void LookAway(Subscription source)
-    {
-        if (!source.IsPolled) return;
-        source.IsPolled = false;
-        _polled = [.. _polled.Where(other => other != source)];
     }
 }
