@@ -49,11 +49,10 @@ public sealed partial class Reactor : IReactor, IDisposable
         {
             _remote = new RemoteEndpoint(this);
             if (_options.PollMax > TimeSpan.Zero) _looking = new Looking(this, _poller, _slots, _options.PollMax);
-            Add(_remote.Wakeful);
+            AddPart(_remote.Wakeful);
         }
         catch (KernelException)
         {
-            _remote?.Wakeful.Handle.Dispose();
             _poller.Dispose();
             throw;
         }
@@ -151,6 +150,21 @@ public sealed partial class Reactor : IReactor, IDisposable
         finally
         {
             if (held) subscription.Handle.DangerousRelease();
+        }
+    }
+
+    /// <summary>Watches a part of the reactor, of which its users know nothing; closes it if the kernel refuses.</summary>
+    internal void AddPart(Subscription part)
+    {
+        part.BelongsToReactor = true;
+        try
+        {
+            Add(part);
+        }
+        catch (KernelException)
+        {
+            part.Handle.Dispose();
+            throw;
         }
     }
 

@@ -35,7 +35,6 @@ public sealed class RemoteEndpoint
         _reactorEnd = new ReactorEnd(_number);
         (PostedWord, AnsweredWord) = (AttachableCall.PostedTo(_number), AttachableCall.AnsweredBy(_number));
         Wakeful = Interest.Kick.WithFd(new EventFd()).WithHandler(_ => _reactorEnd.WakeUps++);
-        Wakeful.BelongsToReactor = true;
     }
 
     internal RemoteQueue Queue { get; } = new();

@@ -259,7 +259,7 @@ public sealed partial class IoRing
             Length = 1,
             Offset = (ulong)file.Slot
         };
-        return Start<HeldFileEvent, RingResult>(new HeldFileEvent(entry, held, lent), null);
+        return Start<HoldingEvent, RingResult>(new HoldingEvent(entry, lent, held), null);
     }
 
     /// <summary>Opens a file (openat(2)), close-on-exec.</summary>
@@ -328,7 +328,7 @@ public sealed partial class IoRing
             Length = (uint)count,
             FileIndex = from.Number,
         };
-        return Start<HeldFileEvent, RingResult>(new HeldFileEvent(entry, HeldFile.Of(from), default), to);
+        return Start<HoldingEvent, RingResult>(new HoldingEvent(entry, default, HeldFile.Of(from)), to);
     }
 
     private void CheckPath(string path)

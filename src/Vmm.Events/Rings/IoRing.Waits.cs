@@ -19,7 +19,7 @@ public sealed partial class IoRing
         SocketAddress address = peer.Serialize();
         LentBuffer lent = Scratch.LendBytes(address.Buffer.Span[..address.Size]);
         IoUringEntry entry = new() { Op = IoUringOp.Connect, Address = (ulong)lent.Address, Offset = (ulong)address.Size };
-        return Start<ScratchEvent, RingResult>(new ScratchEvent(entry, lent, isEager: true), socket);
+        return Start<HoldingEvent, RingResult>(new HoldingEvent(entry, lent, isEager: true), socket);
     }
 
     /// <summary>Takes the next connection of a listening socket (accept4(2)), close-on-exec.</summary>
@@ -159,7 +159,7 @@ public sealed partial class IoRing
         ArgumentOutOfRangeException.ThrowIfLessThan(time, TimeSpan.Zero);
         LentBuffer lent = Scratch.LendTime(time);
         IoUringEntry entry = new() { Op = operation, Fd = -1, Address = (ulong)lent.Address, Length = 1 };
-        return Start<ScratchEvent, RingResult>(new ScratchEvent(entry, lent, isEager: false), null);
+        return Start<HoldingEvent, RingResult>(new HoldingEvent(entry, lent), null);
     }
 
     private RingOperation<RingResult> StartPlain(in IoUringEntry entry, RingFile? file)
