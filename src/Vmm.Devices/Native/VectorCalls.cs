@@ -17,22 +17,32 @@ internal static unsafe partial class VectorCalls
         // SAFETY: the kernel refuses a descriptor that is none before it looks at anything else.
         _ = Read(NoFile, null, 0);
         _ = Write(NoFile, null, 0);
+        _ = ReadOne(NoFile, 0, 0);
+        _ = WriteOne(NoFile, 0, 0);
         _ = SocketCalls.ReceiveMessage(NoFile, null, 0);
         _ = SocketCalls.SendMessage(NoFile, null, 0);
     }
 
-    /// <summary>readv(2).</summary>
+    /// <summary>readv(2), or read(2) where one vector needs no list: the kernel is spared the copy of it.</summary>
     internal static Errno Read(int fd, ReadOnlySpan<IoVector> vectors, out int length)
     {
         // SAFETY: the kernel reads the pinned vectors, and writes what they point at: memory that their holder keeps mapped.
-        fixed (IoVector* first = vectors) return Finish(Read(fd, first, vectors.Length), out length);
+        fixed (IoVector* first = vectors)
+        {
+            nint result = vectors.Length == 1 ? ReadOne(fd, first->Address, (nuint)first->Length) : Read(fd, first, vectors.Length);
+            return Finish(result, out length);
+        }
     }
 
-    /// <summary>writev(2).</summary>
+    /// <summary>writev(2), or write(2) where one vector needs no list.</summary>
     internal static Errno Write(int fd, ReadOnlySpan<IoVector> vectors, out int length)
     {
         // SAFETY: as for Read; the kernel only reads the memory.
-        fixed (IoVector* first = vectors) return Finish(Write(fd, first, vectors.Length), out length);
+        fixed (IoVector* first = vectors)
+        {
+            nint result = vectors.Length == 1 ? WriteOne(fd, first->Address, (nuint)first->Length) : Write(fd, first, vectors.Length);
+            return Finish(result, out length);
+        }
     }
 
     /// <summary>Receives one datagram, or bytes of a stream, without waiting.</summary>
@@ -68,4 +78,10 @@ internal static unsafe partial class VectorCalls
 
     [LibraryImport(Name, EntryPoint = "writev", SetLastError = true)]
     private static partial nint Write(int fd, IoVector* vectors, int count);
+
+    [LibraryImport(Name, EntryPoint = "read", SetLastError = true)]
+    private static partial nint ReadOne(int fd, nint memory, nuint length);
+
+    [LibraryImport(Name, EntryPoint = "write", SetLastError = true)]
+    private static partial nint WriteOne(int fd, nint memory, nuint length);
 }

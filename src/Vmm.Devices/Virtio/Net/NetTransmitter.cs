@@ -14,6 +14,11 @@ internal sealed class NetTransmitter : QueueWorker
     /// <summary>Most bytes of one turn; then the other queues have theirs.</summary>
     private const long BytesPerTurnMax = 1 << 20;
 
+    /// <summary>
+    /// Frames after which the driver gets its buffers back while more are sent: it fills the ring meanwhile, in place of after it.
+    /// </summary>
+    private const int FramesPerPublish = 32;
+
     internal static readonly GuestFault NoFrame = new(GuestFaultKind.Request, "a packet to send shorter than its header (§ 5.1.6.2)");
 
     private readonly NetDevice _device;
@@ -38,6 +43,7 @@ internal sealed class NetTransmitter : QueueWorker
     public override void Serve()
     {
         VirtQueue queue = Queue;
+        int frames = 0;
         while (!_isBlocked && queue.TryPop(out DescriptorChain? chain))
         {
             Errno errno = Send(chain);
@@ -51,6 +57,7 @@ internal sealed class NetTransmitter : QueueWorker
             bool isFrame = chain.ReadableLength >= (ulong)_headerLength;
             queue.Push(chain, 0);
             if (!isFrame) queue.Fault(NoFrame);
+            if (++frames % FramesPerPublish == 0) queue.Publish();
         }
     }
 
