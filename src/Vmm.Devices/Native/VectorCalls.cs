@@ -9,18 +9,14 @@ namespace Vmm.Devices.Native;
 internal static unsafe partial class VectorCalls
 {
     private const string Name = "libc";
+    private const long NR_read = 0, NR_write = 1, NR_readv = 19, NR_writev = 20, NR_sendmsg = 46, NR_recvmsg = 47;
 
-    /// <summary>Binds the calls that a reactor's thread makes: to bind one when it is first made allocates the library's name.</summary>
+    /// <summary>Binds the call that a reactor's thread makes: to bind it when it is first made allocates the library's name.</summary>
     internal static void Bind()
     {
         const int NoFile = -1;
         // SAFETY: the kernel refuses a descriptor that is none before it looks at anything else.
-        _ = Read(NoFile, null, 0);
-        _ = Write(NoFile, null, 0);
-        _ = ReadOne(NoFile, 0, 0);
         _ = WriteOne(NoFile, 0, 0);
-        _ = SocketCalls.ReceiveMessage(NoFile, null, 0);
-        _ = SocketCalls.SendMessage(NoFile, null, 0);
     }
 
     /// <summary>readv(2), or read(2) where one vector needs no list: the kernel is spared the copy of it.</summary>
@@ -52,7 +48,7 @@ internal static unsafe partial class VectorCalls
         fixed (IoVector* first = vectors)
         {
             MessageHeader message = new() { Vectors = first, VectorCount = (nuint)vectors.Length };
-            return Finish(SocketCalls.ReceiveMessage(fd, &message, SocketCalls.MSG_DONTWAIT), out length);
+            return Finish(ReceiveMessage(fd, &message, SocketCalls.MSG_DONTWAIT), out length);
         }
     }
 
@@ -63,7 +59,7 @@ internal static unsafe partial class VectorCalls
         fixed (IoVector* first = vectors)
         {
             MessageHeader message = new() { Vectors = first, VectorCount = (nuint)vectors.Length };
-            return Finish(SocketCalls.SendMessage(fd, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_NOSIGNAL), out length);
+            return Finish(SendMessage(fd, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_NOSIGNAL), out length);
         }
     }
 
@@ -73,15 +69,19 @@ internal static unsafe partial class VectorCalls
         return result >= 0 ? Errno.None : (Errno)Marshal.GetLastPInvokeError();
     }
 
-    [LibraryImport(Name, EntryPoint = "readv", SetLastError = true)]
-    private static partial nint Read(int fd, IoVector* vectors, int count);
+    private static nint Read(int fd, IoVector* vectors, int count) => SystemCall(NR_readv, fd, (nint)vectors, count);
 
-    [LibraryImport(Name, EntryPoint = "writev", SetLastError = true)]
-    private static partial nint Write(int fd, IoVector* vectors, int count);
+    private static nint Write(int fd, IoVector* vectors, int count) => SystemCall(NR_writev, fd, (nint)vectors, count);
 
-    [LibraryImport(Name, EntryPoint = "read", SetLastError = true)]
-    private static partial nint ReadOne(int fd, nint memory, nuint length);
+    private static nint ReadOne(int fd, nint memory, nuint length) => SystemCall(NR_read, fd, memory, (nint)length);
 
-    [LibraryImport(Name, EntryPoint = "write", SetLastError = true)]
-    private static partial nint WriteOne(int fd, nint memory, nuint length);
+    private static nint WriteOne(int fd, nint memory, nuint length) => SystemCall(NR_write, fd, memory, (nint)length);
+
+    private static nint ReceiveMessage(int fd, MessageHeader* message, int flags) => SystemCall(NR_recvmsg, fd, (nint)message, flags);
+
+    private static nint SendMessage(int fd, MessageHeader* message, int flags) => SystemCall(NR_sendmsg, fd, (nint)message, flags);
+
+    // The wrappers of libc are cancellation points, which costs two locked instructions a call.
+    [LibraryImport(Name, EntryPoint = "syscall", SetLastError = true)]
+    private static partial nint SystemCall(long number, long fd, nint memory, nint count);
 }
