@@ -32,6 +32,7 @@ internal ref struct ChainCursor
     }
 
     /// <summary>Passes bytes; no more than remain.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Advance(ulong bytes)
     {
         Remaining -= bytes;
@@ -58,6 +59,7 @@ internal ref struct ChainCursor
     }
 
     /// <summary>Cuts the last bytes off: this ends before them, the result starts at them. No more than remain.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal ChainCursor CutLast(ulong bytes)
     {
         ChainCursor last = this;
