@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vmm.Events.Buffers;
 using Vmm.Events.Native;
 
@@ -45,7 +46,7 @@ public sealed partial class IoRing
         CheckBeginnable(request);
         ArgumentNullException.ThrowIfNull(file);
         request.Entry = new IoUringEntry { Op = IoUringOp.Fsync, OpFlags = dataOnly ? FsyncDataOnly : 0 };
-        Begin(request, file);
+        BeginChecked(request, file);
     }
 
     /// <summary>Allocates, punches or zeroes a range of a file (fallocate(2)).</summary>
@@ -60,7 +61,7 @@ public sealed partial class IoRing
         CheckBeginnable(request);
         ArgumentNullException.ThrowIfNull(file);
         request.Entry = new IoUringEntry { Op = IoUringOp.Fallocate, Offset = offset, Address = length, Length = (uint)mode };
-        Begin(request, file);
+        BeginChecked(request, file);
     }
 
     private void BeginVectored(RingRequest request, RingFile file, ulong offset, IoVectors vectors, IoUringOp operation, uint flags)
@@ -68,9 +69,10 @@ public sealed partial class IoRing
         CheckBeginnable(request);
         ArgumentNullException.ThrowIfNull(file);
         request.Entry = Vectored(offset, vectors, operation, flags);
-        Begin(request, file);
+        BeginChecked(request, file);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static IoUringEntry Vectored(ulong offset, IoVectors vectors, IoUringOp operation, uint flags)
     {
         ArgumentNullException.ThrowIfNull(vectors);

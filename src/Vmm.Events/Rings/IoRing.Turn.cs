@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
@@ -74,6 +75,11 @@ public sealed partial class IoRing
     private void Begin(RingRequest request, RingFile? file)
     {
         CheckBeginnable(request);
+        BeginChecked(request, file);
+    }
+
+    private void BeginChecked(RingRequest request, RingFile? file)
+    {
         if (_chainLength >= 0)
         {
             _chainLength++;
@@ -84,6 +90,7 @@ public sealed partial class IoRing
         Enqueue(request);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void CheckBeginnable(RingRequest request)
     {
         ArgumentNullException.ThrowIfNull(request);
@@ -91,6 +98,7 @@ public sealed partial class IoRing
         if (request.IsInFlight) throw new InvalidOperationException("the operation is in flight: begin it again when it has completed");
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Enqueue(RingRequest request)
     {
         _operations++;
@@ -111,6 +119,7 @@ public sealed partial class IoRing
         _turn.Request();
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Prepare(RingRequest request)
     {
         if (_freeSlotCount == 0) Grow();
@@ -137,6 +146,7 @@ public sealed partial class IoRing
         return delivered;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool CanHandOver() => _engine.Room > 0 && TableHasRoom;
 
     private bool TableHasRoom => _places.Length - _freeSlotCount < _options.OperationsMax;

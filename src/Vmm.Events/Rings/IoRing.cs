@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vmm.Events.Buffers;
 using Vmm.Events.Native;
 
@@ -105,10 +106,17 @@ public sealed partial class IoRing : IDisposable
         _reactor.Remove(_wakeUp);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void CheckUsable()
     {
         ObjectDisposedException.ThrowIf(_disposed || _draining, this);
         _reactor.CheckThread();
+        if (_chainLength > 0) CheckChain();
+    }
+
+    /// <summary>Throws if the chain that is open has no room. Apart, since there is one for few operations.</summary>
+    private void CheckChain()
+    {
         if (_chainLength == _engine.EntriesMax)
             throw new InvalidOperationException(
                 $"a chain has at most {_engine.EntriesMax} operations: raise {nameof(RingOptions.SubmissionEntries)}");
