@@ -45,6 +45,7 @@ internal ref struct ChainCursor
     }
 
     /// <summary>Passes bytes; no more than remain.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Advance(ulong bytes)
     {
         Remaining -= bytes;
@@ -71,6 +72,7 @@ internal ref struct ChainCursor
     }
 
     /// <summary>Cuts the last bytes off: this ends before them, the result starts at them. No more than remain.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal ChainCursor CutLast(ulong bytes)
     {
         ChainCursor last = this;

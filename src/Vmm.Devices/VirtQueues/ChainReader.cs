@@ -25,6 +25,7 @@ public ref struct ChainReader
 
     /// <summary>Reads a little-endian structure.</summary>
     /// <returns>False, and nothing is read, if fewer bytes remain.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryRead<T>(out T value) where T : unmanaged
     {
         int size = Unsafe.SizeOf<T>();

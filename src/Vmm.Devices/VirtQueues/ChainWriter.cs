@@ -25,6 +25,7 @@ public ref struct ChainWriter
 
     /// <summary>Writes a little-endian structure.</summary>
     /// <returns>False, and nothing is written, if there is less room.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryWrite<T>(in T value) where T : unmanaged
     {
         int size = Unsafe.SizeOf<T>();
@@ -114,6 +115,7 @@ public ref struct ChainWriter
 
     /// <summary>Cuts the last bytes off as a part of its own, such as a status: this writer ends before them.</summary>
     /// <returns>False, and none are cut off, if fewer remain.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryCutLast(ulong bytes, out ChainWriter last)
     {
         last = default;

@@ -50,6 +50,7 @@ public sealed class TurnBudget
     /// <summary>Charges what was done.</summary>
     /// <param name="bytes">Bytes moved.</param>
     /// <param name="calls">Calls to the host's kernel.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Charge(long bytes, int calls = 0)
     {
         BytesLeft -= bytes;

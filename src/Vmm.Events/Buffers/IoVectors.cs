@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Vmm.Events.Native;
 
@@ -45,6 +46,7 @@ public sealed unsafe class IoVectors
     internal IoVec First => _vectors[_first];
 
     /// <summary>Forgets the pieces.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Clear()
     {
         // SAFETY: the array is pinned, and lives as long as this.
@@ -59,6 +61,7 @@ public sealed unsafe class IoVectors
     /// <param name="list">The first of them, each a struct iovec.</param>
     /// <param name="count">Pieces, 0 to <see cref="CountMax"/>.</param>
     /// <exception cref="ArgumentOutOfRangeException">There are more.</exception>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Use(void* list, int count)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)count, (uint)CountMax, nameof(count));

@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Runtime.CompilerServices;
 using Vmm.Events.Native;
 
 namespace Vmm.Events;
@@ -379,6 +380,7 @@ public sealed partial class Reactor : IReactor, IDisposable
     }
 
     /// <summary>Throws if the calling thread does not own the reactor.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void CheckThread()
     {
         if (!Runner.IsMine) CheckOwner();

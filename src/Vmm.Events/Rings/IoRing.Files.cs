@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Buffers.Binary;
 using Vmm.Events.Buffers;
 using Vmm.Events.Native;
@@ -52,7 +53,7 @@ public sealed partial class IoRing
         CheckBeginnable(request);
         ArgumentNullException.ThrowIfNull(file);
         request.Entry = new IoUringEntry { Op = IoUringOp.Fsync, OpFlags = dataOnly ? FsyncDataOnly : 0 };
-        Begin(request, file);
+        BeginChecked(request, file);
     }
 
     /// <summary>Allocates, punches or zeroes a range of a file (fallocate(2)).</summary>
@@ -67,7 +68,7 @@ public sealed partial class IoRing
         CheckBeginnable(request);
         ArgumentNullException.ThrowIfNull(file);
         request.Entry = new IoUringEntry { Op = IoUringOp.Fallocate, Offset = offset, Address = length, Length = (uint)mode };
-        Begin(request, file);
+        BeginChecked(request, file);
     }
 
     private void BeginVectored(RingRequest request, RingFile file, ulong offset, IoVectors vectors, IoUringOp operation, uint flags)
@@ -75,9 +76,10 @@ public sealed partial class IoRing
         CheckBeginnable(request);
         ArgumentNullException.ThrowIfNull(file);
         request.Entry = Vectored(offset, vectors, operation, flags);
-        Begin(request, file);
+        BeginChecked(request, file);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static IoUringEntry Vectored(ulong offset, IoVectors vectors, IoUringOp operation, uint flags)
     {
         ArgumentNullException.ThrowIfNull(vectors);

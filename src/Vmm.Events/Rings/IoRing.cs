@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vmm.Events.Buffers;
 using Vmm.Events.Native;
 
@@ -181,10 +182,17 @@ public sealed partial class IoRing : IDisposable
         _reactor.Remove(_wakeUp);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void CheckUsable()
     {
         ObjectDisposedException.ThrowIf(_phase != Phase.Open, this);
         _reactor.CheckThread();
+        if (_held.IsChainOpen) CheckChain();
+    }
+
+    /// <summary>Throws if the chain that is open has no room. Apart, since there is one for few operations.</summary>
+    private void CheckChain()
+    {
         if (_held.OpenChain == _engine.EntriesMax)
             throw new InvalidOperationException(
                 $"a chain has at most {_engine.EntriesMax} operations: raise {nameof(RingOptions.SubmissionEntries)}");
@@ -194,12 +202,18 @@ public sealed partial class IoRing : IDisposable
     private void Begin(RingRequest request, RingFile? file)
     {
         CheckBeginnable(request);
+        BeginChecked(request, file);
+    }
+
+    private void BeginChecked(RingRequest request, RingFile? file)
+    {
         if (_held.IsChainOpen) _held.Link(request);
         file?.Begin(ref request.Entry);
         request.File = file;
         Enqueue(request);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void CheckBeginnable(RingRequest request)
     {
         ArgumentNullException.ThrowIfNull(request);
@@ -207,6 +221,7 @@ public sealed partial class IoRing : IDisposable
         if (request.IsInFlight) throw new InvalidOperationException("the operation is in flight: begin it again when it has completed");
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Enqueue(RingRequest request)
     {
         _operations++;

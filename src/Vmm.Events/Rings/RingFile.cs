@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
@@ -52,6 +53,7 @@ public sealed class RingFile : IDisposable
 
     internal void ThrowIfDisposed() => ObjectDisposedException.ThrowIf(_disposed, this);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Begin(ref IoUringEntry entry)
     {
         Hold();
@@ -66,6 +68,7 @@ public sealed class RingFile : IDisposable
         _inFlight++;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void End()
     {
         if (--_inFlight > 0) return;

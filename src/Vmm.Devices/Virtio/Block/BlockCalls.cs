@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vmm.Events;
 using Vmm.Events.Rings;
 
@@ -53,6 +54,7 @@ internal sealed class BlockCalls(uint zeroBlock, bool hasDurableWrites = true)
     /// <summary>How the operation ended, once no call is left.</summary>
     internal Errno Error { get; private set; }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Begin(BlockOperation operation)
     {
         Operation = operation;
@@ -68,6 +70,7 @@ internal sealed class BlockCalls(uint zeroBlock, bool hasDurableWrites = true)
 
     /// <summary>A call was made.</summary>
     /// <param name="result">Bytes of a read or write, 0 of others; or the error, negative.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Ended(long result)
     {
         bool moves = Call is BlockCall.Read or BlockCall.Write or BlockCall.WriteZeroes;
@@ -77,6 +80,7 @@ internal sealed class BlockCalls(uint zeroBlock, bool hasDurableWrites = true)
         else Succeeded((ulong)result);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Succeeded(ulong bytes)
     {
         _attempts = 0;
@@ -116,6 +120,7 @@ internal sealed class BlockCalls(uint zeroBlock, bool hasDurableWrites = true)
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Plan()
     {
         BlockOperation operation = Operation!;

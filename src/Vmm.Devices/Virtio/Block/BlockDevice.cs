@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using System.Text;
 using Microsoft.Extensions.Logging;
 using Vmm.Events;
@@ -219,6 +220,7 @@ public sealed partial class BlockDevice : VirtioDevice
     /// Whether writes are durable when they complete: the driver asked for that, can't flush (virtio 1.2 § 5.2.6.2), or may have asked a
     /// server that came before this one.
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal bool IsWriteThrough(BlockLimits limits) =>
         !limits.Has(BlockProtocol.FeatureFlush)
             || (limits.Has(BlockProtocol.FeatureConfigWriteback) && (Config.Mode == 0 || !Config.IsModeKnown));

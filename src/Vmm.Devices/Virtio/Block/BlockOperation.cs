@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vmm.Events;
 using Vmm.Events.Buffers;
 
@@ -65,6 +66,7 @@ public sealed class BlockOperation
     /// <summary>
     /// Has a list stand for the next vectors, at most as many as one call takes. They are the list's until the operation goes on or ends.
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Lend(IoVectors list) => IoVector.Lend(_vectors, _next, Math.Min(_end - _next, IoVectors.CountMax), list);
 
     /// <summary>The ranges of a discard or write-zeroes.</summary>
@@ -110,6 +112,7 @@ public sealed class BlockOperation
         _onComplete(this, error);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void PrepareRead(ulong offset, ulong length, in ChainWriter data)
     {
         Prepare(BlockOperationKind.Read, offset, length);
@@ -142,6 +145,7 @@ public sealed class BlockOperation
         if (_vectors.Length > KeptVectors) _vectors = GC.AllocateArray<IoVector>(FirstVectors, pinned: true);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Prepare(BlockOperationKind kind, ulong offset, ulong length)
     {
         Kind = kind;

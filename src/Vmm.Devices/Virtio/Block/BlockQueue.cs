@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vmm.Events;
 
 namespace Vmm.Devices;
@@ -122,6 +123,7 @@ internal sealed class BlockQueue : QueueWorker
         protected override void Run(IReactor reactor) => action();
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Start(DescriptorChain chain)
     {
         BlockOperation operation = _free.Count > 0 ? _free.Pop() : new BlockOperation(Complete);
@@ -161,6 +163,7 @@ internal sealed class BlockQueue : QueueWorker
     /// <param name="status">How it ended.</param>
     /// <param name="data">Bytes written before the status. The used length counts from the start without a gap (virtio 1.2 §
     /// 2.7.8.2).</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Answer(DescriptorChain chain, BlockStatus status, uint data)
     {
         ChainWriter writable = chain.Writable;

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace Vmm.Devices;
@@ -141,6 +142,7 @@ internal static class BlockRequest
     /// Whether whole sectors are asked for, and all of them exist. Nothing here can overflow: the sector is compared before it is
     /// multiplied.
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static bool IsOnDisk(ulong sector, ulong bytes, BlockLimits limits) =>
         bytes % BlockProtocol.SectorSize == 0
         && sector <= limits.CapacitySectors

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vmm.Devices.Native;
 using Vmm.Events;
 using Vmm.Events.Buffers;
@@ -98,6 +99,7 @@ internal sealed class RingBlockEngine : IBlockEngine
         if (_cachedReads!.TryRead(alone)) alone.Complete(Errno.None); else Begin(alone);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Begin(BlockOperation operation)
     {
         Transfer transfer = _free.TryPop(out Transfer? used) ? used : new Transfer(this);
@@ -176,6 +178,7 @@ internal sealed class RingBlockEngine : IBlockEngine
 
         public IThreadedWrite? Next { get; set; }
 
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
         internal void Start(BlockOperation operation)
         {
             _calls.Begin(operation);
@@ -222,6 +225,7 @@ internal sealed class RingBlockEngine : IBlockEngine
             }
         }
 
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private void End(BlockOperation operation)
         {
             Errno error = _calls.Error;
@@ -241,6 +245,7 @@ internal sealed class RingBlockEngine : IBlockEngine
 
         /// <summary>The vectors of the next piece, at an address that does not move.</summary>
         /// <returns>The file that takes them.</returns>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private RingFile Fill(BlockOperation operation)
         {
             _vectors.Clear();

@@ -133,6 +133,7 @@ internal sealed unsafe class IoUringQueue : IDisposable
     internal uint Unsubmitted => _prepared - Volatile.Read(ref *_sqHead);
 
     /// <summary>The next submission entry, to be overwritten as a whole; needs <see cref="HasRoom"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal ref IoUringEntry Prepare()
     {
         Debug.Assert(HasRoom, "the submission ring is full");
