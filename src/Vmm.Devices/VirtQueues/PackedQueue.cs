@@ -69,40 +69,78 @@ internal sealed class PackedQueue : VirtQueue
 
     private protected override void ForgetRings() => (_ring, _driverEvent, _deviceEvent) = (default, default, default);
 
-    private protected override DescriptorChain? Pop() => MayPop() ? Took(TakeAvailable()) : null;
+    private protected override DescriptorChain? Pop()
+    {
+        if (_journal is not null || !IsUsual()) return PopUnusual();
+        PackedPosition next = _nextAvailable;
+        // Flags, id and length come with one load, and before the address: the driver writes the flags of a chain's head last.
+        Descriptor head = Descriptor.Load(_ring, next.Index);
+        uint flags = head.PackedFlags;
+        if (!next.IsAvailable(head.PackedFlags))
+        {
+            HasRunDry = true;
+            return null;
+        }
+        DescriptorChain chain = NextRented;
+        if ((flags & (RingLayout.FlagNext | RingLayout.FlagIndirect)) != 0 || _taken >= Size
+            || !chain.TryFillWithOne(Near, head.Address, head.Length, (flags & RingLayout.FlagWrite) != 0))
+        {
+            return PopWalked(head);
+        }
+        if (!TryTakeUsual(chain, head.BufferId)) return PopUnusual();
+        chain.RingDescriptors = 1;
+        _taken++;
+        _nextAvailable = next.Advance(1, Size);
+        return chain;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private DescriptorChain? PopUnusual() => MayPop() ? Took(TakeAvailable()) : null;
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private DescriptorChain? PopWalked(Descriptor head) => Took(Take(head));
 
     /// <inheritdoc/>
     public override void Push(DescriptorChain chain, uint written)
     {
-        BeginPush(chain, written);
+        if (IsUsual(chain) && _journal is null) Push(chain, written, isUsual: true);
+        else PushUnusual(chain, written);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void PushUnusual(DescriptorChain chain, uint written) => Push(chain, written, isUsual: false);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Push(DescriptorChain chain, uint written, bool isUsual)
+    {
+        BeginPush(chain, written, isUsual);
         WriteUsed(chain, written);
-        Land(chain);
+        if (!isUsual) _journal?.GivenBack(chain.LogEntry);
+        Land(chain, isUsual);
     }
 
     /// <summary>The next available chain, walked; null if there is none or it was a fault.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private DescriptorChain? TakeAvailable()
     {
         if (_journal is not null) return TakeLogged(_journal);
-        PackedPosition next = _nextAvailable;
-        // Flags, id and length come with one load, and before the address: the driver writes the flags of a chain's head last.
-        Descriptor head = Descriptor.Load(_ring, next.Index);
-        if (!next.IsAvailable(head.PackedFlags)) return null;
+        Descriptor head = Descriptor.Load(_ring, _nextAvailable.Index);
+        return _nextAvailable.IsAvailable(head.PackedFlags) ? Take(head) : null;
+    }
+
+    /// <summary>The chain that begins with a descriptor, walked and in flight; null if it was a fault.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private DescriptorChain? Take(Descriptor head)
+    {
         DescriptorChain chain = Rent();
-        chain.Id = head.BufferId;
-        chain.RingDescriptors = 1;
-        bool isFilled = (head.PackedFlags & (RingLayout.FlagNext | RingLayout.FlagIndirect)) == 0 && _taken < Size
-            && chain.TryFillWithOne(Near, head.Address, head.Length, (head.PackedFlags & RingLayout.FlagWrite) != 0);
-        if (isFilled || TryWalk(chain, head))
+        if (!TryWalk(chain, head))
         {
-            if (Claim(chain) is null) return null;
-            int descriptors = chain.RingDescriptors;
-            _taken += descriptors;
-            _nextAvailable = next.Advance(descriptors, Size);
-            return chain;
+            ReturnUnclaimed(chain);
+            return null;
         }
-        ReturnUnclaimed(chain);
-        return null;
+        if (Claim(chain) is null) return null;
+        _taken += chain.RingDescriptors;
+        _nextAvailable = _nextAvailable.Advance(chain.RingDescriptors, Size);
+        return chain;
     }
 
     /// <summary>As <see cref="TakeAvailable"/>, and notes the chain in a log.</summary>
@@ -112,22 +150,13 @@ internal sealed class PackedQueue : VirtQueue
         if (journal.Retaken > 0) return Retake(journal);
         Descriptor head = Descriptor.Load(_ring, _nextAvailable.Index);
         if (!_nextAvailable.IsAvailable(head.PackedFlags)) return null;
-        DescriptorChain chain = Rent();
         journal.Taking();
-        if (!TryWalk(chain, head))
-        {
-            ReturnUnclaimed(chain);
-            journal.Abandon();
-            return null;
-        }
-        if (Claim(chain) is null)
+        if (Take(head) is not { } chain)
         {
             journal.Abandon();
             return null;
         }
         chain.LogEntry = journal.Taken(chain.Id);
-        _taken += chain.RingDescriptors;
-        _nextAvailable = _nextAvailable.Advance(chain.RingDescriptors, Size);
         return chain;
     }
 
@@ -207,7 +236,6 @@ internal sealed class PackedQueue : VirtQueue
             _ring.Store64(entry + 8, written | ((ulong)chain.Id << 32) | ((ulong)flags << 48));
         }
         _batchDescriptors += chain.RingDescriptors;
-        _journal?.GivenBack(chain.LogEntry);
         _nextUsed = _nextUsed.Advance(chain.RingDescriptors, Size);
     }
 

@@ -69,24 +69,66 @@ internal sealed class SplitQueue : VirtQueue
 
     private protected override void ForgetRings() => (_table, _available, _used) = (default, default, default);
 
-    private protected override DescriptorChain? Pop() => MayPop() ? Took(TakeAvailable()) : null;
+    private protected override DescriptorChain? Pop()
+    {
+        ushort next = _nextAvailable;
+        if (_journal is not null || next == _availableEnd || !IsUsual()) return PopUnusual();
+        ushort head = HeadAt(next);
+        if (head >= Size) return PopUnusual();
+        Descriptor first = Descriptor.Load(_table, head);
+        DescriptorChain chain = NextRented;
+        if (!TryFill(chain, first)) return PopWalked(head, first);
+        if (!TryTakeUsual(chain, head)) return PopUnusual();
+        _nextAvailable = (ushort)(next + 1);
+        return chain;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private DescriptorChain? PopUnusual() => MayPop() ? Took(TakeAvailable()) : null;
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private DescriptorChain? PopWalked(ushort head, Descriptor first)
+    {
+        DescriptorChain? chain = Take(head, first);
+        if (chain is not null) _nextAvailable++;
+        return Took(chain);
+    }
+
+    /// <summary>Fills a chain of one buffer; false, and nothing is done, if it may be more.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryFill(DescriptorChain chain, Descriptor only) =>
+        (only.SplitFlags & (RingLayout.FlagNext | RingLayout.FlagIndirect)) == 0
+        && chain.TryFillWithOne(Near, only.Address, only.Length, (only.SplitFlags & RingLayout.FlagWrite) != 0);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private ushort HeadAt(ushort position) =>
+        _available.Load16(RingLayout.EntriesOffset + (position & _mask) * RingLayout.AvailableEntryLength);
 
     /// <inheritdoc/>
     public override void Push(DescriptorChain chain, uint written)
     {
-        BeginPush(chain, written);
+        if (IsUsual(chain) && _journal is null) Push(chain, written, isUsual: true);
+        else PushUnusual(chain, written);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void PushUnusual(DescriptorChain chain, uint written) => Push(chain, written, isUsual: false);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Push(DescriptorChain chain, uint written, bool isUsual)
+    {
+        BeginPush(chain, written, isUsual);
         WriteUsed(chain, written);
-        Land(chain);
+        if (!isUsual) _journal?.GivenBack(chain.LogEntry);
+        Land(chain, isUsual);
     }
 
     /// <summary>The next available chain, walked; null if there is none or it was a fault.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private DescriptorChain? TakeAvailable()
     {
         if (_journal is { Retaken: > 0 }) return Retake(_journal);
         if (_nextAvailable == _availableEnd && !SeesMore()) return null;
-        ushort head = _available.Load16(RingLayout.EntriesOffset + (_nextAvailable & _mask) * RingLayout.AvailableEntryLength);
-        if (Take(head) is not { } chain) return null;
+        if (Take(HeadAt(_nextAvailable)) is not { } chain) return null;
         if (_journal is not null) Log(_journal, chain);
         _nextAvailable++;
         return chain;
@@ -118,7 +160,6 @@ internal sealed class SplitQueue : VirtQueue
         _used.Store32(entry, chain.Id);
         _used.Store32(entry + 4, written);
         _nextUsed++;
-        _journal?.GivenBack(chain.LogEntry);
     }
 
     private protected override bool PublishUsed()
@@ -160,13 +201,15 @@ internal sealed class SplitQueue : VirtQueue
             Refuse(QueueFaults.Head);
             return null;
         }
+        return Take(head, Descriptor.Load(_table, head));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private DescriptorChain? Take(ushort head, Descriptor first)
+    {
         DescriptorChain chain = Rent();
         chain.Id = head;
-        Descriptor first = Descriptor.Load(_table, head);
-        uint flags = first.SplitFlags;
-        bool isFilled = (flags & (RingLayout.FlagNext | RingLayout.FlagIndirect)) == 0
-            && chain.TryFillWithOne(Near, first.Address, first.Length, (flags & RingLayout.FlagWrite) != 0);
-        if (isFilled || TryWalk(chain, first)) return Claim(chain);
+        if (TryFill(chain, first) || TryWalk(chain, first)) return Claim(chain);
         ReturnUnclaimed(chain);
         return null;
     }
