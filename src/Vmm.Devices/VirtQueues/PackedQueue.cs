@@ -169,22 +169,22 @@ internal sealed class PackedQueue : VirtQueue
         (ushort name, Descriptor[] descriptors) = journal.Retake();
         DescriptorChain chain = Rent();
         chain.IsRetaken = true;
-        ChainWalk walk = new(chain, Near);
+        ChainWalk walk = new(chain, default);
         bool isWalked = true, hasTable = false;
-        foreach (Descriptor descriptor in descriptors)
+        for (int i = 0; isWalked && !hasTable && i < descriptors.Length; i++)
         {
-            hasTable = (descriptor.PackedFlags & RingLayout.FlagIndirect) != 0;
+            walk.Next = descriptors[i];
+            hasTable = (walk.Next.PackedFlags & RingLayout.FlagIndirect) != 0;
             isWalked = hasTable
-                ? TryWalkTable(ref walk, descriptor)
-                : walk.TryAdd(descriptor.Address, descriptor.Length, (uint)descriptor.PackedFlags & RingLayout.FlagWrite);
-            if (!isWalked || hasTable) break;
+                ? TryWalkTable(chain, ref walk, isAllOfChain: i == 0)
+                : walk.TryAdd(walk.Next.Address, walk.Next.Length, (uint)walk.Next.PackedFlags & RingLayout.FlagWrite);
         }
         if (!isWalked)
         {
             ReturnUnclaimed(chain);
             return null;
         }
-        walk.Finish();
+        if (!hasTable) walk.Finish();
         chain.Id = descriptors[^1].BufferId;
         chain.RingDescriptors = (ushort)descriptors.Length;
         chain.LogEntry = name;
@@ -255,54 +255,47 @@ internal sealed class PackedQueue : VirtQueue
     }
 
     /// <summary>Follows a chain along the ring and into at most one indirect table, which it ends with.</summary>
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private bool TryWalk(DescriptorChain chain, Descriptor descriptor)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryWalk(DescriptorChain chain, Descriptor first)
     {
-        ChainWalk walk = new(chain, Near);
-        IQueueJournal? journal = _journal;
-        GuestWindow ring = _ring;
-        uint index = _nextAvailable.Index;
-        uint size = Size;
-        int descriptorsMax = Math.Min((int)size, ChainDescriptorsMax);
-        for (int descriptors = 1; descriptors <= descriptorsMax; descriptors++)
-        {
-            uint flags = descriptor.PackedFlags;
-            journal?.Add(descriptor);
-            if ((flags & RingLayout.FlagIndirect) != 0)
-                return TryWalkTable(ref walk, descriptor) && HasRoomFor(chain, descriptors, descriptor) && walk.Finish();
-            if (!walk.TryAdd(descriptor.Address, descriptor.Length, flags & RingLayout.FlagWrite)) return false;
-            if ((flags & RingLayout.FlagNext) == 0) return HasRoomFor(chain, descriptors, descriptor) && walk.Finish();
-            if (++index == size) index = 0;
-            descriptor = Descriptor.Load(ring, index);
-        }
-        return Refuse(QueueFaults.Length);
+        uint usual = _journal is null ? ChainWalk.FollowUsual<PackedOrder>(chain, first, _ring, Size, _nextAvailable.Index) : 0;
+        if (usual == 0) return TryWalkUnusual(chain, first);
+        return HasRoomFor(chain, (ushort)usual, (ushort)(usual >> 16));
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private bool TryWalkUnusual(DescriptorChain chain, Descriptor first)
+    {
+        ChainWalk walk = new(chain, first);
+        WalkEnd end = walk.Follow<PackedOrder>(_ring, Size, _nextAvailable.Index, Math.Min((int)Size, ChainDescriptorsMax), _journal);
+        if (end == WalkEnd.Refused) return false;
+        (ushort descriptors, ushort id) = ((ushort)walk.Walked, walk.Next.BufferId);
+        bool isWalked = end == WalkEnd.AtTable ? TryWalkTable(chain, ref walk, isAllOfChain: descriptors == 1) : walk.Finish();
+        return isWalked && HasRoomFor(chain, descriptors, id);
     }
 
     /// <summary>Every descriptor of a packed ring's indirect table is used, in order; there is no NEXT flag (§ 2.8.7).</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool TryWalkTable(ref ChainWalk walk, Descriptor descriptor)
+    private bool TryWalkTable(DescriptorChain chain, ref ChainWalk walk, bool isAllOfChain)
     {
-        GuestWindow table = FindTable(descriptor, descriptor.PackedFlags, _indirect);
+        GuestWindow table = FindTable(walk.Next, walk.Next.PackedFlags, _indirect);
         if (table.Length == 0) return false;
         uint entries = (uint)(table.Length / RingLayout.DescriptorLength);
         // Linux fills a table up to the segments a device allows, however short the ring is.
         if (entries > ChainDescriptorsMax) return Refuse(QueueFaults.Length);
-        for (uint i = 0; i < entries; i++)
-        {
-            Descriptor entry = Descriptor.Load(table, i);
-            if ((entry.PackedFlags & RingLayout.FlagIndirect) != 0) return Refuse(QueueFaults.Nested);
-            if (!walk.TryAdd(entry.Address, entry.Length, (uint)entry.PackedFlags & RingLayout.FlagWrite)) return false;
-        }
-        return true;
+        walk.Next = Descriptor.Load(table, 0);
+        if (isAllOfChain && ChainWalk.FollowUsual<PackedTableOrder>(chain, walk.Next, table, entries, 0) != 0) return true;
+        WalkEnd end = walk.Follow<PackedTableOrder>(table, entries, 0, (int)entries);
+        if (end == WalkEnd.AtTable) return Refuse(QueueFaults.Nested);
+        return end == WalkEnd.Complete && walk.Finish();
     }
 
     /// <summary>
-    /// A chain can't take descriptors that the device has not given back yet. The last one has its name, and so many were taken.
+    /// A chain can't take descriptors that the device has not given back yet. The last one in the ring has the name of the chain.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool HasRoomFor(DescriptorChain chain, int descriptors, Descriptor last)
+    private bool HasRoomFor(DescriptorChain chain, ushort descriptors, ushort id)
     {
-        (chain.Id, chain.RingDescriptors) = (last.BufferId, (ushort)descriptors);
+        (chain.Id, chain.RingDescriptors) = (id, descriptors);
         return _taken + descriptors <= Size || Refuse(QueueFaults.Available);
     }
 }

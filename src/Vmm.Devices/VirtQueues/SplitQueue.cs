@@ -228,39 +228,28 @@ internal sealed class SplitQueue : VirtQueue
         return true;
     }
 
-    /// <summary>
-    /// Follows a chain through the table and at most one indirect table. The bound on descriptors is what ends a loop: a chain has no
-    /// memory of where it has been.
-    /// </summary>
+    /// <summary>Follows a chain through the table and at most one indirect table, which it ends with.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryWalk(DescriptorChain chain, Descriptor first) =>
+        ChainWalk.FollowUsual<SplitOrder>(chain, first, _table, Size, chain.Id) != 0 || TryWalkUnusual(chain, first);
+
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private bool TryWalk(DescriptorChain chain, Descriptor descriptor)
+    private bool TryWalkUnusual(DescriptorChain chain, Descriptor first)
     {
-        ChainWalk walk = new(chain, Near);
-        GuestWindow table = _table;
-        uint entries = Size;
-        bool isInTable = false;
-        for (int left = Math.Min((int)entries, ChainDescriptorsMax); left > 0; left--)
+        ChainWalk walk = new(chain, first);
+        WalkEnd end = walk.Follow<SplitOrder>(_table, Size, chain.Id, Math.Min((int)Size, ChainDescriptorsMax));
+        if (end == WalkEnd.AtTable)
         {
-            uint flags = descriptor.SplitFlags;
-            if ((flags & RingLayout.FlagIndirect) != 0)
-            {
-                if (isInTable) return Refuse(QueueFaults.Nested);
-                table = FindTable(descriptor, descriptor.SplitFlags, _indirect);
-                if (table.Length == 0) return false;
-                (entries, isInTable) = ((uint)(table.Length / RingLayout.DescriptorLength), true);
-                // Linux fills a table up to the segments a device allows, however short the ring is (QEMU's queue-size=64). This descriptor
-                // is none of the table's.
-                left = ChainDescriptorsMax + 1;
-                descriptor = Descriptor.Load(table, 0);
-                continue;
-            }
-            if (!walk.TryAdd(descriptor.Address, descriptor.Length, flags & RingLayout.FlagWrite)) return false;
-            if ((flags & RingLayout.FlagNext) == 0) return walk.Finish();
-            uint index = descriptor.Next;
-            if (index >= entries) return Refuse(QueueFaults.Next);
-            // One more than the bound is read, and not looked at.
-            descriptor = Descriptor.Load(table, index);
+            GuestWindow table = FindTable(walk.Next, walk.Next.SplitFlags, _indirect);
+            if (table.Length == 0) return false;
+            uint entries = (uint)(table.Length / RingLayout.DescriptorLength);
+            bool isAllOfChain = walk.Walked == 1;
+            walk.Next = Descriptor.Load(table, 0);
+            if (isAllOfChain && ChainWalk.FollowUsual<SplitOrder>(chain, walk.Next, table, entries, 0) != 0) return true;
+            // Linux fills a table up to the segments a device allows, however short the ring is (QEMU's queue-size=64).
+            end = walk.Follow<SplitOrder>(table, entries, 0, ChainDescriptorsMax);
+            if (end == WalkEnd.AtTable) return Refuse(QueueFaults.Nested);
         }
-        return Refuse(QueueFaults.Length);
+        return end == WalkEnd.Complete && walk.Finish();
     }
 }
