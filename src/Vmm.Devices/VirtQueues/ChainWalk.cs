@@ -32,17 +32,17 @@ internal ref struct ChainWalk(DescriptorChain chain, Descriptor next)
     /// <param name="table">The table.</param>
     /// <param name="entries">Its descriptors.</param>
     /// <param name="index">Where the next descriptor lies.</param>
-    /// <param name="most">Bound: descriptors of the chain in this table. It ends a loop: a chain has no memory of where it has been.</param>
+    /// <param name="descriptorsMax">Bound: descriptors of the chain in this table. It is what ends a loop.</param>
     /// <param name="journal">Is given each descriptor before it is looked at; null for none.</param>
-    internal WalkEnd Follow<TOrder>(GuestWindow table, uint entries, uint index, int most, IQueueJournal? journal = null)
+    internal WalkEnd Follow<TOrder>(GuestWindow table, uint entries, uint index, int descriptorsMax, IQueueJournal? journal = null)
         where TOrder : struct, IDescriptorOrder
     {
-        int left = most;
+        int left = descriptorsMax;
         while (true)
         {
             journal?.Add(Next);
             uint flags = TOrder.FlagsOf(Next);
-            Walked = most - left + 1;
+            Walked = descriptorsMax - left + 1;
             if ((flags & RingLayout.FlagIndirect) != 0) return WalkEnd.AtTable;
             if (!TryAdd(Next.Address, Next.Length, flags & RingLayout.FlagWrite)) return WalkEnd.Refused;
             if (TOrder.IsLast(Next, index, entries)) break;
@@ -51,7 +51,6 @@ internal ref struct ChainWalk(DescriptorChain chain, Descriptor next)
             if (--left == 0) return Refuse(QueueFaults.Length);
             Next = Descriptor.Load(table, index);
         }
-        Walked = most - left + 1;
         return WalkEnd.Complete;
     }
 
@@ -92,8 +91,8 @@ internal ref struct ChainWalk(DescriptorChain chain, Descriptor next)
         ulong bytes = 0, readableBytes = 0;
         uint part = 0;
         nint end = 0;
-        uint most = Math.Min(entries, VirtQueue.ChainDescriptorsMax);
-        for (uint walked = 1; walked <= most; walked++)
+        uint descriptorsMax = Math.Min(entries, VirtQueue.ChainDescriptorsMax);
+        for (uint walked = 1; walked <= descriptorsMax; walked++)
         {
             uint flags = TOrder.FlagsOf(next), length = next.Length;
             ulong offset = next.Address - near.Start;
