@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace Vmm.Devices;
 
-/// <summary>How the descriptors of a chain follow each other in their table. Structures, so that each has its own code of the walk.</summary>
+/// <summary>How the descriptors of a chain follow each other in their table. A structure: each has its own code of the walk.</summary>
 internal interface IDescriptorOrder
 {
     /// <summary>The flags, by their place in the descriptor.</summary>

@@ -94,9 +94,11 @@ internal sealed class PackedQueue : VirtQueue
         return chain;
     }
 
+    /// <summary>Everything that a pop may have to do. It reads the ring anew: nothing that <see cref="Pop"/> read is used.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private DescriptorChain? PopUnusual() => MayPop() ? Took(TakeAvailable()) : null;
 
+    /// <summary>The rest of a pop, for a chain that may be of several buffers.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private DescriptorChain? PopWalked(Descriptor head) => Took(Take(head));
 

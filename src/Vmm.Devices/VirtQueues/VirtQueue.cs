@@ -107,11 +107,9 @@ public abstract class VirtQueue : IDisposable
     /// <summary>What <see cref="TryPop"/> may still give in this turn. Its worker's, while one serves the queue.</summary>
     internal TurnBudget Turn { get; set; } = new();
 
-    private protected MemoryMap Map => _map;
-
     /// <summary>
-    /// The region that a buffer was found in last, which others are likely to be in; one without bytes if none was. It belongs to the memory
-    /// state that the queue holds, and goes with it.
+    /// The region that a buffer was found in last, which others are likely to be in; one without bytes if none was. It belongs to the
+    /// memory state that the queue holds, and goes with it.
     /// </summary>
     internal GuestExtent Near => _near;
 
