@@ -33,12 +33,23 @@ internal sealed class BatchLatency(QueueStatistics statistics, SlowRequests? slo
         get => _batchStart != 0 ? _batchStart : Begin();
     }
 
+    /// <summary>When the batch began; 0 if no chain was popped since the last publish.</summary>
+    internal long BegunAt => _batchStart;
+
+    /// <summary>Whether a chain was popped together with the one that was pushed last.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal bool IsOpen(long poppedAt) => poppedAt == _openPoppedAt;
+
+    /// <summary>A chain was given back for which <see cref="IsOpen"/> holds.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void PushedToOpen(int kind) => _open[kind]++;
+
     /// <summary>A chain was given back.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Pushed(long poppedAt, int kind)
     {
         if (poppedAt != _openPoppedAt) Open(poppedAt);
-        _open[kind]++;
+        PushedToOpen(kind);
     }
 
     /// <summary>The chains that are popped next waited until now: their device's limit held the queue.</summary>

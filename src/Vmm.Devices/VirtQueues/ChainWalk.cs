@@ -3,80 +3,65 @@ using System.Runtime.CompilerServices;
 namespace Vmm.Devices;
 
 /// <summary>
-/// Collects the buffers of one chain, with every check that does not depend on the ring's layout. What is counted here gets into the chain
-/// with <see cref="Finish"/>; until then it stays in registers, so nothing here takes the address of the walk.
+/// Follows the descriptors of one chain and collects its buffers, with every check. It counts for itself; the chain gets what was counted
+/// with <see cref="Finish"/>.
 /// </summary>
 /// <param name="chain">Gets the buffers.</param>
-/// <param name="near">The region to look in first.</param>
-[method: MethodImpl(MethodImplOptions.AggressiveInlining)]
-internal ref struct ChainWalk(DescriptorChain chain, GuestExtent near)
+/// <param name="next">The descriptor that the walk begins with.</param>
+internal ref struct ChainWalk(DescriptorChain chain, Descriptor next)
 {
     /// <summary>Most bytes of a chain (virtio 1.2 § 2.7.5).</summary>
     private const ulong BytesMax = 1UL << 32;
 
-    private GuestSpan[] _room = chain.Room;
     private int _count;
     private int _readableCount;
     private ulong _bytes;
     private ulong _readableBytes;
-    private ulong _start = near.Start;
-    private ulong _length = near.Length;
-    private nint _offset = near.Offset;
     private uint _part;
-    /// <summary>Where the piece added last ends in the host, if it lies in the region above: what follows there belongs to it.</summary>
+    /// <summary>Where the piece added last ends in the host, if it lies in the near region: what follows there belongs to it.</summary>
     private nint _end;
 
-    /// <summary>Adds a buffer; one without bytes adds nothing (drivers send such, § 2.7.5 does not forbid it).</summary>
-    /// <param name="address">Guest-physical.</param>
-    /// <param name="length">Bytes.</param>
-    /// <param name="part">What the descriptor's flags have of <see cref="RingLayout.FlagWrite"/>.</param>
-    /// <returns>False if it was refused, and the fault reported.</returns>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal bool TryAdd(ulong address, uint length, uint part)
+    /// <summary>The descriptor that is followed next, or that the walk ended with: as it was read, once.</summary>
+    internal Descriptor Next { get; set; } = next;
+
+    /// <summary>Descriptors of the table that the walk went through last.</summary>
+    internal int Walked { get; private set; }
+
+    /// <summary>Follows a chain through one table, from <see cref="Next"/> on, which lies there.</summary>
+    /// <typeparam name="TOrder">The order of the table.</typeparam>
+    /// <param name="table">The table.</param>
+    /// <param name="entries">Its descriptors.</param>
+    /// <param name="index">Where the next descriptor lies.</param>
+    /// <param name="descriptorsMax">Bound: descriptors of the chain in this table. It is what ends a loop.</param>
+    /// <param name="journal">Is given each descriptor before it is looked at; null for none.</param>
+    internal WalkEnd Follow<TOrder>(GuestWindow table, uint entries, uint index, int descriptorsMax, IQueueJournal? journal = null)
+        where TOrder : struct, IDescriptorOrder
     {
-        if (_part != part)
+        int left = descriptorsMax;
+        while (true)
         {
-            if (part == 0) return RefuseOrder(chain);
-            _part = part;
-            _end = 0;
-            _readableCount = _count;
-            _readableBytes = _bytes;
+            journal?.Add(Next);
+            uint flags = TOrder.FlagsOf(Next);
+            Walked = descriptorsMax - left + 1;
+            if ((flags & RingLayout.FlagIndirect) != 0) return WalkEnd.AtTable;
+            if (!TryAdd(Next.Address, Next.Length, flags & RingLayout.FlagWrite)) return WalkEnd.Refused;
+            if (TOrder.IsLast(Next, index, entries)) break;
+            index = TOrder.After(Next, index, entries);
+            if (index >= entries) return Refuse(QueueFaults.Next);
+            if (--left == 0) return Refuse(QueueFaults.Length);
+            Next = Descriptor.Load(table, index);
         }
-        _bytes += length;
-        if (_bytes > BytesMax) return RefuseBytes(chain);
-        ulong offset = address - _start;
-        int count = _count;
-        // No bytes are one less than 0 here: more than any region has.
-        if (offset < _length && (ulong)length - 1 < _length - offset)
-        {
-            nint host = unchecked((nint)address + _offset);
-            GuestSpan[] room = _room;
-            if (host == _end)
-            {
-                _end += (nint)length;
-                Extend(chain, count, length);
-                return true;
-            }
-            if ((uint)count < (uint)room.Length)
-            {
-                room[count] = new GuestSpan(address, host, length);
-                _count = count + 1;
-                _end = host + (nint)length;
-                return true;
-            }
-        }
-        int counted = AddElsewhere(chain, count, address, length);
-        if (counted <= count) return counted == count;
-        _count = counted;
-        _room = chain.Room;
-        GuestExtent found = chain.Queue.Near;
-        (_start, _length, _offset) = (found.Start, found.Length, found.Offset);
-        _end = _room[counted - 1].End;
-        return true;
+        return WalkEnd.Complete;
+    }
+
+    /// <summary>Ends the walk with a fault.</summary>
+    internal readonly WalkEnd Refuse(in GuestFault fault)
+    {
+        chain.Queue.Refuse(fault);
+        return WalkEnd.Refused;
     }
 
     /// <summary>The chain is complete.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal readonly bool Finish()
     {
         if (_part != 0) chain.Finish(_count, _readableCount, _readableBytes, _bytes - _readableBytes);
@@ -84,44 +69,111 @@ internal ref struct ChainWalk(DescriptorChain chain, GuestExtent near)
         return true;
     }
 
+    /// <summary>
+    /// Follows a chain from its first descriptor through one table, if each is a buffer in the near region with room for it: as almost all
+    /// chains are. This calls nothing, so that all it needs stays in registers. It makes each check, and reports no fault: a walk of
+    /// another kind begins anew, and keeps nothing of this one.
+    /// </summary>
+    /// <param name="chain">Gets the buffers. Empty, and empty again if the chain is not like that.</param>
+    /// <param name="first">The first descriptor, as it was read.</param>
+    /// <param name="table">The table.</param>
+    /// <param name="entries">Its descriptors.</param>
+    /// <param name="index">Where the first descriptor lies.</param>
+    /// <returns>Descriptors of the chain in bits 0 to 15, the buffer id of the last in the next 16; 0 if it is not like that.</returns>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static bool RefuseOrder(DescriptorChain chain) => chain.Queue.Refuse(QueueFaults.Order);
-
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private static bool RefuseBytes(DescriptorChain chain) => chain.Queue.Refuse(QueueFaults.Bytes);
-
-    /// <summary>Makes the last piece longer: the buffer that follows lies behind it.</summary>
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private static void Extend(DescriptorChain chain, int count, uint length)
+    internal static uint FollowUsual<TOrder>(DescriptorChain chain, Descriptor first, GuestWindow table, uint entries, uint index)
+        where TOrder : struct, IDescriptorOrder
     {
-        ref GuestSpan last = ref chain.Room[count - 1];
-        last = new GuestSpan(last.Guest, last.Host, last.Length + length);
-        chain.AddWeight();
+        GuestExtent near = chain.Queue.Near;
+        GuestSpan[] room = chain.Room;
+        Descriptor next = first;
+        int count = 0, readableCount = 0;
+        ulong bytes = 0, readableBytes = 0;
+        uint part = 0;
+        nint end = 0;
+        uint descriptorsMax = Math.Min(entries, VirtQueue.ChainDescriptorsMax);
+        for (uint walked = 1; walked <= descriptorsMax; walked++)
+        {
+            uint flags = TOrder.FlagsOf(next), length = next.Length;
+            ulong offset = next.Address - near.Start;
+            // No bytes are one less than 0 here: more than any region has.
+            if ((flags & RingLayout.FlagIndirect) != 0 || offset >= near.Length || (ulong)length - 1 >= near.Length - offset) break;
+            if ((flags & RingLayout.FlagWrite) != part)
+            {
+                if (part != 0) break;
+                part = RingLayout.FlagWrite;
+                end = 0;
+                (readableCount, readableBytes) = (count, bytes);
+            }
+            bytes += length;
+            nint host = near.HostOf(next.Address);
+            if (host == end || (uint)count >= (uint)room.Length) break;
+            room[count] = new GuestSpan(next.Address, host, length);
+            count++;
+            end = host + (nint)length;
+            if (TOrder.IsLast(next, index, entries))
+            {
+                if (bytes > BytesMax) break;
+                if (part != 0) chain.Finish(count, readableCount, readableBytes, bytes - readableBytes);
+                else chain.Finish(count, count, bytes, 0);
+                return walked | ((uint)next.BufferId << 16);
+            }
+            index = TOrder.After(next, index, entries);
+            if (index >= entries) break;
+            next = Descriptor.Load(table, index);
+        }
+        return 0;
     }
 
-    /// <summary>
-    /// Adds a buffer without bytes, one in another region, one that goes on in the region that follows, or one more than there is room for.
-    /// </summary>
-    /// <returns>Pieces of the chain then, the last of them in the queue's near region; -1 if the buffer was refused.</returns>
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private static int AddElsewhere(DescriptorChain chain, int count, ulong address, ulong length)
+    /// <summary>Adds a buffer; one without bytes adds nothing (drivers send such, § 2.7.5 does not forbid it).</summary>
+    /// <param name="address">Guest-physical.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="part">What the descriptor's flags have of <see cref="RingLayout.FlagWrite"/>.</param>
+    /// <returns>False if it was refused, and the fault reported.</returns>
+    internal bool TryAdd(ulong address, ulong length, uint part)
     {
         VirtQueue queue = chain.Queue;
+        if (_part != part)
+        {
+            if (part == 0) return queue.Refuse(QueueFaults.Order);
+            _part = part;
+            _end = 0;
+            (_readableCount, _readableBytes) = (_count, _bytes);
+        }
+        _bytes += length;
+        if (_bytes > BytesMax) return queue.Refuse(QueueFaults.Bytes);
         if (length == 0) chain.AddWeight();
+        // A buffer that goes on in the region that follows becomes two pieces.
         while (length > 0)
         {
-            if (!queue.TryMoveNear(address)) return -1;
-            if (count == chain.Room.Length && !chain.TryGrow())
-            {
-                queue.Refuse(QueueFaults.Segments);
-                return -1;
-            }
+            ulong start = queue.Near.Start;
+            if (!queue.TryMoveNear(address)) return false;
             GuestExtent near = queue.Near;
+            // What lies behind in the host only may be elsewhere in the guest.
+            if (near.Start != start) _end = 0;
             ulong piece = Math.Min(length, near.Length - (address - near.Start));
-            chain.Room[count++] = new GuestSpan(address, near.HostOf(address), piece);
+            if (!TryAddPiece(new GuestSpan(address, near.HostOf(address), piece))) return queue.Refuse(QueueFaults.Segments);
             address += piece;
             length -= piece;
         }
-        return count;
+        return true;
+    }
+
+    /// <summary>Adds a piece, or makes the last one longer if this one lies behind it.</summary>
+    private bool TryAddPiece(GuestSpan piece)
+    {
+        if (piece.Host == _end)
+        {
+            ref GuestSpan last = ref chain.Room[_count - 1];
+            last = new GuestSpan(last.Guest, last.Host, last.Length + piece.Length);
+            chain.AddWeight();
+        }
+        else
+        {
+            if (_count == chain.Room.Length && !chain.TryGrow()) return false;
+            chain.Room[_count++] = piece;
+        }
+        _end = piece.End;
+        return true;
     }
 }

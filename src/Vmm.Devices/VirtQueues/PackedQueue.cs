@@ -69,40 +69,80 @@ internal sealed class PackedQueue : VirtQueue
 
     private protected override void ForgetRings() => (_ring, _driverEvent, _deviceEvent) = (default, default, default);
 
-    private protected override DescriptorChain? Pop() => MayPop() ? Took(TakeAvailable()) : null;
+    private protected override DescriptorChain? Pop()
+    {
+        if (_journal is not null || !IsUsual()) return PopUnusual();
+        PackedPosition next = _nextAvailable;
+        // Flags, id and length come with one load, and before the address: the driver writes the flags of a chain's head last.
+        Descriptor head = Descriptor.Load(_ring, next.Index);
+        uint flags = head.PackedFlags;
+        if (!next.IsAvailable(head.PackedFlags))
+        {
+            HasRunDry = true;
+            return null;
+        }
+        DescriptorChain chain = NextRented;
+        if ((flags & (RingLayout.FlagNext | RingLayout.FlagIndirect)) != 0 || _taken >= Size
+            || !chain.TryFillWithOne(Near, head.Address, head.Length, (flags & RingLayout.FlagWrite) != 0))
+        {
+            return PopWalked(head);
+        }
+        if (!TryTakeUsual(chain, head.BufferId)) return PopUnusual();
+        chain.RingDescriptors = 1;
+        _taken++;
+        _nextAvailable = next.Advance(1, Size);
+        return chain;
+    }
+
+    /// <summary>Everything that a pop may have to do. It reads the ring anew: nothing that <see cref="Pop"/> read is used.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private DescriptorChain? PopUnusual() => MayPop() ? Took(TakeAvailable()) : null;
+
+    /// <summary>The rest of a pop, for a chain that may be of several buffers.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private DescriptorChain? PopWalked(Descriptor head) => Took(Take(head));
 
     /// <inheritdoc/>
     public override void Push(DescriptorChain chain, uint written)
     {
-        BeginPush(chain, written);
+        if (IsUsual(chain) && _journal is null) Push(chain, written, isUsual: true);
+        else PushUnusual(chain, written);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void PushUnusual(DescriptorChain chain, uint written) => Push(chain, written, isUsual: false);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Push(DescriptorChain chain, uint written, bool isUsual)
+    {
+        BeginPush(chain, written, isUsual);
         WriteUsed(chain, written);
-        Land(chain);
+        if (!isUsual) _journal?.GivenBack(chain.LogEntry);
+        Land(chain, isUsual);
     }
 
     /// <summary>The next available chain, walked; null if there is none or it was a fault.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private DescriptorChain? TakeAvailable()
     {
         if (_journal is not null) return TakeLogged(_journal);
-        PackedPosition next = _nextAvailable;
-        // Flags, id and length come with one load, and before the address: the driver writes the flags of a chain's head last.
-        Descriptor head = Descriptor.Load(_ring, next.Index);
-        if (!next.IsAvailable(head.PackedFlags)) return null;
+        Descriptor head = Descriptor.Load(_ring, _nextAvailable.Index);
+        return _nextAvailable.IsAvailable(head.PackedFlags) ? Take(head) : null;
+    }
+
+    /// <summary>The chain that begins with a descriptor, walked and in flight; null if it was a fault.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private DescriptorChain? Take(Descriptor head)
+    {
         DescriptorChain chain = Rent();
-        chain.Id = head.BufferId;
-        chain.RingDescriptors = 1;
-        bool isFilled = (head.PackedFlags & (RingLayout.FlagNext | RingLayout.FlagIndirect)) == 0 && _taken < Size
-            && chain.TryFillWithOne(Near, head.Address, head.Length, (head.PackedFlags & RingLayout.FlagWrite) != 0);
-        if (isFilled || TryWalk(chain, head))
+        if (!TryWalk(chain, head))
         {
-            if (Claim(chain) is null) return null;
-            int descriptors = chain.RingDescriptors;
-            _taken += descriptors;
-            _nextAvailable = next.Advance(descriptors, Size);
-            return chain;
+            ReturnUnclaimed(chain);
+            return null;
         }
-        ReturnUnclaimed(chain);
-        return null;
+        if (Claim(chain) is null) return null;
+        _taken += chain.RingDescriptors;
+        _nextAvailable = _nextAvailable.Advance(chain.RingDescriptors, Size);
+        return chain;
     }
 
     /// <summary>As <see cref="TakeAvailable"/>, and notes the chain in a log.</summary>
@@ -112,22 +152,13 @@ internal sealed class PackedQueue : VirtQueue
         if (journal.Retaken > 0) return Retake(journal);
         Descriptor head = Descriptor.Load(_ring, _nextAvailable.Index);
         if (!_nextAvailable.IsAvailable(head.PackedFlags)) return null;
-        DescriptorChain chain = Rent();
         journal.Taking();
-        if (!TryWalk(chain, head))
-        {
-            ReturnUnclaimed(chain);
-            journal.Abandon();
-            return null;
-        }
-        if (Claim(chain) is null)
+        if (Take(head) is not { } chain)
         {
             journal.Abandon();
             return null;
         }
         chain.LogEntry = journal.Taken(chain.Id);
-        _taken += chain.RingDescriptors;
-        _nextAvailable = _nextAvailable.Advance(chain.RingDescriptors, Size);
         return chain;
     }
 
@@ -140,22 +171,22 @@ internal sealed class PackedQueue : VirtQueue
         (ushort name, Descriptor[] descriptors) = journal.Retake();
         DescriptorChain chain = Rent();
         chain.IsRetaken = true;
-        ChainWalk walk = new(chain, Near);
+        ChainWalk walk = new(chain, default);
         bool isWalked = true, hasTable = false;
-        foreach (Descriptor descriptor in descriptors)
+        for (int i = 0; isWalked && !hasTable && i < descriptors.Length; i++)
         {
-            hasTable = (descriptor.PackedFlags & RingLayout.FlagIndirect) != 0;
+            walk.Next = descriptors[i];
+            hasTable = (walk.Next.PackedFlags & RingLayout.FlagIndirect) != 0;
             isWalked = hasTable
-                ? TryWalkTable(ref walk, descriptor)
-                : walk.TryAdd(descriptor.Address, descriptor.Length, (uint)descriptor.PackedFlags & RingLayout.FlagWrite);
-            if (!isWalked || hasTable) break;
+                ? TryWalkTable(chain, ref walk, isAllOfChain: i == 0)
+                : walk.TryAdd(walk.Next.Address, walk.Next.Length, (uint)walk.Next.PackedFlags & RingLayout.FlagWrite);
         }
         if (!isWalked)
         {
             ReturnUnclaimed(chain);
             return null;
         }
-        walk.Finish();
+        if (!hasTable) walk.Finish();
         chain.Id = descriptors[^1].BufferId;
         chain.RingDescriptors = (ushort)descriptors.Length;
         chain.LogEntry = name;
@@ -207,7 +238,6 @@ internal sealed class PackedQueue : VirtQueue
             _ring.Store64(entry + 8, written | ((ulong)chain.Id << 32) | ((ulong)flags << 48));
         }
         _batchDescriptors += chain.RingDescriptors;
-        _journal?.GivenBack(chain.LogEntry);
         _nextUsed = _nextUsed.Advance(chain.RingDescriptors, Size);
     }
 
@@ -227,54 +257,47 @@ internal sealed class PackedQueue : VirtQueue
     }
 
     /// <summary>Follows a chain along the ring and into at most one indirect table, which it ends with.</summary>
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private bool TryWalk(DescriptorChain chain, Descriptor descriptor)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryWalk(DescriptorChain chain, Descriptor first)
     {
-        ChainWalk walk = new(chain, Near);
-        IQueueJournal? journal = _journal;
-        GuestWindow ring = _ring;
-        uint index = _nextAvailable.Index;
-        uint size = Size;
-        int descriptorsMax = Math.Min((int)size, ChainDescriptorsMax);
-        for (int descriptors = 1; descriptors <= descriptorsMax; descriptors++)
-        {
-            uint flags = descriptor.PackedFlags;
-            journal?.Add(descriptor);
-            if ((flags & RingLayout.FlagIndirect) != 0)
-                return TryWalkTable(ref walk, descriptor) && HasRoomFor(chain, descriptors, descriptor) && walk.Finish();
-            if (!walk.TryAdd(descriptor.Address, descriptor.Length, flags & RingLayout.FlagWrite)) return false;
-            if ((flags & RingLayout.FlagNext) == 0) return HasRoomFor(chain, descriptors, descriptor) && walk.Finish();
-            if (++index == size) index = 0;
-            descriptor = Descriptor.Load(ring, index);
-        }
-        return Refuse(QueueFaults.Length);
+        uint usual = _journal is null ? ChainWalk.FollowUsual<PackedOrder>(chain, first, _ring, Size, _nextAvailable.Index) : 0;
+        if (usual == 0) return TryWalkUnusual(chain, first);
+        return HasRoomFor(chain, (ushort)usual, (ushort)(usual >> 16));
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private bool TryWalkUnusual(DescriptorChain chain, Descriptor first)
+    {
+        ChainWalk walk = new(chain, first);
+        WalkEnd end = walk.Follow<PackedOrder>(_ring, Size, _nextAvailable.Index, Math.Min((int)Size, ChainDescriptorsMax), _journal);
+        if (end == WalkEnd.Refused) return false;
+        (ushort descriptors, ushort id) = ((ushort)walk.Walked, walk.Next.BufferId);
+        bool isWalked = end == WalkEnd.AtTable ? TryWalkTable(chain, ref walk, isAllOfChain: descriptors == 1) : walk.Finish();
+        return isWalked && HasRoomFor(chain, descriptors, id);
     }
 
     /// <summary>Every descriptor of a packed ring's indirect table is used, in order; there is no NEXT flag (§ 2.8.7).</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool TryWalkTable(ref ChainWalk walk, Descriptor descriptor)
+    private bool TryWalkTable(DescriptorChain chain, ref ChainWalk walk, bool isAllOfChain)
     {
-        GuestWindow table = FindTable(descriptor, descriptor.PackedFlags, _indirect);
+        GuestWindow table = FindTable(walk.Next, walk.Next.PackedFlags, _indirect);
         if (table.Length == 0) return false;
         uint entries = (uint)(table.Length / RingLayout.DescriptorLength);
         // Linux fills a table up to the segments a device allows, however short the ring is.
         if (entries > ChainDescriptorsMax) return Refuse(QueueFaults.Length);
-        for (uint i = 0; i < entries; i++)
-        {
-            Descriptor entry = Descriptor.Load(table, i);
-            if ((entry.PackedFlags & RingLayout.FlagIndirect) != 0) return Refuse(QueueFaults.Nested);
-            if (!walk.TryAdd(entry.Address, entry.Length, (uint)entry.PackedFlags & RingLayout.FlagWrite)) return false;
-        }
-        return true;
+        walk.Next = Descriptor.Load(table, 0);
+        if (isAllOfChain && ChainWalk.FollowUsual<PackedTableOrder>(chain, walk.Next, table, entries, 0) != 0) return true;
+        WalkEnd end = walk.Follow<PackedTableOrder>(table, entries, 0, (int)entries);
+        if (end == WalkEnd.AtTable) return Refuse(QueueFaults.Nested);
+        return end == WalkEnd.Complete && walk.Finish();
     }
 
     /// <summary>
-    /// A chain can't take descriptors that the device has not given back yet. The last one has its name, and so many were taken.
+    /// A chain can't take descriptors that the device has not given back yet. The last one in the ring has the name of the chain.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool HasRoomFor(DescriptorChain chain, int descriptors, Descriptor last)
+    private bool HasRoomFor(DescriptorChain chain, ushort descriptors, ushort id)
     {
-        (chain.Id, chain.RingDescriptors) = (last.BufferId, (ushort)descriptors);
+        (chain.Id, chain.RingDescriptors) = (id, descriptors);
         return _taken + descriptors <= Size || Refuse(QueueFaults.Available);
     }
 }

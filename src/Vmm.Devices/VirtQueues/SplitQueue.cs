@@ -69,24 +69,68 @@ internal sealed class SplitQueue : VirtQueue
 
     private protected override void ForgetRings() => (_table, _available, _used) = (default, default, default);
 
-    private protected override DescriptorChain? Pop() => MayPop() ? Took(TakeAvailable()) : null;
+    private protected override DescriptorChain? Pop()
+    {
+        ushort next = _nextAvailable;
+        if (_journal is not null || next == _availableEnd || !IsUsual()) return PopUnusual();
+        ushort head = HeadAt(next);
+        if (head >= Size) return PopUnusual();
+        Descriptor first = Descriptor.Load(_table, head);
+        DescriptorChain chain = NextRented;
+        if (!TryFill(chain, first)) return PopWalked(head, first);
+        if (!TryTakeUsual(chain, head)) return PopUnusual();
+        _nextAvailable = (ushort)(next + 1);
+        return chain;
+    }
+
+    /// <summary>Everything that a pop may have to do. It reads the ring anew: nothing that <see cref="Pop"/> read is used.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private DescriptorChain? PopUnusual() => MayPop() ? Took(TakeAvailable()) : null;
+
+    /// <summary>The rest of a pop, for a chain that may be of several buffers.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private DescriptorChain? PopWalked(ushort head, Descriptor first)
+    {
+        DescriptorChain? chain = Take(head, first);
+        if (chain is not null) _nextAvailable++;
+        return Took(chain);
+    }
+
+    /// <summary>Fills a chain of one buffer; false, and nothing is done, if it may be more.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryFill(DescriptorChain chain, Descriptor only) =>
+        (only.SplitFlags & (RingLayout.FlagNext | RingLayout.FlagIndirect)) == 0
+        && chain.TryFillWithOne(Near, only.Address, only.Length, (only.SplitFlags & RingLayout.FlagWrite) != 0);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private ushort HeadAt(ushort position) =>
+        _available.Load16(RingLayout.EntriesOffset + (position & _mask) * RingLayout.AvailableEntryLength);
 
     /// <inheritdoc/>
     public override void Push(DescriptorChain chain, uint written)
     {
-        BeginPush(chain, written);
+        if (IsUsual(chain) && _journal is null) Push(chain, written, isUsual: true);
+        else PushUnusual(chain, written);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void PushUnusual(DescriptorChain chain, uint written) => Push(chain, written, isUsual: false);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Push(DescriptorChain chain, uint written, bool isUsual)
+    {
+        BeginPush(chain, written, isUsual);
         WriteUsed(chain, written);
-        Land(chain);
+        if (!isUsual) _journal?.GivenBack(chain.LogEntry);
+        Land(chain, isUsual);
     }
 
     /// <summary>The next available chain, walked; null if there is none or it was a fault.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private DescriptorChain? TakeAvailable()
     {
         if (_journal is { Retaken: > 0 }) return Retake(_journal);
         if (_nextAvailable == _availableEnd && !SeesMore()) return null;
-        ushort head = _available.Load16(RingLayout.EntriesOffset + (_nextAvailable & _mask) * RingLayout.AvailableEntryLength);
-        if (Take(head) is not { } chain) return null;
+        if (Take(HeadAt(_nextAvailable)) is not { } chain) return null;
         if (_journal is not null) Log(_journal, chain);
         _nextAvailable++;
         return chain;
@@ -118,7 +162,6 @@ internal sealed class SplitQueue : VirtQueue
         _used.Store32(entry, chain.Id);
         _used.Store32(entry + 4, written);
         _nextUsed++;
-        _journal?.GivenBack(chain.LogEntry);
     }
 
     private protected override bool PublishUsed()
@@ -160,13 +203,15 @@ internal sealed class SplitQueue : VirtQueue
             Refuse(QueueFaults.Head);
             return null;
         }
+        return Take(head, Descriptor.Load(_table, head));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private DescriptorChain? Take(ushort head, Descriptor first)
+    {
         DescriptorChain chain = Rent();
         chain.Id = head;
-        Descriptor first = Descriptor.Load(_table, head);
-        uint flags = first.SplitFlags;
-        bool isFilled = (flags & (RingLayout.FlagNext | RingLayout.FlagIndirect)) == 0
-            && chain.TryFillWithOne(Near, first.Address, first.Length, (flags & RingLayout.FlagWrite) != 0);
-        if (isFilled || TryWalk(chain, first)) return Claim(chain);
+        if (TryFill(chain, first) || TryWalk(chain, first)) return Claim(chain);
         ReturnUnclaimed(chain);
         return null;
     }
@@ -185,39 +230,28 @@ internal sealed class SplitQueue : VirtQueue
         return true;
     }
 
-    /// <summary>
-    /// Follows a chain through the table and at most one indirect table. The bound on descriptors is what ends a loop: a chain has no
-    /// memory of where it has been.
-    /// </summary>
+    /// <summary>Follows a chain through the table and at most one indirect table, which it ends with.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryWalk(DescriptorChain chain, Descriptor first) =>
+        ChainWalk.FollowUsual<SplitOrder>(chain, first, _table, Size, chain.Id) != 0 || TryWalkUnusual(chain, first);
+
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private bool TryWalk(DescriptorChain chain, Descriptor descriptor)
+    private bool TryWalkUnusual(DescriptorChain chain, Descriptor first)
     {
-        ChainWalk walk = new(chain, Near);
-        GuestWindow table = _table;
-        uint entries = Size;
-        bool isInTable = false;
-        for (int left = Math.Min((int)entries, ChainDescriptorsMax); left > 0; left--)
+        ChainWalk walk = new(chain, first);
+        WalkEnd end = walk.Follow<SplitOrder>(_table, Size, chain.Id, Math.Min((int)Size, ChainDescriptorsMax));
+        if (end == WalkEnd.AtTable)
         {
-            uint flags = descriptor.SplitFlags;
-            if ((flags & RingLayout.FlagIndirect) != 0)
-            {
-                if (isInTable) return Refuse(QueueFaults.Nested);
-                table = FindTable(descriptor, descriptor.SplitFlags, _indirect);
-                if (table.Length == 0) return false;
-                (entries, isInTable) = ((uint)(table.Length / RingLayout.DescriptorLength), true);
-                // Linux fills a table up to the segments a device allows, however short the ring is (QEMU's queue-size=64). This descriptor
-                // is none of the table's.
-                left = ChainDescriptorsMax + 1;
-                descriptor = Descriptor.Load(table, 0);
-                continue;
-            }
-            if (!walk.TryAdd(descriptor.Address, descriptor.Length, flags & RingLayout.FlagWrite)) return false;
-            if ((flags & RingLayout.FlagNext) == 0) return walk.Finish();
-            uint index = descriptor.Next;
-            if (index >= entries) return Refuse(QueueFaults.Next);
-            // One more than the bound is read, and not looked at.
-            descriptor = Descriptor.Load(table, index);
+            GuestWindow table = FindTable(walk.Next, walk.Next.SplitFlags, _indirect);
+            if (table.Length == 0) return false;
+            uint entries = (uint)(table.Length / RingLayout.DescriptorLength);
+            bool isAllOfChain = walk.Walked == 1;
+            walk.Next = Descriptor.Load(table, 0);
+            if (isAllOfChain && ChainWalk.FollowUsual<SplitOrder>(chain, walk.Next, table, entries, 0) != 0) return true;
+            // Linux fills a table up to the segments a device allows, however short the ring is (QEMU's queue-size=64).
+            end = walk.Follow<SplitOrder>(table, entries, 0, ChainDescriptorsMax);
+            if (end == WalkEnd.AtTable) return Refuse(QueueFaults.Nested);
         }
-        return Refuse(QueueFaults.Length);
+        return end == WalkEnd.Complete && walk.Finish();
     }
 }

@@ -107,11 +107,9 @@ public abstract class VirtQueue : IDisposable
     /// <summary>What <see cref="TryPop"/> may still give in this turn. Its worker's, while one serves the queue.</summary>
     internal TurnBudget Turn { get; set; } = new();
 
-    private protected MemoryMap Map => _map;
-
     /// <summary>
-    /// The region that a buffer was found in last, which others are likely to be in; one without bytes if none was. It belongs to the memory
-    /// state that the queue holds, and goes with it.
+    /// The region that a buffer was found in last, which others are likely to be in; one without bytes if none was. It belongs to the
+    /// memory state that the queue holds, and goes with it.
     /// </summary>
     internal GuestExtent Near => _near;
 
@@ -161,9 +159,44 @@ public abstract class VirtQueue : IDisposable
 
     /// <summary>
     /// As <see cref="TryPop"/>: a result stays in a register, where a variable of the caller may be anywhere. One call of a virtual method
-    /// a chain: each kind of ring puts its own part between <see cref="MayPop"/> and <see cref="Took"/>.
+    /// a chain: each kind of ring puts its own part between <see cref="MayPop"/> and <see cref="Took"/>. Before that it tries the usual
+    /// case (<see cref="IsUsual()"/>, one buffer): code that calls nothing saves and restores no registers, and does half of the work.
     /// </summary>
     private protected abstract DescriptorChain? Pop();
+
+    /// <summary>Whether a chain may be popped and nothing is to be done but to take it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private protected bool IsUsual()
+    {
+        TurnBudget turn = Turn;
+        GuestMemory memory = Memory;
+        return !_isClosed && !turn.IsSpent && !turn.IsLimited && Grown <= GrownInFlightMax && memory.Map == _map
+            && memory.BeforeWrite is null && _pooled > 0 && _latency is not { BegunAt: 0 };
+    }
+
+    /// <summary>The chain that is rented next. Only where <see cref="IsUsual()"/>.</summary>
+    private protected DescriptorChain NextRented => _pool[_pooled - 1];
+
+    /// <summary>Rents the filled chain that is <see cref="NextRented"/> and puts it in flight, where <see cref="IsUsual()"/>.</summary>
+    /// <returns>False if that is not all there is to do: the chain is empty then, and was not rented.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private protected bool TryTakeUsual(DescriptorChain chain, ushort id)
+    {
+        bool[] ids = _idsInFlight;
+        if (id >= ids.Length || ids[id] || chain.Hold != _hold)
+        {
+            chain.Clear();
+            return false;
+        }
+        ids[id] = true;
+        _pooled--;
+        chain.Id = id;
+        chain.IsInFlight = true;
+        if (_latency is not null) chain.PoppedAt = _latency.BegunAt;
+        InFlight++;
+        Turn.TookOne();
+        return true;
+    }
 
     /// <summary>Whether there may be a next chain, as far as this can be said without the ring.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -196,13 +229,26 @@ public abstract class VirtQueue : IDisposable
     /// <exception cref="InvalidOperationException">The chain is not in flight in this queue: a bug of the device.</exception>
     public abstract void Push(DescriptorChain chain, uint written);
 
-    /// <summary>What a push does before the ring's part of it.</summary>
+    /// <summary>Whether a chain that is pushed is a chain of this queue in flight, and nothing waits for it.</summary>
+    /// <exception cref="InvalidOperationException">It is not in flight.</exception>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private protected void BeginPush(DescriptorChain chain, uint written)
+    private protected bool IsUsual(DescriptorChain chain)
     {
         CheckInFlight(chain);
-        if (Memory.DirtyTracker is { } tracker) MarkDirty(tracker, chain, written);
-        _latency?.Pushed(chain.PoppedAt, chain.Kind);
+        return chain.Hold == _hold && Memory.DirtyTracker is null && Grown <= GrownKeptMax && !_disposed && !_isFull
+            && (_latency is null || _latency.IsOpen(chain.PoppedAt));
+    }
+
+    /// <summary>What a push does before the ring's part of it.</summary>
+    /// <param name="chain">In flight in this queue.</param>
+    /// <param name="written">Bytes written.</param>
+    /// <param name="isUsual">That of the chain, a constant: code for the usual case has no calls.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private protected void BeginPush(DescriptorChain chain, uint written, bool isUsual)
+    {
+        if (!isUsual && Memory.DirtyTracker is { } tracker) MarkDirty(tracker, chain, written);
+        if (isUsual) _latency?.PushedToOpen(chain.Kind);
+        else _latency?.Pushed(chain.PoppedAt, chain.Kind);
         Statistics.CountRequest(chain.ReadableLength + written);
     }
 
@@ -219,7 +265,7 @@ public abstract class VirtQueue : IDisposable
         Turn.PutBack(chain.Cost);
         // What was put back is there; its device waits for something else.
         HasRunDry = false;
-        Land(chain);
+        Land(chain, isUsual: false);
     }
 
     /// <summary>What is popped next waited until now, because the device's limit held the queue.</summary>
@@ -335,7 +381,6 @@ public abstract class VirtQueue : IDisposable
     private void Return(DescriptorChain chain)
     {
         chain.Clear();
-        if (Grown > GrownKeptMax) Shrink(chain);
         ref DescriptorChain place = ref _pool[_pooled++];
         // It is there still, if it was the last to go: a reference costs more to write than to read.
         if (place != chain) place = chain;
@@ -343,7 +388,11 @@ public abstract class VirtQueue : IDisposable
 
     /// <summary>A chain did not get in flight.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private protected void ReturnUnclaimed(DescriptorChain chain) => Return(chain);
+    private protected void ReturnUnclaimed(DescriptorChain chain)
+    {
+        if (Grown > GrownKeptMax) Shrink(chain);
+        Return(chain);
+    }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     private void Shrink(DescriptorChain chain)
@@ -409,12 +458,14 @@ public abstract class VirtQueue : IDisposable
 
     /// <summary>A chain is in flight no more.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private protected void Land(DescriptorChain chain)
+    private protected void Land(DescriptorChain chain, bool isUsual)
     {
         _idsInFlight[chain.Id] = false;
         chain.IsInFlight = false;
         InFlight--;
+        if (!isUsual && Grown > GrownKeptMax) Shrink(chain);
         Return(chain);
+        if (isUsual) return;
         if (chain.Hold != _hold) LandFromBefore(chain);
         if (_disposed || _isFull) LandWaited();
     }

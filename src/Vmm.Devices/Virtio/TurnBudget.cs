@@ -113,6 +113,13 @@ public sealed class TurnBudget
     /// <summary>Outside of turns nothing is bounded.</summary>
     internal void End() => (ChainsLeft, BytesLeft, CallsLeft) = (Unbounded, UnboundedBytes, Unbounded);
 
+    /// <summary>Whether a limit of the device holds in this turn.</summary>
+    internal bool IsLimited => _limit is not null;
+
+    /// <summary>A chain that costs 1 was popped, where no limit holds.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void TookOne() => ChainsLeft--;
+
     /// <summary>A chain was popped.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Took(int cost)

@@ -7,7 +7,7 @@ namespace Vmm.Benchmarks;
 /// Makes the same chains available over and over, at the price of one store (split) or one a chain (packed): what is left to measure is the
 /// device's side.
 /// </summary>
-internal sealed class RepeatingDriver : IDisposable
+internal sealed unsafe class RepeatingDriver : IDisposable
 {
     /// <summary>Chains made available at once. The ring holds just so many.</summary>
     internal const int Batch = 16;
@@ -16,6 +16,7 @@ internal sealed class RepeatingDriver : IDisposable
     private const ulong Buffers = 8 << 20;
     private const ushort FlagNext = 1, FlagWrite = 2;
     private readonly int _length;
+    private readonly ulong* _descriptors;
     private bool _wrap = true;
 
     internal RepeatingDriver(bool packed, int length)
@@ -32,6 +33,8 @@ internal sealed class RepeatingDriver : IDisposable
             if (Queue is PackedDriverQueue ring) ring.WriteDescriptor(i, address, BufferLength, (ushort)(i / length), flags);
             else ((SplitDriverQueue)Queue).WriteDescriptor(i, address, BufferLength, flags, (ushort)(i + 1));
         }
+        // SAFETY: the ring lies in memory that is held until Dispose; two words are a descriptor.
+        _descriptors = (ulong*)(Memory.Regions[0].HostAddress + (nint)Queue.DescriptorTable);
         if (Queue is not SplitDriverQueue split) return;
         for (int i = 0; i < split.Size; i++) split.WriteAvailable(i, (ushort)(i % Batch * length));
     }
@@ -47,10 +50,12 @@ internal sealed class RepeatingDriver : IDisposable
             split.AvailableIndex += Batch;
             return;
         }
-        PackedDriverQueue ring = (PackedDriverQueue)Queue;
-        ushort flags = (ushort)((_wrap ? 1 << 7 : 1 << 15) | (_length > 1 ? FlagNext : FlagWrite));
-        for (int i = 0; i < Batch; i++)
-            ring.WriteDescriptor(i * _length, Buffers + (ulong)(i * _length) * 4096, BufferLength, (ushort)i, flags);
+        ulong flags = (_wrap ? 1UL << 7 : 1UL << 15) | (_length > 1 ? FlagNext : FlagWrite);
+        for (ulong i = 0; i < Batch; i++)
+        {
+            // SAFETY: the second word of the first descriptor of a chain: length, buffer id, flags.
+            Volatile.Write(ref _descriptors[(2 * i * (ulong)_length) + 1], BufferLength | i << 32 | flags << 48);
+        }
         _wrap = !_wrap;
     }
 
