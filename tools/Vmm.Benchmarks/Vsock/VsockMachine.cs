@@ -53,7 +53,7 @@ internal sealed class VsockMachine : IDisposable
     }
 
     /// <summary>The programs of the host, one for each stream.</summary>
-    internal IReadOnlyList<RelayBaseline.HostEnd> Hosts { get; }
+    internal RelayBaseline.HostEnd[] Hosts { get; }
 
     /// <summary>The guest.</summary>
     internal VsockDriver Driver { get; }
