@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics.X86;
 
 namespace Vmm.Devices;
 
@@ -8,8 +7,6 @@ internal ref struct ChainCursor
 {
     /// <summary>Longest span given out at once: spans are counted in <see cref="int"/>, guest buffers are not.</summary>
     private const int SpanMax = 1 << 30;
-
-    private const int CacheLineBytes = 64;
 
     private ReadOnlySpan<GuestSpan> _segments;
     private nuint _offset;
@@ -34,14 +31,10 @@ internal ref struct ChainCursor
         return segment.Slice(_offset, length);
     }
 
-    /// <summary>Has the processor fetch two of its lines from the position on: a header and a short frame.</summary>
-    internal readonly unsafe void Prefetch()
+    /// <inheritdoc cref="IoVector.Prefetch"/>
+    internal readonly void Prefetch()
     {
-        if (Remaining == 0 || !Sse.IsSupported) return;
-        byte* next = (byte*)_segments[0].Host + _offset;
-        // SAFETY: a hint that reads nothing and never faults, whatever the address.
-        Sse.Prefetch0(next);
-        Sse.Prefetch0(next + CacheLineBytes);
+        if (Remaining > 0) _segments[0].Vector.Prefetch(_offset);
     }
 
     /// <summary>Passes bytes; no more than remain.</summary>

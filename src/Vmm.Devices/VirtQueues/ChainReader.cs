@@ -20,7 +20,7 @@ public ref struct ChainReader
     /// <summary>Bytes not read yet.</summary>
     public readonly ulong Remaining => _cursor.Remaining;
 
-    /// <summary>Has the processor fetch the next few bytes that it does not have, for one who needs them soon.</summary>
+    /// <summary>Has the processor fetch the next bytes, which are needed soon: see <see cref="IoVector.Prefetch"/>.</summary>
     internal readonly void Prefetch() => _cursor.Prefetch();
 
     /// <summary>Reads a little-endian structure.</summary>

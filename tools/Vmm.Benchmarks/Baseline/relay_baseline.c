@@ -128,26 +128,26 @@ struct relay *relay_create(bool other_writes)
     return relay;
 }
 
-// So many writes of a block, to the last byte that was read.
-long relay_run(struct relay *relay, long writes, long block)
+// So many writes of a block, to each relay in turn, to the last byte that was read. Where the other end writes there is one relay.
+long relay_run(struct relay **relays, int count, long writes, long block)
 {
     char *buffer = malloc(BLOCK);
     memset(buffer, 7, BLOCK);
-    end_begin(relay->end, writes * block, block);
+    for (int i = 0; i < count; i++) end_begin(relays[i]->end, writes / count * block, block);
     long done = 0;
-    if (relay->in >= 0) {
-        for (; done < writes && put(relay->in, buffer, block); done++);
+    if (relays[0]->in >= 0) {
+        for (; done < writes && put(relays[done % count]->in, buffer, block); done++);
     } else {
         long left = writes * block;
         while (left > 0) {
-            ssize_t now = read(relay->out, buffer, BLOCK);
+            ssize_t now = read(relays[0]->out, buffer, BLOCK);
             if (now < 0 && errno == EINTR) continue;
             if (now <= 0) break;
             left -= now;
         }
         done = writes - left / block;
     }
-    end_finish(relay->end);
+    for (int i = 0; i < count; i++) end_finish(relays[i]->end);
     free(buffer);
     return done;
 }

@@ -25,6 +25,7 @@ internal static class Comparisons
         new PackedQueueComparison(),
         new VsockOutComparison(),
         new VsockInComparison(),
+        new VsockStreamsComparison(),
         new BlockComparison(),
         new NetInComparison(),
         new NetOutComparison(),

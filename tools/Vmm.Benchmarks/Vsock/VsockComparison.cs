@@ -44,3 +44,22 @@ internal sealed class VsockInComparison : VsockComparison
         new("vmm-64k", n => new VsockReceiver(n, bufferKibibytes: 64)),
     ];
 }
+
+/// <summary>From the guest to the host, over several connections.</summary>
+internal sealed class VsockStreamsComparison : VsockComparison
+{
+    private const int Kibibytes = 64;
+
+    internal override string Group => "vsock-streams";
+
+    internal override string Description =>
+        "the guest writes 64 KiB to each of n streams in turn, a program of the host reads each. The baseline is a relay process for each";
+
+    internal override IReadOnlyList<int> Sizes => [4, 16];
+
+    internal override IReadOnlyList<Variant> Variants { get; } =
+    [
+        new("relay", n => new RelayBaseline(Kibibytes, otherWrites: false, n)),
+        new("vmm", n => new VsockSender(Kibibytes, packed: false, n)),
+    ];
+}

@@ -17,7 +17,7 @@ internal sealed unsafe class VsockDriver : IVirtioInterrupt, IDisposable
 
     private const ushort ReceiveBuffers = 128;
     private const ushort TransmitSlots = 32;
-    private const uint GuestPort = 1025;
+    private const uint FirstGuestPort = 1025;
     private const uint Window = 256 * 1024;
     private const int SlotBytes = 128 * 1024;
 
@@ -31,11 +31,11 @@ internal sealed unsafe class VsockDriver : IVirtioInterrupt, IDisposable
     private readonly uint _bufferBytes;
     private readonly uint _cid;
     private readonly uint _hostPort;
-    private VsockHeader _peer;
-    private uint _sent, _forwarded, _reported;
+    private readonly Stream[] _streams;
 
-    internal VsockDriver(GuestMemory memory, ulong features, uint bufferBytes, uint cid, uint hostPort)
+    internal VsockDriver(GuestMemory memory, ulong features, uint bufferBytes, uint cid, uint hostPort, int streams)
     {
+        _streams = new Stream[streams];
         (_memory, _bufferBytes, _cid, _hostPort) = (memory, bufferBytes, cid, hostPort);
         GuestAllocator allocator = new(1 << 16, memory.Regions[0].Length - (1 << 16));
         _rings = [DriverQueue.Create(memory, allocator, ReceiveBuffers, features),
@@ -50,26 +50,25 @@ internal sealed unsafe class VsockDriver : IVirtioInterrupt, IDisposable
 
     private DriverQueue Transmit => _rings[1];
 
-    private int Credit => (int)(_peer.BufferBytes - (_sent - _peer.ForwardedBytes));
-
     internal DriverQueue Ring(int index) => _rings[index];
 
     internal EventFd KickOf(int index) => _kicks[index].Duplicate();
 
-    internal void Connect()
+    /// <summary>Connects a stream to the program of the host.</summary>
+    internal void Connect(int stream)
     {
-        Send(VsockOperation.Request, default);
-        while (_peer.Operation != VsockOperation.Response) Await(Receive);
+        Send(stream, VsockOperation.Request, default);
+        while (_streams[stream].Peer.Operation != VsockOperation.Response) Await(Receive);
     }
 
     /// <summary>The guest's program writes.</summary>
-    internal void Write(ReadOnlySpan<byte> bytes)
+    internal void Write(int stream, ReadOnlySpan<byte> bytes)
     {
         while (!bytes.IsEmpty)
         {
-            while (Credit == 0) Await(Receive);
-            int length = Math.Min(Math.Min(bytes.Length, Credit), PacketBytesMax);
-            Send(VsockOperation.Data, bytes[..length]);
+            while (_streams[stream].Credit == 0) Await(Receive);
+            int length = Math.Min(Math.Min(bytes.Length, _streams[stream].Credit), PacketBytesMax);
+            Send(stream, VsockOperation.Data, bytes[..length]);
             bytes = bytes[length..];
         }
         TakePackets(default);
@@ -99,7 +98,7 @@ internal sealed unsafe class VsockDriver : IVirtioInterrupt, IDisposable
         foreach (DriverQueue ring in _rings) ring.Dispose();
     }
 
-    private void Send(VsockOperation operation, ReadOnlySpan<byte> payload)
+    private void Send(int number, VsockOperation operation, ReadOnlySpan<byte> payload)
     {
         while (Transmit.TryCollect(out UsedChain used)) _slots.Push(_lentSlots[used.Id]);
         while (_slots.Count == 0)
@@ -109,19 +108,20 @@ internal sealed unsafe class VsockDriver : IVirtioInterrupt, IDisposable
         }
         ulong slot = _slots.Pop();
         Span<byte> packet = Bytes(slot, VsockHeader.Bytes + (uint)payload.Length);
-        _sent += (uint)payload.Length;
-        _reported = _forwarded;
+        ref Stream stream = ref _streams[number];
+        stream.Sent += (uint)payload.Length;
+        stream.Reported = stream.Forwarded;
         VsockHeader header = new()
         {
             SourceCid = _cid,
             DestinationCid = VsockProtocol.HostCid,
-            SourcePort = GuestPort,
+            SourcePort = FirstGuestPort + (uint)number,
             DestinationPort = _hostPort,
             Length = (uint)payload.Length,
             Type = VsockType.Stream,
             Operation = operation,
             BufferBytes = Window,
-            ForwardedBytes = _forwarded,
+            ForwardedBytes = stream.Forwarded,
         };
         MemoryMarshal.Write(packet, in header);
         payload.CopyTo(packet[(int)VsockHeader.Bytes..]);
@@ -140,15 +140,20 @@ internal sealed unsafe class VsockDriver : IVirtioInterrupt, IDisposable
         {
             ulong buffer = _lentBuffers[used.Id];
             Span<byte> packet = Bytes(buffer, used.Written);
-            _peer = MemoryMarshal.Read<VsockHeader>(packet);
-            if (_peer.Operation == VsockOperation.Reset) throw new InvalidOperationException("the device reset the connection");
+            VsockHeader header = MemoryMarshal.Read<VsockHeader>(packet);
+            ref Stream stream = ref _streams[header.DestinationPort - FirstGuestPort];
+            stream.Peer = header;
+            if (header.Operation == VsockOperation.Reset) throw new InvalidOperationException("the device reset the connection");
             packet[(int)VsockHeader.Bytes..].CopyTo(bytes);
-            payload += _peer.Length;
+            payload += header.Length;
+            stream.Forwarded += header.Length;
             Give(buffer);
         }
         if (Receive.Publish()) _kicks[0].Signal();
-        _forwarded += (uint)payload;
-        if (_forwarded - _reported >= Window / 2) Send(VsockOperation.CreditUpdate, default);
+        for (int i = 0; payload > 0 && i < _streams.Length; i++)
+        {
+            if (_streams[i].Forwarded - _streams[i].Reported >= Window / 2) Send(i, VsockOperation.CreditUpdate, default);
+        }
         return payload;
     }
 
@@ -178,4 +183,15 @@ internal sealed unsafe class VsockDriver : IVirtioInterrupt, IDisposable
     private Span<byte> Bytes(ulong address, uint length) => _memory.TryGetSpan(address, length, out Span<byte> span)
         ? span
         : throw new InvalidOperationException("memory of the driver's own is gone");
+
+    /// <summary>A stream: the latest header that came for it, and the bytes it sent, took, and said that it took.</summary>
+    private struct Stream
+    {
+        internal VsockHeader Peer;
+        internal uint Sent;
+        internal uint Forwarded;
+        internal uint Reported;
+
+        internal readonly int Credit => (int)(Peer.BufferBytes - (Sent - Peer.ForwardedBytes));
+    }
 }

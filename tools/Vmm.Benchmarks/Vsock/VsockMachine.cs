@@ -6,8 +6,8 @@ using Vmm.Events;
 namespace Vmm.Benchmarks;
 
 /// <summary>
-/// A vsock device on a reactor's thread, a driver on the calling thread, and one connection of the guest to a program of the host. Kicks
-/// and interrupts are eventfds, as with a real guest.
+/// A vsock device on a reactor's thread, a driver on the calling thread, and connections of the guest to programs of the host. Kicks and
+/// interrupts are eventfds, as with a real guest.
 /// </summary>
 internal sealed class VsockMachine : IDisposable
 {
@@ -24,9 +24,10 @@ internal sealed class VsockMachine : IDisposable
     private readonly DeviceRunner _runner;
 
     /// <param name="packed">Which rings.</param>
-    /// <param name="hostWrites">Whether the program of the host writes, or reads.</param>
+    /// <param name="hostWrites">Whether the programs of the host write, or read.</param>
     /// <param name="bufferKibibytes">KiB of a receive buffer.</param>
-    internal VsockMachine(bool packed, bool hostWrites, int bufferKibibytes)
+    /// <param name="streams">How many connections, each with a program.</param>
+    internal VsockMachine(bool packed, bool hostWrites, int bufferKibibytes, int streams = 1)
     {
         string path = Path.Combine(_directory, "v");
         using Socket listener = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
@@ -34,28 +35,32 @@ internal sealed class VsockMachine : IDisposable
         listener.Listen();
         _device = new VsockDevice("vsock0", Cid, path);
         ulong features = VirtioFeatures.Version1 | VirtioFeatures.EventIndex | (packed ? VirtioFeatures.PackedRing : 0);
-        Driver = new VsockDriver(_memory, features, (uint)bufferKibibytes * 1024, Cid, HostPort);
+        Driver = new VsockDriver(_memory, features, (uint)bufferKibibytes * 1024, Cid, HostPort, streams);
         _runner = new DeviceRunner(_device, _thread.Remote, DeviceRunner.ReactorsOf(_device, _thread.Remote, []), Driver.KickOf);
         _thread.Start();
         _thread.Remote.Invoke(reactor => StartDevice(reactor, features));
-        Driver.Connect();
-        using Socket host = listener.Accept();
-        using OwnedFd borrowed = new((int)host.SafeHandle.DangerousGetHandle());
-        OwnedFd own = borrowed.Duplicate();
-        borrowed.SetHandleAsInvalid();
-        Host = new RelayBaseline.HostEnd(own.Number, hostWrites);
-        own.SetHandleAsInvalid();
+        Hosts = [.. Enumerable.Range(0, streams).Select(stream =>
+        {
+            Driver.Connect(stream);
+            using Socket host = listener.Accept();
+            using OwnedFd borrowed = new((int)host.SafeHandle.DangerousGetHandle());
+            OwnedFd own = borrowed.Duplicate();
+            borrowed.SetHandleAsInvalid();
+            RelayBaseline.HostEnd end = new(own.Number, hostWrites);
+            own.SetHandleAsInvalid();
+            return end;
+        })];
     }
 
-    /// <summary>The program of the host.</summary>
-    internal RelayBaseline.HostEnd Host { get; }
+    /// <summary>The programs of the host, one for each stream.</summary>
+    internal RelayBaseline.HostEnd[] Hosts { get; }
 
     /// <summary>The guest.</summary>
     internal VsockDriver Driver { get; }
 
     public void Dispose()
     {
-        Host.Dispose();
+        foreach (RelayBaseline.HostEnd host in Hosts) host.Dispose();
         // The reset ends in a later turn: a reactor that ends before it reports the rest of it as a call that did not run.
         using (ManualResetEventSlim isReset = new())
         {

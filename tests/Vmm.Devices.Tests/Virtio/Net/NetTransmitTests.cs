@@ -63,12 +63,15 @@ public sealed class NetTransmitTests
         DriverRequest[] requests = [];
         SimulatedGuest? guest = null;
         int back = 0;
-        CountingNetwork network = new(1) { OnSend = sent =>
+        CountingNetwork network = new(1)
         {
-            if (sent < Frames) return;
-            guest!.Queue(Transmit).Collect();
-            back = requests.Count(request => request.IsUsed);
-        } };
+            OnSend = sent =>
+            {
+                if (sent < Frames) return;
+                guest!.Queue(Transmit).Collect();
+                back = requests.Count(request => request.IsUsed);
+            }
+        };
         using (guest = SimulatedGuest.For(new NetDevice("net0", network), new SimulatedGuestOptions { Features = ring }))
         {
             requests = [.. Enumerable.Range(0, Frames).Select(i => guest.Queue(Transmit).Add([NetCable.Packet(NetCable.Frame(60, i))]))];
