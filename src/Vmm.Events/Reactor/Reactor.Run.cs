@@ -7,8 +7,8 @@ namespace Vmm.Events;
 public sealed partial class Reactor
 {
     /// <summary>
-    /// Idle ⇄ Running, by any number of runs by hand; Running → Ending → Ended, when a stop was requested or a failure asked for it; Disposed
-    /// from anywhere but Running.
+    /// Idle ⇄ Running, by any number of runs by hand; Running → Ending → Ended, when a stop was requested or a failure asked for it;
+    /// Disposed from anywhere but Running.
     /// </summary>
     private enum Life
     {

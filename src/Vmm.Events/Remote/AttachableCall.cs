@@ -1,8 +1,9 @@
 namespace Vmm.Events;
 
 /// <summary>
-/// A call that a blocked thread waits for and that can be attached to an endpoint. Its state is one word that caller and reactor share: the number of
-/// the endpoint that it is attached to, above a set of bits. An attached call is in no queue: the reactor looks at the word itself.
+/// A call that a blocked thread waits for and that can be attached to an endpoint. Its state is one word that caller and reactor share: the
+/// number of the endpoint that it is attached to, above a set of bits. An attached call is in no queue: the reactor looks at the word
+/// itself.
 /// </summary>
 /// <remarks><code>
 ///                    caller: CAS                 reactor             reactor: exchange

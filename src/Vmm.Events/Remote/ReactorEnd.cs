@@ -4,7 +4,8 @@ namespace Vmm.Events;
 
 /// <summary>
 /// The part of an endpoint that only the reactor writes, in cache lines of its own: what callers read stays in their caches while the
-/// reactor counts. It holds the call of the thread that invokes most, which the reactor looks at while it polls (<see cref="AttachableCall"/>).
+/// reactor counts. It holds the call of the thread that invokes most, which the reactor looks at while it polls
+/// (<see cref="AttachableCall"/>).
 /// </summary>
 [StructLayout(LayoutKind.Explicit, Size = 3 * CacheLine.Bytes)]
 internal sealed class ReactorEnd

@@ -414,7 +414,8 @@ public sealed partial class IoRing
             if (step.Result.Value < 0) return step with { Asked = count };
             done += step.Result.Value;
             // The end of the file, all that was asked for, or a ring that takes nothing more.
-            if (step.Result.Value == 0 || done == count || _phase != Phase.Open) return new BufferResult(new RingResult(done), buffer, count);
+            if (step.Result.Value == 0 || done == count || _phase != Phase.Open)
+                return new BufferResult(new RingResult(done), buffer, count);
         }
     }
 }
