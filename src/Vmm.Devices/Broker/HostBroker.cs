@@ -87,7 +87,9 @@ public sealed class HostBroker : IDisposable
         SandboxCalls.SetDumpable(false);
     }
 
-    /// <summary>Starts the program that is to be one, with the rights of this process, which may start no other thread before its sandbox.</summary>
+    /// <summary>
+    /// Starts the program that is to be one, with the rights of this process, which may start no thread before its own sandbox.
+    /// </summary>
     /// <param name="path">The program.</param>
     /// <param name="arguments">Its arguments.</param>
     /// <param name="environment">Its environment.</param>
@@ -273,13 +275,8 @@ public sealed class HostBroker : IDisposable
     {
         const uint allowed = (uint)(TunCalls.IFF_TAP | TunCalls.IFF_NO_PI | TunCalls.IFF_VNET_HDR | TunCalls.IFF_MULTI_QUEUE);
         errno = Errno.AccessDenied;
-        if ((request.First & ~allowed) != 0) return null;
-        OwnedFd? queue = Owned(FileCalls.Open(TunCalls.Path, FileCalls.O_RDWR | FileCalls.O_NONBLOCK | FileCalls.O_CLOEXEC), out errno);
-        if (queue is null) return null;
-        errno = TunCalls.Attach(queue.Number, request.Path, (short)request.First);
-        if (errno == Errno.None) return queue;
-        queue.Dispose();
-        return null;
+        return (request.First & ~allowed) != 0 ? null
+            : TunCalls.TryOpenQueue(request.Path, (short)request.First, isThere: request.Option == 1, out errno);
     }
 
     private static UnixSocket? Connect(BrokerRequest request, out Errno errno)
