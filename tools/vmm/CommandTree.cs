@@ -46,8 +46,8 @@ internal static class CommandTree
         }
         catch (OutOfMemoryException)
         {
-            return Complain("this process gets no more memory or threads: raise its limits (ulimit -v and -u, TasksMax= and MemoryMax= of a "
-                + "unit, --pids-limit of a container)", ExitCode.World);
+            return Complain("this process gets no more memory or threads: raise its limits (ulimit -v and -u, TasksMax= and MemoryMax= "
+                + "of a unit, --pids-limit of a container)", ExitCode.World);
         }
         catch (Exception world) when (ExitCode.IsWorld(world))
         {

@@ -166,7 +166,7 @@ internal static class ServeCommand
         VhostUserBackend[] backends = [.. devices.Select(device => Add(server, device, device.Socket!.Descriptor is { } number
             ? PassedSockets.TakeNumber(number) : passed.TakeAt(device.Socket.Path)))];
         passed.CheckAllTaken();
-        // From here on: what opens devices may wait half a minute for a lock or a server, and until it is done a signal just ends the process.
+        // From here on: what opens devices may wait half a minute for a lock or a server, and until then a signal ends the process.
         signals.On(_ => Stop(), PosixSignal.SIGTERM, PosixSignal.SIGINT).On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, Signals.User2)
             .On(_ => PrintStatistics(server.Backends), Signals.User1);
         IsolatedDevice.ObeyIfIsolated(() => PrintStatistics(server.Backends), Stop);

@@ -37,7 +37,9 @@ internal readonly record struct TemporaryCopy(OwnedFd File, long CopiedBytes)
     }
 
     /// <summary>Makes an image as a copy of another one, unless it is there; it has the same time of its last write.</summary>
-    /// <param name="path">Where. It appears whole or not at all, also over a power cut: the next start takes what is there as it is.</param>
+    /// <param name="path">
+    /// Where. It appears whole or not at all, also over a power cut: the next start takes what is there as it is.
+    /// </param>
     /// <param name="image">The other one, which nothing writes meanwhile.</param>
     /// <param name="status">How it is.</param>
     /// <returns>What was copied; 0 where blocks are shared.</returns>
