@@ -175,6 +175,19 @@ public sealed class IsolateTests : IDisposable
     }
 
     [Fact]
+    public void An_interrupt_at_the_terminal_reaches_every_process_and_is_one_request()
+    {
+        using VmmProcess vmm = Serve();
+        vmm.WaitFor("2 processes serve a device each");
+        string[] all = ["kill", "-INT", $"{vmm.Id}", .. Children(vmm.Id).Select(child => $"{child}")];
+        Shell.Run(all);
+        VmmResult result = vmm.WaitForExit();
+        Assert.Equal(0, result.ExitCode);
+        // Each has finished what was in flight: none of them took its starter's request for a second one.
+        Assert.DoesNotContain("asked a second time", result.Error);
+    }
+
+    [Fact]
     public void What_does_not_go_with_it_is_refused()
     {
         string image = _scratch.CreateImage("a.img", 16 * MiB);

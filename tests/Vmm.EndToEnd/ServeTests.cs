@@ -167,6 +167,21 @@ public sealed class ServeTests
     }
 
     [Fact]
+    public void A_server_that_waits_for_an_image_ends_at_once_when_it_is_asked_to()
+    {
+        using ScratchDirectory scratch = new();
+        string image = scratch.CreateImage("image", 1 << 20);
+        using VmmProcess first = new("serve", "--blk", $"path={image},socket={scratch.PathOf("a")}");
+        first.WaitFor("listening");
+        using VmmProcess second = new("serve", "--blk", $"path=memory:1M,socket={scratch.PathOf("r")}", "--blk", $"path={image},socket={scratch.PathOf("b")}");
+        // In its root it does not see who has the lock, and tries for half a minute.
+        Assert.True(SpinWait.SpinUntil(() => File.Exists(scratch.PathOf("r")) || second.HasEnded, TimeSpan.FromSeconds(60)));
+        second.Signal("TERM");
+        VmmResult ended = second.WaitForExit();
+        Assert.DoesNotContain("still busy", ended.Error);
+    }
+
+    [Fact]
     public void Signals_that_are_not_meant_to_end_it_do_not_and_one_of_them_prints_statistics()
     {
         using ScratchDirectory scratch = new();

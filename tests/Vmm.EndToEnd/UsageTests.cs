@@ -35,6 +35,27 @@ public sealed class UsageTests
     [InlineData("bench")]
     [InlineData("bench", "no-such-device")]
     [InlineData("ctl", "ls")]
+    [InlineData("boot", "--kernel", "")]
+    [InlineData("boot", "--restore", "")]
+    [InlineData("boot", "--kernel", "k", "--config", "")]
+    [InlineData("ctl", "s", "snapshot", "")]
+    [InlineData("ctl", "s", "snapshot", "a", "--diff", "")]
+    [InlineData("ctl", "s", "fork", "--dir", "")]
+    [InlineData("ctl", "", "ls")]
+    [InlineData("ctl", "s", "get", "")]
+    [InlineData("ctl", "https://h:1", "--ca", "", "ls")]
+    [InlineData("top", "")]
+    [InlineData("discover", "")]
+    [InlineData("discover", ".", "--output", "")]
+    [InlineData("state", "show", "")]
+    [InlineData("state", "check", "")]
+    [InlineData("state", "merge", "a", "")]
+    [InlineData("start", "")]
+    [InlineData("check", "")]
+    [InlineData("config", "show", "run", "--config", "")]
+    [InlineData("bench", "vhost-user-blk", "--socket", "")]
+    [InlineData("bench", "vhost-user-blk", "--socket", "s", "--json", "")]
+    [InlineData("doctor", "no-such-command")]
     [InlineData("no-such-command")]
     [InlineData]
     public void Is_answered_by_one_sentence_and_exit_code_2(params string[] arguments)
@@ -44,6 +65,30 @@ public sealed class UsageTests
         Assert.StartsWith("vmm: ", result.Error);
         Assert.Single(result.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
         Assert.DoesNotContain("   at ", result.Error);
+        // Nor is anything left of the lines in which the parser or the runtime says things.
+        Assert.DoesNotContain("??", result.Error);
+        Assert.DoesNotContain("Parameter '", result.Error);
+    }
+
+    [Fact]
+    public void A_directory_that_has_been_removed_is_named()
+    {
+        using ScratchDirectory scratch = new();
+        string directory = Directory.CreateDirectory(scratch.PathOf("gone")).FullName;
+        using VmmProcess vmm = new(["sh", "-c", $"cd '{directory}'; rmdir '{directory}'; exec \"$@\"", "sh"], ["state", "show", "saved"]);
+        VmmResult refused = vmm.WaitForExit();
+        Assert.Equal(1, refused.ExitCode);
+        Assert.Contains("the directory that this was started in has been removed", refused.Error);
+    }
+
+    [Fact]
+    public void A_process_that_may_have_no_further_thread_is_refused_in_a_sentence()
+    {
+        Assert.SkipUnless(VmmProcess.PublishedFile is not null, "the runtime that compiles needs more at its own start");
+        using VmmProcess poor = new(["sh", "-c", "ulimit -v 100000; exec \"$@\"", "sh"], ["serve", "--rng", "socket=/nowhere/s"]);
+        VmmResult refused = poor.WaitForExit();
+        Assert.Equal(1, refused.ExitCode);
+        Assert.DoesNotContain("   at ", refused.Error);
     }
 
     [Theory]

@@ -16,8 +16,8 @@ internal static class BootCommand
         TextOption kernel = new("--kernel", "FILE", "A Linux kernel for 64-bit x86: vmlinux or bzImage (vmlinuz).");
         TextOption initrd = new("--initrd", "FILE", "Its initial file system.");
         TextOption commandLine = new("--cmdline", "TEXT", $"The kernel's whole command line, in place of '{StandardCommandLine}'.")
-        { DefaultValueFactory = _ => StandardCommandLine };
-        TextOption append = new("--append", "TEXT", "What to add to the kernel's command line.");
+        { DefaultValueFactory = _ => StandardCommandLine, MayBeEmpty = true };
+        TextOption append = new("--append", "TEXT", "What to add to the kernel's command line.") { MayBeEmpty = true };
         NumberOption vcpus = new("--vcpus", "N", "Virtual CPUs", 1, KvmMachineOptions.VcpusMax, standard: 1);
         NumberOption memory =
             new("--memory", "MIB", "Guest memory in MiB", (int)(KvmMachineOptions.MemoryBytesMin >> 20), 65536, standard: 512);

@@ -39,6 +39,16 @@ internal static class CommandTree
         {
             return Complain(usage.Message, ExitCode.Usage);
         }
+        catch (FileNotFoundException lost) when (lost.FileName is null)
+        {
+            // What the runtime says of getcwd(2).
+            return Complain("the directory that this was started in has been removed: change to another one (cd)", ExitCode.World);
+        }
+        catch (OutOfMemoryException)
+        {
+            return Complain("this process gets no more memory or threads: raise its limits (ulimit -v and -u, TasksMax= and MemoryMax= "
+                + "of a unit, --pids-limit of a container)", ExitCode.World);
+        }
         catch (Exception world) when (ExitCode.IsWorld(world))
         {
             return Complain(world.Message, ExitCode.World);
@@ -74,10 +84,25 @@ internal static class CommandTree
             DocumentationCommands.CreateCompletion(() => root, carriesOut),
             DocumentationCommands.CreateManual(() => root, carriesOut),
         };
+        RefuseEmpty(root);
         foreach (HelpOption help in root.Options.OfType<HelpOption>()) ((HelpAction)help.Action!).MaxWidth = HelpColumns;
         // No completion of a shell asks '[suggest]', and what answers it fails on lines that make no sense.
         root.Directives.Clear();
         return root;
+    }
+
+    /// <summary>Has arguments refuse an empty text, as <see cref="TextOption"/> does for options.</summary>
+    private static void RefuseEmpty(Command command)
+    {
+        foreach (Argument argument in command.Arguments.Where(argument => argument.ValueType != typeof(bool)))
+        {
+            argument.Validators.Add(result =>
+            {
+                if (result.Tokens.Any(token => token.Value.Length == 0))
+                    result.AddError($"{argument.Name} '': {TextOption.Empty(argument.Name)}");
+            });
+        }
+        foreach (Command inner in command.Subcommands) RefuseEmpty(inner);
     }
 
     /// <summary>Understands a command line. What is wrong with it is in the result.</summary>
@@ -95,7 +120,8 @@ internal static class CommandTree
         // Of a word that is no command, and what is behind it, the parser says only that a command is missing.
         string message = named.Subcommands.Count > 0 && parsed.UnmatchedTokens is [{ } word, ..] && !word.StartsWith('-')
             ? $"there is no command '{word}': give {string.Join(", ", named.Subcommands.Select(command => command.Name))}"
-            : error.Message;
+            // The parser lists what may stand there in lines.
+            : error.Message.Replace("\n\t", " ", StringComparison.Ordinal);
         return $"{message} (see '{NameOf(parsed.CommandResult)} --help')";
     }
 

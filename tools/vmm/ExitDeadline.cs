@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 
 namespace Vmm.Tool;
@@ -12,13 +13,22 @@ internal sealed class ExitDeadline : IDisposable
     /// takes.</summary>
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(15);
 
+    /// <summary>Within which two requests are one: timeout(1) signals its child and then its group, and Ctrl-C at a terminal signals the
+    /// processes of <c>--isolate</c>, whose starter asks them too.</summary>
+    private static readonly TimeSpan SameRequest = TimeSpan.FromMilliseconds(500);
+
     private readonly ManualResetEventSlim _ended = new();
-    private int _requests;
+    private long _asked;
 
     /// <summary>The process was asked to end.</summary>
     internal void Start()
     {
-        if (Interlocked.Increment(ref _requests) > 1) End("asked a second time: ends without waiting for what is in flight");
+        long now = Stopwatch.GetTimestamp(), first = Interlocked.CompareExchange(ref _asked, now, 0);
+        if (first != 0)
+        {
+            if (Stopwatch.GetElapsedTime(first, now) > SameRequest) End("asked a second time: ends without waiting for what is in flight");
+            return;
+        }
         // A thread of its own: those of the runtime's pool may all wait for the disk that hangs.
         new Thread(Wait) { IsBackground = true, Name = "exit deadline" }.Start();
     }

@@ -14,7 +14,8 @@ internal static class RunCommand
         NumberOption vcpus = new("--vcpus", "N", "Virtual CPUs", 1, SimulatedMachineOptions.VcpusMax, standard: 1);
         NumberOption memory = new("--memory", "MIB", "Guest memory in MiB", 16, 65536, standard: 256);
         TextOption exec = new("--exec", "COMMANDS",
-            "Guest commands, separated by ';'. Without them the guest's console is yours; try 'help'.", ShellSyntax.Check);
+            "Guest commands, separated by ';'. Without them the guest's console is yours; try 'help'.", ShellSyntax.Check)
+        { MayBeEmpty = true };
         ChoiceOption stats = new("--stats", "How the closing statistics are printed.", standard: "table", "table", "json");
         SwitchOption core = CoreOption.Create();
         ApiOptions api = new();

@@ -157,7 +157,7 @@ internal static class ServeCommand
     {
         TaskCompletionSource stop = new();
         using ExitDeadline deadline = new();
-        using Signals signals = new Signals().On(_ => Stop(), PosixSignal.SIGTERM, PosixSignal.SIGINT);
+        using Signals signals = new();
 
         using PassedSockets passed = PassedSockets.Take();
         // An image and a listening socket each, beside what the runtime and the reactors have.
@@ -166,7 +166,8 @@ internal static class ServeCommand
         VhostUserBackend[] backends = [.. devices.Select(device => Add(server, device, device.Socket!.Descriptor is { } number
             ? PassedSockets.TakeNumber(number) : passed.TakeAt(device.Socket.Path)))];
         passed.CheckAllTaken();
-        signals.On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, Signals.User2)
+        // From here on: what opens devices may wait half a minute for a lock or a server, and until then a signal ends the process.
+        signals.On(_ => Stop(), PosixSignal.SIGTERM, PosixSignal.SIGINT).On(_ => Reload(), PosixSignal.SIGHUP).On(_ => { }, Signals.User2)
             .On(_ => PrintStatistics(server.Backends), Signals.User1);
         IsolatedDevice.ObeyIfIsolated(() => PrintStatistics(server.Backends), Stop);
         using ApiServer? listening = ApiServer.TryStart(api,

@@ -24,8 +24,16 @@ internal sealed unsafe partial class UnixSocket
             MakeWay(path);
             socket = TryListen(path, mode, backlog, group, out errno);
         }
-        return socket ?? throw new KernelException($"cannot listen on '{path}'", errno);
+        return socket ?? throw new KernelException($"cannot listen on '{path}'", errno, WhatToDo(path, errno));
     }
+
+    private static string? WhatToDo(string path, Errno errno) => errno switch
+    {
+        Errno.NoEntry => $"its directory is not there: make it with mkdir -p '{Path.GetDirectoryName(path)}'",
+        Errno.AccessDenied => "its directory is another user's: give one of your own, such as one in $XDG_RUNTIME_DIR",
+        Errno.ReadOnlyFileSystem => "give a directory that can be written, such as one in /run",
+        _ => null,
+    };
 
     /// <summary>Removes what an ended process left at a path that cannot be bound.</summary>
     private static void MakeWay(string path)

@@ -123,7 +123,7 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
         int fd = broker.Ask(BrokerCall.Listen, path, out Errno errno, (uint)mode, group ?? 0, group is null ? (byte)0 : (byte)1);
         return fd >= 0 ? new UnixSocket(fd) { _isBrokered = true, _brokeredPath = path }
             : throw new KernelException($"cannot listen on '{path}'", errno,
-                errno == Errno.AddressInUse ? "another process listens there" : null);
+                errno == Errno.AddressInUse ? "another process listens there" : WhatToDo(path, errno));
     }
 
     /// <summary>Two sockets connected to each other.</summary>

@@ -23,16 +23,24 @@ internal class TextOption : Option<string?>
         CustomParser = Understand;
     }
 
+    /// <summary>Whether an empty text makes sense. No name, path or address is empty.</summary>
+    internal bool MayBeEmpty { get; init; }
+
     /// <summary>Another option in whose place this one may stand: one of the two is needed.</summary>
     internal TextOption? InsteadOf { get; init; }
 
     /// <summary>What is wrong with a text; null for nothing.</summary>
     private protected virtual string? Complain(string text) => _check?.Invoke(text);
 
+    /// <summary>What is said of an empty text, which most often is a variable of a shell that has not been set.</summary>
+    internal static string Empty(string wanted) => $"it is empty, perhaps a variable that is not set: give {wanted}";
+
     private string Understand(ArgumentResult result)
     {
         string text = result.Tokens.Count == 0 ? "" : result.Tokens[0].Value;
-        if (Complain(text) is { } complaint) result.AddError($"{Name} '{text}': {complaint}");
+        string? complaint = Complain(text);
+        if (complaint is null && text.Length == 0 && result.Tokens.Count > 0 && !MayBeEmpty) complaint = Empty(HelpName!);
+        if (complaint is not null) result.AddError($"{Name} '{text}': {complaint}");
         return text;
     }
 }

@@ -37,19 +37,26 @@ internal readonly record struct TemporaryCopy(OwnedFd File, long CopiedBytes)
     }
 
     /// <summary>Makes an image as a copy of another one, unless it is there; it has the same time of its last write.</summary>
-    /// <param name="path">Where. It appears whole or not at all.</param>
+    /// <param name="path">
+    /// Where. It appears whole or not at all, also over a power cut: the next start takes what is there as it is.
+    /// </param>
     /// <param name="image">The other one, which nothing writes meanwhile.</param>
     /// <param name="status">How it is.</param>
     /// <returns>What was copied; 0 where blocks are shared.</returns>
     /// <exception cref="IOException">There is no room, or its folder takes no files.</exception>
     internal static long Keep(string path, OwnedFd image, in FileStatus status)
     {
-        int fd = Create(System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path)) ?? "/");
+        string folder = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path)) ?? "/";
+        int fd = Create(folder);
         if (fd < 0) throw new KernelException($"cannot make '{path}'", FileCalls.LastError, "its folder has to take files without a name");
         using OwnedFd file = new(fd);
         long copied = Fill(file, image.Number, status.Size);
         Errno error = SnapshotCalls.SetModified(file, status.ModifiedNanoseconds);
+        // A name reaches the journal of a file system before the bytes do, unless these are asked for first.
+        if (error == Errno.None) error = SnapshotCalls.Sync(file);
         if (error == Errno.None) error = SnapshotCalls.Name(file, path);
+        // What a guest writes and flushes is as durable as the name it is found by.
+        if (error == Errno.None) error = SyncNames(folder);
         return error is Errno.None or Errno.Exists ? copied : throw new KernelException($"cannot make '{path}'", error);
     }
 
@@ -75,6 +82,15 @@ internal readonly record struct TemporaryCopy(OwnedFd File, long CopiedBytes)
     /// <summary>Makes a file without a name, for its owner.</summary>
     private static int Create(string folder) =>
         FileCalls.Open(folder, FileCalls.O_TMPFILE | FileCalls.O_RDWR | FileCalls.O_CLOEXEC, 0x180);
+
+    /// <summary>Makes the names in a folder durable; one that may be written and not read has its file system's order only.</summary>
+    private static Errno SyncNames(string folder)
+    {
+        int fd = FileCalls.Open(folder, FileCalls.O_RDONLY | FileCalls.O_CLOEXEC);
+        if (fd < 0) return Errno.None;
+        using OwnedFd directory = new(fd);
+        return SnapshotCalls.Sync(directory);
+    }
 
     private static OwnedFd CreateNear(string path)
     {
