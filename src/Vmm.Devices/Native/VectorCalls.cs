@@ -25,14 +25,14 @@ internal static unsafe partial class VectorCalls
     internal static Errno Read(int fd, ReadOnlySpan<IoVector> vectors, out int length)
     {
         // SAFETY: the kernel reads the pinned vectors, and writes what they point at: memory that their holder keeps mapped.
-        fixed (IoVector* first = vectors) return Finish(Read(fd, first, vectors.Length), out length);
+        fixed (IoVector* first = vectors) return StreamCalls.Finish(Read(fd, first, vectors.Length), out length);
     }
 
     /// <summary>writev(2).</summary>
     internal static Errno Write(int fd, ReadOnlySpan<IoVector> vectors, out int length)
     {
         // SAFETY: as for Read; the kernel only reads the memory.
-        fixed (IoVector* first = vectors) return Finish(Write(fd, first, vectors.Length), out length);
+        fixed (IoVector* first = vectors) return StreamCalls.Finish(Write(fd, first, vectors.Length), out length);
     }
 
     /// <summary>Receives one datagram, or bytes of a stream, without waiting.</summary>
@@ -42,7 +42,7 @@ internal static unsafe partial class VectorCalls
         fixed (IoVector* first = vectors)
         {
             MessageHeader message = new() { Vectors = first, VectorCount = (nuint)vectors.Length };
-            return Finish(SocketCalls.ReceiveMessage(fd, &message, SocketCalls.MSG_DONTWAIT), out length);
+            return StreamCalls.Finish(SocketCalls.ReceiveMessage(fd, &message, SocketCalls.MSG_DONTWAIT), out length);
         }
     }
 
@@ -53,14 +53,9 @@ internal static unsafe partial class VectorCalls
         fixed (IoVector* first = vectors)
         {
             MessageHeader message = new() { Vectors = first, VectorCount = (nuint)vectors.Length };
-            return Finish(SocketCalls.SendMessage(fd, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_NOSIGNAL), out length);
+            const int flags = SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_NOSIGNAL;
+            return StreamCalls.Finish(SocketCalls.SendMessage(fd, &message, flags), out length);
         }
-    }
-
-    private static Errno Finish(nint result, out int length)
-    {
-        length = (int)Math.Max(result, 0);
-        return result >= 0 ? Errno.None : (Errno)Marshal.GetLastPInvokeError();
     }
 
     [LibraryImport(Name, EntryPoint = "readv", SetLastError = true)]

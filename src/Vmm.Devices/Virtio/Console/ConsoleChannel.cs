@@ -114,7 +114,7 @@ internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort p
     }
 
     /// <summary>Serves a host side. The stream has a duplicate of its own of the input, which the port may close first.</summary>
-    private void OpenHost(ConsoleConnection connection) => _host = new HostStream(_reactor!, connection.Input?.Duplicate(), connection.Output)
+    private void OpenHost(ConsoleConnection to) => _host = new HostStream(_reactor!, to.Input?.Duplicate(), to.Output)
     {
         OnInput = () => device.ServeQueue(ConsoleProtocol.ReceiveQueueOf(index)),
         OnInputEnd = _ => HangUp(),
