@@ -29,7 +29,8 @@ stop_servers() {
   wait 2>/dev/null || true
   servers=()
 }
-trap 'stop_servers; rm -rf "$work"' EXIT
+network=vmm-measure-$$
+trap 'stop_servers; ip netns delete "$network" 2>/dev/null || true; rm -rf "$work"' EXIT
 say() { echo "measure: $1, $((SECONDS / 60)) min $((SECONDS % 60)) s" >&2; }
 
 # What is measured is built first, so that no compiler runs beside it.
@@ -94,12 +95,55 @@ load() {
   done
 }
 
+inside() { ip netns exec "$network" "$@"; }
+
+# send NAME SIZE COMMAND...: a driver that polls sends frames as fast as the back-end COMMAND takes them to its tap0. Prints how many a second, and
+# the microseconds of processor time that each took of the back-end.
+send() {
+  local name=$1 size=$2 frames used began; shift 2
+  serve "$name" ip netns exec "$network" "$@" || return 1
+  for _ in $(seq 100); do inside ip link set tap0 up 2>/dev/null && break; sleep 0.1; done
+  inside taskset -c 1 dpdk-testpmd --no-huge -m 256 --no-pci --no-shconf --file-prefix "measure-driver-$$" --lcores=0@1,1@1 \
+    --vdev="net_virtio_user0,path=$work/$name.sock,queues=1" -- --forward-mode=txonly --txpkts="$size" --auto-start --no-mlockall \
+    --total-num-mbufs=4096 --stats-period 3600 >"$work/driver.log" 2>&1 &
+  servers+=($!)
+  sleep 4
+  frames=$(inside cat /sys/class/net/tap0/statistics/rx_packets) used=$(processor_time "${servers[0]}") began=$EPOCHREALTIME
+  sleep "$seconds"
+  awk -v frames=$(($(inside cat /sys/class/net/tap0/statistics/rx_packets) - frames)) -v used=$(($(processor_time "${servers[0]}") - used)) \
+    -v time="$(echo "$EPOCHREALTIME - $began" | tr , . | bc)" -v ticks="$(getconf CLK_TCK)" \
+    'BEGIN { if (!frames) exit 1; printf "%.0f %.3f\n", frames / time, used / ticks * 1e6 / frames }'
+}
+processor_time() { sed 's/.*) //' "/proc/$1/stat" | awk '{ print $12 + $13 }'; }
+
+# frames SIZE: one row for each build, against DPDK's vhost and its driver of a TAP.
+frames() {
+  local size=$1 build server theirs ours
+  say "frames of $size bytes, DPDK"
+  theirs=$(send d "$size" dpdk-testpmd --no-huge -m 256 --no-pci --no-shconf --file-prefix "measure-$$" --lcores=0@0,1@0 \
+    --vdev="net_vhost0,iface=$work/d.sock,queues=1" --vdev=net_tap0,iface=tap0 -- --forward-mode=io --auto-start --no-mlockall \
+    --total-num-mbufs=8192 --stats-period 3600; stop_servers) || theirs=
+  for build in JIT AOT; do
+    [ $build = JIT ] && server=$jit || server=$VMM_TOOL
+    say "frames of $size bytes, $build"
+    # shellcheck disable=SC2086
+    ours=$(send n "$size" $server serve --net "socket=$work/n.sock,tap=tap0" --allow-unsealed; stop_servers) || ours=
+    rm -f "$work"/{n,d}.sock
+    if [ -n "$ours" ] && [ -n "$theirs" ]; then
+      echo "$ours $theirs" | awk -v size="$size" -v build=$build \
+        '{ printf "| %s bytes | %s | %.2f (%d : %d) | %.2f |\n", size, build, $1 / $3, $1, $3, $2 / $4 }'
+    else
+      printf '| %s bytes | %s | not measured: %s | |\n' "$size" $build "$(cat "$work"/{d,n,driver}.log 2>/dev/null | tail -n 1 | tr '|' ' ')"
+    fi
+  done
+}
+
 {
   echo
   printf 'Machine: %s, %s processors, Linux %s, .NET %s; load %s when it began. Date: %s. Pace: %s.\n' \
     "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(uname -r)" "$(dotnet --version)" \
     "$(cut -d ' ' -f 1 /proc/loadavg)" "$(date -I)" "${quick[0]:---thorough}"
-  for group in one-ready all-ready invoke notifier tasks-wake ring-cached buffers queue exits; do compare "$group"; done
+  for group in one-ready all-ready invoke notifier tasks-wake ring-cached buffers queue exits net vsock; do compare "$group"; done
 
   if command -v qemu-storage-daemon >/dev/null; then
     # Both images come into the page cache alike, in single pages.
@@ -114,6 +158,16 @@ load() {
     load "random writes, depth 32" "" --depth 32 --rw randwrite
   else
     printf '\nA vhost-user disk was not measured: there is no `qemu-storage-daemon` (apt-get install qemu-system-common).\n'
+  fi
+
+  if command -v dpdk-testpmd >/dev/null && ip netns add "$network" 2>/dev/null; then
+    printf '\n### Frames of a guest into a TAP, against DPDK (`net_vhost` and `net_tap` of `dpdk-testpmd`)\n\n'
+    printf 'A driver that polls (`net_virtio_user`) on processor 1, the back-end on 0, %s s each. DPDK polls: its processor is always busy.\n\n' "$seconds"
+    printf '| frames of | build | frames | CPU a frame |\n|---|---|---|---|\n'
+    frames 64
+    frames 1500
+  else
+    printf '\nFrames were not measured against DPDK: that takes root and `dpdk-testpmd` (apt-get install dpdk-dev iproute2 bc).\n'
   fi
   printf '\nMeasured in %s min %s s by `./tools/measure.sh%s`.\n\n' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60)) "${quick:+ --quick}"
 } >"$work/page"

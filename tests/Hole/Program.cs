@@ -28,7 +28,7 @@ SandboxPlan plan = new()
     Accesses = new DiskSpec { Path = surroundings.Of("own.img") }.HostAccesses().ToList(),
     Opened = [new HostAccess(HostAccessKind.Listen, surroundings.Of("own/socket"))],
 };
-if (layers != 0 && !ProcessSandbox.IsEnclosed) ProcessSandbox.Enclose(plan, args);
+if (layers != 0) ProcessSandbox.Enclose(plan);
 using HoleGuest guest = new();
 if (layers != 0) ProcessSandbox.Close(plan);
 if (args[1] == "wait")

@@ -133,7 +133,7 @@ internal static class ServeCommand
     {
         if (IsolatedServer.WhyNot() is { } why) throw new IOException($"--isolate: {why}");
         HashSet<string> devicesAndIsolate = [isolate.Name, ApiOptions.SocketName, .. kinds.Select(kind => kind.Name)];
-        string[] words = CommandWords.Of(parsed, withFile: false);
+        string[] words = CommandWords.Of(parsed);
         string[] common = [.. words.Where(word => !devicesAndIsolate.Contains(NameOf(word)))];
         // In the order of the devices: kind by kind.
         string[] own = [.. kinds.SelectMany(kind => words.Where(word => NameOf(word) == kind.Name))];

@@ -87,6 +87,20 @@ public sealed class HostBroker : IDisposable
         SandboxCalls.SetDumpable(false);
     }
 
+    /// <summary>Starts the program that is to be one, with the rights of this process, which may start no other thread before its sandbox.</summary>
+    /// <param name="path">The program.</param>
+    /// <param name="arguments">Its arguments.</param>
+    /// <param name="environment">Its environment.</param>
+    /// <exception cref="KernelException">It cannot be started.</exception>
+    public static void StartProcess(string path, IEnumerable<string> arguments, IEnumerable<KeyValuePair<string, string>> environment)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        ArgumentNullException.ThrowIfNull(arguments);
+        ArgumentNullException.ThrowIfNull(environment);
+        Errno error = SandboxCalls.Start(path, [path, .. arguments], environment.Select(each => $"{each.Key}={each.Value}"));
+        if (error != Errno.None) throw new KernelException($"cannot start '{path}'", error);
+    }
+
     /// <summary>Two pairs of sockets between a process and its broker.</summary>
     /// <param name="ofProcess">The process's ends.</param>
     /// <returns>The broker's ends.</returns>

@@ -145,10 +145,9 @@ public sealed class GuestMemory : IDisposable
         (ulong first, ulong all) = (address, length);
         while (done && length > 0)
         {
-            int hint = 0;
-            nint host = map.Translate(address, ref hint, out ulong available);
+            nint host = map.Translate(address, out ulong available);
             ulong piece = Math.Min(length, available);
-            done = map.Regions[hint].TryDiscard(host, piece);
+            done = map.Regions[map.Search(address)].TryDiscard(host, piece);
             address += piece;
             length -= piece;
         }
@@ -200,8 +199,7 @@ public sealed class GuestMemory : IDisposable
 
     private static Span<byte> Piece(MemoryMap map, ulong address, int length)
     {
-        int hint = 0;
-        map.Translate(address, ref hint, out ulong available);
+        map.Translate(address, out ulong available);
         map.TryGetSpan(address, (uint)Math.Min((ulong)length, available), out Span<byte> piece);
         return piece;
     }

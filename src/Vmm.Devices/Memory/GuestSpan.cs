@@ -10,6 +10,9 @@ internal readonly struct GuestSpan(ulong guest, nint host, ulong length)
     internal readonly nint Host = host;
     internal readonly ulong Length = length;
 
+    /// <summary>The host address that follows it.</summary>
+    internal nint End => Host + (nint)Length;
+
     /// <summary>As the kernel takes it.</summary>
     internal IoVector Vector => new(Host, (nuint)Length);
 }

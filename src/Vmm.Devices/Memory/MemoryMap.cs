@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace Vmm.Devices;
 
 /// <summary>
@@ -9,26 +7,18 @@ namespace Vmm.Devices;
 internal sealed unsafe class MemoryMap
 {
     private readonly GuestRegion[] _regions;
-    private readonly Extent[] _extents;
+    private readonly GuestExtent[] _extents;
     private int _references = 1;
-
-    /// <summary>The hot part of a region.</summary>
-    private readonly struct Extent(ulong start, ulong length, nint host)
-    {
-        internal readonly ulong Start = start;
-        internal readonly ulong Length = length;
-        internal readonly nint Host = host;
-    }
 
     /// <param name="sorted">By guest address, without overlap.</param>
     internal MemoryMap(GuestRegion[] sorted)
     {
         _regions = sorted;
-        _extents = new Extent[sorted.Length];
+        _extents = new GuestExtent[sorted.Length];
         for (int i = 0; i < sorted.Length; i++)
         {
             sorted[i].Hold();
-            _extents[i] = new Extent(sorted[i].GuestAddress, sorted[i].Length, sorted[i].HostAddress);
+            _extents[i] = new GuestExtent(sorted[i].GuestAddress, sorted[i].Length, sorted[i].HostAddress);
         }
     }
 
@@ -55,41 +45,28 @@ internal sealed unsafe class MemoryMap
         foreach (GuestRegion region in _regions) region.Release();
     }
 
+    /// <summary>The region that a guest address lies in; one without bytes if it lies in none.</summary>
+    internal GuestExtent Find(ulong address)
+    {
+        int found = Search(address);
+        return found < 0 ? default : _extents[found];
+    }
+
     /// <summary>The host address of a guest address, and how many bytes follow it in the same region.</summary>
     /// <param name="address">Guest-physical.</param>
-    /// <param name="hint">Region to try first; set to the one found. Any value is allowed.</param>
     /// <param name="available">Bytes from the address to the end of its region.</param>
     /// <returns>0 if the address is in no region.</returns>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal nint Translate(ulong address, ref int hint, out ulong available)
+    internal nint Translate(ulong address, out ulong available)
     {
-        Extent[] extents = _extents;
-        if ((uint)hint < (uint)extents.Length)
-        {
-            ref readonly Extent extent = ref extents[hint];
-            ulong offset = address - extent.Start;
-            if (offset < extent.Length)
-            {
-                available = extent.Length - offset;
-                return extent.Host + (nint)offset;
-            }
-        }
-        int found = Search(address);
-        if (found < 0)
-        {
-            available = 0;
-            return 0;
-        }
-        hint = found;
-        available = extents[found].Length - (address - extents[found].Start);
-        return extents[found].Host + (nint)(address - extents[found].Start);
+        GuestExtent extent = Find(address);
+        available = extent.Length == 0 ? 0 : extent.Length - (address - extent.Start);
+        return available == 0 ? 0 : extent.HostOf(address);
     }
 
     /// <summary>The host address of a range that lies in one region; 0 if it does not.</summary>
     internal nint TranslateRange(ulong address, ulong length)
     {
-        int hint = 0;
-        nint host = Translate(address, ref hint, out ulong available);
+        nint host = Translate(address, out ulong available);
         return host != 0 && length <= available ? host : 0;
     }
 
@@ -108,10 +85,9 @@ internal sealed unsafe class MemoryMap
     /// <summary>Whether every byte of a range is in some region.</summary>
     internal bool Contains(ulong address, ulong length)
     {
-        int hint = 0;
         while (length > 0)
         {
-            if (Translate(address, ref hint, out ulong available) == 0) return false;
+            if (Translate(address, out ulong available) == 0) return false;
             if (length <= available) return true;
             length -= available;
             address += available;
@@ -120,13 +96,13 @@ internal sealed unsafe class MemoryMap
     }
 
     /// <summary>The region that an address lies in; below 0 if it is in none.</summary>
-    private int Search(ulong address)
+    internal int Search(ulong address)
     {
         int low = 0, high = _extents.Length - 1;
         while (low <= high)
         {
             int middle = (low + high) >>> 1;
-            ref readonly Extent extent = ref _extents[middle];
+            ref readonly GuestExtent extent = ref _extents[middle];
             if (address < extent.Start)
             {
                 high = middle - 1;

@@ -4,7 +4,7 @@ using Vmm.Events;
 namespace Vmm.Devices.Native;
 
 /// <summary>
-/// The system calls by which a thread leaves the namespaces it shares with others: unshare(2), and mounts that are held by descriptors
+/// The system calls by which a thread leaves the namespaces it shares with others: unshare(2), setns(2), and mounts that are held by descriptors
 /// (open_tree(2), move_mount(2)).
 /// </summary>
 internal static unsafe partial class NamespaceCalls
@@ -28,6 +28,23 @@ internal static unsafe partial class NamespaceCalls
 
     /// <summary>Leaves some namespaces, on the calling thread.</summary>
     internal static Errno Leave(int namespaces) => Finish(Unshare(namespaces));
+
+    /// <summary>Takes the calling thread into some namespaces of the process's first thread (setns(2)), one each.</summary>
+    /// <exception cref="KernelException">The kernel refuses.</exception>
+    internal static void Follow(int namespaces)
+    {
+        // That of mounts last: it changes what the names mean.
+        foreach ((int kind, string name) in
+            (ReadOnlySpan<(int, string)>)[(CLONE_NEWIPC, "ipc"), (CLONE_NEWNET, "net"), (CLONE_NEWNS, "mnt")])
+        {
+            if ((namespaces & kind) == 0) continue;
+            int fd = FileCalls.Open($"/proc/self/ns/{name}", FileCalls.O_RDONLY | FileCalls.O_CLOEXEC);
+            if (fd < 0) throw new KernelException($"cannot look at the namespace '{name}' of this process", FileCalls.LastError);
+            using OwnedFd space = new(fd);
+            Errno error = Finish(SetNamespace(space.Number, kind));
+            if (error != Errno.None) throw new KernelException($"cannot take a thread into the namespace '{name}'", error);
+        }
+    }
 
     /// <summary>Keeps what is mounted from now on from other namespaces.</summary>
     // SAFETY: the kernel reads a text, and no other memory.
@@ -80,6 +97,9 @@ internal static unsafe partial class NamespaceCalls
 
     [LibraryImport(Name, EntryPoint = "unshare", SetLastError = true)]
     private static partial int Unshare(int flags);
+
+    [LibraryImport(Name, EntryPoint = "setns", SetLastError = true)]
+    private static partial int SetNamespace(int fd, int kind);
 
     [LibraryImport(Name, EntryPoint = "mount", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Mount(string? source, string target, string? type, nuint flags, string? data);

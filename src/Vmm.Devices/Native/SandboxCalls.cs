@@ -5,8 +5,8 @@ using Vmm.Events;
 namespace Vmm.Devices.Native;
 
 /// <summary>
-/// The system calls by which a process gives up rights: prctl(2), capset(2), setresuid(2), landlock(7), seccomp(2); and execve(2), over
-/// which it stays without them.
+/// The system calls by which a process gives up rights: prctl(2), capset(2), setresuid(2), landlock(7), seccomp(2); and posix_spawn(3), by
+/// which it starts one that keeps them.
 /// </summary>
 internal static unsafe partial class SandboxCalls
 {
@@ -25,7 +25,6 @@ internal static unsafe partial class SandboxCalls
     private const int PR_CAPBSET_DROP = 24;
     private const int PR_SET_SECUREBITS = 28;
     private const int PR_SET_NO_NEW_PRIVS = 38;
-    private const int PR_GET_NO_NEW_PRIVS = 39;
     private const int PR_CAP_AMBIENT = 47;
     private const int PR_CAP_AMBIENT_CLEAR_ALL = 4;
     private const uint CapabilityVersion = 0x20080522;
@@ -34,23 +33,19 @@ internal static unsafe partial class SandboxCalls
     private const int O_PATH = 0x200000;
     private const int O_CLOEXEC = 0x80000;
     private const long NR_seccomp = 317;
-    private const long NR_close_range = 436;
     private const long NR_landlock_create_ruleset = 444;
     private const long NR_landlock_add_rule = 445;
     private const long NR_landlock_restrict_self = 446;
     private const uint LANDLOCK_CREATE_RULESET_VERSION = 1;
+    private const uint LANDLOCK_CREATE_RULESET_ERRATA = 2;
     private const int LANDLOCK_RULE_PATH_BENEATH = 1;
     private const int LANDLOCK_RULE_NET_PORT = 2;
     internal const uint SECCOMP_SET_MODE_FILTER = 1;
     private const uint SECCOMP_GET_ACTION_AVAIL = 2;
     private const uint SECCOMP_FILTER_FLAG_TSYNC = 1;
     internal const uint SECCOMP_FILTER_FLAG_LOG = 2;
-    private const uint CLOSE_RANGE_CLOEXEC = 4;
 
     internal static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
-
-    /// <summary>Whether no program that is executed can give this process rights that it has not.</summary>
-    internal static bool HasNoNewPrivileges => Control(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
 
     internal static Errno SetNoNewPrivileges() => Finish(Control(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 
@@ -143,9 +138,6 @@ internal static unsafe partial class SandboxCalls
         return entry != null;
     }
 
-    /// <summary>Has a descriptor stay open at the next execve(2).</summary>
-    internal static void KeepOnExecute(int fd) => _ = SetInherited(fd, inherited: true);
-
     /// <summary>Whether there is such a descriptor, which is not closed on exec.</summary>
     internal static bool IsInherited(int fd)
     {
@@ -169,13 +161,15 @@ internal static unsafe partial class SandboxCalls
         _ = SetLimit(resource, limit);
     }
 
-    /// <summary>Has every descriptor from one on closed at the next execve(2).</summary>
-    internal static void CloseOnExecute(uint first) => _ = CloseRange(NR_close_range, first, uint.MaxValue, CLOSE_RANGE_CLOEXEC);
-
     /// <summary>The version of the kernel's Landlock; 0 where there is none.</summary>
     // SAFETY: no attribute is read where the version is asked for.
     internal static int LandlockVersion() =>
         Math.Max(0, (int)CreateRuleset(NR_landlock_create_ruleset, null, 0, LANDLOCK_CREATE_RULESET_VERSION));
+
+    /// <summary>The corrections that it has, a bit each (landlock(7), errata); 0 where it cannot say so.</summary>
+    // SAFETY: no attribute is read where they are asked for.
+    internal static int LandlockCorrections() =>
+        Math.Max(0, (int)CreateRuleset(NR_landlock_create_ruleset, null, 0, LANDLOCK_CREATE_RULESET_ERRATA));
 
     /// <summary>A set of rules that forbids what it handles and no rule allows.</summary>
     /// <returns>Null and <see cref="LastError"/> if the kernel refuses.</returns>
@@ -240,30 +234,44 @@ internal static unsafe partial class SandboxCalls
         }
     }
 
-    /// <summary>Executes a program in the place of this one. Returns only if that fails.</summary>
-    internal static Errno Execute(string path, IReadOnlyList<byte[]> arguments, IReadOnlyList<byte[]> environment)
+    /// <summary>
+    /// Starts a program that reads nothing and whose output goes nowhere. Unlike <see cref="System.Diagnostics.Process"/> it starts no thread
+    /// of this process.
+    /// </summary>
+    /// <param name="path">The program.</param>
+    /// <param name="arguments">Its name and its arguments.</param>
+    /// <param name="environment">Its environment, as <c>NAME=value</c>.</param>
+    internal static Errno Start(string path, IEnumerable<string> arguments, IEnumerable<string> environment)
     {
+        const int input = 0, output = 1, actionsBytes = 80;
+        const string nowhere = "/dev/null";
+        byte* actions = stackalloc byte[actionsBytes];
         List<GCHandle> pinned = [];
         nint[] argumentList = Pin(arguments), environmentList = Pin(environment);
-        // SAFETY: both lists end with a null, every text with a zero byte, and all are pinned; the kernel copies them.
+        // SAFETY: posix_spawn_file_actions_t of x86-64 has that size; both lists end with a null, every text with a zero byte, and all are
+        // pinned until the other process has them.
         fixed (nint* argumentsAt = argumentList, environmentAt = environmentList)
         {
-            _ = Execute(path, argumentsAt, environmentAt);
-            Errno error = LastError;
+            _ = MakeActions(actions);
+            int error = AddOpen(actions, input, nowhere, FileCalls.O_RDONLY, 0);
+            if (error == 0) error = AddOpen(actions, output, nowhere, FileCalls.O_WRONLY, 0);
+            int process;
+            if (error == 0) error = Spawn(&process, path, actions, null, argumentsAt, environmentAt);
+            _ = EndActions(actions);
             pinned.ForEach(each => each.Free());
-            return error;
+            return (Errno)error;
         }
 
-        nint[] Pin(IReadOnlyList<byte[]> texts)
+        nint[] Pin(IEnumerable<string> texts)
         {
-            nint[] list = new nint[texts.Count + 1];
-            for (int i = 0; i < texts.Count; i++)
+            List<nint> list = [];
+            foreach (string text in texts)
             {
-                GCHandle handle = GCHandle.Alloc((byte[])[.. texts[i], 0], GCHandleType.Pinned);
+                GCHandle handle = GCHandle.Alloc(Encoding.UTF8.GetBytes(text + '\0'), GCHandleType.Pinned);
                 pinned.Add(handle);
-                list[i] = handle.AddrOfPinnedObject();
+                list.Add(handle.AddrOfPinnedObject());
             }
-            return list;
+            return [.. list, 0];
         }
     }
 
@@ -305,11 +313,17 @@ internal static unsafe partial class SandboxCalls
     [LibraryImport(Name, EntryPoint = "setrlimit")]
     private static partial int SetLimit(int resource, ulong* limit);
 
-    [LibraryImport(Name, EntryPoint = "execve", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int Execute(string path, nint* arguments, nint* environment);
+    [LibraryImport(Name, EntryPoint = "posix_spawn", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int Spawn(int* process, string path, byte* actions, void* attributes, nint* arguments, nint* environment);
 
-    [LibraryImport(Name, EntryPoint = "syscall", SetLastError = true)]
-    private static partial long CloseRange(long number, uint first, uint last, uint flags);
+    [LibraryImport(Name, EntryPoint = "posix_spawn_file_actions_init")]
+    private static partial int MakeActions(byte* actions);
+
+    [LibraryImport(Name, EntryPoint = "posix_spawn_file_actions_addopen", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int AddOpen(byte* actions, int fd, string path, int flags, uint mode);
+
+    [LibraryImport(Name, EntryPoint = "posix_spawn_file_actions_destroy")]
+    private static partial int EndActions(byte* actions);
 
     [LibraryImport(Name, EntryPoint = "syscall", SetLastError = true)]
     private static partial long CreateRuleset(long number, ulong* attributes, nuint size, uint flags);

@@ -84,8 +84,7 @@ internal static unsafe partial class StreamCalls
         return fresh >= 0 ? new OwnedFd(fresh) : null;
     }
 
-    /// <summary>How a call ended that says how many bytes it moved, or that errno has why not.</summary>
-    internal static Errno Finish(nint result, out int length)
+    private static Errno Finish(nint result, out int length)
     {
         length = (int)Math.Max(result, 0);
         return result >= 0 ? Errno.None : (Errno)Marshal.GetLastPInvokeError();

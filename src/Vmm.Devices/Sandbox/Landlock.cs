@@ -5,7 +5,7 @@ namespace Vmm.Devices.Sandbox;
 
 /// <summary>
 /// The files, directories and ports that a process keeps (landlock(7)). Everything else of the file system and of TCP is forbidden to the
-/// calling thread, to the threads it makes, and to what it executes.
+/// calling thread, and to the threads it makes.
 /// </summary>
 internal sealed class Landlock : IDisposable
 {
@@ -20,7 +20,10 @@ internal sealed class Landlock : IDisposable
     private const ulong BindTcp = 1, ConnectTcp = 2;
     private const ulong AbstractSockets = 1, Signals = 2;
 
-    /// <summary>What the runtime reads of the host at its start and while it collects garbage, and what a front-end is called.</summary>
+    /// <summary>Of the corrections (landlock(7), errata): signals between threads of a process are allowed. Linux 6.15, and 6.12.26.</summary>
+    private const int SignalsOfThreads = 2;
+
+    /// <summary>What the runtime reads of the host while it collects garbage, and what a front-end is called.</summary>
     private static readonly string[] OfRuntime =
     [
         "/proc", "/sys/fs/cgroup", "/sys/devices/system/cpu", "/sys/devices/system/node", "/dev/urandom", "/etc/ld.so.cache", "/etc/passwd",
@@ -48,7 +51,10 @@ internal sealed class Landlock : IDisposable
         bool hasPorts = version >= VersionOfPorts;
         // A cluster's ports are known to its monitors only.
         ulong network = !hasPorts ? 0 : plan.Has(HostAccessKind.ConnectTcp, access => access.Port == 0) ? BindTcp : BindTcp | ConnectTcp;
-        ulong scopes = version < VersionOfScopes ? 0 : plan.NeedsAbstractSockets ? Signals : Signals | AbstractSockets;
+        // Threads that lay rules each have a domain each. Kernels without this correction refuse signals from one to the other, by which the
+        // collector stops threads. The filter of system calls stops those to other processes in either case.
+        ulong signals = (SandboxCalls.LandlockCorrections() & SignalsOfThreads) != 0 ? Signals : 0;
+        ulong scopes = version < VersionOfScopes ? 0 : plan.NeedsAbstractSockets ? signals : signals | AbstractSockets;
         OwnedFd ruleset = SandboxCalls.CreateRuleset(files, network, scopes)
             ?? throw new KernelException("cannot make a set of Landlock rules", SandboxCalls.LastError);
         Landlock rules = new(ruleset, files, network);
@@ -84,14 +90,12 @@ internal sealed class Landlock : IDisposable
         [.. OfProgram(), .. plan.KeepsCore ? OfCore() : [], .. plan.All.SelectMany(Of)];
 
     /// <summary>Whether some rights are to a path that is only looked at.</summary>
-    internal static bool OnlyRead(ulong rights) => (rights & ~(ReadFile | ReadDirectory | Execute)) == 0;
+    internal static bool OnlyRead(ulong rights) => (rights & ~(ReadFile | ReadDirectory)) == 0;
 
-    /// <summary>
-    /// The program and its libraries, to execute it again; its standard streams, to open them anew; what the runtime reads.
-    /// </summary>
+    /// <summary>What the runtime reads; the standard streams, to open them anew. Nothing is executed any more.</summary>
     private static IEnumerable<(string Path, ulong Rights)> OfProgram() =>
     [
-        .. MappedFiles().Select(mapped => (mapped, ReadFile | Execute)), .. OfRuntime.Select(path => (path, ReadFile | ReadDirectory)),
+        .. OfRuntime.Select(path => (path, ReadFile | ReadDirectory)),
         ("/dev/null", ReadFile | WriteFile), .. Enumerable.Range(0, 3).Select(fd => ($"/proc/self/fd/{fd}", ReadFile | WriteFile | Ioctl)),
     ];
 
@@ -104,10 +108,6 @@ internal sealed class Landlock : IDisposable
         string pattern = File.Exists(path) ? File.ReadAllText(path).Trim() : "core";
         return pattern.StartsWith('|') ? [] : [(DirectoryOf(pattern), MakeRegular | WriteFile | Truncate)];
     }
-
-    private static IEnumerable<string> MappedFiles() => File.ReadLines("/proc/self/maps")
-        .Select(line => line.IndexOf('/', StringComparison.Ordinal) is >= 0 and var at ? line[at..] : "").Where(path => path.Length > 0)
-        .Distinct();
 
     private static IEnumerable<(string Path, ulong Rights)> Of(HostAccess access) => access.Kind switch
     {

@@ -17,16 +17,24 @@ internal static class PrivateRoot
     private static readonly string[] OfKernel = ["/proc", "/sys"];
 
     /// <summary>
-    /// Enters one if this process may make mounts: as root, where no container or service manager forbids it. It stays where it is
-    /// otherwise, and if something of the plan cannot be taken along.
+    /// Enters one on the calling thread if this process may make mounts: as root, where no container or service manager forbids it. It
+    /// stays where it is otherwise, and if something of the plan cannot be taken along.
     /// </summary>
-    /// <returns>Whether it did.</returns>
-    internal static bool TryEnter(SandboxPlan plan)
+    /// <returns>The namespaces that the thread has left, for the others to follow.</returns>
+    internal static int Enter(SandboxPlan plan)
     {
+        const int leaving = NamespaceCalls.CLONE_NEWNS | NamespaceCalls.CLONE_NEWIPC;
         // A name that goes through a link and back names another place where the link is a directory.
-        if (plan.All.Any(access => access.Path.Contains("/../", StringComparison.Ordinal))) return false;
+        if (plan.All.Any(access => access.Path.Contains("/../", StringComparison.Ordinal))) return 0;
         string directory = Directory.GetCurrentDirectory();
-        if (NamespaceCalls.Leave(NamespaceCalls.CLONE_NEWNS | NamespaceCalls.CLONE_NEWIPC) != Errno.None) return false;
+        if (NamespaceCalls.Leave(leaving) != Errno.None) return 0;
+        if (!TryEnter(plan, directory)) return leaving;
+        return !UsesNetwork(plan) && NamespaceCalls.Leave(NamespaceCalls.CLONE_NEWNET) == Errno.None
+            ? leaving | NamespaceCalls.CLONE_NEWNET : leaving;
+    }
+
+    private static bool TryEnter(SandboxPlan plan, string directory)
+    {
         if (NamespaceCalls.KeepMounts() != Errno.None || Array.Find(Places, Directory.Exists) is not { } place) return false;
         List<Taken> all = [.. Trees(plan)];
         const uint everyoneLooks = 0x12; // 022
@@ -48,7 +56,6 @@ internal static class PrivateRoot
         }
         _ = NamespaceCalls.FreezeRoot();
         _ = NamespaceCalls.Enter(directory);
-        if (!UsesNetwork(plan)) _ = NamespaceCalls.Leave(NamespaceCalls.CLONE_NEWNET);
         return true;
     }
 
@@ -59,7 +66,7 @@ internal static class PrivateRoot
     /// <summary>What comes along, directories before what is in them.</summary>
     private static IEnumerable<Taken> Trees(SandboxPlan plan)
     {
-        HashSet<string> writable = [.. OfKernel], all = [.. OfKernel, .. Landlock.Libraries, .. SocketDirectories(plan)];
+        HashSet<string> writable = [.. OfKernel], all = [.. OfKernel, .. SocketDirectories(plan)];
         foreach ((string path, ulong rights) in Landlock.PathsOf(plan))
         {
             string full = Path.GetFullPath(path);

@@ -49,11 +49,16 @@ internal static class Privileges
         if (user is not null) _ = SandboxCalls.ActAs(before.User, before.Group);
     }
 
-    /// <summary>Gives up every capability but those that a plan cannot do without, in the calling thread and in what it executes.</summary>
-    internal static void DropCapabilities(SandboxPlan plan)
+    /// <summary>The capabilities that a plan cannot do without, as far as this thread has them.</summary>
+    internal static ulong KeptCapabilities(SandboxPlan plan)
     {
         ulong permitted = SandboxCalls.PermittedCapabilities();
-        ulong keep = permitted & (plan.User is null ? Needed(plan, permitted) : 0);
+        return permitted & (plan.User is null ? Needed(plan, permitted) : 0);
+    }
+
+    /// <summary>Gives up every capability but some, in the calling thread and in those that it starts.</summary>
+    internal static void DropCapabilities(ulong keep)
+    {
         SandboxCalls.ClearAmbientSet();
         SandboxCalls.DropBoundingSet(keep);
         if (keep == 0) SandboxCalls.SetSecureBits(RootIsNoOne);
@@ -111,6 +116,14 @@ internal static class Privileges
         {
             return false;
         }
+    }
+
+    /// <summary>A user as <see cref="SandboxPlan.User"/> in numbers, which need no lookup.</summary>
+    /// <exception cref="ArgumentException">There is no such user.</exception>
+    internal static string NumbersOf(string text)
+    {
+        (uint user, uint group) = Find(text);
+        return string.Create(CultureInfo.InvariantCulture, $"{user}:{group}");
     }
 
     private static (uint User, uint Group) Find(string text)

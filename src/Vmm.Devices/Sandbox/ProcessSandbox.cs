@@ -1,29 +1,23 @@
 using System.Globalization;
-using System.Text;
 using Vmm.Devices.Native;
 using Vmm.Events;
 
 namespace Vmm.Devices.Sandbox;
 
 /// <summary>
-/// Gives up the rights of this process in two steps. <see cref="Enclose"/> lays what acts on the calling thread only, and executes the
-/// program again, so that every thread of the new one has it; <see cref="Close(SandboxPlan)"/> lays the filter of system calls on all
-/// threads at once, before the first byte of a guest is read.
+/// Gives up the rights of this process in two steps. <see cref="Enclose"/> lays what acts on one thread only, on both threads that a
+/// native program has before it starts any; <see cref="Close(SandboxPlan)"/> lays the filter of system calls on all threads at once,
+/// before the first byte of a guest is read.
 /// </summary>
 public static class ProcessSandbox
 {
-    /// <summary>Has the number of a process that was executed again: an execve(2) keeps the number, and no child has it.</summary>
-    private const string Mark = "VMM_SANDBOX";
+    /// <summary>The first thread, and the one of the runtime that calls finalizers.</summary>
+    private const int ThreadsOfProgram = 2;
 
     /// <summary>The filters of threads that serve a guest. Written before these threads begin.</summary>
     private static readonly Dictionary<ThreadKind, BpfInstruction[]> OfThreads = [];
 
     private const uint KillProcess = SystemCallFilter.KillProcess;
-
-    /// <summary>Whether this process was executed again by <see cref="Enclose"/>.</summary>
-    public static bool IsEnclosed =>
-        Environment.GetEnvironmentVariable(Mark) == Environment.ProcessId.ToString(CultureInfo.InvariantCulture)
-        && SandboxCalls.HasNoNewPrivileges;
 
     /// <summary>What the kernel lacks of what a sandbox is made of, each in a sentence.</summary>
     public static IReadOnlyList<string> Lacks()
@@ -39,34 +33,49 @@ public static class ProcessSandbox
     }
 
     /// <summary>
-    /// Becomes the plan's user, drops capabilities, keeps only the files and ports of the plan, and executes this program again with other
-    /// arguments. Returns only by an exception: this thread has lost its rights by then, and the process cannot go on.
+    /// Becomes the plan's user, drops capabilities, and keeps only the files and ports of the plan, on both threads of a program that has
+    /// started none. Threads that these start have no more. For a program that is one native file: others have more threads.
     /// </summary>
     /// <param name="plan">What is kept.</param>
-    /// <param name="arguments">What the program is to do, without its name.</param>
-    /// <exception cref="ArgumentException">The plan's user makes no sense.</exception>
-    /// <exception cref="IOException">The kernel refuses something; the message says what.</exception>
-    public static void Enclose(SandboxPlan plan, IReadOnlyList<string> arguments)
+    /// <exception cref="ArgumentException">The plan's user makes no sense. Nothing was given up yet.</exception>
+    /// <exception cref="IOException">
+    /// The kernel refuses something, or this process has other threads; the message says what. The process cannot go on: some of its rights
+    /// are lost.
+    /// </exception>
+    public static void Enclose(SandboxPlan plan)
     {
         ArgumentNullException.ThrowIfNull(plan);
-        ArgumentNullException.ThrowIfNull(arguments);
-        // A process that becomes another user may not read them any more.
-        byte[][] words = Split(File.ReadAllBytes("/proc/self/cmdline")), environment = Split(File.ReadAllBytes("/proc/self/environ"));
+        CheckThreads();
+        // Libraries that find users by name are not there in a root of its own.
+        if (plan.User is { } user) plan = plan with { User = Privileges.NumbersOf(user) };
+        using FinalizerThread other = FinalizerThread.Borrow();
         Privileges.MakeFilesAsUser(plan);
-        if (plan.Layers.HasFlag(SandboxLayers.Namespaces)) PrivateRoot.TryEnter(plan);
+        int left = plan.Layers.HasFlag(SandboxLayers.Namespaces) ? PrivateRoot.Enter(plan) : 0;
+        if (left != 0) other.Do(() => NamespaceCalls.Follow(left));
         Privileges.BecomeUser(plan);
+        // The kernel writes no core file of a process that became another user, unless it is asked to.
+        if (plan is { User: not null, KeepsCore: true }) SandboxCalls.SetDumpable(true);
         using Landlock? landlock = plan.Layers.HasFlag(SandboxLayers.Files) ? Landlock.For(plan) : null;
-        if (plan.Layers.HasFlag(SandboxLayers.Privileges))
-        {
-            Privileges.DropCapabilities(plan);
-            Privileges.Limit(plan);
-        }
-        Errno error = SandboxCalls.SetNoNewPrivileges();
-        if (error != Errno.None) throw new KernelException("cannot give up new privileges", error);
-        landlock?.Lay();
-        plan.Broker?.SetInherited(true);
+        bool drops = plan.Layers.HasFlag(SandboxLayers.Privileges);
+        ulong kept = drops ? Privileges.KeptCapabilities(plan) : 0;
+        GiveUp();
+        other.Do(GiveUp);
+        // A thread that started meanwhile may have had all rights.
+        CheckThreads();
         CloseInherited(plan);
-        ExecuteAgain(plan, [words[0], .. arguments.Select(Encoding.UTF8.GetBytes)], environment);
+        if (plan.Broker is { } broker) BrokerLink.Use(broker);
+
+        void GiveUp()
+        {
+            if (drops)
+            {
+                Privileges.DropCapabilities(kept);
+                Privileges.Limit(plan);
+            }
+            Errno error = SandboxCalls.SetNoNewPrivileges();
+            if (error != Errno.None) throw new KernelException("cannot give up new privileges", error);
+            landlock?.Lay();
+        }
     }
 
     /// <summary>
@@ -153,41 +162,21 @@ public static class ProcessSandbox
         if (error != Errno.None) throw new KernelException("cannot lay the filter of system calls", error);
     }
 
+    private static void CheckThreads()
+    {
+        string[] threads = Directory.GetDirectories("/proc/self/task");
+        if (threads.Length != ThreadsOfProgram)
+            throw new IOException($"this process has {threads.Length} threads before it goes into its sandbox, and only {ThreadsOfProgram} are "
+                + "known to lose their rights: look for what starts others in it, such as LD_PRELOAD or DOTNET_gcServer, or give --sandbox=off");
+    }
+
     /// <summary>
     /// What a shell or a service manager left open is closed, unless an option names a descriptor, or it was passed on purpose.
     /// </summary>
     private static void CloseInherited(SandboxPlan plan)
     {
-        const uint firstOfServices = 3;
-        bool names = plan.Accesses.Concat(plan.Opened).Any(access => access.Path.Contains("/fd/", StringComparison.Ordinal));
-        _ = uint.TryParse(Environment.GetEnvironmentVariable("LISTEN_FDS"), out uint passed);
-        if (names) return;
-        int[] brokers = plan.Broker is { } broker ? [broker.Requests, broker.Connections] : [];
-        int[] kept = [.. plan.Descriptors.Where(ProcessDescriptors.IsInherited), .. brokers];
-        SandboxCalls.CloseOnExecute(firstOfServices + passed);
-        foreach (int descriptor in kept) SandboxCalls.KeepOnExecute(descriptor);
-    }
-
-    private static void ExecuteAgain(SandboxPlan plan, byte[][] words, byte[][] environment)
-    {
-        byte[][] marks = [Encoding.UTF8.GetBytes($"{Mark}="), Encoding.UTF8.GetBytes($"{BrokerLink.Variable}=")];
-        string[] own = [$"{Mark}={Environment.ProcessId}",
-            .. plan.Broker is { } broker ? [$"{BrokerLink.Variable}={broker.Requests}:{broker.Connections}"] : (string[])[]];
-        Errno error = SandboxCalls.Execute("/proc/self/exe", words,
-            [.. environment.Where(each => !marks.Any(mark => each.AsSpan().StartsWith(mark))), .. own.Select(Encoding.UTF8.GetBytes)]);
-        throw new KernelException("cannot execute this program again in its sandbox", error,
-            "look whether its file is still there and may be read, or give --sandbox=off");
-    }
-
-    private static byte[][] Split(byte[] texts)
-    {
-        List<byte[]> parts = [];
-        for (ReadOnlySpan<byte> rest = texts; rest.Length > 0;)
-        {
-            int end = rest.IndexOf((byte)0);
-            parts.Add(rest[..(end < 0 ? rest.Length : end)].ToArray());
-            rest = end < 0 ? [] : rest[(end + 1)..];
-        }
-        return [.. parts];
+        if (plan.All.Any(access => access.Path.Contains("/fd/", StringComparison.Ordinal))) return;
+        _ = int.TryParse(Environment.GetEnvironmentVariable("LISTEN_FDS"), NumberStyles.None, CultureInfo.InvariantCulture, out int passed);
+        ProcessDescriptors.CloseInherited(passed, plan.Descriptors);
     }
 }

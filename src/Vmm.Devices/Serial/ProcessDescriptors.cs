@@ -24,13 +24,19 @@ public static class ProcessDescriptors
     public static void SetInherited(int fd, bool inherited) => _ = SandboxCalls.SetInherited(fd, inherited);
 
     /// <summary>Closes what this process was given at its start, beside its standard streams.</summary>
-    public static void CloseInherited()
+    public static void CloseInherited() => CloseInherited(passed: 0, kept: []);
+
+    /// <summary>Closes what this process was given at its start, beside its standard streams.</summary>
+    /// <param name="passed">How many descriptors behind these stay: a service manager's.</param>
+    /// <param name="kept">Others that stay.</param>
+    internal static void CloseInherited(int passed, IReadOnlyList<int> kept)
     {
-        foreach (string path in Directory.GetFiles("/proc/self/fd"))
+        const int standardStreams = 3;
+        // Links to directories too.
+        foreach (string path in Directory.GetFileSystemEntries("/proc/self/fd"))
         {
-            string name = Path.GetFileName(path);
-            if (int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out int fd) && fd > 2 && IsInherited(fd))
-                new OwnedFd(fd).Dispose();
+            int fd = int.Parse(Path.GetFileName(path.AsSpan()), CultureInfo.InvariantCulture);
+            if (fd >= standardStreams + passed && !kept.Contains(fd) && IsInherited(fd)) new OwnedFd(fd).Dispose();
         }
     }
 

@@ -7,8 +7,8 @@ internal sealed class PackedDriverQueue : DriverQueue
     private readonly ushort[] _lengths;
     private int _idsFree;
     private int _free;
-    private PackedPosition _nextAvailable = PackedPosition.FromBits(PackedPosition.StartBits);
-    private PackedPosition _nextUsed = PackedPosition.FromBits(PackedPosition.StartBits);
+    private PackedPosition _nextAvailable = new PackedPosition(PackedPosition.StartBits);
+    private PackedPosition _nextUsed = new PackedPosition(PackedPosition.StartBits);
     /// <summary>The first chain since the last publish: the flags of its head are written last, and hide all that follow.</summary>
     private PackedPosition _batchStart;
     private ushort _batchFlags;

@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using System.Diagnostics.CodeAnalysis;
-using System.Globalization;
 using Vmm.Devices.Native;
+using Vmm.Devices.Sandbox;
 using Vmm.Events;
 
 namespace Vmm.Devices;
@@ -14,9 +14,6 @@ namespace Vmm.Devices;
 [SuppressMessage("Reliability", "CA1001", Justification = "There is one, for the life of the process.")]
 internal sealed class BrokerLink
 {
-    /// <summary>In the environment of a process with a broker: the numbers of its two sockets.</summary>
-    internal const string Variable = "VMM_BROKER";
-
     private const int PatienceMs = 30_000;
 
     private readonly Lock _lock = new();
@@ -25,10 +22,10 @@ internal sealed class BrokerLink
     private volatile HashSet<string>? _own;
     private bool _isGone;
 
-    private BrokerLink(int asks, int brings) => (_asks, Visitors) = (new UnixSocket(asks), new UnixSocket(brings));
+    private BrokerLink(BrokerChannels channels) => (_asks, Visitors) = (new UnixSocket(channels.Requests), new UnixSocket(channels.Connections));
 
     /// <summary>Null for a process without one.</summary>
-    internal static BrokerLink? Current { get; } = Find();
+    internal static BrokerLink? Current { get; private set; }
 
     /// <summary>Brings the connections of the control API.</summary>
     internal UnixSocket Visitors { get; }
@@ -46,6 +43,10 @@ internal sealed class BrokerLink
         int end = full.LastIndexOf('_');
         return own.Contains(full) || end > 0 && own.Contains(full[..end]) ? null : broker;
     }
+
+    /// <summary>Has this process ask a broker from now on, before it starts a thread.</summary>
+    /// <param name="channels">Its ends, which are taken over.</param>
+    internal static void Use(BrokerChannels channels) => Current = new BrokerLink(channels);
 
     /// <summary>Whether an error may be the sandbox's.</summary>
     internal static bool MayHelp(Errno errno) =>
@@ -89,16 +90,4 @@ internal sealed class BrokerLink
         byte[] sign = new byte[1];
         while (Visitors.WaitReadable(PatienceMs) && Visitors.Receive(sign, late).Bytes > 0) late.Clear();
     }
-
-    private static BrokerLink? Find()
-    {
-        if (Environment.GetEnvironmentVariable(Variable)?.Split(':') is not [var asks, var brings]
-            || !TryParse(asks, out int first) || !TryParse(brings, out int second)) return null;
-        return new BrokerLink(first, second);
-    }
-
-    // What this process starts gets none of it.
-    private static bool TryParse(string text, out int fd) =>
-        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out fd) && SandboxCalls.IsInherited(fd)
-            && SandboxCalls.SetInherited(fd, inherited: false) == Errno.None;
 }

@@ -89,7 +89,7 @@ internal sealed class InflightKeeper(
             isThere = memory.Guest.TryRead(table + position.FlagsOffset, flags);
             return BinaryPrimitives.ReadUInt16LittleEndian(flags);
         }
-        PackedPosition start = PackedPosition.FromBits(ring.UsedBase ?? ring.AvailBase);
+        PackedPosition start = new PackedPosition(ring.UsedBase ?? ring.AvailBase);
         if (start.Index >= ring.Size) return "a base the ring does not have";
         // A packed ring has no index in memory: where it was given back to is in the log alone.
         bool isRight = log.TryRecover(start, ring.Size, FlagsAt, out PackedPosition used, out PackedPosition available);

@@ -76,9 +76,9 @@ internal sealed class PackedInflightLog : IQueueJournal
             return true;
         }
         ushort wraps = _window.Load16(WrapsOffset);
-        PackedPosition last = new(_window.Load16(UsedOffset), (wraps & 0xff) != 0),
-            before = new(_window.Load16(OldUsedOffset), wraps >> 8 != 0);
-        if (last.Index >= ringSize || before.Index >= ringSize) return false;
+        ushort lastIndex = _window.Load16(UsedOffset), beforeIndex = _window.Load16(OldUsedOffset);
+        if (lastIndex >= ringSize || beforeIndex >= ringSize) return false;
+        PackedPosition last = new(lastIndex, (wraps & 0xff) != 0), before = new(beforeIndex, wraps >> 8 != 0);
         // The driver saw the last batch if the entry where it began is not as the driver had left it.
         bool finish = last != before && !before.IsAvailable(flagsAt(before));
         used = finish ? last : before;
@@ -168,7 +168,7 @@ internal sealed class PackedInflightLog : IQueueJournal
     /// <inheritdoc/>
     public void Publishing(ushort usedBase)
     {
-        PackedPosition used = PackedPosition.FromBits(usedBase);
+        PackedPosition used = new PackedPosition(usedBase);
         _window.Store16(UsedOffset, used.Index);
         StoreWraps(used, _published);
     }
@@ -176,7 +176,7 @@ internal sealed class PackedInflightLog : IQueueJournal
     /// <inheritdoc/>
     public void Published(ushort usedBase)
     {
-        PackedPosition used = PackedPosition.FromBits(usedBase);
+        PackedPosition used = new PackedPosition(usedBase);
         for (int i = 0; i < _batchCount; i++) _window.Store16(Entry(_batch[i]), 0);
         _free = _batch[_batchCount - 1];
         _batchCount = 0;

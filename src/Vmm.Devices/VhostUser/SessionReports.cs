@@ -47,7 +47,7 @@ internal sealed class SessionReports(
         if (!IsAnnounced) return;
         (ushort available, ushort used) = (ring.AvailBase, inflight.Region is null ? ring.AvailBase : ring.UsedBase ?? ring.AvailBase);
         int retaken = !features.IsPacked ? (ushort)(available - used)
-            : (PackedPosition.FromBits(available).Index - PackedPosition.FromBits(used).Index + ring.Size) % ring.Size;
+            : (new PackedPosition(available).Index - new PackedPosition(used).Index + ring.Size) % ring.Size;
         string goesOn = retaken == 0 ? "" : string.Create(CultureInfo.InvariantCulture, $", goes on with {retaken} requests in flight");
         backend.Announce(DeviceEvents.DriverStarted,
             $"a driver runs{goesOn}: {(features.IsPacked ? "packed" : "split")} rings of {ring.Size} entries; "

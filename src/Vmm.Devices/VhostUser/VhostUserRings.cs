@@ -236,7 +236,7 @@ internal sealed class VhostUserRings : IDisposable
         Span<byte> flags = stackalloc byte[sizeof(ushort)];
         for (int i = 0; i < ring.Size; i++)
         {
-            if (!_memory.Guest.TryRead(guest.Descriptors + new PackedPosition((ushort)i, Wrap: true).FlagsOffset, flags)
+            if (!_memory.Guest.TryRead(guest.Descriptors + new PackedPosition((ushort)i, wrap: true).FlagsOffset, flags)
                 || (BinaryPrimitives.ReadUInt16LittleEndian(flags) & PackedPosition.FlagUsed) != 0) return false;
         }
         return true;

@@ -54,8 +54,10 @@ internal sealed class BatchLatency(QueueStatistics statistics, SlowRequests? slo
         Record(inFlight);
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private long Begin() => _batchStart = Stopwatch.GetTimestamp();
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private void Open(long poppedAt)
     {
         if (_openPoppedAt != 0)

@@ -20,6 +20,9 @@ public ref struct ChainReader
     /// <summary>Bytes not read yet.</summary>
     public readonly ulong Remaining => _cursor.Remaining;
 
+    /// <summary>Has the processor fetch the next few bytes that it does not have, for one who needs them soon.</summary>
+    internal readonly void Prefetch() => _cursor.Prefetch();
+
     /// <summary>Reads a little-endian structure.</summary>
     /// <returns>False, and nothing is read, if fewer bytes remain.</returns>
     public bool TryRead<T>(out T value) where T : unmanaged

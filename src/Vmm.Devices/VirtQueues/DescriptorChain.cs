@@ -20,8 +20,7 @@ public sealed class DescriptorChain
     private const uint WeightUnit = 16;
 
     private GuestSpan[] _segments = new GuestSpan[FirstSegments];
-    private int _count;
-    private int _readableCount;
+    private Request _request;
 
     internal DescriptorChain(VirtQueue queue) => Queue = queue;
 
@@ -32,10 +31,10 @@ public sealed class DescriptorChain
     public ushort Id { get; internal set; }
 
     /// <summary>Bytes the device may read. At most 2^32 together with the writable ones.</summary>
-    public ulong ReadableLength { get; private set; }
+    public ulong ReadableLength => _request.ReadableLength;
 
     /// <summary>Bytes the device may write.</summary>
-    public ulong WritableLength { get; private set; }
+    public ulong WritableLength => _request.WritableLength;
 
     /// <summary>
     /// When the batch it was popped in began, in ticks of <see cref="System.Diagnostics.Stopwatch"/>; 0 if the queue does not measure
@@ -44,19 +43,23 @@ public sealed class DescriptorChain
     public long PoppedAt { get; internal set; }
 
     /// <summary>What kind of request it is, so that latencies are kept apart; 0 until its device knows.</summary>
-    internal byte Kind { get; set; }
+    internal byte Kind
+    {
+        get => _request.Kind;
+        set => _request.Kind = value;
+    }
 
     /// <summary>A cursor at the start of the device-readable part.</summary>
-    public ChainReader Readable => new(_segments.AsSpan(0, _readableCount), ReadableLength);
+    public ChainReader Readable => new(_segments.AsSpan(0, _request.ReadableCount), ReadableLength);
 
     /// <summary>A cursor at the start of the device-writable part.</summary>
-    public ChainWriter Writable => new(_segments.AsSpan(_readableCount, _count - _readableCount), WritableLength);
+    public ChainWriter Writable => new(WritableSpans, WritableLength);
 
     /// <summary>Pieces of host memory the readable part consists of: how many vectors it needs at most.</summary>
-    public int ReadableSegments => _readableCount;
+    public int ReadableSegments => _request.ReadableCount;
 
     /// <summary>Pieces of host memory the writable part consists of.</summary>
-    public int WritableSegments => _count - _readableCount;
+    public int WritableSegments => _request.Count - _request.ReadableCount;
 
     /// <summary>The memory state it was popped under last.</summary>
     internal MemoryHold? Hold { get; set; }
@@ -65,62 +68,74 @@ public sealed class DescriptorChain
     internal bool IsInFlight { get; set; }
 
     /// <summary>Ring descriptors it took; packed rings skip that many when it is used.</summary>
-    internal ushort RingDescriptors { get; set; }
+    internal ushort RingDescriptors
+    {
+        get => _request.RingDescriptors;
+        set => _request.RingDescriptors = value;
+    }
 
     /// <summary>Its name in a packed ring's in-flight log, if there is one.</summary>
     internal ushort LogEntry { get; set; }
 
     /// <summary>Whether a process before this one took it from the driver.</summary>
-    internal bool IsRetaken { get; set; }
+    internal bool IsRetaken
+    {
+        get => _request.IsRetaken;
+        set => _request.IsRetaken = value;
+    }
 
     /// <summary>Pieces of host memory.</summary>
-    internal int Segments => _count;
-
-    /// <summary>Descriptors that were walked and added no piece.</summary>
-    internal int Weight { get; set; }
+    internal int Segments => _request.Count;
 
     /// <summary>What it costs of a turn's budget: 1 for the few buffers that requests usually have, more for many.</summary>
-    internal int Cost => 1 + (int)((uint)(_count + Weight) / WeightUnit);
+    internal int Cost
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => 1 + (int)((uint)(_request.Count + _request.Weight) / WeightUnit);
+    }
 
     /// <summary>Room for pieces beyond the first few.</summary>
     internal int GrownBy => _segments.Length - FirstSegments;
 
-    internal ReadOnlySpan<GuestSpan> WritableSpans => _segments.AsSpan(_readableCount, _count - _readableCount);
+    internal ReadOnlySpan<GuestSpan> WritableSpans => _segments.AsSpan(_request.ReadableCount, WritableSegments);
 
-    internal void Clear()
-    {
-        _count = 0;
-        _readableCount = 0;
-        ReadableLength = 0;
-        WritableLength = 0;
-        Weight = 0;
-    }
+    /// <summary>Room for pieces; a walk fills it from the start, and says with <see cref="Finish"/> how much it filled.</summary>
+    internal GuestSpan[] Room => _segments;
+
+    /// <summary>Forgets the request, so that what still uses the chain finds no bytes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Clear() => _request = default;
 
     /// <summary>Gives the room beyond the first few pieces back. Only of a chain that is empty.</summary>
     internal void Shrink() => _segments = new GuestSpan[FirstSegments];
 
-    /// <summary>Makes the last piece longer: the buffer that follows lies behind it.</summary>
-    internal void Extend(ulong length)
+    /// <summary>Makes room for more pieces than there is.</summary>
+    /// <returns>False if there is room for as many as a chain may have.</returns>
+    internal bool TryGrow()
     {
-        ref GuestSpan last = ref _segments[_count - 1];
-        last = new GuestSpan(last.Guest, last.Host, last.Length + length);
-        Weight++;
+        if (_segments.Length == SegmentsMax) return false;
+        int before = GrownBy;
+        Array.Resize(ref _segments, Math.Min(_segments.Length * 2, SegmentsMax));
+        Queue.CountGrown(GrownBy - before);
+        return true;
     }
 
-    /// <summary>What was added so far is the readable part.</summary>
+    /// <summary>A descriptor was walked and added no piece: it costs its walk all the same.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal void BeginWritable() => _readableCount = _count;
+    internal void AddWeight() => _request.Weight++;
 
-    /// <summary>All pieces were added, writable ones among them.</summary>
+    /// <summary>The walk is over.</summary>
+    /// <param name="count">Pieces in <see cref="Room"/>.</param>
+    /// <param name="readableCount">As many of them, from the start, the device may read; it may write the others.</param>
+    /// <param name="readable">Bytes of those the device may read.</param>
+    /// <param name="writable">Bytes of those it may write.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal void Finish(ulong readable, ulong writable) => (ReadableLength, WritableLength) = (readable, writable);
-
-    /// <summary>All pieces were added, and none is writable.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal void FinishReadable(ulong readable)
+    internal void Finish(int count, int readableCount, ulong readable, ulong writable)
     {
-        _readableCount = _count;
-        ReadableLength = readable;
+        _request.ReadableLength = readable;
+        _request.WritableLength = writable;
+        _request.Count = count;
+        _request.ReadableCount = readableCount;
     }
 
     /// <summary>
@@ -128,42 +143,26 @@ public sealed class DescriptorChain
     /// </summary>
     /// <returns>False, and nothing is changed, if the buffer is not like that: then it is walked.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal bool TryFillWithOne(MemoryMap map, ref int region, ulong address, uint length, bool writable)
+    internal bool TryFillWithOne(in GuestExtent near, ulong address, uint length, bool isWritable)
     {
-        nint host = map.Translate(address, ref region, out ulong available);
-        if (host == 0 || length > available || length == 0) return false;
-        _segments[0] = new GuestSpan(address, host, length);
-        _count = 1;
-        if (writable)
-        {
-            WritableLength = length;
-            return true;
-        }
-        _readableCount = 1;
-        ReadableLength = length;
+        ulong offset = address - near.Start;
+        // No bytes are one less than 0 here: more than any region has.
+        if (offset >= near.Length || (ulong)length - 1 >= near.Length - offset) return false;
+        _segments[0] = new GuestSpan(address, near.HostOf(address), length);
+        if (isWritable) Finish(1, 0, 0, length);
+        else Finish(1, 1, length, 0);
         return true;
     }
 
-    /// <summary>Adds a piece.</summary>
-    /// <returns>False if there are as many as a chain may have.</returns>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal bool TryAdd(in GuestSpan piece)
+    /// <summary>What is known of the request that the chain is now: together, so that a store or two forget all of it.</summary>
+    private struct Request
     {
-        GuestSpan[] segments = _segments;
-        int count = _count;
-        if ((uint)count >= (uint)segments.Length) return TryAddGrown(piece);
-        segments[count] = piece;
-        _count = count + 1;
-        return true;
-    }
-
-    private bool TryAddGrown(in GuestSpan piece)
-    {
-        if (_count == SegmentsMax) return false;
-        int before = GrownBy;
-        Array.Resize(ref _segments, Math.Min(_segments.Length * 2, SegmentsMax));
-        Queue.CountGrown(GrownBy - before);
-        _segments[_count++] = piece;
-        return true;
+        internal ulong ReadableLength, WritableLength;
+        internal int Count, ReadableCount;
+        /// <summary>Descriptors that were walked and added no piece.</summary>
+        internal int Weight;
+        internal ushort RingDescriptors;
+        internal byte Kind;
+        internal bool IsRetaken;
     }
 }

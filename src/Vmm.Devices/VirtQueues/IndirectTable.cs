@@ -11,13 +11,11 @@ internal static class IndirectTable
     /// <param name="descriptor">Names the table.</param>
     /// <param name="flags">The descriptor's flags.</param>
     /// <param name="negotiated">Whether there may be any.</param>
-    /// <param name="table">The table.</param>
-    /// <param name="entries">Its descriptors.</param>
-    internal static GuestFault Find(MemoryMap map, in Descriptor descriptor, ushort flags, bool negotiated,
-        out GuestWindow table, out uint entries)
+    /// <param name="table">The table; without bytes if there is a fault.</param>
+    internal static GuestFault Find(MemoryMap map, in Descriptor descriptor, ushort flags, bool negotiated, out GuestWindow table)
     {
         table = default;
-        entries = descriptor.Length / RingLayout.DescriptorLength;
+        uint entries = descriptor.Length / RingLayout.DescriptorLength;
         if (!negotiated) return QueueFaults.NotNegotiated;
         if ((flags & RingLayout.FlagNext) != 0) return QueueFaults.IndirectNext;
         if (descriptor.Length % RingLayout.DescriptorLength != 0 || entries is 0 or > EntriesMax) return QueueFaults.TableLength;

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Vmm.Devices;
 
 /// <summary>
@@ -10,7 +12,6 @@ internal sealed class PackedQueue : VirtQueue
     private readonly bool _indirect;
     private readonly IQueueJournal? _journal;
     private bool _hasStaleFlags;
-    private int _region;
     private GuestWindow _ring, _driverEvent, _deviceEvent;
     private PackedPosition _nextAvailable;
     private PackedPosition _nextUsed;
@@ -32,8 +33,8 @@ internal sealed class PackedQueue : VirtQueue
         _journal = configuration.Journal;
         _taken = _journal?.RetakenDescriptors ?? 0;
         _hasStaleFlags = _taken > 0;
-        _nextAvailable = PackedPosition.FromBits(configuration.AvailBase ?? PackedPosition.StartBits);
-        _nextUsed = configuration.UsedBase is { } used ? PackedPosition.FromBits(used) : _nextAvailable;
+        _nextAvailable = new PackedPosition(configuration.AvailBase ?? PackedPosition.StartBits);
+        _nextUsed = configuration.UsedBase is { } used ? new PackedPosition(used) : _nextAvailable;
     }
 
     public override ushort AvailBase => _nextAvailable.Bits;
@@ -68,34 +69,65 @@ internal sealed class PackedQueue : VirtQueue
 
     private protected override void ForgetRings() => (_ring, _driverEvent, _deviceEvent) = (default, default, default);
 
-    private protected override DescriptorChain? TakeAvailable()
+    private protected override DescriptorChain? Pop() => MayPop() ? Took(TakeAvailable()) : null;
+
+    /// <inheritdoc/>
+    public override void Push(DescriptorChain chain, uint written)
     {
-        if (_journal is { Retaken: > 0 }) return Retake(_journal);
+        BeginPush(chain, written);
+        WriteUsed(chain, written);
+        Land(chain);
+    }
+
+    /// <summary>The next available chain, walked; null if there is none or it was a fault.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private DescriptorChain? TakeAvailable()
+    {
+        if (_journal is not null) return TakeLogged(_journal);
+        PackedPosition next = _nextAvailable;
         // Flags, id and length come with one load, and before the address: the driver writes the flags of a chain's head last.
+        Descriptor head = Descriptor.Load(_ring, next.Index);
+        if (!next.IsAvailable(head.PackedFlags)) return null;
+        DescriptorChain chain = Rent();
+        chain.Id = head.BufferId;
+        chain.RingDescriptors = 1;
+        bool isFilled = (head.PackedFlags & (RingLayout.FlagNext | RingLayout.FlagIndirect)) == 0 && _taken < Size
+            && chain.TryFillWithOne(Near, head.Address, head.Length, (head.PackedFlags & RingLayout.FlagWrite) != 0);
+        if (isFilled || TryWalk(chain, head))
+        {
+            if (Claim(chain) is null) return null;
+            int descriptors = chain.RingDescriptors;
+            _taken += descriptors;
+            _nextAvailable = next.Advance(descriptors, Size);
+            return chain;
+        }
+        ReturnUnclaimed(chain);
+        return null;
+    }
+
+    /// <summary>As <see cref="TakeAvailable"/>, and notes the chain in a log.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private DescriptorChain? TakeLogged(IQueueJournal journal)
+    {
+        if (journal.Retaken > 0) return Retake(journal);
         Descriptor head = Descriptor.Load(_ring, _nextAvailable.Index);
         if (!_nextAvailable.IsAvailable(head.PackedFlags)) return null;
         DescriptorChain chain = Rent();
-        chain.IsRetaken = false;
-        _journal?.Taking();
-        ushort id = head.BufferId;
-        int descriptors = 1;
-        bool isFilled = _journal is null && (head.PackedFlags & (RingLayout.FlagNext | RingLayout.FlagIndirect)) == 0 && _taken < Size
-            && chain.TryFillWithOne(Held.Map, ref _region, head.Address, head.Length, (head.PackedFlags & RingLayout.FlagWrite) != 0);
-        if (!isFilled && !TryWalk(chain, head, ref id, ref descriptors))
+        journal.Taking();
+        if (!TryWalk(chain, head))
         {
-            Return(chain);
-            _journal?.Abandon();
+            ReturnUnclaimed(chain);
+            journal.Abandon();
             return null;
         }
-        if (!TryClaim(chain, id))
+        if (Claim(chain) is null)
         {
-            _journal?.Abandon();
+            journal.Abandon();
             return null;
         }
-        if (_journal is not null) chain.LogEntry = _journal.Taken(id);
-        chain.RingDescriptors = (ushort)descriptors;
-        _taken += descriptors;
-        _nextAvailable = _nextAvailable.Advance(descriptors, Size);
+        chain.LogEntry = journal.Taken(chain.Id);
+        _taken += chain.RingDescriptors;
+        _nextAvailable = _nextAvailable.Advance(chain.RingDescriptors, Size);
         return chain;
     }
 
@@ -108,26 +140,26 @@ internal sealed class PackedQueue : VirtQueue
         (ushort name, Descriptor[] descriptors) = journal.Retake();
         DescriptorChain chain = Rent();
         chain.IsRetaken = true;
-        ChainWalk walk = new(chain, Held.Map, _region);
+        ChainWalk walk = new(chain, Near);
         bool isWalked = true, hasTable = false;
         foreach (Descriptor descriptor in descriptors)
         {
             hasTable = (descriptor.PackedFlags & RingLayout.FlagIndirect) != 0;
             isWalked = hasTable
-                ? TryWalkTable(walk, descriptor)
-                : walk.TryAdd(descriptor.Address, descriptor.Length, (descriptor.PackedFlags & RingLayout.FlagWrite) != 0);
+                ? TryWalkTable(ref walk, descriptor)
+                : walk.TryAdd(descriptor.Address, descriptor.Length, (uint)descriptor.PackedFlags & RingLayout.FlagWrite);
             if (!isWalked || hasTable) break;
         }
         if (!isWalked)
         {
-            Return(chain);
+            ReturnUnclaimed(chain);
             return null;
         }
-        if (!hasTable) walk.Finish(out _region);
-        if (!TryClaim(chain, descriptors[^1].BufferId)) return null;
-        chain.LogEntry = name;
+        walk.Finish();
+        chain.Id = descriptors[^1].BufferId;
         chain.RingDescriptors = (ushort)descriptors.Length;
-        return chain;
+        chain.LogEntry = name;
+        return Claim(chain);
     }
 
     /// <summary>
@@ -156,7 +188,9 @@ internal sealed class PackedQueue : VirtQueue
         _nextAvailable = _nextAvailable.Retreat(chain.RingDescriptors, Size);
     }
 
-    private protected override void WriteUsed(DescriptorChain chain, uint written)
+    /// <summary>Writes a used entry, not visible to the driver yet.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void WriteUsed(DescriptorChain chain, uint written)
     {
         // The length counts only with the WRITE flag (§ 2.8.3).
         ushort flags = (ushort)(_nextUsed.UsedFlags | (written > 0 ? RingLayout.FlagWrite : 0));
@@ -193,9 +227,10 @@ internal sealed class PackedQueue : VirtQueue
     }
 
     /// <summary>Follows a chain along the ring and into at most one indirect table, which it ends with.</summary>
-    private bool TryWalk(DescriptorChain chain, Descriptor descriptor, ref ushort lastId, ref int taken)
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private bool TryWalk(DescriptorChain chain, Descriptor descriptor)
     {
-        ChainWalk walk = new(chain, Held.Map, _region);
+        ChainWalk walk = new(chain, Near);
         IQueueJournal? journal = _journal;
         GuestWindow ring = _ring;
         uint index = _nextAvailable.Index;
@@ -203,13 +238,12 @@ internal sealed class PackedQueue : VirtQueue
         int descriptorsMax = Math.Min((int)size, ChainDescriptorsMax);
         for (int descriptors = 1; descriptors <= descriptorsMax; descriptors++)
         {
-            ushort flags = descriptor.PackedFlags;
+            uint flags = descriptor.PackedFlags;
             journal?.Add(descriptor);
             if ((flags & RingLayout.FlagIndirect) != 0)
-                return TryWalkTable(walk, descriptor) && HasTaken(descriptors, descriptor, ref lastId, ref taken);
-            if (!walk.TryAdd(descriptor.Address, descriptor.Length, (flags & RingLayout.FlagWrite) != 0)) return false;
-            if ((flags & RingLayout.FlagNext) == 0)
-                return HasTaken(descriptors, descriptor, ref lastId, ref taken) && walk.Finish(out _region);
+                return TryWalkTable(ref walk, descriptor) && HasRoomFor(chain, descriptors, descriptor) && walk.Finish();
+            if (!walk.TryAdd(descriptor.Address, descriptor.Length, flags & RingLayout.FlagWrite)) return false;
+            if ((flags & RingLayout.FlagNext) == 0) return HasRoomFor(chain, descriptors, descriptor) && walk.Finish();
             if (++index == size) index = 0;
             descriptor = Descriptor.Load(ring, index);
         }
@@ -217,25 +251,30 @@ internal sealed class PackedQueue : VirtQueue
     }
 
     /// <summary>Every descriptor of a packed ring's indirect table is used, in order; there is no NEXT flag (§ 2.8.7).</summary>
-    private bool TryWalkTable(ChainWalk walk, Descriptor descriptor)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryWalkTable(ref ChainWalk walk, Descriptor descriptor)
     {
-        if (!TryFindTable(descriptor, descriptor.PackedFlags, _indirect, out GuestWindow found, out uint entries)) return false;
-        GuestWindow table = found;
+        GuestWindow table = FindTable(descriptor, descriptor.PackedFlags, _indirect);
+        if (table.Length == 0) return false;
+        uint entries = (uint)(table.Length / RingLayout.DescriptorLength);
         // Linux fills a table up to the segments a device allows, however short the ring is.
         if (entries > ChainDescriptorsMax) return Refuse(QueueFaults.Length);
         for (uint i = 0; i < entries; i++)
         {
             Descriptor entry = Descriptor.Load(table, i);
             if ((entry.PackedFlags & RingLayout.FlagIndirect) != 0) return Refuse(QueueFaults.Nested);
-            if (!walk.TryAdd(entry.Address, entry.Length, (entry.PackedFlags & RingLayout.FlagWrite) != 0)) return false;
+            if (!walk.TryAdd(entry.Address, entry.Length, (uint)entry.PackedFlags & RingLayout.FlagWrite)) return false;
         }
-        return walk.Finish(out _region);
+        return true;
     }
 
-    /// <summary>A chain can't take descriptors that the device has not given back yet. The last one has its name.</summary>
-    private bool HasTaken(int descriptors, Descriptor last, ref ushort id, ref int taken)
+    /// <summary>
+    /// A chain can't take descriptors that the device has not given back yet. The last one has its name, and so many were taken.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool HasRoomFor(DescriptorChain chain, int descriptors, Descriptor last)
     {
-        (id, taken) = (last.BufferId, descriptors);
+        (chain.Id, chain.RingDescriptors) = (last.BufferId, (ushort)descriptors);
         return _taken + descriptors <= Size || Refuse(QueueFaults.Available);
     }
 }

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Vmm.Devices;
 
 /// <summary>
@@ -81,6 +83,7 @@ public sealed class QueueStatistics
 
     internal void CountThrottled(TimeSpan held) => Volatile.Write(ref _throttled, _throttled + held.Ticks);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void CountRequest(ulong bytes)
     {
         Volatile.Write(ref _requests, _requests + 1);

@@ -11,7 +11,6 @@ internal sealed class SplitQueue : VirtQueue
     private readonly bool _indirect;
     private readonly IQueueJournal? _journal;
     private GuestWindow _table, _available, _used;
-    private int _region;
     /// <summary>The available index as last read: entries before it may be taken without reading it again.</summary>
     private ushort _availableEnd;
     private ushort _nextAvailable;
@@ -70,25 +69,34 @@ internal sealed class SplitQueue : VirtQueue
 
     private protected override void ForgetRings() => (_table, _available, _used) = (default, default, default);
 
-    private protected override DescriptorChain? TakeAvailable()
+    private protected override DescriptorChain? Pop() => MayPop() ? Took(TakeAvailable()) : null;
+
+    /// <inheritdoc/>
+    public override void Push(DescriptorChain chain, uint written)
+    {
+        BeginPush(chain, written);
+        WriteUsed(chain, written);
+        Land(chain);
+    }
+
+    /// <summary>The next available chain, walked; null if there is none or it was a fault.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private DescriptorChain? TakeAvailable()
     {
         if (_journal is { Retaken: > 0 }) return Retake(_journal);
         if (_nextAvailable == _availableEnd && !SeesMore()) return null;
         ushort head = _available.Load16(RingLayout.EntriesOffset + (_nextAvailable & _mask) * RingLayout.AvailableEntryLength);
-        if (head >= Size)
-        {
-            Refuse(QueueFaults.Head);
-            return null;
-        }
         if (Take(head) is not { } chain) return null;
-        chain.IsRetaken = false;
-        if (_journal is not null)
-        {
-            _journal.Taking();
-            chain.LogEntry = _journal.Taken(head);
-        }
+        if (_journal is not null) Log(_journal, chain);
         _nextAvailable++;
         return chain;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void Log(IQueueJournal journal, DescriptorChain chain)
+    {
+        journal.Taking();
+        chain.LogEntry = journal.Taken(chain.Id);
     }
 
     private protected override void UndoTake(DescriptorChain chain)
@@ -102,7 +110,9 @@ internal sealed class SplitQueue : VirtQueue
         _journal?.NotTaken(chain.LogEntry);
     }
 
-    private protected override void WriteUsed(DescriptorChain chain, uint written)
+    /// <summary>Writes a used entry, not visible to the driver yet.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void WriteUsed(DescriptorChain chain, uint written)
     {
         ulong entry = RingLayout.EntriesOffset + (_nextUsed & _mask) * RingLayout.UsedEntryLength;
         _used.Store32(entry, chain.Id);
@@ -141,20 +151,24 @@ internal sealed class SplitQueue : VirtQueue
         return chain;
     }
 
+    /// <summary>The chain that begins with a descriptor, walked and in flight; null if it was a fault.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private DescriptorChain? Take(ushort head)
     {
-        DescriptorChain chain = Rent();
-        Descriptor first = Descriptor.Load(_table, head);
-        ushort flags = first.SplitFlags;
-        bool isFilled = (flags & (RingLayout.FlagNext | RingLayout.FlagIndirect)) == 0
-            && chain.TryFillWithOne(Held.Map, ref _region, first.Address, first.Length, (flags & RingLayout.FlagWrite) != 0);
-        if (!isFilled && !TryWalk(chain, first))
+        if (head >= Size)
         {
-            Return(chain);
+            Refuse(QueueFaults.Head);
             return null;
         }
-        return TryClaim(chain, head) ? chain : null;
+        DescriptorChain chain = Rent();
+        chain.Id = head;
+        Descriptor first = Descriptor.Load(_table, head);
+        uint flags = first.SplitFlags;
+        bool isFilled = (flags & (RingLayout.FlagNext | RingLayout.FlagIndirect)) == 0
+            && chain.TryFillWithOne(Near, first.Address, first.Length, (flags & RingLayout.FlagWrite) != 0);
+        if (isFilled || TryWalk(chain, first)) return Claim(chain);
+        ReturnUnclaimed(chain);
+        return null;
     }
 
     /// <summary>Reads the available index again.</summary>
@@ -175,39 +189,34 @@ internal sealed class SplitQueue : VirtQueue
     /// Follows a chain through the table and at most one indirect table. The bound on descriptors is what ends a loop: a chain has no
     /// memory of where it has been.
     /// </summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private bool TryWalk(DescriptorChain chain, Descriptor descriptor)
     {
-        ChainWalk walk = new(chain, Held.Map, _region);
+        ChainWalk walk = new(chain, Near);
         GuestWindow table = _table;
-        uint size = Size;
-        for (int left = Math.Min((int)size, ChainDescriptorsMax); left > 0; left--)
+        uint entries = Size;
+        bool isInTable = false;
+        for (int left = Math.Min((int)entries, ChainDescriptorsMax); left > 0; left--)
         {
-            if ((descriptor.SplitFlags & RingLayout.FlagIndirect) != 0) return TryWalkTable(walk, descriptor);
-            if (!walk.TryAdd(descriptor.Address, descriptor.Length, (descriptor.SplitFlags & RingLayout.FlagWrite) != 0)) return false;
-            if ((descriptor.SplitFlags & RingLayout.FlagNext) == 0) return walk.Finish(out _region);
+            uint flags = descriptor.SplitFlags;
+            if ((flags & RingLayout.FlagIndirect) != 0)
+            {
+                if (isInTable) return Refuse(QueueFaults.Nested);
+                table = FindTable(descriptor, descriptor.SplitFlags, _indirect);
+                if (table.Length == 0) return false;
+                (entries, isInTable) = ((uint)(table.Length / RingLayout.DescriptorLength), true);
+                // Linux fills a table up to the segments a device allows, however short the ring is (QEMU's queue-size=64). This descriptor
+                // is none of the table's.
+                left = ChainDescriptorsMax + 1;
+                descriptor = Descriptor.Load(table, 0);
+                continue;
+            }
+            if (!walk.TryAdd(descriptor.Address, descriptor.Length, flags & RingLayout.FlagWrite)) return false;
+            if ((flags & RingLayout.FlagNext) == 0) return walk.Finish();
             uint index = descriptor.Next;
-            if (index >= size) return Refuse(QueueFaults.Next);
+            if (index >= entries) return Refuse(QueueFaults.Next);
             // One more than the bound is read, and not looked at.
             descriptor = Descriptor.Load(table, index);
-        }
-        return Refuse(QueueFaults.Length);
-    }
-
-    /// <summary>Follows the rest of a chain through the table that it goes on in.</summary>
-    private bool TryWalkTable(ChainWalk walk, Descriptor descriptor)
-    {
-        if (!TryFindTable(descriptor, descriptor.SplitFlags, _indirect, out GuestWindow found, out uint entries)) return false;
-        GuestWindow table = found;
-        uint index = 0;
-        // Linux fills a table up to the segments a device allows, however short the ring is (QEMU's queue-size=64).
-        for (int left = ChainDescriptorsMax; left > 0; left--)
-        {
-            Descriptor entry = Descriptor.Load(table, index);
-            if ((entry.SplitFlags & RingLayout.FlagIndirect) != 0) return Refuse(QueueFaults.Nested);
-            if (!walk.TryAdd(entry.Address, entry.Length, (entry.SplitFlags & RingLayout.FlagWrite) != 0)) return false;
-            if ((entry.SplitFlags & RingLayout.FlagNext) == 0) return walk.Finish(out _region);
-            index = entry.Next;
-            if (index >= entries) return Refuse(QueueFaults.Next);
         }
         return Refuse(QueueFaults.Length);
     }

@@ -43,6 +43,8 @@ public abstract class VirtQueue : IDisposable
     /// <summary>By head or buffer id.</summary>
     private bool[] _idsInFlight;
     private MemoryHold _hold;
+    private MemoryMap _map;
+    private GuestExtent _near;
     /// <summary>Chains in flight that were popped under holds before this one.</summary>
     private int _inFlightBefore;
     /// <summary>Broken or disposed: it gives no more chains.</summary>
@@ -66,6 +68,7 @@ public abstract class VirtQueue : IDisposable
         }
         _idsInFlight = new bool[Size];
         _hold = memory.Hold();
+        _map = _hold.Map;
         // Room for as many as can be in flight, and one that is being filled.
         _pool = new DescriptorChain[Size + 1];
         while (_pooled < Math.Min(_pool.Length, MadeAtStart + 1)) _pool[_pooled++] = new DescriptorChain(this);
@@ -104,7 +107,13 @@ public abstract class VirtQueue : IDisposable
     /// <summary>What <see cref="TryPop"/> may still give in this turn. Its worker's, while one serves the queue.</summary>
     internal TurnBudget Turn { get; set; } = new();
 
-    private protected MemoryHold Held => _hold;
+    private protected MemoryMap Map => _map;
+
+    /// <summary>
+    /// The region that a buffer was found in last, which others are likely to be in; one without bytes if none was. It belongs to the memory
+    /// state that the queue holds, and goes with it.
+    /// </summary>
+    internal GuestExtent Near => _near;
 
     private bool IsBroken => FirstFault.Kind != GuestFaultKind.None;
 
@@ -127,7 +136,7 @@ public abstract class VirtQueue : IDisposable
         VirtQueue candidate = configuration.Has(VirtioFeatures.PackedRing)
             ? new PackedQueue(configuration, memory, interrupt)
             : new SplitQueue(configuration, memory, interrupt);
-        fault = candidate.ResolveRings(candidate._hold.Map);
+        fault = candidate.ResolveRings(candidate._map);
         if (fault.Kind != GuestFaultKind.None)
         {
             candidate.Dispose();
@@ -143,27 +152,39 @@ public abstract class VirtQueue : IDisposable
     /// False if there is none, if the turn's budget is used up, or if the ring is malformed (then the guest fault was reported and the
     /// queue gives nothing until it is reset).
     /// </returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryPop([NotNullWhen(true)] out DescriptorChain? chain)
     {
         chain = Pop();
         return chain is not null;
     }
 
-    /// <summary>As <see cref="TryPop"/>: a result stays in a register, where a variable of the caller may be anywhere.</summary>
-    private DescriptorChain? Pop()
+    /// <summary>
+    /// As <see cref="TryPop"/>: a result stays in a register, where a variable of the caller may be anywhere. One call of a virtual method
+    /// a chain: each kind of ring puts its own part between <see cref="MayPop"/> and <see cref="Took"/>.
+    /// </summary>
+    private protected abstract DescriptorChain? Pop();
+
+    /// <summary>Whether there may be a next chain, as far as this can be said without the ring.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private protected bool MayPop()
     {
-        TurnBudget turn = Turn;
-        if (_isClosed || turn.IsSpent || (Grown > GrownInFlightMax && IsFull())) return null;
-        GuestMemory memory = Memory;
-        if (memory.Map != _hold.Map && !TryRefreshMemory()) return null;
-        DescriptorChain? chain = TakeAvailable();
+        if (_isClosed || Turn.IsSpent || (Grown > GrownInFlightMax && IsFull())) return false;
+        return Memory.Map == _map || TryRefreshMemory();
+    }
+
+    /// <summary>The ring gave a chain, or none.</summary>
+    /// <returns>The same.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private protected DescriptorChain? Took(DescriptorChain? chain)
+    {
         if (chain is null)
         {
             HasRunDry = true;
             return null;
         }
-        if (memory.BeforeWrite is { } guard) Keep(guard, chain);
-        turn.Took(chain.Cost);
+        if (Memory.BeforeWrite is { } guard) Keep(guard, chain);
+        Turn.Took(chain.Cost);
         return chain;
     }
 
@@ -173,14 +194,16 @@ public abstract class VirtQueue : IDisposable
     /// <param name="chain">A chain this queue popped.</param>
     /// <param name="written">Bytes written to the device-writable part, from its start.</param>
     /// <exception cref="InvalidOperationException">The chain is not in flight in this queue: a bug of the device.</exception>
-    public void Push(DescriptorChain chain, uint written)
+    public abstract void Push(DescriptorChain chain, uint written);
+
+    /// <summary>What a push does before the ring's part of it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private protected void BeginPush(DescriptorChain chain, uint written)
     {
-        MemoryHold hold = HoldOf(chain);
+        CheckInFlight(chain);
         if (Memory.DirtyTracker is { } tracker) MarkDirty(tracker, chain, written);
         _latency?.Pushed(chain.PoppedAt, chain.Kind);
         Statistics.CountRequest(chain.ReadableLength + written);
-        WriteUsed(chain, written);
-        LandChain(chain, hold);
     }
 
     /// <summary>
@@ -191,12 +214,12 @@ public abstract class VirtQueue : IDisposable
     /// <exception cref="InvalidOperationException">The chain is not in flight in this queue: a bug of the device.</exception>
     public void Unpop(DescriptorChain chain)
     {
-        MemoryHold hold = HoldOf(chain);
+        CheckInFlight(chain);
         UndoTake(chain);
         Turn.PutBack(chain.Cost);
         // What was put back is there; its device waits for something else.
         HasRunDry = false;
-        LandChain(chain, hold);
+        Land(chain);
     }
 
     /// <summary>What is popped next waited until now, because the device's limit held the queue.</summary>
@@ -242,7 +265,7 @@ public abstract class VirtQueue : IDisposable
     /// </summary>
     public void RefreshMemory()
     {
-        if (!_disposed && Memory.Map != _hold.Map) TryRefreshMemory();
+        if (!_disposed && Memory.Map != _map) TryRefreshMemory();
     }
 
     /// <summary>Lets go of guest memory. Chains still in flight keep theirs until they are pushed; the queue gives no more.</summary>
@@ -294,12 +317,6 @@ public abstract class VirtQueue : IDisposable
     /// <summary>The guest memory under the rings is about to be let go.</summary>
     private protected abstract void ForgetRings();
 
-    /// <summary>The next available chain, walked; null if there is none or it was a fault.</summary>
-    private protected abstract DescriptorChain? TakeAvailable();
-
-    /// <summary>Writes a used entry, not visible to the driver yet.</summary>
-    private protected abstract void WriteUsed(DescriptorChain chain, uint written);
-
     /// <summary>Goes back by the chain that was taken last.</summary>
     private protected abstract void UndoTake(DescriptorChain chain);
 
@@ -308,49 +325,68 @@ public abstract class VirtQueue : IDisposable
     private protected abstract bool PublishUsed();
 
     /// <summary>A chain to be filled: to be claimed or returned.</summary>
-    private protected DescriptorChain Rent() => _pooled > 0 ? _pool[--_pooled] : new DescriptorChain(this);
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private protected DescriptorChain Rent() => _pooled > 0 ? _pool[--_pooled] : MakeChain();
 
-    private protected void Return(DescriptorChain chain)
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private DescriptorChain MakeChain() => new(this);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Return(DescriptorChain chain)
     {
         chain.Clear();
-        if (Grown > GrownKeptMax && chain.GrownBy > 0)
-        {
-            Grown -= chain.GrownBy;
-            chain.Shrink();
-        }
+        if (Grown > GrownKeptMax) Shrink(chain);
         ref DescriptorChain place = ref _pool[_pooled++];
         // It is there still, if it was the last to go: a reference costs more to write than to read.
         if (place != chain) place = chain;
     }
 
+    /// <summary>A chain did not get in flight.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private protected void ReturnUnclaimed(DescriptorChain chain) => Return(chain);
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void Shrink(DescriptorChain chain)
+    {
+        if (chain.GrownBy == 0) return;
+        Grown -= chain.GrownBy;
+        chain.Shrink();
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private bool IsFull()
     {
         _isFull = InFlight > 0;
         return _isFull;
     }
 
-    /// <summary>Puts a filled chain in flight.</summary>
-    /// <returns>False, and a fault, if another with that id is; the chain was returned.</returns>
-    private protected bool TryClaim(DescriptorChain chain, ushort id)
+    /// <summary>Puts a filled chain in flight, by its name.</summary>
+    /// <returns>The chain; null, and a fault, if another with that name is: then it was returned.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private protected DescriptorChain? Claim(DescriptorChain chain)
     {
-        bool[] inFlight = _idsInFlight;
+        int id = chain.Id;
+        bool[] ids = _idsInFlight;
         // A packed ring's driver may number its buffers as it likes: then there is room for all numbers, once.
-        if (id >= inFlight.Length) inFlight = MakeRoomForIds();
-        if (inFlight[id])
-        {
-            Return(chain);
-            return Refuse(QueueFaults.InFlight);
-        }
-        inFlight[id] = true;
-        chain.Id = id;
+        ref bool isInFlight = ref id < ids.Length ? ref ids[id] : ref MakeRoomForIds()[id];
+        if (isInFlight) return RefuseClaim(chain);
+        isInFlight = true;
         chain.IsInFlight = true;
         if (chain.Hold != _hold) chain.Hold = _hold;
-        chain.Kind = 0;
         if (_latency is not null) chain.PoppedAt = _latency.BatchStart;
         InFlight++;
-        return true;
+        return chain;
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private DescriptorChain? RefuseClaim(DescriptorChain chain)
+    {
+        ReturnUnclaimed(chain);
+        Refuse(QueueFaults.InFlight);
+        return null;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private bool[] MakeRoomForIds()
     {
         Array.Resize(ref _idsInFlight, ushort.MaxValue + 1);
@@ -358,10 +394,9 @@ public abstract class VirtQueue : IDisposable
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private MemoryHold HoldOf(DescriptorChain chain)
+    private void CheckInFlight(DescriptorChain chain)
     {
         if (chain is null || chain.Queue != this || !chain.IsInFlight) ThrowNotInFlight(chain);
-        return chain.Hold!;
     }
 
     [DoesNotReturn]
@@ -373,24 +408,34 @@ public abstract class VirtQueue : IDisposable
     }
 
     /// <summary>A chain is in flight no more.</summary>
-    private void LandChain(DescriptorChain chain, MemoryHold hold)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private protected void Land(DescriptorChain chain)
     {
         _idsInFlight[chain.Id] = false;
         chain.IsInFlight = false;
-        Return(chain);
         InFlight--;
-        if (hold != _hold) LandFromBefore(chain, hold);
+        Return(chain);
+        if (chain.Hold != _hold) LandFromBefore(chain);
+        if (_disposed || _isFull) LandWaited();
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void LandFromBefore(DescriptorChain chain)
+    {
+        MemoryHold hold = chain.Hold!;
+        chain.Hold = null;
+        _inFlightBefore--;
+        if (--hold.Chains == 0) hold.Dispose();
+    }
+
+    /// <summary>A chain landed that the end of the queue waits for, or room for others.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void LandWaited()
+    {
         if (_disposed && InFlight == 0) LetGo();
         if (!_isFull || Grown > GrownInFlightMax) return;
         _isFull = false;
         OnRoom?.Invoke();
-    }
-
-    private void LandFromBefore(DescriptorChain chain, MemoryHold hold)
-    {
-        chain.Hold = null;
-        _inFlightBefore--;
-        if (--hold.Chains == 0) hold.Dispose();
     }
 
     /// <summary>Reports a fault. Not inlined: a fault on the stack would be cleared with each chain.</summary>
@@ -402,14 +447,28 @@ public abstract class VirtQueue : IDisposable
         return false;
     }
 
-    /// <summary>Finds the table that a descriptor names.</summary>
+    /// <summary>Moves <see cref="Near"/> to the region that a buffer lies in.</summary>
     /// <returns>False, and a fault, if there is none.</returns>
-    private protected bool TryFindTable(Descriptor descriptor, ushort flags, bool negotiated, out GuestWindow table, out uint entries)
+    internal bool TryMoveNear(ulong address)
     {
-        GuestFault fault = IndirectTable.Find(_hold.Map, descriptor, flags, negotiated, out table, out entries);
-        return fault.Kind == GuestFaultKind.None || Refuse(fault);
+        if (address - _near.Start < _near.Length) return true;
+        GuestExtent found = _map.Find(address);
+        if (found.Length == 0) return Refuse(QueueFaults.Address);
+        _near = found;
+        return true;
     }
 
+    /// <summary>Finds the table that a descriptor names.</summary>
+    /// <returns>A whole number of descriptors, at least one; no byte, and a fault, if there is no such table.</returns>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private protected GuestWindow FindTable(Descriptor descriptor, ushort flags, bool negotiated)
+    {
+        GuestFault fault = IndirectTable.Find(_map, descriptor, flags, negotiated, out GuestWindow table);
+        if (fault.Kind != GuestFaultKind.None) Refuse(fault);
+        return table;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private bool TryRefreshMemory()
     {
         MemoryHold fresh = Memory.Hold();
@@ -422,6 +481,8 @@ public abstract class VirtQueue : IDisposable
         }
         MemoryHold before = _hold;
         _hold = fresh;
+        _map = fresh.Map;
+        _near = default;
         before.Chains = InFlight - _inFlightBefore;
         _inFlightBefore = InFlight;
         if (before.Chains == 0) before.Dispose();
@@ -431,6 +492,7 @@ public abstract class VirtQueue : IDisposable
     private void LetGo()
     {
         ForgetRings();
+        _near = default;
         _hold.Dispose();
     }
 

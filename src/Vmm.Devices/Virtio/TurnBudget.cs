@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 
 namespace Vmm.Devices;
 
@@ -31,7 +32,11 @@ public sealed class TurnBudget
     public int CallsMax { get; set; } = Unbounded;
 
     /// <summary>Whether any limit is reached: the turn is over.</summary>
-    public bool IsSpent => ChainsLeft <= 0 || BytesLeft <= 0 || CallsLeft <= 0;
+    public bool IsSpent
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => ChainsLeft <= 0 || BytesLeft <= 0 || CallsLeft <= 0;
+    }
 
     /// <summary>Chains that may still be popped.</summary>
     public int ChainsLeft { get; private set; } = Unbounded;
@@ -108,6 +113,7 @@ public sealed class TurnBudget
     internal void End() => (ChainsLeft, BytesLeft, CallsLeft) = (Unbounded, UnboundedBytes, Unbounded);
 
     /// <summary>A chain was popped.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Took(int cost)
     {
         ChainsLeft -= cost;

@@ -47,7 +47,7 @@ internal sealed class HandlerWatch : IDisposable
     private void Ended(object holder, TimeSpan held)
     {
         if (_measures) ReactorMeter.HandlerTime.Record(held.TotalSeconds, new("reactor", _reactor.Name), new("handler", KindOf(holder)));
-        if (held >= _slowAfter) _reactor.ReportSlow(new SlowHandler(NameOf(holder), held, IsStillRunning: false));
+        if (held >= _slowAfter) _reactor.Report(new SlowHandler(NameOf(holder), held, IsStillRunning: false));
     }
 
     /// <summary>On a thread of the pool.</summary>
@@ -59,7 +59,7 @@ internal sealed class HandlerWatch : IDisposable
         TimeSpan held = Stopwatch.GetElapsedTime(since);
         if (held < _slowAfter) return;
         _reportedSince = since;
-        _reactor.ReportSlow(new SlowHandler(NameOf(holder), held, IsStillRunning: true));
+        _reactor.Report(new SlowHandler(NameOf(holder), held, IsStillRunning: true));
     }
 
     private static string NameOf(object holder) => holder switch

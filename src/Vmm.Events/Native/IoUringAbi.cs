@@ -123,6 +123,19 @@ internal struct IoUringEntry
     [FieldOffset(42)] internal ushort Personality;
     [FieldOffset(44)] internal int FileIndex;
     [FieldOffset(48)] internal ulong Address3;
+
+    /// <summary>Fills in a transfer between a file and memory, or a list of pieces of memory.</summary>
+    /// <param name="op">A fixed one if there is a number of a buffer.</param>
+    /// <param name="address">The memory, or the list.</param>
+    /// <param name="length">Bytes of the memory, or pieces in the list.</param>
+    /// <param name="offset">Byte position in the file.</param>
+    /// <param name="flags">Of the call.</param>
+    /// <param name="bufferIndex">The number of the registered buffer that the memory is in; negative for none.</param>
+    internal void Transfer(IoUringOp op, nint address, int length, ulong offset, uint flags = 0, int bufferIndex = -1)
+    {
+        (Op, Address, Length, Offset, OpFlags) = (op, (ulong)address, (uint)length, offset, flags);
+        BufferIndex = (ushort)Math.Max(0, bufferIndex);
+    }
 }
 
 /// <summary>struct io_uring_cqe: one completion. A negative result is an error number with its sign turned.</summary>

@@ -1,12 +1,24 @@
-using System.Diagnostics;
+using System.Diagnostics.Tracing;
 using System.Runtime.CompilerServices;
-using System.Runtime.ExceptionServices;
 using Vmm.Events.Native;
 
 namespace Vmm.Events;
 
 public sealed partial class Reactor
 {
+    /// <summary>
+    /// Idle ⇄ Running, by any number of runs by hand; Running → Ending → Ended, when a stop was requested or a failure asked for it; Disposed
+    /// from anywhere but Running.
+    /// </summary>
+    private enum Life
+    {
+        Idle,
+        Running,
+        Ending,
+        Ended,
+        Disposed,
+    }
+
     private const int Forever = -1;
     private const long NotCounting = -1;
 
@@ -14,28 +26,28 @@ public sealed partial class Reactor
     private long _events;
     private long _ghosts;
     private long _rebuilds;
-    private long _failures;
     private long _allocatedBytes;
     private long _allocatedAtStart = NotCounting;
     private long _turn;
     private ulong _currentData;
     private Subscription? _selfRemoved;
-    private ExceptionDispatchInfo? _fatal;
+    private volatile Life _life;
     private bool _inTurn;
-    private volatile bool _running;
     private bool _dispatching;
     private bool _ghostCameBack;
     private volatile bool _stopRequested;
-    private volatile bool _ended;
 
     /// <summary>Whether another thread, or a failed handler, asked the loop to end.</summary>
     internal bool StopRequested => _stopRequested;
+
+    /// <summary>Whether the reactor has a reason not to block that is neither an event nor a call.</summary>
+    internal bool HasWorkOrStops => Work.IsDue || _stopRequested;
 
     private long AllocatedBytes =>
         _allocatedBytes + (_allocatedAtStart == NotCounting ? 0 : GC.GetAllocatedBytesForCurrentThread() - _allocatedAtStart);
 
     /// <summary>Events handled, remote calls run and turn work done. The wake-up of the reactor itself is not counted.</summary>
-    private long Handled => _events - _remote.WakeUps + _remote.CallsRun + _turnWorkDone;
+    private long Handled => _events - _remote.WakeUps + _remote.CallsRun + Work.Done;
 
     /// <summary>
     /// Handles events on the calling thread until <paramref name="stop"/> is cancelled. Then the reactor has stopped for good: its tasks
@@ -63,7 +75,7 @@ public sealed partial class Reactor
             Stopped(next: null);
             ReactorEventSource.Log.RunStopped(Name);
         }
-        _fatal?.Throw();
+        _failures.ThrowIfFatal();
     }
 
     /// <summary>
@@ -97,9 +109,9 @@ public sealed partial class Reactor
         }
         finally
         {
-            if (_stopRequested) Stopped(next: null); else _running = false;
+            if (_stopRequested) Stopped(next: null); else _life = Life.Idle;
         }
-        _fatal?.Throw();
+        _failures.ThrowIfFatal();
         return (int)(Handled - before);
     }
 
@@ -119,21 +131,21 @@ public sealed partial class Reactor
     private void TakeOver()
     {
         // Nearly always it is the same thread again, and none of the reasons to refuse holds.
-        if (Runner.IsMine && !(_disposed | _inTurn | _stopRequested)) _running = true;
+        if (Runner.IsMine && !(_life == Life.Disposed | _inTurn | _stopRequested)) _life = Life.Running;
         else TakeOverOrThrow();
     }
 
     /// <summary>The first thread that runs the reactor owns it until the run has ended.</summary>
     private void TakeOverOrThrow()
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
+        ObjectDisposedException.ThrowIf(_life == Life.Disposed, this);
         Thread me = Thread.CurrentThread;
         StopIfAbandoned();
         Thread? runner = Interlocked.CompareExchange(ref _runner, me, null);
-        if (_stopRequested && !_running) throw new ReactorStoppedException(Name);
+        if (_stopRequested && _life != Life.Running) throw new ReactorStoppedException(Name);
         if (runner is not null && runner != me) throw new InvalidOperationException($"reactor '{Name}' is run by another thread");
         ThrowIfInTurn("run the reactor that runs it");
-        _running = true;
+        _life = Life.Running;
         if (runner == me) return;
         Runner.Claim();
         Volatile.Write(ref _owner, me);
@@ -148,16 +160,16 @@ public sealed partial class Reactor
     private void Stopped(Thread? next)
     {
         _stopRequested = true;
-        _running = false;
+        _life = Life.Ending;
         // Here and not where it is disposed: the kernel takes the requests of a ring from the thread that owns it only, and tasks run on no
         // other.
-        DisposeTurnWork();
+        Work.End();
         _allocatedBytes = AllocatedBytes;
         _allocatedAtStart = NotCounting;
         _poller.OwnerLeaves();
         _remote.Stop();
         Runner.GiveBack();
-        _ended = true;
+        _life = Life.Ended;
         Volatile.Write(ref _owner, next);
     }
 
@@ -173,15 +185,15 @@ public sealed partial class Reactor
         try
         {
             // Begun outside of a turn, or left over from the last one.
-            if (_turnWorkDue && RunTurnWork()) timeoutMs = 0;
-            if (_againCount > 0) timeoutMs = 0;
-            ReadOnlySpan<ReadyEvent> batch = timeoutMs != 0 && _polling is not null ? LookThenWait(timeoutMs, _polling) : Wait(timeoutMs);
+            if (Work.IsDue && Work.Run()) timeoutMs = 0;
+            if (_again.HasAny) timeoutMs = 0;
+            ReadOnlySpan<ReadyEvent> batch = timeoutMs != 0 && _looking is not null ? LookThenWait(timeoutMs, _looking) : Wait(timeoutMs);
             _waits++;
             _turn++;
-            if (_againCount > 0) DispatchWithAgain(batch);
+            if (_again.HasAny) DispatchWithAgain(batch);
             else Dispatch(batch);
             int calls = _remote.HasCalls ? _remote.RunCalls(_options.RemoteCallsPerTurnMax) : 0;
-            if (_turnWorkDue) RunTurnWork();
+            if (Work.IsDue) Work.Run();
             if (ReactorMeter.BatchSize.Enabled || ReactorEventSource.Log.IsEnabled()) ReportTurn(batch.Length, calls);
         }
         finally
@@ -196,16 +208,32 @@ public sealed partial class Reactor
         return seen.Length > 0 ? seen : Block(timeoutMs);
     }
 
+    private ReadOnlySpan<ReadyEvent> LookThenWait(int timeoutMs, Looking looking)
+    {
+        if (looking.TryFind(timeoutMs, out ReadOnlySpan<ReadyEvent> seen)) return seen;
+        ReadOnlySpan<ReadyEvent> batch = Block(timeoutMs);
+        looking.Blocked();
+        return batch;
+    }
+
     /// <summary>
     /// Apart, because a method with a call that may block pays for that at its start, whether it comes to the call or not.
     /// </summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private ReadOnlySpan<ReadyEvent> Block(int timeoutMs)
     {
-        if (timeoutMs != 0) timeoutMs = _turnWorkDue ? 0 : _remote.AnnounceSleep(timeoutMs);
+        if (timeoutMs != 0) timeoutMs = Work.IsDue ? 0 : _remote.AnnounceSleep(timeoutMs);
         ReadOnlySpan<ReadyEvent> batch = _poller.Wait(timeoutMs);
         _remote.Awake();
         return batch;
+    }
+
+    /// <summary>The events of this turn, and then the handlers that had asked for it in the last one.</summary>
+    private void DispatchWithAgain(ReadOnlySpan<ReadyEvent> batch)
+    {
+        ReadOnlySpan<ReadyEvent> again = _again.Take(this, _slots);
+        Dispatch(batch);
+        Dispatch(again);
     }
 
     // The hot path: from the kernel's answer to the handler. One load, one compare, one virtual call.
@@ -234,6 +262,23 @@ public sealed partial class Reactor
             _slots.BatchEnded();
         }
         if (_ghostCameBack) RebuildSet();
+    }
+
+    /// <summary>The hot path, one event at a time with a clock beside it.</summary>
+    private void DispatchWatched(HandlerWatch watch, ReadOnlySpan<ReadyEvent> batch, ref int next)
+    {
+        while (next < batch.Length)
+        {
+            watch.Switch(SlotTable.TargetOf(batch[next].Data));
+            try
+            {
+                DispatchUntilFailure(batch[..(next + 1)], ref next);
+            }
+            finally
+            {
+                watch.Switch(null);
+            }
+        }
     }
 
     private void DispatchUntilFailure(ReadOnlySpan<ReadyEvent> batch, ref int next)
@@ -305,7 +350,6 @@ public sealed partial class Reactor
 
     private void Fail(Exception exception)
     {
-        _failures++;
         Subscription? failed = _selfRemoved ?? SlotTable.TargetOf(_currentData);
         string name = failed?.Name ?? Name;
         if (_selfRemoved is not null) CloseSelf();
@@ -315,9 +359,9 @@ public sealed partial class Reactor
             Remove(failed);
             if (_selfRemoved is not null) CloseSelf();
         }
-        Report(new HandlerFailure(name, exception));
+        bool stops = _failures.Add(name, exception);
         if (failed?.Owner is { } owner) DisposeOwner(owner, name);
-        if (_options.HandlerFailurePolicy == HandlerFailurePolicy.StopReactor) StopFor(exception);
+        if (stops) _stopRequested = true;
     }
 
     internal void DisposeOwner(Subscriber owner, string name)
@@ -332,32 +376,19 @@ public sealed partial class Reactor
         }
     }
 
-    /// <summary>A remote call threw: reported, and by policy the end of the reactor.</summary>
-    internal void FailCall(RemoteCall call, Exception exception)
+    /// <summary>Work on this reactor threw, and no caller handles it: it is reported and, by policy, stops the reactor.</summary>
+    internal void FailWork(string name, Exception exception)
     {
-        _failures++;
-        Report(new HandlerFailure(call.Name, exception));
-        if (_options.HandlerFailurePolicy == HandlerFailurePolicy.StopReactor) StopFor(exception);
+        if (_failures.Add(name, exception)) _stopRequested = true;
     }
 
-    internal void Report(HandlerFailure failure)
-    {
-        ReactorEventSource.Log.HandlerFailed(Name, failure.Source, failure.Exception.Message);
-        try
-        {
-            _options.OnHandlerFailure(failure);
-        }
-        catch (Exception exception)
-        {
-            // A report that fails must not stop the loop. Standard error is the last place for it.
-            Console.Error.WriteLine(
-                $"the report of a failed handler failed: {exception.Message} (of {failure.Source}: {failure.Exception.Message})");
-        }
-    }
+    internal void Report(HandlerFailure failure) => _failures.Report(failure);
 
-    private void StopFor(Exception exception)
+    internal void Report(SlowHandler slow) => _failures.Report(slow);
+
+    private void ReportTurn(int events, int calls)
     {
-        _fatal ??= ExceptionDispatchInfo.Capture(exception);
-        _stopRequested = true;
+        if (ReactorMeter.BatchSize.Enabled) ReactorMeter.BatchSize.Record(events, new KeyValuePair<string, object?>("reactor", Name));
+        if (ReactorEventSource.Log.IsEnabled(EventLevel.Verbose, EventKeywords.None)) ReactorEventSource.Log.Turned(Name, events, calls);
     }
 }

@@ -11,6 +11,7 @@ namespace Vmm.Events;
 /// The reactor belongs to the thread that made it, until another thread first runs it; from then on to that thread. Every member but
 /// <see cref="Remote"/> throws <see cref="InvalidOperationException"/> on any other thread. When its thread has ended, the first thread
 /// that uses it owns it; if the ended thread had run it by hand, it has stopped.
+/// <para>This file has what is watched, and who may ask for it; the other has the life of the reactor and its turns.</para>
 /// </remarks>
 public sealed partial class Reactor : IReactor, IDisposable
 {
@@ -21,15 +22,16 @@ public sealed partial class Reactor : IReactor, IDisposable
 
     private readonly ReactorOptions _options;
     private readonly IPoller _poller;
-    private readonly AdaptivePolling? _polling;
+    private readonly Looking? _looking;
     private readonly SlotTable _slots = new();
+    private readonly AgainList _again = new();
+    private readonly ReactorFailures _failures;
     private readonly RemoteEndpoint _remote;
     private int[] _slotOfFd = new int[64];
     /// <summary>Thread objects and not their numbers, which later threads get again. Null: unowned, until a thread uses it.</summary>
     private Thread? _owner = Thread.CurrentThread;
     private Thread? _runner;
     private ReactorTimers? _timers;
-    private bool _disposed;
 
     /// <summary>Makes a reactor with nothing to watch.</summary>
     /// <param name="options">How it behaves; null for the defaults.</param>
@@ -41,15 +43,16 @@ public sealed partial class Reactor : IReactor, IDisposable
         _options = options ?? new ReactorOptions();
         _options.Validate();
         _poller = Pollers.Create(_options, _slots);
-        if (_options.PollMax > TimeSpan.Zero) _polling = new AdaptivePolling(_options.PollMax);
+        _failures = new ReactorFailures(_options);
+        Work = new TurnWorkList(this);
         try
         {
             _remote = new RemoteEndpoint(this);
-            Add(_remote.Wakeful);
+            if (_options.PollMax > TimeSpan.Zero) _looking = new Looking(this, _poller, _slots, _options.PollMax);
+            AddPart(_remote.Wakeful);
         }
         catch (KernelException)
         {
-            _remote?.Wakeful.Handle.Dispose();
             _poller.Dispose();
             throw;
         }
@@ -83,18 +86,29 @@ public sealed partial class Reactor : IReactor, IDisposable
         {
             CheckThread();
             return new ReactorStatistics(_waits, _events - _remote.WakeUps, _ghosts, _rebuilds,
-                _failures, _remote.CallsRun, _remote.WakeUps,
+                _failures.Count, _remote.CallsRun, _remote.WakeUps,
                 AllocatedBytes);
         }
     }
 
     /// <summary>How long it looks before it blocks; null if it blocks at once.</summary>
-    internal AdaptivePolling? Polling => _polling;
+    internal AdaptivePolling? Polling => _looking?.Polling;
 
     /// <summary>What the simulation did; nothing without one.</summary>
     internal SimulationCounts SimulationCounts => (_poller as SimulationPoller)?.Counts ?? default;
 
     internal ReactorOptions Options => _options;
+
+    /// <summary>The work at the end of a turn.</summary>
+    internal TurnWorkList Work { get; }
+
+    /// <summary>Null unless the options ask for it: then each event pays two looks at the clock.</summary>
+    internal HandlerWatch? Watching { get; }
+
+    /// <summary>What the reactor did so far, read from any thread: each number is right, together they are a moment apart.</summary>
+    internal ReactorStatistics Snapshot() => new(
+        Volatile.Read(ref _waits), Volatile.Read(ref _events) - _remote.WakeUps, Volatile.Read(ref _ghosts), Volatile.Read(ref _rebuilds),
+        _failures.Count, _remote.CallsRun, _remote.WakeUps, Volatile.Read(ref _allocatedBytes));
 
     /// <summary>Slots in use, those of the reactor's own wake-up and timers included.</summary>
     internal int SlotsInUse => _slots.Rented;
@@ -110,7 +124,7 @@ public sealed partial class Reactor : IReactor, IDisposable
     internal ThreadStack Runner { get; } = new();
 
     /// <summary>Whether the calling thread runs the reactor, or did last and will again: no thread does once it has ended.</summary>
-    internal bool IsRunByThisThread => Runner.IsMine || (!_ended && Thread.CurrentThread == Volatile.Read(ref _runner));
+    internal bool IsRunByThisThread => Runner.IsMine || (_life < Life.Ended && Thread.CurrentThread == Volatile.Read(ref _runner));
 
     /// <summary>Whether no thread has run it so far and the calling thread is the one that owns it until one does.</summary>
     internal bool WaitsForItsMaker => Volatile.Read(ref _runner) is null && Volatile.Read(ref _owner) == Thread.CurrentThread;
@@ -136,6 +150,21 @@ public sealed partial class Reactor : IReactor, IDisposable
         finally
         {
             if (held) subscription.Handle.DangerousRelease();
+        }
+    }
+
+    /// <summary>Watches a part of the reactor, of which its users know nothing; closes it if the kernel refuses.</summary>
+    internal void AddPart(Subscription part)
+    {
+        part.BelongsToReactor = true;
+        try
+        {
+            Add(part);
+        }
+        catch (KernelException)
+        {
+            part.Handle.Dispose();
+            throw;
         }
     }
 
@@ -176,6 +205,18 @@ public sealed partial class Reactor : IReactor, IDisposable
         return true;
     }
 
+    /// <inheritdoc/>
+    public void DispatchAgain(Subscription subscription)
+    {
+        ArgumentNullException.ThrowIfNull(subscription);
+        CheckUsable();
+        if (subscription.Registrar != this)
+            throw new InvalidOperationException($"{subscription.Name} is not registered in reactor '{Name}'");
+        if ((subscription.Interest.Bits & Interest.OneShotMask) != 0)
+            throw new InvalidOperationException($"{subscription.Name} is one-shot: modify it, and the next event calls its handler");
+        _again.Add(subscription);
+    }
+
     /// <summary>
     /// Stops watching and leaves the descriptor open, for another reactor or another use. A handler may detach its own subscription.
     /// </summary>
@@ -188,6 +229,17 @@ public sealed partial class Reactor : IReactor, IDisposable
         Unwatch(subscription);
         subscription.Handle.DangerousRelease();
         return true;
+    }
+
+    /// <summary>Whether a one-shot source has fired, and was not modified since.</summary>
+    internal bool IsDisarmed(Subscription source) => _slots[source.SlotIndex].Bits == DisarmedBit;
+
+    /// <summary>A one-shot source that had fired stays silent until it is modified, wherever it goes.</summary>
+    internal void LeaveDisarmed(Subscription source)
+    {
+        ref Slot slot = ref _slots[source.SlotIndex];
+        _ = _poller.Remove(slot.Fd, ThinPointer.To(ref slot));
+        slot.Bits = DisarmedBit;
     }
 
     /// <summary>The live subscription of a descriptor number.</summary>
@@ -219,20 +271,19 @@ public sealed partial class Reactor : IReactor, IDisposable
     /// <exception cref="InvalidOperationException">Called from a handler, or from another thread than the reactor's.</exception>
     public void Dispose()
     {
-        if (_disposed) return;
+        if (_life == Life.Disposed) return;
         CheckThread();
         ThrowIfInTurn("dispose the reactor");
-        DisposeTurnWork();
+        Work.End();
         RemoveAll();
         _timers?.Dispose();
         foreach (Subscription subscription in LiveSubscriptions(ofReactor: true)) Remove(subscription);
-        _disposed = true;
+        _life = Life.Disposed;
         ReactorMeter.Remove(this);
         Watching?.Dispose();
         _remote.Stop();
         _poller.Dispose();
         Runner.GiveBack();
-        _ended = true;
     }
 
     /// <summary>
@@ -284,7 +335,7 @@ public sealed partial class Reactor : IReactor, IDisposable
         _slotOfFd[fd] = index + 1;
         subscription.SlotIndex = index;
         subscription.Registrar = this;
-        LookAt(subscription);
+        _looking?.Add(subscription);
         subscription.Owner?.Registered(subscription);
     }
 
@@ -297,7 +348,7 @@ public sealed partial class Reactor : IReactor, IDisposable
         _ = _poller.Remove(slot.Fd, ThinPointer.To(ref slot));
         _slotOfFd[slot.Fd] = 0;
         _slots.Retire(index, _turn, _dispatching);
-        LookAway(subscription);
+        _looking?.Remove(subscription);
         subscription.SlotIndex = -1;
         subscription.Registrar = null;
         subscription.IsDueAgain = false;
@@ -324,7 +375,7 @@ public sealed partial class Reactor : IReactor, IDisposable
     internal void CheckUsable()
     {
         CheckThread();
-        ObjectDisposedException.ThrowIf(_disposed, this);
+        ObjectDisposedException.ThrowIf(_life == Life.Disposed, this);
     }
 
     /// <summary>Throws if the calling thread does not own the reactor.</summary>
@@ -348,7 +399,7 @@ public sealed partial class Reactor : IReactor, IDisposable
     {
         Thread me = Thread.CurrentThread;
         if (owner is { IsAlive: true } || Interlocked.CompareExchange(ref _owner, me, owner) != owner) return false;
-        if (_ended || owner is null || owner != _runner) return true;
+        if (_life >= Life.Ended || owner is null || owner != _runner) return true;
         // The allocations of a thread that has ended are not known.
         _allocatedAtStart = NotCounting;
         Stopped(me);
@@ -360,9 +411,12 @@ public sealed partial class Reactor : IReactor, IDisposable
     /// </summary>
     internal void StopIfAbandoned()
     {
-        if (_ended || Volatile.Read(ref _runner) is not { IsAlive: false } runner || !TryAdopt(runner)) return;
+        if (_life >= Life.Ended || Volatile.Read(ref _runner) is not { IsAlive: false } runner || !TryAdopt(runner)) return;
         GiveUpOwnership();
     }
+
+    /// <summary>Leaves it unowned: the next thread that uses or runs it owns it.</summary>
+    internal void GiveUpOwnership() => Volatile.Write(ref _owner, null);
 
     private void ThrowIfInTurn(string what)
     {

@@ -26,8 +26,8 @@ public sealed record ReactorOptions
     public HandlerFailurePolicy HandlerFailurePolicy { get; init; } = HandlerFailurePolicy.RemoveSubscriber;
 
     /// <summary>
-    /// Called for each failure of a handler, on the reactor's thread, and for each posted call or doorbell that did not run because the
-    /// reactor stopped, on the thread that found it. By default a line on standard error.
+    /// Called for each failure of a handler, on the reactor's thread, and for each posted call that did not run because the reactor
+    /// stopped, on the thread that found it. By default a line on standard error.
     /// </summary>
     public Action<HandlerFailure> OnHandlerFailure { get; init; } =
         failure => Console.Error.WriteLine($"handler of {failure.Source} failed: {failure.Exception}");

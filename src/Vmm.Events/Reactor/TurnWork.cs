@@ -12,14 +12,14 @@ internal abstract class TurnWork
     /// <summary>Where rings come.</summary>
     internal const int RingsOrder = 1;
 
-    private Reactor? _reactor;
+    private TurnWorkList? _list;
 
     private protected TurnWork(int order) => Order = order;
 
     internal int Order { get; }
 
     /// <summary>Has <see cref="Run"/> called before the reactor waits next.</summary>
-    internal void Request() => _reactor?.RequestTurnWork();
+    internal void Request() => _list?.Request();
 
     /// <summary>Does what has gathered, within a bound, and requests another run if more is left.</summary>
     /// <returns>How many things were done.</returns>
@@ -31,5 +31,5 @@ internal abstract class TurnWork
     /// </summary>
     internal abstract void ReactorEnding();
 
-    internal void Attached(Reactor? reactor) => _reactor = reactor;
+    internal void Attached(TurnWorkList? list) => _list = list;
 }

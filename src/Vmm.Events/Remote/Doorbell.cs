@@ -2,7 +2,8 @@ namespace Vmm.Events;
 
 /// <summary>
 /// Wakes one handler on a reactor's thread, from any thread, without allocating. Any number of rings before the handler starts are one
-/// call of it; a ring while it runs is one more. While the reactor is awake a ring costs no system call.
+/// call of it; a ring while it runs is one more. While the reactor is awake a ring costs no system call. A ring that the reactor has not
+/// come to when it stops is dropped: the handler would have looked at what its owner keeps, and the next ring is refused.
 /// </summary>
 public sealed class Doorbell : RemoteCall
 {
@@ -29,7 +30,4 @@ public sealed class Doorbell : RemoteCall
 
     /// <inheritdoc/>
     protected internal override void Run(IReactor reactor) => _handler(reactor);
-
-    /// <inheritdoc/>
-    protected internal override void Abandon(ReactorStoppedException reason) => _endpoint.ReportAbandoned(this, reason);
 }

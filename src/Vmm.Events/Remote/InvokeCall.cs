@@ -1,11 +1,13 @@
 namespace Vmm.Events;
 
-/// <summary>A call whose result a task gives.</summary>
-internal sealed class InvokeCall<T> : WaitedCall<T>
+/// <summary>A call whose result a task gives. Of Started and GivenUp the one that is set first decides whether the work is done.</summary>
+internal sealed class InvokeCall<T>(Func<IReactor, T> function) : RemoteCall
 {
-    private readonly TaskCompletionSource<T> _result = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private const int Started = 1;
+    private const int GivenUp = 2;
 
-    internal InvokeCall(Func<IReactor, T> function) => Work = function;
+    private readonly TaskCompletionSource<T> _result = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private int _first;
 
     internal async Task<T> WaitAsync(TimeSpan? timeout, CancellationToken cancellation)
     {
@@ -15,14 +17,24 @@ internal sealed class InvokeCall<T> : WaitedCall<T>
         }
         catch (Exception exception) when (exception is TimeoutException or OperationCanceledException && !_result.Task.IsCompleted)
         {
-            GiveUp();
+            Interlocked.CompareExchange(ref _first, GivenUp, 0);
             throw;
         }
     }
 
-    protected override void Finish(T? result, Exception? failure)
+    protected internal override void Run(IReactor reactor)
     {
-        if (failure is null) _result.SetResult(result!);
-        else _result.SetException(failure);
+        if (Interlocked.CompareExchange(ref _first, Started, 0) == GivenUp) return;
+        try
+        {
+            _result.SetResult(function(reactor));
+        }
+        catch (Exception exception)
+        {
+            // The caller's exception, not the reactor's: it is thrown where the result is awaited.
+            _result.SetException(exception);
+        }
     }
+
+    protected internal override void Abandon(ReactorStoppedException reason) => _result.SetException(reason);
 }

@@ -23,6 +23,8 @@ public sealed class RemoteEndpoint
     private readonly Lock _popLock = new();
     /// <summary>Says in a call which queue it is in. Never 0, which stands for none.</summary>
     private readonly int _number = NextNumber();
+    private readonly ReactorEnd _reactorEnd;
+    // Not written while the reactor polls: the callers read it.
     private int _sleep = Awaken;
     private volatile bool _stopped;
 
@@ -30,8 +32,9 @@ public sealed class RemoteEndpoint
     {
         _reactor = reactor;
         _runner = reactor.Runner;
-        Wakeful = Interest.Kick.WithFd(new EventFd()).WithHandler(_ => WakeUps++);
-        Wakeful.BelongsToReactor = true;
+        _reactorEnd = new ReactorEnd(_number);
+        (PostedWord, AnsweredWord) = (AttachableCall.PostedTo(_number), AttachableCall.AnsweredBy(_number));
+        Wakeful = Interest.Kick.WithFd(new EventFd()).WithHandler(_ => _reactorEnd.WakeUps++);
     }
 
     internal RemoteQueue Queue { get; } = new();
@@ -39,9 +42,15 @@ public sealed class RemoteEndpoint
     /// <summary>The subscription of the wake-up eventfd: edge-triggered, never drained.</summary>
     internal Subscription<EventFd> Wakeful { get; }
 
-    internal long WakeUps { get; private set; }
+    internal long WakeUps => _reactorEnd.WakeUps;
 
-    internal long CallsRun { get; private set; }
+    internal long CallsRun => _reactorEnd.CallsRun;
+
+    /// <summary>The word of an attached call that is to be run.</summary>
+    internal long PostedWord { get; }
+
+    /// <summary>The word of an attached call that was answered.</summary>
+    internal long AnsweredWord { get; }
 
     /// <summary>The name of the reactor behind this endpoint.</summary>
     public string ReactorName => _reactor.Name;
@@ -63,15 +72,8 @@ public sealed class RemoteEndpoint
     /// </summary>
     internal int LastCpu { get; private set; } = -1;
 
-    /// <summary>Whether the thread that waited for the last such call can go on only when the reactor leaves the processor.</summary>
+    /// <summary>Whether a thread waits that can go on only when the reactor leaves the processor. A hint too.</summary>
     internal bool WaiterNeedsThisCpu { get; set; }
-
-    /// <summary>On the reactor's thread, or when that is gone, before the waiter knows.</summary>
-    internal void RanAwaitedCall(int waiterCpu)
-    {
-        LastCpu = Thread.GetCurrentProcessorId();
-        WaiterNeedsThisCpu = LastCpu == waiterCpu;
-    }
 
     /// <summary>Has the reactor run something, soon, and does not wait.</summary>
     /// <exception cref="ReactorStoppedException">The reactor stopped. If it stops later, before the call could run, that is reported to
@@ -103,10 +105,7 @@ public sealed class RemoteEndpoint
         return TryPost(call, out _);
     }
 
-    /// <summary>
-    /// Makes a doorbell for a handler. A ring that the reactor's stop left unheard is reported to
-    /// <see cref="ReactorOptions.OnHandlerFailure"/>.
-    /// </summary>
+    /// <summary>Makes a doorbell for a handler.</summary>
     /// <param name="handler">Called on the reactor's thread.</param>
     /// <param name="name">For messages and measurements.</param>
     public Doorbell CreateDoorbell(Action<IReactor> handler, string name = "a doorbell")
@@ -132,7 +131,7 @@ public sealed class RemoteEndpoint
     public T Invoke<T>(Func<IReactor, T> function, TimeSpan? timeout = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(function);
-        ThrowIfInVain(timeout, cancellation);
+        ThrowIfOver(timeout, cancellation);
         return AwaitedCall<T>.Do(this, function, timeout, cancellation);
     }
 
@@ -140,16 +139,20 @@ public sealed class RemoteEndpoint
     public void Invoke(Action<IReactor> function, TimeSpan? timeout = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(function);
-        ThrowIfInVain(timeout, cancellation);
+        ThrowIfOver(timeout, cancellation);
         AwaitedCall<bool>.Do(this, function, timeout, cancellation);
     }
 
-    /// <summary>Refuses to wait for what can't come.</summary>
-    private void ThrowIfInVain(TimeSpan? timeout, CancellationToken cancellation)
+    private static void ThrowIfOver(TimeSpan? timeout, CancellationToken cancellation)
     {
         CheckTimeout(timeout);
         cancellation.ThrowIfCancellationRequested();
-        _reactor.StopIfAbandoned();
+    }
+
+    /// <summary>Refuses to wait for what can't come.</summary>
+    internal void ThrowIfInVain()
+    {
+        StopIfAbandoned();
         if (_stopped) throw new ReactorStoppedException(ReactorName);
         if (IsReactorThread)
             throw new InvalidOperationException(
@@ -158,6 +161,9 @@ public sealed class RemoteEndpoint
             throw new InvalidOperationException(
                 $"reactor '{ReactorName}' does not run yet, and this thread made it: let another thread run it first");
     }
+
+    /// <summary>If no thread can run the reactor any more, this fails what is pending.</summary>
+    internal void StopIfAbandoned() => _reactor.StopIfAbandoned();
 
     /// <summary>
     /// Runs a function on the reactor's thread and gives a task of its result. May be called on the reactor's own thread, which must not
@@ -191,7 +197,7 @@ public sealed class RemoteEndpoint
     {
         ArgumentNullException.ThrowIfNull(subscriber);
         ArgumentNullException.ThrowIfNull(destination);
-        HandedOver parcel = await InvokeAsync(_ => _reactor.GiveAway(subscriber)).ConfigureAwait(false);
+        HandedOver parcel = await InvokeAsync(_ => HandedOver.From(_reactor, subscriber)).ConfigureAwait(false);
         try
         {
             await destination.TakeInAsync(parcel).ConfigureAwait(false);
@@ -205,7 +211,7 @@ public sealed class RemoteEndpoint
 
     private Task TakeInAsync(HandedOver parcel) => InvokeAsync(_ =>
     {
-        _reactor.TakeIn(parcel);
+        parcel.Into(_reactor);
         return true;
     });
 
@@ -235,30 +241,66 @@ public sealed class RemoteEndpoint
     }
 
     /// <summary>Whether <see cref="RunCalls"/> would find one.</summary>
-    internal bool HasCalls => Queue.HasEntry;
+    internal bool HasCalls => _reactorEnd.Posted is not null || Queue.HasEntry;
 
     /// <summary>Runs at most <paramref name="callsMax"/> calls, on the reactor's thread.</summary>
     internal int RunCalls(int callsMax)
     {
+        if (_reactor.StopRequested) return 0;
         int run = 0;
+        if (_reactorEnd.Posted is { } attached && !QueueIfLater(attached))
+        {
+            run = 1;
+            Run(attached);
+            NoteCpu();
+        }
         while (run < callsMax && !_reactor.StopRequested && Queue.Pop() is { } call)
         {
             run++;
             // Cleared before the work starts, with a full fence: a post from now on causes a later run.
             if (call.Queued != 0) Interlocked.Exchange(ref call.Queued, 0);
-            _reactor.Watching?.Switch(call);
-            try
-            {
-                call.Run(_reactor.Face);
-            }
-            catch (Exception exception)
-            {
-                _reactor.FailCall(call, exception);
-            }
-            _reactor.Watching?.Switch(null);
+            Run(call);
         }
-        CallsRun += run;
+        _reactorEnd.CallsRun += run;
         return run;
+    }
+
+    /// <summary>Queues a posted call that others are before: its thread may have posted them.</summary>
+    private bool QueueIfLater(AttachableCall attached)
+    {
+        if (Queue.IsUntouched) return false;
+        attached.LeaveFor(this);
+        Queue.Push(attached);
+        return true;
+    }
+
+    private void Run(RemoteCall call)
+    {
+        _reactor.Watching?.Switch(call);
+        try
+        {
+            call.Run(_reactor.Face);
+        }
+        catch (Exception exception)
+        {
+            _reactor.FailWork(call.Name, exception);
+        }
+        _reactor.Watching?.Switch(null);
+    }
+
+    /// <summary>A call of a waiting thread came through the queue. On the reactor's thread, before the waiter knows.</summary>
+    /// <returns>The number it is attached to from now on; 0 for none.</returns>
+    internal int TryAttach(AttachableCall call)
+    {
+        NoteCpu();
+        return _reactorEnd.TryAttach(call);
+    }
+
+    private void NoteCpu()
+    {
+        int cpu = Thread.GetCurrentProcessorId();
+        // Not written when nothing changes: the callers read it.
+        if (LastCpu != cpu) LastCpu = cpu;
     }
 
     /// <summary>Announces to the producers that the reactor is about to block.</summary>
@@ -266,6 +308,11 @@ public sealed class RemoteEndpoint
     internal int AnnounceSleep(int timeoutMs)
     {
         Interlocked.Exchange(ref _sleep, Asleep);
+        if (_reactorEnd.Posted is not null)
+        {
+            Volatile.Write(ref _sleep, Awaken);
+            return 0;
+        }
         if (Queue.IsUntouched && !_reactor.StopRequested) return timeoutMs;
         // A push has begun and is not linked yet. Its producer may have looked for a sleeper before the announcement; it is a few
         // instructions from its end.
@@ -306,7 +353,7 @@ public sealed class RemoteEndpoint
 
     /// <summary>The state that a watchdog shows when a wake-up seems lost. Read without order: a hint, not a proof.</summary>
     internal string Describe() =>
-        $"{(Volatile.Read(ref _sleep) == Asleep ? "asleep" : "awake")}, {(Queue.HasEntry ? "calls queued" : "queue empty")}, "
+        $"{(Volatile.Read(ref _sleep) == Asleep ? "asleep" : "awake")}, {(HasCalls ? "calls queued" : "queue empty")}, "
         + $"{(_stopped ? "stopped" : "not stopped")}, {CallsRun} calls run, {WakeUps} wake-ups";
 
     /// <summary>Fails what is queued, and everything after.</summary>
@@ -357,11 +404,19 @@ public sealed class RemoteEndpoint
         return true;
     }
 
+    /// <summary>As <see cref="TryPush"/>, for an attached call whose word says by now that it is posted, with a full fence.</summary>
+    internal void PostedAttached()
+    {
+        WakeSleeper();
+        if (_stopped) FailQueued();
+    }
+
     private void FailQueued()
     {
         ReactorStoppedException reason = new(ReactorName);
         lock (_popLock)
         {
+            if (_reactorEnd.Posted is { } attached) Abandon(attached, reason);
             while (Queue.Pop() is { } call)
             {
                 Volatile.Write(ref call.Queued, 0);

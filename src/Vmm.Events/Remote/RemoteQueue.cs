@@ -1,4 +1,4 @@
-using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 
 namespace Vmm.Events;
 
@@ -6,13 +6,17 @@ namespace Vmm.Events;
 /// An unbounded queue of many producers and one consumer whose links are in its entries. A push is one exchange and one store;
 /// a pop takes no interlocked operation but at the last entry.
 /// </summary>
+[StructLayout(LayoutKind.Explicit, Size = 3 * CacheLine.Bytes)]
 internal sealed class RemoteQueue
 {
+    [FieldOffset(0)]
     private readonly Stub _stub = new();
-    private readonly ProducersEnd _end = new();
+
+    /// <summary>The consumer's alone, away from what producers read.</summary>
+    [FieldOffset(CacheLine.Bytes)]
     private RemoteCall _head;
 
-    internal RemoteQueue() => _head = _end.Last = _stub;
+    internal RemoteQueue() => _head = _stub.Last = _stub;
 
     internal void Push(RemoteCall call) => Link(TakePlace(call), call);
 
@@ -21,7 +25,7 @@ internal sealed class RemoteQueue
     internal RemoteCall TakePlace(RemoteCall call)
     {
         call.Next = null;
-        return Interlocked.Exchange(ref _end.Last, call);
+        return Interlocked.Exchange(ref _stub.Last, call);
     }
 
     /// <summary>The second half.</summary>
@@ -43,7 +47,7 @@ internal sealed class RemoteQueue
             _head = next;
             return head;
         }
-        if (head != Volatile.Read(ref _end.Last)) return null;
+        if (head != Volatile.Read(ref _stub.Last)) return null;
         // The last entry can leave only when something follows it.
         Push(_stub);
         next = Volatile.Read(ref head.Next);
@@ -53,28 +57,21 @@ internal sealed class RemoteQueue
     }
 
     /// <summary>Whether there is no entry, and no producer that is about to link one.</summary>
-    internal bool IsUntouched => _head == _stub && Volatile.Read(ref _end.Last) == _stub;
+    internal bool IsUntouched => _head == _stub && Volatile.Read(ref _stub.Last) == _stub;
 
     /// <summary>Whether a pop would give something.</summary>
     internal bool HasEntry => _head != _stub || Volatile.Read(ref _stub.Next) is not null;
 
-    /// <summary>What producers write, away from what the consumer does.</summary>
-    private sealed class ProducersEnd
+    /// <summary>
+    /// What producers write, with room behind it: a push to an empty queue writes the link and the last entry, here beside each other.
+    /// </summary>
+    private sealed class Stub : RemoteCall
     {
         internal RemoteCall Last = null!;
 #pragma warning disable CS0169, IDE0051, CA1823 // It is there to be empty.
         private readonly CacheLine _room;
 #pragma warning restore CS0169, IDE0051, CA1823
-    }
 
-    [InlineArray(64)]
-    private struct CacheLine
-    {
-        private byte _first;
-    }
-
-    private sealed class Stub : RemoteCall
-    {
         protected internal override void Run(IReactor reactor)
         {
         }

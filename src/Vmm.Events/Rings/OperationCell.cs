@@ -149,13 +149,13 @@ internal abstract class OperationCell<TResult> : RingRequest, ITaskWait
 /// <summary>The cell of one kind of operation.</summary>
 internal sealed class OperationCell<TEvent, TResult> : OperationCell<TResult> where TEvent : struct, IBuiltInEvent<TResult>
 {
-    private static readonly int PoolKey = IoRing.NextPoolKey();
+    private static readonly int PoolKey = OperationPools.NextKey();
 
     private TEvent _event;
 
     internal static OperationCell<TEvent, TResult> Rent(IoRing ring, in TEvent ringEvent)
     {
-        ref RingRequest? pool = ref ring.Pool(PoolKey);
+        ref RingRequest? pool = ref ring.Cells.Of(PoolKey);
         OperationCell<TEvent, TResult> cell = (OperationCell<TEvent, TResult>?)pool ?? new OperationCell<TEvent, TResult> { Ring = ring };
         pool = cell.NextHeld;
         cell.NextHeld = null;
@@ -173,7 +173,7 @@ internal sealed class OperationCell<TEvent, TResult> : OperationCell<TResult> wh
     private protected override void Return()
     {
         _event = default;
-        ref RingRequest? pool = ref Ring.Pool(PoolKey);
+        ref RingRequest? pool = ref Ring.Cells.Of(PoolKey);
         NextHeld = pool;
         pool = this;
     }

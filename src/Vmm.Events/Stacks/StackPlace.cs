@@ -16,8 +16,6 @@ internal sealed unsafe class StackPlace
     /// </summary>
     internal const nuint BytesMax = 64 << 20;
 
-    private const int CacheLine = 64;
-
     /// <summary>
     /// Ranges that are free for reuse. A thread that is still clearing a range when it is reused empties it too early, which costs speed
     /// only.
@@ -34,7 +32,7 @@ internal sealed unsafe class StackPlace
         if (!Unused.TryTake(out nint range))
         {
             Interlocked.Increment(ref _rangesMade);
-            range = (nint)NativeMemory.AlignedAlloc((nuint)sizeof(StackRange), CacheLine);
+            range = (nint)NativeMemory.AlignedAlloc((nuint)sizeof(StackRange), CacheLine.Bytes);
             // SAFETY: allocated above, with just that size.
             NativeMemory.Clear((void*)range, (nuint)sizeof(StackRange));
         }

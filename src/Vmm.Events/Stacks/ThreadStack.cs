@@ -13,16 +13,14 @@ namespace Vmm.Events;
 /// Stacks go to later threads, in whole or in parts. A thread that ends without giving its stack back is known no more all the same: its
 /// <see cref="StackPlace"/> is emptied before the stack is free. Signals' alternate stacks lie elsewhere, and no managed code runs there.
 /// </remarks>
-[StructLayout(LayoutKind.Explicit, Size = 2 * CacheLine)]
+[StructLayout(LayoutKind.Explicit, Size = 2 * CacheLine.Bytes)]
 internal sealed unsafe class ThreadStack
 {
-    private const int CacheLine = 64;
-
-    [FieldOffset(CacheLine)]
+    [FieldOffset(CacheLine.Bytes)]
     private nint _range = StackPlace.Nowhere.Range;
 
     /// <summary>Kept as long as this object: another thread may still read the range of a thread that has given it back.</summary>
-    [FieldOffset(CacheLine + 8)]
+    [FieldOffset(CacheLine.Bytes + 8)]
     private StackPlace _place = StackPlace.Nowhere;
 
     /// <summary>

@@ -46,7 +46,7 @@ public sealed class ReactorTasks
         _reactor = reactor;
         Options = options;
         _turn = new Turn(this);
-        reactor.Attach(_turn);
+        reactor.Work.Attach(_turn);
     }
 
     /// <summary>The tasks of a reactor, which are made when they are first asked for.</summary>
@@ -58,7 +58,7 @@ public sealed class ReactorTasks
     {
         Reactor real = ReactorStandIn.RealOf(reactor, "tasks need");
         options?.Validate();
-        if (real.Find<Turn>() is not { } turn) return new ReactorTasks(real, options ?? new ReactorTasksOptions());
+        if (real.Work.Find<Turn>() is not { } turn) return new ReactorTasks(real, options ?? new ReactorTasksOptions());
         if (options is not null && options != turn.Tasks.Options)
             throw new InvalidOperationException(
                 $"reactor '{real.Name}' has tasks with other options: give them to the first who asks for its tasks");

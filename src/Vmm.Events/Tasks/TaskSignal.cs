@@ -72,30 +72,23 @@ public class TaskSignal : ITaskWait
 }
 
 /// <summary>
-/// A doorbell for a task: any thread rings it, one task waits for it. No allocation, and no system call while the reactor is awake. A ring
-/// that the reactor has not come to when it stops is dropped: the task that waits is aborted.
+/// A doorbell for a task: any thread rings it, one task waits for it. No allocation, and no system call while the reactor is awake. The
+/// task that waits is aborted when the reactor stops.
 /// </summary>
 public sealed class TaskDoorbell : TaskSignal
 {
-    private readonly RemoteEndpoint _remote;
-    private readonly SetCall _set;
+    private readonly Doorbell _bell;
 
     /// <summary>Makes a doorbell for a reactor's tasks.</summary>
     public TaskDoorbell(ReactorTasks tasks)
     {
         ArgumentNullException.ThrowIfNull(tasks);
-        _remote = tasks.Remote;
-        _set = new SetCall(this);
+        _bell = tasks.Remote.CreateDoorbell(_ => Set());
     }
 
     /// <summary>Ends the wait, or the next one. Thread-safe.</summary>
     /// <returns>False if the reactor has stopped.</returns>
-    public bool Ring() => _remote.TryPost(_set);
-
-    private sealed class SetCall(TaskSignal signal) : RemoteCall
-    {
-        protected internal override void Run(IReactor reactor) => signal.Set();
-    }
+    public bool Ring() => _bell.TryRing();
 }
 
 /// <summary>An eventfd for a task: the reactor watches it, one task waits for it. The counter is not read: it is a doorbell.</summary>

@@ -11,17 +11,7 @@ internal sealed class ClockTimerWake : ITimerWake
 
     internal ClockTimerWake(Reactor reactor, TimeProvider clock, Action callDue)
     {
-        Subscription<EventFd> subscription = Interest.Kick.WithFd(_due).WithHandler((EventFd _) => callDue());
-        subscription.BelongsToReactor = true;
-        try
-        {
-            reactor.Add(subscription);
-        }
-        catch (KernelException)
-        {
-            _due.Dispose();
-            throw;
-        }
+        reactor.AddPart(Interest.Kick.WithFd(_due).WithHandler((EventFd _) => callDue()));
         _timer = clock.CreateTimer(static state => Signal((EventFd)state!), _due, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
 

@@ -5,21 +5,9 @@ internal sealed class KernelTimerWake : ITimerWake
 {
     private readonly TimerFd _timer = new();
 
-    internal KernelTimerWake(Reactor reactor, Action callDue)
-    {
-        // Edge-triggered and never read: setting it anew forgets the expiration.
-        Subscription<TimerFd> subscription = Interest.Readable.EdgeTriggered.WithFd(_timer).WithHandler((TimerFd _) => callDue());
-        subscription.BelongsToReactor = true;
-        try
-        {
-            reactor.Add(subscription);
-        }
-        catch (KernelException)
-        {
-            _timer.Dispose();
-            throw;
-        }
-    }
+    // Edge-triggered and never read: setting it anew forgets the expiration.
+    internal KernelTimerWake(Reactor reactor, Action callDue) =>
+        reactor.AddPart(Interest.Readable.EdgeTriggered.WithFd(_timer).WithHandler((TimerFd _) => callDue()));
 
     public void Set(TimeSpan due) => _timer.Arm(due);
 

@@ -106,7 +106,7 @@ public sealed class PackedInflightTests() : InflightSuite(packed: true)
             }
             WriteLog(noise);
             Assert.True(Region.TryGetLog(0, out PackedInflightLog? log));
-            if (!log.TryRecover(PackedPosition.FromBits(PackedPosition.StartBits), Size, FlagsAt, out PackedPosition used, out PackedPosition available))
+            if (!log.TryRecover(new PackedPosition(PackedPosition.StartBits), Size, FlagsAt, out PackedPosition used, out PackedPosition available))
             {
                 refused++;
                 continue;
@@ -131,7 +131,7 @@ public sealed class PackedInflightTests() : InflightSuite(packed: true)
     private protected override VirtQueue Serve()
     {
         Assert.True(Region.TryGetLog(0, out PackedInflightLog? log));
-        Assert.True(log.TryRecover(PackedPosition.FromBits(PackedPosition.StartBits), Size, FlagsAt, out PackedPosition used, out PackedPosition available));
+        Assert.True(log.TryRecover(new PackedPosition(PackedPosition.StartBits), Size, FlagsAt, out PackedPosition used, out PackedPosition available));
         QueueConfiguration configuration = Driver.Configuration() with { AvailBase = available.Bits, UsedBase = used.Bits, Journal = log };
         Assert.True(VirtQueue.TryCreate(configuration, Memory, new SilentInterrupt(), out VirtQueue? queue, out _));
         return queue;

@@ -118,7 +118,7 @@ public abstract class DispatchAgainTests : ReactorSuite
         int calls = 0;
         Subscription<EventFd> source = Watch((_, _, _) => calls++, device);
         Reactor.DispatchAgain(source);
-        other.TakeIn(Reactor.GiveAway(device));
+        HandedOver.From(Reactor, device).Into(other);
         Assert.Equal(0, Turn());
         Assert.Equal(1, other.RunOnce(TimeSpan.Zero));
         Assert.Equal(1, calls);

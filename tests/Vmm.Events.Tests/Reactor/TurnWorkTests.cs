@@ -12,7 +12,7 @@ public abstract class TurnWorkTests : ReactorSuite
     public void Rounds_of_little_work_are_bounded_by_their_number()
     {
         Endless work = new(() => 1);
-        Reactor.Attach(work);
+        Reactor.Work.Attach(work);
         work.Request();
         Turn();
         // What was requested before the turn, and what that requested at its end.
@@ -25,7 +25,7 @@ public abstract class TurnWorkTests : ReactorSuite
     public void Rounds_of_much_work_that_take_long_are_bounded_by_the_clock()
     {
         Endless work = new(UntilTheClockMoves);
-        Reactor.Attach(work);
+        Reactor.Work.Attach(work);
         work.Request();
         Turn();
         // The first round has the bound begin and the second one reaches it, before the wait and after it.
@@ -44,7 +44,7 @@ public abstract class TurnWorkTests : ReactorSuite
     {
         int calls = 0;
         Endless work = new(() => 1);
-        Reactor.Attach(work);
+        Reactor.Work.Attach(work);
         WatchRaised((_, _) => calls++, Interest.Kick);
         work.Request();
         Turn();

@@ -116,6 +116,24 @@ public abstract class DoorbellTests : ReactorSuite
         Assert.True(SpinWait.SpinUntil(() => Volatile.Read(ref seen) == producers * ringsEach, Patience));
     }
 
+    /// <summary>It has no caller that waits, and carries nothing: the next ring is refused.</summary>
+    [Fact]
+    public void I6_a_ring_that_a_stop_catches_is_dropped_and_the_next_one_is_refused()
+    {
+        using CancellationTokenSource stop = new();
+        Doorbell doorbell = Reactor.Remote.CreateDoorbell(_ => _calls++);
+        Reactor.Remote.Post(_ =>
+        {
+            stop.Cancel();
+            doorbell.Ring();
+        });
+        Reactor.Run(stop.Token);
+        Assert.Equal(0, _calls);
+        Assert.Empty(Failures);
+        Assert.False(doorbell.TryRing());
+        Assert.Throws<ReactorStoppedException>(doorbell.Ring);
+    }
+
     [Fact]
     public void A_ring_and_a_post_of_a_signal_allocate_nothing()
     {

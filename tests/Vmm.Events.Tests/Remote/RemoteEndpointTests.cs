@@ -384,6 +384,63 @@ public abstract class RemoteEndpointTests : ReactorSuite
     }
 
     [Fact]
+    public void A_call_that_is_waited_for_runs_behind_what_its_thread_posted_before()
+    {
+        using RunningReactor running = new(Options);
+        int posted = 0;
+        Func<IReactor, int> read = _ => posted;
+        for (int i = 1; i <= 2_000; i++)
+        {
+            running.Remote.Post(_ => posted++);
+            Assert.Equal(i, running.Remote.Invoke(read));
+            Assert.Equal(i, running.Remote.Invoke(read));
+        }
+    }
+
+    [Fact]
+    public void A_thread_that_calls_two_reactors_gets_the_answers_of_each()
+    {
+        using RunningReactor one = new(Options), two = new(Options);
+        Func<IReactor, IReactor> which = reactor => reactor;
+        for (int i = 0; i < 500; i++)
+        {
+            // Three times, so that each of them comes to look at the call itself.
+            for (int again = 0; again < 3; again++) Assert.Same(one.Reactor, one.Remote.Invoke(which));
+            for (int again = 0; again < 3; again++) Assert.Same(two.Reactor, two.Remote.Invoke(which));
+        }
+    }
+
+    [Fact]
+    public void I6_a_stop_fails_the_call_that_the_reactor_looks_at()
+    {
+        using RunningReactor running = new(Options);
+        using Busy busy = new(running);
+        Assert.False(busy.CallMeanwhile(timeout: null));
+        while (!running.Remote.HasCalls) Thread.Yield();
+        Assert.True(running.Remote.Queue.IsUntouched);
+        Thread stopper = new(running.Stop);
+        stopper.Start();
+        while (!running.Reactor.StopRequested) Thread.Yield();
+        busy.GoOn();
+        stopper.Join();
+        Assert.IsType<ReactorStoppedException>(busy.Ended());
+        Assert.False(busy.Ran);
+    }
+
+    [Fact]
+    public void The_call_that_the_reactor_looks_at_never_starts_when_its_time_is_up_before()
+    {
+        using RunningReactor running = new(Options);
+        using Busy busy = new(running);
+        Assert.True(busy.CallMeanwhile(timeout: Short));
+        Assert.IsType<TimeoutException>(busy.Ended());
+        Assert.False(running.Remote.HasCalls);
+        busy.GoOn();
+        running.Remote.Invoke(_ => { }, Patience, TestEnd);
+        Assert.False(busy.Ran);
+    }
+
+    [Fact]
     public void A_call_that_throws_when_it_is_abandoned_keeps_no_other_from_hearing_of_the_stop()
     {
         List<HandlerFailure> failures = [];
@@ -479,6 +536,55 @@ public abstract class RemoteEndpointTests : ReactorSuite
     private sealed class CallOfMany(Action run) : RemoteCall
     {
         protected internal override void Run(IReactor reactor) => run();
+    }
+
+    /// <summary>A reactor in the middle of a call, and a thread that had it answer often enough to look at the thread's call itself.</summary>
+    private sealed class Busy : IDisposable
+    {
+        private readonly RunningReactor _running;
+        private readonly ManualResetEventSlim _isBusy = new(), _goOn = new();
+        private Thread? _caller;
+        private Exception? _ended;
+
+        internal Busy(RunningReactor running) => _running = running;
+
+        internal bool Ran { get; private set; }
+
+        /// <returns>Whether the call has ended, if it has a time limit.</returns>
+        internal bool CallMeanwhile(TimeSpan? timeout)
+        {
+            _caller = new Thread(() =>
+            {
+                for (int i = 0; i < 3; i++) _running.Remote.Invoke(_ => { });
+                _running.Remote.Post(_ =>
+                {
+                    _isBusy.Set();
+                    _goOn.Wait(Patience);
+                });
+                _isBusy.Wait(Patience);
+                _ended = Record.Exception(() => _running.Remote.Invoke(_ => { Ran = true; }, timeout));
+            });
+            _caller.Start();
+            Assert.True(_isBusy.Wait(Patience));
+            return timeout is not null && _caller.Join(Patience);
+        }
+
+        internal void GoOn() => _goOn.Set();
+
+        internal Exception? Ended()
+        {
+            Assert.True(_caller!.Join(Patience));
+            return _ended;
+        }
+
+        public void Dispose()
+        {
+            _goOn.Set();
+            _caller?.Join(Patience);
+            _running.Stop();
+            _isBusy.Dispose();
+            _goOn.Dispose();
+        }
     }
 
     private sealed class ThrowsWhenAbandoned : RemoteCall

@@ -1,3 +1,4 @@
+using Vmm.Events.Tests.Support;
 using Vmm.Tests;
 
 namespace Vmm.Events.Tests;
@@ -20,6 +21,26 @@ public sealed class SleepFenceTests
             Assert.True(remote.TryPost(call));
             return remote.Wakeful.Fd.TryRead(out _);
         }, () => Assert.Equal(1, remote.RunCalls(1)));
+    }
+
+    /// <summary>The same for the call that the reactor looks at without a queue: its caller sleeps until it is run.</summary>
+    [Fact]
+    public void Of_a_reactor_that_falls_asleep_and_a_thread_whose_call_it_looks_at_one_sees_the_other()
+    {
+        using Reactor reactor = new();
+        RemoteEndpoint remote = reactor.Remote;
+        Func<IReactor, int> function = _ => 1;
+        bool isWoken = false;
+        Litmus.Race(remote.Awake, here: () =>
+        {
+            bool isSeen = remote.AnnounceSleep(-1) == 0;
+            isWoken = false;
+            long end = Environment.TickCount64 + (long)ReactorSuite.Patience.TotalMilliseconds;
+            while (!isSeen && !isWoken && Environment.TickCount64 < end) isWoken = remote.Wakeful.Fd.TryRead(out _);
+            remote.Awake();
+            while (remote.RunCalls(1) == 0) Thread.Yield();
+            return isSeen;
+        }, there: () => remote.Invoke(function) == 1 && isWoken, () => _ = remote.Wakeful.Fd.TryRead(out _));
     }
 
     /// <summary>Each step of it decides one way of the race by hand: who comes first, and who must see whom.</summary>

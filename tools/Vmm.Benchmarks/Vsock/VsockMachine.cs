@@ -56,7 +56,12 @@ internal sealed class VsockMachine : IDisposable
     public void Dispose()
     {
         Host.Dispose();
-        _thread.Remote.Invoke(_ => _runner.Reset(() => { }));
+        // The reset ends in a later turn: a reactor that ends before it reports the rest of it as a call that did not run.
+        using (ManualResetEventSlim isReset = new())
+        {
+            _thread.Remote.Invoke(_ => _runner.Reset(isReset.Set));
+            isReset.Wait();
+        }
         _thread.Dispose();
         _device.Dispose();
         Driver.Dispose();

@@ -73,9 +73,7 @@ internal sealed class ConfigFile
         if (mistakes.Count > 0) throw new ConfigException(mistakes);
         RootCommand root = CommandTree.Create(carriesOut: true);
         ParseResult line = CommandTree.Parse(root, args);
-        // A process that is executed again reads the file again; a pipe has nothing more to say.
-        string[] words = _text.IsPipe ? CommandWords.Of(line, withFile: false) : args;
-        ParseResult merged = CommandTree.Parse(root, Merge(words, EntriesBeside(line)));
+        ParseResult merged = CommandTree.Parse(root, Merge(args, EntriesBeside(line)));
         try
         {
             return merged.Invoke(invocation);

@@ -12,9 +12,6 @@ internal sealed record ConfigText(string Path, string Text)
 
     private static readonly UTF8Encoding Strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
-    /// <summary>Whether it was read to its end and cannot be read again.</summary>
-    internal bool IsPipe { get; private init; }
-
     /// <summary>Reads a file.</summary>
     /// <exception cref="IOException">It can't be read, or is no configuration by its size.</exception>
     internal static ConfigText Read(string path, List<Mistake> mistakes)
@@ -22,12 +19,10 @@ internal sealed record ConfigText(string Path, string Text)
         if (Directory.Exists(path)) throw Refused("is a directory: name a file");
         byte[] bytes = new byte[BytesMax + 1];
         int length = 0;
-        bool isPipe = false;
         try
         {
             // A pipe is read to its end too: 'vmm check /dev/stdin'.
             using FileStream file = new(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite, bufferSize: 0);
-            isPipe = !file.CanSeek;
             for (int got = 1; got > 0 && length < bytes.Length; length += got) got = file.Read(bytes.AsSpan(length));
         }
         catch (Exception failure) when (failure is FileNotFoundException or DirectoryNotFoundException)
@@ -43,7 +38,7 @@ internal sealed record ConfigText(string Path, string Text)
         {
             throw Refused($"cannot be read: {failure.Message}");
         }
-        return length <= BytesMax ? Decode(path, bytes.AsSpan(0, length), mistakes) with { IsPipe = isPipe }
+        return length <= BytesMax ? Decode(path, bytes.AsSpan(0, length), mistakes)
             : throw Refused($"has more than {BytesMax >> 20} MiB, the most that one may have: is it another file?");
 
         IOException Refused(string why) => new($"the configuration file '{path}' {why}");

@@ -1,4 +1,4 @@
-using System.Diagnostics;
+using System.Collections;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
@@ -20,23 +20,20 @@ internal static class BrokerProcess
 
     internal static bool IsOne => Environment.GetEnvironmentVariable(Mark) is not null;
 
-    /// <summary>Starts one for this process, which is about to execute itself again.</summary>
+    /// <summary>Starts one for this process, which is about to go into its sandbox.</summary>
     /// <param name="command">What this process does: <c>serve</c> or <c>boot</c>.</param>
     /// <param name="path">Where the API listens.</param>
     /// <param name="user">As --user says.</param>
+    /// <exception cref="IOException">It cannot be started.</exception>
     internal static BrokerChannels Start(string command, string path, string? user)
     {
         BrokerChannels own = HostBroker.MakeChannels(out BrokerChannels ofProcess);
-        ProcessStartInfo start = new(Environment.ProcessPath!, [command, path, .. user is null ? [] : (string[])[user]])
-        {
-            // A broker reads no keys, and prints nothing but what is wrong.
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-        };
-        foreach (string ofManager in IsolatedDevice.OfManager) start.Environment.Remove(ofManager);
-        start.Environment[Mark] = string.Create(CultureInfo.InvariantCulture, $"{own.Requests}:{own.Connections}");
+        Dictionary<string, string> environment = [];
+        foreach (DictionaryEntry each in Environment.GetEnvironmentVariables()) environment[(string)each.Key] = (string?)each.Value ?? "";
+        foreach (string ofManager in IsolatedDevice.OfManager) environment.Remove(ofManager);
+        environment[Mark] = string.Create(CultureInfo.InvariantCulture, $"{own.Requests}:{own.Connections}");
         own.SetInherited(true);
-        Process.Start(start)!.Dispose();
+        HostBroker.StartProcess(Environment.ProcessPath!, [command, path, .. user is null ? [] : (string[])[user]], environment);
         own.Close();
         return ofProcess;
     }

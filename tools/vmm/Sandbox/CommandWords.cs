@@ -9,13 +9,12 @@ internal static class CommandWords
     /// <summary>
     /// The command and its options, each value in one word with its option, so that one that begins with '-' is understood.
     /// </summary>
-    /// <param name="parsed">The command line.</param>
-    /// <param name="withFile">Whether the configuration file is named, which can be read again.</param>
-    internal static string[] Of(ParseResult parsed, bool withFile = true) =>
+    /// <param name="parsed">The command line, in which the configuration file's options are too.</param>
+    internal static string[] Of(ParseResult parsed) =>
     [
         parsed.CommandResult.Command.Name,
         .. parsed.CommandResult.Children.OfType<OptionResult>()
-            .Where(result => !result.Implicit && (withFile || result.Option is not ConfigOption)).SelectMany(WordsOf),
+            .Where(result => !result.Implicit && result.Option is not ConfigOption).SelectMany(WordsOf),
     ];
 
     /// <summary>The words of some options, as far as they were given.</summary>

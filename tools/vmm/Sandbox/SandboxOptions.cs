@@ -36,8 +36,8 @@ internal sealed class SandboxOptions
     }
 
     /// <summary>
-    /// Makes what devices ask for, and goes into the sandbox by executing this program again, or returns if that was done. After it, what
-    /// the plan does not name cannot be opened any more.
+    /// Makes what devices ask for, and goes into the sandbox. After it, what the plan does not name cannot be opened any more. Before it,
+    /// this process starts no thread.
     /// </summary>
     /// <param name="parsed">The command line.</param>
     /// <param name="devices">The devices.</param>
@@ -51,65 +51,72 @@ internal sealed class SandboxOptions
     internal SandboxPlan? Enter(ParseResult parsed, IReadOnlyList<RequestedDevice> devices, IReadOnlyList<HostAccess> others,
         bool keepsCore, bool needsKvm, bool opensLater = false, bool savesMachines = false, ApiPlaces? api = null)
     {
-        if (!ProcessSandbox.IsEnclosed)
-        {
-            foreach (RequestedDevice device in devices) device.Spec.Prepare(line => StandardError.Say(LogLevel.Information, line));
-        }
-        string? mode = _mode.In(parsed);
-        if (mode == "off") return null;
-        if (WhyNone() is { } why) return WithoutSandbox(mode, why);
         // What comes over a network no broker reads.
         string? brokered = opensLater && api is { Socket: { } path, Tls: null } ? path : null;
-        bool givesGroups = devices.Any(device => device.Socket?.Access.Group is not null);
-        SandboxPlan plan = new()
-        {
-            Accesses =
-            [
-                .. others.Where(access => brokered is null || access != new HostAccess(HostAccessKind.Listen, brokered)),
-                // The groups of sockets that come later.
-                .. brokered is null ? [] : (HostAccess[])[new(HostAccessKind.Read, "/etc/group")],
-                .. devices.SelectMany(device => device.Spec.HostAccesses()),
-            ],
-            Opened =
-            [
-                .. devices.Where(device => device.Socket is { Descriptor: null })
-                    .Select(device => new HostAccess(HostAccessKind.Listen, device.Socket!.Path)),
-                // Their numbers are looked up when the sockets are made.
-                .. givesGroups ? [new(HostAccessKind.Read, "/etc/group")] : (HostAccess[])[],
-                .. ConfigOption.PathIn(parsed) is { } file ? [new(HostAccessKind.Read, file)] : (HostAccess[])[],
-            ],
-            Layers = opensLater && mode == "auto" && brokered is null
-                ? SandboxLayers.Privileges | SandboxLayers.SystemCalls : SandboxLayers.All,
-            Descriptors = [.. devices.Select(device => device.Socket?.Descriptor).Append(IsolatedDevice.PassedSocket).OfType<int>()],
-            GivesGroups = givesGroups,
-            User = parsed.GetValue(_user),
-            KeepsCore = keepsCore,
-            NeedsKvm = needsKvm,
-            SavesMachines = savesMachines,
-            DevicesComeLater = opensLater,
-            NeedsAbstractSockets = Environment.GetEnvironmentVariable("NOTIFY_SOCKET") is ['@', ..],
-            Action = _action.In(parsed) switch
-            {
-                "kill" => SystemCallAction.Kill,
-                "log" => SystemCallAction.Log,
-                _ => SystemCallAction.Refuse,
-            },
-        };
-        if (ProcessSandbox.IsEnclosed) return plan;
-        IReadOnlyList<string> lacks = ProcessSandbox.Lacks();
-        if (mode == "require" && lacks.Count > 0) throw new IOException($"--sandbox=require: {lacks[0]}");
-        foreach (string lack in lacks) StandardError.Say(LogLevel.Warning, lack);
-        if (brokered is not null)
-            plan = plan with { Broker = BrokerProcess.Start(parsed.CommandResult.Command.Name, brokered, plan.User) };
+        // What is said now waits until then: a reader of standard error that stands still costs a thread.
+        List<(LogLevel Level, string Sentence)> lines = [];
+        foreach (RequestedDevice device in devices) device.Spec.Prepare(line => lines.Add((LogLevel.Information, line)));
         try
         {
-            ProcessSandbox.Enclose(plan, CommandWords.Of(parsed));
+            string? mode = _mode.In(parsed);
+            if (mode == "off") return null;
+            if (WhyNone() is { } why)
+            {
+                if (mode == "require") throw new IOException($"--sandbox=require: {why}");
+                lines.Add((LogLevel.Warning, $"no sandbox: {why}"));
+                return null;
+            }
+            SandboxPlan plan = PlanOf(mode);
+            IReadOnlyList<string> lacks = ProcessSandbox.Lacks();
+            if (mode == "require" && lacks.Count > 0) throw new IOException($"--sandbox=require: {lacks[0]}");
+            lines.AddRange(lacks.Select(lack => (LogLevel.Warning, lack)));
+            if (brokered is not null)
+                plan = plan with { Broker = BrokerProcess.Start(parsed.CommandResult.Command.Name, brokered, plan.User) };
+            Enclose(plan);
+            return plan;
         }
-        catch (ArgumentException refused)
+        finally
         {
-            throw new UsageException($"--user {refused.Message}");
+            foreach ((LogLevel level, string sentence) in lines) StandardError.Say(level, sentence);
         }
-        return plan;
+
+        SandboxPlan PlanOf(string? mode)
+        {
+            bool givesGroups = devices.Any(device => device.Socket?.Access.Group is not null);
+            return new SandboxPlan
+            {
+                Accesses =
+                [
+                    .. others.Where(access => brokered is null || access != new HostAccess(HostAccessKind.Listen, brokered)),
+                    // The groups of sockets that come later.
+                    .. brokered is null ? [] : (HostAccess[])[new(HostAccessKind.Read, "/etc/group")],
+                    .. devices.SelectMany(device => device.Spec.HostAccesses()),
+                ],
+                Opened =
+                [
+                    .. devices.Where(device => device.Socket is { Descriptor: null })
+                        .Select(device => new HostAccess(HostAccessKind.Listen, device.Socket!.Path)),
+                    // Their numbers are looked up when the sockets are made.
+                    .. givesGroups ? [new(HostAccessKind.Read, "/etc/group")] : (HostAccess[])[],
+                ],
+                Layers = opensLater && mode == "auto" && brokered is null
+                    ? SandboxLayers.Privileges | SandboxLayers.SystemCalls : SandboxLayers.All,
+                Descriptors = [.. devices.Select(device => device.Socket?.Descriptor).Append(IsolatedDevice.PassedSocket).OfType<int>()],
+                GivesGroups = givesGroups,
+                User = parsed.GetValue(_user),
+                KeepsCore = keepsCore,
+                NeedsKvm = needsKvm,
+                SavesMachines = savesMachines,
+                DevicesComeLater = opensLater,
+                NeedsAbstractSockets = Environment.GetEnvironmentVariable("NOTIFY_SOCKET") is ['@', ..],
+                Action = _action.In(parsed) switch
+                {
+                    "kill" => SystemCallAction.Kill,
+                    "log" => SystemCallAction.Log,
+                    _ => SystemCallAction.Refuse,
+                },
+            };
+        }
     }
 
     /// <summary>Everything a run needs is open: from now on, only the system calls of the plan.</summary>
@@ -120,19 +127,24 @@ internal sealed class SandboxOptions
         close(plan);
     }
 
-    /// <summary>Why this process cannot execute itself again; null if it can.</summary>
+    private static void Enclose(SandboxPlan plan)
+    {
+        try
+        {
+            ProcessSandbox.Enclose(plan);
+        }
+        catch (ArgumentException refused)
+        {
+            throw new UsageException($"--user {refused.Message}");
+        }
+    }
+
+    /// <summary>Why this process cannot go into a sandbox; null if it can.</summary>
     private static string? WhyNone()
     {
         // A program that compiles itself while it runs writes code, and opens what it compiles. Its host lists what it may load.
         if (AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES") is not null)
             return "only the published file can lock itself up (tools/publish.sh makes it)";
-        return File.Exists("/proc/self/exe") ? null : "there is no /proc, by which this program executes itself again: mount it";
-    }
-
-    private static SandboxPlan? WithoutSandbox(string? mode, string why)
-    {
-        if (mode == "require") throw new IOException($"--sandbox=require: {why}");
-        StandardError.Say(LogLevel.Warning, $"no sandbox: {why}");
-        return null;
+        return Directory.Exists("/proc/self/task") ? null : "there is no /proc, in which this program finds its own threads: mount it";
     }
 }

@@ -14,11 +14,18 @@ internal sealed class NetTransmitter : QueueWorker
     /// <summary>Most bytes of one turn; then the other queues have theirs.</summary>
     private const long BytesPerTurnMax = 1 << 20;
 
+    /// <summary>
+    /// Frames that are taken before the first of them is sent: the processor fetches their bytes, which the driver's has, meanwhile. After
+    /// each batch the driver gets its buffers back, so that it fills the ring while the next one is sent.
+    /// </summary>
+    private const int FramesPerBatch = 32;
+
     internal static readonly GuestFault NoFrame = new(GuestFaultKind.Request, "a packet to send shorter than its header (§ 5.1.6.2)");
 
     private readonly NetDevice _device;
     private readonly NetCounters _counters;
     private readonly INetSink _sink;
+    private readonly DescriptorChain[] _batch = new DescriptorChain[FramesPerBatch];
     private readonly IoVector[] _vectors = new IoVector[VectorsMax];
     private readonly int _headerLength;
     private readonly int _skip;
@@ -37,21 +44,52 @@ internal sealed class NetTransmitter : QueueWorker
     /// <summary>Sends what the driver has made available, as far as the network takes it.</summary>
     public override void Serve()
     {
-        VirtQueue queue = Queue;
-        while (!_isBlocked && queue.TryPop(out DescriptorChain? chain))
+        while (!_isBlocked && TakeBatch() is > 0 and int count)
         {
-            Errno errno = Send(chain);
-            if (errno == Errno.Again)
-            {
-                queue.Unpop(chain);
-                _isBlocked = true;
-                return;
-            }
+            int sent = SendBatch(count);
+            while (count > sent) PutBack(_batch[--count]);
+            Queue.Publish();
+        }
+    }
+
+    /// <summary>Takes the next frames out of the ring.</summary>
+    /// <returns>How many.</returns>
+    private int TakeBatch()
+    {
+        VirtQueue queue = Queue;
+        int count = 0;
+        while (count < FramesPerBatch && queue.TryPop(out DescriptorChain? chain))
+        {
             Context.Turn.Charge((long)chain.ReadableLength);
+            chain.Readable.Prefetch();
+            _batch[count++] = chain;
+        }
+        return count;
+    }
+
+    /// <summary>Sends frames, until the network has no room or the driver gave something that is none.</summary>
+    /// <returns>How many are done with.</returns>
+    private int SendBatch(int count)
+    {
+        VirtQueue queue = Queue;
+        for (int i = 0; i < count; i++)
+        {
+            DescriptorChain chain = _batch[i];
+            _isBlocked = Send(chain) == Errno.Again;
+            if (_isBlocked) return i;
             bool isFrame = chain.ReadableLength >= (ulong)_headerLength;
             queue.Push(chain, 0);
-            if (!isFrame) queue.Fault(NoFrame);
+            if (isFrame) continue;
+            queue.Fault(NoFrame);
+            return i + 1;
         }
+        return count;
+    }
+
+    private void PutBack(DescriptorChain chain)
+    {
+        Context.Turn.Charge(-(long)chain.ReadableLength);
+        Queue.Unpop(chain);
     }
 
     protected override void Dispose(bool disposing)

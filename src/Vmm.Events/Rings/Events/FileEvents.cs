@@ -16,26 +16,14 @@ internal readonly struct PlainEvent(IoUringEntry filled) : IBuiltInEvent<RingRes
     public RingCancellation Cancel() => default;
 }
 
-/// <summary>An operation whose arguments are in a scratch buffer and whose result is a number: connect(2), a timeout.</summary>
-internal readonly struct ScratchEvent(IoUringEntry filled, LentBuffer scratch, bool isEager) : IBuiltInEvent<RingResult>
+/// <summary>
+/// An operation that gives a number and has more to hold than its own file: arguments in a scratch buffer, a second file. connect(2), a
+/// timeout, splice(2), an update of the table of files.
+/// </summary>
+internal readonly struct HoldingEvent(IoUringEntry filled, LentBuffer scratch, HeldFile file = default, bool isEager = false)
+    : IBuiltInEvent<RingResult>
 {
     public bool IsEager => isEager;
-
-    public void Prepare(ref IoUringEntry entry) => entry = filled;
-
-    public RingResult Complete(int result)
-    {
-        scratch.Release();
-        return new RingResult(result);
-    }
-
-    public RingCancellation Cancel() => new() { Scratch = scratch };
-}
-
-/// <summary>An operation that needs a second file: the source of a splice(2), the one whose descriptor is updated.</summary>
-internal readonly struct HeldFileEvent(IoUringEntry filled, HeldFile file, LentBuffer scratch) : IBuiltInEvent<RingResult>
-{
-    public bool IsEager => false;
 
     public void Prepare(ref IoUringEntry entry) => entry = filled;
 

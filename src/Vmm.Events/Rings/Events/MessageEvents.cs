@@ -70,13 +70,7 @@ internal readonly struct SendMessageEvent(LentBuffer scratch, FrozenBuffer data,
 {
     public bool IsEager => false;
 
-    public void Prepare(ref IoUringEntry entry)
-    {
-        entry.Op = IoUringOp.SendMsg;
-        entry.Address = (ulong)scratch.Address;
-        entry.Length = 1;
-        entry.OpFlags = Libc.MSG_NOSIGNAL;
-    }
+    public void Prepare(ref IoUringEntry entry) => entry.Transfer(IoUringOp.SendMsg, scratch.Address, 1, 0, Libc.MSG_NOSIGNAL);
 
     public SentMessageResult Complete(int result)
     {
@@ -93,13 +87,7 @@ internal readonly struct ReceiveMessageEvent(LentBuffer scratch, LentBuffer data
 {
     public bool IsEager => false;
 
-    public void Prepare(ref IoUringEntry entry)
-    {
-        entry.Op = IoUringOp.RecvMsg;
-        entry.Address = (ulong)scratch.Address;
-        entry.Length = 1;
-        entry.OpFlags = MessageLayout.CloseOnExec;
-    }
+    public void Prepare(ref IoUringEntry entry) => entry.Transfer(IoUringOp.RecvMsg, scratch.Address, 1, 0, MessageLayout.CloseOnExec);
 
     public MessageResult Complete(int result)
     {

@@ -9,17 +9,8 @@ internal readonly struct FillEvent(IoUringOp operation, LentBuffer buffer, int c
 {
     public bool IsEager => false;
 
-    public void Prepare(ref IoUringEntry entry)
-    {
-        entry.Op = operation;
-        entry.Address = (ulong)buffer.RoomAddress;
-        entry.Length = (uint)count;
-        entry.Offset = offset;
-        entry.OpFlags = flags;
-        if (bufferIndex < 0) return;
-        entry.Op = IoUringOp.ReadFixed;
-        entry.BufferIndex = (ushort)bufferIndex;
-    }
+    public void Prepare(ref IoUringEntry entry) =>
+        entry.Transfer(bufferIndex < 0 ? operation : IoUringOp.ReadFixed, buffer.RoomAddress, count, offset, flags, bufferIndex);
 
     public BufferResult Complete(int result) => new(new RingResult(result), buffer.Return(Math.Max(0, result)), count);
 
@@ -34,15 +25,8 @@ internal readonly struct DrainEvent(IoUringOp operation, LentBuffer buffer, ulon
 
     private readonly int _count = buffer.Written;
 
-    public void Prepare(ref IoUringEntry entry)
-    {
-        entry.Op = bufferIndex < 0 ? operation : IoUringOp.WriteFixed;
-        entry.Address = (ulong)buffer.Address;
-        entry.Length = (uint)_count;
-        entry.Offset = offset;
-        entry.OpFlags = flags;
-        entry.BufferIndex = (ushort)Math.Max(0, bufferIndex);
-    }
+    public void Prepare(ref IoUringEntry entry) =>
+        entry.Transfer(bufferIndex < 0 ? operation : IoUringOp.WriteFixed, buffer.Address, _count, offset, flags, bufferIndex);
 
     public BufferResult Complete(int result) => new(new RingResult(result), buffer.Return(0), _count);
 
@@ -55,15 +39,8 @@ internal readonly struct FrozenEvent(IoUringOp operation, FrozenBuffer frozen, u
 {
     public bool IsEager => false;
 
-    public void Prepare(ref IoUringEntry entry)
-    {
-        entry.Op = bufferIndex < 0 ? operation : IoUringOp.WriteFixed;
-        entry.Address = (ulong)frozen.Address;
-        entry.Length = (uint)frozen.Length;
-        entry.Offset = offset;
-        entry.OpFlags = flags;
-        entry.BufferIndex = (ushort)Math.Max(0, bufferIndex);
-    }
+    public void Prepare(ref IoUringEntry entry) =>
+        entry.Transfer(bufferIndex < 0 ? operation : IoUringOp.WriteFixed, frozen.Address, frozen.Length, offset, flags, bufferIndex);
 
     public FrozenResult Complete(int result) => new(new RingResult(result), frozen);
 
@@ -75,13 +52,7 @@ internal readonly struct FillVectorEvent(LentBuffer[] buffers, IoVectors vectors
 {
     public bool IsEager => false;
 
-    public void Prepare(ref IoUringEntry entry)
-    {
-        entry.Op = IoUringOp.ReadV;
-        entry.Address = (ulong)vectors.Address;
-        entry.Length = (uint)vectors.Count;
-        entry.Offset = offset;
-    }
+    public void Prepare(ref IoUringEntry entry) => entry.Transfer(IoUringOp.ReadV, vectors.Address, vectors.Count, offset);
 
     public BuffersResult Complete(int result)
     {
@@ -104,13 +75,7 @@ internal readonly struct FrozenVectorEvent(FrozenBuffer[] frozen, IoVectors vect
 {
     public bool IsEager => false;
 
-    public void Prepare(ref IoUringEntry entry)
-    {
-        entry.Op = IoUringOp.WriteV;
-        entry.Address = (ulong)vectors.Address;
-        entry.Length = (uint)vectors.Count;
-        entry.Offset = offset;
-    }
+    public void Prepare(ref IoUringEntry entry) => entry.Transfer(IoUringOp.WriteV, vectors.Address, vectors.Count, offset);
 
     public FrozenBuffersResult Complete(int result) => new(new RingResult(result), frozen, Math.Max(0, result), vectors.Bytes);
 

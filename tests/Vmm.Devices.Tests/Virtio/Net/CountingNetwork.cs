@@ -19,6 +19,11 @@ internal sealed class CountingNetwork(int pairs) : INetBackend
 
     internal int HeaderLength { get; private set; }
 
+    /// <summary>Called for each frame of the guest, with how many there were, this one included.</summary>
+    internal Action<int> OnSend { get; init; } = static _ => { };
+
+    private int _sent;
+
     public Errno Configure(int headerLength, NetOffloads toGuest)
     {
         (HeaderLength, ToGuest) = (headerLength, toGuest);
@@ -31,15 +36,15 @@ internal sealed class CountingNetwork(int pairs) : INetBackend
     {
     }
 
-    public INetSource CreateSource(int pair, IReactor reactor, Action onReady) => new Nothing();
+    public INetSource CreateSource(int pair, IReactor reactor, Action onReady) => new Ends(this);
 
-    public INetSink CreateSink(int pair, IReactor reactor, Action onReady) => new Nothing();
+    public INetSink CreateSink(int pair, IReactor reactor, Action onReady) => new Ends(this);
 
     public void Dispose()
     {
     }
 
-    private sealed class Nothing : INetSource, INetSink
+    private sealed class Ends(CountingNetwork network) : INetSource, INetSink
     {
         public bool IsReady => false;
 
@@ -49,7 +54,11 @@ internal sealed class CountingNetwork(int pairs) : INetBackend
             return Errno.Again;
         }
 
-        public Errno Send(ReadOnlySpan<IoVector> vectors) => Errno.None;
+        public Errno Send(ReadOnlySpan<IoVector> vectors)
+        {
+            network.OnSend(++network._sent);
+            return Errno.None;
+        }
 
         public void Dispose()
         {

@@ -56,6 +56,42 @@ public sealed class NetTransmitTests
     }
 
     [Theory]
+    [MemberData(nameof(Rings))]
+    public void The_driver_gets_buffers_back_while_the_turn_still_sends(ulong ring)
+    {
+        const int Frames = 100;
+        DriverRequest[] requests = [];
+        SimulatedGuest? guest = null;
+        int back = 0;
+        CountingNetwork network = new(1) { OnSend = sent =>
+        {
+            if (sent < Frames) return;
+            guest!.Queue(Transmit).Collect();
+            back = requests.Count(request => request.IsUsed);
+        } };
+        using (guest = SimulatedGuest.For(new NetDevice("net0", network), new SimulatedGuestOptions { Features = ring }))
+        {
+            requests = [.. Enumerable.Range(0, Frames).Select(i => guest.Queue(Transmit).Add([NetCable.Packet(NetCable.Frame(60, i))]))];
+            guest.Kick(Transmit).RunUntil(() => requests[^1].IsUsed);
+        }
+        Assert.InRange(back, Frames / 2, Frames - 1);
+    }
+
+    [Fact]
+    public void What_follows_a_packet_that_is_none_stays_the_drivers()
+    {
+        using NetCable cable = new();
+        using SimulatedGuest guest = Guest(cable, ulong.MaxValue);
+        byte[] frame = NetCable.Frame(60);
+        DriverRequest[] requests = [.. new[] { NetCable.Packet(frame), new byte[11], NetCable.Packet(frame) }
+            .Select(packet => guest.Queue(Transmit).Add([packet]))];
+        guest.Kick(Transmit).RunUntilIdle();
+        Assert.Equal([true, true, false], requests.Select(request => request.IsUsed));
+        Assert.Equal(frame, cable.Receive());
+        Assert.Null(cable.Receive());
+    }
+
+    [Theory]
     [InlineData(1)]
     [InlineData(11)]
     public void A_packet_shorter_than_its_header_is_the_drivers_fault(int length)

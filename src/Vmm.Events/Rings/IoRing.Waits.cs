@@ -5,9 +5,11 @@ using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
 
-/// <summary>Operations on sockets.</summary>
+/// <summary>Operations that wait for others: on sockets, for readiness and for time; and how an operation that is awaited starts.</summary>
 public sealed partial class IoRing
 {
+    private const uint PollBits = 0x2007; // POLLIN, POLLPRI, POLLOUT, POLLRDHUP
+
     /// <summary>Connects a socket (connect(2)). Handed over at once: a handshake takes its time.</summary>
     /// <inheritdoc cref="Read" path="/exception"/>
     public RingOperation<RingResult> Connect(RingFile socket, EndPoint peer)
@@ -15,9 +17,9 @@ public sealed partial class IoRing
         ArgumentNullException.ThrowIfNull(peer);
         CheckFile(socket);
         SocketAddress address = peer.Serialize();
-        LentBuffer lent = LendScratch(address.Buffer.Span[..address.Size]);
+        LentBuffer lent = Scratch.LendBytes(address.Buffer.Span[..address.Size]);
         IoUringEntry entry = new() { Op = IoUringOp.Connect, Address = (ulong)lent.Address, Offset = (ulong)address.Size };
-        return Start<ScratchEvent, RingResult>(new ScratchEvent(entry, lent, isEager: true), socket);
+        return Start<HoldingEvent, RingResult>(new HoldingEvent(entry, lent, isEager: true), socket);
     }
 
     /// <summary>Takes the next connection of a listening socket (accept4(2)), close-on-exec.</summary>
@@ -110,5 +112,76 @@ public sealed partial class IoRing
             throw;
         }
         return Start<ReceiveMessageEvent, MessageResult>(new ReceiveMessageEvent(scratch, lent), socket);
+    }
+
+    /// <summary>Waits until a descriptor is ready (poll(2)).</summary>
+    /// <param name="file">Which.</param>
+    /// <param name="interest">What for: readable, writable, read hang-up, priority. Triggering and one-shot mean nothing here.</param>
+    /// <returns>The poll bits that are set (see <see cref="ReadinessOf"/>).</returns>
+    /// <inheritdoc cref="Read" path="/exception"/>
+    public RingOperation<RingResult> Poll(RingFile file, Interest interest) =>
+        StartPlain(new IoUringEntry { Op = IoUringOp.PollAdd, OpFlags = interest.Bits & PollBits }, file);
+
+    /// <summary>What the result of a <see cref="Poll"/> says.</summary>
+    public static Readiness ReadinessOf(RingResult polled) => new((uint)polled.Count);
+
+    /// <summary>Ends after a time on the monotonic clock, with <see cref="Errno.TimerExpired"/>, or when it is cancelled.</summary>
+    public RingOperation<RingResult> After(TimeSpan time)
+    {
+        CheckUsable();
+        return StartTimed(IoUringOp.Timeout, time);
+    }
+
+    /// <summary>
+    /// Gives the operation before it in an open chain a time limit (IORING_OP_LINK_TIMEOUT), which begins when that operation does. When
+    /// the time is up the operation is cancelled, and with it the rest of the chain.
+    /// </summary>
+    /// <param name="time">How long it may take, on the monotonic clock.</param>
+    /// <returns>
+    /// <see cref="Errno.TimerExpired"/> if the time was up and it cancelled the operation, <see cref="Errno.Already"/> if that could not be
+    /// cancelled any more, <see cref="Errno.Canceled"/> if it was in time. Whether it did anything is for the operation's own result to
+    /// say. Abandoned, the limit holds all the same.
+    /// </returns>
+    /// <exception cref="InvalidOperationException">No chain is open, or nothing that could be limited is before it.</exception>
+    /// <example><c>using (ring.Chain()) { answer = ring.Receive(peer, buffer); ring.LinkTimeout(TimeSpan.FromSeconds(1)).Abandon();
+    /// }</c></example>
+    public RingOperation<RingResult> LinkTimeout(TimeSpan time)
+    {
+        CheckUsable();
+        if (!_held.ChainCanBeLimited)
+            throw new InvalidOperationException(
+                "a time limit stands in a chain, behind the operation that it limits: open one and begin that first");
+        return StartTimed(IoUringOp.LinkTimeout, time);
+    }
+
+    private RingOperation<RingResult> StartTimed(IoUringOp operation, TimeSpan time)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(time, TimeSpan.Zero);
+        LentBuffer lent = Scratch.LendTime(time);
+        IoUringEntry entry = new() { Op = operation, Fd = -1, Address = (ulong)lent.Address, Length = 1 };
+        return Start<HoldingEvent, RingResult>(new HoldingEvent(entry, lent), null);
+    }
+
+    private RingOperation<RingResult> StartPlain(in IoUringEntry entry, RingFile? file)
+    {
+        if (file is not null) CheckFile(file);
+        return Start<PlainEvent, RingResult>(new PlainEvent(entry), file);
+    }
+
+    /// <summary>Before buffers change hands: nothing below may fail.</summary>
+    private void CheckFile(RingFile file)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        CheckUsable();
+        file.ThrowIfDisposed();
+    }
+
+    private RingOperation<TResult> Start<TEvent, TResult>(in TEvent ringEvent, RingFile? file) where TEvent : struct, IBuiltInEvent<TResult>
+    {
+        OperationCell<TEvent, TResult> cell = OperationCell<TEvent, TResult>.Rent(this, ringEvent);
+        Begin(cell, file);
+        RingOperation<TResult> operation = new(cell, cell.Generation);
+        if (ringEvent.IsEager) Flush();
+        return operation;
     }
 }
