@@ -37,23 +37,19 @@ internal sealed record MachineStatistics(
     {
         // What is no terminal has no width that a number would have to be cut at.
         if (Console.IsOutputRedirected) AnsiConsole.Profile.Width = Math.Max(AnsiConsole.Profile.Width, WidthOfFile);
-        Table devices = new Table().RoundedBorder().AddColumn("device");
-        foreach (string column in (string[])["kicks", "requests", "bytes", "interrupts", "p50 µs", "p99 µs"])
-            devices.AddColumn(new TableColumn(column).RightAligned());
+        Table devices = TableOf(["device"], ["kicks", "requests", "bytes", "interrupts", "p50 µs", "p99 µs"]);
         foreach (DeviceLine device in Devices)
         {
             devices.AddRow(device.Name, Number(device.Kicks), Number(device.Requests), Number(device.Bytes), Number(device.Interrupts),
                 Micros(device.LatencyP50Us), Micros(device.LatencyP99Us));
         }
-        Table reactors = new Table().RoundedBorder();
-        if (Reactors.Count > 1) reactors.AddColumn("reactor");
-        foreach (string column in (string[])["waits", "events", "events/wait", "ghosts", "allocated bytes/event"])
-            reactors.AddColumn(new TableColumn(column).RightAligned());
-        foreach (ReactorLine reactor in Reactors)
+        string[] reactor = Reactors.Count > 1 ? ["reactor"] : [];
+        Table reactors = TableOf(reactor, ["waits", "events", "events/wait", "ghosts", "allocated bytes/event"]);
+        foreach (ReactorLine line in Reactors)
         {
-            string[] name = Reactors.Count > 1 ? [reactor.Name] : [];
-            reactors.AddRow([.. name, Number(reactor.Waits), Number(reactor.Events), Decimal(reactor.EventsPerWait), Number(reactor.Ghosts),
-                Decimal(reactor.AllocatedBytesPerEvent)]);
+            string[] name = Reactors.Count > 1 ? [line.Name] : [];
+            reactors.AddRow([.. name, Number(line.Waits), Number(line.Events), Decimal(line.EventsPerWait), Number(line.Ghosts),
+                Decimal(line.AllocatedBytesPerEvent)]);
         }
         AnsiConsole.Write(devices);
         if (Disks.Count > 0) AnsiConsole.Write(DiskTable());
@@ -62,12 +58,19 @@ internal sealed record MachineStatistics(
         AnsiConsole.Write(reactors);
     }
 
+    /// <param name="names">Headers of columns of names.</param>
+    /// <param name="numbers">Headers of columns of numbers.</param>
+    private static Table TableOf(string[] names, string[] numbers)
+    {
+        Table table = new Table().RoundedBorder().AddColumns(names);
+        foreach (string column in numbers) table.AddColumn(new TableColumn(column).RightAligned());
+        return table;
+    }
+
     /// <summary>Kinds of which there were none are left out.</summary>
     private Table DiskTable()
     {
-        Table table = new Table().RoundedBorder().AddColumn("disk");
-        foreach (string column in (string[])["operations", "errors", "p50 µs", "p99 µs", "longest µs"])
-            table.AddColumn(new TableColumn(column).RightAligned());
+        Table table = TableOf(["disk"], ["operations", "errors", "p50 µs", "p99 µs", "longest µs"]);
         foreach (DiskLine disk in Disks)
         {
             foreach (OperationLine done in disk.Operations.Where(done => done.Measured + done.Errors > 0))
@@ -83,9 +86,7 @@ internal sealed record MachineStatistics(
 
     private Table QueueTable()
     {
-        Table table = new Table().RoundedBorder().AddColumn("queue").AddColumn("reactor");
-        foreach (string column in (string[])["kicks", "requests", "bytes", "interrupts"])
-            table.AddColumn(new TableColumn(column).RightAligned());
+        Table table = TableOf(["queue", "reactor"], ["kicks", "requests", "bytes", "interrupts"]);
         foreach (DeviceLine device in Devices)
         {
             for (int i = 0; i < device.Queues.Count; i++)
@@ -100,9 +101,7 @@ internal sealed record MachineStatistics(
 
     private Table BalloonTable()
     {
-        Table table = new Table().RoundedBorder().AddColumn("balloon");
-        foreach (string column in (string[])["target", "given up", "returned", "memory", "free"])
-            table.AddColumn(new TableColumn(column).RightAligned());
+        Table table = TableOf(["balloon"], ["target", "given up", "returned", "memory", "free"]);
         foreach (BalloonLine line in Balloons)
         {
             table.AddRow(line.Name, Mebibytes(line.TargetBytes), Mebibytes(line.ActualBytes), Mebibytes((ulong)line.ReturnedBytes),

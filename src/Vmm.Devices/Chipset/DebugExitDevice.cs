@@ -4,7 +4,7 @@ namespace Vmm.Devices;
 
 /// <summary>A port that ends the machine: whatever the guest writes there is its status. Reads give 0.</summary>
 /// <param name="onExit">Called with the status on the vCPU's thread, each time. It must not wait for that vCPU.</param>
-public sealed class DebugExitDevice(Action<uint> onExit) : IBusDevice
+internal sealed class DebugExitDevice(Action<uint> onExit) : IBusDevice
 {
     /// <summary>Bytes of its range on the bus.</summary>
     public const ulong RangeLength = 4;

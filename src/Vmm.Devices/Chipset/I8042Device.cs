@@ -6,7 +6,7 @@ namespace Vmm.Devices;
 /// bytes is one to each byte's port.
 /// </summary>
 /// <param name="onReset">Called on the vCPU's thread when the guest pulls the reset line. It must not wait for that vCPU.</param>
-public sealed class I8042Device(Action onReset) : IBusDevice, ISavedState
+internal sealed class I8042Device(Action onReset) : IBusDevice, ISavedState
 {
     /// <summary>Bytes of its range on the bus. The three ports in the middle belong to other chips of a PC and read as 0.</summary>
     public const ulong RangeLength = 5;

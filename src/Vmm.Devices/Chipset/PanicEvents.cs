@@ -2,7 +2,7 @@ namespace Vmm.Devices;
 
 /// <summary>What a guest reports through <see cref="PvPanicDevice"/> (QEMU, docs/specs/pvpanic).</summary>
 [Flags]
-public enum PanicEvents : byte
+internal enum PanicEvents : byte
 {
     /// <summary>Nothing.</summary>
     None = 0,

@@ -11,7 +11,7 @@ public enum GuestPhase
 
 /// <summary>A port on which a guest says how far it is: for measurements that leave its beginning and its end out.</summary>
 /// <param name="onPhase">Called on the vCPU's thread. Values that are no phase are ignored.</param>
-public sealed class PhasePort(Action<GuestPhase> onPhase) : IBusDevice
+internal sealed class PhasePort(Action<GuestPhase> onPhase) : IBusDevice
 {
     /// <summary>Bytes of its range on the bus.</summary>
     public const ulong RangeLength = 1;

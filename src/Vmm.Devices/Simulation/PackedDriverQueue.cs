@@ -1,7 +1,7 @@
 namespace Vmm.Devices.Simulation;
 
 /// <summary>The driver's side of a packed virtqueue (virtio 1.2 § 2.8).</summary>
-public sealed class PackedDriverQueue : DriverQueue
+internal sealed class PackedDriverQueue : DriverQueue
 {
     private readonly ushort[] _freeIds;
     private readonly ushort[] _lengths;

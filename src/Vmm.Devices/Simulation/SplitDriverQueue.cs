@@ -1,7 +1,7 @@
 namespace Vmm.Devices.Simulation;
 
 /// <summary>The driver's side of a split virtqueue (virtio 1.2 § 2.7).</summary>
-public sealed class SplitDriverQueue : DriverQueue
+internal sealed class SplitDriverQueue : DriverQueue
 {
     private const ushort None = ushort.MaxValue;
 

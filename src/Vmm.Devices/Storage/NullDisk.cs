@@ -4,7 +4,7 @@ namespace Vmm.Devices;
 
 /// <summary>A disk that reads as zero and keeps nothing: what is left is the cost of the device itself. Thread-safe.</summary>
 /// <param name="bytes">Its size, a multiple of 512.</param>
-public sealed class NullDisk(ulong bytes) : IBlockBackend
+internal sealed class NullDisk(ulong bytes) : IBlockBackend
 {
     /// <inheritdoc/>
     public string Description => "null disk";

@@ -157,7 +157,7 @@ public sealed class VhostUserFrontend : IDisposable
     /// <see cref="ShareInflight"/>, before rings start, to this back-end and to each that comes after it.
     /// </summary>
     /// <exception cref="VhostUserException">The back-end does not offer that.</exception>
-    public VhostUserInflight GetInflight(int queues, ushort queueSize)
+    internal VhostUserInflight GetInflight(int queues, ushort queueSize)
     {
         byte[] payload = new byte[VhostUserInflight.PayloadBytes];
         new InflightGeometry(0, 0, (ushort)queues, queueSize).Write(payload);
@@ -169,7 +169,7 @@ public sealed class VhostUserFrontend : IDisposable
     }
 
     /// <summary>Hands the in-flight logs in.</summary>
-    public void ShareInflight(VhostUserInflight inflight)
+    internal void ShareInflight(VhostUserInflight inflight)
     {
         ArgumentNullException.ThrowIfNull(inflight);
         byte[] payload = new byte[VhostUserInflight.PayloadBytes];

@@ -3,7 +3,7 @@ using Vmm.Events;
 namespace Vmm.Devices.VhostUser;
 
 /// <summary>Memory a front-end keeps for its back-ends: each notes there what it has taken and not given back.</summary>
-public sealed class VhostUserInflight : IDisposable
+internal sealed class VhostUserInflight : IDisposable
 {
     /// <summary>The description without padding: what every back-end takes.</summary>
     internal const int PayloadBytes = 20;

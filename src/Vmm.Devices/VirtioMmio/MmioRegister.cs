@@ -1,7 +1,7 @@
 namespace Vmm.Devices;
 
 /// <summary>Offsets of the virtio-mmio registers, version 2 (virtio 1.2 § 4.2.2).</summary>
-public static class MmioRegister
+internal static class MmioRegister
 {
     /// <summary>Reads "virt".</summary>
     public const uint MagicValue = 0x000;

@@ -38,7 +38,8 @@ internal static class PublicTypes
 
     private static HashSet<string> WordsOfUsers()
     {
-        string[] folders = [RepositoryTree.PathOf("tools"), RepositoryTree.PathOf("docs")];
+        // Not the fuzzer and the benchmarks: they see what is internal too.
+        string[] folders = [RepositoryTree.PathOf("tools", "vmm"), RepositoryTree.PathOf("tools", "templates"), RepositoryTree.PathOf("docs")];
         IEnumerable<string> texts = folders.SelectMany(folder => RepositoryTree.SourcesBelow(folder).Select(source => source.Text))
             .Concat(Directory.EnumerateFiles(RepositoryTree.PathOf("docs"), "*.md", SearchOption.AllDirectories).Where(IsForUsers).Select(File.ReadAllText))
             .Append(File.ReadAllText(RepositoryTree.PathOf("README.md")));

@@ -112,8 +112,14 @@ public sealed class HouseTests
     {
         ["BalloonSpec"] = "the balloon of AddVirtio, as DiskSpec is the disk",
         ["BatteryFailedException"] = "what a test framework shows of a failed battery",
+        ["BootException"] = "what a kernel that cannot be loaded throws",
+        ["DiskImageException"] = "what an image that cannot be opened throws",
+        ["EntropyDevice"] = "a device that is made in C#, as the other devices are",
         ["EntropySource"] = "the kernel as a source, for a source of one's own to build on",
+        ["FaultyBackend"] = "a disk for the tests of a guest or a backend of one's own",
         ["NetworkException"] = "what a network that cannot be opened throws",
+        ["RawImage"] = "the backend of a file, for a disk that is made in C#",
+        ["VhostUserException"] = "what a front-end throws whose back-end answers otherwise than it should",
     }));
 
     [Fact]

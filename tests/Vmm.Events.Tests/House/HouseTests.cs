@@ -63,6 +63,7 @@ public sealed class HouseTests
     public void A_public_type_is_for_users_of_the_library_and_not_for_tests_alone() => AssertNone(PublicTypes.Differences(Library, new Dictionary<string, string>
     {
         ["IPolledSource"] = "how a subscription takes part in polling, as the kicks of Vmm.Devices do",
+        ["OnEventAttribute"] = "written as [OnEvent]",
         ["PidFd"] = "a handle that handlers take, as EventFd is",
         ["ReactorGroup"] = "several reactors of one host: DeviceHost and VhostUserServer have one",
         ["SignalFd"] = "a handle that handlers take, as EventFd is",

@@ -1,3 +1,5 @@
+using System.Buffers.Binary;
+
 namespace Vmm.Devices.Kvm;
 
 /// <summary>What a range of the guest's addresses is (ACPI § 15, the same numbers in PVH and in the Linux zero page).</summary>
@@ -8,7 +10,16 @@ internal enum E820Kind : uint
 }
 
 /// <summary>One range.</summary>
-internal sealed record E820Entry(ulong Start, ulong Length, E820Kind Kind);
+internal sealed record E820Entry(ulong Start, ulong Length, E820Kind Kind)
+{
+    /// <summary>Writes it as the zero page and PVH have it in common.</summary>
+    internal void Write(Span<byte> entry)
+    {
+        BinaryPrimitives.WriteUInt64LittleEndian(entry, Start);
+        BinaryPrimitives.WriteUInt64LittleEndian(entry[8..], Length);
+        BinaryPrimitives.WriteUInt32LittleEndian(entry[16..], (uint)Kind);
+    }
+}
 
 /// <summary>The map of memory that the kernel is handed.</summary>
 internal static class E820Map

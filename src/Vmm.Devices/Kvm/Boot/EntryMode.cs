@@ -12,7 +12,7 @@ public enum EntryMode
 }
 
 /// <summary>Puts vCPUs into a mode and at an address.</summary>
-public static class EntryModeExtensions
+internal static class EntryModeExtensions
 {
     private const ulong Cr0ProtectedMode = 1;
     private const ulong Cr0ExtensionType = 1 << 4;

@@ -39,10 +39,7 @@ internal static class PvhStartInfo
         BinaryPrimitives.WriteUInt32LittleEndian(page[48..], (uint)count);
         for (int i = 0; i < count; i++)
         {
-            Span<byte> entry = page[(MapOffset + i * MapEntryBytes)..];
-            BinaryPrimitives.WriteUInt64LittleEndian(entry, handed.Map[i].Start);
-            BinaryPrimitives.WriteUInt64LittleEndian(entry[8..], handed.Map[i].Length);
-            BinaryPrimitives.WriteUInt32LittleEndian(entry[16..], (uint)handed.Map[i].Kind);
+            handed.Map[i].Write(page[(MapOffset + i * MapEntryBytes)..]);
         }
     }
 }

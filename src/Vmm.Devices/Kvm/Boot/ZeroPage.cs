@@ -49,10 +49,7 @@ internal static class ZeroPage
         for (int i = 0; i < count; i++)
         {
             // Packed: 20 bytes each.
-            Span<byte> entry = page[(E820Table + i * 20)..];
-            BinaryPrimitives.WriteUInt64LittleEndian(entry, handed.Map[i].Start);
-            BinaryPrimitives.WriteUInt64LittleEndian(entry[8..], handed.Map[i].Length);
-            BinaryPrimitives.WriteUInt32LittleEndian(entry[16..], (uint)handed.Map[i].Kind);
+            handed.Map[i].Write(page[(E820Table + i * 20)..]);
         }
     }
 }

@@ -19,13 +19,9 @@ public sealed partial class DeviceBattery
         foreach (BatteryRequest request in requests)
         {
             SimulatedQueue queue = guest.Queue(request.Queue);
-            int buffers = (request.Readable.Length > 0 ? 1 : 0) + (request.Writable > 0 ? 1 : 0);
             for (int round = 0; round < RingRounds; round++)
             {
-                List<DriverRequest> made = [];
-                while (queue.Ring.Free >= buffers)
-                    made.Add(queue.Add(request.Readable.Length > 0 ? [request.Readable] : [], request.Writable > 0
-                        ? [request.Writable] : []));
+                List<DriverRequest> made = Fill(queue, request);
                 guest.Kick(request.Queue).RunUntilIdle();
                 foreach (DriverRequest each in made)
                 {

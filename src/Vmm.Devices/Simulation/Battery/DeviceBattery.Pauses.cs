@@ -89,11 +89,9 @@ public sealed partial class DeviceBattery
         foreach (BatteryRequest request in requests)
         {
             SimulatedQueue queue = guest.Queue(request.Queue);
-            int buffers = (request.Readable.Length > 0 ? 1 : 0) + (request.Writable > 0 ? 1 : 0);
             for (int round = 0; round < RingRounds; round++)
             {
-                List<DriverRequest> made = [];
-                while (queue.Ring.Free >= buffers) made.Add(Add(queue, request));
+                List<DriverRequest> made = Fill(queue, request);
                 guest.Kick(request.Queue);
                 foreach (DriverRequest each in made)
                 {
@@ -119,4 +117,13 @@ public sealed partial class DeviceBattery
 
     private static DriverRequest Add(SimulatedQueue queue, BatteryRequest request) =>
         queue.Add(request.Readable.Length > 0 ? [request.Readable] : [], request.Writable > 0 ? [request.Writable] : []);
+
+    /// <summary>Makes as many requests as the ring has room for.</summary>
+    private static List<DriverRequest> Fill(SimulatedQueue queue, BatteryRequest request)
+    {
+        int buffers = (request.Readable.Length > 0 ? 1 : 0) + (request.Writable > 0 ? 1 : 0);
+        List<DriverRequest> made = [];
+        while (queue.Ring.Free >= buffers) made.Add(Add(queue, request));
+        return made;
+    }
 }

@@ -84,12 +84,10 @@ public sealed partial class DeviceBattery
         foreach (BatteryRequest request in requests)
         {
             SimulatedQueue queue = guest.Queue(request.Queue);
-            int buffers = (request.Readable.Length > 0 ? 1 : 0) + (request.Writable > 0 ? 1 : 0);
             for (int round = 0; round < RingRoundsOfSaves; round++)
             {
                 long served = guest.Served;
-                List<DriverRequest> made = [];
-                while (queue.Ring.Free >= buffers) made.Add(Add(queue, request));
+                List<DriverRequest> made = Fill(queue, request);
                 guest.Kick(request.Queue);
                 foreach (DriverRequest each in made)
                 {

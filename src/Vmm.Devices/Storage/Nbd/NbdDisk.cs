@@ -7,7 +7,7 @@ namespace Vmm.Devices;
 /// A disk that an NBD server has. While the server is away requests wait, and are sent again when it is back: a write that was carried
 /// out already is carried out once more, which changes nothing. Thread-safe.
 /// </summary>
-public sealed class NbdDisk : IBlockBackend
+internal sealed class NbdDisk : IBlockBackend
 {
     /// <summary>Longest wait for each address of the server, at the start and later.</summary>
     private static readonly TimeSpan FirstReach = TimeSpan.FromSeconds(10), LaterReach = TimeSpan.FromSeconds(2);

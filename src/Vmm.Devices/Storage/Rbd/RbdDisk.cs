@@ -8,7 +8,7 @@ namespace Vmm.Devices;
 /// by an eventfd that the reactor watches; no thread of it enters our code with a completion. While the cluster is away requests wait.
 /// Thread-safe.
 /// </summary>
-public sealed class RbdDisk : IBlockBackend
+internal sealed class RbdDisk : IBlockBackend
 {
     private static readonly TimeSpan AskAgainAfter = TimeSpan.FromSeconds(1);
 
@@ -97,12 +97,6 @@ public sealed class RbdDisk : IBlockBackend
             return new RbdBlockEngine(this, _link, onCompleted);
         }
     }
-
-    /// <summary>
-    /// Looks at once whether the image has another size now; an image that is written is watched, and need not be asked. May wait for
-    /// the cluster. Any thread.
-    /// </summary>
-    public void Refresh() => _ = TryRefresh();
 
     /// <inheritdoc/>
     public void Dispose()

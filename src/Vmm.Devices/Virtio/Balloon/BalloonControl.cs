@@ -11,7 +11,7 @@ namespace Vmm.Devices;
 /// <c>ok</c> and amounts as <c>name_bytes=N</c>, or <c>error</c> and a sentence.
 /// </summary>
 /// <example><c>echo target 64 | socat - UNIX-CONNECT:/run/vm/balloon</c></example>
-public sealed class BalloonControl : IDisposable
+internal sealed class BalloonControl : IDisposable
 {
     /// <summary>Most connections at once; who comes then waits until one hangs up.</summary>
     public const int ConnectionsMax = 8;

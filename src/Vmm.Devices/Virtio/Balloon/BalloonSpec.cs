@@ -24,7 +24,7 @@ public sealed record BalloonSpec : DeviceSpec
     /// <summary>What the guest is asked to give up from the start, in bytes; see <see cref="BalloonDevice.TargetBytes"/>.</summary>
     public ulong TargetBytes { get; set; }
 
-    /// <summary>The path of a Unix socket that takes commands, see <see cref="BalloonControl"/>; null for none.</summary>
+    /// <summary>The path of a Unix socket that takes commands, each a line: <c>target 512</c>, <c>stats</c>; null for none.</summary>
     public string? Control { get; set; }
 
     /// <summary>Reads a text such as <c>target=64</c>.</summary>

@@ -7,7 +7,7 @@ namespace Vmm.Devices;
 /// A pseudo-terminal for a console (pty(7)): a user of the host opens <see cref="Path"/> with any terminal program. It stays when they
 /// leave, and what the guest prints meanwhile waits for the next, as far as the kernel keeps it.
 /// </summary>
-public sealed class PseudoTerminal : IDisposable
+internal sealed class PseudoTerminal : IDisposable
 {
     private readonly OwnedFd _master;
     // Held open: a master whose other side is not open reports a hang-up for ever.
