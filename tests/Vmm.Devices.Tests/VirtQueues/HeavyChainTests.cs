@@ -47,8 +47,8 @@ public sealed class HeavyChainTests
         using RingRig rig = new(shape);
         GuestRegion[] regions = [.. Enumerable.Range(1, 16).Select(i => GuestRegion.Create((ulong)i << 30, Page))];
         foreach (GuestRegion region in regions) Assert.True(rig.Memory.TryAdd(region, out _));
-        (GuestRegion before, GuestRegion after) = (from one in regions from other in regions
-            where one.HostAddress + (nint)Page == other.HostAddress select (one, other)).First();
+        GuestRegion before = regions.First(one => regions.Any(other => other.HostAddress == one.HostAddress + (nint)Page));
+        GuestRegion after = regions.First(one => one.HostAddress == before.HostAddress + (nint)Page);
         GuestBuffer[] buffers = [new(before.GuestAddress + Page - 8, 8), new(before.GuestAddress + 64, 0), new(after.GuestAddress, 8)];
         rig.Add([], buffers);
         rig.Driver.Publish();
