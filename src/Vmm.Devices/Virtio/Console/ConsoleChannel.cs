@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using Vmm.Devices.Native;
 using Vmm.Events;
 
@@ -7,6 +8,7 @@ namespace Vmm.Devices;
 /// A port at work: carries bytes between its host side and its two queues. Input is read when the last of it went to the guest; output is
 /// gathered, and waits for the host side as the port says. On the device's reactor.
 /// </summary>
+[SuppressMessage("Reliability", "CA1001", Justification = "The end of a session closes the host side.")]
 internal sealed partial class ConsoleChannel(ConsoleDevice device, ConsolePort port, int index)
 {
     /// <summary>Most bytes of input that wait for the guest's buffers.</summary>
