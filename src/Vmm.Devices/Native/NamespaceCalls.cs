@@ -4,8 +4,8 @@ using Vmm.Events;
 namespace Vmm.Devices.Native;
 
 /// <summary>
-/// The system calls by which a thread leaves the namespaces it shares with others: unshare(2), setns(2), and mounts that are held by descriptors
-/// (open_tree(2), move_mount(2)).
+/// The system calls by which a thread leaves the namespaces it shares with others: unshare(2), setns(2), and mounts that are held by
+/// descriptors (open_tree(2), move_mount(2)).
 /// </summary>
 internal static unsafe partial class NamespaceCalls
 {

@@ -235,8 +235,8 @@ internal static unsafe partial class SandboxCalls
     }
 
     /// <summary>
-    /// Starts a program that reads nothing and whose output goes nowhere. Unlike <see cref="System.Diagnostics.Process"/> it starts no thread
-    /// of this process.
+    /// Starts a program that reads nothing and whose output goes nowhere. Unlike <see cref="System.Diagnostics.Process"/> it starts no
+    /// thread of this process.
     /// </summary>
     /// <param name="path">The program.</param>
     /// <param name="arguments">Its name and its arguments.</param>

@@ -20,7 +20,7 @@ internal sealed class Landlock : IDisposable
     private const ulong BindTcp = 1, ConnectTcp = 2;
     private const ulong AbstractSockets = 1, Signals = 2;
 
-    /// <summary>Of the corrections (landlock(7), errata): signals between threads of a process are allowed. Linux 6.15, and 6.12.26.</summary>
+    /// <summary>Of the corrections (landlock(7), errata): signals between threads of a process are allowed. Linux 6.15.</summary>
     private const int SignalsOfThreads = 2;
 
     /// <summary>What the runtime reads of the host while it collects garbage, and what a front-end is called.</summary>
@@ -51,8 +51,8 @@ internal sealed class Landlock : IDisposable
         bool hasPorts = version >= VersionOfPorts;
         // A cluster's ports are known to its monitors only.
         ulong network = !hasPorts ? 0 : plan.Has(HostAccessKind.ConnectTcp, access => access.Port == 0) ? BindTcp : BindTcp | ConnectTcp;
-        // Threads that lay rules each have a domain each. Kernels without this correction refuse signals from one to the other, by which the
-        // collector stops threads. The filter of system calls stops those to other processes in either case.
+        // Threads that lay rules each have a domain each. Kernels without this correction refuse signals from one to the other, by which
+        // the collector stops threads. The filter of system calls stops those to other processes in either case.
         ulong signals = (SandboxCalls.LandlockCorrections() & SignalsOfThreads) != 0 ? Signals : 0;
         ulong scopes = version < VersionOfScopes ? 0 : plan.NeedsAbstractSockets ? signals : signals | AbstractSockets;
         OwnedFd ruleset = SandboxCalls.CreateRuleset(files, network, scopes)

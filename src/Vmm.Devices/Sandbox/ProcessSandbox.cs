@@ -170,8 +170,9 @@ public static class ProcessSandbox
     {
         string[] threads = Directory.GetDirectories("/proc/self/task");
         if (threads.Length != ThreadsOfProgram)
-            throw new IOException($"this process has {threads.Length} threads before it goes into its sandbox, and only {ThreadsOfProgram} are "
-                + "known to lose their rights: look for what starts others in it, such as LD_PRELOAD or DOTNET_gcServer, or give --sandbox=off");
+            throw new IOException($"this process has {threads.Length} threads before it goes into its sandbox, and only {ThreadsOfProgram} "
+                + "are known to lose their rights: look for what starts others in it, such as LD_PRELOAD or DOTNET_gcServer, "
+                + "or give --sandbox=off");
     }
 
     /// <summary>

@@ -110,7 +110,6 @@ public sealed class HouseTests
     [Fact]
     public void A_public_type_is_for_users_of_the_library_and_not_for_tests_alone() => AssertNone(PublicTypes.Differences(Library, new Dictionary<string, string>
     {
-        ["BalloonSpec"] = "the balloon of AddVirtio, as DiskSpec is the disk",
         ["BatteryFailedException"] = "what a test framework shows of a failed battery",
         ["BootException"] = "what a kernel that cannot be loaded throws",
         ["DiskImageException"] = "what an image that cannot be opened throws",

@@ -135,8 +135,8 @@ public sealed class TapInterface : INetBackend
         Errno.NoEntry or Errno.NoDevice =>
             $"tap '{name}': the host's TAP device, {TunCalls.Path}, cannot be opened: load the kernel's module with modprobe tun",
         Errno.NotPermitted or Errno.AccessDenied =>
-            $"tap '{name}': it cannot be opened: {KernelException.Describe(errno)}: have an administrator make it with ip tuntap add '{name}' mode tap "
-            + $"user {Environment.UserName}",
+            $"tap '{name}': it cannot be opened: {KernelException.Describe(errno)}: have an administrator make it with "
+            + $"ip tuntap add '{name}' mode tap user {Environment.UserName}",
         Errno.Busy => $"tap '{name}' is in use by another process: close that one, or name another interface",
         Errno.Invalid when queues > 1 =>
             $"tap '{name}' is no TAP interface of several queues: make it with ip tuntap add '{name}' mode tap multi_queue, "
