@@ -1,5 +1,5 @@
-using System.Runtime.CompilerServices;
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 using Vmm.Events.Buffers;
 using Vmm.Events.Native;
 using Vmm.Events.Tasks;
