@@ -2,6 +2,7 @@
 # Makes the tables of docs/performance.md anew: every comparison of tools/Vmm.Benchmarks and the loads on a vhost-user disk, each beside its
 # baseline in one run, with the JIT and as a native file. Takes up to 20 minutes; with --quick up to 5, for a look and not for a claim.
 set -euo pipefail
+export LC_ALL=C
 repository=$(cd "$(dirname "$0")/.." && pwd)
 cd "$repository"
 refuse() { echo "measure: $1" >&2; exit 1; }
@@ -103,7 +104,8 @@ send() {
   local name=$1 size=$2 frames used began; shift 2
   serve "$name" ip netns exec "$network" "$@" || return 1
   for _ in $(seq 100); do inside ip link set tap0 up 2>/dev/null && break; sleep 0.1; done
-  inside taskset -c 1 dpdk-testpmd --no-huge -m 256 --no-pci --no-shconf --file-prefix "measure-driver-$$" --lcores=0@1,1@1 \
+  # Not by the function, whose shell would be ended in the program's place.
+  ip netns exec "$network" taskset -c 1 dpdk-testpmd --no-huge -m 256 --no-pci --no-shconf --file-prefix "measure-driver-$$" --lcores=0@1,1@1 \
     --vdev="net_virtio_user0,path=$work/$name.sock,queues=1" -- --forward-mode=txonly --txpkts="$size" --auto-start --no-mlockall \
     --total-num-mbufs=4096 --stats-period 3600 >"$work/driver.log" 2>&1 &
   servers+=($!)
@@ -111,8 +113,8 @@ send() {
   frames=$(inside cat /sys/class/net/tap0/statistics/rx_packets) used=$(processor_time "${servers[0]}") began=$EPOCHREALTIME
   sleep "$seconds"
   awk -v frames=$(($(inside cat /sys/class/net/tap0/statistics/rx_packets) - frames)) -v used=$(($(processor_time "${servers[0]}") - used)) \
-    -v time="$(echo "$EPOCHREALTIME - $began" | tr , . | bc)" -v ticks="$(getconf CLK_TCK)" \
-    'BEGIN { if (!frames) exit 1; printf "%.0f %.3f\n", frames / time, used / ticks * 1e6 / frames }'
+    -v began="$began" -v ended="$EPOCHREALTIME" -v ticks="$(getconf CLK_TCK)" \
+    'BEGIN { if (!frames) exit 1; printf "%.0f %.3f\n", frames / (ended - began), used / ticks * 1e6 / frames }'
 }
 processor_time() { sed 's/.*) //' "/proc/$1/stat" | awk '{ print $12 + $13 }'; }
 
@@ -167,7 +169,7 @@ frames() {
     frames 64
     frames 1500
   else
-    printf '\nFrames were not measured against DPDK: that takes root and `dpdk-testpmd` (apt-get install dpdk-dev iproute2 bc).\n'
+    printf '\nFrames were not measured against DPDK: that takes root and `dpdk-testpmd` (apt-get install dpdk-dev iproute2).\n'
   fi
   printf '\nMeasured in %s min %s s by `./tools/measure.sh%s`.\n\n' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60)) "${quick:+ --quick}"
 } >"$work/page"
