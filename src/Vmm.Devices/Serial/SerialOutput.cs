@@ -28,6 +28,19 @@ public static class SerialOutput
             : throw new KernelException($"cannot open '{path}' for the guest's output", FileCalls.LastError);
     }
 
+    /// <summary>
+    /// A socket of datagrams that another program has, such as a logger: each write is one datagram, which goes out whole. It starts no
+    /// thread.
+    /// </summary>
+    /// <param name="path">Where that program's socket is.</param>
+    /// <returns>Null if nothing can be connected to there.</returns>
+    /// <exception cref="KernelException">The path has more than 107 bytes.</exception>
+    public static ISerialOutput? TryConnect(string path)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        return UnixSocket.TryConnect(path, SocketCalls.SOCK_DGRAM, out _) is { } socket ? new FdOutput(socket) : null;
+    }
+
     /// <summary>A stream whose writes do not wait, such as a <see cref="MemoryStream"/>. It stays the caller's.</summary>
     public static ISerialOutput To(Stream stream)
     {

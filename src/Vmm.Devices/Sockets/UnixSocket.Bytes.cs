@@ -15,12 +15,15 @@ internal sealed unsafe partial class UnixSocket
     /// <param name="errno"><see cref="Errno.Again"/> if its backlog is full, NoEntry or ConnectionRefused if no socket listens
     /// there.</param>
     /// <returns>Null if it is not connected.</returns>
-    internal static UnixSocket? TryConnect(string path, bool isSeqPacket, out Errno errno)
+    internal static UnixSocket? TryConnect(string path, bool isSeqPacket, out Errno errno) =>
+        BrokerLink.ForSocket(path) is { } broker ? ConnectBy(broker, path, isSeqPacket, out errno)
+            : TryConnect(path, isSeqPacket ? SocketCalls.SOCK_SEQPACKET : SocketCalls.SOCK_STREAM, out errno);
+
+    /// <summary>As above, to a socket of any type, and not by a broker.</summary>
+    internal static UnixSocket? TryConnect(string path, int type, out Errno errno)
     {
-        if (BrokerLink.ForSocket(path) is { } broker) return ConnectBy(broker, path, isSeqPacket, out errno);
         UnixAddress address = AddressOf(path, out uint length);
-        int type = isSeqPacket ? StreamType ^ SocketCalls.SOCK_STREAM ^ SocketCalls.SOCK_SEQPACKET : StreamType;
-        int fd = SocketCalls.Socket(SocketCalls.AF_UNIX, type, 0);
+        int fd = SocketCalls.Socket(SocketCalls.AF_UNIX, StreamType ^ SocketCalls.SOCK_STREAM ^ type, 0);
         errno = fd >= 0 ? Errno.None : LastError;
         if (fd < 0) return null;
         // SAFETY: connect reads length bytes of a local.

@@ -1,7 +1,8 @@
 using System.Buffers.Binary;
 using System.Globalization;
-using System.Net.Sockets;
 using System.Text;
+using Vmm.Devices;
+using Vmm.Events;
 
 namespace Vmm.Tool;
 
@@ -13,40 +14,21 @@ internal sealed class Journal
 {
     private const string Path = "/run/systemd/journal/socket";
 
-    private readonly Socket _socket;
+    private readonly ISerialOutput _socket;
 
-    private Journal(Socket socket) => _socket = socket;
+    private Journal(ISerialOutput socket) => _socket = socket;
 
-    /// <summary>Connects, while the process may still make sockets.</summary>
+    /// <summary>
+    /// Connects, while the process may still make sockets. A socket of the runtime starts a thread, which may not be before a sandbox.
+    /// </summary>
     /// <returns>Null where there is none.</returns>
-    internal static Journal? TryConnect()
-    {
-        Socket socket = new(AddressFamily.Unix, SocketType.Dgram, ProtocolType.Unspecified);
-        try
-        {
-            socket.Connect(new UnixDomainSocketEndPoint(Path));
-            socket.Blocking = false;
-            return new Journal(socket);
-        }
-        catch (SocketException)
-        {
-            socket.Dispose();
-            return null;
-        }
-    }
+    internal static Journal? TryConnect() => SerialOutput.TryConnect(Path) is { } socket ? new Journal(socket) : null;
 
     /// <returns>False if it does not take the entry now: it is busy, or started again.</returns>
     internal bool TryWrite(LogEntry entry)
     {
-        try
-        {
-            byte[] fields = FieldsOf(entry);
-            return _socket.Send(fields) == fields.Length;
-        }
-        catch (SocketException)
-        {
-            return false;
-        }
+        byte[] fields = FieldsOf(entry);
+        return _socket.Write(fields, out int written) == Errno.None && written == fields.Length;
     }
 
     private static byte[] FieldsOf(LogEntry entry)
