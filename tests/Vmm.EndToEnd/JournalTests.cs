@@ -12,6 +12,8 @@ public sealed class JournalTests : IDisposable
         mkdir -p /run/log/journal /run/systemd
         /lib/systemd/systemd-journald 2>/dev/null &
         journal=$!
+        # It has the output of this script, whose end is waited for.
+        trap 'kill $journal $vmm 2>/dev/null || true' EXIT
         until [ -S /run/systemd/journal/socket ]; do sleep 0.1; done
         : >"$DIR/err"
         JOURNAL_STREAM=$(stat -c %d:%i "$DIR/err") "$@" serve --blk "path=null:1M,socket=$DIR/a.sock" 2>"$DIR/err" &
@@ -23,7 +25,6 @@ public sealed class JournalTests : IDisposable
         kill -TERM $vmm
         wait $vmm
         journalctl --directory=/run/log/journal -o json SYSLOG_IDENTIFIER=vmm >"$DIR/journal"
-        kill $journal
         """;
 
     private readonly ScratchDirectory _scratch = new();
