@@ -24,6 +24,7 @@ internal static class Attempts
     internal static IReadOnlyDictionary<string, Func<HoleGuest, Surroundings, long>> All { get; } = new Dictionary<string, Func<HoleGuest, Surroundings, long>>
     {
         ["read /etc/shadow"] = (g, _) => Open(g, "/etc/shadow", ReadOnly),
+        ["read /etc/shadow on the runtime's thread"] = (g, _) => g.CallElsewhere(257, Here, g.Text("/etc/shadow"), ReadOnly, 0),
         ["write another disk"] = (g, s) => Then(Open(g, s.Of("other.img"), ReadWrite), fd => g.Call(18, fd, g.Bytes(1, 2, 3), 3, 0)),
         ["make a file"] = (g, s) => Open(g, s.Of("planted"), WriteOnly | Create),
         ["list /root"] = (g, _) => Then(Open(g, "/root", Directory), fd => g.Call(217, fd, g.Bytes(new byte[256]), 256)),

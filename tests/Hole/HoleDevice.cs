@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Vmm.Devices;
 
@@ -9,7 +10,7 @@ namespace Vmm.Hole;
 /// </summary>
 internal sealed unsafe partial class HoleDevice : VirtioDevice
 {
-    internal const long Call = 0, Write = 1, Read = 2, Memory = 3;
+    internal const long Call = 0, Write = 1, Read = 2, Memory = 3, CallElsewhere = 4;
     private const int MemoryBytes = 1 << 20;
     private const long Fork = 57, ExitGroup = 231;
 
@@ -44,6 +45,11 @@ internal sealed unsafe partial class HoleDevice : VirtioDevice
                 if (n[1] == Fork && result == 0) _ = SystemCall(ExitGroup, 0, 0, 0, 0, 0, 0);
                 MemoryMarshal.Write(answer, result);
                 break;
+            // On the thread that calls finalizers, which was there before the sandbox.
+            case CallElsewhere:
+                MemoryMarshal.Write(answer, Finalized.Run(() => SystemCall(n[1], n[2], n[3], n[4], n[5], n[6], n[7]) is >= 0 and var value
+                    ? value : -Marshal.GetLastPInvokeError()));
+                break;
             case Write: request.AsSpan(64).CopyTo(new Span<byte>((void*)n[1], request.Length - 64)); break;
             case Read: new Span<byte>((void*)n[1], answer.Length).CopyTo(answer); break;
             case Memory: MemoryMarshal.Write(answer, (long)Scratch); break;
@@ -52,4 +58,23 @@ internal sealed unsafe partial class HoleDevice : VirtioDevice
 
     [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
     private static partial long SystemCall(long number, long a, long b, long c, long d, long e, long f);
+
+    /// <summary>Does something in a finalizer.</summary>
+    private sealed class Finalized(Func<long> work)
+    {
+        private static long _result;
+
+        ~Finalized() => _result = work();
+
+        internal static long Run(Func<long> work)
+        {
+            Abandon(work);
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+            return _result;
+        }
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        private static void Abandon(Func<long> work) => _ = new Finalized(work);
+    }
 }

@@ -18,6 +18,10 @@ internal sealed class HoleGuest : IDisposable
     internal long Call(params ReadOnlySpan<long> numberAndArguments) =>
         BitConverter.ToInt64(Ask([HoleDevice.Call, .. numberAndArguments], [], sizeof(long)));
 
+    /// <summary>Makes one on a thread that the runtime started before the program.</summary>
+    internal long CallElsewhere(params ReadOnlySpan<long> numberAndArguments) =>
+        BitConverter.ToInt64(Ask([HoleDevice.CallElsewhere, .. numberAndArguments], [], sizeof(long)));
+
     /// <summary>Puts bytes into memory of the host's process, aligned to 8.</summary>
     internal long Bytes(params ReadOnlySpan<byte> bytes)
     {

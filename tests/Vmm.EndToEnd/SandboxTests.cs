@@ -23,7 +23,11 @@ public sealed class SandboxTests
             string status = File.ReadAllText(Path.Combine(thread, "status"));
             foreach (string line in (string[])["NoNewPrivs:\t1", "Seccomp:\t2", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "Umask:\t0077"])
                 Assert.Contains(line, status);
-            if (Environment.IsPrivilegedProcess) Assert.Contains("CapBnd:\t0000000000000000", status);
+            if (!Environment.IsPrivilegedProcess) return;
+            Assert.Contains("CapBnd:\t0000000000000000", status);
+            // The runtime's own thread has gone where the first one went.
+            foreach (string link in (string[])["ns/mnt", "ns/net", "ns/ipc", "root"])
+                Assert.Equal(new FileInfo($"/proc/{vmm.Id}/{link}").LinkTarget, new FileInfo(Path.Combine(thread, link)).LinkTarget);
         });
         Assert.Matches("Max core file size +0 +0", File.ReadAllText($"/proc/{vmm.Id}/limits"));
         Stop(vmm);
@@ -110,6 +114,33 @@ public sealed class SandboxTests
     }
 
     [Fact]
+    public void A_TAP_interface_that_a_request_names_is_attached_to_and_again_when_it_was_made_anew()
+    {
+        SkipWithoutFile();
+        UmlGuest.SkipIfMissing();
+        NetworkNamespace.SkipWithoutPrivilege();
+        using ScratchDirectory scratch = new();
+        using NetworkNamespace network = new();
+        network.AddTap("tap0", "10.77.0.1/24");
+        string socket = scratch.PathOf("net"), api = scratch.PathOf("api");
+        using VmmProcess vmm = new(network.Wrapper,
+            ["serve", "--sandbox=require", "--sandbox-action=kill", "--api", api, .. UmlGuest.ServeOptions]);
+        vmm.WaitFor("listening api");
+        VmmResult added = VmmProcess.Run("ctl", api, "add", "net", $"tap=tap0,socket={socket}");
+        Assert.True(added.ExitCode == 0, added.Error);
+        network.Execute("ip", "link", "del", "tap0");
+        network.AddTap("tap0", "10.77.0.1/24");
+        using (NetPeers host = new(network, downBytes: 4 * MiB))
+        using (UmlGuest guest = new("net", UmlGuest.NetAt(socket)))
+        {
+            string[] console = guest.WaitForPowerOff();
+            Assert.True(console.Contains("vmm-test net passed"), string.Join('\n', console));
+            Assert.Contains($"vmm-net down {host.Down}", console);
+        }
+        Stop(vmm);
+    }
+
+    [Fact]
     public void A_process_whose_broker_is_killed_serves_on_and_its_broker_ends_with_it()
     {
         SkipWithoutFile();
@@ -120,6 +151,51 @@ public sealed class SandboxTests
         VmmResult load = VmmProcess.Run("bench", "vhost-user-blk", "--socket", scratch.PathOf("s"), "--seconds", "1", "--verify");
         Assert.True(load.ExitCode == 0, load.Error + load.Output);
         Stop(vmm);
+    }
+
+    [Fact]
+    public void An_image_that_another_process_has_is_refused_with_that_processs_number()
+    {
+        SkipWithoutFile();
+        using ScratchDirectory scratch = new();
+        using VmmProcess first = Serve(scratch, "--sandbox=require");
+        VmmResult second = VmmProcess.Run("serve", "--sandbox=require", "--blk", $"path={scratch.PathOf("a.img")},socket={scratch.PathOf("other")}");
+        Assert.Equal(1, second.ExitCode);
+        Assert.Contains($"is in use by process {first.Id} (", second.Error);
+        Stop(first);
+    }
+
+    [Fact]
+    public void What_it_inherits_is_closed_and_directories_too()
+    {
+        SkipWithoutFile();
+        using ScratchDirectory scratch = new();
+        using VmmProcess vmm = new(["sh", "-c", "exec \"$@\" 8</etc 9</etc/passwd", "sh"], ["serve", .. DiskOf(scratch)]);
+        vmm.WaitFor("listening");
+        string?[] open = [.. Directory.GetFileSystemEntries($"/proc/{vmm.Id}/fd").Select(fd => new FileInfo(fd).LinkTarget)];
+        Assert.Contains(scratch.PathOf("a.img"), open);
+        Assert.DoesNotContain("/etc", open);
+        Assert.DoesNotContain("/etc/passwd", open);
+        Stop(vmm);
+    }
+
+    [Fact]
+    public void A_process_with_another_thread_is_refused_before_that_thread_could_keep_its_rights()
+    {
+        SkipWithoutFile();
+        using ScratchDirectory scratch = new();
+        File.WriteAllText(scratch.PathOf("thread.c"), """
+            #include <pthread.h>
+            #include <unistd.h>
+            static void *wait(void *nothing) { for (;;) pause(); }
+            __attribute__((constructor)) static void start(void) { pthread_t thread; pthread_create(&thread, 0, wait, 0); }
+            """);
+        string library = scratch.PathOf("thread.so");
+        Shell.Run("cc", "-shared", "-fPIC", "-o", library, scratch.PathOf("thread.c"), "-lpthread");
+        using VmmProcess vmm = new(["env", $"LD_PRELOAD={library}"], ["serve", .. DiskOf(scratch)]);
+        VmmResult refused = vmm.WaitForExit();
+        Assert.Equal(1, refused.ExitCode);
+        Assert.Contains("this process has 3 threads before it goes into its sandbox", refused.Error);
     }
 
     [Fact]

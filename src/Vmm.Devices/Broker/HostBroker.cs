@@ -273,13 +273,8 @@ public sealed class HostBroker : IDisposable
     {
         const uint allowed = (uint)(TunCalls.IFF_TAP | TunCalls.IFF_NO_PI | TunCalls.IFF_VNET_HDR | TunCalls.IFF_MULTI_QUEUE);
         errno = Errno.AccessDenied;
-        if ((request.First & ~allowed) != 0) return null;
-        OwnedFd? queue = Owned(FileCalls.Open(TunCalls.Path, FileCalls.O_RDWR | FileCalls.O_NONBLOCK | FileCalls.O_CLOEXEC), out errno);
-        if (queue is null) return null;
-        errno = TunCalls.Attach(queue.Number, request.Path, (short)request.First);
-        if (errno == Errno.None) return queue;
-        queue.Dispose();
-        return null;
+        return (request.First & ~allowed) != 0 ? null
+            : TunCalls.TryOpenQueue(request.Path, (short)request.First, isThere: request.Option == 1, out errno);
     }
 
     private static UnixSocket? Connect(BrokerRequest request, out Errno errno)

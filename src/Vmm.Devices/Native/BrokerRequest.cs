@@ -29,7 +29,9 @@ internal enum BrokerCall : byte
 /// 32 bits, the path in UTF-8. The answer is an error number of 32 bits, with a descriptor if it is 0. All little-endian.
 /// </summary>
 /// <param name="Call">What is asked.</param>
-/// <param name="Option">Connect: 1 for a socket of messages. Listen: 1 if the second number is a group.</param>
+/// <param name="Option">
+/// Connect: 1 for a socket of messages. Listen: 1 if the second number is a group. Tap: 1 to make no interface.
+/// </param>
 /// <param name="First">Open: flags; Tap: IFF_ bits; Listen: the path's mode.</param>
 /// <param name="Second">Open: the mode of a file that is made; Listen: the path's group.</param>
 /// <param name="Path">A full path, or the name of an interface.</param>

@@ -34,7 +34,7 @@ internal static unsafe partial class TunCalls
     internal const int NameLengthMax = 15;
 
     /// <summary>Makes an open <see cref="Path"/> one of an interface's queues.</summary>
-    internal static Errno Attach(int fd, string name, short flags)
+    private static Errno Attach(int fd, string name, short flags)
     {
         InterfaceRequest request = new() { Flags = flags };
         // SAFETY: the name was checked to fit by the caller, a shorter one is followed by zeros; the kernel reads and writes one struct
@@ -43,8 +43,23 @@ internal static unsafe partial class TunCalls
         return Finish(Control(fd, SetInterface, (nint)(&request)));
     }
 
-    /// <summary>Whether there is a network interface of a name.</summary>
-    internal static bool Exists(string name) => IndexOf(name) != 0;
+    /// <summary>Opens <see cref="Path"/>, and makes it one of an interface's queues.</summary>
+    /// <param name="name">The interface.</param>
+    /// <param name="flags">IFF_ bits.</param>
+    /// <param name="isThere">True to make no interface.</param>
+    /// <param name="errno">Why not.</param>
+    internal static OwnedFd? TryOpenQueue(string name, short flags, bool isThere, out Errno errno)
+    {
+        int number = FileCalls.Open(Path, FileCalls.O_RDWR | FileCalls.O_NONBLOCK | FileCalls.O_CLOEXEC);
+        errno = number < 0 ? FileCalls.LastError : Errno.None;
+        if (number < 0) return null;
+        OwnedFd queue = new(number);
+        // Asked only where the device may be opened: it takes a socket, which other processes may not make.
+        errno = isThere && IndexOf(name) == 0 ? Errno.NoDevice : Attach(number, name, flags);
+        if (errno == Errno.None) return queue;
+        queue.Dispose();
+        return null;
+    }
 
     /// <summary>Has a queue take part, or not.</summary>
     internal static Errno SetActive(int fd, bool active)

@@ -9,12 +9,14 @@ internal sealed class BpfLabel
 }
 
 /// <summary>
-/// Writes classic BPF programs for seccomp(2): loads of 32-bit words of struct seccomp_data, comparisons with jumps forward, results.
+/// Writes classic BPF programs for seccomp(2): loads of 32-bit words of struct seccomp_data, jumps forward, results.
 /// </summary>
 internal sealed class BpfAssembler
 {
-    /// <summary>BPF_LD | BPF_W | BPF_ABS; BPF_JMP | BPF_K with BPF_JEQ, BPF_JGE and BPF_JSET; BPF_RET | BPF_K (bpf_common.h).</summary>
-    private const ushort LoadWord = 0x20, JumpEqual = 0x15, JumpAtLeast = 0x35, JumpAnyBit = 0x45, Result = 0x06;
+    /// <summary>
+    /// BPF_LD | BPF_W | BPF_ABS; BPF_JMP | BPF_K with BPF_JEQ, BPF_JGE, BPF_JSET and BPF_JA; BPF_RET | BPF_K (bpf_common.h).
+    /// </summary>
+    private const ushort LoadWord = 0x20, JumpEqual = 0x15, JumpAtLeast = 0x35, JumpAnyBit = 0x45, JumpAlways = 0x05, Result = 0x06;
 
     private readonly List<(ushort Code, uint Operand, BpfLabel? IfTrue, BpfLabel? IfFalse)> _code = [];
 
@@ -30,6 +32,9 @@ internal sealed class BpfAssembler
     /// <summary>Jumps by whether the word has any of some bits.</summary>
     internal BpfAssembler AnyBit(uint bits, BpfLabel? ifTrue, BpfLabel? ifFalse) => Add(JumpAnyBit, bits, ifTrue, ifFalse);
 
+    /// <summary>Jumps over any number of instructions.</summary>
+    internal BpfAssembler Jump(BpfLabel to) => Add(JumpAlways, 0, to, null);
+
     /// <summary>Ends the program.</summary>
     internal BpfAssembler Return(uint result) => Add(Result, result, null, null);
 
@@ -41,9 +46,13 @@ internal sealed class BpfAssembler
     }
 
     /// <summary>The program.</summary>
-    /// <exception cref="InvalidOperationException">A jump goes back, nowhere, or over more than 255 instructions.</exception>
+    /// <exception cref="InvalidOperationException">A jump goes back, nowhere, or by a condition over more than 255 instructions.</exception>
     internal BpfInstruction[] Assemble() =>
-        [.. _code.Select((each, i) => new BpfInstruction(each.Code, Distance(i, each.IfTrue), Distance(i, each.IfFalse), each.Operand))];
+    [
+        .. _code.Select((each, i) => each.Code == JumpAlways
+            ? new BpfInstruction(JumpAlways, 0, 0, checked((uint)(each.IfTrue!.At - i - 1)))
+            : new BpfInstruction(each.Code, Distance(i, each.IfTrue), Distance(i, each.IfFalse), each.Operand)),
+    ];
 
     private static byte Distance(int from, BpfLabel? to)
     {

@@ -63,7 +63,7 @@ public static class ProcessSandbox
         // A thread that started meanwhile may have had all rights.
         CheckThreads();
         CloseInherited(plan);
-        if (plan.Broker is { } broker) BrokerLink.Use(broker);
+        if (plan.Broker is { } broker) BrokerLink.Use(broker.Requests, broker.Connections);
 
         void GiveUp()
         {
@@ -106,14 +106,17 @@ public static class ProcessSandbox
     internal static void Close(SandboxPlan plan, Action prepare)
     {
         ArgumentNullException.ThrowIfNull(plan);
-        bool filters = HasFilters(plan);
-        if (filters)
+        if (!HasFilters(plan))
         {
-            prepare();
-            StartWorkers();
+            Close(plan);
+            return;
         }
+        // They start while this thread has other work.
+        CountdownEvent workers = StartWorkers();
+        prepare();
         Close(plan);
-        if (filters) KeepFilters(plan);
+        KeepFilters(plan);
+        workers.Wait();
     }
 
     /// <summary>Lays the filter of a kind on the calling thread, and so on those that it starts; nothing if there is none.</summary>
@@ -141,7 +144,8 @@ public static class ProcessSandbox
     /// A thread has the filters of the one that starts it, and the pool's work is the whole process's: its threads, which the program
     /// keeps, start now, and not when a reactor first has work for them. The last of them to begin lets all go.
     /// </summary>
-    private static void StartWorkers()
+    /// <returns>Is set when all run.</returns>
+    private static CountdownEvent StartWorkers()
     {
         ThreadPool.GetMinThreads(out int workers, out _);
         CountdownEvent all = new(workers);
@@ -149,11 +153,11 @@ public static class ProcessSandbox
         {
             ThreadPool.UnsafeQueueUserWorkItem(static all =>
             {
-                all.Signal();
-                all.Wait();
+                // Without looking again and again, which takes processors from those that start.
+                if (!all.Signal()) all.WaitHandle.WaitOne();
             }, all, preferLocal: false);
         }
-        all.Wait();
+        return all;
     }
 
     private static void Lay(BpfInstruction[] filter, bool logs)

@@ -11,6 +11,9 @@ internal static class SystemCallFilter
     /// <summary>struct seccomp_data: the number, the architecture, the instruction's address, six arguments of 64 bits.</summary>
     private const uint NumberOffset = 0, ArchitectureOffset = 4, ArgumentsOffset = 16, ArgumentBytes = 8, HighHalf = 4;
 
+    /// <summary>So few are compared one after the other.</summary>
+    private const int RulesInARow = 3;
+
     private const uint ArchitectureX64 = 0xc000003e;
 
     /// <summary>Calls of the x32 ABI have this bit: other code of the kernel for the same things.</summary>
@@ -19,7 +22,10 @@ internal static class SystemCallFilter
     /// <summary>The program for what is done with calls in a table; a call that is in none of its lines gets a result of its own.</summary>
     internal static BpfInstruction[] Assemble(IEnumerable<SystemCallRule> rules, uint rest) => Assemble(rules, rest, KillProcess);
 
-    /// <summary>The program: one comparison for each rule, in the table's order, then what is done with the rest.</summary>
+    /// <summary>
+    /// The program: the table's first rule, which is the most frequent, then the others by halving them. The kernel runs a program for
+    /// each call that there is when it is laid, to remember those that depend on no argument.
+    /// </summary>
     internal static BpfInstruction[] Assemble(IEnumerable<SystemCallRule> rules, SystemCallAction action)
     {
         uint kill = action == SystemCallAction.Log ? LogAndAllow : KillProcess;
@@ -38,8 +44,26 @@ internal static class SystemCallFilter
         BpfLabel isOurs = new(), isX64 = new(), isForeign = new();
         program.Load(ArchitectureOffset).Equal(ArchitectureX64, isOurs, null).Return(KillProcess).Mark(isOurs)
             .Load(NumberOffset).AtLeast(X32, isForeign, isX64).Mark(isForeign).Return(KillProcess).Mark(isX64);
-        foreach (SystemCallRule rule in rules) Add(program, rule, refuse, kill);
-        return program.Return(refuse).Assemble();
+        SystemCallRule[] all = [.. rules];
+        Add(program, all[0], refuse, kill);
+        AddAnyOf(program, [.. all.Skip(1).OrderBy(rule => rule.Number)], refuse, kill);
+        return program.Assemble();
+    }
+
+    private static void AddAnyOf(BpfAssembler program, ReadOnlySpan<SystemCallRule> sorted, uint refuse, uint kill)
+    {
+        if (sorted.Length <= RulesInARow)
+        {
+            foreach (SystemCallRule rule in sorted) Add(program, rule, refuse, kill);
+            program.Return(refuse);
+            return;
+        }
+        int middle = sorted.Length / 2;
+        BpfLabel below = new(), others = new();
+        program.AtLeast((uint)sorted[middle].Number, null, below).Jump(others).Mark(below);
+        AddAnyOf(program, sorted[..middle], refuse, kill);
+        program.Mark(others);
+        AddAnyOf(program, sorted[middle..], refuse, kill);
     }
 
     private static void Add(BpfAssembler program, SystemCallRule rule, uint refuse, uint kill)

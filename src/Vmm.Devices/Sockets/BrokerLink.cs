@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using System.Diagnostics.CodeAnalysis;
 using Vmm.Devices.Native;
-using Vmm.Devices.Sandbox;
 using Vmm.Events;
 
 namespace Vmm.Devices;
@@ -22,7 +21,7 @@ internal sealed class BrokerLink
     private volatile HashSet<string>? _own;
     private bool _isGone;
 
-    private BrokerLink(BrokerChannels channels) => (_asks, Visitors) = (new UnixSocket(channels.Requests), new UnixSocket(channels.Connections));
+    private BrokerLink(int asks, int brings) => (_asks, Visitors) = (new UnixSocket(asks), new UnixSocket(brings));
 
     /// <summary>Null for a process without one.</summary>
     internal static BrokerLink? Current { get; private set; }
@@ -45,8 +44,9 @@ internal sealed class BrokerLink
     }
 
     /// <summary>Has this process ask a broker from now on, before it starts a thread.</summary>
-    /// <param name="channels">Its ends, which are taken over.</param>
-    internal static void Use(BrokerChannels channels) => Current = new BrokerLink(channels);
+    /// <param name="asks">Takes requests; taken over.</param>
+    /// <param name="brings">Brings connections; taken over.</param>
+    internal static void Use(int asks, int brings) => Current = new BrokerLink(asks, brings);
 
     /// <summary>Whether an error may be the sandbox's.</summary>
     internal static bool MayHelp(Errno errno) =>

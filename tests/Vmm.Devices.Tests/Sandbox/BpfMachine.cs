@@ -22,6 +22,7 @@ internal static class BpfMachine
                 case 0x15: at += accumulator == now.Operand ? now.IfTrue : now.IfFalse; break;
                 case 0x35: at += accumulator >= now.Operand ? now.IfTrue : now.IfFalse; break;
                 case 0x45: at += (accumulator & now.Operand) != 0 ? now.IfTrue : now.IfFalse; break;
+                case 0x05: at += (int)now.Operand; break;
                 case 0x06: return now.Operand;
                 default: throw new InvalidOperationException($"instruction {at} has the code 0x{now.Code:x}");
             }

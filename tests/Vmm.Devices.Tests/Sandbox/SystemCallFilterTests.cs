@@ -94,6 +94,20 @@ public sealed class SystemCallFilterTests
         Assert.All(rules, rule => Assert.Equal(theirs[$"__NR_{rule.Name}"], rule.Number));
     }
 
+    /// <summary>The program finds a rule by halving the table, over jumps that have to go to the right half.</summary>
+    [Fact]
+    public void Every_line_of_a_table_is_found_and_nothing_between_them()
+    {
+        SystemCallRule[] rules = [.. SystemCallTable.For(Plan(Everything) with { NeedsKvm = true }, Process)];
+        BpfInstruction[] program = SystemCallFilter.Assemble(rules.Select(rule => rule with { Conditions = [] }), SystemCallAction.Refuse);
+        ILookup<int, Verdict> verdicts = rules.ToLookup(rule => rule.Number, rule => rule.Verdict);
+        for (int call = 0; call <= rules.Max(rule => rule.Number) + 1; call++)
+        {
+            uint expected = !verdicts.Contains(call) ? Refused : verdicts[call].Single() == Verdict.Allow ? Allowed : Killed;
+            Assert.Equal(expected, BpfMachine.Run(program, call, []));
+        }
+    }
+
     [Fact]
     public void A_thread_that_serves_a_guest_may_do_what_its_kind_does()
     {

@@ -70,6 +70,8 @@ internal sealed class SandboxOptions
             IReadOnlyList<string> lacks = ProcessSandbox.Lacks();
             if (mode == "require" && lacks.Count > 0) throw new IOException($"--sandbox=require: {lacks[0]}");
             lines.AddRange(lacks.Select(lack => (LogLevel.Warning, lack)));
+            // Other processes, and so the ones that have an image, are not seen from inside.
+            foreach (DiskSpec disk in devices.Select(device => device.Spec).OfType<DiskSpec>()) disk.CheckNotInUse();
             if (brokered is not null)
                 plan = plan with { Broker = BrokerProcess.Start(parsed.CommandResult.Command.Name, brokered, plan.User) };
             Enclose(plan);

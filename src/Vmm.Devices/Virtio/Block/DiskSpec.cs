@@ -168,6 +168,16 @@ public sealed record DiskSpec : DeviceSpec
             announce($"'{path}': copied {copied >> 20} MiB of '{From}', since its file system cannot share blocks");
     }
 
+    /// <summary>
+    /// Refuses an image that another process has locked. For a process that goes into a sandbox, where <see cref="Open"/> finds no other
+    /// process, and waits for the end of what a killed one left in the kernel.
+    /// </summary>
+    /// <exception cref="DiskImageException">The image is in use; the message says by which process.</exception>
+    public void CheckNotInUse()
+    {
+        if (DiskAddress.Parse(Path).FilePath is { } path) RawImage.CheckNotInUse(path, ReadOnly || Temporary);
+    }
+
     /// <inheritdoc/>
     public override VirtioDevice Open(string name, DeviceSetting? setting = null)
     {

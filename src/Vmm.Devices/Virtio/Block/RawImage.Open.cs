@@ -76,6 +76,19 @@ public sealed partial class RawImage
         return TemporaryCopy.Keep(path, image, status);
     }
 
+    /// <summary>Refuses a file that another process has locked; what else is wrong with it, opening it says.</summary>
+    /// <param name="path">The image.</param>
+    /// <param name="readOnly">Whether it is shared with readers.</param>
+    /// <exception cref="DiskImageException">It is in use.</exception>
+    internal static void CheckNotInUse(string path, bool readOnly)
+    {
+        if (MemoryCalls.StatPath(path, out FileStatus status) != Errno.None || !status.IsRegular) return;
+        int fd = FileCalls.Open(path, FileCalls.O_RDONLY | FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK);
+        if (fd < 0) return;
+        using OwnedFd file = new(fd);
+        Lock(path, file, exclusive: !readOnly);
+    }
+
     /// <param name="path">The image, for messages.</param>
     /// <param name="at">What is opened.</param>
     /// <param name="readOnly">Whether it takes no writes.</param>

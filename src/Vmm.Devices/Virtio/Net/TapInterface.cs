@@ -113,40 +113,36 @@ public sealed class TapInterface : INetBackend
         foreach (NetEnd queue in _queues) queue.Dispose();
     }
 
-    private static OwnedFd OpenQueue(string name, int queues)
+    private static OwnedFd OpenQueue(string name, int queues, bool isThere = false)
     {
         const short Flags = TunCalls.IFF_TAP | TunCalls.IFF_NO_PI | TunCalls.IFF_VNET_HDR;
-        short flags = queues == 1 ? Flags : (short)(Flags | TunCalls.IFF_MULTI_QUEUE);
-        int number = FileCalls.Open(TunCalls.Path, FileCalls.O_RDWR | FileCalls.O_NONBLOCK | FileCalls.O_CLOEXEC);
-        if (number < 0 && BrokerLink.Current is { } broker)
-        {
-            int attached = broker.Ask(BrokerCall.Tap, name, out Errno error, (ushort)flags);
-            if (attached < 0 && error == Errno.Invalid && queues == 1)
-                attached = broker.Ask(BrokerCall.Tap, name, out error, Flags | TunCalls.IFF_MULTI_QUEUE);
-            return attached >= 0 ? new OwnedFd(attached) : throw Refused(name, queues, error, "it cannot be opened");
-        }
-        if (number < 0) throw Refused(name, queues, FileCalls.LastError, "the host's TAP device, /dev/net/tun, cannot be opened");
-        OwnedFd queue = new(number);
-        Errno errno = TunCalls.Attach(number, name, flags);
+        OwnedFd? queue = TryOpenQueue(name, queues == 1 ? Flags : (short)(Flags | TunCalls.IFF_MULTI_QUEUE), isThere, out Errno errno);
         // An interface that was made for several queues takes one too, if it is asked as it was made.
-        if (errno == Errno.Invalid && queues == 1) errno = TunCalls.Attach(number, name, Flags | TunCalls.IFF_MULTI_QUEUE);
-        if (errno == Errno.None) return queue;
-        queue.Dispose();
-        throw Refused(name, queues, errno, "it cannot be opened");
+        if (errno == Errno.Invalid && queues == 1) queue = TryOpenQueue(name, Flags | TunCalls.IFF_MULTI_QUEUE, isThere, out errno);
+        return queue ?? throw Refused(name, queues, errno);
     }
 
-    private static NetworkException Refused(string name, int queues, Errno errno, string what) => new(errno switch
+    private static OwnedFd? TryOpenQueue(string name, short flags, bool isThere, out Errno errno)
     {
-        Errno.NoEntry or Errno.NoDevice => $"tap '{name}': {what}: load the kernel's module with modprobe tun",
+        OwnedFd? queue = TunCalls.TryOpenQueue(name, flags, isThere, out errno);
+        if (queue is not null || BrokerLink.Current is not { } broker || !BrokerLink.MayHelp(errno)) return queue;
+        int attached = broker.Ask(BrokerCall.Tap, name, out errno, (ushort)flags, option: isThere ? (byte)1 : (byte)0);
+        return attached >= 0 ? new OwnedFd(attached) : null;
+    }
+
+    private static NetworkException Refused(string name, int queues, Errno errno) => new(errno switch
+    {
+        Errno.NoEntry or Errno.NoDevice =>
+            $"tap '{name}': the host's TAP device, {TunCalls.Path}, cannot be opened: load the kernel's module with modprobe tun",
         Errno.NotPermitted or Errno.AccessDenied =>
-            $"tap '{name}': {what}: {KernelException.Describe(errno)}: have an administrator make it with ip tuntap add '{name}' mode tap "
+            $"tap '{name}': it cannot be opened: {KernelException.Describe(errno)}: have an administrator make it with ip tuntap add '{name}' mode tap "
             + $"user {Environment.UserName}",
         Errno.Busy => $"tap '{name}' is in use by another process: close that one, or name another interface",
         Errno.Invalid when queues > 1 =>
             $"tap '{name}' is no TAP interface of several queues: make it with ip tuntap add '{name}' mode tap multi_queue, "
             + "or ask for one queue",
         Errno.Invalid => $"'{name}' is a network interface, but no TAP: make one with ip tuntap add NAME mode tap",
-        _ => $"tap '{name}': {what}: {KernelException.Describe(errno)}",
+        _ => $"tap '{name}': it cannot be opened: {KernelException.Describe(errno)}",
     });
 
     /// <summary>What this kernel's TAP takes over, found by asking for it (virtio's UFO and USO are not in all).</summary>
@@ -175,11 +171,10 @@ public sealed class TapInterface : INetBackend
     /// <returns>False if there is no such interface yet. It is not made: the program that deleted it is about to make it again.</returns>
     private bool TryReopen(int pair)
     {
-        if (!TunCalls.Exists(Name)) return false;
         OwnedFd queue;
         try
         {
-            queue = OpenQueue(Name, _queues.Length);
+            queue = OpenQueue(Name, _queues.Length, isThere: true);
         }
         catch (NetworkException)
         {
