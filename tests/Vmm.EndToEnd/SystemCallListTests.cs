@@ -90,7 +90,7 @@ public sealed class SystemCallListTests : IDisposable
     {
         using SystemCallTrace trace = Serve([], "--vsock", $"socket={_scratch.PathOf("vsock")},cid=42,uds={_scratch.PathOf("v")}");
         using VsockHost host = new(_scratch.PathOf("v"));
-        host.Exchange(5000, MiB);
+        host.Exchange(5000, 16 * MiB);
         host.Echo(5001);
         host.Halves(5002);
         host.Stall(5003);
@@ -99,7 +99,7 @@ public sealed class SystemCallListTests : IDisposable
         guest.WaitForLine("vmm-vsock stalled ");
         host.Read();
         guest.WaitFor("vmm-vsock serving 6000");
-        host.ExchangeWithEcho(6000, MiB);
+        host.ExchangeWithEcho(6000, 16 * MiB);
         using (Socket last = host.Connect(6000)) last.Send("quit"u8);
         AssertPassed(guest, "vsock");
         Add("serve vsock", trace);
