@@ -87,7 +87,9 @@ public sealed class HostBroker : IDisposable
         SandboxCalls.SetDumpable(false);
     }
 
-    /// <summary>Starts the program that is to be one, with the rights of this process, which may start no other thread before its sandbox.</summary>
+    /// <summary>
+    /// Starts the program that is to be one, with the rights of this process, which may start no thread before its own sandbox.
+    /// </summary>
     /// <param name="path">The program.</param>
     /// <param name="arguments">Its arguments.</param>
     /// <param name="environment">Its environment.</param>
