@@ -20,18 +20,21 @@ internal sealed partial class SystemCallTrace : IDisposable
 
     public void Dispose() => Vmm.Dispose();
 
-    /// <summary>Has it stop, and waits for that.</summary>
-    internal void Stop()
+    /// <summary>Has it stop, waits for that, and gives what <see cref="Calls"/> does.</summary>
+    /// <param name="exitCode">What it ends with.</param>
+    internal IReadOnlySet<string> Stop(int exitCode = 0)
     {
         // The first to be started is the tool; a broker is its child.
         Shell.Run("kill", "-TERM", File.ReadAllText($"/proc/{Vmm.Id}/task/{Vmm.Id}/children").Trim());
-        VmmResult result = Vmm.WaitForExit();
-        Assert.True(result.ExitCode == 0, result.Error);
+        return Calls(exitCode);
     }
 
-    /// <summary>The calls of all processes that laid a filter, made after it; all calls where none did.</summary>
-    internal IReadOnlySet<string> Calls()
+    /// <summary>Once it has ended, the calls of all processes that laid a filter, made after it; all calls where none did.</summary>
+    /// <param name="exitCode">What it ends with.</param>
+    internal IReadOnlySet<string> Calls(int exitCode = 0)
     {
+        VmmResult result = Vmm.WaitForExit();
+        Assert.True(result.ExitCode == exitCode, $"exit code {result.ExitCode}: {result.Error}");
         string[] lines = File.ReadAllLines(_file);
         Dictionary<string, string> processOf = ProcessesOf(lines);
         Dictionary<string, int> closed = [];
