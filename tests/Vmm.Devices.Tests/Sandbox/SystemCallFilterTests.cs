@@ -191,10 +191,8 @@ public sealed class SystemCallFilterTests
         SandboxThread.Run(() =>
         {
             _ = SandboxCalls.SetNoNewPrivileges();
-            // Compiled before: the compiler makes memory that is executed.
             errors = Try();
-            SandboxPlan plan = Plan() with { NeedsKvm = true };
-            BpfInstruction[] filter = SystemCallFilter.Assemble(SystemCallTable.For(plan, Environment.ProcessId, kind)!, plan.Action);
+            BpfInstruction[] filter = ForCompiledCode(SystemCallTable.For(Plan() with { NeedsKvm = true }, Environment.ProcessId, kind)!);
             Assert.Equal(Errno.None, SandboxCalls.InstallFilter(filter, logs: false, everyThread: false));
             errors = [.. errors, .. Try()];
         });
@@ -249,16 +247,11 @@ public sealed class SystemCallFilterTests
         {
             _ = SandboxCalls.SetNoNewPrivileges();
             errors = Try();
-            laid = SandboxCalls.InstallFilter(ForCompiledCode(), logs: false, everyThread: false);
+            laid = SandboxCalls.InstallFilter(ForCompiledCode(SystemCallTable.For(Plan(), Environment.ProcessId)), logs: false, everyThread: false);
             errors = [.. errors, .. Try()];
         });
         Assert.Equal(Errno.None, laid);
         Assert.Equal([Errno.None, Errno.None, Errno.None, Errno.NotPermitted], errors);
-
-        // The compiler of a test makes memory that is executed, at a call that was not made before or was made often.
-        static BpfInstruction[] ForCompiledCode() => SystemCallFilter.Assemble(
-            SystemCallTable.For(Plan(), Environment.ProcessId).Select(rule =>
-                rule.Name is "mmap" or "mprotect" ? rule with { Conditions = [] } : rule), Plan().Action);
 
         static Errno[] Try() => [Made(SocketCalls.SOCK_STREAM, pair: true), Made(SocketCalls.SOCK_STREAM, pair: false)];
 
@@ -280,6 +273,10 @@ public sealed class SystemCallFilterTests
 
     [DllImport("libc", EntryPoint = "syscall", SetLastError = true)]
     private static extern long SystemCall(long number, long a, long b, long c, long d);
+
+    /// <summary>The compiler of a test makes memory that is executed, at a call that was not made before or was made often.</summary>
+    private static BpfInstruction[] ForCompiledCode(IEnumerable<SystemCallRule> rules) => SystemCallFilter.Assemble(
+        rules.Select(rule => rule.Name is "mmap" or "mprotect" ? rule with { Conditions = [] } : rule), Plan().Action);
 
     private static SandboxPlan Plan(params HostAccess[] accesses) => new() { Accesses = accesses };
 
