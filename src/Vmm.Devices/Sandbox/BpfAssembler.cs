@@ -46,7 +46,7 @@ internal sealed class BpfAssembler
     }
 
     /// <summary>The program.</summary>
-    /// <exception cref="InvalidOperationException">A jump goes back, nowhere, or by a condition over more than 255 instructions.</exception>
+    /// <exception cref="InvalidOperationException">A jump goes back, nowhere, or over more than 255 instructions.</exception>
     internal BpfInstruction[] Assemble() =>
     [
         .. _code.Select((each, i) => each.Code == JumpAlways
