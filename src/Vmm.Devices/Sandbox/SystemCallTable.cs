@@ -154,10 +154,9 @@ internal static class SystemCallTable
     private static SystemCallRule[] Waiting =>
     [
         Allow("epoll_wait", 232), Allow("epoll_ctl", 233), Allow("epoll_create1", 291), Allow("epoll_pwait", 281),
-        Allow("epoll_pwait2", 441), Allow("poll", 7), Allow("ppoll", 271), Allow("select", 23), Allow("pselect6", 270),
-        Allow("eventfd2", 290), Allow("timerfd_create", 283), Allow("timerfd_settime", 286), Allow("timerfd_gettime", 287),
-        Allow("signalfd4", 289), Allow("futex", 202), Allow("pipe2", 293), Allow("pidfd_open", 434),
-        Allow("inotify_init1", 294), Allow("inotify_add_watch", 254), Allow("inotify_rm_watch", 255),
+        Allow("poll", 7), Allow("ppoll", 271), Allow("eventfd2", 290), Allow("timerfd_create", 283), Allow("timerfd_settime", 286),
+        Allow("futex", 202), Allow("pipe2", 293), Allow("pidfd_open", 434), Allow("inotify_init1", 294),
+        Allow("inotify_add_watch", 254), Allow("inotify_rm_watch", 255),
     ];
 
     /// <summary>
@@ -180,8 +179,7 @@ internal static class SystemCallTable
         Allow("pread64", 17), Allow("pwrite64", 18),
         Allow("preadv", 295), Allow("pwritev", 296), Allow("preadv2", 327), Allow("pwritev2", 328), Allow("recvmsg", 47),
         Allow("sendmsg", 46), Allow("recvfrom", 45), Allow("sendto", 44), Allow("splice", 275), Allow("fsync", 74),
-        Allow("fdatasync", 75), Allow("sync_file_range", 277), Allow("fallocate", 285), Allow("ftruncate", 77),
-        Allow("fadvise64", 221),
+        Allow("fdatasync", 75), Allow("fallocate", 285), Allow("ftruncate", 77), Allow("fadvise64", 221),
     ];
 
     /// <summary>Guest memory and the heap. Nothing that can be written becomes code, unless a library is loaded.</summary>
@@ -189,8 +187,8 @@ internal static class SystemCallTable
     [
         loads ? Allow("mmap", 9) : Allow("mmap", 9, Without(2, PROT_EXEC)),
         loads ? Allow("mprotect", 10) : Allow("mprotect", 10, Without(2, PROT_EXEC)),
-        Allow("munmap", 11), Allow("mremap", 25), Allow("madvise", 28), Allow("brk", 12), Allow("mincore", 27), Allow("membarrier", 324),
-        Allow("memfd_create", 319), Allow("msync", 26), Allow("mbind", 237), Allow("get_mempolicy", 239), Allow("set_mempolicy", 238),
+        Allow("munmap", 11), Allow("mremap", 25), Allow("madvise", 28), Allow("brk", 12), Allow("membarrier", 324),
+        Allow("memfd_create", 319), Allow("msync", 26), Allow("mbind", 237), Allow("get_mempolicy", 239),
     ];
 
     /// <summary>Files are opened anew for logs, certificates and terminals, and by the collector; which ones, Landlock decides.</summary>
@@ -205,8 +203,7 @@ internal static class SystemCallTable
     /// <summary>What is done with files beside reading and writing them.</summary>
     private static SystemCallRule[] Files =>
     [
-        Allow("close_range", 436), Allow("unlink", 87), Allow("unlinkat", 263), Allow("flock", 73),
-        Allow("dup", 32), Allow("dup2", 33), Allow("dup3", 292),
+        Allow("unlink", 87), Allow("unlinkat", 263), Allow("flock", 73),
         // The mode of a socket is set before it has a path.
         Allow("fchmod", 91), Allow("umask", 95),
     ];
@@ -218,14 +215,13 @@ internal static class SystemCallTable
         // Refused before this table is looked at.
         Allow("clone3", 435),
         Allow("set_robust_list", 273), Allow("set_tid_address", 218), Allow("rseq", 334), Allow("exit", 60), Allow("exit_group", 231),
-        Allow("gettid", 186), Allow("getpid", 39), Allow("getppid", 110), Allow("getuid", 102), Allow("geteuid", 107), Allow("getgid", 104),
+        Allow("gettid", 186), Allow("getpid", 39), Allow("getuid", 102), Allow("geteuid", 107), Allow("getgid", 104),
         Allow("getegid", 108), Allow("tgkill", 234, OneOf(0, process)), Allow("kill", 62, OneOf(0, process)),
         Allow("rt_sigaction", 13), Allow("rt_sigprocmask", 14), Allow("rt_sigreturn", 15), Allow("rt_sigtimedwait", 128),
-        Allow("rt_sigsuspend", 130), Allow("rt_sigpending", 127), Allow("sigaltstack", 131), Allow("restart_syscall", 219),
-        Allow("sched_yield", 24), Allow("sched_getaffinity", 204), Allow("sched_setaffinity", 203, OneOf(0, 0)),
-        Allow("sched_getparam", 143), Allow("sched_getscheduler", 145), Allow("getpriority", 140), Allow("getcpu", 309),
+        Allow("sigaltstack", 131), Allow("restart_syscall", 219), Allow("sched_yield", 24), Allow("sched_getaffinity", 204),
+        Allow("sched_setaffinity", 203, OneOf(0, 0)), Allow("getcpu", 309),
         Allow("prctl", 157, OneOf(0, PR_SET_NAME, PR_GET_NAME, PR_SET_VMA)), Allow("prlimit64", 302, Null(2)), Allow("getrlimit", 97),
-        Allow("getrusage", 98), Allow("times", 100), Allow("sysinfo", 99), Allow("uname", 63), Allow("nanosleep", 35),
+        Allow("getrusage", 98), Allow("sysinfo", 99), Allow("uname", 63), Allow("nanosleep", 35),
         Allow("clock_nanosleep", 230), Allow("clock_gettime", 228), Allow("clock_getres", 229), Allow("gettimeofday", 96),
         Allow("time", 201),
     ];
@@ -237,9 +233,8 @@ internal static class SystemCallTable
     /// <summary>Sockets that listen, and the connections that come.</summary>
     private static SystemCallRule[] Sockets =>
     [
-        Allow("accept4", 288), Allow("accept", 43), Allow("shutdown", 48), Allow("socketpair", 53, OneOf(0, AF_UNIX)),
-        Allow("getsockopt", 55), Allow("setsockopt", 54), Allow("getsockname", 51), Allow("getpeername", 52), Allow("sendmmsg", 307),
-        Allow("recvmmsg", 299),
+        Allow("accept4", 288), Allow("shutdown", 48), Allow("socketpair", 53, OneOf(0, AF_UNIX)),
+        Allow("getsockopt", 55), Allow("setsockopt", 54), Allow("getsockname", 51), Allow("getpeername", 52),
     ];
 
     /// <summary>A socket for a connection, or to ask for the index of an interface.</summary>
@@ -256,12 +251,17 @@ internal static class SystemCallTable
     /// <summary>A snapshot is written aside, and gets its name when it is whole.</summary>
     private static SystemCallRule[] Saving => [Allow("mkdir", 83), Allow("renameat2", 316)];
 
-    /// <summary>What libraries that are loaded late do beyond that.</summary>
+    /// <summary>What libraries that are loaded late do beyond that, or may: not all of their code is known to us.</summary>
     private static SystemCallRule[] OfLibraries =>
     [
         Allow("mkdir", 83), Allow("chmod", 90), Allow("rename", 82), Allow("getresuid", 118), Allow("getresgid", 120),
         Allow("sched_setscheduler", 144), Allow("mlock", 149), Allow("munlock", 150), Allow("get_robust_list", 274), Allow("pipe", 22),
         Allow("sysfs", 139), Allow("epoll_create", 213), Allow("eventfd", 284), Allow("pkey_alloc", 330), Allow("arch_prctl", 158),
+        Allow("select", 23), Allow("pselect6", 270), Allow("epoll_pwait2", 441), Allow("signalfd4", 289), Allow("sync_file_range", 277),
+        Allow("close_range", 436), Allow("dup", 32), Allow("dup2", 33), Allow("dup3", 292), Allow("rt_sigsuspend", 130),
+        Allow("rt_sigpending", 127), Allow("sched_getparam", 143), Allow("sched_getscheduler", 145), Allow("getpriority", 140),
+        Allow("times", 100), Allow("accept", 43), Allow("sendmmsg", 307), Allow("recvmmsg", 299), Allow("getppid", 110),
+        Allow("mincore", 27), Allow("set_mempolicy", 238), Allow("timerfd_gettime", 287),
     ];
 
     /// <summary>No code of ours, of the runtime or of the C library makes these: only code that a guest brought in does.</summary>
