@@ -62,7 +62,7 @@ public sealed class OpeningCommandLineTests
             // 124: it was asked to end, and did. 143 and 141: as any program that is asked before it has begun to listen to signals.
             Assert.True(code is 0 or 1 or 2 or 124, $"{said} ended with {code}: {output}");
             Assert.False(output.Contains("   at ", StringComparison.Ordinal) || output.Contains("Unhandled", StringComparison.Ordinal), $"{said}: {output}");
-            if (code is 1 or 2) Assert.True(output.Contains("vmm: ", StringComparison.Ordinal) || output.Contains(": ", StringComparison.Ordinal), $"{said}: no sentence");
+            if (code is 1 or 2) Assert.True(output.Contains("vmm: ", StringComparison.Ordinal) || output.Contains(": ", StringComparison.Ordinal), $"{said}: no sentence: {output}");
             Restore(root);
         }
         // The runs reached every way out; how many of them serve until they are asked to end is up to chance.

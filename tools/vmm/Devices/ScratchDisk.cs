@@ -15,16 +15,22 @@ internal static class ScratchDisk
     /// <summary>Makes the disk.</summary>
     internal static BlockDevice Open(DeviceSetting setting)
     {
+        // An open file stays until it is closed: even a process that is killed leaves nothing behind.
+        using FileStream file = Make();
+        file.SetLength(Bytes);
+        return (BlockDevice)new DiskSpec { Path = file.Name }.Open(BlockDevice.NameOf(0), setting);
+    }
+
+    private static FileStream Make()
+    {
         string path = Path.Combine(Path.GetTempPath(), $"vmm-scratch-{Environment.ProcessId}.img");
-        using (FileStream file = new(path, FileMode.CreateNew)) file.SetLength(Bytes);
         try
         {
-            return (BlockDevice)new DiskSpec { Path = path }.Open(BlockDevice.NameOf(0), setting);
+            return new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.ReadWrite, bufferSize: 0, FileOptions.DeleteOnClose);
         }
-        finally
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
-            // An open file stays until it is closed: even a process that is killed leaves nothing behind.
-            File.Delete(path);
+            throw new IOException($"cannot make a scratch image: {failure.Message} Give --disk FILE, or set TMPDIR to another directory", failure);
         }
     }
 }
