@@ -7,6 +7,9 @@ public sealed partial class KvmMachine
 {
     private static readonly TimeSpan BetweenLooks = TimeSpan.FromMilliseconds(20);
 
+    /// <summary>How often is looked whether a driver that reset its device acknowledges it: for 3 s.</summary>
+    private const int LooksAfterReset = 150;
+
     private int _isResetting;
     private long _resets;
 
@@ -58,8 +61,8 @@ public sealed partial class KvmMachine
     }
 
     /// <summary>
-    /// Empties a place, and takes the device out when its driver has let go of it. Linux unbinds it only by hand
-    /// (<c>/sys/bus/platform/drivers/virtio-mmio/unbind</c>).
+    /// Empties a place, and takes the device out when its driver has let go of it: it reset the device and acknowledged it again, or did
+    /// not do that for 3 seconds. Linux unbinds it only by hand (<c>/sys/bus/platform/drivers/virtio-mmio/unbind</c>).
     /// </summary>
     /// <param name="hosted">The device.</param>
     /// <param name="cancel">Gives up the wait for the guest: the device stays.</param>
@@ -75,7 +78,10 @@ public sealed partial class KvmMachine
         HaveGuestLook();
         try
         {
+            int looks = hosted.Transport.HasDriver ? LooksAfterReset : 0;
             while (hosted.Transport.HasDriver) await Task.Delay(BetweenLooks, cancel).ConfigureAwait(false);
+            // After its reset Linux still reads registers of each queue, and acknowledges the device at the end. Others may not.
+            for (; looks > 0 && !hosted.Transport.IsAcknowledged; looks--) await Task.Delay(BetweenLooks, cancel).ConfigureAwait(false);
         }
         catch (OperationCanceledException)
         {

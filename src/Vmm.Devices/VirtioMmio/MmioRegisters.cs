@@ -26,6 +26,12 @@ internal sealed class MmioRegisters(
         get { lock (_lock) return _status.Has(DeviceStatus.Driver) || _status.IsResetting; }
     }
 
+    /// <summary>Whether the guest noticed the device (virtio 1.2 § 2.1). Any thread.</summary>
+    internal bool IsAcknowledged
+    {
+        get { lock (_lock) return _status.Has(DeviceStatus.Acknowledge); }
+    }
+
     /// <summary>Whether the driver is ready, and no reset is running. Any thread.</summary>
     internal bool IsLive
     {

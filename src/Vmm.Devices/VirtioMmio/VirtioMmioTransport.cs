@@ -63,6 +63,9 @@ public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, IDisposa
     /// <inheritdoc cref="MmioRegisters.HasDriver"/>
     internal bool HasDriver => _registers.HasDriver;
 
+    /// <inheritdoc cref="MmioRegisters.IsAcknowledged"/>
+    internal bool IsAcknowledged => _registers.IsAcknowledged;
+
     /// <summary>
     /// What rings a queue. A write of the queue's number to QueueNotify signals it; an ioeventfd may do so with no exit to user space. It
     /// lives as long as the transport.

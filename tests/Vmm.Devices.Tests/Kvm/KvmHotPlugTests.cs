@@ -88,6 +88,44 @@ public sealed class KvmHotPlugTests : IDisposable
     }
 
     [KvmFact]
+    public async Task A_device_stays_until_its_driver_acknowledged_it_after_the_reset()
+    {
+        const uint queueReady = 0xd000_0044;
+        using KvmMachine machine = Start(c =>
+        {
+            c.mov(eax, Status);
+            c.mov(__dword_ptr[eax], 1);
+            c.mov(__dword_ptr[eax], 3);
+            Label loop = c.CreateLabel(), reads = c.CreateLabel(), end = c.CreateLabel();
+            c.Label(ref loop);
+            Read(c);
+            c.test(eax, 1);
+            c.jne(loop);
+            // As Linux does, which deletes the queues between the reset and the acknowledgement, but for longer than the host looks away.
+            c.mov(eax, Status);
+            c.mov(__dword_ptr[eax], 0);
+            c.xor(edi, edi);
+            c.mov(ecx, 3000);
+            c.mov(esi, queueReady);
+            c.Label(ref reads);
+            c.or(edi, __dword_ptr[esi]);
+            c.dec(ecx);
+            c.jne(reads);
+            c.mov(__dword_ptr[eax], 1);
+            c.mov(__dword_ptr[Seen + 8], edi);
+            c.mov(__dword_ptr[Seen + 12], 1);
+            c.Label(ref end);
+            c.jmp(end);
+        }, new EntropyDevice("rng0"));
+        WaitFor(machine, 0b1);
+        await machine.UnplugAsync(machine.Host.Devices[0], End).WaitAsync(KvmGuest.Watchdog, End);
+        byte[] read = new byte[2 * sizeof(uint)];
+        Assert.True(SpinWait.SpinUntil(() => machine.Host.Memory.TryRead(Seen + 8, read) && read[sizeof(uint)] == 1, KvmGuest.Watchdog));
+        // Where no device is, all bits are set.
+        Assert.Equal(0u, BitConverter.ToUInt32(read));
+    }
+
+    [KvmFact]
     public async Task Hundreds_of_devices_come_and_go_and_leave_nothing()
     {
         using KvmMachine machine = Start(Look);

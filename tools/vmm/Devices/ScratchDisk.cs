@@ -26,11 +26,13 @@ internal static class ScratchDisk
         string path = Path.Combine(Path.GetTempPath(), $"vmm-scratch-{Environment.ProcessId}.img");
         try
         {
-            return new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.ReadWrite, bufferSize: 0, FileOptions.DeleteOnClose);
+            return new FileStream(
+                path, FileMode.CreateNew, FileAccess.Write, FileShare.ReadWrite, bufferSize: 0, FileOptions.DeleteOnClose);
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
-            throw new IOException($"cannot make a scratch image: {failure.Message} Give --disk FILE, or set TMPDIR to another directory", failure);
+            throw new IOException(
+                $"cannot make a scratch image: {failure.Message} Give --disk FILE, or set TMPDIR to another directory", failure);
         }
     }
 }
