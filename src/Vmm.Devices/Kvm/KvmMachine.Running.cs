@@ -74,11 +74,11 @@ public sealed partial class KvmMachine
         ArgumentNullException.ThrowIfNull(hosted);
         ThrowIfFixed();
         if (!Host.Devices.Contains(hosted)) throw new ArgumentException($"device '{hosted.Device.Name}' is not part of this machine");
+        int looks = hosted.Transport.HasDriver ? LooksAfterReset : 0;
         _chips.Events.SetPresent(hosted.Slot, false);
         HaveGuestLook();
         try
         {
-            int looks = hosted.Transport.HasDriver ? LooksAfterReset : 0;
             while (hosted.Transport.HasDriver) await Task.Delay(BetweenLooks, cancel).ConfigureAwait(false);
             // After its reset Linux still reads registers of each queue, and acknowledges the device at the end. Others may not.
             for (; looks > 0 && !hosted.Transport.IsAcknowledged; looks--) await Task.Delay(BetweenLooks, cancel).ConfigureAwait(false);

@@ -136,9 +136,10 @@ public abstract class MappingBudgetTests(PollerKind poller) : PollerSuite(poller
             late.Connect(path);
             Assert.True(SpinWait.SpinUntil(() => served.Log.Attempts > 0, TimeSpan.FromSeconds(30)), "nothing failed");
             Thread.Sleep(severalTries);
+            Assert.Equal(1, served.Log.Attempts);
+            // Before there are descriptors: what it says then is said.
+            served.Log.Throws = false;
         }
-        Assert.Equal(1, served.Log.Attempts);
-        served.Log.Throws = false;
         HostileFrontEndTests.AssertNextIsServed(served);
         Assert.Contains(served.Log.Lines, line => line.Contains("takes connections again", StringComparison.Ordinal));
     }
