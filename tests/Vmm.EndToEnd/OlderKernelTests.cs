@@ -11,7 +11,7 @@ public sealed class OlderKernelTests
         vmm=$!
         until grep -q listening /tmp/said; do kill -0 $vmm; sleep 1; done
         grep -E 'Seccomp:|NoNewPrivs|CapEff' /proc/$vmm/status
-        vmm bench vhost-user-blk --socket /tmp/own/s --seconds 1 --verify >/dev/null && echo "vmm-host served"
+        vmm bench vhost-user-blk --socket /tmp/own/s --seconds 1 --verify >/dev/null 2>/tmp/progress && echo "vmm-host served"
         echo "vmm-host root $(ls /proc/$vmm/root | tr '\n' ' ')"
         kill $vmm
         wait $vmm
