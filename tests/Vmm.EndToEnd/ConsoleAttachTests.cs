@@ -40,7 +40,7 @@ public sealed class ConsoleAttachTests : IDisposable
     public void The_terminal_of_the_run_and_a_viewer_type_at_one_shell()
     {
         using VmmProcess vmm = new("run", "--api", Api);
-        WaitForApi();
+        ListeningSocket.WaitFor(Api);
         using ConsoleClient viewer = new(Api, "ttyS0");
         vmm.Input.WriteLine("from-the-terminal");
         viewer.WaitFor("from-the-terminal");
@@ -98,7 +98,7 @@ public sealed class ConsoleAttachTests : IDisposable
         ];
         TinyKernel.Write(_scratch.PathOf("kernel"), echo);
         using VmmProcess vmm = new(WithoutInput, ["boot", "--kernel", _scratch.PathOf("kernel"), "--api", Api]);
-        WaitForApi();
+        ListeningSocket.WaitFor(Api);
         using ConsoleClient client = new(Api, "ttyS0");
         client.Type("hello");
         client.WaitFor("hello");
@@ -240,21 +240,6 @@ public sealed class ConsoleAttachTests : IDisposable
         vmm.WaitFor("'help' lists the commands");
         return vmm;
     }
-
-    /// <summary>Waits until it answers: its file is there a moment before it can be connected to.</summary>
-    private void WaitForApi() => Assert.True(SpinWait.SpinUntil(() =>
-    {
-        using Socket socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        try
-        {
-            socket.Connect(new UnixDomainSocketEndPoint(Api));
-            return true;
-        }
-        catch (SocketException)
-        {
-            return false;
-        }
-    }, TimeSpan.FromMinutes(1)));
 
     private static string Upgrade(string console, string version = "13", string key = "AAAAAAAAAAAAAAAAAAAAAA==", string more = "") =>
         $"GET /v1/consoles/{console} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: {version}\r\nSec-WebSocket-Key: {key}\r\n{more}\r\n";

@@ -77,7 +77,7 @@ public sealed class SystemCallListTests : IDisposable
             ["--persistent", "--format=raw", "--shared=8", $"--socket={_scratch.PathOf("n")}", _scratch.CreateImage("nbd.img", 16 * MiB)]);
         try
         {
-            for (int i = 0; i < 1000 && !File.Exists(_scratch.PathOf("n")); i++) Thread.Sleep(10);
+            ListeningSocket.WaitFor(_scratch.PathOf("n"));
             using SystemCallTrace trace = Serve([], "--blk", $"path=nbd+unix:///?socket={_scratch.PathOf("n")},socket={_scratch.PathOf("nbd")}");
             Load("nbd");
             return trace.Stop();
@@ -169,8 +169,7 @@ public sealed class SystemCallListTests : IDisposable
         string api = _scratch.PathOf("api"), disk = _scratch.PathOf("boot.img");
         if (!File.Exists(disk)) _scratch.CreateImage("boot.img", MiB);
         using SystemCallTrace trace = new(_scratch, [], ["boot", "--sandbox=require", .. start, "--disk", disk, "--rng", "--api", api]);
-        for (int i = 0; i < 6000 && TickingKernel.Numbers(trace.Vmm.Lines).Length == 0; i++) Thread.Sleep(10);
-        Assert.NotEmpty(TickingKernel.Numbers(trace.Vmm.Lines));
+        SnapshotFiles.WaitBeyond(() => trace.Vmm.Lines, 0);
         Ctl(api, "snapshot", saved);
         // It was stopped by the host, and not by its guest.
         return trace.Stop(exitCode: 1);

@@ -78,7 +78,7 @@ public sealed class VsockRunTests
         string uds = scratch.PathOf("v");
         // Its path is there a moment before anybody listens.
         using Process other = Start($"exec socat UNIX-LISTEN:{uds},fork STDOUT");
-        Assert.True(SpinWait.SpinUntil(() => IsListening(uds), TimeSpan.FromSeconds(30)));
+        Assert.True(SpinWait.SpinUntil(() => ListeningSocket.IsAt(uds), TimeSpan.FromSeconds(30)));
         VmmResult result = VmmProcess.Run("run", "--vsock", $"cid=3,uds={uds}", "--exec", "poweroff");
         Assert.Equal(1, result.ExitCode);
         Assert.Contains("another process listens there", result.Error, StringComparison.Ordinal);
@@ -88,20 +88,6 @@ public sealed class VsockRunTests
 
     /// <summary>An ordinary program is part of what the tests show: where socat is missing, tools/test.sh installs it.</summary>
     private static void SkipIfMissing() => Assert.SkipUnless(File.Exists("/usr/bin/socat"), "socat is not there: tools/test.sh installs it");
-
-    private static bool IsListening(string path)
-    {
-        using Socket socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        try
-        {
-            socket.Connect(new UnixDomainSocketEndPoint(path));
-            return true;
-        }
-        catch (SocketException)
-        {
-            return false;
-        }
-    }
 
     private static Process Start(string command) => Process.Start(new ProcessStartInfo("sh", ["-c", command]))!;
 
