@@ -56,10 +56,10 @@ compare() {
   jq -r '.[] | "| \(.group) | \(.n) | \(.variant) | \(.ns_per_event * 10 | round / 10) | \(.ratio * 100 | round / 100) |"' "$work/$1.json"
 }
 
-# serve NAME COMMAND...: starts a back-end on the first processor and waits for its socket.
+# serve NAME COMMAND...: starts a back-end on the processors $processors (the first if unset) and waits for its socket.
 serve() {
   local socket=$work/$1.sock log=$work/$1.log; shift
-  taskset -c 0 "$@" >"$log" 2>&1 &
+  taskset -c "${processors:-0}" "$@" >"$log" 2>&1 &
   servers+=($!)
   for _ in $(seq 300); do
     [ -S "$socket" ] && return
@@ -69,21 +69,29 @@ serve() {
   return 1
 }
 
-daemon=(qemu-storage-daemon --blockdev "driver=file,node-name=f,filename=$work/b.img,locking=off,aio=io_uring"
-  --export "vhost-user-blk,id=e,node-name=f,addr.type=unix,addr.path=$work/b.sock,writable=on")
+# daemon QUEUES IMAGE...: qemu-storage-daemon for each image, the socket of the first is b.sock.
+daemon() {
+  local queues=$1 command=(qemu-storage-daemon) image name=b number=0; shift
+  for image in "$@"; do
+    command+=(--blockdev "driver=file,node-name=f$number,filename=$image,locking=off,aio=io_uring"
+      --export "vhost-user-blk,id=e$number,node-name=f$number,addr.type=unix,addr.path=$work/$name.sock,writable=on,num-queues=$queues")
+    number=$((number + 1)) name=b$number
+  done
+  serve b "${command[@]}"
+}
 
-# load TITLE SERVER-OPTION BENCH-OPTIONS...: one row for each build, against qemu-storage-daemon on an equal image. What comes before the measured
-# load lets the JIT finish.
+# load TITLE SERVER-OPTION BENCH-OPTIONS...: one row for each build, against qemu-storage-daemon on an equal image, with $queues rings (1 if unset).
+# What comes before the measured load lets the JIT finish.
 load() {
   local title=$1 option=$2 build server; shift 2
   for build in JIT AOT; do
     [ $build = JIT ] && server=$jit || server=$VMM_TOOL
     say "$title, $build"
     # shellcheck disable=SC2086
-    if serve a $server serve --blk "path=$work/a.img,socket=$work/a.sock" $option && serve b "${daemon[@]}" &&
-      taskset -c 1 $jit bench vhost-user-blk --socket "$work/a.sock" --vs "$work/b.sock" --seconds 2 "$@" >"$work/log" 2>&1 &&
-      taskset -c 1 $jit bench vhost-user-blk --socket "$work/a.sock" --vs "$work/b.sock" --seconds "$seconds" --json "$work/load.json" "$@" \
-        >"$work/log" 2>&1; then
+    if serve a $server serve --blk "path=$work/a.img,socket=$work/a.sock${queues:+,queues=$queues}" $option && daemon "${queues:-1}" "$work/b.img" &&
+      taskset -c "${client:-1}" $jit bench vhost-user-blk --socket "$work/a.sock" --vs "$work/b.sock" --seconds 2 "$@" >"$work/log" 2>&1 &&
+      taskset -c "${client:-1}" $jit bench vhost-user-blk --socket "$work/a.sock" --vs "$work/b.sock" --seconds "$seconds" --json "$work/load.json" \
+        "$@" >"$work/log" 2>&1; then
       jq -r --arg title "$title" --arg build "$build" --arg command "vmm serve${option:+ $option}; vmm bench vhost-user-blk $*" '"| \($title) | \($build) | " +
         "\(.ratio * 100 | round / 100) (\(.a.operationsPerSecond | round) : \(.b.operationsPerSecond | round)) | " +
         "\(.a.cpuMicrosecondsPerOperation / .b.cpuMicrosecondsPerOperation * 100 | round / 100) | " +
@@ -94,6 +102,45 @@ load() {
     stop_servers
     rm -f "$work"/{a.sock,b.sock,a.log,b.log,log}
   done
+}
+
+# many DEPTH: a row of 16 disks on one reactor, each with a client of its own, none of them pinned; the two servers in turns. The p99 is the mean of
+# the clients' own.
+many() {
+  local depth=$1 disks=16 turn side number clients images=() command=("$VMM_TOOL" serve) name=a
+  say "$disks disks, depth $depth"
+  for ((number = 0; number < disks; number++)); do
+    [ -f "$work/many-$number.img" ] || dd if=/dev/urandom of="$work/many-$number.img" bs=4k count=4096 status=none
+    images+=("$work/many-$number.img")
+    command+=(--blk "path=$work/many-$number.img,ro,socket=$work/$name.sock")
+    name=a$((number + 1))
+  done
+  rm -f "$work"/many-*.json
+  for ((turn = 0; turn < 4; turn++)); do
+    for side in a b; do
+      # Of one server at a time, for an image is locked by its writer.
+      if [ $side = a ]; then processors=0-1 serve a "${command[@]}"; else processors=0-1 daemon 1 "${images[@]}"; fi || break 2
+      clients=()
+      for ((number = 0; number < disks; number++)); do
+        [ $number = 0 ] && name=$side || name=$side$number
+        "$VMM_TOOL" bench vhost-user-blk --socket "$work/$name.sock" --depth "$depth" --seconds "$((seconds / 2 + 1))" \
+          --json "$work/many-$side-$turn-$number.json" >"$work/log" 2>&1 &
+        clients+=($!)
+      done
+      wait "${clients[@]}" || true
+      stop_servers
+      rm -f "$work"/{a,b}*.sock
+    done
+  done
+  if ls "$work"/many-a-*.json "$work"/many-b-*.json >/dev/null 2>&1; then
+    jq -r -n --arg depth "$depth" --slurpfile a <(cat "$work"/many-a-*.json) --slurpfile b <(cat "$work"/many-b-*.json) '
+      def rate: map(.a.operationsPerSecond) | add / 4; def p99: map(.a.p99Microseconds) | add / length;
+      def cpu: map(.a.cpuMicrosecondsPerOperation) | add / length;
+      "| 16 disks, depth \($depth) | AOT | \(($a | rate) / ($b | rate) * 100 | round / 100) (\($a | rate | round) : \($b | rate | round)) | " +
+      "\(($a | cpu) / ($b | cpu) * 100 | round / 100) | \(($a | p99) / ($b | p99) * 100 | round / 100) | |"'
+  else
+    printf '| 16 disks, depth %s | AOT | not measured: %s | | | |\n' "$depth" "$(cat "$work"/{a.log,b.log,log} 2>/dev/null | tail -n 1 | tr '|' ' ')"
+  fi
 }
 
 inside() { ip netns exec "$network" "$@"; }
@@ -158,6 +205,11 @@ frames() {
     load "random reads, depth 1" "" --depth 1
     load "random reads, depth 1, polling" "--poll-max-us 50" --depth 1
     load "random writes, depth 32" "" --depth 32 --rw randwrite
+    for image in a b; do rm "$work/$image.img" && dd if=/dev/zero of="$work/$image.img" bs=1M count=$image_mib status=none; done
+    load "the same, in large folios" "" --depth 32 --rw randwrite
+    queues=2 processors=0-1 client=0-1 load "2 queues, a client of 2 threads" "--reactors 2 --cpus 0,1" --depth 32 --queues 2
+    many 1
+    many 4
   else
     printf '\nA vhost-user disk was not measured: there is no `qemu-storage-daemon` (apt-get install qemu-system-common).\n'
   fi
@@ -170,6 +222,15 @@ frames() {
     frames 1500
   else
     printf '\nFrames were not measured against DPDK: that takes root and `dpdk-testpmd` (apt-get install dpdk-dev iproute2).\n'
+  fi
+  if command -v iperf3 >/dev/null && command -v linux.uml >/dev/null && [ "$(id -u)" = 0 ]; then
+    printf '\n### The network of a real guest, against its own machine'"'"'s driver of a TAP\n\n'
+    printf 'User Mode Linux: `virtio_uml` against its own vector driver. QEMU, which emulates the processor here: `vhost-user` against its own `tap`.\n\n'
+    printf '| load | ours : theirs |\n|---|---|\n'
+    say "guests"
+    ./tools/measure-guest.sh "$VMM_TOOL" "$((seconds / 2 + 1))" 3
+  else
+    printf '\nNo guest was measured: that takes root, iperf3 and User Mode Linux (apt-get install iperf3 user-mode-linux qemu-system-x86 cpio iproute2).\n'
   fi
   printf '\nMeasured in %s min %s s by `./tools/measure.sh%s`.\n\n' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60)) "${quick:+ --quick}"
 } >"$work/page"
