@@ -11,7 +11,7 @@ public sealed class IsolateTests : IDisposable
 
     private readonly ScratchDirectory _scratch = new();
 
-    public IsolateTests() => Assert.SkipUnless(VmmProcess.PublishedFile is not null, "tools/test.sh publishes the file and names it in VMM_TOOL");
+    public IsolateTests() => Assert.SkipUnless(VmmTool.PublishedFile is not null, "tools/test.sh publishes the file and names it in VMM_TOOL");
 
     public void Dispose() => _scratch.Dispose();
 
@@ -185,6 +185,21 @@ public sealed class IsolateTests : IDisposable
         Assert.Equal(0, result.ExitCode);
         // Each has finished what was in flight: none of them took its starter's request for a second one.
         Assert.DoesNotContain("asked a second time", result.Error);
+    }
+
+    [Fact]
+    public void A_process_that_waits_for_an_image_ends_with_its_starter()
+    {
+        string image = _scratch.CreateImage("a.img", MiB);
+        using UnseenLock held = new(image);
+        using VmmProcess vmm = new("serve", "--isolate", "--sandbox=off", "--blk", $"path=memory:1M,socket={_scratch.PathOf("m.sock")}",
+            "--blk", $"path={image},socket={_scratch.PathOf("a.sock")}");
+        vmm.WaitFor("listening blk");
+        int[] children = Children(vmm.Id);
+        vmm.Signal("TERM");
+        VmmResult result = vmm.WaitForExit();
+        Assert.True(result.ExitCode == 0, result.Error);
+        Assert.All(children, child => Assert.False(Directory.Exists($"/proc/{child}")));
     }
 
     [Fact]

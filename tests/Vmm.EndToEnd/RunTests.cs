@@ -35,6 +35,18 @@ public sealed class RunTests
     }
 
     [Fact]
+    public void A_run_that_waits_for_an_image_ends_at_once_when_it_is_asked_to()
+    {
+        using ScratchDirectory scratch = new();
+        string image = scratch.CreateImage("disk.img", MiB), copy = scratch.PathOf("copy.img");
+        using UnseenLock held = new(image);
+        using VmmProcess vmm = new("run", "--disk", $"path={copy},from={scratch.CreateImage("other.img", MiB)}", "--disk", image, "--exec", "poweroff");
+        Assert.True(SpinWait.SpinUntil(() => File.Exists(copy) || vmm.HasEnded, TimeSpan.FromSeconds(60)));
+        vmm.Signal("TERM");
+        Assert.Equal(VmmResult.EndedByTerm, vmm.WaitForExit().ExitCode);
+    }
+
+    [Fact]
     public void A_verify_with_another_seed_fails_and_so_does_the_run()
     {
         using ScratchDirectory scratch = new();

@@ -166,6 +166,37 @@ public sealed class SandboxTests
     }
 
     [Fact]
+    public void An_image_that_is_locked_is_refused_soon_while_devices_are_served_and_the_sandbox_is_named_where_it_refused()
+    {
+        SkipWithoutFile();
+        const string hint = "in its sandbox this process opens less";
+        using ScratchDirectory scratch = new();
+        string image = scratch.CreateImage("locked.img", MiB);
+        using UnseenLock held = new(image);
+        using VmmProcess vmm = Serve(scratch, "--sandbox=require", "--api", scratch.PathOf("api"));
+        vmm.WaitFor("listening api");
+        Stopwatch clock = Stopwatch.StartNew();
+        string locked = Refused($"path={image},socket={scratch.PathOf("l")}");
+        Assert.Contains($"'{image}' is locked by a process that does not show here", locked);
+        Assert.DoesNotContain(hint, locked);
+        // A start waits half a minute for such a lock.
+        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(20), $"{clock.Elapsed}");
+        string absent = Refused($"path={scratch.PathOf("absent")},socket={scratch.PathOf("l")}");
+        Assert.Contains("no such file", absent);
+        Assert.DoesNotContain(hint, absent);
+        // No broker connects to a server over TCP.
+        Assert.Contains(hint, Refused($"path=nbd://127.0.0.1:1/x,socket={scratch.PathOf("l")}"));
+        Stop(vmm);
+
+        string Refused(string options)
+        {
+            VmmResult refused = VmmProcess.Run("ctl", scratch.PathOf("api"), "add", "blk", options);
+            Assert.NotEqual(0, refused.ExitCode);
+            return refused.Error;
+        }
+    }
+
+    [Fact]
     public void What_it_inherits_is_closed_and_directories_too()
     {
         SkipWithoutFile();
@@ -231,7 +262,7 @@ public sealed class SandboxTests
         using ScratchDirectory scratch = new();
         // A user of no name may not look into the checkout.
         string copy = scratch.PathOf("vmm"), own = scratch.PathOf("own");
-        File.Copy(VmmProcess.PublishedFile!, copy);
+        File.Copy(VmmTool.PublishedFile!, copy);
         File.SetUnixFileMode(scratch.PathOf(""), UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute | UnixFileMode.OtherExecute);
         Directory.CreateDirectory(own);
         scratch.CreateImage("own/a.img", MiB, sparse: true);
@@ -281,7 +312,7 @@ public sealed class SandboxTests
         Assert.Contains("--sandbox=require: only the published file can lock itself up", refused.Error);
     }
 
-    private static void SkipWithoutFile() => Assert.SkipUnless(VmmProcess.PublishedFile is not null, "tools/test.sh publishes the file and names it in VMM_TOOL");
+    private static void SkipWithoutFile() => Assert.SkipUnless(VmmTool.PublishedFile is not null, "tools/test.sh publishes the file and names it in VMM_TOOL");
 
     private static string[] DiskOf(ScratchDirectory scratch) => ["--blk", $"path={scratch.CreateImage("a.img", 16 * MiB)},socket={scratch.PathOf("s")}"];
 

@@ -86,7 +86,7 @@ internal sealed class BootRun(KvmMachineOptions machineOptions, MachineDevices d
             // One that goes on may have printed all it has to.
             using SilenceWatch? silence = machineOptions.Restore is null ? new SilenceWatch(machine) : null;
             using IDisposable? listening = ApiServer.TryStart(Api,
-                () => new HostedMachine("boot", machine, devices.Setting, log.CreateLogger<HostedMachine>(), Stop, Sandbox is not null)
+                () => new HostedMachine("boot", machine, devices.Setting, log.CreateLogger<HostedMachine>(), Stop, Sandbox)
                 { Words = DeviceWords }, log);
             using IDisposable? pushed = OtlpPush.TryStart(() => host.Devices.Select(hosted => hosted.Device));
             SandboxOptions.Close(Sandbox, host.CloseSandbox);

@@ -41,11 +41,10 @@ internal sealed class MachineRun
     /// <returns>The process's exit code.</returns>
     internal int Run(MachineDevices devices, StatsFormat format)
     {
-        using RawTerminal? terminal = HasShell || devices.HaveTerminal ? RawTerminal.TryEnter(StandardStreams.Input) : null;
         using CancellationTokenSource stop = new();
         string? signal = null;
         using ExitDeadline deadline = new();
-        using Signals signals = new Signals().On(which => Stop(which.ToString()), Signals.Ending);
+        using Signals signals = new();
 
         StandardErrorLogger log = new(LogLevel.Warning);
         DeviceHostOptions served = new()
@@ -58,6 +57,9 @@ internal sealed class MachineRun
         };
         using DeviceHost host = new(new SimulatedBoard(_machine.MemoryBytes), served);
         devices.AddTo(host);
+        // From here on: until the devices are open, which may wait half a minute for a lock, a signal ends the process.
+        signals.On(which => Stop(which.ToString()), Signals.Ending);
+        using RawTerminal? terminal = HasShell || devices.HaveTerminal ? RawTerminal.TryEnter(StandardStreams.Input) : null;
         host.AddSerial("ttyS0", GuestConsole());
         using IDisposable? screen = devices.HaveTerminal ? devices.ConnectTerminal(host, StandardStreams.DuplicateInput()) : null;
         SimulatedMachineOptions options = new()

@@ -171,7 +171,7 @@ internal static class ServeCommand
             .On(_ => PrintStatistics(server.Backends), Signals.User1);
         IsolatedDevice.ObeyIfIsolated(() => PrintStatistics(server.Backends), Stop);
         using ApiServer? listening = ApiServer.TryStart(api,
-            () => new ServedDevices(server, log.CreateLogger<ServedDevices>(), Stop, sandbox is not null), log);
+            () => new ServedDevices(server, log.CreateLogger<ServedDevices>(), Stop, sandbox), log);
         using IDisposable? pushed = OtlpPush.TryStart(() => server.Backends.Select(backend => backend.Device));
         SandboxOptions.Close(sandbox, server.CloseSandbox);
         server.Start();

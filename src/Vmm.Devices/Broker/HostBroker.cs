@@ -220,11 +220,6 @@ public sealed class HostBroker : IDisposable
                 _ => Refuse(request),
             };
         }
-        catch (KernelException refused)
-        {
-            errno = refused.Errno;
-            return null;
-        }
         catch (IOException refused)
         {
             errno = refused.HResult is > 0 and < 4096 ? (Errno)refused.HResult : Errno.InputOutput;

@@ -54,7 +54,7 @@ public sealed partial class KvmMachine
     public HostedDevice Plug(string name, DeviceSpec spec, DeviceSetting? setting = null)
     {
         ThrowIfFixed();
-        HostedDevice added = Host.Add(name, spec, setting);
+        HostedDevice added = Host.Add(name, spec, (setting ?? new DeviceSetting()) with { IsAddedLater = true });
         _chips.Events.SetPresent(added.Slot, true);
         HaveGuestLook();
         return added;

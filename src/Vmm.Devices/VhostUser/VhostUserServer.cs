@@ -118,7 +118,7 @@ public sealed class VhostUserServer : IDisposable
         string name, DeviceSpec spec, Func<VirtioDevice, Func<Reactor, VhostUserBackendOptions, VhostUserBackend>> creator)
     {
         ArgumentNullException.ThrowIfNull(spec);
-        VirtioDevice device = spec.Open(name, OverVhostUser);
+        VirtioDevice device = spec.Open(name, OverVhostUser with { IsAddedLater = _started });
         Served added;
         try
         {

@@ -62,6 +62,11 @@ public sealed record DeviceSetting
     /// control queue and the guest's address to themselves.
     /// </summary>
     public bool OverVhostUser { get; init; }
+
+    /// <summary>
+    /// Whether the device comes to guests that run, and an operator waits for the answer: what a start would wait for is refused soon.
+    /// </summary>
+    internal bool IsAddedLater { get; init; }
 }
 
 /// <summary>The text that describes a device makes no sense. The message is a sentence that names what is right.</summary>

@@ -10,9 +10,10 @@ public class KernelException : IOException
     /// <param name="errno">What the kernel said.</param>
     /// <param name="hint">What to do about it, if that is known.</param>
     public KernelException(string what, Errno errno, string? hint = null)
-        : base(hint is null ? $"{what}: {Describe(errno)}" : $"{what}: {Describe(errno)}: {hint}") => Errno = errno;
+        : base(hint is null ? $"{what}: {Describe(errno)}" : $"{what}: {Describe(errno)}: {hint}") =>
+        (Errno, HResult) = (errno, (int)errno);
 
-    /// <summary>What the kernel said.</summary>
+    /// <summary>What the kernel said. It is the <see cref="Exception.HResult"/> too, as of the runtime's own exceptions.</summary>
     public Errno Errno { get; }
 
     /// <summary>The kernel's own words for an error: <c>No space left on device</c>.</summary>

@@ -74,6 +74,18 @@ public sealed class SavedDeviceTests
         Assert.Contains("features have CONFIG_WCE DISCARD WRITE_ZEROES, which vda does not offer", refused.Message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_disk_that_may_be_written_in_one_process_only_is_refused_though_no_driver_has_begun(bool wasReadOnly)
+    {
+        using SimulatedGuest guest =
+            SimulatedGuest.For(new BlockDevice("vda", new FaultyBackend { IsReadOnly = wasReadOnly }), new SimulatedGuestOptions { Start = false });
+        StateException refused = Assert.Throws<StateException>(() => guest.GoOnIn(() => new BlockDevice("vda", new FaultyBackend { IsReadOnly = !wasReadOnly })));
+        Assert.Contains(wasReadOnly ? "disk 'vda' was read-only when it was saved: give it 'ro'"
+            : "disk 'vda' could be written when it was saved: leave out 'ro'", refused.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void A_disk_with_other_queues_or_segments_is_refused()
     {

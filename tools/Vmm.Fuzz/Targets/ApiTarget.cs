@@ -155,7 +155,7 @@ internal sealed class ApiTarget(Tally tally) : IFuzzTarget
         internal Served()
         {
             _server.Start();
-            _machine = new ServedDevices(_server, NullLogger.Instance, () => { }, isLocked: false);
+            _machine = new ServedDevices(_server, NullLogger.Instance, () => { }, sandbox: null);
             _metrics = new PrometheusText(_machine);
             ApiRoutes routes = new(_machine, _log, _metrics, CancellationToken.None);
             // Events go on for ever; a stop is for a process.

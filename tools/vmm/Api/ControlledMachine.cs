@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Vmm.Devices;
+using Vmm.Devices.Sandbox;
 using Vmm.Devices.VhostUser;
 using Vmm.Events;
 
@@ -14,11 +15,11 @@ internal sealed record ControlledDevice(VirtioDevice Device, RemoteEndpoint Reac
 
 /// <summary>What <c>--api</c> controls: the devices of <c>vmm serve</c>, or the machine of <c>run</c> and <c>boot</c>.</summary>
 /// <remarks>Thread-safe.</remarks>
-internal abstract class ControlledMachine(string kind, Action stop)
+/// <param name="kind">What was started.</param>
+/// <param name="stop">Asks the process to end.</param>
+/// <param name="sandbox">What the process keeps of its rights; null for all.</param>
+internal abstract class ControlledMachine(string kind, Action stop, SandboxPlan? sandbox)
 {
-    private protected const string Locked =
-        " (in its sandbox this process opens less than at its start: with --sandbox=off it opens anything)";
-
     private readonly long _start = Stopwatch.GetTimestamp();
     private int _stops;
 
@@ -101,6 +102,22 @@ internal abstract class ControlledMachine(string kind, Action stop)
         DeviceKinds.All.FirstOrDefault(kind => kind.Name == asked.Kind || kind.ServedName == asked.Kind)
             ?? throw new ArgumentException($"'{asked.Kind}' is no kind of device: give one of "
                 + string.Join(", ", DeviceKinds.All.Select(kind => kind.ServedName ?? kind.Name)));
+
+    /// <summary>What a request named is not there, is in use, or is not for this process to open.</summary>
+    private protected ArgumentException Refusal(Exception refused) => new(refused.Message + (IsOfSandbox(refused)
+        ? " (in its sandbox this process opens less than at its start: with --sandbox=off it opens anything)" : ""), refused);
+
+    /// <summary>Whether an error is one by which the sandbox refuses.</summary>
+    private bool IsOfSandbox(Exception refused)
+    {
+        if (sandbox is null) return false;
+        if (refused is UnauthorizedAccessException) return true;
+        // A broker sees all that a request names.
+        bool hides = sandbox.Layers.HasFlag(SandboxLayers.Namespaces) && !HostBroker.IsThere;
+        return (Errno)refused.HResult is Errno.AccessDenied or Errno.NotPermitted
+            || hides && (refused is FileNotFoundException or DirectoryNotFoundException
+                || (Errno)refused.HResult is Errno.NoEntry or Errno.ReadOnlyFileSystem);
+    }
 
     /// <summary>Understands a device under the first name that no other one has.</summary>
     /// <exception cref="ArgumentException">It makes no sense; the message says why.</exception>

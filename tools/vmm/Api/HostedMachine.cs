@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using Vmm.Devices;
 using Vmm.Devices.Kvm;
+using Vmm.Devices.Sandbox;
 using Vmm.Events;
 
 namespace Vmm.Tool;
@@ -11,9 +12,10 @@ namespace Vmm.Tool;
 /// <param name="setting">What it decides for its devices.</param>
 /// <param name="log">Gets what happens.</param>
 /// <param name="stop">Asks the process to end.</param>
-/// <param name="isLocked">Whether the process is in a sandbox.</param>
-internal sealed class HostedMachine(string kind, Machine machine, DeviceSetting setting, ILogger log, Action stop, bool isLocked = false)
-    : ControlledMachine(kind, stop)
+/// <param name="sandbox">What the process keeps of its rights; null for all.</param>
+internal sealed class HostedMachine(
+    string kind, Machine machine, DeviceSetting setting, ILogger log, Action stop, SandboxPlan? sandbox = null)
+    : ControlledMachine(kind, stop, sandbox)
 {
     /// <summary>How long a guest has to let go of a device.</summary>
     private static readonly TimeSpan UnplugPatience = TimeSpan.FromSeconds(30);
@@ -148,8 +150,7 @@ internal sealed class HostedMachine(string kind, Machine machine, DeviceSetting 
             }
             catch (Exception refused) when (refused is IOException or UnauthorizedAccessException)
             {
-                // What the client named is not there, or is in use.
-                throw new ArgumentException(refused.Message + (isLocked ? Locked : ""), refused);
+                throw Refusal(refused);
             }
         }
     }

@@ -1,12 +1,14 @@
 using Microsoft.Extensions.Logging;
 using Vmm.Devices;
+using Vmm.Devices.Sandbox;
 using Vmm.Devices.VhostUser;
 using Vmm.Events;
 
 namespace Vmm.Tool;
 
 /// <summary>The devices of <c>vmm serve</c>, which come and go while it runs. Their guests belong to other processes.</summary>
-internal sealed class ServedDevices(VhostUserServer server, ILogger log, Action stop, bool isLocked) : ControlledMachine("serve", stop)
+internal sealed class ServedDevices(VhostUserServer server, ILogger log, Action stop, SandboxPlan? sandbox)
+    : ControlledMachine("serve", stop, sandbox)
 {
     private const string NoMachine = "this process serves devices, and their machines are run by other processes: pause them there";
 
@@ -41,8 +43,7 @@ internal sealed class ServedDevices(VhostUserServer server, ILogger log, Action 
             }
             catch (Exception refused) when (refused is IOException or UnauthorizedAccessException)
             {
-                // What the client named is not there, or is in use.
-                throw new ArgumentException(refused.Message + (isLocked ? Locked : ""), refused);
+                throw Refusal(refused);
             }
             catch (InvalidOperationException refused) when (refused is not ObjectDisposedException)
             {

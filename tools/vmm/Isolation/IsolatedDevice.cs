@@ -41,6 +41,8 @@ internal sealed class IsolatedDevice : IDisposable
     private readonly TaskCompletionSource _listens = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Process? _process;
     private bool _stopping, _isSuccessor;
+    /// <summary>Whether the process that runs now listens.</summary>
+    private volatile bool _isListening;
 
     /// <param name="name">For messages.</param>
     /// <param name="words">Its command line.</param>
@@ -118,8 +120,9 @@ internal sealed class IsolatedDevice : IDisposable
         lock (_lock)
         {
             _stopping = true;
-            // The end of its input; a signal would find one that starts too early.
-            _process?.StandardInput.Close();
+            // One that still opens its device may wait for it, and has nothing in flight. Another ends at the end of its input.
+            if (_isListening) _process?.StandardInput.Close();
+            else _process?.Kill();
         }
     }
 
@@ -173,7 +176,11 @@ internal sealed class IsolatedDevice : IDisposable
             if (_socket is not null) ProcessDescriptors.SetInherited(_socket.Number, true);
             try
             {
-                lock (_lock) return _stopping ? null : _process = Process.Start(start);
+                lock (_lock)
+                {
+                    _isListening = false;
+                    return _stopping ? null : _process = Process.Start(start);
+                }
             }
             finally
             {
@@ -202,9 +209,11 @@ internal sealed class IsolatedDevice : IDisposable
     {
         string text = line.ToString();
         line.Clear();
-        if (_isSuccessor && text.StartsWith(Listening, StringComparison.Ordinal)) return;
+        bool listens = text.StartsWith(Listening, StringComparison.Ordinal);
+        _isListening |= listens;
+        if (_isSuccessor && listens) return;
         Console.WriteLine(Printable.Of(text));
-        if (text.StartsWith(Listening, StringComparison.Ordinal)) _listens.TrySetResult();
+        if (listens) _listens.TrySetResult();
     }
 
     private static string HowItEnded(int exitCode) => exitCode > 128 ? $"signal {exitCode - 128}" : $"exit code {exitCode}";

@@ -91,7 +91,12 @@ internal sealed class NbdHandshake
         }
     }
 
-    internal static DiskImageException Refused(NbdAddress address, string why) => new($"disk '{address.Text}': {why}");
+    internal static DiskImageException Refused(NbdAddress address, string why, Errno error = Errno.None)
+    {
+        DiskImageException refused = new($"disk '{address.Text}': {why}");
+        if (error != Errno.None) refused.HResult = (int)error;
+        return refused;
+    }
 
     private static OwnedFd Reach(NbdAddress address, TimeSpan reach)
     {
@@ -118,7 +123,7 @@ internal sealed class NbdHandshake
         }
         string where = address.Socket is { } at ? $"socket '{at}'" : $"{address.Host}:{address.Port}";
         string hint = error is Errno.ConnectionRefused or Errno.NoEntry ? ": start the server, or correct the address" : "";
-        throw Refused(address, $"no server answers at {where}: {KernelException.Describe(error)}{hint}");
+        throw Refused(address, $"no server answers at {where}: {KernelException.Describe(error)}{hint}", error);
     }
 
     private NbdConnection Run()

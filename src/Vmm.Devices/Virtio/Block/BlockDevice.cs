@@ -167,6 +167,7 @@ public sealed partial class BlockDevice : VirtioDevice
         to.Add("block-bytes", (long)Backend.LogicalBlockBytes);
         to.Add("request-bytes-max", (long)_requestBytesMax);
         to.Add("lost-writes", HasLostWrites);
+        to.Add("read-only", Backend.IsReadOnly);
     }
 
     /// <inheritdoc/>
@@ -178,6 +179,10 @@ public sealed partial class BlockDevice : VirtioDevice
         if (from.Int64("request-bytes-max", 1, long.MaxValue) is var most && (ulong)most > _requestBytesMax)
             throw from.Wrong("request-bytes-max", $"is {most}, and disk '{Name}' takes {_requestBytesMax} at once: give it as many "
                 + "segments as it had");
+        // A driver that has not begun has no features yet by which this would show. Older writers did not say it.
+        if (from.Has("read-only") && from.Boolean("read-only") is var wasReadOnly && wasReadOnly != Backend.IsReadOnly)
+            throw from.Wrong("read-only", wasReadOnly ? $"is true: disk '{Name}' was read-only when it was saved: give it 'ro' again"
+                : $"is false: disk '{Name}' could be written when it was saved: leave out 'ro'");
         // What the kernel dropped stays lost, whichever process asks.
         if (from.Boolean("lost-writes")) HasLostWrites = true;
     }

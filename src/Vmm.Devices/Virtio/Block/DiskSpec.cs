@@ -163,8 +163,13 @@ public sealed record DiskSpec : DeviceSpec
     public override void Prepare(Action<string> announce)
     {
         ArgumentNullException.ThrowIfNull(announce);
+        Prepare(announce, ImageLock.UnknownHolderWaitMax);
+    }
+
+    private void Prepare(Action<string> announce, TimeSpan lockWait)
+    {
         if (From is null || DiskAddress.Parse(Path).FilePath is not { } path) return;
-        if (RawImage.MakeOf(path, From) is > 0 and var copied)
+        if (RawImage.MakeOf(path, From, lockWait) is > 0 and var copied)
             announce($"'{path}': copied {copied >> 20} MiB of '{From}', since its file system cannot share blocks");
     }
 
@@ -189,7 +194,7 @@ public sealed record DiskSpec : DeviceSpec
             SegmentsMax = SegmentsMax ?? (setting.OverVhostUser ? SegmentsMaxOverVhostUser : null),
         };
         if (spec.Failures(name).FirstOrDefault() is { } failure) throw new ArgumentException(failure);
-        Prepare(_ => { });
+        Prepare(_ => { }, LockWait(setting));
         IBlockBackend backend = OpenBackend(setting);
         try
         {
@@ -197,7 +202,7 @@ public sealed record DiskSpec : DeviceSpec
             {
                 Limit = Limit?.Open(),
                 OpenMedium = path => (this with { Path = path }) is var other && other.AddressFailures(name).FirstOrDefault() is { } refusal
-                    ? throw new ArgumentException(refusal) : other.OpenBackend(setting),
+                    ? throw new ArgumentException(refusal) : other.OpenBackend(setting with { IsAddedLater = true }),
             };
         }
         catch
@@ -231,11 +236,16 @@ public sealed record DiskSpec : DeviceSpec
         MemoryAddress disk => new MemoryDisk(disk.Bytes) { IsReadOnly = ReadOnly },
         NbdAddress disk => NbdDisk.Open(disk, ReadOnly, Reconnect ?? ReconnectStandard, Connections ?? 1),
         RbdAddress disk => RbdDisk.Open(disk, ReadOnly, Reconnect ?? Timeout.InfiniteTimeSpan),
-        FileAddress disk when Temporary =>
-            RawImage.OpenTemporary(disk.Path, Engine ?? setting.Engine, Direct, Cache == DiskCache.DontCache),
-        FileAddress disk => RawImage.Open(disk.Path, ReadOnly, Engine ?? setting.Engine, Direct, Cache == DiskCache.DontCache),
+        FileAddress disk when Temporary => RawImage.OpenTemporaryFor(disk.Path, UseOf(setting)),
+        FileAddress disk => RawImage.OpenFor(disk.Path, UseOf(setting)),
         _ => throw new DeviceSpecException($"disk '{Path}' is of a kind that cannot be opened here"),
     };
+
+    private ImageUse UseOf(DeviceSetting setting) =>
+        new(ReadOnly, Engine ?? setting.Engine, Direct, Cache == DiskCache.DontCache, LockWait(setting));
+
+    private static TimeSpan LockWait(DeviceSetting setting) =>
+        setting.IsAddedLater ? ImageLock.KnownHolderWaitMax : ImageLock.UnknownHolderWaitMax;
 
     /// <summary>What the disk's name makes no sense with.</summary>
     private IEnumerable<string> AddressFailures(string name)

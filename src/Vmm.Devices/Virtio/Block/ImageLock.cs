@@ -13,7 +13,10 @@ namespace Vmm.Devices;
 /// </summary>
 internal static class ImageLock
 {
-    /// <summary>After which the kernel's block layer, by default, gives a request up that its disk does not answer.</summary>
+    /// <summary>
+    /// At a start: after this time the kernel's block layer, by default, gives a request up that its disk does not answer. An operator who
+    /// adds a disk to a machine that runs waits for an answer, and can ask again.
+    /// </summary>
     internal static readonly TimeSpan UnknownHolderWaitMax = TimeSpan.FromSeconds(30);
 
     /// <summary>For a process to show no files any more after its SIGKILL: at most 0.16 s was seen, on a busy machine.</summary>
@@ -37,8 +40,9 @@ internal static class ImageLock
     /// <summary>Locks a whole file, or says who else has it.</summary>
     /// <param name="file">The open file.</param>
     /// <param name="exclusive">Whether it is not shared.</param>
+    /// <param name="unknownHolderWait">How long a lock is waited for that no process shows.</param>
     /// <param name="holder">The process that has it, if it is refused and that is known.</param>
-    internal static Errno Acquire(OwnedFd file, bool exclusive, out LockHolder? holder)
+    internal static Errno Acquire(OwnedFd file, bool exclusive, TimeSpan unknownHolderWait, out LockHolder? holder)
     {
         holder = null;
         long start = Stopwatch.GetTimestamp();
@@ -51,7 +55,7 @@ internal static class ImageLock
             if (waited >= nextLook)
             {
                 holder = LockHolder.Find(file.Number);
-                if (holder is not null || waited >= UnknownHolderWaitMax) return error;
+                if (holder is not null || waited >= unknownHolderWait) return error;
                 nextLook = waited + BetweenLooks;
             }
             // Two that came at once both released their locks: they do not try again in step.

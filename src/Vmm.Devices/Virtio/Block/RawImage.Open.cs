@@ -24,7 +24,10 @@ public sealed partial class RawImage
     /// use.</exception>
     public static RawImage Open(string path, bool readOnly = false, BlockEngineKind engine = BlockEngineKind.Ring, bool direct = false,
         bool dontCache = false) =>
-        OpenAt(path, path, readOnly, engine, direct, dontCache);
+        OpenFor(path, new ImageUse(readOnly, engine, direct, dontCache, ImageLock.UnknownHolderWaitMax));
+
+    /// <inheritdoc cref="Open"/>
+    internal static RawImage OpenFor(string path, ImageUse use) => OpenAt(path, path, use);
 
     /// <summary>
     /// Opens a copy of an image that is gone when it is closed: the image stays as it is, whatever is written. Others may read the image
@@ -33,7 +36,11 @@ public sealed partial class RawImage
     /// <inheritdoc cref="Open" path="/param"/>
     /// <exception cref="DiskImageException">As <see cref="Open"/>; or there is no room for a copy, or it is not a regular file.</exception>
     public static RawImage OpenTemporary(string path, BlockEngineKind engine = BlockEngineKind.Ring, bool direct = false,
-        bool dontCache = false)
+        bool dontCache = false) =>
+        OpenTemporaryFor(path, new ImageUse(ReadOnly: false, engine, direct, dontCache, ImageLock.UnknownHolderWaitMax));
+
+    /// <inheritdoc cref="OpenTemporary"/>
+    internal static RawImage OpenTemporaryFor(string path, ImageUse use)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         using OwnedFd image = OpenFile(path, path, readOnly: true);
@@ -42,12 +49,12 @@ public sealed partial class RawImage
             throw new DiskImageException(
                 $"disk image '{path}' is a block device, which is not copied: leave out 'temporary', or name a file");
         // What is no file at all is refused in the usual words.
-        if (!status.IsRegular) return OpenAt(path, path, readOnly: true, engine, direct, dontCache);
-        Lock(path, image, exclusive: false);
+        if (!status.IsRegular) return OpenAt(path, path, use with { ReadOnly = true });
+        Lock(path, image, exclusive: false, use.LockWait);
         (OwnedFd copy, long copied) = TemporaryCopy.Of(path, image, status.Size);
         using (copy)
         {
-            RawImage opened = OpenAt(path, $"/proc/self/fd/{copy.Number}", readOnly: false, engine, direct, dontCache);
+            RawImage opened = OpenAt(path, $"/proc/self/fd/{copy.Number}", use);
             opened.CopiedBytes = copied;
             return opened;
         }
@@ -56,9 +63,10 @@ public sealed partial class RawImage
     /// <summary>Makes an image as a copy of another file, unless it is there.</summary>
     /// <param name="path">The image.</param>
     /// <param name="from">The other file. Nothing writes it meanwhile.</param>
+    /// <param name="lockWait">How long it is waited for while it is locked by what no process shows.</param>
     /// <returns>Bytes that were copied; 0 where the file system shares blocks.</returns>
     /// <exception cref="IOException">The other one is no file or in use, or there is no room.</exception>
-    internal static long MakeOf(string path, string from)
+    internal static long MakeOf(string path, string from, TimeSpan lockWait)
     {
         if (MemoryCalls.StatPath(path, out _) == Errno.None) return 0;
         // In a sandbox the broker made it, and its path is not seen from here.
@@ -72,7 +80,7 @@ public sealed partial class RawImage
         FileStatus status = StatusOf(from, image);
         if (!status.IsRegular)
             throw new DiskImageException($"disk image '{from}' is no regular file, of which another could be made: name one");
-        Lock(from, image, exclusive: false);
+        Lock(from, image, exclusive: false, lockWait);
         return TemporaryCopy.Keep(path, image, status);
     }
 
@@ -86,37 +94,34 @@ public sealed partial class RawImage
         int fd = FileCalls.Open(path, FileCalls.O_RDONLY | FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK);
         if (fd < 0) return;
         using OwnedFd file = new(fd);
-        Lock(path, file, exclusive: !readOnly);
+        Lock(path, file, exclusive: !readOnly, ImageLock.UnknownHolderWaitMax);
     }
 
     /// <param name="path">The image, for messages.</param>
     /// <param name="at">What is opened.</param>
-    /// <param name="readOnly">Whether it takes no writes.</param>
-    /// <param name="engine">What moves its bytes.</param>
-    /// <param name="direct">Whether its bytes go past the page cache.</param>
-    /// <param name="dontCache">Whether the page cache keeps nothing of a request.</param>
-    private static RawImage OpenAt(string path, string at, bool readOnly, BlockEngineKind engine, bool direct, bool dontCache)
+    /// <param name="use">How.</param>
+    private static RawImage OpenAt(string path, string at, ImageUse use)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         FileCalls.Bind();
         OwnedFd? cached = null;
         // Without the flag first: what is wrong with the file itself is reported in the same words.
-        OwnedFd file = OpenFile(path, at, readOnly);
+        OwnedFd file = OpenFile(path, at, use.ReadOnly);
         try
         {
             FileStatus status = StatusOf(path, file);
-            if (!readOnly && status.IsBlockDevice)
+            if (!use.ReadOnly && status.IsBlockDevice)
             {
                 file = Claim(path, file);
                 status = StatusOf(path, file);
             }
-            if (direct)
+            if (use.Direct)
             {
-                (cached, file) = (file, OpenFile(path, at, readOnly, FileCalls.O_DIRECT));
+                (cached, file) = (file, OpenFile(path, at, use.ReadOnly, FileCalls.O_DIRECT));
                 status = StatusOf(path, file);
             }
-            ImageFile image = new(file, cached, direct ? Probe(path, file, status) : null, dontCache && !direct);
-            return Check(path, image, status, readOnly, engine);
+            ImageFile image = new(file, cached, use.Direct ? Probe(path, file, status) : null, use.DontCache && !use.Direct);
+            return Check(path, image, status, use);
         }
         catch
         {
@@ -184,14 +189,14 @@ public sealed partial class RawImage
         new($"disk image '{path}' cannot be opened past the page cache: its file system has no O_DIRECT: leave out 'direct', "
             + "or move the image");
 
-    private static RawImage Check(string path, ImageFile image, in FileStatus status, bool readOnly, BlockEngineKind engine)
+    private static RawImage Check(string path, ImageFile image, in FileStatus status, ImageUse use)
     {
         OwnedFd file = image.File;
         if (status.IsDirectory) throw new DiskImageException($"disk image '{path}' is a directory: name a file");
         if (!status.IsRegular && !status.IsBlockDevice)
             throw new DiskImageException($"disk image '{path}' is neither a regular file nor a block device: name one of these");
 
-        DiskGeometry geometry = GeometryOf(path, file, status, readOnly);
+        DiskGeometry geometry = GeometryOf(path, file, status, use.ReadOnly);
         ulong size = SizeOf(file, status);
         if (size == 0) throw new DiskImageException($"disk image '{path}' is empty: give it a size, as with truncate -s 1G '{path}'");
         if (size % BlockProtocol.SectorSize != 0)
@@ -205,19 +210,19 @@ public sealed partial class RawImage
         // Left on, a ring would give up reads and writes of files that know no attempt without waiting.
         _ = FileCalls.MakeBlocking(file.Number, image.Cached is null ? 0 : FileCalls.O_DIRECT);
         if (image.Cached is { } cached) _ = FileCalls.MakeBlocking(cached.Number, 0);
-        Lock(path, file, exclusive: !readOnly);
+        Lock(path, file, exclusive: !use.ReadOnly, use.LockWait);
         FileIdentity identity = FileIdentity.Of(status);
-        if (!readOnly && LoopUsers.Find(identity) is { } loop)
+        if (!use.ReadOnly && LoopUsers.Find(identity) is { } loop)
             throw new DiskImageException(
                 $"disk image '{path}' is in use by {loop} of this host: detach that with losetup -d {loop}, name {loop} as the disk, "
                 + "or attach the image read-only");
         // A file system without locks (some network ones) can't say; the operator chose it.
-        return new RawImage(path, image, readOnly, engine, size, geometry, identity);
+        return new RawImage(path, image, use.ReadOnly, use.Engine, size, geometry, identity);
     }
 
-    private static void Lock(string path, OwnedFd file, bool exclusive)
+    private static void Lock(string path, OwnedFd file, bool exclusive, TimeSpan lockWait)
     {
-        Errno error = ImageLock.Acquire(file, exclusive, out LockHolder? holder);
+        Errno error = ImageLock.Acquire(file, exclusive, lockWait, out LockHolder? holder);
         if (error is Errno.Again or Errno.AccessDenied) throw new DiskImageException(InUse(path, holder));
     }
 
@@ -257,5 +262,6 @@ public sealed partial class RawImage
             $"disk image '{path}' cannot be opened for writing: {KernelException.Describe(error)}: change its permissions, "
             + "or attach it read-only",
         _ => $"disk image '{path}' cannot be opened: {KernelException.Describe(error)}",
-    });
+    })
+    { HResult = (int)error };
 }

@@ -78,7 +78,7 @@ public sealed class NetSocket : INetBackend
         }
         catch (KernelException refused)
         {
-            throw new NetworkException(refused.Message);
+            throw new NetworkException(refused.Message) { HResult = refused.HResult };
         }
     }
 

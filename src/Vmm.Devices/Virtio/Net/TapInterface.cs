@@ -143,7 +143,8 @@ public sealed class TapInterface : INetBackend
             + "or ask for one queue",
         Errno.Invalid => $"'{name}' is a network interface, but no TAP: make one with ip tuntap add NAME mode tap",
         _ => $"tap '{name}': it cannot be opened: {KernelException.Describe(errno)}",
-    });
+    })
+    { HResult = (int)errno };
 
     /// <summary>What this kernel's TAP takes over, found by asking for it (virtio's UFO and USO are not in all).</summary>
     private static NetOffloads Probe(int queue)

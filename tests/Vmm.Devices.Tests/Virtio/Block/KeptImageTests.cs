@@ -23,7 +23,7 @@ public sealed class KeptImageTests
             HostCommand.Check("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", loop.Path);
             On(loop.Path, scratch, folder =>
             {
-                RawImage.MakeOf(Path.Combine(folder, "image"), source);
+                RawImage.MakeOf(Path.Combine(folder, "image"), source, ImageLock.UnknownHolderWaitMax);
                 // Another program's sync has the journal written, with every name so far.
                 using FileStream other = File.Create(Path.Combine(folder, "other"));
                 other.WriteByte(1);

@@ -38,7 +38,7 @@ public sealed class RawImageTests
         using OwnedFd asking = new(FileCalls.Open(scratch.Path, FileCalls.O_RDWR | FileCalls.O_CLOEXEC));
         Assert.Null(LockHolder.Find(asking.Number));
         OwnedFd held = new(FileCalls.Open(scratch.Path, FileCalls.O_RDWR | FileCalls.O_CLOEXEC));
-        Assert.Equal(Errno.None, ImageLock.Acquire(held, exclusive: true, out _));
+        Assert.Equal(Errno.None, ImageLock.Acquire(held, exclusive: true, ImageLock.UnknownHolderWaitMax, out _));
         Assert.Equal(Environment.ProcessId, LockHolder.Find(asking.Number)?.ProcessId);
 
         // As after a kill: the file is in the kernel's hands only, on its way through a socket.
@@ -51,7 +51,7 @@ public sealed class RawImageTests
             Assert.Equal(Errno.Again, ImageLock.TryLock(asking.Number, exclusive: true));
             Assert.Null(LockHolder.Find(asking.Number));
         }
-        Assert.Equal(Errno.None, ImageLock.Acquire(asking, exclusive: true, out _));
+        Assert.Equal(Errno.None, ImageLock.Acquire(asking, exclusive: true, ImageLock.UnknownHolderWaitMax, out _));
     }
 
     [Fact]
