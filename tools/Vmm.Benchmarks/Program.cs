@@ -11,6 +11,7 @@ RootCommand root = new("Measures Vmm beside what else could do the same work.")
     SoakCommand.Create(),
 };
 
+BaselineLibrary.BindImports();
 try
 {
     return root.Parse(args).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });

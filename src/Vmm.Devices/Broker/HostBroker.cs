@@ -11,7 +11,7 @@ namespace Vmm.Devices.Sandbox;
 /// hands the connection on; of what was named, and of nothing else, it opens for the other process what that asks for. That process is
 /// not trusted: what it sends is checked, and a request that no process of ours makes ends both.
 /// </summary>
-public sealed class HostBroker : IDisposable
+internal sealed class HostBroker : IDisposable
 {
     /// <summary>Things that may be named, connections that are read at a time, and bytes of a request.</summary>
     private const int GrantsMax = 65_536, VisitorsMax = 64, RequestBytesMax = 80 * 1024;
@@ -50,10 +50,9 @@ public sealed class HostBroker : IDisposable
     /// </param>
     /// <param name="say">Gets a line for what is wrong.</param>
     /// <exception cref="IOException">It cannot listen there.</exception>
-    public HostBroker(BrokerChannels channels, string path,
+    internal HostBroker(BrokerChannels channels, string path,
         Func<ReadOnlyMemory<byte>, IReadOnlyList<HostAccess>?> read, Action<string> say)
     {
-        ArgumentNullException.ThrowIfNull(channels);
         (_asked, _brings, _read, _say) = (new UnixSocket(channels.Requests), new UnixSocket(channels.Connections), read, say);
         _listener = ListenAfterAnother(path);
     }
@@ -78,7 +77,7 @@ public sealed class HostBroker : IDisposable
     /// <param name="user">Whom it becomes, as <see cref="SandboxPlan.User"/>; null to stay who it is.</param>
     /// <exception cref="ArgumentException">There is no such user.</exception>
     /// <exception cref="KernelException">This process may not become another.</exception>
-    public static void GiveUpRights(string? user)
+    internal static void GiveUpRights(string? user)
     {
         SandboxPlan plan = new() { Accesses = [], User = user };
         Privileges.BecomeUser(plan);
@@ -94,11 +93,8 @@ public sealed class HostBroker : IDisposable
     /// <param name="arguments">Its arguments.</param>
     /// <param name="environment">Its environment.</param>
     /// <exception cref="KernelException">It cannot be started.</exception>
-    public static void StartProcess(string path, IEnumerable<string> arguments, IEnumerable<KeyValuePair<string, string>> environment)
+    internal static void StartProcess(string path, IEnumerable<string> arguments, IEnumerable<KeyValuePair<string, string>> environment)
     {
-        ArgumentNullException.ThrowIfNull(path);
-        ArgumentNullException.ThrowIfNull(arguments);
-        ArgumentNullException.ThrowIfNull(environment);
         Errno error = SandboxCalls.Start(path, [path, .. arguments], environment.Select(each => $"{each.Key}={each.Value}"));
         if (error != Errno.None) throw new KernelException($"cannot start '{path}'", error);
     }
@@ -107,7 +103,7 @@ public sealed class HostBroker : IDisposable
     /// <param name="ofProcess">The process's ends.</param>
     /// <returns>The broker's ends.</returns>
     /// <exception cref="KernelException">This process has no descriptor left.</exception>
-    public static BrokerChannels MakeChannels(out BrokerChannels ofProcess)
+    internal static BrokerChannels MakeChannels(out BrokerChannels ofProcess)
     {
         (int ask, int asked) = UnixSocket.PacketPair();
         (int take, int bring) = UnixSocket.PacketPair();
@@ -116,11 +112,11 @@ public sealed class HostBroker : IDisposable
     }
 
     /// <summary>Whether this process has a broker, which listens for its control API.</summary>
-    public static bool IsThere => BrokerLink.Current is not null;
+    internal static bool IsThere => BrokerLink.Current is not null;
 
     /// <summary>In a process with a broker: waits for it to listen.</summary>
     /// <exception cref="IOException">It has ended.</exception>
-    public static void WaitUntilItListens()
+    internal static void WaitUntilItListens()
     {
         using ReceivedFds none = new();
         Span<byte> sign = stackalloc byte[1];
@@ -131,7 +127,7 @@ public sealed class HostBroker : IDisposable
 
     /// <summary>In a process with a broker: waits for the next connection to the control API.</summary>
     /// <returns>It is the caller's; null if the broker has ended.</returns>
-    public static OwnedFd? TakeVisitor()
+    internal static OwnedFd? TakeVisitor()
     {
         using ReceivedFds received = new();
         Span<byte> sign = stackalloc byte[1];
@@ -141,11 +137,11 @@ public sealed class HostBroker : IDisposable
     }
 
     /// <summary>In a process with a broker: has it end, and waits until the paths of its sockets are removed.</summary>
-    public static void End() => BrokerLink.Current?.End();
+    internal static void End() => BrokerLink.Current?.End();
 
     /// <summary>Serves until the other process has ended.</summary>
     /// <exception cref="IOException">The other process asked for what none of ours asks for.</exception>
-    public void Serve()
+    internal void Serve()
     {
         _ = _brings.Send([0], [], out _);
         _taking = new Thread(TakeVisitors, VisitorStackBytes) { IsBackground = true, Name = "visitors" };

@@ -1,7 +1,7 @@
 namespace Vmm.Devices;
 
 /// <summary>How far a guest is.</summary>
-public enum GuestPhase
+internal enum GuestPhase
 {
     /// <summary>It found its devices and turns to its work.</summary>
     Booted = 1,

@@ -9,7 +9,7 @@ namespace Vmm.Devices;
 /// serial ports. It runs from its making to its disposal; the machine on whose board it is, simulated or of KVM, runs the vCPUs.
 /// </summary>
 /// <remarks>Members are thread-safe. Those that wait must not be called on a reactor's thread.</remarks>
-public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
+public sealed class DeviceHost : IAsyncDisposable, IDisposable
 {
     private readonly DeviceHostOptions _options;
     private readonly ILogger _logger;
@@ -20,6 +20,9 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
     private volatile HostedDevice[] _devices = [];
     private volatile HostedSerial[] _serials = [];
     private readonly DeviceMeter _meter;
+    private Task? _stopped;
+    private volatile List<ReactorStatistics>? _lastReactorStatistics;
+    private bool _released;
 
     /// <summary>Hosts devices with the default options.</summary>
     /// <param name="board">The machine's board. The host disposes it.</param>
@@ -80,6 +83,9 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
     /// <param name="patience">How long to wait for all of them.</param>
     public bool IsAlive(TimeSpan patience) => _reactors.IsAlive(patience);
 
+    /// <summary>What devices and reactors did so far. Not on a reactor's thread.</summary>
+    public DeviceHostStatistics Statistics => new([.. _devices.Select(DeviceStatistics.Of)], ReactorStatistics);
+
     internal ILoggerFactory Logging => _options.Logging;
 
     /// <summary>
@@ -109,17 +115,8 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
             DeviceReactors reactors = DeviceReactors.Of(device, slot, _reactors);
             IInterrupt line = Board.Line(Board.Slots.LineOf(slot));
             VirtioMmioTransport transport = new(device, Memory, line, reactors.Main.Remote, TransportOptions(reactors));
-            HostedDevice added = new(device, transport, reactors, slot, Board.Slots);
-            try
-            {
-                Attach(added);
-            }
-            catch
-            {
-                Detach(added);
-                transport.Dispose();
-                throw;
-            }
+            HostedDevice added = new(device, transport, reactors, slot, Board);
+            added.Attach();
             _slots[slot] = added;
             _devices = [.. _devices, added];
             return added;
@@ -136,20 +133,10 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
     {
         ArgumentException.ThrowIfNullOrEmpty(name);
         ArgumentNullException.ThrowIfNull(spec);
-        VirtioDevice device = spec.Open(name, setting);
-        HostedDevice added;
+        HostedDevice added = spec.Open(name, setting).HandTo(Add);
         try
         {
-            added = Add(device);
-        }
-        catch
-        {
-            device.Dispose();
-            throw;
-        }
-        try
-        {
-            added.Connection = spec.Connect(device, added.Reactor, _options.Announce);
+            added.Connection = spec.Connect(added.Device, added.Reactor, _options.Announce);
             return added;
         }
         catch
@@ -176,7 +163,7 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
             ObjectDisposedException.ThrowIf(_stopped is not null, this);
             if (!_devices.Contains(hosted)) throw new ArgumentException($"device '{hosted.Device.Name}' is not part of this machine");
             _devices = [.. _devices.Where(device => device != hosted)];
-            Detach(hosted);
+            hosted.Detach();
         }
         await hosted.Transport.StopAsync().ConfigureAwait(false);
         hosted.Connection?.Dispose();
@@ -186,8 +173,7 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
             if (_slots[hosted.Slot] != hosted || _released) return;
             _slots[hosted.Slot] = null;
         }
-        hosted.Transport.Dispose();
-        hosted.Device.Dispose();
+        hosted.Dispose();
     }
 
     /// <summary>Puts a 16550A serial port on the bus of ports, and carries its bytes.</summary>
@@ -233,6 +219,38 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
     }
 
     /// <summary>
+    /// Writes the state of every device and serial port. The machine is paused: no vCPU runs, and <see cref="PauseAsync"/> has completed.
+    /// Guest memory is not part of it, nor is what a device has of the host: images, sockets, terminals.
+    /// </summary>
+    /// <exception cref="StateException">A device is not paused, or has requests in flight.</exception>
+    public void Save(StateWriter to)
+    {
+        ArgumentNullException.ThrowIfNull(to);
+        lock (_changes) SavedHost.Save(to, _devices, _serials);
+    }
+
+    /// <summary>
+    /// Has the devices go on where those of the saved machine stood, when <see cref="ResumeAsync"/> is called: until then they are paused.
+    /// Call it when guest memory, interrupt controllers and processors have their state, and before a vCPU runs: interrupt lines that were
+    /// up are asserted.
+    /// </summary>
+    /// <param name="from">What <see cref="Save"/> wrote. The caller ends it with <see cref="StateReader.Complete"/>.</param>
+    /// <exception cref="StateException">
+    /// This host has other devices, which the message names, or a value does not fit. The host is good for nothing but its disposal then.
+    /// </exception>
+    public void Restore(StateReader from)
+    {
+        ArgumentNullException.ThrowIfNull(from);
+        lock (_changes) SavedHost.Restore(from, _devices, _serials);
+    }
+
+    /// <summary>Announces where the devices will write in their rings. The machine is paused.</summary>
+    internal void KeepRings(IBeforeWrite guard)
+    {
+        foreach (HostedDevice hosted in _devices) hosted.Transport.KeepRings(guard);
+    }
+
+    /// <summary>
     /// <see cref="ProcessSandbox.Close(SandboxPlan)"/> for a machine that does not run yet, with narrower filters for the threads of its
     /// devices and vCPUs. What disks would make when a driver finds them is made now.
     /// </summary>
@@ -248,20 +266,90 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
         foreach (RemoteEndpoint reactor in Reactors) reactor.Invoke(static _ => ProcessSandbox.EnterThread(ThreadKind.Reactor));
     }
 
-    private void Attach(HostedDevice hosted)
+    /// <summary>
+    /// Brings the devices to rest: requests in flight complete, what the guest printed is written, then the reactors end. The vCPUs must
+    /// have stopped before. Devices that do not stop in time are named in the log.
+    /// </summary>
+    public Task StopAsync()
     {
-        Board.Mmio.Add(hosted.Address, VirtioMmioTransport.Length, hosted.Transport);
-        if (Board.Kicks is not { } kicks) return;
-        for (int queue = 0; queue < hosted.Device.Queues.Count; queue++)
-            kicks.Add(hosted.Address + MmioRegister.QueueNotify, sizeof(uint), (ulong)queue, hosted.Transport.KickOf(queue));
+        lock (_changes) return _stopped ??= Task.Run(Stop);
     }
 
-    private void Detach(HostedDevice hosted)
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
     {
-        for (int queue = 0; queue < hosted.Device.Queues.Count; queue++)
-            Board.Kicks?.Remove(hosted.Address + MmioRegister.QueueNotify, sizeof(uint), (ulong)queue);
-        Board.Mmio.Remove(hosted.Address);
+        await StopAsync().ConfigureAwait(false);
+        Release();
     }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        StopAsync().GetAwaiter().GetResult();
+        Release();
+    }
+
+    private void Stop()
+    {
+        // Those that are being removed too.
+        (HostedDevice Hosted, Task Quiet)[] resting =
+            [.. _slots.OfType<HostedDevice>().Select(hosted => (hosted, hosted.Transport.StopAsync()))];
+        if (!Task.WaitAll([.. resting.Select(device => device.Quiet)], _options.StopTimeout))
+        {
+            foreach ((HostedDevice hosted, _) in resting.Where(device => !device.Quiet.IsCompleted))
+                _logger.LogError("{Device} still has requests in flight after {Seconds} s: it is left behind",
+                    hosted.Device.Name, _options.StopTimeout.TotalSeconds);
+        }
+        foreach ((HostedDevice hosted, _) in resting) hosted.Connection?.Dispose();
+        foreach (HostedSerial serial in _serials)
+        {
+            if (!serial.Backend.WaitForOutput(_options.StopTimeout))
+                _logger.LogError("{Serial}: its output does not take what the guest printed last", serial.Port.Name);
+            serial.Reactor.Invoke(reactor =>
+            {
+                serial.Backend.RemoveFrom(reactor);
+                serial.Backend.Dispose();
+            });
+        }
+        _lastReactorStatistics = ReadReactorStatistics();
+        _reactors.Dispose();
+    }
+
+    private void Release()
+    {
+        lock (_changes)
+        {
+            if (_released) return;
+            _released = true;
+            _meter.Dispose();
+        }
+        foreach (HostedDevice hosted in _slots.OfType<HostedDevice>())
+        {
+            hosted.Detach();
+            hosted.Dispose();
+        }
+        Board.Dispose();
+    }
+
+    private IReadOnlyList<ReactorStatistics> ReactorStatistics
+    {
+        get
+        {
+            try
+            {
+                return _lastReactorStatistics ?? ReadReactorStatistics();
+            }
+            catch (ReactorStoppedException)
+            {
+                // Stopped meanwhile.
+                StopAsync().GetAwaiter().GetResult();
+                return _lastReactorStatistics!;
+            }
+        }
+    }
+
+    private List<ReactorStatistics> ReadReactorStatistics() =>
+        [.. _reactors.Select(thread => thread.Remote.Invoke(_ => thread.Reactor.Statistics))];
 
     private void ThrowIfDiskIsShared(VirtioDevice device)
     {

@@ -23,8 +23,8 @@ public sealed class DeviceHostOptions
     public ulong? CommonFeatures { get; set; }
 
     /// <summary>
-    /// Longest time a vCPU that resets a device waits for it; see <see cref="VirtioMmioOptions.ResetWait"/>. Linux frees a queue's memory
-    /// right after the reset, without looking whether the device is done with it.
+    /// Longest time a vCPU that resets a device waits for it; zero does not wait. Linux frees a queue's memory right after the reset,
+    /// without looking whether the device is done with it.
     /// </summary>
     public TimeSpan ResetWait { get; set; } = TimeSpan.FromSeconds(1);
 
@@ -39,7 +39,7 @@ public sealed class DeviceHostOptions
 
     /// <summary>Whether serial ports and virtio consoles can be shown to further viewers, who may type: see
     /// <see cref="ConsoleMirror"/>. Each costs 256 KiB.</summary>
-    public bool MirrorConsoles { get; set; }
+    internal bool MirrorConsoles { get; set; }
 
     /// <summary>Where host and devices say what went wrong.</summary>
     public ILoggerFactory Logging { get; set; } = NullLoggerFactory.Instance;

@@ -1,10 +1,10 @@
 namespace Vmm.Devices;
 
 /// <summary>Every kind of device there is. A new kind is its folder, its spec, and one entry here.</summary>
-public static class DeviceKinds
+internal static class DeviceKinds
 {
     /// <summary>In this order a machine's devices get their registers and interrupt lines.</summary>
-    public static IReadOnlyList<DeviceKind> All { get; } =
+    internal static IReadOnlyList<DeviceKind> All { get; } =
     [
         DiskSpec.Kind,
         EntropySpec.Kind,

@@ -43,7 +43,6 @@ internal sealed class DeviceMeter : IDisposable
     internal void Gauge(string name, string unit, string description, Func<IEnumerable<(string Device, long Value)>> values) =>
         _meter.CreateObservableUpDownCounter(name, () => Measure(values), unit, description);
 
-    /// <inheritdoc/>
     public void Dispose() => _meter.Dispose();
 
     private void CountEach(string name, string unit, string description, Func<VirtioDevice, long> value) =>

@@ -5,14 +5,17 @@ namespace Vmm.Devices;
 /// <summary>A virtio device of a host: where the guest finds it.</summary>
 public sealed class HostedDevice : IInspectable
 {
-    internal HostedDevice(VirtioDevice device, VirtioMmioTransport transport, DeviceReactors reactors, int slot, in DeviceSlots slots)
+    private readonly IMachineBoard _board;
+
+    internal HostedDevice(VirtioDevice device, VirtioMmioTransport transport, DeviceReactors reactors, int slot, IMachineBoard board)
     {
+        _board = board;
         Device = device;
         Transport = transport;
         Reactors = reactors;
         Slot = slot;
-        Address = slots.AddressOf(slot);
-        Line = slots.LineOf(slot);
+        Address = board.Slots.AddressOf(slot);
+        Line = board.Slots.LineOf(slot);
     }
 
     /// <summary>The device.</summary>
@@ -45,6 +48,39 @@ public sealed class HostedDevice : IInspectable
 
     /// <summary>What connects it to its endpoints on the host; null for a device without any.</summary>
     internal IDisposable? Connection { get; set; }
+
+    /// <summary>Has the guest's accesses, and its kicks, find the device.</summary>
+    /// <exception cref="KernelException">The host has not enough descriptors; the transport is disposed.</exception>
+    internal void Attach()
+    {
+        try
+        {
+            _board.Mmio.Add(Address, VirtioMmioTransport.Length, Transport);
+            for (int queue = 0; queue < Device.Queues.Count; queue++)
+                _board.Kicks?.Add(Address + MmioRegister.QueueNotify, sizeof(uint), (ulong)queue, Transport.KickOf(queue));
+        }
+        catch
+        {
+            Detach();
+            Transport.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Has them find nothing; again, it does nothing.</summary>
+    internal void Detach()
+    {
+        for (int queue = 0; queue < Device.Queues.Count; queue++)
+            _board.Kicks?.Remove(Address + MmioRegister.QueueNotify, sizeof(uint), (ulong)queue);
+        _board.Mmio.Remove(Address);
+    }
+
+    /// <summary>Closes what it has, when it is quiet: <see cref="VirtioMmioTransport.StopAsync"/>.</summary>
+    internal void Dispose()
+    {
+        Transport.Dispose();
+        Device.Dispose();
+    }
 }
 
 /// <summary>A serial port of a host: where the guest finds it.</summary>

@@ -16,7 +16,10 @@ internal static unsafe partial class LimitCalls
         return GetLimit(RLIMIT_NOFILE, &limit) == 0 ? limit.Soft : ulong.MaxValue;
     }
 
-    /// <summary>Sets the size of a core file to nothing, or to as much as this process may set.</summary>
+    /// <summary>
+    /// Sets the size of a core file (core(5)) to nothing, or to as much as this process may set. Guest memory that this process mapped is
+    /// no part of it.
+    /// </summary>
     /// <returns>The bytes a core file may have.</returns>
     internal static ulong SetCoreFile(bool isWanted)
     {

@@ -30,7 +30,7 @@ public sealed record SandboxPlan
     public bool DevicesComeLater { get; init; }
 
     /// <summary>The process's ends of what it shares with a broker, which opens what comes later; null without one.</summary>
-    public BrokerChannels? Broker { get; init; }
+    internal BrokerChannels? Broker { get; init; }
 
     /// <summary>Whether a broker opens what comes later: this process makes no endpoint and no directory itself.</summary>
     internal bool HasBroker => Broker is not null || BrokerLink.Current is not null;

@@ -5,16 +5,16 @@ namespace Vmm.Devices;
 /// takes what they type. It never makes the guest wait: a viewer that falls behind is cut off.
 /// </summary>
 /// <remarks>Thread-safe. What the guest prints is copied once, however many viewers there are.</remarks>
-public sealed class ConsoleMirror
+internal sealed class ConsoleMirror
 {
     /// <summary>Bytes of output that are kept: a viewer that is further behind is cut off. 256 KiB.</summary>
-    public const int KeptBytes = 256 * 1024;
+    internal const int KeptBytes = 256 * 1024;
 
     /// <summary>Most bytes that a viewer is shown of what was printed before it came. 64 KiB.</summary>
-    public const int ReplayBytesMax = 64 * 1024;
+    internal const int ReplayBytesMax = 64 * 1024;
 
     /// <summary>Most typed bytes that wait for the guest; also the most of one call. 4 KiB.</summary>
-    public const int TypedBytesMax = 4096;
+    internal const int TypedBytesMax = 4096;
 
     private readonly Lock _lock = new();
     private readonly byte[] _kept = new byte[KeptBytes];
@@ -27,14 +27,14 @@ public sealed class ConsoleMirror
     private TaskCompletionSource? _room;
 
     /// <summary>Whether the guest can still be typed at: not if its line was hung up, or ends behind commands that were given.</summary>
-    public bool TakesInput
+    internal bool TakesInput
     {
         get { lock (_lock) return _takesInput; }
     }
 
     /// <summary>Shows it to one more viewer: first the last lines that were printed, at most <see cref="ReplayBytesMax"/>, then what
     /// comes.</summary>
-    public ConsoleView Open()
+    internal ConsoleView Open()
     {
         lock (_lock)
         {
@@ -56,7 +56,7 @@ public sealed class ConsoleMirror
     /// <returns>Completes when there was room for them: a guest that reads nothing has its writers wait.</returns>
     /// <exception cref="ArgumentException">There are more bytes than that.</exception>
     /// <exception cref="InvalidOperationException">The console takes no input.</exception>
-    public async Task TypeAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancel = default)
+    internal async Task TypeAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancel = default)
     {
         if (bytes.Length > TypedBytesMax)
             throw new ArgumentException($"{bytes.Length} bytes typed at once: give at most {TypedBytesMax}", nameof(bytes));

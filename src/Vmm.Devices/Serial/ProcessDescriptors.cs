@@ -6,25 +6,25 @@ namespace Vmm.Devices;
 
 /// <summary>What a process was given at its start: descriptors, and how many it may have. For a program that wants to complain in
 /// time.</summary>
-public static class ProcessDescriptors
+internal static class ProcessDescriptors
 {
     /// <summary>Most descriptors that this process may have open (getrlimit(2), RLIMIT_NOFILE).</summary>
-    public static ulong Limit => LimitCalls.Descriptors();
+    internal static ulong Limit => LimitCalls.Descriptors();
 
     /// <summary>
     /// Whether this process was given a descriptor at its start, and has not another one under that number because it was closed: what is
     /// inherited is not closed on exec.
     /// </summary>
     /// <param name="fd">The descriptor.</param>
-    public static bool IsInherited(int fd) => SandboxCalls.IsInherited(fd);
+    internal static bool IsInherited(int fd) => SandboxCalls.IsInherited(fd);
 
     /// <summary>Whether programs that this process executes get a descriptor.</summary>
     /// <param name="fd">The descriptor.</param>
     /// <param name="inherited">False for one that is closed on exec.</param>
-    public static void SetInherited(int fd, bool inherited) => _ = SandboxCalls.SetInherited(fd, inherited);
+    internal static void SetInherited(int fd, bool inherited) => _ = SandboxCalls.SetInherited(fd, inherited);
 
     /// <summary>Closes what this process was given at its start, beside its standard streams.</summary>
-    public static void CloseInherited() => CloseInherited(passed: 0, kept: []);
+    internal static void CloseInherited() => CloseInherited(passed: 0, kept: []);
 
     /// <summary>Closes what this process was given at its start, beside its standard streams.</summary>
     /// <param name="passed">How many descriptors behind these stay: a service manager's.</param>
@@ -45,7 +45,7 @@ public static class ProcessDescriptors
     /// JOURNAL_STREAM). There a line may begin with its priority, as <c>&lt;4&gt;</c> (sd-daemon(3)).
     /// </summary>
     /// <param name="fd">1 or 2.</param>
-    public static bool IsJournal(int fd) =>
+    internal static bool IsJournal(int fd) =>
         Environment.GetEnvironmentVariable("JOURNAL_STREAM") is { } stream
         && MemoryCalls.Stat(fd, out FileStatus status) == Errno.None
         && stream == string.Create(CultureInfo.InvariantCulture, $"{status.Device}:{status.Inode}");
@@ -55,7 +55,7 @@ public static class ProcessDescriptors
     /// milliseconds for the threads of this process to leave the old one.
     /// </summary>
     /// <param name="count">How many there are going to be; more than <see cref="Limit"/> is the same as that.</param>
-    public static void MakeRoom(int count)
+    internal static void MakeRoom(int count)
     {
         const int DuplicateCloseOnExec = 1030;
         ArgumentOutOfRangeException.ThrowIfNegative(count);

@@ -8,7 +8,7 @@ namespace Vmm.Devices;
 /// before. The terminal gets its mode back on <see cref="Dispose"/>, and when the process ends by itself without one, by an unhandled
 /// exception too.
 /// </summary>
-public sealed class RawTerminal : IDisposable
+internal sealed class RawTerminal : IDisposable
 {
     private const byte Disabled = 0;
 
@@ -28,7 +28,7 @@ public sealed class RawTerminal : IDisposable
     /// <param name="fd">A descriptor of it, usually 0.</param>
     /// <returns>Null if the descriptor is no terminal: a pipe or a file needs no mode.</returns>
     /// <exception cref="KernelException">It is a terminal, and refuses.</exception>
-    public static RawTerminal? TryEnter(int fd)
+    internal static RawTerminal? TryEnter(int fd)
     {
         if (TerminalCalls.Get(fd, out TerminalMode before) != Errno.None) return null;
         TerminalMode raw = before;
@@ -46,7 +46,7 @@ public sealed class RawTerminal : IDisposable
     /// <summary>How large a terminal is now. Any thread.</summary>
     /// <param name="fd">A descriptor of it.</param>
     /// <returns>Characters; zeros if it is no terminal, or does not know.</returns>
-    public static (ushort Columns, ushort Rows) SizeOf(int fd) => TerminalCalls.SizeOf(fd);
+    internal static (ushort Columns, ushort Rows) SizeOf(int fd) => TerminalCalls.SizeOf(fd);
 
     /// <summary>Gives the terminal its mode back.</summary>
     public void Dispose()

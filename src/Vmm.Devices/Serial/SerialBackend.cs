@@ -43,10 +43,16 @@ public sealed class SerialBackend : Subscriber
     /// <param name="logger">Gets the first failure of each direction.</param>
     /// <param name="script">Input that is there already, before anything is read. With no <paramref name="input"/> the line hangs up behind
     /// it.</param>
-    /// <param name="mirror">Shows the port to further viewers, who may type; null for none. With one, and with neither
-    /// <paramref name="input"/> nor <paramref name="script"/>, the line stays connected: input comes from them.</param>
     public SerialBackend(Uart16550 port, RemoteEndpoint remote, OwnedFd? input, ISerialOutput? output, ILogger? logger = null,
-        ReadOnlyMemory<byte> script = default, ConsoleMirror? mirror = null)
+        ReadOnlyMemory<byte> script = default)
+        : this(port, remote, input, output, logger, script, mirror: null)
+    {
+    }
+
+    // The mirror shows the port to further viewers, who may type. With one, and with neither input nor script, the line stays connected:
+    // input comes from them.
+    internal SerialBackend(Uart16550 port, RemoteEndpoint remote, OwnedFd? input, ISerialOutput? output, ILogger? logger,
+        ReadOnlyMemory<byte> script, ConsoleMirror? mirror)
         : base(port is null ? throw new ArgumentNullException(nameof(port)) : port.Name)
     {
         ArgumentNullException.ThrowIfNull(remote);
@@ -66,7 +72,7 @@ public sealed class SerialBackend : Subscriber
     }
 
     /// <summary>What shows the port to further viewers; null for nothing.</summary>
-    public ConsoleMirror? Mirror => _mirror;
+    internal ConsoleMirror? Mirror => _mirror;
 
     /// <summary>Bytes carried to the guest. Any thread.</summary>
     public long BytesIn => Volatile.Read(ref _bytesIn);

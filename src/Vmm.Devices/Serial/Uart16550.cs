@@ -9,7 +9,7 @@ namespace Vmm.Devices;
 /// The interrupt line follows the chip's INTR pin; OUT2, which gates it on a PC board but not elsewhere, does not. An access of several
 /// bytes is one access to each byte's register, in rising order, as on a bus of 8 bits.
 /// </remarks>
-public sealed partial class Uart16550 : IBusDevice
+public sealed class Uart16550 : IBusDevice, ISavedState
 {
     /// <summary>Registers of the chip.</summary>
     public const int RegisterCount = 8;
@@ -17,24 +17,18 @@ public sealed partial class Uart16550 : IBusDevice
     /// <summary>Bytes in each of the chip's FIFOs.</summary>
     public const int FifoSize = 16;
 
-    private const ushort DivisorOf9600Baud = 12;
+    /// <summary>Most bytes of the guest that wait for the host; beyond that the transmitter has no room.</summary>
+    public const int OutputBacklogMax = 16 * 1024;
+
+    /// <summary>Most bytes of the host that wait for the guest; beyond that the host is not read.</summary>
+    public const int InputBacklogMax = 4 * 1024;
 
     private readonly Lock _lock = new();
-    private readonly IInterrupt _interrupt;
     private readonly int _stride;
-    private readonly Queue<Received> _receive = new(FifoSize);
-    private readonly CircularBytes _transmit = new(FifoSize);
-    private UartInterrupts _enabled;
-    private UartLineControl _lineControl;
-    private UartModemControl _modemControl;
-    private UartModemStatus _modemStatus;
-    private byte _scratch;
-    private ushort _divisor = DivisorOf9600Baud;
-    private int _trigger = 1;
-    private bool _fifosOn;
-    private bool _overrun;
-    private bool _transmitterEmptyPending;
-    private bool _lineUp;
+    private readonly UartWire _wire = new();
+    private readonly UartChip _chip;
+    private Action? _onOutput;
+    private Action? _onInputRoom;
 
     /// <summary>Makes a port as it is after power-on.</summary>
     /// <param name="interrupt">Its line to the guest, edge- or level-triggered.</param>
@@ -45,9 +39,8 @@ public sealed partial class Uart16550 : IBusDevice
         ArgumentNullException.ThrowIfNull(interrupt);
         ArgumentException.ThrowIfNullOrEmpty(name);
         ArgumentOutOfRangeException.ThrowIfLessThan(registerStride, 1);
-        _interrupt = interrupt;
         _stride = registerStride;
-        _modemStatus = ConnectedLines;
+        _chip = new UartChip(interrupt, _wire);
         Name = name;
     }
 
@@ -57,11 +50,23 @@ public sealed partial class Uart16550 : IBusDevice
     /// <summary>Bytes of its range on the bus.</summary>
     public ulong RangeLength => (ulong)(RegisterCount * _stride);
 
-    private int FifoDepth => _fifosOn ? FifoSize : 1;
+    /// <summary>Bytes the guest wrote although there was no room. Any thread.</summary>
+    public long LostBytes
+    {
+        get { lock (_lock) return _chip.LostBytes; }
+    }
 
-    private bool IsLoopback => (_modemControl & UartModemControl.Loopback) != 0;
+    /// <summary>Bytes that wait for <see cref="PeekOutput"/>, those in the chip included. Any thread.</summary>
+    public int OutputBacklog
+    {
+        get { lock (_lock) return _wire.OutputCount + _chip.OutputCount; }
+    }
 
-    private bool DivisorLatchOpen => (_lineControl & UartLineControl.DivisorAccess) != 0;
+    /// <summary>Bytes of the host there is room for.</summary>
+    public int InputRoom
+    {
+        get { lock (_lock) return _wire.InputRoom; }
+    }
 
     /// <inheritdoc/>
     public override string ToString() => Name;
@@ -69,12 +74,12 @@ public sealed partial class Uart16550 : IBusDevice
     /// <inheritdoc/>
     public void Read(ulong offset, Span<byte> data)
     {
-        HostNeeds needs;
+        UartHostNeeds needs;
         lock (_lock)
         {
             for (int i = 0; i < data.Length; i++)
-                data[i] = RegisterAt(offset + (ulong)i, out int register) ? ReadRegister(register) : byte.MinValue;
-            needs = TakeHostNeeds();
+                data[i] = RegisterAt(offset + (ulong)i, out int register) ? _chip.Read(register) : byte.MinValue;
+            needs = _wire.TakeHostNeeds();
         }
         Notify(needs);
     }
@@ -82,34 +87,102 @@ public sealed partial class Uart16550 : IBusDevice
     /// <inheritdoc/>
     public void Write(ulong offset, ReadOnlySpan<byte> data)
     {
-        HostNeeds needs;
+        UartHostNeeds needs;
         lock (_lock)
         {
             for (int i = 0; i < data.Length; i++)
             {
-                if (RegisterAt(offset + (ulong)i, out int register)) WriteRegister(register, data[i]);
+                if (RegisterAt(offset + (ulong)i, out int register)) _chip.Write(register, data[i]);
             }
-            needs = TakeHostNeeds();
+            needs = _wire.TakeHostNeeds();
         }
         Notify(needs);
+    }
+
+    /// <summary>Copies the oldest bytes the guest transmitted; they stay until <see cref="SkipOutput"/>. One taker at a time.</summary>
+    /// <returns>How many; 0 if there are none: then the taker is called when there are.</returns>
+    public int PeekOutput(Span<byte> bytes)
+    {
+        lock (_lock) return _wire.PeekOutput(bytes);
+    }
+
+    /// <summary>The host has the oldest bytes: room for the transmitter.</summary>
+    public void SkipOutput(int length)
+    {
+        lock (_lock)
+        {
+            _wire.SkipOutput(length);
+            _chip.Drain();
+        }
+    }
+
+    /// <summary>Hands over bytes for the guest, as many as there is room for.</summary>
+    /// <param name="bytes">What came in.</param>
+    /// <param name="taken">How many of them were taken.</param>
+    /// <returns>False if there is no room for more: do not read the host until the next call.</returns>
+    public bool TryGiveInput(ReadOnlySpan<byte> bytes, out int taken)
+    {
+        lock (_lock)
+        {
+            taken = _wire.Give(bytes);
+            _chip.Look();
+            return !_wire.HoldIfFull();
+        }
+    }
+
+    /// <summary>The host side hung up: when the guest has read what waits, the carrier goes.</summary>
+    public void EndInput()
+    {
+        lock (_lock)
+        {
+            _wire.Hangup();
+            _chip.Look();
+        }
+    }
+
+    /// <summary>The host side sends a break: a byte of 0 with the break bit, behind what waits in the FIFO.</summary>
+    public void SendBreak()
+    {
+        lock (_lock) _chip.Break();
+    }
+
+    /// <summary>
+    /// Sets what is called, on a vCPU's thread, when output waits or there is room for input again. Once, before the guest runs.
+    /// </summary>
+    internal void Connect(Action onOutput, Action onInputRoom)
+    {
+        _onOutput = onOutput;
+        _onInputRoom = onInputRoom;
     }
 
     /// <summary>Makes the chip what it is at power-on. What waits for the host, or comes from it, stays.</summary>
     internal void Reset()
     {
+        lock (_lock) _chip.Reset();
+    }
+
+    /// <inheritdoc/>
+    void ISavedState.Save(StateWriter to)
+    {
         lock (_lock)
         {
-            _enabled = default;
-            _lineControl = default;
-            _modemControl = default;
-            _modemStatus = ModemLines();
-            _scratch = 0;
-            _divisor = DivisorOf9600Baud;
-            _trigger = 1;
-            _fifosOn = _overrun = _transmitterEmptyPending = false;
-            _receive.Clear();
-            UpdateInterrupt();
+            _chip.Save(to);
+            _wire.Save(to);
         }
+    }
+
+    /// <inheritdoc/>
+    void ISavedState.Restore(StateReader from)
+    {
+        UartHostNeeds needs;
+        lock (_lock)
+        {
+            _chip.Restore(from);
+            _wire.Restore(from);
+            _chip.GoOn();
+            needs = _wire.TakeHostNeeds();
+        }
+        Notify(needs);
     }
 
     /// <summary>The register a byte of the range belongs to; the bytes between two registers read as 0 and take nothing.</summary>
@@ -120,6 +193,10 @@ public sealed partial class Uart16550 : IBusDevice
         return remainder == 0 && register < RegisterCount;
     }
 
-    /// <summary>A byte of the receive FIFO with the errors it came with.</summary>
-    private readonly record struct Received(byte Value, UartLineStatus Errors);
+    /// <summary>Calls the host side, outside of the lock.</summary>
+    private void Notify(UartHostNeeds needs)
+    {
+        if ((needs & UartHostNeeds.OutputIsWaiting) != 0) _onOutput?.Invoke();
+        if ((needs & UartHostNeeds.InputHasRoom) != 0) _onInputRoom?.Invoke();
+    }
 }

@@ -4,7 +4,7 @@ namespace Vmm.Devices.Simulation;
 /// The driver's side of a virtqueue, as a guest's kernel has it: adds chains, decides whether to kick, collects what the device used. For
 /// simulated guests, load generators and tests. Used by one thread. It also does on demand what no driver may do: see the raw members.
 /// </summary>
-public abstract class DriverQueue : IDisposable
+internal abstract class DriverQueue : IDisposable
 {
     private readonly ulong[] _tables;
     private readonly uint[] _tableEntries;
@@ -38,35 +38,35 @@ public abstract class DriverQueue : IDisposable
     }
 
     /// <summary>The guest memory the ring is in.</summary>
-    public GuestMemory Memory { get; }
+    internal GuestMemory Memory { get; }
 
     /// <summary>Entries of the ring.</summary>
-    public ushort Size { get; }
+    internal ushort Size { get; }
 
     /// <summary>The feature bits it was laid out for.</summary>
-    public ulong Features { get; }
+    internal ulong Features { get; }
 
     /// <summary>Guest address of the descriptor table (split) or ring (packed).</summary>
-    public ulong DescriptorTable { get; }
+    internal ulong DescriptorTable { get; }
 
     /// <summary>Guest address of the driver area.</summary>
-    public ulong DriverRing { get; }
+    internal ulong DriverRing { get; }
 
     /// <summary>Guest address of the device area.</summary>
-    public ulong DeviceRing { get; }
+    internal ulong DeviceRing { get; }
 
     /// <summary>Ring descriptors not in use. A chain takes one for each buffer, or one in all if it is indirect.</summary>
-    public abstract int Free { get; }
+    internal abstract int Free { get; }
 
     /// <summary>Whether chains go into indirect tables. On from the start if that was negotiated.</summary>
-    public bool UseIndirect { get; set; }
+    internal bool UseIndirect { get; set; }
 
     /// <summary>Where a device begins with it, in the form of VHOST_USER_SET_VRING_BASE.</summary>
     internal uint StartBase =>
         (Features & VirtioFeatures.PackedRing) == 0 ? 0 : PackedPosition.StartBits | ((uint)PackedPosition.StartBits << 16);
 
     /// <summary>Chains added and not collected yet.</summary>
-    public int InFlight { get; private protected set; }
+    internal int InFlight { get; private protected set; }
 
     private protected MemoryHold Hold { get; }
 
@@ -85,17 +85,15 @@ public abstract class DriverQueue : IDisposable
     /// <param name="allocator">Where the ring and its indirect tables come from.</param>
     /// <param name="size">Entries.</param>
     /// <param name="features">Negotiated features: ring layout, EVENT_IDX, indirect descriptors.</param>
-    public static DriverQueue Create(GuestMemory memory, GuestAllocator allocator, ushort size, ulong features)
+    internal static DriverQueue Create(GuestMemory memory, GuestAllocator allocator, ushort size, ulong features)
     {
-        ArgumentNullException.ThrowIfNull(memory);
-        ArgumentNullException.ThrowIfNull(allocator);
         return (features & VirtioFeatures.PackedRing) != 0
             ? new PackedDriverQueue(memory, allocator, size, features)
             : new SplitDriverQueue(memory, allocator, size, features);
     }
 
     /// <summary>What the driver writes to the device about this queue.</summary>
-    public QueueConfiguration Configuration(int index = 0) => new()
+    internal QueueConfiguration Configuration(int index = 0) => new()
     {
         Index = index,
         Size = Size,
@@ -111,7 +109,7 @@ public abstract class DriverQueue : IDisposable
     /// <param name="id">Names the chain until it is collected; less than <see cref="Size"/>.</param>
     /// <returns>False if the ring has too few free descriptors.</returns>
     /// <exception cref="ArgumentException">There is no buffer at all, or more than the queue size.</exception>
-    public bool TryAdd(ReadOnlySpan<GuestBuffer> readable, ReadOnlySpan<GuestBuffer> writable, out ushort id)
+    internal bool TryAdd(ReadOnlySpan<GuestBuffer> readable, ReadOnlySpan<GuestBuffer> writable, out ushort id)
     {
         int buffers = readable.Length + writable.Length;
         if (buffers == 0 || buffers > Size) throw new ArgumentException($"a chain of {buffers} buffers in a queue of {Size}");
@@ -125,21 +123,21 @@ public abstract class DriverQueue : IDisposable
 
     /// <summary>Makes added chains available.</summary>
     /// <returns>Whether the device wants a kick for them.</returns>
-    public abstract bool Publish();
+    internal abstract bool Publish();
 
     /// <summary>Takes the next chain the device gave back.</summary>
     /// <exception cref="InvalidDataException">The device gave back what it never got: a bug of the device.</exception>
-    public abstract bool TryCollect(out UsedChain used);
+    internal abstract bool TryCollect(out UsedChain used);
 
     /// <summary>Whether the device gave back something that was not collected.</summary>
-    public abstract bool HasUsed { get; }
+    internal abstract bool HasUsed { get; }
 
     /// <summary>Asks the device not to interrupt.</summary>
-    public abstract void DisableInterrupts();
+    internal abstract void DisableInterrupts();
 
     /// <summary>Asks the device to interrupt for the next used chain.</summary>
     /// <returns>True if it gave some back in the meantime: no interrupt will come for those.</returns>
-    public abstract bool EnableInterrupts();
+    internal abstract bool EnableInterrupts();
 
     /// <summary>Lets go of guest memory.</summary>
     public void Dispose()

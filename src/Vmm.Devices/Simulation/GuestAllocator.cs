@@ -5,7 +5,7 @@ namespace Vmm.Devices.Simulation;
 /// <summary>
 /// Hands out guest memory as a guest's kernel would, for the driver side: blocks of a power of two, recycled by size. Used by one thread.
 /// </summary>
-public sealed class GuestAllocator
+internal sealed class GuestAllocator
 {
     private const int SmallestShift = 4;
     private const ulong PageLength = 4096;
@@ -16,7 +16,7 @@ public sealed class GuestAllocator
 
     /// <param name="start">Guest address of the first byte it may hand out.</param>
     /// <param name="length">Bytes it may hand out.</param>
-    public GuestAllocator(ulong start, ulong length)
+    internal GuestAllocator(ulong start, ulong length)
     {
         _next = start;
         _end = checked(start + length);
@@ -27,7 +27,7 @@ public sealed class GuestAllocator
 
     /// <summary>Takes a block, aligned to the smaller of its rounded length and a page. Its content is whatever was there.</summary>
     /// <exception cref="InvalidOperationException">There is not enough guest memory left.</exception>
-    public ulong Allocate(uint bytes)
+    internal ulong Allocate(uint bytes)
     {
         int shift = ShiftOf(bytes);
         if (_free[shift] is { Count: > 0 } free) return free.Pop();
@@ -41,7 +41,7 @@ public sealed class GuestAllocator
     /// <summary>Gives a block back.</summary>
     /// <param name="address">What <see cref="Allocate"/> returned.</param>
     /// <param name="bytes">What it was asked for.</param>
-    public void Free(ulong address, uint bytes) => (_free[ShiftOf(bytes)] ??= new Stack<ulong>()).Push(address);
+    internal void Free(ulong address, uint bytes) => (_free[ShiftOf(bytes)] ??= new Stack<ulong>()).Push(address);
 
     private static int ShiftOf(uint bytes) =>
         Math.Max(SmallestShift, BitOperations.Log2(BitOperations.RoundUpToPowerOf2((ulong)Math.Max(bytes, 1))));

@@ -8,4 +8,4 @@ public readonly record struct GuestBuffer(ulong Address, uint Length);
 /// <summary>A chain the device gave back.</summary>
 /// <param name="Id">What <see cref="DriverQueue.TryAdd"/> named it.</param>
 /// <param name="Written">Bytes the device says it wrote.</param>
-public readonly record struct UsedChain(ushort Id, uint Written);
+internal readonly record struct UsedChain(ushort Id, uint Written);

@@ -23,11 +23,9 @@ internal sealed class PackedDriverQueue : DriverQueue
         _idsFree = _free = size;
     }
 
-    /// <inheritdoc/>
-    public override int Free => _free;
+    internal override int Free => _free;
 
-    /// <inheritdoc/>
-    public override bool HasUsed => _nextUsed.IsUsed(Table.Load16(_nextUsed.FlagsOffset));
+    internal override bool HasUsed => _nextUsed.IsUsed(Table.Load16(_nextUsed.FlagsOffset));
 
     /// <summary>Raw: where the next chain goes: ring position in bits 0 to 14, wrap counter in bit 15.</summary>
     public ushort NextAvailable => _nextAvailable.Bits;
@@ -51,8 +49,7 @@ internal sealed class PackedDriverQueue : DriverQueue
     public void WriteDescriptor(int index, ulong address, uint length, ushort id, ushort flags) =>
         Store(Table, index, address, length, id, flags);
 
-    /// <inheritdoc/>
-    public override bool Publish()
+    internal override bool Publish()
     {
         int descriptors = _batchDescriptors;
         if (descriptors == 0) return false;
@@ -63,8 +60,7 @@ internal sealed class PackedDriverQueue : DriverQueue
         return PackedPosition.WantsEvent(DeviceEvent, HasEventIndex, _nextAvailable, descriptors, Size);
     }
 
-    /// <inheritdoc/>
-    public override bool TryCollect(out UsedChain used)
+    internal override bool TryCollect(out UsedChain used)
     {
         ulong tail = Table.Load64((ulong)_nextUsed.Index * RingLayout.DescriptorLength + 8);
         Descriptor entry = new(0, tail);
@@ -81,11 +77,9 @@ internal sealed class PackedDriverQueue : DriverQueue
         return true;
     }
 
-    /// <inheritdoc/>
-    public override void DisableInterrupts() => DriverEvent = (uint)RingLayout.EventDisable << 16;
+    internal override void DisableInterrupts() => DriverEvent = (uint)RingLayout.EventDisable << 16;
 
-    /// <inheritdoc/>
-    public override bool EnableInterrupts()
+    internal override bool EnableInterrupts()
     {
         DriverEvent = HasEventIndex ? _nextUsed.Bits | ((uint)RingLayout.EventAtPosition << 16) : 0;
         // As in Publish, seen from the used side.

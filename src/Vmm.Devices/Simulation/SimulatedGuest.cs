@@ -57,16 +57,16 @@ public sealed class SimulatedGuest : IDisposable
     public GuestMemory Memory { get; }
 
     /// <summary>Hands out guest memory for rings and buffers.</summary>
-    public GuestAllocator Allocator { get; }
+    internal GuestAllocator Allocator { get; }
 
     /// <summary>The reactor that owns the device. A handler that throws ends the test with its exception.</summary>
     public Reactor Reactor { get; }
 
     /// <summary>The registers in front of the device.</summary>
-    public VirtioMmioTransport Transport { get; private set; }
+    internal VirtioMmioTransport Transport { get; private set; }
 
     /// <summary>The driver's walk through the registers.</summary>
-    public VirtioMmioDriver Driver { get; private set; }
+    internal VirtioMmioDriver Driver { get; private set; }
 
     /// <summary>The negotiated features.</summary>
     public ulong Features { get; private set; }

@@ -39,5 +39,5 @@ public sealed record SimulatedGuestOptions
     internal SimulatedGuest? Beside { get; init; }
 
     /// <summary>How the transport behaves; null for its defaults.</summary>
-    public VirtioMmioOptions? Transport { get; init; }
+    internal VirtioMmioOptions? Transport { get; init; }
 }

@@ -20,7 +20,7 @@ public sealed class SimulatedQueue : IDisposable
     public int Index { get; }
 
     /// <summary>The ring below, for what is not said in requests. Chains added there are collected there.</summary>
-    public DriverQueue Ring { get; }
+    internal DriverQueue Ring { get; }
 
     /// <summary>Whether the device asked to be kicked for what was last made available.</summary>
     public bool WantsKick { get; private set; }

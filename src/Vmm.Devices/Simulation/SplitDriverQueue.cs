@@ -28,11 +28,9 @@ internal sealed class SplitDriverQueue : DriverQueue
         _free = size;
     }
 
-    /// <inheritdoc/>
-    public override int Free => _free;
+    internal override int Free => _free;
 
-    /// <inheritdoc/>
-    public override bool HasUsed => UsedIndex != _nextUsed;
+    internal override bool HasUsed => UsedIndex != _nextUsed;
 
     /// <summary>Raw: flags of the available ring (1 = no interrupt).</summary>
     public ushort AvailableFlags
@@ -91,8 +89,7 @@ internal sealed class SplitDriverQueue : DriverQueue
         AvailableIndex = _published;
     }
 
-    /// <inheritdoc/>
-    public override bool Publish()
+    internal override bool Publish()
     {
         ushort before = _published, after = _nextAvailable;
         if (before == after) return false;
@@ -103,8 +100,7 @@ internal sealed class SplitDriverQueue : DriverQueue
         return HasEventIndex ? SplitQueue.Passed(AvailableEvent, before, after) : (UsedFlags & RingLayout.NoNotify) == 0;
     }
 
-    /// <inheritdoc/>
-    public override bool TryCollect(out UsedChain used)
+    internal override bool TryCollect(out UsedChain used)
     {
         used = default;
         if (!HasUsed) return false;
@@ -117,15 +113,13 @@ internal sealed class SplitDriverQueue : DriverQueue
         return true;
     }
 
-    /// <inheritdoc/>
-    public override void DisableInterrupts()
+    internal override void DisableInterrupts()
     {
         if (HasEventIndex) UsedEvent = (ushort)(_nextUsed - 1);
         else AvailableFlags = RingLayout.NoNotify;
     }
 
-    /// <inheritdoc/>
-    public override bool EnableInterrupts()
+    internal override bool EnableInterrupts()
     {
         if (HasEventIndex) UsedEvent = _nextUsed;
         else AvailableFlags = 0;

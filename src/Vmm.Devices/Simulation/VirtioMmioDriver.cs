@@ -9,30 +9,30 @@ namespace Vmm.Devices.Simulation;
 /// reaches the device by accesses only: straight, or by the exits of a vCPU.
 /// </summary>
 /// <param name="registers">The device's registers, from its first one.</param>
-public sealed class VirtioMmioDriver(IBusDevice registers)
+internal sealed class VirtioMmioDriver(IBusDevice registers)
 {
     /// <summary>What InterruptStatus says when a queue has used buffers.</summary>
-    public const uint UsedBuffersInterrupt = 1;
+    internal const uint UsedBuffersInterrupt = 1;
 
     /// <summary>What InterruptStatus says when the configuration, or the device's health, changed.</summary>
-    public const uint ConfigInterrupt = 2;
+    internal const uint ConfigInterrupt = 2;
 
     private const uint Magic = 0x74726976;
     private const uint TransportVersion = 2;
     private const int HighHalf = 32;
 
     /// <summary>Whether there is a virtio device of this version at all.</summary>
-    public bool IsPresent =>
+    internal bool IsPresent =>
         Read(MmioRegister.MagicValue) == Magic && Read(MmioRegister.Version) == TransportVersion && Read(MmioRegister.DeviceId) != 0;
 
     /// <summary>The kind of device.</summary>
-    public VirtioDeviceType Type => (VirtioDeviceType)Read(MmioRegister.DeviceId);
+    internal VirtioDeviceType Type => (VirtioDeviceType)Read(MmioRegister.DeviceId);
 
     /// <summary>The status as the device has it.</summary>
-    public DeviceStatus Status => (DeviceStatus)Read(MmioRegister.Status);
+    internal DeviceStatus Status => (DeviceStatus)Read(MmioRegister.Status);
 
     /// <summary>Every feature bit the device offers.</summary>
-    public ulong OfferedFeatures
+    internal ulong OfferedFeatures
     {
         get
         {
@@ -44,7 +44,7 @@ public sealed class VirtioMmioDriver(IBusDevice registers)
     }
 
     /// <summary>Reads a register.</summary>
-    public uint Read(uint register)
+    internal uint Read(uint register)
     {
         Span<byte> data = stackalloc byte[sizeof(uint)];
         registers.Read(register, data);
@@ -52,7 +52,7 @@ public sealed class VirtioMmioDriver(IBusDevice registers)
     }
 
     /// <summary>Writes a register.</summary>
-    public void Write(uint register, uint value)
+    internal void Write(uint register, uint value)
     {
         Span<byte> data = stackalloc byte[sizeof(uint)];
         BinaryPrimitives.WriteUInt32LittleEndian(data, value);
@@ -60,16 +60,16 @@ public sealed class VirtioMmioDriver(IBusDevice registers)
     }
 
     /// <summary>Asks for a reset. It is done when <see cref="Status"/> is <see cref="DeviceStatus.None"/>.</summary>
-    public void Reset() => Write(MmioRegister.Status, 0);
+    internal void Reset() => Write(MmioRegister.Status, 0);
 
     /// <summary>Adds status bits to those the device has.</summary>
-    public void AddStatus(DeviceStatus bits) => Write(MmioRegister.Status, (uint)(Status | bits));
+    internal void AddStatus(DeviceStatus bits) => Write(MmioRegister.Status, (uint)(Status | bits));
 
     /// <summary>Acknowledges the device and settles its features.</summary>
     /// <param name="wanted">Those the driver can use; it takes what of them is offered, and VERSION_1.</param>
     /// <param name="features">Those in force.</param>
     /// <returns>False if the device refused: the driver then has set FAILED.</returns>
-    public bool TryNegotiate(ulong wanted, out ulong features)
+    internal bool TryNegotiate(ulong wanted, out ulong features)
     {
         AddStatus(DeviceStatus.Acknowledge);
         AddStatus(DeviceStatus.Driver);
@@ -82,7 +82,7 @@ public sealed class VirtioMmioDriver(IBusDevice registers)
     }
 
     /// <summary>Writes the features the driver accepts, whatever was offered.</summary>
-    public void WriteFeatures(ulong features)
+    internal void WriteFeatures(ulong features)
     {
         Write(MmioRegister.DriverFeaturesSel, 0);
         Write(MmioRegister.DriverFeatures, (uint)features);
@@ -91,16 +91,15 @@ public sealed class VirtioMmioDriver(IBusDevice registers)
     }
 
     /// <summary>Most entries a queue may have; 0 if there is no such queue.</summary>
-    public ushort QueueSizeMax(int index)
+    internal ushort QueueSizeMax(int index)
     {
         Write(MmioRegister.QueueSel, (uint)index);
         return (ushort)Read(MmioRegister.QueueSizeMax);
     }
 
     /// <summary>Writes where a queue is, and enables it.</summary>
-    public void SetUpQueue(int index, QueueConfiguration queue)
+    internal void SetUpQueue(int index, QueueConfiguration queue)
     {
-        ArgumentNullException.ThrowIfNull(queue);
         Write(MmioRegister.QueueSel, (uint)index);
         Write(MmioRegister.QueueSize, queue.Size);
         WriteAddress(MmioRegister.QueueDescLow, MmioRegister.QueueDescHigh, queue.DescriptorTable);
@@ -110,25 +109,25 @@ public sealed class VirtioMmioDriver(IBusDevice registers)
     }
 
     /// <summary>Whether the device uses a queue.</summary>
-    public bool IsQueueReady(int index)
+    internal bool IsQueueReady(int index)
     {
         Write(MmioRegister.QueueSel, (uint)index);
         return Read(MmioRegister.QueueReady) == 1;
     }
 
     /// <summary>Asks for the reset of one queue (RING_RESET); it is done when <see cref="IsQueueReady"/> is false.</summary>
-    public void ResetQueue(int index)
+    internal void ResetQueue(int index)
     {
         Write(MmioRegister.QueueSel, (uint)index);
         Write(MmioRegister.QueueReset, 1);
     }
 
     /// <summary>Rings a queue.</summary>
-    public void Kick(int index) => Write(MmioRegister.QueueNotify, (uint)index);
+    internal void Kick(int index) => Write(MmioRegister.QueueNotify, (uint)index);
 
     /// <summary>Takes the reasons of the interrupt, and acknowledges them.</summary>
     /// <returns><see cref="UsedBuffersInterrupt"/>, <see cref="ConfigInterrupt"/>, both or 0.</returns>
-    public uint TakeInterrupts()
+    internal uint TakeInterrupts()
     {
         uint reasons = Read(MmioRegister.InterruptStatus);
         if (reasons != 0) Write(MmioRegister.InterruptAck, reasons);
@@ -136,7 +135,7 @@ public sealed class VirtioMmioDriver(IBusDevice registers)
     }
 
     /// <summary>Reads a field of the configuration space, with the widest accesses its alignment and length allow.</summary>
-    public T ReadConfig<T>(int offset) where T : unmanaged
+    internal T ReadConfig<T>(int offset) where T : unmanaged
     {
         T value = default;
         Span<byte> bytes = MemoryMarshal.AsBytes(new Span<T>(ref value));
@@ -156,7 +155,7 @@ public sealed class VirtioMmioDriver(IBusDevice registers)
     }
 
     /// <summary>Writes a field of the configuration space.</summary>
-    public void WriteConfig<T>(int offset, T value) where T : unmanaged
+    internal void WriteConfig<T>(int offset, T value) where T : unmanaged
     {
         ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value));
         for (int done = 0; done < Unsafe.SizeOf<T>();)

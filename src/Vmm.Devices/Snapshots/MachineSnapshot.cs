@@ -48,7 +48,7 @@ public sealed partial class MachineSnapshot
                 + "says another; a byte changed since it was written, or it was edited");
         StateReader all = StateReader.Parse(_state, "state", Version);
         _head = ReadHead(all);
-        _places = DeviceHost.ReadPlaces(all.Record("host"));
+        _places = SavedHost.ReadPlaces(all.Record("host"));
         OpenMemory().Dispose();
     }
 

@@ -6,20 +6,15 @@ namespace Vmm.Devices;
 /// <param name="bytes">Its size, a multiple of 512.</param>
 internal sealed class NullDisk(ulong bytes) : IBlockBackend
 {
-    /// <inheritdoc/>
     public string Description => "null disk";
 
-    /// <inheritdoc/>
     public ulong CapacityBytes { get; } = bytes > 0 && bytes % BlockProtocol.SectorSize == 0 ? bytes
         : throw new ArgumentOutOfRangeException(nameof(bytes), bytes, $"give a multiple of {BlockProtocol.SectorSize}");
 
-    /// <inheritdoc/>
     public bool IsReadOnly { get; init; }
 
-    /// <inheritdoc/>
     public IBlockEngine CreateEngine(IReactor reactor, Action onCompleted) => new InstantBlockEngine(CarryOut);
 
-    /// <inheritdoc/>
     public void Dispose()
     {
     }

@@ -60,29 +60,22 @@ internal sealed class InflightLog : IQueueJournal
         return _retaken;
     }
 
-    /// <inheritdoc/>
     public int Retaken => _retaken.Count;
 
-    /// <inheritdoc/>
     public int RetakenDescriptors => 0;
 
-    /// <inheritdoc/>
     public RetakenChain Retake() => new(_retaken.Dequeue(), []);
 
-    /// <inheritdoc/>
     public void PutBack(ushort name) => _retaken.Enqueue(name);
 
-    /// <inheritdoc/>
     public void Taking()
     {
     }
 
-    /// <inheritdoc/>
     public void Add(Descriptor descriptor)
     {
     }
 
-    /// <inheritdoc/>
     public ushort Taken(ushort id)
     {
         _window.Store64(Entry(id) + EntryCounterOffset, _counter++);
@@ -90,15 +83,12 @@ internal sealed class InflightLog : IQueueJournal
         return id;
     }
 
-    /// <inheritdoc/>
     public void Abandon()
     {
     }
 
-    /// <inheritdoc/>
     public void NotTaken(ushort name) => _window.Store16(Entry(name), 0);
 
-    /// <inheritdoc/>
     public void GivenBack(ushort name)
     {
         _window.Store16(Entry(name) + EntryNextOffset, _window.Load16(BatchHeadOffset));
@@ -106,12 +96,10 @@ internal sealed class InflightLog : IQueueJournal
         _batch[_batchCount++] = name;
     }
 
-    /// <inheritdoc/>
     public void Publishing(ushort usedBase)
     {
     }
 
-    /// <inheritdoc/>
     public void Published(ushort usedBase)
     {
         for (int i = 0; i < _batchCount; i++) _window.Store16(Entry(_batch[i]), 0);

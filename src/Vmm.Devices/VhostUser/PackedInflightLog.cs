@@ -45,10 +45,8 @@ internal sealed class PackedInflightLog : IQueueJournal
     /// <summary>Descriptors it has room for.</summary>
     internal ushort Size => _size;
 
-    /// <inheritdoc/>
     public int Retaken => _retaken.Count;
 
-    /// <inheritdoc/>
     public int RetakenDescriptors { get; private set; }
 
     /// <summary>Bytes of a queue's log.</summary>
@@ -98,17 +96,14 @@ internal sealed class PackedInflightLog : IQueueJournal
         return true;
     }
 
-    /// <inheritdoc/>
     public RetakenChain Retake()
     {
         ushort head = _retaken.Dequeue();
         return new RetakenChain(head, _recovered[head]);
     }
 
-    /// <inheritdoc/>
     public void PutBack(ushort name) => _retaken.Enqueue(name);
 
-    /// <inheritdoc/>
     public void Taking()
     {
         _head = _free;
@@ -119,7 +114,6 @@ internal sealed class PackedInflightLog : IQueueJournal
         _window.Store16(Entry(_head), 1);
     }
 
-    /// <inheritdoc/>
     public void Add(Descriptor descriptor)
     {
         // More than the ring has: the walk that reads it finds that out at its end.
@@ -133,14 +127,12 @@ internal sealed class PackedInflightLog : IQueueJournal
         _free = _next[entry];
     }
 
-    /// <inheritdoc/>
     public ushort Taken(ushort id)
     {
         StoreFree();
         return _head;
     }
 
-    /// <inheritdoc/>
     public void NotTaken(ushort name)
     {
         Link(_last[name], _free);
@@ -149,7 +141,6 @@ internal sealed class PackedInflightLog : IQueueJournal
         _window.Store16(Entry(name), 0);
     }
 
-    /// <inheritdoc/>
     public void Abandon()
     {
         if (_head == _size) return;
@@ -157,7 +148,6 @@ internal sealed class PackedInflightLog : IQueueJournal
         _window.Store16(Entry(_head), 0);
     }
 
-    /// <inheritdoc/>
     public void GivenBack(ushort name)
     {
         Link(_last[name], _batchCount == 0 ? _free : _batch[_batchCount - 1]);
@@ -165,7 +155,6 @@ internal sealed class PackedInflightLog : IQueueJournal
         _window.Store16(FreeHeadOffset, name);
     }
 
-    /// <inheritdoc/>
     public void Publishing(ushort usedBase)
     {
         PackedPosition used = new PackedPosition(usedBase);
@@ -173,7 +162,6 @@ internal sealed class PackedInflightLog : IQueueJournal
         StoreWraps(used, _published);
     }
 
-    /// <inheritdoc/>
     public void Published(ushort usedBase)
     {
         PackedPosition used = new PackedPosition(usedBase);

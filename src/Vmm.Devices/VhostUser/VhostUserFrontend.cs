@@ -6,13 +6,13 @@ using Vmm.Events;
 namespace Vmm.Devices.VhostUser;
 
 /// <summary>A back-end broke the protocol, refused a request, or went.</summary>
-public sealed class VhostUserException(string message) : IOException(message);
+internal sealed class VhostUserException(string message) : IOException(message);
 
 /// <summary>
 /// The front-end's side of vhost-user, for a VMM, a test or a load generator: hands memory and rings to a device in another process (or in
 /// this one). Its calls block until the back-end has answered. Used by one thread.
 /// </summary>
-public sealed class VhostUserFrontend : IDisposable
+internal sealed class VhostUserFrontend : IDisposable
 {
     private const ulong HasProtocolFeatures = 1UL << 30;
     private const uint NoFdFlag = 0x100;
@@ -29,16 +29,16 @@ public sealed class VhostUserFrontend : IDisposable
     }
 
     /// <summary>The features in force, after <see cref="Negotiate"/>.</summary>
-    public ulong Features { get; private set; }
+    internal ulong Features { get; private set; }
 
     /// <summary>Rings the back-end has; 1 if it does not say.</summary>
-    public int QueuesMax { get; private set; } = 1;
+    internal int QueuesMax { get; private set; } = 1;
 
     /// <summary>The back-end's process; 0 if it is not visible from here.</summary>
-    public int BackendProcessId => _socket.PeerProcessId();
+    internal int BackendProcessId => _socket.PeerProcessId();
 
     /// <summary>Whether the back-end still holds the connection.</summary>
-    public bool IsConnected => !_socket.Ends().HungUp;
+    internal bool IsConnected => !_socket.Ends().HungUp;
 
     /// <summary>What the protocol was extended by.</summary>
     internal ProtocolFeatures Protocol => _protocol;
@@ -50,7 +50,7 @@ public sealed class VhostUserFrontend : IDisposable
     /// <param name="path">Its socket.</param>
     /// <param name="timeout">Longest wait for an answer; 30 seconds by default.</param>
     /// <exception cref="KernelException">No socket listens there.</exception>
-    public static VhostUserFrontend Connect(string path, TimeSpan? timeout = null) =>
+    internal static VhostUserFrontend Connect(string path, TimeSpan? timeout = null) =>
         new(UnixSocket.Connect(path), timeout ?? TimeSpan.FromSeconds(30));
 
     /// <summary>Takes a connection over.</summary>
@@ -59,7 +59,7 @@ public sealed class VhostUserFrontend : IDisposable
     /// <summary>Becomes the owner and settles features.</summary>
     /// <param name="wanted">The feature bits the driver can use; <see cref="VirtioFeatures.Version1"/> is always one of them.</param>
     /// <exception cref="VhostUserException">The back-end is from before virtio 1.0, or broke the protocol.</exception>
-    public void Negotiate(ulong wanted)
+    internal void Negotiate(ulong wanted)
     {
         ulong offered = Ask(VhostUserRequest.GetFeatures);
         if ((offered & VirtioFeatures.Version1) == 0) throw new VhostUserException("the back-end does not speak virtio 1.0");
@@ -79,7 +79,7 @@ public sealed class VhostUserFrontend : IDisposable
     /// <summary>Reads the device's configuration space.</summary>
     /// <param name="offset">From its start.</param>
     /// <param name="length">At most 256 bytes.</param>
-    public byte[] GetConfig(int offset, int length)
+    internal byte[] GetConfig(int offset, int length)
     {
         byte[] payload = ConfigPayload(offset, new byte[length]);
         Send(VhostUserRequest.GetConfig, payload, []);
@@ -90,13 +90,12 @@ public sealed class VhostUserFrontend : IDisposable
     }
 
     /// <summary>Writes the device's configuration space.</summary>
-    public void SetConfig(int offset, ReadOnlySpan<byte> data) => Do(VhostUserRequest.SetConfig, ConfigPayload(offset, data), []);
+    internal void SetConfig(int offset, ReadOnlySpan<byte> data) => Do(VhostUserRequest.SetConfig, ConfigPayload(offset, data), []);
 
     /// <summary>Hands guest memory over, in place of what there was.</summary>
     /// <param name="memory">Its regions keep their files open for as long as the front-end uses them.</param>
-    public void ShareMemory(GuestMemory memory)
+    internal void ShareMemory(GuestMemory memory)
     {
-        ArgumentNullException.ThrowIfNull(memory);
         IReadOnlyList<GuestRegion> regions = memory.Regions;
         if (regions.Count > MessageShape.TableRegionsMax)
             throw new ArgumentException(
@@ -109,16 +108,14 @@ public sealed class VhostUserFrontend : IDisposable
     }
 
     /// <summary>Hands one more region over.</summary>
-    public void AddRegion(GuestRegion region)
+    internal void AddRegion(GuestRegion region)
     {
-        ArgumentNullException.ThrowIfNull(region);
         Do(VhostUserRequest.AddMemoryRegion, SlotPayload(region), [region.File.Number]);
     }
 
     /// <summary>Takes a region back. When this returns, requests that were in flight may still touch it, new ones do not.</summary>
-    public void RemoveRegion(GuestRegion region)
+    internal void RemoveRegion(GuestRegion region)
     {
-        ArgumentNullException.ThrowIfNull(region);
         Do(VhostUserRequest.RemoveMemoryRegion, SlotPayload(region), []);
     }
 
@@ -126,9 +123,8 @@ public sealed class VhostUserFrontend : IDisposable
     /// <param name="index">Its number in the device.</param>
     /// <param name="queue">The driver's side, in memory that was shared.</param>
     /// <param name="baseIndex">Where the device goes on, as <see cref="StopRing"/> said; null for a fresh ring.</param>
-    public VhostUserRing StartRing(int index, DriverQueue queue, uint? baseIndex = null)
+    internal VhostUserRing StartRing(int index, DriverQueue queue, uint? baseIndex = null)
     {
-        ArgumentNullException.ThrowIfNull(queue);
         VhostUserRing ring = new(index, queue);
         StartRing(ring, baseIndex);
         return ring;
@@ -140,9 +136,8 @@ public sealed class VhostUserFrontend : IDisposable
     /// Where the device goes on: what <see cref="StopRing"/> said, or, after a crash, the used index; of a packed ring its in-flight log
     /// knows better.
     /// </param>
-    public void StartRing(VhostUserRing ring, uint? baseIndex)
+    internal void StartRing(VhostUserRing ring, uint? baseIndex)
     {
-        ArgumentNullException.ThrowIfNull(ring);
         (int index, DriverQueue queue) = (ring.Index, ring.Queue);
         SetRing(VhostUserRequest.SetVringNum, index, queue.Size);
         SetRing(VhostUserRequest.SetVringBase, index, baseIndex ?? queue.StartBase);
@@ -171,18 +166,17 @@ public sealed class VhostUserFrontend : IDisposable
     /// <summary>Hands the in-flight logs in.</summary>
     internal void ShareInflight(VhostUserInflight inflight)
     {
-        ArgumentNullException.ThrowIfNull(inflight);
         byte[] payload = new byte[VhostUserInflight.PayloadBytes];
         inflight.Geometry.Write(payload);
         Do(VhostUserRequest.SetInflightFd, payload, [inflight.File.Number]);
     }
 
     /// <summary>Enables or disables a ring that was handed over.</summary>
-    public void Enable(int index, bool enabled) => SetRing(VhostUserRequest.SetVringEnable, index, enabled ? 1u : 0u);
+    internal void Enable(int index, bool enabled) => SetRing(VhostUserRequest.SetVringEnable, index, enabled ? 1u : 0u);
 
     /// <summary>Stops a ring and waits until nothing of it is in flight.</summary>
     /// <returns>Where it would go on.</returns>
-    public uint StopRing(int index)
+    internal uint StopRing(int index)
     {
         Send(VhostUserRequest.GetVringBase, StatePayload(index, 0), []);
         return BinaryPrimitives.ReadUInt32LittleEndian(Receive(VhostUserRequest.GetVringBase)[sizeof(uint)..]);

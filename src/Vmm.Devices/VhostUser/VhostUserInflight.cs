@@ -18,6 +18,5 @@ internal sealed class VhostUserInflight : IDisposable
 
     internal InflightGeometry Geometry { get; }
 
-    /// <inheritdoc/>
     public void Dispose() => File.Dispose();
 }

@@ -4,7 +4,7 @@ using Vmm.Events;
 namespace Vmm.Devices.VhostUser;
 
 /// <summary>A ring a front-end handed over: the driver's side and its two eventfds.</summary>
-public sealed class VhostUserRing : IDisposable
+internal sealed class VhostUserRing : IDisposable
 {
     internal VhostUserRing(int index, DriverQueue queue)
     {
@@ -13,24 +13,23 @@ public sealed class VhostUserRing : IDisposable
     }
 
     /// <summary>Its number in the device.</summary>
-    public int Index { get; }
+    internal int Index { get; }
 
     /// <summary>The driver's side. Stays its maker's.</summary>
-    public DriverQueue Queue { get; }
+    internal DriverQueue Queue { get; }
 
     /// <summary>What the driver rings when it published chains.</summary>
-    public EventFd Kick { get; } = new();
+    internal EventFd Kick { get; } = new();
 
     /// <summary>What the device rings when it used chains.</summary>
-    public EventFd Call { get; } = new();
+    internal EventFd Call { get; } = new();
 
     /// <summary>Publishes added chains, and kicks if the device wants it.</summary>
-    public void PublishAndKick()
+    internal void PublishAndKick()
     {
         if (Queue.Publish()) Kick.Signal();
     }
 
-    /// <inheritdoc/>
     public void Dispose()
     {
         Kick.Dispose();

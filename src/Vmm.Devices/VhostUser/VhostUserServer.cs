@@ -118,17 +118,7 @@ public sealed class VhostUserServer : IDisposable
         string name, DeviceSpec spec, Func<VirtioDevice, Func<Reactor, VhostUserBackendOptions, VhostUserBackend>> creator)
     {
         ArgumentNullException.ThrowIfNull(spec);
-        VirtioDevice device = spec.Open(name, OverVhostUser with { IsAddedLater = _started });
-        Served added;
-        try
-        {
-            added = Add(device, creator(device), spec);
-        }
-        catch
-        {
-            device.Dispose();
-            throw;
-        }
+        Served added = spec.Open(name, OverVhostUser with { IsAddedLater = _started }).HandTo(device => Add(device, creator(device), spec));
         if (!_started) return added.Backend;
         try
         {

@@ -6,7 +6,7 @@ namespace Vmm.Devices;
 /// <param name="Bytes">Bytes read from and written to the buffers of those chains.</param>
 /// <param name="Interrupts">Interrupts asked for.</param>
 /// <param name="Throttled">How long queues waited because of a <see cref="RateLimit"/>.</param>
-public readonly record struct QueueTotals(long Kicks, long Requests, long Bytes, long Interrupts, TimeSpan Throttled)
+internal readonly record struct QueueTotals(long Kicks, long Requests, long Bytes, long Interrupts, TimeSpan Throttled)
 {
     internal QueueTotals With(QueueStatistics queue) => new(Kicks + queue.Kicks, Requests + queue.Requests, Bytes + queue.Bytes,
         Interrupts + queue.Interrupts, Throttled + queue.Throttled);

@@ -2,7 +2,7 @@ namespace Vmm.Devices;
 
 /// <summary>How far driver and device have come with each other (virtio 1.2 § 2.1).</summary>
 [Flags]
-public enum DeviceStatus : byte
+internal enum DeviceStatus : byte
 {
     /// <summary>Reset: nothing happened yet.</summary>
     None = 0,

@@ -7,7 +7,7 @@ namespace Vmm.Devices;
 /// A Unix socket where programs of this host connect to a server that accepts them itself, on no reactor. Only this user and root may
 /// connect, from the moment the path appears.
 /// </summary>
-public sealed class LocalListener : IDisposable
+internal sealed class LocalListener : IDisposable
 {
     private readonly UnixSocket _socket;
 
@@ -15,25 +15,17 @@ public sealed class LocalListener : IDisposable
     /// <param name="path">At most 107 bytes. Removed at the end.</param>
     /// <exception cref="KernelException">Another socket listens there, something else is there, or the directory can't be
     /// written.</exception>
-    public LocalListener(string path)
-    {
-        ArgumentException.ThrowIfNullOrEmpty(path);
-        _socket = UnixSocket.ListenAnew(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
-    }
+    internal LocalListener(string path) => _socket = UnixSocket.ListenAnew(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
 
     /// <summary>What listens. It stays this object's.</summary>
-    public OwnedFd Socket => _socket;
+    internal OwnedFd Socket => _socket;
 
     /// <summary>What is wrong with a path for a socket, in a sentence; null if nothing is.</summary>
-    public static string? Failure(string path)
-    {
-        ArgumentNullException.ThrowIfNull(path);
-        return path.Length == 0 ? "give the path of a socket" : HostListener.Failure(path);
-    }
+    internal static string? Failure(string path) => path.Length == 0 ? "give the path of a socket" : HostListener.Failure(path);
 
     /// <summary>Whether the process at the other end of a connection is of this user or of root.</summary>
     /// <param name="socketNumber">The number of the connection's descriptor.</param>
-    public static bool IsPeerTrusted(int socketNumber) => UnixSocket.IsPeerTrusted(socketNumber);
+    internal static bool IsPeerTrusted(int socketNumber) => UnixSocket.IsPeerTrusted(socketNumber);
 
     /// <summary>Listens no more, and removes the path if it still names this socket.</summary>
     public void Dispose()

@@ -3,28 +3,27 @@ using System.Globalization;
 namespace Vmm.Devices;
 
 /// <summary>Where front-ends of a served device connect: <c>socket=S[,mode=MODE][,group=NAME]</c> or <c>fd=N</c>.</summary>
-public sealed record ServedSocket
+internal sealed record ServedSocket
 {
     /// <summary>The text that describes it.</summary>
-    public const string Syntax = "socket=S|fd=N[,mode=MODE][,socket-group=NAME]";
+    internal const string Syntax = "socket=S|fd=N[,mode=MODE][,socket-group=NAME]";
 
     private const string PathKey = "socket", DescriptorKey = "fd", ModeKey = "mode", GroupKey = "socket-group", ShortGroupKey = "group";
     private const int FirstDescriptor = 3;
     private const int AllModes = 0x1ff; // 0777
 
     /// <summary>Where to listen, at most 107 bytes; empty for a socket that this process was given.</summary>
-    public string Path { get; init; } = "";
+    internal string Path { get; init; } = "";
 
     /// <summary>Who may connect there.</summary>
-    public SocketAccess Access { get; init; } = new();
+    internal SocketAccess Access { get; init; } = new();
 
     /// <summary>
     /// The number of a Unix stream socket that this process was started with, which listens or is connected to a front-end; null for one
     /// that it makes itself.
     /// </summary>
-    public int? Descriptor { get; init; }
+    internal int? Descriptor { get; init; }
 
-    /// <inheritdoc/>
     public override string ToString() => Descriptor is { } number ? string.Create(CultureInfo.InvariantCulture, $"fd {number}") : Path;
 
     /// <summary>Takes it out of a text whose rest describes the device; null if the text names no socket.</summary>

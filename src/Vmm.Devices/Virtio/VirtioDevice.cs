@@ -70,7 +70,7 @@ public abstract partial class VirtioDevice : IInspectable, IDisposable
     public IReadOnlyList<QueueStatistics> QueueStatistics => [.. _queues.Select(queue => queue.Statistics)];
 
     /// <summary>What all its queues did so far, together. Any thread; it allocates nothing.</summary>
-    public QueueTotals Totals
+    internal QueueTotals Totals
     {
         get
         {
@@ -263,6 +263,20 @@ public abstract partial class VirtioDevice : IInspectable, IDisposable
     internal Func<RateLimit?> LimitOfQueue(int queue) => IsLimited(queue) ? _findLimit ??= () => Limit : static () => null;
 
     private Func<RateLimit?>? _findLimit;
+
+    /// <summary>Gives the device to its owner. One that is refused is disposed.</summary>
+    internal TOwned HandTo<TOwned>(Func<VirtioDevice, TOwned> owner)
+    {
+        try
+        {
+            return owner(this);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
 
     /// <summary>Runner: the driver is ready.</summary>
     internal void Begin(DriverSession driver)

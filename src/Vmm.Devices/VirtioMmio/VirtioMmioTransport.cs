@@ -11,10 +11,10 @@ namespace Vmm.Devices;
 /// Registers take aligned accesses of 4 bytes only, the configuration space takes any. Every other access reads 0 or is dropped, and is
 /// counted in <see cref="RefusedAccesses"/>, as is a write that the specification forbids the driver.
 /// </remarks>
-public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, IDisposable
+internal sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, IDisposable
 {
     /// <summary>Bytes of address space to map it at; the configuration space ends with it.</summary>
-    public const ulong Length = 0x1000;
+    internal const ulong Length = 0x1000;
 
     private readonly RemoteEndpoint _main;
     private readonly VirtioMmioOptions _options;
@@ -33,13 +33,9 @@ public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, IDisposa
     /// <param name="reactor">The reactor that owns the device.</param>
     /// <param name="options">Null for the defaults.</param>
     /// <exception cref="ArgumentException">The device's queues share state, and reactors were given to spread them over.</exception>
-    public VirtioMmioTransport(
+    internal VirtioMmioTransport(
         VirtioDevice device, GuestMemory memory, IInterrupt line, RemoteEndpoint reactor, VirtioMmioOptions? options = null)
     {
-        ArgumentNullException.ThrowIfNull(device);
-        ArgumentNullException.ThrowIfNull(memory);
-        ArgumentNullException.ThrowIfNull(line);
-        ArgumentNullException.ThrowIfNull(reactor);
         _options = options ?? new VirtioMmioOptions();
         Device = device;
         _main = reactor;
@@ -55,10 +51,10 @@ public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, IDisposa
     }
 
     /// <summary>The device behind the registers.</summary>
-    public VirtioDevice Device { get; }
+    internal VirtioDevice Device { get; }
 
     /// <summary>Accesses that had no meaning or were not allowed: they read 0 or were dropped. Any thread.</summary>
-    public long RefusedAccesses => _refusals.Count;
+    internal long RefusedAccesses => _refusals.Count;
 
     /// <inheritdoc cref="MmioRegisters.HasDriver"/>
     internal bool HasDriver => _registers.HasDriver;
@@ -70,12 +66,11 @@ public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, IDisposa
     /// What rings a queue. A write of the queue's number to QueueNotify signals it; an ioeventfd may do so with no exit to user space. It
     /// lives as long as the transport.
     /// </summary>
-    public EventFd KickOf(int queue) => _queues[queue].Kick;
+    internal EventFd KickOf(int queue) => _queues[queue].Kick;
 
     /// <summary>Chains of a queue that were popped and not pushed. On the reactor's thread.</summary>
     internal int InFlight(int queue) => _life.Runner.InFlight(queue);
 
-    /// <inheritdoc/>
     public void Read(ulong offset, Span<byte> data)
     {
         data.Clear();
@@ -83,7 +78,6 @@ public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, IDisposa
         else if (IsRegisterAccess(offset, data.Length)) BinaryPrimitives.WriteUInt32LittleEndian(data, _registers.Read((uint)offset));
     }
 
-    /// <inheritdoc/>
     public void Write(ulong offset, ReadOnlySpan<byte> data)
     {
         if (offset >= MmioRegister.Config)
@@ -103,16 +97,13 @@ public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, IDisposa
             _registers.WaitUntilQuiet(_options.ResetWait);
     }
 
-    /// <inheritdoc/>
     public void SignalQueue(int queueIndex) => _interrupt.Raise(MmioInterrupt.UsedBuffers);
 
-    /// <inheritdoc/>
     public void SignalConfig()
     {
         if (_registers.IsLive) _interrupt.Raise(MmioInterrupt.ConfigChange);
     }
 
-    /// <inheritdoc/>
     public void SignalNeedsReset()
     {
         if (_registers.AskForReset()) _interrupt.Raise(MmioInterrupt.ConfigChange);
@@ -122,18 +113,18 @@ public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupt, IDisposa
     /// Resets the device as if the driver had asked for it, and completes when it is quiet. For the end of the machine, when the vCPUs are
     /// gone and the reactors still run. Any thread but a reactor's may wait for it.
     /// </summary>
-    public Task StopAsync() => _registers.ResetAsync();
+    internal Task StopAsync() => _registers.ResetAsync();
 
     /// <summary>
     /// Stops every queue, and completes when none of them has a request in flight: until <see cref="ResumeAsync"/> the device does not
     /// touch the guest. The driver sees nothing of it. For a machine whose vCPUs stand still. Any thread but a reactor's may wait for it.
     /// </summary>
-    public Task PauseAsync() => _life.PauseAsync();
+    internal Task PauseAsync() => _life.PauseAsync();
 
     /// <summary>
     /// Lets the queues that <see cref="PauseAsync"/> stopped go on where they were, and completes when they are served again.
     /// </summary>
-    public Task ResumeAsync() => _life.ResumeAsync();
+    internal Task ResumeAsync() => _life.ResumeAsync();
 
     /// <inheritdoc cref="MmioRegisters.KeepRings"/>
     internal void KeepRings(IBeforeWrite guard) => _registers.KeepRings(guard);

@@ -21,12 +21,12 @@ internal static class PublicTypes
     }
 
     /// <summary>
-    /// The public types that no tool, example, template or guide names, by themselves or by an extension method of theirs, and that no public
+    /// The public types that no example, template, guide, or tool that sees no other types, names, by themselves or by an extension method of theirs, and that no public
     /// member of another type gives or takes.
     /// </summary>
     private static IEnumerable<string> UsedByTestsAtMost(Assembly library)
     {
-        HashSet<string> words = WordsOfUsers();
+        HashSet<string> words = WordsOfUsers(library);
         HashSet<Type> inSignatures = [.. library.GetExportedTypes().SelectMany(type => NamedBy(type).Where(named => named != type))];
         return
             from type in library.GetExportedTypes()
@@ -36,10 +36,15 @@ internal static class PublicTypes
             select name;
     }
 
-    private static HashSet<string> WordsOfUsers()
+    private static HashSet<string> WordsOfUsers(Assembly library)
     {
-        // Not the fuzzer and the benchmarks: they see what is internal too.
-        string[] folders = [RepositoryTree.PathOf("tools", "vmm"), RepositoryTree.PathOf("tools", "templates"), RepositoryTree.PathOf("docs")];
+        // Not the fuzzer, the benchmarks and, where it is so, the tool: they see what is internal too.
+        bool toolIsOutside = library.GetCustomAttributes<InternalsVisibleToAttribute>().All(each => each.AssemblyName != "vmm");
+        string[] folders =
+        [
+            RepositoryTree.PathOf("tools", "templates"), RepositoryTree.PathOf("docs"),
+            .. toolIsOutside ? [RepositoryTree.PathOf("tools", "vmm")] : (string[])[],
+        ];
         IEnumerable<string> texts = folders.SelectMany(folder => RepositoryTree.SourcesBelow(folder).Select(source => source.Text))
             .Concat(Directory.EnumerateFiles(RepositoryTree.PathOf("docs"), "*.md", SearchOption.AllDirectories).Where(IsForUsers).Select(File.ReadAllText))
             .Append(File.ReadAllText(RepositoryTree.PathOf("README.md")));

@@ -112,13 +112,19 @@ public sealed class HouseTests
     {
         ["BatteryFailedException"] = "what a test framework shows of a failed battery",
         ["BootException"] = "what a kernel that cannot be loaded throws",
+        ["ConsoleDevice"] = "a device that is made in C#, as the other devices are",
+        ["ConsoleSpec"] = "a device by its description, as the other devices are",
+        ["DeviceEvents"] = "the events of a log, for the application that gets it",
+        ["DeviceSpecException"] = "what a description that makes no sense throws",
         ["DiskImageException"] = "what an image that cannot be opened throws",
         ["EntropyDevice"] = "a device that is made in C#, as the other devices are",
+        ["EntropySpec"] = "a device by its description, as the other devices are",
         ["EntropySource"] = "the kernel as a source, for a source of one's own to build on",
         ["FaultyBackend"] = "a disk for the tests of a guest or a backend of one's own",
+        ["KvmUnavailableException"] = "what a machine throws where there is no KVM",
         ["NetworkException"] = "what a network that cannot be opened throws",
         ["RawImage"] = "the backend of a file, for a disk that is made in C#",
-        ["VhostUserException"] = "what a front-end throws whose back-end answers otherwise than it should",
+        ["VirtioFeatures"] = "the bits that the features of a host are put together of",
     }));
 
     [Fact]

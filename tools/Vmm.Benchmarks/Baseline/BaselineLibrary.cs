@@ -4,13 +4,17 @@ using System.Runtime.InteropServices;
 namespace Vmm.Benchmarks;
 
 /// <summary>
-/// Compiles a C baseline of <c>Baseline/</c> with <c>cc -O2</c> and loads it into the process. A machine without a compiler, such as a
-/// small guest, brings it along: <c>exits_baseline.so</c> beside its source.
+/// Compiles a C baseline of <c>Baseline/</c> with <c>cc -O2</c> and loads it into the process when one of its functions, which are imported
+/// by the name of the source, is called first. A machine without a compiler, such as a small guest, brings it along:
+/// <c>exits_baseline.so</c> beside its source.
 /// </summary>
 internal static class BaselineLibrary
 {
-    /// <summary>The library of one source file.</summary>
-    internal static nint Load(string sourceName)
+    /// <summary>Has imports from <c>NAME.c</c> find what is compiled from it. Once, before the first.</summary>
+    internal static void BindImports() => NativeLibrary.SetDllImportResolver(typeof(BaselineLibrary).Assembly,
+        static (name, _, _) => name.EndsWith(".c", StringComparison.Ordinal) ? Load(name) : default);
+
+    private static nint Load(string sourceName)
     {
         string source = Path.Combine(AppContext.BaseDirectory, "Baseline", sourceName);
         string compiled = Path.ChangeExtension(source, ".so");

@@ -2,43 +2,37 @@ using System.Runtime.InteropServices;
 
 namespace Vmm.Benchmarks;
 
-/// <summary>The loops of epoll_baseline.c, compiled once a process.</summary>
-internal static unsafe class CompiledBaseline
+/// <summary>The loops of epoll_baseline.c.</summary>
+internal static partial class CompiledBaseline
 {
-    private static readonly Lazy<Functions> Loaded = new(() => new Functions(BaselineLibrary.Load("epoll_baseline.c")));
+    private const string Source = "epoll_baseline.c";
 
-    internal static nint Create(int count)
-    {
-        // SAFETY: the signatures of these function pointers are those of epoll_baseline.c, which was compiled from the file beside us.
-        nint baseline = Loaded.Value.Create(count);
-        return baseline != 0
-            ? baseline : throw new IOException($"the C baseline cannot watch {count} eventfds: out of descriptors (ulimit -n)?");
-    }
+    internal static nint Create(int count) => CreateLoop(count) is not 0 and var baseline
+        ? baseline : throw new IOException($"the C baseline cannot watch {count} eventfds: out of descriptors (ulimit -n)?");
 
-    internal static void Destroy(nint baseline) => Loaded.Value.Destroy(baseline);
+    internal static void OneReady(nint baseline, long events, int hot) => Check(OneReadyOf(baseline, events, hot), events);
 
-    internal static void OneReady(nint baseline, long events, int hot) => Check(Loaded.Value.OneReady(baseline, events, hot), events);
+    internal static void AllReady(nint baseline, long passes, int count) => Check(AllReadyOf(baseline, passes), passes * count);
 
-    internal static void AllReady(nint baseline, long passes, int count) => Check(Loaded.Value.AllReady(baseline, passes), passes * count);
+    internal static void Register(nint baseline, long pairs) => Check(RegisterOf(baseline, pairs), pairs);
 
-    internal static void Register(nint baseline, long pairs) => Check(Loaded.Value.Register(baseline, pairs), pairs);
+    [LibraryImport(Source, EntryPoint = "baseline_destroy")]
+    internal static partial void Destroy(nint baseline);
 
     private static void Check(long done, long asked)
     {
         if (done != asked) throw new InvalidOperationException($"the C baseline handled {done} of {asked} events");
     }
 
-    private sealed class Functions(nint library)
-    {
-        internal readonly delegate* unmanaged<int, nint> Create =
-            (delegate* unmanaged<int, nint>)NativeLibrary.GetExport(library, "baseline_create");
-        internal readonly delegate* unmanaged<nint, void> Destroy =
-            (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "baseline_destroy");
-        internal readonly delegate* unmanaged<nint, long, int, long> OneReady =
-            (delegate* unmanaged<nint, long, int, long>)NativeLibrary.GetExport(library, "baseline_one_ready");
-        internal readonly delegate* unmanaged<nint, long, long> AllReady =
-            (delegate* unmanaged<nint, long, long>)NativeLibrary.GetExport(library, "baseline_all_ready");
-        internal readonly delegate* unmanaged<nint, long, long> Register =
-            (delegate* unmanaged<nint, long, long>)NativeLibrary.GetExport(library, "baseline_register");
-    }
+    [LibraryImport(Source, EntryPoint = "baseline_create")]
+    private static partial nint CreateLoop(int count);
+
+    [LibraryImport(Source, EntryPoint = "baseline_one_ready")]
+    private static partial long OneReadyOf(nint baseline, long events, int hot);
+
+    [LibraryImport(Source, EntryPoint = "baseline_all_ready")]
+    private static partial long AllReadyOf(nint baseline, long passes);
+
+    [LibraryImport(Source, EntryPoint = "baseline_register")]
+    private static partial long RegisterOf(nint baseline, long pairs);
 }

@@ -5,23 +5,16 @@ using Vmm.Events.Buffers;
 namespace Vmm.Benchmarks;
 
 /// <summary>A buffer is rented and given back.</summary>
-internal sealed class BufferCycle : Comparison
+internal static class BufferCycle
 {
-    internal override string Suite => "buffers";
-
-    internal override string Group => "buffers";
-
-    internal override string Description =>
-        "a buffer of n bytes is rented and released, by vmm-slab frozen in between; the baseline is ArrayPool.Shared";
-
-    internal override IReadOnlyList<int> Sizes => [512, 4096, 65_536];
-
-    internal override IReadOnlyList<Variant> Variants { get; } =
-    [
-        new("array-pool", n => new Arrays(n)),
-        new("malloc", n => new Malloc(n)),
-        new("vmm-slab", n => new Slabs(n)),
-    ];
+    internal static Comparison Comparison { get; } = new("buffers", "buffers",
+        "a buffer of n bytes is rented and released, by vmm-slab frozen in between; the baseline is ArrayPool.Shared",
+        [512, 4096, 65_536],
+        [
+            new("array-pool", n => new Arrays(n)),
+            new("malloc", n => new Malloc(n)),
+            new("vmm-slab", n => new Slabs(n)),
+        ]);
 
     /// <summary>Cycles between two looks at the clock, at least.</summary>
     private const int Burst = 1000;

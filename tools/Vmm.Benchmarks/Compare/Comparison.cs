@@ -1,38 +1,29 @@
 namespace Vmm.Benchmarks;
 
 /// <summary>
-/// One group of results: the same work done by several contenders at several sizes. A new group is one class like this, and one line in
+/// One group of results: the same work done by several contenders at several sizes. A new group is one value of this, and one line in
 /// <see cref="Comparisons"/>.
 /// </summary>
-internal abstract class Comparison
+/// <param name="Suite">What the command line calls it, alone or with others: <c>compare dispatch</c>.</param>
+/// <param name="Group">The group's name in tables and JSON.</param>
+/// <param name="Description">One sentence: what one operation is and what n means.</param>
+/// <param name="Sizes">The values of n.</param>
+/// <param name="Variants">The contenders; the first is the baseline of the ratios.</param>
+internal sealed record Comparison(
+    string Suite, string Group, string Description, IReadOnlyList<int> Sizes, IReadOnlyList<Variant> Variants)
 {
     /// <summary>What a variant holds whose descriptors do not grow with n.</summary>
     private const int FewDescriptors = 32;
 
-    /// <summary>What the command line calls it, alone or with others: <c>compare dispatch</c>.</summary>
-    internal abstract string Suite { get; }
-
-    /// <summary>The group's name in tables and JSON.</summary>
-    internal abstract string Group { get; }
-
-    /// <summary>One sentence: what one operation is and what n means.</summary>
-    internal abstract string Description { get; }
-
-    /// <summary>The values of n.</summary>
-    internal abstract IReadOnlyList<int> Sizes { get; }
-
     /// <summary>The values of n that the compiler sees before anything is measured.</summary>
-    internal virtual IReadOnlyList<int> WarmUpSizes => [Sizes.Min()];
-
-    /// <summary>The contenders; the first is the baseline of the ratios.</summary>
-    internal abstract IReadOnlyList<Variant> Variants { get; }
+    internal IReadOnlyList<int> WarmUpSizes { get; init; } = [Sizes.Min()];
 
     /// <summary>How much longer than usual a slice is: for work whose start and end take time.</summary>
-    internal virtual int SliceFactor => 1;
+    internal int SliceFactor { get; init; } = 1;
 
     /// <summary>Slices of each variant at the least, where they are long and few.</summary>
-    internal virtual int RoundsMin => 3;
+    internal int RoundsMin { get; init; } = 3;
 
     /// <summary>Descriptors one variant holds at a size: when not all fit in the process, they are set up one at a time.</summary>
-    internal virtual int DescriptorsFor(int n) => FewDescriptors;
+    internal Func<int, int> DescriptorsFor { get; init; } = _ => FewDescriptors;
 }

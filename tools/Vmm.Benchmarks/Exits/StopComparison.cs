@@ -5,26 +5,20 @@ namespace Vmm.Benchmarks;
 /// <summary>
 /// How long a vCPU in a tight loop takes to stand still and go on, beside the same thread with a vCPU that only looks at a flag.
 /// </summary>
-internal sealed class StopComparison : Comparison
+internal static class StopComparison
 {
-    internal override string Suite => "exits";
-
-    internal override string Group => "stop";
-
-    internal override string Description =>
+    internal static Comparison Comparison { get; } = new("exits", "stop",
         "a guest in a tight loop is brought to a stand by another thread, and let go until it runs again. "
-        + "The baseline is a vCPU of software that spins on a flag (n = 1)";
-
-    internal override IReadOnlyList<int> Sizes => [1];
-
-    /// <summary>A stop is two hand-overs between threads: tens of microseconds.</summary>
-    internal override int SliceFactor => 4;
-
-    internal override IReadOnlyList<Variant> Variants { get; } =
-    [
-        new("flag", _ => OfFlag()),
-        new("vmm", _ => StopContender.OfTightLoop()),
-    ];
+        + "The baseline is a vCPU of software that spins on a flag (n = 1)",
+        [1],
+        [
+            new("flag", _ => OfFlag()),
+            new("vmm", _ => StopContender.OfTightLoop()),
+        ])
+    {
+        // A stop is two hand-overs between threads: tens of microseconds.
+        SliceFactor = 4,
+    };
 
     private static StopContender OfFlag()
     {

@@ -22,18 +22,13 @@ internal sealed class FootprintReport(bool isQuick) : IDisposable
     private const int Disks = 1000, FrontEnds = 100;
     private const long ImageBytes = 16 << 20;
     private const ushort RingSize = 128;
-    private const int Width = 150;
-
     private static readonly TimeSpan Settling = TimeSpan.FromSeconds(1);
 
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("vmm-footprint-");
     /// <summary>In memory, as services have theirs in /run: ext4 takes longer for a socket than everything else of a disk does.</summary>
     private readonly DirectoryInfo _sockets = Directory.CreateDirectory($"/dev/shm/vmm-footprint-{Environment.ProcessId}");
-    private readonly Table _table = new Table().Border(TableBorder.Simple)
-        .AddColumns("", "measured", "must be", "")
-        .Caption("ratios are of medians; private memory is what /proc/PID/smaps_rollup calls Private_Dirty");
-    private readonly ProgressLine _progress = new(TimeSpan.Zero, Suite);
-    private bool _isKept = true;
+    private readonly BoundTable _table =
+        new(Suite, "ratios are of medians; private memory is what /proc/PID/smaps_rollup calls Private_Dirty");
 
     /// <summary>Measures everything, and prints a row for each bound.</summary>
     /// <returns>Whether every bound is kept. What cannot be measured here does not count.</returns>
@@ -42,17 +37,13 @@ internal sealed class FootprintReport(bool isQuick) : IDisposable
         // Pages of a file that was just built and is not on the disk yet would count as written by its process.
         using (SafeFileHandle tool = File.OpenHandle(PublishedTool.Path)) RandomAccess.FlushToDisk(tool);
         using FootprintReport report = new(isQuick);
-        report._progress.Report($"starts");
         report.MeasureStarts();
         report.MeasureServer();
         report.MeasureFrontEnds();
         report.MeasureBoot();
-        report.Bytes("the file", new FileInfo(PublishedTool.Path).Length, 22_000_000);
-        report._progress.End();
-        // A row is not broken where the output is no terminal.
-        console.Profile.Width = Math.Max(console.Profile.Width, Width);
-        console.Write(report._table);
-        return report._isKept;
+        report._table.AtMost("the file", new FileInfo(PublishedTool.Path).Length, 22_000_000, bytes => $"{bytes:N0} bytes");
+        report._table.Print(console);
+        return report._table.IsKept;
     }
 
     public void Dispose()
@@ -94,18 +85,19 @@ internal sealed class FootprintReport(bool isQuick) : IDisposable
             for (int i = 0; i < programs.Count; i++) programs[(round + i) % programs.Count].Run();
         }
         StartedProgram dotnet = programs[0];
-        _table.AddRow(dotnet.Name, $"{Ms(dotnet.Wall)} wall, {Ms(dotnet.Processor)} processor", "", "");
+        _table.Say(dotnet.Name, $"{Ms(dotnet.Wall)} wall, {Ms(dotnet.Processor)} processor");
         foreach (StartedProgram program in programs.Skip(1))
         {
-            Ratio($"{program.Name}, wall ({Ms(program.Wall)}) / dotnet hello.dll", program.Wall / dotnet.Wall, program.BoundByDotnet);
-            Ratio($"{program.Name}, processor ({Ms(program.Processor)}) / dotnet hello.dll",
+            _table.AtMost($"{program.Name}, wall ({Ms(program.Wall)}) / dotnet hello.dll",
+                program.Wall / dotnet.Wall, program.BoundByDotnet);
+            _table.AtMost($"{program.Name}, processor ({Ms(program.Processor)}) / dotnet hello.dll",
                 program.Processor / dotnet.Processor, program.BoundByDotnet);
         }
         (StartedProgram version, StartedProgram open, StartedProgram locked) = (programs[1], programs[2], programs[4]);
-        Ratio("what the sandbox adds to a start / vmm --version, wall", (locked.Wall - open.Wall) / version.Wall, 1.3);
+        _table.AtMost("what the sandbox adds to a start / vmm --version, wall", (locked.Wall - open.Wall) / version.Wall, 1.3);
         if (programs.Find(program => program.Name.StartsWith("qemu", StringComparison.Ordinal)) is not { } daemon) return;
-        Ratio("vmm serve / qemu-storage-daemon, wall", programs[2].Wall / daemon.Wall, 1.0);
-        Ratio("vmm serve / qemu-storage-daemon, processor", programs[2].Processor / daemon.Processor, 1.0);
+        _table.AtMost("vmm serve / qemu-storage-daemon, wall", programs[2].Wall / daemon.Wall, 1.0);
+        _table.AtMost("vmm serve / qemu-storage-daemon, processor", programs[2].Processor / daemon.Processor, 1.0);
     }
 
     private void MeasureServer()
@@ -118,7 +110,7 @@ internal sealed class FootprintReport(bool isQuick) : IDisposable
             Thread.Sleep(Settling);
             (oneKiB, oneDescriptors) = (one.PrivateDirtyKiB, one.Descriptors);
             KiB("serve, 1 disk, idle: private memory", oneKiB, 3 << 10);
-            _table.AddRow("serve, 1 disk, idle: threads", $"{one.Threads}", "", "");
+            _table.Say("serve, 1 disk, idle: threads", $"{one.Threads}");
         }
         List<double> listening = [], listeningDaemon = [];
         for (int round = 0; round < (isQuick ? 1 : 5); round++)
@@ -131,19 +123,19 @@ internal sealed class FootprintReport(bool isQuick) : IDisposable
                 {
                     Thread.Sleep(Settling);
                     KiB("each further disk: private memory", (double)(many.PrivateDirtyKiB - oneKiB) / Disks, 16);
-                    Number("each further disk: descriptors", (double)(many.Descriptors - oneDescriptors) / Disks, 2);
+                    _table.AtMost("each further disk: descriptors", (double)(many.Descriptors - oneDescriptors) / Disks, 2);
                     TimeSpan look = TimeSpan.FromSeconds(isQuick ? 3 : 10);
                     long before = many.Sleeps;
                     Thread.Sleep(look);
-                    Number($"{Disks:N0} disks, idle: wake-ups in {look.TotalSeconds} s", many.Sleeps - before, 0);
+                    _table.AtMost($"{Disks:N0} disks, idle: wake-ups in {look.TotalSeconds} s", many.Sleeps - before, 0);
                 }
             }
             if (File.Exists(StorageDaemon)) listeningDaemon.Add(ListenByDaemon().TotalMilliseconds);
         }
-        _table.AddRow($"{Disks:N0} disks: listening after", $"{Median(listening):N0} ms", "", "");
+        _table.Say($"{Disks:N0} disks: listening after", $"{Median(listening):N0} ms");
         if (listeningDaemon.Count == 0) return;
         double daemon = Median(listeningDaemon);
-        Ratio($"{Disks:N0} disks: listening / qemu-storage-daemon ({daemon:N0} ms)", Median(listening) / daemon, 0.5);
+        _table.AtMost($"{Disks:N0} disks: listening / qemu-storage-daemon ({daemon:N0} ms)", Median(listening) / daemon, 0.5);
     }
 
     private void MeasureFrontEnds()
@@ -164,7 +156,7 @@ internal sealed class FootprintReport(bool isQuick) : IDisposable
                 }
                 Thread.Sleep(Settling);
                 KiB("each connected front-end that has read: private memory", (double)(server.PrivateDirtyKiB - before) / FrontEnds, 64);
-                _table.AddRow("each connected front-end: descriptors", Two((double)(server.Descriptors - descriptors) / FrontEnds), "", "");
+                _table.Say("each connected front-end: descriptors", BoundTable.Two((double)(server.Descriptors - descriptors) / FrontEnds));
             }
             finally
             {
@@ -241,26 +233,8 @@ internal sealed class FootprintReport(bool isQuick) : IDisposable
 
     private static double Median(IEnumerable<double> values) => values.Order().ElementAt(values.Count() / 2);
 
-    private static string Ms(double milliseconds) => $"{Two(milliseconds)} ms";
+    private static string Ms(double milliseconds) => $"{BoundTable.Two(milliseconds)} ms";
 
-    private static string Two(double number) => number.ToString("0.00", CultureInfo.InvariantCulture);
-
-    private void Ratio(string what, double ratio, double? bound) =>
-        Row(what, Two(ratio), ratio, bound, bound is { } most ? $"≤ {Two(most)}" : "");
-
-    private void KiB(string what, double kib, double bound) =>
-        Row(what, kib >= 1024 ? $"{Two(kib / 1024)} MiB" : $"{Two(kib)} KiB", kib, bound,
-            bound >= 1024 ? $"≤ {Two(bound / 1024)} MiB" : $"≤ {bound} KiB");
-
-    private void Number(string what, double number, double bound) => Row(what, Two(number), number, bound, $"≤ {bound}");
-
-    private void Bytes(string what, long bytes, long bound) => Row(what, $"{bytes:N0} bytes", bytes, bound, $"≤ {bound:N0} bytes");
-
-    private void Row(string what, string measured, double figure, double? bound, string bounds)
-    {
-        bool isKept = bound is not { } most || figure <= most;
-        _isKept &= isKept;
-        _progress.Report($"{what}: {measured}");
-        _table.AddRow(Markup.Escape(what), measured, bounds, bound is null ? "" : isKept ? "kept" : "missed");
-    }
+    private void KiB(string what, double kib, double bound) => _table.AtMost(
+        what, kib, bound, size => size >= 1024 ? $"{BoundTable.Two(size / 1024)} MiB" : $"{BoundTable.Two(size)} KiB");
 }

@@ -70,10 +70,17 @@ internal sealed partial class MeasuredProcess : IDisposable
         }
     }
 
-    /// <summary>Waits for the first byte.</summary>
-    internal void ReadByte()
+    /// <summary>Waits for a byte of its output.</summary>
+    /// <param name="wanted">Which; null for the first.</param>
+    internal void ReadByte(byte? wanted = null)
     {
-        if (_process.StandardOutput.BaseStream.ReadByte() < 0) throw Ended();
+        int read;
+        do
+        {
+            read = _process.StandardOutput.BaseStream.ReadByte();
+            if (read < 0) throw Ended();
+        }
+        while (wanted is not null && read != wanted);
     }
 
     internal void WaitForExit() => _process.WaitForExit();

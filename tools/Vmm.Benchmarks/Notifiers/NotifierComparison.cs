@@ -3,24 +3,17 @@ using Vmm.Events;
 namespace Vmm.Benchmarks;
 
 /// <summary>A loop is woken n times before it looks.</summary>
-internal sealed class NotifierCycle : Comparison
+internal static class NotifierCycle
 {
-    internal override string Suite => "notifier";
-
-    internal override string Group => "notifier";
-
-    internal override string Description =>
+    internal static Comparison Comparison { get; } = new("notifier", "notifier",
         "a loop is notified n times, then runs one turn that learns of it once; one operation is one notification. "
-        + "The baseline is an eventfd, written and read";
-
-    internal override IReadOnlyList<int> Sizes => [1, 64];
-
-    internal override IReadOnlyList<Variant> Variants { get; } =
-    [
-        new("eventfd-read", n => new CountingEventFd(n)),
-        new("vmm-notifier", n => new Notified(n)),
-        new("vmm-doorbell", n => new Rung(n)),
-    ];
+        + "The baseline is an eventfd, written and read",
+        [1, 64],
+        [
+            new("eventfd-read", n => new CountingEventFd(n)),
+            new("vmm-notifier", n => new Notified(n)),
+            new("vmm-doorbell", n => new Rung(n)),
+        ]);
 
     /// <summary>Between two looks at the clock, at least.</summary>
     private const int Turns = 100;

@@ -1,25 +1,18 @@
 namespace Vmm.Benchmarks;
 
 /// <summary>Stops watching one eventfd and starts again, with n watched.</summary>
-internal sealed class Register : Comparison
+internal static class Register
 {
-    internal override string Suite => "register";
-
-    internal override string Group => "register";
-
-    internal override string Description => "one eventfd of n is removed and added again; the baseline is the two epoll_ctl calls";
-
-    internal override IReadOnlyList<int> Sizes => [1, 1_000];
-
-    internal override IReadOnlyList<Variant> Variants { get; } =
-    [
-        new("c-epoll", n => new CRegistration(n)),
-        new("dictionary-3", n => new DictionaryRegistration(n)),
-        new("vmm-epoll", n => new ReactorRegistration(n, new ReactorOptions())),
-        new("vmm-ring", n => new ReactorRegistration(n, new ReactorOptions { Poller = PollerKind.IoRing })),
-    ];
-
-    internal override int DescriptorsFor(int n) => n;
+    internal static Comparison Comparison { get; } = new("register", "register",
+        "one eventfd of n is removed and added again; the baseline is the two epoll_ctl calls",
+        [1, 1_000],
+        [
+            new("c-epoll", n => new CRegistration(n)),
+            new("dictionary-3", n => new DictionaryRegistration(n)),
+            new("vmm-epoll", n => new ReactorRegistration(n, new ReactorOptions())),
+            new("vmm-ring", n => new ReactorRegistration(n, new ReactorOptions { Poller = PollerKind.IoRing })),
+        ])
+    { DescriptorsFor = n => n };
 
     private sealed class CRegistration(int count) : IContender
     {

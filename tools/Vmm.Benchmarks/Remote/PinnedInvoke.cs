@@ -32,20 +32,17 @@ internal sealed class PinnedInvoke : IContender
 }
 
 /// <summary>The same of C: invoke_baseline.c.</summary>
-internal sealed unsafe class SpinningCall : IContender
+internal sealed partial class SpinningCall : IContender
 {
-    private static readonly Lazy<nint> Library = new(() => BaselineLibrary.Load("invoke_baseline.c"));
+    private const string Source = "invoke_baseline.c";
 
-    private readonly nint _server;
+    private readonly nint _server = Create(cpu: 0);
     private readonly PinnedCaller _caller;
 
     internal SpinningCall()
     {
-        // SAFETY: the signatures of these function pointers are those of invoke_baseline.c, which was compiled from the file beside us.
-        _server = ((delegate* unmanaged<int, nint>)NativeLibrary.GetExport(Library.Value, "baseline_create"))(0);
         if (_server == 0) throw new IOException("the C baseline cannot make a thread");
-        var call = (delegate* unmanaged<nint, long, void>)NativeLibrary.GetExport(Library.Value, "baseline_call");
-        _caller = new PinnedCaller(1, operations => call(_server, operations));
+        _caller = new PinnedCaller(1, operations => Call(_server, operations));
     }
 
     public void Run(long operations) => _caller.Run(operations);
@@ -53,8 +50,17 @@ internal sealed unsafe class SpinningCall : IContender
     public void Dispose()
     {
         _caller.Dispose();
-        ((delegate* unmanaged<nint, void>)NativeLibrary.GetExport(Library.Value, "baseline_destroy"))(_server);
+        Destroy(_server);
     }
+
+    [LibraryImport(Source, EntryPoint = "baseline_create")]
+    private static partial nint Create(int cpu);
+
+    [LibraryImport(Source, EntryPoint = "baseline_call")]
+    private static partial void Call(nint server, long calls);
+
+    [LibraryImport(Source, EntryPoint = "baseline_destroy")]
+    private static partial void Destroy(nint server);
 }
 
 /// <summary>A thread on a processor of its choice that does so many operations at a time.</summary>

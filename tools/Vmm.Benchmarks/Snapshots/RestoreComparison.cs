@@ -3,26 +3,18 @@ using System.Diagnostics;
 namespace Vmm.Benchmarks;
 
 /// <summary>How long it takes from <c>vmm boot --restore</c> to a guest's next instruction, for a small machine and a large one.</summary>
-internal sealed class RestoreComparison : Comparison
+internal static class RestoreComparison
 {
-    internal const string SuiteName = "snapshot";
-
-    internal override string Suite => SuiteName;
-
-    internal override string Group => "snapshot-restore";
-
-    internal override string Description =>
+    internal static Comparison Comparison { get; } = new(SuiteName, "snapshot-restore",
         "from the start of 'vmm boot --restore' until the guest has printed a byte that it had not when it was saved; all of the saved "
-        + "memory is data; the baseline has 64 MiB (n = 1)";
+        + "memory is data; the baseline has 64 MiB (n = 1)",
+        [1],
+        [
+            OfMemory("64 MiB", 64), OfMemory("4 GiB", 4096),
+        ])
+    { SliceFactor = 8 };
 
-    internal override IReadOnlyList<int> Sizes => [1];
-
-    internal override int SliceFactor => 8;
-
-    internal override IReadOnlyList<Variant> Variants { get; } =
-    [
-        OfMemory("64 MiB", 64), OfMemory("4 GiB", 4096),
-    ];
+    internal const string SuiteName = "snapshot";
 
     /// <summary>What the guest prints after the restore: its memory is changed in between.</summary>
     private const byte Changed = (byte)'R';

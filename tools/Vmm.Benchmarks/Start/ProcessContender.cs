@@ -1,6 +1,3 @@
-using System.Diagnostics;
-using System.Net.Sockets;
-
 namespace Vmm.Benchmarks;
 
 /// <summary>What a process is waited for.</summary>
@@ -22,16 +19,18 @@ internal sealed class ProcessContender : IContender
     internal const string SocketName = "socket";
 
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("vmm-start-");
+    private readonly string _socket;
     private readonly string[] _command;
     private readonly ProcessMark _mark;
     private readonly byte? _letter;
-    private Process? _running;
+    private MeasuredProcess? _running;
 
     /// <param name="command">Writes what the program needs to a directory, and gives its command line.</param>
     /// <param name="mark">What is waited for.</param>
     /// <param name="letter">Which byte of its output; null for the first.</param>
     internal ProcessContender(Func<string, string[]> command, ProcessMark mark, byte? letter = null)
     {
+        _socket = Path.Combine(_directory.FullName, SocketName);
         _command = command(_directory.FullName);
         _mark = mark;
         _letter = letter;
@@ -39,12 +38,9 @@ internal sealed class ProcessContender : IContender
 
     public void Prepare()
     {
-        if (_running is null) return;
-        if (!_running.HasExited) _running.Kill();
-        _running.WaitForExit();
-        _running.Dispose();
+        _running?.Dispose();
         _running = null;
-        File.Delete(Path.Combine(_directory.FullName, SocketName));
+        File.Delete(_socket);
     }
 
     public void Run(long operations)
@@ -52,13 +48,9 @@ internal sealed class ProcessContender : IContender
         for (long i = 0; i < operations; i++)
         {
             Prepare();
-            _running = Process.Start(new ProcessStartInfo(_command[0], _command[1..])
-            {
-                RedirectStandardOutput = true,
-                RedirectStandardInput = true
-            })!;
-            if (_mark == ProcessMark.Socket) WaitForSocket(_running);
-            else WaitForOutput(_running.StandardOutput.BaseStream);
+            _running = new MeasuredProcess(_command);
+            if (_mark == ProcessMark.Socket) StartedProgram.WaitForSocket(_running, _socket);
+            else _running.ReadByte(_letter);
             if (_mark == ProcessMark.End) _running.WaitForExit();
         }
     }
@@ -68,34 +60,4 @@ internal sealed class ProcessContender : IContender
         Prepare();
         _directory.Delete(recursive: true);
     }
-
-    private void WaitForOutput(Stream output)
-    {
-        for (int read; (read = output.ReadByte()) != _letter;)
-        {
-            if (read < 0) throw Failure("did not print what it should have");
-            if (_letter is null) return;
-        }
-    }
-
-    private void WaitForSocket(Process process)
-    {
-        UnixDomainSocketEndPoint address = new(Path.Combine(_directory.FullName, SocketName));
-        while (true)
-        {
-            using Socket socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-            try
-            {
-                socket.Connect(address);
-                return;
-            }
-            catch (SocketException)
-            {
-                if (process.HasExited) throw Failure("ended");
-                Thread.Yield();
-            }
-        }
-    }
-
-    private InvalidOperationException Failure(string what) => new($"{string.Join(' ', _command)} {what}");
 }

@@ -1,44 +1,38 @@
 namespace Vmm.Benchmarks;
 
 /// <summary>How long the tool takes to start, beside the start of .NET and another server of disks.</summary>
-internal sealed class StartComparison : Comparison
+internal static class StartComparison
 {
+    internal static Comparison Comparison { get; } = new("start", "start",
+        "from the start of a process to its end, or until a front-end can connect; the baseline is a .NET program that prints a line (n "
+        + "= 1)",
+        [1],
+        [
+            Dotnet,
+            new("vmm-version", _ => new ProcessContender(_ => [PublishedTool.Path, "--version"], ProcessMark.End)),
+            new("vmm-run", _ => new ProcessContender(_ => [PublishedTool.Path, "run", "--exec", "lsdev; poweroff"], ProcessMark.End)),
+            new("vmm-serve", _ => new ProcessContender(
+                directory =>
+                    [PublishedTool.Path, "serve", PublishedTool.NoSandbox,
+                        "--blk", $"path={WriteImage(directory)},socket={SocketIn(directory)}"],
+                ProcessMark.Socket)),
+            // Its start less that of the row above is what the sandbox costs: at most 1.3 times 'vmm-version'.
+            new("vmm-serve-sandbox", _ => new ProcessContender(
+                directory =>
+                    [PublishedTool.Path, "serve", "--sandbox=require",
+                        "--blk", $"path={WriteImage(directory)},socket={SocketIn(directory)}"],
+                ProcessMark.Socket)),
+            // The other one is left out where it is not installed.
+            .. File.Exists(StorageDaemon)
+                ? [new Variant("storage-daemon", _ => new ProcessContender(ServeByQemu, ProcessMark.Socket))] : (Variant[])[],
+        ])
+    {
+        // Processes take milliseconds: a round is one of each.
+        SliceFactor = 8,
+    };
+
     private const string StorageDaemon = "/usr/bin/qemu-storage-daemon";
     private const long ImageBytes = 16 << 20;
-
-    internal override string Suite => "start";
-
-    internal override string Group => "start";
-
-    internal override string Description =>
-        "from the start of a process to its end, or until a front-end can connect; the baseline is a .NET program that prints a line (n "
-        + "= 1)";
-
-    internal override IReadOnlyList<int> Sizes => [1];
-
-    /// <summary>Processes take milliseconds: a round is one of each.</summary>
-    internal override int SliceFactor => 8;
-
-    internal override IReadOnlyList<Variant> Variants { get; } =
-    [
-        Dotnet,
-        new("vmm-version", _ => new ProcessContender(_ => [PublishedTool.Path, "--version"], ProcessMark.End)),
-        new("vmm-run", _ => new ProcessContender(_ => [PublishedTool.Path, "run", "--exec", "lsdev; poweroff"], ProcessMark.End)),
-        new("vmm-serve", _ => new ProcessContender(
-            directory =>
-                [PublishedTool.Path, "serve", PublishedTool.NoSandbox,
-                    "--blk", $"path={WriteImage(directory)},socket={SocketIn(directory)}"],
-            ProcessMark.Socket)),
-        // Its start less that of the row above is what the sandbox costs: at most 1.3 times 'vmm-version'.
-        new("vmm-serve-sandbox", _ => new ProcessContender(
-            directory =>
-                [PublishedTool.Path, "serve", "--sandbox=require",
-                    "--blk", $"path={WriteImage(directory)},socket={SocketIn(directory)}"],
-            ProcessMark.Socket)),
-        // The other one is left out where it is not installed.
-        .. File.Exists(StorageDaemon)
-            ? [new Variant("storage-daemon", _ => new ProcessContender(ServeByQemu, ProcessMark.Socket))] : (Variant[])[],
-    ];
 
     /// <summary>The whole run of the least .NET program.</summary>
     internal static Variant Dotnet =>
@@ -62,28 +56,20 @@ internal sealed class StartComparison : Comparison
 }
 
 /// <summary>How long it takes from <c>vmm boot</c> to a guest's first instructions, beside the start of .NET.</summary>
-internal sealed class BootStartComparison : Comparison
+internal static class BootStartComparison
 {
-    internal override string Suite => "start";
-
-    internal override string Group => "start-boot";
-
-    internal override string Description =>
+    internal static Comparison Comparison { get; } = new("start", "start-boot",
         "from the start of 'vmm boot' until the guest's third instruction has printed a byte; "
-        + "the baseline is a .NET program that prints a line (n = 1)";
-
-    internal override IReadOnlyList<int> Sizes => [1];
-
-    internal override int SliceFactor => 8;
-
-    internal override IReadOnlyList<Variant> Variants { get; } =
-    [
-        StartComparison.Dotnet,
-        new("vmm-boot",
-            _ => new ProcessContender(
-                directory => [PublishedTool.Path, "boot", PublishedTool.NoSandbox, "--kernel", WriteKernel(directory)],
-                ProcessMark.Output)),
-    ];
+        + "the baseline is a .NET program that prints a line (n = 1)",
+        [1],
+        [
+            StartComparison.Dotnet,
+            new("vmm-boot",
+                _ => new ProcessContender(
+                    directory => [PublishedTool.Path, "boot", PublishedTool.NoSandbox, "--kernel", WriteKernel(directory)],
+                    ProcessMark.Output)),
+        ])
+    { SliceFactor = 8 };
 
     private static string WriteKernel(string directory)
     {

@@ -6,23 +6,16 @@ using Vmm.Events.Tasks;
 namespace Vmm.Benchmarks;
 
 /// <summary>A task is started, goes through the queue of its single thread once, and ends.</summary>
-internal sealed class Spawn : Comparison
+internal static class Spawn
 {
-    internal override string Suite => "tasks";
-
-    internal override string Group => "tasks-spawn";
-
-    internal override string Description =>
-        "batches of n async methods are started, yield once, and end, all on one thread; one operation is one method";
-
-    internal override IReadOnlyList<int> Sizes => [1, 64];
-
-    internal override IReadOnlyList<Variant> Variants { get; } =
-    [
-        new("task-run", n => new TaskRun(n)),
-        new("pooled-value-task", n => new PooledValueTasks(n)),
-        new("vmm-spawn", n => new Spawned(n)),
-    ];
+    internal static Comparison Comparison { get; } = new("tasks", "tasks-spawn",
+        "batches of n async methods are started, yield once, and end, all on one thread; one operation is one method",
+        [1, 64],
+        [
+            new("task-run", n => new TaskRun(n)),
+            new("pooled-value-task", n => new PooledValueTasks(n)),
+            new("vmm-spawn", n => new Spawned(n)),
+        ]);
 
     /// <summary>Between two looks at the clock, at least.</summary>
     private const int Batches = 100;

@@ -5,24 +5,17 @@ using Vmm.Events.Tasks;
 namespace Vmm.Benchmarks;
 
 /// <summary>Tasks are woken on their own thread.</summary>
-internal sealed class Wake : Comparison
+internal static class Wake
 {
-    internal override string Suite => "tasks";
-
-    internal override string Group => "tasks-wake";
-
-    internal override string Description =>
+    internal static Comparison Comparison { get; } = new("tasks", "tasks-wake",
         "n tasks are woken, then each runs; vmm-queued wakes those that are queued already. "
-        + "The baseline writes to an unbounded single-reader channel and reads";
-
-    internal override IReadOnlyList<int> Sizes => [1, 64];
-
-    internal override IReadOnlyList<Variant> Variants { get; } =
-    [
-        new("channel", n => new OneChannel(n)),
-        new("vmm-queued", n => new WokenTasks(n, runs: false)),
-        new("vmm-local", n => new WokenTasks(n, runs: true)),
-    ];
+        + "The baseline writes to an unbounded single-reader channel and reads",
+        [1, 64],
+        [
+            new("channel", n => new OneChannel(n)),
+            new("vmm-queued", n => new WokenTasks(n, runs: false)),
+            new("vmm-local", n => new WokenTasks(n, runs: true)),
+        ]);
 
     /// <summary>Wakes between two looks at the clock, at least.</summary>
     private const int Burst = 64 * 16;
@@ -99,23 +92,16 @@ internal sealed class Wake : Comparison
 }
 
 /// <summary>Tasks are woken from another thread, as fast as it can.</summary>
-internal sealed class RemoteWake : Comparison
+internal static class RemoteWake
 {
-    internal override string Suite => "tasks";
-
-    internal override string Group => "tasks-remote-wake";
-
-    internal override string Description =>
+    internal static Comparison Comparison { get; } = new("tasks", "tasks-remote-wake",
         "another thread wakes n tasks of a reactor in turns, as fast as it can; the baseline writes as many items to a channel that a "
-        + "task reads";
-
-    internal override IReadOnlyList<int> Sizes => [1, 64];
-
-    internal override IReadOnlyList<Variant> Variants { get; } =
-    [
-        new("channel", _ => new ChannelAcross()),
-        new("vmm-remote", n => new WokenAcross(n)),
-    ];
+        + "task reads",
+        [1, 64],
+        [
+            new("channel", _ => new ChannelAcross()),
+            new("vmm-remote", n => new WokenAcross(n)),
+        ]);
 
     /// <summary>A run ends with one wake-up of a thread: it must not be most of the run.</summary>
     private const int Burst = 64 * 1024;

@@ -6,54 +6,55 @@ namespace Vmm.Benchmarks;
 /// <param name="kibibytes">KiB of a write.</param>
 /// <param name="otherWrites">Whether the other end writes and this thread reads.</param>
 /// <param name="streams">How many such processes; several if this thread writes, to each in turn.</param>
-internal sealed unsafe class RelayBaseline(int kibibytes, bool otherWrites, int streams = 1) : IContender
+internal sealed partial class RelayBaseline(int kibibytes, bool otherWrites, int streams = 1) : IContender
 {
-    private static readonly Lazy<Functions> Loaded = new(() => new Functions(BaselineLibrary.Load("relay_baseline.c")));
+    private const string Source = "relay_baseline.c";
 
-    // SAFETY: the signatures of these function pointers are those of relay_baseline.c, which was compiled from the file beside us.
-    private readonly nint[] _relays = [.. Enumerable.Range(0, streams).Select(_ => Loaded.Value.Create(otherWrites))];
+    private readonly nint[] _relays = [.. Enumerable.Range(0, streams).Select(_ => Create(otherWrites))];
 
     public int Quantum => streams;
 
     public void Run(long operations)
     {
-        long done;
-        fixed (nint* relays = _relays) done = Loaded.Value.Run(relays, streams, operations, kibibytes * 1024L);
+        long done = Run(_relays, streams, operations, kibibytes * 1024L);
         if (done != operations) throw new InvalidOperationException($"the relay passed on {done} of {operations} writes");
     }
 
     public void Dispose()
     {
-        foreach (nint relay in _relays) Loaded.Value.Destroy(relay);
+        foreach (nint relay in _relays) Destroy(relay);
     }
+
+    [LibraryImport(Source, EntryPoint = "relay_create")]
+    private static partial nint Create([MarshalAs(UnmanagedType.U1)] bool otherWrites);
+
+    [LibraryImport(Source, EntryPoint = "relay_run")]
+    private static partial long Run(nint[] relays, int count, long writes, long block);
+
+    [LibraryImport(Source, EntryPoint = "relay_destroy")]
+    private static partial void Destroy(nint relay);
 
     /// <summary>A program of the host: a thread that writes to a socket, or reads from it.</summary>
-    internal sealed class HostEnd(int fd, bool writes) : IDisposable
+    internal sealed partial class HostEnd(int fd, bool writes) : IDisposable
     {
-        private readonly nint _end = Loaded.Value.CreateEnd(fd, writes);
+        private readonly nint _end = Create(fd, writes);
 
-        internal void Begin(long bytes, long block) => Loaded.Value.Begin(_end, bytes, block);
+        internal void Begin(long bytes, long block) => Begin(_end, bytes, block);
 
-        internal void Finish() => Loaded.Value.Finish(_end);
+        internal void Finish() => Finish(_end);
 
-        public void Dispose() => Loaded.Value.DestroyEnd(_end);
-    }
+        public void Dispose() => Destroy(_end);
 
-    private sealed class Functions(nint library)
-    {
-        internal readonly delegate* unmanaged<bool, nint> Create =
-            (delegate* unmanaged<bool, nint>)NativeLibrary.GetExport(library, "relay_create");
-        internal readonly delegate* unmanaged<nint*, int, long, long, long> Run =
-            (delegate* unmanaged<nint*, int, long, long, long>)NativeLibrary.GetExport(library, "relay_run");
-        internal readonly delegate* unmanaged<nint, void> Destroy =
-            (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "relay_destroy");
-        internal readonly delegate* unmanaged<int, bool, nint> CreateEnd =
-            (delegate* unmanaged<int, bool, nint>)NativeLibrary.GetExport(library, "end_create");
-        internal readonly delegate* unmanaged<nint, long, long, void> Begin =
-            (delegate* unmanaged<nint, long, long, void>)NativeLibrary.GetExport(library, "end_begin");
-        internal readonly delegate* unmanaged<nint, void> Finish =
-            (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "end_finish");
-        internal readonly delegate* unmanaged<nint, void> DestroyEnd =
-            (delegate* unmanaged<nint, void>)NativeLibrary.GetExport(library, "end_destroy");
+        [LibraryImport(Source, EntryPoint = "end_create")]
+        private static partial nint Create(int fd, [MarshalAs(UnmanagedType.U1)] bool writes);
+
+        [LibraryImport(Source, EntryPoint = "end_begin")]
+        private static partial void Begin(nint end, long bytes, long block);
+
+        [LibraryImport(Source, EntryPoint = "end_finish")]
+        private static partial void Finish(nint end);
+
+        [LibraryImport(Source, EntryPoint = "end_destroy")]
+        private static partial void Destroy(nint end);
     }
 }

@@ -1,5 +1,7 @@
 using System.Globalization;
+using System.Text;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization.Metadata;
 using System.Threading.Channels;
 using Microsoft.AspNetCore.Http;
@@ -26,12 +28,9 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
 
     internal IReadOnlyList<ApiRoute> All => field ??=
     [
-        new("GET", "/v1/machine", "What runs in this process, and how it is.", (context, _) => Say(context, machine.View))
-        { Response = ApiJson.Readable.MachineView },
-        new("POST", "/v1/machine/pause", "Has vCPUs and devices stand still, between two instructions and two requests.", Do(machine.Pause))
-        { Response = ApiJson.Readable.MachineView, Problems = [409, 503] },
-        new("POST", "/v1/machine/resume", "Lets vCPUs and devices go on.", Do(machine.Resume))
-        { Response = ApiJson.Readable.MachineView, Problems = [409, 503] },
+        Get("/v1/machine", "What runs in this process, and how it is.", ApiJson.Readable.MachineView, _ => machine.View),
+        Do("pause", "Has vCPUs and devices stand still, between two instructions and two requests.", machine.Pause),
+        Do("resume", "Lets vCPUs and devices go on.", machine.Resume),
         new("POST", "/v1/machine/snapshot",
             "Saves the machine into a new directory, and answers when it is whole. It is given up if the client goes away. "
                 + "Only 'vmm boot' can.",
@@ -40,15 +39,13 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
             Request = ApiJson.Readable.NewSnapshot, Response = ApiJson.Readable.SnapshotView, TakesLong = true,
             Problems = [400, 409, 422, 500, 503],
         },
-        new("POST", "/v1/machine/power-off",
+        Do("power-off",
             "Presses the power button: a guest that heeds it shuts itself down, some time after the answer. Only 'vmm boot' has one.",
-            Do(machine.PowerOff, 202))
-        { Response = ApiJson.Readable.MachineView, Status = 202, Problems = [409, 503] },
-        new("POST", "/v1/machine/reset",
+            machine.PowerOff, 202),
+        Do("reset",
             "Starts the machine again from its kernel, without a word to the guest, which loses what it had not written. "
                 + "Only 'vmm boot' can.",
-            Do(machine.Reset))
-        { Response = ApiJson.Readable.MachineView, Problems = [409, 500, 503] },
+            machine.Reset) with { Problems = [409, 500, 503] },
         new("POST", "/v1/machine/drain",
             "Takes no more front-ends and devices; when the front-ends that are connected have left, the process ends. "
                 + "Only 'vmm serve' can.",
@@ -56,13 +53,10 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
         { Request = ApiJson.Readable.DrainWish, Response = ApiJson.Readable.OperationView, Status = 202, Problems = [400, 409, 422] },
         new("POST", "/v1/machine/stop", "Asks the process to end, as SIGTERM does: what is in flight completes.", Stop)
         { Response = ApiJson.Readable.MachineView, Status = 202 },
-        new("GET", "/v1/devices", "The devices, with what they did so far.", (context, _) =>
-            Say(context, DeviceViews.List(machine), ApiJson.Readable.DeviceList))
-        { Response = ApiJson.Readable.DeviceList },
+        Get("/v1/devices", "The devices, with what they did so far.", ApiJson.Readable.DeviceList, _ => DeviceViews.List(machine)),
         new("POST", "/v1/devices", "Serves one more device from now on, or has the guest of 'vmm boot' look for one.", Add)
         { Request = ApiJson.Readable.NewDevice, Response = ApiJson.Readable.DeviceView, Status = 201, Problems = [400, 409, 422] },
-        new("GET", "/v1/devices/{name}", "A device.", (context, name) => Say(context, DeviceViews.Of(machine.Find(name))))
-        { Response = ApiJson.Readable.DeviceView, Problems = [404] },
+        Get("/v1/devices/{name}", "A device.", ApiJson.Readable.DeviceView, name => DeviceViews.Of(machine.Find(name)), 404),
         new("PATCH", "/v1/devices/{name}", "Changes a device while it runs: all that the body names, or nothing.", Change)
         {
             Request = ApiJson.Readable.DeviceChange, Response = ApiJson.Readable.DeviceView, TakesLong = true,
@@ -78,11 +72,9 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
         { Response = ApiJson.Readable.SocketList, Problems = [404, 422] },
         new("POST", "/v1/devices/{name}/disconnect", "Ends one of these connections, for both of its ends.", Disconnect)
         { Request = ApiJson.Readable.SocketPorts, ContentType = null, Status = 204, Problems = [400, 404, 422] },
-        new("GET", "/v1/operations", "What takes long: what is running, and what ended last.", (context, _) =>
-            Say(context, _operations.View, ApiJson.Readable.OperationList))
-        { Response = ApiJson.Readable.OperationList },
-        new("GET", "/v1/operations/{name}", "How far one of these is.", (context, name) => Say(context, _operations.Find(name)))
-        { Response = ApiJson.Readable.OperationView, Problems = [404] },
+        Get("/v1/operations", "What takes long: what is running, and what ended last.", ApiJson.Readable.OperationList, _ =>
+            _operations.View),
+        Get("/v1/operations/{name}", "How far one of these is.", ApiJson.Readable.OperationView, id => _operations.Find(id).View, 404),
         new("DELETE", "/v1/operations/{name}", "Gives one up: a snapshot, or the wait of a drain. Any other goes on.", (context, name) =>
         {
             Operation operation = _operations.Find(name);
@@ -90,12 +82,10 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
             return Say(context, operation, 202);
         })
         { Response = ApiJson.Readable.OperationView, Status = 202, Problems = [404] },
-        new("GET", "/v1/latency", "How long the requests of each device took so far: counts by powers of two.", (context, _) =>
-            Say(context, DeviceViews.Latency(machine), ApiJson.Readable.LatencyView))
-        { Response = ApiJson.Readable.LatencyView },
-        new("GET", "/v1/consoles", "The consoles of the guest of 'vmm run' and 'vmm boot'.", (context, _) => Say(context,
-            new GuestConsoleList { Consoles = [.. machine.Consoles.Select(console => console.View)] }, ApiJson.Readable.GuestConsoleList))
-        { Response = ApiJson.Readable.GuestConsoleList },
+        Get("/v1/latency", "How long the requests of each device took so far: counts by powers of two.", ApiJson.Readable.LatencyView, _ =>
+            DeviceViews.Latency(machine)),
+        Get("/v1/consoles", "The consoles of the guest of 'vmm run' and 'vmm boot'.", ApiJson.Readable.GuestConsoleList, _ =>
+            new GuestConsoleList { Consoles = [.. machine.Consoles.Select(console => console.View)] }),
         new("GET", "/v1/consoles/{name}",
             "A console as a WebSocket: the last 64 KiB that the guest printed, then what it prints, in binary messages; "
                 + "what is sent in binary messages is typed. Several may be attached, and all of them may type. "
@@ -105,8 +95,7 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
         new("GET", "/v1/inspect", "The live tree of everything: reactors, devices, queues with positions, features, connections.", Inspect),
         new("GET", "/v1/events", "What happens from now on, as server-sent events: each has the data of an Event.", Watch)
         { Response = ApiJson.Readable.ApiEvent, ContentType = "text/event-stream" },
-        new("GET", "/v1/log", "How much is logged.", (context, _) => Say(context, LogView))
-        { Response = ApiJson.Readable.LogView },
+        Get("/v1/log", "How much is logged.", ApiJson.Readable.LogView, _ => LogView),
         new("PUT", "/v1/log", "Logs more, or less, from now on.", SetLog)
         { Request = ApiJson.Readable.LogView, Response = ApiJson.Readable.LogView, Problems = [400, 422] },
         new("GET", "/v1/openapi.json", "This document.", (context, _) => Write(context, 200, "application/json", OpenApi.Of(All))),
@@ -117,12 +106,19 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
 
     private LogView LogView => new() { Level = LogFormat.NameOf(log.Least) };
 
-    private Func<HttpContext, string, Task> Do(Action action, int status = 200) => async (context, _) =>
-    {
-        // It waits for vCPUs.
-        await Task.Run(action);
-        await Say(context, machine.View, ApiJson.Readable.MachineView, status);
-    };
+    /// <summary>A route that shows something.</summary>
+    private static ApiRoute Get<T>(string path, string summary, JsonTypeInfo<T> type, Func<string, T> view, params int[] problems) =>
+        new("GET", path, summary, (context, name) => Say(context, view(name), type)) { Response = type, Problems = problems };
+
+    /// <summary>A route that has the machine do something, and shows it then.</summary>
+    private ApiRoute Do(string what, string summary, Action action, int status = 200) =>
+        new("POST", $"/v1/machine/{what}", summary, async (context, _) =>
+        {
+            // It waits for vCPUs.
+            await Task.Run(action);
+            await Say(context, machine.View, ApiJson.Readable.MachineView, status);
+        })
+        { Response = ApiJson.Readable.MachineView, Status = status, Problems = [409, 503] };
 
     private async Task Save(HttpContext context, string _)
     {
@@ -233,19 +229,17 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
 
     private async Task Inspect(HttpContext context, string _)
     {
-        using MemoryStream text = new();
-        await using (Utf8JsonWriter json = new(text)) await InspectTree.WriteAsync(json, machine);
-        await Write(context, 200, "application/json", text.ToArray());
+        JsonObject tree = await InspectTree.OfAsync(machine);
+        await Write(context, 200, "application/json", Encoding.UTF8.GetBytes(tree.ToJsonString()));
     }
 
     private async Task SetLog(HttpContext context, string _)
     {
         LogView asked = await Read(context, ApiJson.Readable.LogView);
-        if (!Enum.TryParse(asked.Level, ignoreCase: true, out LogLevel level) || !Enum.IsDefined(level) || char.IsDigit(asked.Level[0]))
-            throw new ArgumentException($"'{asked.Level}' is no level: give one of "
-                + string.Join(", ", Enum.GetNames<LogLevel>()).ToLowerInvariant());
+        if (LogFormat.LevelOf(asked.Level) is not { } level)
+            throw new ArgumentException($"'{asked.Level}' is no level: give one of {string.Join(", ", LogFormat.Levels)}");
         log.Least = level;
-        await Say(context, LogView);
+        await Say(context, LogView, ApiJson.Readable.LogView);
     }
 
     private async Task Watch(HttpContext context, string _)
@@ -282,14 +276,10 @@ internal sealed class ApiRoutes(ControlledMachine machine, StandardErrorLogger l
     private static Task Say(HttpContext context, ApiEvent happened) => context.Response.WriteAsync(
         $"event: {happened.Kind}\ndata: {JsonSerializer.Serialize(happened, ApiJson.Readable.ApiEvent)}\n\n", context.RequestAborted);
 
-    private static Task Say(HttpContext context, MachineView view) => Say(context, view, ApiJson.Readable.MachineView);
-
     private static Task Say(HttpContext context, DeviceView view) => Say(context, view, ApiJson.Readable.DeviceView);
 
     private static Task Say(HttpContext context, Operation operation, int status = 200) =>
         Say(context, operation.View, ApiJson.Readable.OperationView, status);
-
-    private static Task Say(HttpContext context, LogView view) => Say(context, view, ApiJson.Readable.LogView);
 
     private static Task Say<T>(HttpContext context, T view, JsonTypeInfo<T> type, int status = 200) =>
         Write(context, status, "application/json", JsonSerializer.SerializeToUtf8Bytes(view, type));

@@ -87,7 +87,7 @@ internal static class DeviceViews
             MacAddress = net?.Address.ToString(),
             LinkUp = net?.IsLinkUp,
             Mtu = net?.Mtu,
-            ReceiveFilter = net is null ? null : Of(net.ReceiveFilter),
+            ReceiveFilter = net is null ? null : Of(net.Filter),
             Sockets = (device as VsockDevice)?.Connections,
         };
     }
@@ -151,14 +151,19 @@ internal static class DeviceViews
         LatencyMaxUs = done.LatencyMaxUs,
     };
 
-    private static ReceiveFilterView Of(ReceiveFilter filter) => new()
+    private static ReceiveFilterView Of(NetFilter filter) => new()
     {
-        Promiscuous = filter.Promiscuous,
+        Promiscuous = filter.IsPromiscuous,
         Address = filter.Address.ToString(),
-        Unicast = filter.Unicast?.Select(address => address.ToString()).ToArray(),
-        Multicast = filter.Multicast?.Select(address => address.ToString()).ToArray(),
-        Vlans = filter.Vlans,
-        Refuses = filter.Refuses,
+        Unicast = filter.AllUnicast ? null : filter.Unicast?.Select(address => address.ToString()).ToArray(),
+        Multicast = filter.AllMulticast ? null : filter.Multicast?.Select(address => address.ToString()).ToArray(),
+        Vlans = filter.Vlans is { } vlans
+            ? [.. Enumerable.Range(0, NetProtocol.VlanCount).Where(vlan => (vlans[vlan / 64] >> (vlan % 64) & 1) != 0)] : null,
+        Refuses =
+        [
+            .. filter.NoUnicast ? ["unicast"] : (string[])[], .. filter.NoMulticast ? ["multicast"] : (string[])[],
+            .. filter.NoBroadcast ? ["broadcast"] : (string[])[],
+        ],
     };
 
     /// <summary>Changes a device while it runs: all that is asked for, or nothing of it if some of it makes no sense.</summary>

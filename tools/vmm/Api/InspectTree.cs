@@ -1,78 +1,59 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using Vmm.Devices;
 using Vmm.Events;
 
 namespace Vmm.Tool;
 
-/// <summary>Writes the live tree of everything as JSON: reactors, devices, queues, connections.</summary>
+/// <summary>The live tree of everything as JSON: reactors, devices, queues, connections.</summary>
 internal static class InspectTree
 {
-    internal static async Task WriteAsync(Utf8JsonWriter json, ControlledMachine machine)
+    internal static async Task<JsonObject> OfAsync(ControlledMachine machine)
     {
-        json.WriteStartObject();
-        json.WriteStartObject("reactors");
-        foreach (RemoteEndpoint reactor in machine.Reactors) Write(json, reactor);
-        json.WriteEndObject();
-        json.WriteStartObject("devices");
+        JsonObject reactors = [], devices = [];
+        foreach (RemoteEndpoint reactor in machine.Reactors) reactors[reactor.ReactorName] = Of(reactor.Statistics);
         foreach (ControlledDevice device in machine.Devices)
         {
             // One after the other: a reactor is never held for longer than one device takes.
-            InspectNode node;
             try
             {
-                node = await DeviceViews.InspectAsync(device).ConfigureAwait(false);
+                devices[device.Device.Name] = Of(await DeviceViews.InspectAsync(device).ConfigureAwait(false));
             }
             catch (TimeoutException)
             {
-                json.WriteString(device.Device.Name, $"reactor '{device.Reactor.ReactorName}' does not answer");
-                continue;
+                devices[device.Device.Name] = $"reactor '{device.Reactor.ReactorName}' does not answer";
             }
-            json.WritePropertyName(device.Device.Name);
-            Write(json, node);
         }
-        json.WriteEndObject();
-        json.WriteEndObject();
+        return new JsonObject { ["reactors"] = reactors, ["devices"] = devices };
     }
 
-    internal static void Write(Utf8JsonWriter json, InspectNode node)
+    private static JsonObject Of(InspectNode node)
     {
-        json.WriteStartObject();
+        JsonObject tree = [];
         foreach ((string name, object value) in node.Entries)
         {
-            json.WritePropertyName(JsonNamingPolicy.CamelCase.ConvertName(Joined(name)));
-            switch (value)
+            tree[JsonNamingPolicy.CamelCase.ConvertName(Joined(name))] = value switch
             {
-                case InspectNode below:
-                    Write(json, below);
-                    break;
-                case long number:
-                    json.WriteNumberValue(number);
-                    break;
-                case bool truth:
-                    json.WriteBooleanValue(truth);
-                    break;
-                default:
-                    json.WriteStringValue((string)value);
-                    break;
-            }
+                InspectNode below => Of(below),
+                long number => number,
+                bool truth => truth,
+                _ => (JsonNode)(string)value,
+            };
         }
-        json.WriteEndObject();
+        return tree;
     }
 
-    private static void Write(Utf8JsonWriter json, RemoteEndpoint reactor)
+    private static JsonObject Of(ReactorStatistics done) => new()
     {
-        ReactorStatistics done = reactor.Statistics;
-        json.WriteStartObject(reactor.ReactorName);
-        json.WriteNumber("waits", done.Waits);
-        json.WriteNumber("events", done.Events);
-        json.WriteNumber("ghosts", done.Ghosts);
-        json.WriteNumber("rebuilds", done.Rebuilds);
-        json.WriteNumber("handlerFailures", done.HandlerFailures);
-        json.WriteNumber("remoteCalls", done.RemoteCalls);
-        json.WriteNumber("wakeUps", done.WakeUps);
-        json.WriteNumber("allocatedBytes", done.AllocatedBytes);
-        json.WriteEndObject();
-    }
+        ["waits"] = done.Waits,
+        ["events"] = done.Events,
+        ["ghosts"] = done.Ghosts,
+        ["rebuilds"] = done.Rebuilds,
+        ["handlerFailures"] = done.HandlerFailures,
+        ["remoteCalls"] = done.RemoteCalls,
+        ["wakeUps"] = done.WakeUps,
+        ["allocatedBytes"] = done.AllocatedBytes,
+    };
 
     /// <summary><c>in-flight</c> as <c>inFlight</c>.</summary>
     private static string Joined(string name)

@@ -1,7 +1,5 @@
 using System.Globalization;
 using System.Reflection;
-using System.Text.Encodings.Web;
-using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Schema;
 using System.Text.Json.Serialization.Metadata;
@@ -12,104 +10,77 @@ namespace Vmm.Tool;
 /// <summary>The document of the API (OpenAPI 3.1), made of its routes and of the types of their bodies.</summary>
 internal static class OpenApi
 {
+    private const string Json = "application/json";
+
     /// <summary>What any request may be answered: too large, too slow, or the machine does not answer.</summary>
     private static readonly int[] Always = [500, 503];
 
     internal static byte[] Of(IReadOnlyList<ApiRoute> routes)
     {
         SortedDictionary<string, JsonTypeInfo> schemas = new(StringComparer.Ordinal);
-        using MemoryStream text = new();
-        JsonWriterOptions options = new() { Indented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
-        using (Utf8JsonWriter json = new(text, options))
+        JsonObject paths = [];
+        foreach (IGrouping<string, ApiRoute> path in routes.GroupBy(route => route.Path))
+            paths[path.Key] = JsonText.ObjectOf(path.Select(route => (route.Method.ToLowerInvariant(), (JsonNode)Of(route, schemas))));
+        return JsonText.Of(new JsonObject
         {
-            json.WriteStartObject();
-            json.WriteString("openapi", "3.1.0");
-            json.WriteStartObject("info");
-            json.WriteString("title", "The control API of vmm");
-            json.WriteString("description",
-                "Looks at devices and machines while they run, and changes them. It listens at the Unix socket that --api names.");
-            json.WriteString("version", "1");
-            json.WriteEndObject();
-            json.WriteStartObject("paths");
-            foreach (IGrouping<string, ApiRoute> path in routes.GroupBy(route => route.Path))
+            ["openapi"] = "3.1.0",
+            ["info"] = new JsonObject
             {
-                json.WriteStartObject(path.Key);
-                foreach (ApiRoute route in path) Write(json, route, schemas);
-                json.WriteEndObject();
-            }
-            json.WriteEndObject();
-            json.WriteStartObject("components");
-            json.WriteStartObject("schemas");
-            foreach ((string name, JsonTypeInfo type) in schemas)
+                ["title"] = "The control API of vmm",
+                ["description"] =
+                    "Looks at devices and machines while they run, and changes them. It listens at the Unix socket that --api names.",
+                ["version"] = "1",
+            },
+            ["paths"] = paths,
+            ["components"] = new JsonObject
             {
-                json.WritePropertyName(name);
-                SchemaOf(type).WriteTo(json);
-            }
-            json.WriteEndObject();
-            json.WriteEndObject();
-            json.WriteEndObject();
-        }
-        return [.. text.ToArray(), (byte)'\n'];
+                ["schemas"] = JsonText.ObjectOf(schemas.Select(schema => (schema.Key, SchemaOf(schema.Value)))),
+            },
+        });
     }
 
-    private static void Write(Utf8JsonWriter json, ApiRoute route, SortedDictionary<string, JsonTypeInfo> schemas)
+    private static JsonObject Of(ApiRoute route, SortedDictionary<string, JsonTypeInfo> schemas)
     {
-        json.WriteStartObject(route.Method.ToLowerInvariant());
-        json.WriteString("summary", route.Summary);
+        JsonObject operation = new() { ["summary"] = route.Summary };
         if (route.Path.Contains('{', StringComparison.Ordinal))
         {
-            json.WriteStartArray("parameters");
-            json.WriteStartObject();
-            json.WriteString("name", "name");
-            json.WriteString("in", "path");
-            json.WriteBoolean("required", true);
-            json.WriteStartObject("schema");
-            json.WriteString("type", "string");
-            json.WriteEndObject();
-            json.WriteEndObject();
-            json.WriteEndArray();
+            operation["parameters"] = new JsonArray(new JsonObject
+            {
+                ["name"] = "name",
+                ["in"] = "path",
+                ["required"] = true,
+                ["schema"] = new JsonObject { ["type"] = "string" },
+            });
         }
         if (route.Request is { } request)
-        {
-            json.WriteStartObject("requestBody");
-            json.WriteBoolean("required", true);
-            Content(json, "application/json", request, schemas);
-            json.WriteEndObject();
-        }
-        json.WriteStartObject("responses");
-        Response(json, route.Status, route.ContentType, route.Response, schemas);
-        if (route.TakesLong) Response(json, 202, "application/json", ApiJson.Readable.OperationView, schemas);
+            operation["requestBody"] = new JsonObject { ["required"] = true, ["content"] = Content(Json, request) };
+        JsonObject responses = [];
+        Answer(route.Status, route.ContentType, route.Response);
+        if (route.TakesLong) Answer(202, Json, ApiJson.Readable.OperationView);
         foreach (int status in route.Problems.Concat(Always).Distinct().Order())
-            Response(json, status, "application/problem+json", ApiJson.Readable.ProblemView, schemas);
-        json.WriteEndObject();
-        json.WriteEndObject();
-    }
+            Answer(status, "application/problem+json", ApiJson.Readable.ProblemView);
+        operation["responses"] = responses;
+        return operation;
 
-    private static void Response(Utf8JsonWriter json, int status, string? contentType, JsonTypeInfo? type,
-        SortedDictionary<string, JsonTypeInfo> schemas)
-    {
-        json.WriteStartObject(status.ToString(CultureInfo.InvariantCulture));
-        json.WriteString("description", ReasonPhrases.GetReasonPhrase(status));
-        if (contentType is not null) Content(json, contentType, type, schemas);
-        json.WriteEndObject();
-    }
-
-    private static void Content(Utf8JsonWriter json, string contentType, JsonTypeInfo? type, SortedDictionary<string, JsonTypeInfo> schemas)
-    {
-        json.WriteStartObject("content");
-        json.WriteStartObject(contentType);
-        if (type is not null)
+        void Answer(int status, string? contentType, JsonTypeInfo? type)
         {
-            schemas[NameOf(type)] = type;
-            json.WriteStartObject("schema");
-            json.WriteString("$ref", $"#/components/schemas/{NameOf(type)}");
-            json.WriteEndObject();
+            JsonObject answer = new() { ["description"] = ReasonPhrases.GetReasonPhrase(status) };
+            if (contentType is not null) answer["content"] = Content(contentType, type);
+            responses[status.ToString(CultureInfo.InvariantCulture)] = answer;
         }
-        json.WriteEndObject();
-        json.WriteEndObject();
-    }
 
-    private static string NameOf(JsonTypeInfo type) => type.Type.Name;
+        JsonObject Content(string contentType, JsonTypeInfo? type)
+        {
+            JsonObject body = [];
+            if (type is not null)
+            {
+                string name = type.Type.Name;
+                schemas[name] = type;
+                body["schema"] = new JsonObject { ["$ref"] = $"#/components/schemas/{name}" };
+            }
+            return new JsonObject { [contentType] = body };
+        }
+    }
 
     private static JsonNode SchemaOf(JsonTypeInfo type) => type.GetJsonSchemaAsNode(new JsonSchemaExporterOptions
     {

@@ -8,8 +8,6 @@ namespace Vmm.Tool;
 /// <summary><c>vmm ctl</c>: looks at a <c>vmm</c> that runs with <c>--api</c>, and changes it.</summary>
 internal static class CtlCommand
 {
-    private static readonly string[] Levels = ["trace", "debug", "information", "warning", "error", "critical", "none"];
-
     /// <param name="carriesOut">False to look whether a command line makes sense, and no further.</param>
     internal static Command Create(bool carriesOut)
     {
@@ -37,9 +35,10 @@ internal static class CtlCommand
         };
         Argument<string> kind = new("KIND") { Description = "An option of 'vmm serve' without its dashes: blk, net and so on." };
         Argument<string> options = new("KEYS") { Description = "What that option is given: path=disk.img,socket=S." };
+        string levels = string.Join(", ", LogFormat.Levels);
         Argument<string?> level =
-            new("LEVEL") { Description = $"What to log at the least: {string.Join(", ", Levels)}.", Arity = ArgumentArity.ZeroOrOne };
-        level.CompletionSources.Add(Levels);
+            new("LEVEL") { Description = $"What to log at the least: {levels}.", Arity = ArgumentArity.ZeroOrOne };
+        level.CompletionSources.Add(LogFormat.Levels);
 
         Command all = new("ctl", "Look at a vmm that runs with --api, and change it.")
         {
@@ -105,7 +104,7 @@ internal static class CtlCommand
                     Say(client.Get("/v1/log", ApiJson.Readable.LogView).Level);
                     return;
                 }
-                if (!Levels.Contains(wanted)) throw new UsageException($"'{wanted}' is no level: give one of {string.Join(", ", Levels)}");
+                if (!LogFormat.Levels.Contains(wanted)) throw new UsageException($"'{wanted}' is no level: give one of {levels}");
                 byte[] body = JsonSerializer.SerializeToUtf8Bytes(new LogView { Level = wanted }, ApiJson.Readable.LogView);
                 client.Do(HttpMethod.Put, "/v1/log", ApiJson.Readable.LogView, body);
             }),

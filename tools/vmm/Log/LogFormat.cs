@@ -42,6 +42,14 @@ internal static class LogFormat
         return Encoding.UTF8.GetString(line.WrittenSpan);
     }
 
+    /// <summary>Every level as programs read it, the least serious first.</summary>
+    internal static string[] Levels { get; } = [.. Enum.GetValues<LogLevel>().Select(NameOf)];
+
+    /// <summary>The level of a name, in whatever case; null for none.</summary>
+    internal static LogLevel? LevelOf(string name) =>
+        Array.FindIndex(Levels, level => level.Equals(name, StringComparison.OrdinalIgnoreCase)) is >= 0 and var found
+            ? (LogLevel)found : null;
+
     /// <summary>A level as programs read it: <c>information</c>.</summary>
     internal static string NameOf(LogLevel level) => level.ToString().ToLowerInvariant();
 

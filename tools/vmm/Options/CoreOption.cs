@@ -1,5 +1,5 @@
 using System.CommandLine;
-using Vmm.Devices;
+using Vmm.Devices.Native;
 
 namespace Vmm.Tool;
 
@@ -16,7 +16,7 @@ internal static class CoreOption
     /// <exception cref="UsageException">A core file is wanted, and the hard limit allows none.</exception>
     internal static void Apply(bool isWanted)
     {
-        ulong bytes = CoreFile.Allow(isWanted);
+        ulong bytes = LimitCalls.SetCoreFile(isWanted);
         if (isWanted && bytes == 0)
             throw new UsageException("--core: the hard limit allows no core file: raise it (ulimit -H -c unlimited, LimitCORE=infinity)");
     }

@@ -33,7 +33,8 @@ public static class DeviceHostServiceCollectionExtensions
             })
             .Configure(configure ?? (_ => { }))
             .ValidateOnStart();
-        services.AddSingleton(provider => Make(provider, plan));
+        services.AddSingleton(provider => DeviceSteps.Take(
+            plan.Steps, provider, new DeviceHost(plan.Board(provider), provider.GetRequiredService<IOptions<DeviceHostOptions>>().Value)));
         services.AddHostedService<DeviceHostLifetime>();
         return new DeviceHostBuilder(services, plan);
     }
@@ -55,21 +56,6 @@ public static class DeviceHostServiceCollectionExtensions
         services.AddSingleton(provider => new KvmMachine(provider.GetRequiredService<DeviceHost>()));
         services.AddHostedService<KvmMachineLifetime>();
         return builder;
-    }
-
-    private static DeviceHost Make(IServiceProvider provider, DeviceHostPlan plan)
-    {
-        DeviceHost host = new(plan.Board(provider), provider.GetRequiredService<IOptions<DeviceHostOptions>>().Value);
-        try
-        {
-            DeviceSteps.Take(plan.Steps, provider, host);
-            return host;
-        }
-        catch
-        {
-            host.Dispose();
-            throw;
-        }
     }
 
     /// <summary>Makes the host when the application starts and brings it to rest when it stops; the container disposes it.</summary>

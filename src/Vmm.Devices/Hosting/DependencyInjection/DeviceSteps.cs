@@ -6,22 +6,32 @@ namespace Vmm.Devices;
 internal static class DeviceSteps
 {
     /// <summary>Takes every step: the operator sees all mistakes at once.</summary>
-    /// <exception cref="OptionsValidationException">Some devices were refused, each in a sentence.</exception>
-    internal static void Take<TOwner>(IEnumerable<Action<IServiceProvider, TOwner>> steps, IServiceProvider provider, TOwner owner)
+    /// <returns>The owner, with its devices.</returns>
+    /// <exception cref="OptionsValidationException">Some devices were refused, each in a sentence; the owner is disposed.</exception>
+    internal static TOwner Take<TOwner>(IEnumerable<Action<IServiceProvider, TOwner>> steps, IServiceProvider provider, TOwner owner)
+        where TOwner : IDisposable
     {
         List<string> failures = [];
-        foreach (Action<IServiceProvider, TOwner> step in steps)
+        try
         {
-            try
+            foreach (Action<IServiceProvider, TOwner> step in steps)
             {
-                step(provider, owner);
+                try
+                {
+                    step(provider, owner);
+                }
+                catch (SpecRefusedException refusal)
+                {
+                    failures.Add(refusal.Message);
+                }
             }
-            catch (SpecRefusedException refusal)
-            {
-                failures.Add(refusal.Message);
-            }
+            return failures.Count == 0 ? owner : throw new OptionsValidationException(Options.DefaultName, typeof(TOwner), failures);
         }
-        if (failures.Count > 0) throw new OptionsValidationException(Options.DefaultName, typeof(TOwner), failures);
+        catch
+        {
+            owner.Dispose();
+            throw;
+        }
     }
 
     /// <summary>A step that adds a described device.</summary>
@@ -41,22 +51,10 @@ internal static class DeviceSteps
 
     /// <summary>A step that adds a device of any kind, which is disposed if it is refused.</summary>
     internal static Action<IServiceProvider, TOwner> Adding<TOwner>(
-        Func<IServiceProvider, VirtioDevice> make, Action<TOwner, VirtioDevice> add)
+        Func<IServiceProvider, VirtioDevice> make, Func<TOwner, VirtioDevice, object> add)
     {
         ArgumentNullException.ThrowIfNull(make);
-        return (provider, owner) =>
-        {
-            VirtioDevice device = make(provider);
-            try
-            {
-                add(owner, device);
-            }
-            catch
-            {
-                device.Dispose();
-                throw;
-            }
-        };
+        return (provider, owner) => make(provider).HandTo(device => add(owner, device));
     }
 }
 

@@ -35,24 +35,10 @@ public static class VhostUserServerServiceCollectionExtensions
             })
             .Configure(configure ?? (_ => { }))
             .ValidateOnStart();
-        services.AddSingleton(provider => Make(provider, plan));
+        services.AddSingleton(provider => DeviceSteps.Take(
+            plan.Steps, provider, new VhostUserServer(provider.GetRequiredService<IOptions<VhostUserServerOptions>>().Value)));
         services.AddHostedService<Lifetime>();
         return new VhostUserServerBuilder(services, plan);
-    }
-
-    private static VhostUserServer Make(IServiceProvider provider, VhostUserServerPlan plan)
-    {
-        VhostUserServer server = new(provider.GetRequiredService<IOptions<VhostUserServerOptions>>().Value);
-        try
-        {
-            DeviceSteps.Take(plan.Steps, provider, server);
-            return server;
-        }
-        catch
-        {
-            server.Dispose();
-            throw;
-        }
     }
 
     /// <summary>Starts the server with the application and ends it with it.</summary>

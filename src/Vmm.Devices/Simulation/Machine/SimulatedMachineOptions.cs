@@ -29,7 +29,7 @@ public sealed record SimulatedMachineOptions
     public bool ShowProgress { get; init; }
 
     /// <summary>Called on a vCPU's thread when the guest turns to its commands, and when it is done with them.</summary>
-    public Action<GuestPhase> OnPhase { get; init; } = _ => { };
+    internal Action<GuestPhase> OnPhase { get; init; } = _ => { };
 
     /// <summary>Least memory for a machine of so many vCPUs: bytes, whole MiB.</summary>
     public static ulong MemoryBytesMin(int vcpus) => (GuestPages.MemoryBytesMin(vcpus) + MiB - 1) / MiB * MiB;

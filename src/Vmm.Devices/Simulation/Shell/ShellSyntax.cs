@@ -5,7 +5,7 @@ namespace Vmm.Devices.Simulation;
 /// <summary>
 /// The language of a guest's shell: commands separated by <c>;</c>, words separated by blanks. Public to check commands before a run.
 /// </summary>
-public static class ShellSyntax
+internal static class ShellSyntax
 {
     /// <summary>Every command, in the order of <c>help</c>.</summary>
     internal static IReadOnlyList<ShellCommand> Commands { get; } =
@@ -25,9 +25,8 @@ public static class ShellSyntax
 
     /// <summary>Checks a line of commands for its form.</summary>
     /// <returns>Null if every command is one the shell knows; else a sentence about the first that is not.</returns>
-    public static string? Check(string line)
+    internal static string? Check(string line)
     {
-        ArgumentNullException.ThrowIfNull(line);
         foreach (string text in Split(line))
         {
             if (!TryParse(text, out _, out string? error)) return error;

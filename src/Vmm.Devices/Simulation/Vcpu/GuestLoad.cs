@@ -24,9 +24,7 @@ internal readonly struct GuestLoad<T> : ICriticalNotifyCompletion where T : unma
         return MemoryMarshal.Cast<ulong, T>(new ReadOnlySpan<ulong>(in loaded))[0];
     }
 
-    /// <inheritdoc/>
     public void OnCompleted(Action continuation) => _cpu.Suspend(continuation);
 
-    /// <inheritdoc/>
     public void UnsafeOnCompleted(Action continuation) => _cpu.Suspend(continuation);
 }

@@ -22,9 +22,7 @@ internal readonly struct GuestStore : ICriticalNotifyCompletion
     /// <summary>The instruction is done.</summary>
     public void GetResult() => _cpu.Finish();
 
-    /// <inheritdoc/>
     public void OnCompleted(Action continuation) => _cpu.Suspend(continuation);
 
-    /// <inheritdoc/>
     public void UnsafeOnCompleted(Action continuation) => _cpu.Suspend(continuation);
 }

@@ -22,15 +22,11 @@ internal sealed class SimulatedVcpu : IVcpu
     public SimulatedVcpu(int index, GuestMemory memory, SimulatedInterrupts interrupts,
         SimulatedIoEventFds kicks, Func<GuestCpu, ValueTask> program)
     {
-        ArgumentNullException.ThrowIfNull(interrupts);
-        ArgumentNullException.ThrowIfNull(kicks);
-        ArgumentNullException.ThrowIfNull(program);
         _cpu = new GuestCpu(index, memory, interrupts, kicks);
         _program = program;
         _isExitRequested = () => _cpu.IsExitRequested;
     }
 
-    /// <inheritdoc/>
     public int Index => _cpu.Index;
 
     /// <summary>Interrupts this CPU got so far. Any thread.</summary>
@@ -61,10 +57,8 @@ internal sealed class SimulatedVcpu : IVcpu
         }
     }
 
-    /// <inheritdoc/>
     public void RequestExit() => _cpu.RequestExit();
 
-    /// <inheritdoc/>
     public void Dispose() => _cpu.Interrupts.Dispose();
 
     private void Step()

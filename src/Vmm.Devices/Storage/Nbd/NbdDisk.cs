@@ -67,7 +67,6 @@ internal sealed class NbdDisk : IBlockBackend
     /// <exception cref="DiskImageException">The server can't be reached, or does not give the export; the message says why.</exception>
     public static NbdDisk Open(string uri, bool readOnly, TimeSpan patience, int connections = 1)
     {
-        ArgumentNullException.ThrowIfNull(uri);
         ArgumentOutOfRangeException.ThrowIfLessThan(connections, 1);
         return DiskAddress.Parse(uri) is NbdAddress address
             ? Open(address, readOnly, patience, connections)
@@ -86,28 +85,20 @@ internal sealed class NbdDisk : IBlockBackend
         throw NbdHandshake.Refused(address, "the export is read-only: attach it read-only ('ro'), or have the server open it for writing");
     }
 
-    /// <inheritdoc/>
     public event Action? CapacityChanged;
 
-    /// <inheritdoc/>
     public event Action<string>? Noticed;
 
-    /// <inheritdoc/>
     public string Description => $"NBD export '{_address.Text}'";
 
-    /// <inheritdoc/>
     public ulong CapacityBytes => Export.Bytes;
 
-    /// <inheritdoc/>
     public bool IsReadOnly => _readOnly;
 
-    /// <inheritdoc/>
     public uint LogicalBlockBytes => Math.Max(Export.BlockMin, SectorBytes);
 
-    /// <inheritdoc/>
     public uint PhysicalBlockBytes => Export.BlockPreferred;
 
-    /// <inheritdoc/>
     public uint DiscardBlockBytes => Export.BlockPreferred;
 
     /// <inheritdoc/>
@@ -135,7 +126,6 @@ internal sealed class NbdDisk : IBlockBackend
     /// <summary>How long requests wait for a server that went away.</summary>
     internal TimeSpan Patience { get; }
 
-    /// <inheritdoc/>
     public IBlockEngine CreateEngine(IReactor reactor, Action onCompleted)
     {
         lock (_lock)
@@ -155,7 +145,6 @@ internal sealed class NbdDisk : IBlockBackend
         }
     }
 
-    /// <inheritdoc/>
     public void Dispose()
     {
         lock (_lock)

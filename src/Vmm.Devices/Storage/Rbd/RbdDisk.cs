@@ -42,7 +42,6 @@ internal sealed class RbdDisk : IBlockBackend
     /// <exception cref="DiskImageException">The image can't be opened; the message says why.</exception>
     public static RbdDisk Open(string uri, bool readOnly, TimeSpan patience)
     {
-        ArgumentNullException.ThrowIfNull(uri);
         return DiskAddress.Parse(uri) is RbdAddress address
             ? Open(address, readOnly, patience)
             : throw new DeviceSpecException($"disk '{uri}' is no image of a Ceph cluster: write rbd:POOL/IMAGE");
@@ -60,22 +59,16 @@ internal sealed class RbdDisk : IBlockBackend
         throw new DiskImageException($"disk '{address.Text}': the image has no sector: give it a size, with rbd resize --size 10G");
     }
 
-    /// <inheritdoc/>
     public event Action? CapacityChanged;
 
-    /// <inheritdoc/>
     public event Action<string>? Noticed;
 
-    /// <inheritdoc/>
     public string Description => $"RBD image '{_address.Text}'";
 
-    /// <inheritdoc/>
     public ulong CapacityBytes => Volatile.Read(ref _capacity);
 
-    /// <inheritdoc/>
     public bool IsReadOnly { get; }
 
-    /// <inheritdoc/>
     public uint PhysicalBlockBytes => 4096;
 
     /// <inheritdoc/>
@@ -86,7 +79,6 @@ internal sealed class RbdDisk : IBlockBackend
     /// <remarks>An image has one lock and one descriptor for its completions.</remarks>
     public bool QueuesAreIndependent => false;
 
-    /// <inheritdoc/>
     public IBlockEngine CreateEngine(IReactor reactor, Action onCompleted)
     {
         lock (_lock)
@@ -98,7 +90,6 @@ internal sealed class RbdDisk : IBlockBackend
         }
     }
 
-    /// <inheritdoc/>
     public void Dispose()
     {
         lock (_lock)

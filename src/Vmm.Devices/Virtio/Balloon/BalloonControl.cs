@@ -29,9 +29,6 @@ internal sealed class BalloonControl : IDisposable
     /// written.</exception>
     public BalloonControl(BalloonDevice balloon, string path, RemoteEndpoint reactor)
     {
-        ArgumentNullException.ThrowIfNull(balloon);
-        ArgumentException.ThrowIfNullOrEmpty(path);
-        ArgumentNullException.ThrowIfNull(reactor);
         _balloon = balloon;
         _remote = reactor;
         _listener = new HostListener(path, reactor, Welcome);

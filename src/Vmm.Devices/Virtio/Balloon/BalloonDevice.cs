@@ -7,13 +7,17 @@ namespace Vmm.Devices;
 /// A memory balloon (virtio 1.2 § 5.5): the host asks for memory by a target, the guest gives pages up, and these go back to the host for
 /// real. With free page reporting the guest also reports pages it happens not to use.
 /// </summary>
-public sealed partial class BalloonDevice : VirtioDevice
+public sealed class BalloonDevice : VirtioDevice
 {
     /// <summary>Most bytes that can be asked for: the target is a 32-bit number of pages.</summary>
     public const ulong TargetBytesMax = uint.MaxValue * BalloonProtocol.PageBytes;
 
     private const ushort QueueSize = 128;
 
+    private static readonly GuestFault NotNegotiated =
+        new(GuestFaultKind.Request, "a request in a balloon queue that was not negotiated (§ 5.5.2)");
+
+    private readonly BalloonStatistics _statistics = new();
     private long _returnedBytes;
     private ulong _memoryBytes;
 
@@ -60,6 +64,19 @@ public sealed partial class BalloonDevice : VirtioDevice
     /// <summary>Bytes of the pages that went back to the host so far, by the balloon and by reports. Any thread.</summary>
     public long ReturnedBytes => Volatile.Read(ref _returnedBytes);
 
+    /// <summary>
+    /// What the guest reported last: it is asked anew whenever the balloon's size changes. Null if it reported nothing yet. Any thread.
+    /// </summary>
+    public IReadOnlyDictionary<BalloonStatistic, ulong>? LastStatistics => _statistics.Last;
+
+    /// <summary>Whether the driver expects a pattern in its free pages.</summary>
+    internal bool IsPoisoned => ReadConfig(BalloonProtocol.ConfigPoison) != 0;
+
+    /// <summary>Asks the guest for its statistics, and waits until it answers. Any thread.</summary>
+    /// <param name="cancellation">Gives up; a guest with no driver for the balloon never answers.</param>
+    public Task<IReadOnlyDictionary<BalloonStatistic, ulong>> ReadStatisticsAsync(CancellationToken cancellation) =>
+        _statistics.ReadAsync(cancellation);
+
     /// <inheritdoc/>
     public override void Inspect(InspectNode node)
     {
@@ -80,7 +97,7 @@ public sealed partial class BalloonDevice : VirtioDevice
     protected override void OnConfigWritten(int offset, int length)
     {
         // The driver changed its balloon, and with it all that it reported of its memory.
-        if (offset < BalloonProtocol.ConfigActual + sizeof(uint)) _statistics?.Renew();
+        if (offset < BalloonProtocol.ConfigActual + sizeof(uint)) _statistics.Renew();
     }
 
     /// <inheritdoc/>
@@ -91,14 +108,47 @@ public sealed partial class BalloonDevice : VirtioDevice
         Config.Update(BalloonProtocol.ConfigPoison, [0, 0, 0, 0]);
     }
 
+    /// <inheritdoc/>
+    /// <remarks>What the guest has given up is in the configuration space, and is not in its saved memory.</remarks>
+    protected internal override void Save(StateWriter to)
+    {
+        ArgumentNullException.ThrowIfNull(to);
+        to.Add("target-bytes", (long)TargetBytes);
+        _statistics.Save(to);
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>A target that this process has set already is the one in force.</remarks>
+    protected internal override void Restore(StateReader from)
+    {
+        ArgumentNullException.ThrowIfNull(from);
+        ulong target = (ulong)from.Int64("target-bytes", 0, (long)TargetBytesMax);
+        if (TargetBytes == 0) TargetBytes = target;
+        _statistics.Restore(from);
+    }
+
+    /// <summary>Gives guest memory back to the host.</summary>
+    internal void Return(GuestMemory memory, ulong start, ulong length)
+    {
+        if (memory.TryDiscard(start, length)) Volatile.Write(ref _returnedBytes, _returnedBytes + (long)length);
+        else ReportHostFault(Errno.NotSupported, "cannot give guest memory back to the host", "the file behind guest memory");
+    }
+
     /// <summary>A queue that was not negotiated takes no number: drivers count those they use (as Linux and QEMU do).</summary>
     private QueueWorker OptionalWorker(QueueContext context)
     {
         int next = BalloonProtocol.DeflateQueue + 1;
-        if (context.Driver.Has(BalloonProtocol.FeatureStatistics) && context.Index == next++) return new StatisticsWorker(this, context);
+        if (context.Driver.Has(BalloonProtocol.FeatureStatistics) && context.Index == next++) return _statistics.Serve(context);
         return context.Driver.Has(BalloonProtocol.FeatureReporting) && context.Index == next
             ? new ReportWorker(this, context)
             : new SimpleWorker(context, Refuse);
+    }
+
+    /// <summary>The guest takes pages back: they come when it touches them.</summary>
+    private static void Deflate(QueueContext context)
+    {
+        VirtQueue queue = context.Queue;
+        while (queue.TryPop(out DescriptorChain? chain)) queue.Push(chain, 0);
     }
 
     private static void Refuse(QueueContext context)

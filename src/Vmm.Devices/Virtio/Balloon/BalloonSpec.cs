@@ -8,7 +8,7 @@ public sealed record BalloonSpec : DeviceSpec
     private const int TargetMebibytesMax = (int)(BalloonDevice.TargetBytesMax >> 20);
 
     /// <summary>How an operator names one.</summary>
-    public static DeviceKind Kind { get; } = new()
+    internal static DeviceKind Kind { get; } = new()
     {
         Name = "balloon",
         Syntax = "[target=MIB][,control=PATH]",

@@ -35,7 +35,7 @@ public sealed record DiskSpec : DeviceSpec
     private const int QueuesOverVhostUser = 64;
 
     /// <summary>How an operator names one.</summary>
-    public static DeviceKind Kind { get; } = new()
+    internal static DeviceKind Kind { get; } = new()
     {
         Name = "disk",
         ServedName = "blk",

@@ -20,9 +20,6 @@ internal sealed class ConsoleListener : IDisposable
     /// written.</exception>
     public ConsoleListener(ConsolePort port, string path, RemoteEndpoint reactor)
     {
-        ArgumentNullException.ThrowIfNull(port);
-        ArgumentException.ThrowIfNullOrEmpty(path);
-        ArgumentNullException.ThrowIfNull(reactor);
         _port = port;
         _listener = new HostListener(path, reactor, Serve);
     }

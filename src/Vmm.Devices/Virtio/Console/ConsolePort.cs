@@ -66,7 +66,7 @@ public sealed class ConsolePort
     public long DroppedBytes => Volatile.Read(ref _droppedBytes);
 
     /// <summary>What shows the port to further viewers, who may type; null for nothing. Set before a driver comes.</summary>
-    public ConsoleMirror? Mirror { get; internal set; }
+    internal ConsoleMirror? Mirror { get; set; }
 
     /// <summary>Whether an endpoint of the host is connected.</summary>
     public bool IsConnected

@@ -7,7 +7,7 @@ namespace Vmm.Devices;
 public sealed record ConsoleSpec : DeviceSpec
 {
     /// <summary>How an operator names one.</summary>
-    public static DeviceKind Kind { get; } = new()
+    internal static DeviceKind Kind { get; } = new()
     {
         Name = "console",
         Syntax = "pty|uds=PATH|file=PATH|terminal[,name=NAME][,keep=SIZE|discard|block]",

@@ -23,11 +23,9 @@ internal sealed class PseudoTerminal : IDisposable
     /// <summary>Connects a port to it.</summary>
     public void Connect(ConsolePort port)
     {
-        ArgumentNullException.ThrowIfNull(port);
         port.Connect(_master.Duplicate(), new DescriptorOutput(_master.Duplicate()));
     }
 
-    /// <inheritdoc/>
     public void Dispose()
     {
         _master.Dispose();

@@ -4,7 +4,7 @@ namespace Vmm.Devices;
 public sealed record EntropySpec : DeviceSpec
 {
     /// <summary>How an operator names one.</summary>
-    public static DeviceKind Kind { get; } = new()
+    internal static DeviceKind Kind { get; } = new()
     {
         Name = "rng",
         Syntax = "[" + LimitSpec.Syntax[2..],

@@ -8,24 +8,23 @@ namespace Vmm.Devices;
 /// A network card (virtio 1.2 § 5.1) on a network such as a <see cref="TapInterface"/> or a <see cref="NetSocket"/>. Frames are copied
 /// once, by the kernel, between the network and guest memory.
 /// </summary>
-public sealed partial class NetDevice : VirtioDevice
+public sealed class NetDevice : VirtioDevice
 {
     private const ushort ControlQueueSize = 64;
 
     /// <summary>Queues a driver without MULTI_QUEUE has before the control queue (§ 5.1.2).</summary>
     private const int QueuesOfOnePair = 2;
 
+    /// <summary>Most frames that wait, in all: those of a stream that were read at once, each as short as there is one.</summary>
+    private const int SavedFramesMax = 32768;
+
     private readonly NetSpec _spec;
-    private readonly int _pairs;
     private readonly NetCounters[] _counters;
     private readonly Lock _lock = new();
-    private readonly bool[] _running;
     private readonly NetReceiver?[] _receivers;
     private readonly Queue<byte[]>?[] _savedFrames;
-    private int _activePairs;
-    private ulong _guestOffloads;
+    private readonly NetControl _control;
     private volatile bool _isLinkUp = true;
-    private volatile NetFilter _filter;
 
     /// <summary>Makes a network card.</summary>
     /// <param name="name">For messages and measurements: <c>net0</c>.</param>
@@ -41,10 +40,9 @@ public sealed partial class NetDevice : VirtioDevice
         VectorCalls.Bind();
         Backend = backend;
         Address = _spec.Mac ?? MacAddress.Random();
-        _filter = new NetFilter { Address = Address };
         int pairs = _spec.QueuePairs;
-        _pairs = pairs;
-        _running = new bool[pairs];
+        Pairs = new NetPairs(backend, pairs);
+        _control = new NetControl(this, Pairs);
         _receivers = new NetReceiver?[pairs];
         _savedFrames = new Queue<byte[]>?[pairs];
         _counters = [.. Enumerable.Range(0, pairs).Select(_ => new NetCounters())];
@@ -107,8 +105,8 @@ public sealed partial class NetDevice : VirtioDevice
     public override ulong Features =>
         NetProtocol.FeatureMac | NetProtocol.FeatureStatus | NetProtocol.FeatureMergeReceive | NetProtocol.FeatureSpeedDuplex
         | (_spec.Mtu is null ? 0 : NetProtocol.FeatureMtu)
-        | (_pairs > 1 ? NetProtocol.FeatureMultiQueue : 0)
-        | OffloadFeatures(Backend.Offloads)
+        | (Pairs.Count > 1 ? NetProtocol.FeatureMultiQueue : 0)
+        | NetOffloadBits.FeaturesOf(Backend.Offloads)
         | (_spec.HasControlQueue ? ControlFeatures : 0);
 
     private ulong ControlFeatures =>
@@ -127,10 +125,10 @@ public sealed partial class NetDevice : VirtioDevice
     /// <summary>The queues of a pair go together.</summary>
     public override int QueueGroupOf(int queue) => queue / QueuesOfOnePair;
 
-    internal NetFilter Filter => _filter;
+    /// <inheritdoc cref="NetControl.Filter"/>
+    internal NetFilter Filter => _control.Filter;
 
-    /// <summary>Which frames the driver wants. Any thread.</summary>
-    public ReceiveFilter ReceiveFilter => ReceiveFilter.Of(_filter);
+    internal NetPairs Pairs { get; }
 
     /// <summary>Bytes of the largest packet, as the configuration space says; null if it says nothing.</summary>
     public int? Mtu => _spec.Mtu;
@@ -159,15 +157,7 @@ public sealed partial class NetDevice : VirtioDevice
     protected override void OnDriver(DriverSession driver)
     {
         ArgumentNullException.ThrowIfNull(driver);
-        _filter = new NetFilter
-        {
-            Address = Address,
-            Vlans = Has(NetProtocol.FeatureControlVlan)
-            ? new ulong[NetProtocol.VlanCount / 64] : null
-        };
-        SetOffloads(driver.Features & NetProtocol.GuestOffloads);
-        // A driver asks for more than one pair by a command; without a control queue the rings that run say it.
-        SetActivePairs(Has(NetProtocol.FeatureMultiQueue) && !Has(NetProtocol.FeatureControl) ? _pairs : 1);
+        _control.Begin(driver.Features);
     }
 
     /// <inheritdoc/>
@@ -176,6 +166,71 @@ public sealed partial class NetDevice : VirtioDevice
         Array.Clear(_receivers);
         Array.Clear(_savedFrames);
         WriteConfiguration();
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>What its driver asked for, and frames that wait in the card. Frames in flight to it are lost, as on any cable.</remarks>
+    protected internal override void Save(StateWriter to)
+    {
+        ArgumentNullException.ThrowIfNull(to);
+        to.Add("address", Address.ToString());
+        to.Add("mtu", (long)(_spec.Mtu ?? 0));
+        to.Add("link-up", _isLinkUp);
+        if (Driver is null) return;
+        StateWriter driver = to.AddRecord("driver");
+        _control.Save(driver);
+        for (int pair = 0; pair < Pairs.Count; pair++)
+        {
+            foreach (byte[] bytes in _receivers[pair]?.Kept ?? [])
+            {
+                StateWriter frame = driver.AddItem("frames");
+                frame.Add("pair", (long)pair);
+                frame.Add("bytes", bytes);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>
+    /// A card that was given an address keeps it, and shows it to the next driver; the one it has goes on with the address it knows, until
+    /// it asks.
+    /// </remarks>
+    protected internal override void Restore(StateReader from)
+    {
+        ArgumentNullException.ThrowIfNull(from);
+        MacAddress address = NetFilter.AddressOf(from, "address");
+        if (from.Int32("mtu", 0, ushort.MaxValue) is var mtu && mtu != (_spec.Mtu ?? 0))
+            throw from.Wrong("mtu", $"is {mtu}, and '{Name}' has {_spec.Mtu ?? 0}: give it the one it had");
+        if (_spec.Mac is null) Address = address;
+        if (from.Boolean("link-up") is var isUp && isUp != _isLinkUp) IsLinkUp = isUp;
+        MacAddress shown = Address;
+        if (Driver is { } session)
+        {
+            StateReader driver = from.Record("driver");
+            _control.Restore(driver);
+            // The driver may have taken another one than the card's.
+            if (Filter.Address != address) shown = Filter.Address;
+            int least = NetProtocol.HeaderLength(session.Features) + NetProtocol.EthernetHeaderLength;
+            foreach (StateReader frame in driver.Items("frames", SavedFramesMax))
+            {
+                byte[] saved = frame.Bytes("bytes", NetProtocol.FrameBytesMax);
+                if (saved.Length < least) throw frame.Wrong("bytes", $"has {saved.Length}, fewer than {least}");
+                (_savedFrames[frame.Int32("pair", 0, Pairs.Count - 1)] ??= []).Enqueue(saved);
+            }
+            // It may be behind another port of a switch now.
+            if (Has(NetProtocol.FeatureGuestAnnounce)) Announce();
+        }
+        Span<byte> bytes = stackalloc byte[MacAddress.Length];
+        shown.CopyTo(bytes);
+        Config.Update(NetProtocol.ConfigMac, bytes);
+    }
+
+    /// <summary>The frames that the card of another process kept for a queue, once.</summary>
+    internal Queue<byte[]> TakeSavedFrames(int pair)
+    {
+        Queue<byte[]> frames = _savedFrames[pair] ?? [];
+        _savedFrames[pair] = null;
+        return frames;
     }
 
     /// <inheritdoc/>
@@ -195,7 +250,7 @@ public sealed partial class NetDevice : VirtioDevice
     /// The number of the control queue: the last one, or the third for a driver that knows one pair only (§ 5.1.2). -1 if there is none.
     /// </summary>
     private int ControlQueue => !Has(NetProtocol.FeatureControl) ? -1
-        : Has(NetProtocol.FeatureMultiQueue) ? QueuesOfOnePair * _pairs
+        : Has(NetProtocol.FeatureMultiQueue) ? QueuesOfOnePair * Pairs.Count
         : QueuesOfOnePair;
 
     private bool Has(ulong feature) => ((Driver?.Features ?? 0) & feature) != 0;
@@ -206,29 +261,11 @@ public sealed partial class NetDevice : VirtioDevice
     private QueueWorker WorkerOf(QueueContext context)
     {
         int pair = context.Index / QueuesOfOnePair;
-        if (context.Index == ControlQueue) return new SimpleWorker(context, ServeControl);
-        if (pair >= _pairs) return new SimpleWorker(context, _ => { });
+        if (context.Index == ControlQueue) return new SimpleWorker(context, _control.Serve);
+        if (pair >= Pairs.Count) return new SimpleWorker(context, _ => { });
         return context.Index % QueuesOfOnePair == 0
             ? _receivers[pair] = new NetReceiver(this, context, pair, _counters[pair])
             : new NetTransmitter(this, context, pair, _counters[pair]);
-    }
-
-    internal void SetRunning(int pair, bool running)
-    {
-        lock (_lock)
-        {
-            _running[pair] = running;
-            Backend.SetActive(pair, running && pair < _activePairs);
-        }
-    }
-
-    private void SetActivePairs(int pairs)
-    {
-        lock (_lock)
-        {
-            _activePairs = pairs;
-            for (int i = 0; i < _running.Length; i++) Backend.SetActive(i, _running[i] && i < pairs);
-        }
     }
 
     private void WriteConfiguration()
@@ -236,14 +273,14 @@ public sealed partial class NetDevice : VirtioDevice
         byte[] config = new byte[NetProtocol.ConfigLength];
         Address.CopyTo(config.AsSpan(NetProtocol.ConfigMac));
         BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(NetProtocol.ConfigStatus), _isLinkUp ? NetProtocol.StatusLinkUp : (ushort)0);
-        BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(NetProtocol.ConfigPairsMax), (ushort)_pairs);
+        BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(NetProtocol.ConfigPairsMax), (ushort)Pairs.Count);
         BinaryPrimitives.WriteUInt16LittleEndian(config.AsSpan(NetProtocol.ConfigMtu), (ushort)(_spec.Mtu ?? 0));
         BinaryPrimitives.WriteUInt32LittleEndian(config.AsSpan(NetProtocol.ConfigSpeed), _spec.SpeedMbps);
         config[NetProtocol.ConfigDuplex] = NetProtocol.FullDuplex;
         Config.Update(0, config);
     }
 
-    private void ChangeStatus(Func<ushort, ushort> change)
+    internal void ChangeStatus(Func<ushort, ushort> change)
     {
         lock (_lock)
         {

@@ -48,7 +48,7 @@ internal sealed class NetReceiver : QueueWorker
         _chains = new ReceiveChains(context, _headerLength);
         _saved = device.TakeSavedFrames(pair);
         _source = device.Backend.CreateSource(pair, context.Reactor, context.ServeNow);
-        device.SetRunning(pair, true);
+        device.Pairs.SetRunning(pair, true);
     }
 
     /// <summary>Bytes at the start of each frame that the network does not give.</summary>
@@ -100,7 +100,7 @@ internal sealed class NetReceiver : QueueWorker
     /// </summary>
     public override void Quiesce(QuiesceReason reason)
     {
-        if (reason != QuiesceReason.Pause) _device.SetRunning(_pair, false);
+        if (reason != QuiesceReason.Pause) _device.Pairs.SetRunning(_pair, false);
         if (reason == QuiesceReason.Reset)
         {
             _waiting = 0;
@@ -109,7 +109,7 @@ internal sealed class NetReceiver : QueueWorker
         _chains.PutBack();
     }
 
-    public override void Resume() => _device.SetRunning(_pair, true);
+    public override void Resume() => _device.Pairs.SetRunning(_pair, true);
 
     protected override void Dispose(bool disposing)
     {

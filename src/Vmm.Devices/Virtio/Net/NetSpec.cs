@@ -25,7 +25,7 @@ public sealed record NetSpec : DeviceSpec
     private const int MtuOverVhostUser = 1500;
 
     /// <summary>How an operator names one.</summary>
-    public static DeviceKind Kind { get; } = new()
+    internal static DeviceKind Kind { get; } = new()
     {
         Name = "net",
         Syntax = "tap=NAME|uds=PATH[,mac=A][,queues=N][,size=N][,mtu=N][,pcap=FILE]" + LimitSpec.Syntax,

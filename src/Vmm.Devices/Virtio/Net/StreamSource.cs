@@ -44,7 +44,6 @@ internal sealed class StreamSource : INetSource, IKeepsFrames
 
     private int LengthOfNext => (int)Math.Min(BinaryPrimitives.ReadUInt32BigEndian(_buffer.AsSpan(_start)), int.MaxValue);
 
-    /// <inheritdoc/>
     public IEnumerable<byte[]> Kept
     {
         get

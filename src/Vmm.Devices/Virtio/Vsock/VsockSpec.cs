@@ -7,7 +7,7 @@ public sealed record VsockSpec : DeviceSpec
     public const int ConnectionsLimit = 65536;
 
     /// <summary>How an operator names one.</summary>
-    public static DeviceKind Kind { get; } = new()
+    internal static DeviceKind Kind { get; } = new()
     {
         Name = "vsock",
         Syntax = "cid=N,uds=BASE[,connections=N]",

@@ -23,7 +23,6 @@ internal sealed class LineEditor(string prompt, IReadOnlyList<string> words, Fun
     private bool _afterReturn;
     private bool _isAmbiguous;
 
-    /// <inheritdoc/>
     public LineEvent Type(byte value, List<byte> echo)
     {
         bool afterReturn = _afterReturn;
@@ -48,7 +47,6 @@ internal sealed class LineEditor(string prompt, IReadOnlyList<string> words, Fun
         }
     }
 
-    /// <inheritdoc/>
     public string TakeLine()
     {
         string line = string.Concat(_line);

@@ -1,9 +1,130 @@
 namespace Vmm.Devices;
 
-// What each register does. All under the lock.
-public sealed partial class Uart16550
+/// <summary>The registers and FIFOs of a 16550A, and its interrupt. Everything is called under the port's lock.</summary>
+/// <param name="interrupt">The line to the guest.</param>
+/// <param name="wire">What the chip is connected to.</param>
+internal sealed class UartChip(IInterrupt interrupt, UartWire wire)
 {
-    private byte ReadRegister(int register)
+    private const ushort DivisorOf9600Baud = 12;
+    private const int ReceivedBytes = 2;
+    private const UartModemStatus ConnectedLines = UartModemStatus.ClearToSend | UartModemStatus.DataSetReady | UartModemStatus.Carrier;
+
+    private readonly Queue<Received> _receive = new(Uart16550.FifoSize);
+    private readonly CircularBytes _transmit = new(Uart16550.FifoSize);
+    private UartInterrupts _enabled;
+    private UartLineControl _lineControl;
+    private UartModemControl _modemControl;
+    private UartModemStatus _modemStatus = ConnectedLines;
+    private byte _scratch;
+    private ushort _divisor = DivisorOf9600Baud;
+    private int _trigger = 1;
+    private bool _fifosOn;
+    private bool _overrun;
+    private bool _transmitterEmptyPending;
+    private bool _lineUp;
+
+    /// <summary>Bytes the guest wrote although there was no room.</summary>
+    internal long LostBytes { get; private set; }
+
+    /// <summary>Bytes that wait in the chip for the host.</summary>
+    internal int OutputCount => _transmit.Count;
+
+    private int FifoDepth => _fifosOn ? Uart16550.FifoSize : 1;
+
+    private bool IsLoopback => (_modemControl & UartModemControl.Loopback) != 0;
+
+    private bool DivisorLatchOpen => (_lineControl & UartLineControl.DivisorAccess) != 0;
+
+    /// <summary>
+    /// Whether the guest is ready for input from the host: it raised a modem line or waits for the interrupt. Until then the far side holds
+    /// its bytes back, or a driver that sets the chip up would throw away what was sent to it before.
+    /// </summary>
+    private bool IsListening =>
+        (_modemControl & (UartModemControl.DataTerminalReady | UartModemControl.RequestToSend)) != 0
+        || (_enabled & UartInterrupts.ReceivedData) != 0;
+
+    /// <summary>Makes the chip what it is at power-on.</summary>
+    internal void Reset()
+    {
+        _enabled = default;
+        _lineControl = default;
+        _modemControl = default;
+        _modemStatus = ModemLines();
+        _scratch = 0;
+        _divisor = DivisorOf9600Baud;
+        _trigger = 1;
+        _fifosOn = _overrun = _transmitterEmptyPending = false;
+        _receive.Clear();
+        UpdateInterrupt();
+    }
+
+    /// <summary>The wire has room: moves on what waits in the transmitter.</summary>
+    internal void Drain()
+    {
+        if (_transmit.Count == 0) return;
+        while (wire.HasRoom && _transmit.TryTake(out byte value)) wire.TryTransmit(value);
+        if (_transmit.Count > 0) return;
+        _transmitterEmptyPending = true;
+        UpdateInterrupt();
+    }
+
+    /// <summary>Something came in on the wire, or its carrier is about to go.</summary>
+    internal void Look()
+    {
+        Refill();
+        UpdateInterrupt();
+    }
+
+    /// <summary>A break comes in: a byte of 0 with the break bit, behind what waits in the FIFO. In loopback the wire is cut.</summary>
+    internal void Break()
+    {
+        if (!IsLoopback) Receive(0, UartLineStatus.Break);
+    }
+
+    internal void Save(StateWriter to)
+    {
+        to.Add("interrupt-enable", (ulong)_enabled);
+        to.Add("line-control", (ulong)_lineControl);
+        to.Add("modem-control", (ulong)_modemControl);
+        to.Add("modem-status", (ulong)_modemStatus);
+        to.Add("scratch", (ulong)_scratch);
+        to.Add("divisor", (long)_divisor);
+        to.Add("trigger", (long)_trigger);
+        to.Add("fifos", _fifosOn);
+        to.Add("overrun", _overrun);
+        to.Add("transmitter-empty-pending", _transmitterEmptyPending);
+        to.Add("received", [.. _receive.SelectMany(received => new[] { received.Value, (byte)received.Errors })]);
+        to.Add("transmit", _transmit.ToArray());
+    }
+
+    internal void Restore(StateReader from)
+    {
+        _enabled = (UartInterrupts)from.UInt64("interrupt-enable", (ulong)UartInterrupts.All);
+        _lineControl = (UartLineControl)from.UInt64("line-control", byte.MaxValue);
+        _modemControl = (UartModemControl)from.UInt64("modem-control", (ulong)UartModemControl.All);
+        _modemStatus = (UartModemStatus)from.UInt64("modem-status", byte.MaxValue);
+        _scratch = (byte)from.UInt64("scratch", byte.MaxValue);
+        _divisor = (ushort)from.Int32("divisor", 0, ushort.MaxValue);
+        _trigger = from.Int32("trigger", 1, Uart16550.FifoSize);
+        _fifosOn = from.Boolean("fifos");
+        _overrun = from.Boolean("overrun");
+        _transmitterEmptyPending = from.Boolean("transmitter-empty-pending");
+        byte[] received = from.Bytes("received", FifoDepth * ReceivedBytes);
+        if (received.Length % ReceivedBytes != 0) throw from.Wrong("received", "ends in the middle of a byte with its errors");
+        _receive.Clear();
+        for (int i = 0; i < received.Length; i += ReceivedBytes)
+            _receive.Enqueue(new Received(received[i], (UartLineStatus)received[i + 1] & UartLineStatus.Errors));
+        _transmit.Refill(from.Bytes("transmit", FifoDepth));
+    }
+
+    /// <summary>The wire was restored too: the guest sees this process's line, and a change of the carrier is reported.</summary>
+    internal void GoOn()
+    {
+        SetModemLines(ModemLines());
+        Look();
+    }
+
+    internal byte Read(int register)
     {
         switch (register)
         {
@@ -33,7 +154,7 @@ public sealed partial class Uart16550
         }
     }
 
-    private void WriteRegister(int register, byte value)
+    internal void Write(int register, byte value)
     {
         switch (register)
         {
@@ -114,7 +235,7 @@ public sealed partial class Uart16550
     /// <summary>The modem inputs: the host side's, or in loopback the chip's own outputs.</summary>
     private UartModemStatus ModemLines()
     {
-        if (!IsLoopback) return _carrierLost ? ConnectedLines & ~UartModemStatus.Carrier : ConnectedLines;
+        if (!IsLoopback) return wire.HasCarrier ? ConnectedLines : ConnectedLines & ~UartModemStatus.Carrier;
         UartModemStatus lines = UartModemStatus.None;
         if ((_modemControl & UartModemControl.RequestToSend) != 0) lines |= UartModemStatus.ClearToSend;
         if ((_modemControl & UartModemControl.DataTerminalReady) != 0) lines |= UartModemStatus.DataSetReady;
@@ -137,11 +258,16 @@ public sealed partial class Uart16550
         _transmitterEmptyPending = false;
         UpdateInterrupt();
         if (IsLoopback) Receive(value, UartLineStatus.None);
-        else if (_transmit.Count == 0 && _output.Room > 0) _output.Write([value]);
-        else if (_transmit.Count < FifoDepth) _transmit.Write([value]);
-        else _lostBytes++;
+        else if (_transmit.Count > 0 || !wire.TryTransmit(value)) Hold(value);
         if (_transmit.Count == 0) _transmitterEmptyPending = true;
         UpdateInterrupt();
+    }
+
+    /// <summary>Keeps a byte that the host has no room for.</summary>
+    private void Hold(byte value)
+    {
+        if (_transmit.Count < FifoDepth) _transmit.Write([value]);
+        else LostBytes++;
     }
 
     /// <summary>A byte comes in from the wire, whether there is room for it or not.</summary>
@@ -237,6 +363,18 @@ public sealed partial class Uart16550
         bool up = InterruptId() != UartInterruptId.None;
         if (up == _lineUp) return;
         _lineUp = up;
-        if (up) _interrupt.Assert(); else _interrupt.Deassert();
+        if (up) interrupt.Assert(); else interrupt.Deassert();
     }
+
+    /// <summary>Moves waiting input into the chip. In loopback the wire is cut: it waits.</summary>
+    private void Refill()
+    {
+        if (IsLoopback) return;
+        while (IsListening && _receive.Count < FifoDepth && wire.TryReceive(out byte value))
+            _receive.Enqueue(new Received(value, UartLineStatus.None));
+        if (wire.TryDropCarrier()) SetModemLines(ModemLines());
+    }
+
+    /// <summary>A byte of the receive FIFO with the errors it came with.</summary>
+    private readonly record struct Received(byte Value, UartLineStatus Errors);
 }

@@ -3,25 +3,23 @@ using Vmm.Devices;
 namespace Vmm.Benchmarks;
 
 /// <summary>A device takes chains of n descriptors from a queue and gives them back.</summary>
-internal abstract class QueueComparison(bool packed) : Comparison
+internal static class QueueComparisons
 {
-    internal override string Suite => "queue";
+    internal static Comparison Split { get; } = Of("queue-split", packed: false);
 
-    internal override string Description =>
-        "one chain of n descriptors is popped, walked into vectors and pushed; published every 16 chains. "
-        + "The baseline is the same walk in C";
-
-    internal override IReadOnlyList<int> Sizes => [1, 4, 16, 64];
+    internal static Comparison Packed { get; } = Of("queue-packed", packed: true);
 
     // A chain of one buffer takes a shorter path than others.
-    internal override IReadOnlyList<int> WarmUpSizes => [1, 4];
-
-    internal override IReadOnlyList<Variant> Variants { get; } =
-    [
-        new("c-walk", n => new QueueBaseline(packed, n)),
-        new("vmm", n => new QueueContender(packed, n, measureLatency: false)),
-        new("vmm-latency", n => new QueueContender(packed, n, measureLatency: true)),
-    ];
+    private static Comparison Of(string group, bool packed) => new("queue", group,
+        "one chain of n descriptors is popped, walked into vectors and pushed; published every 16 chains. "
+        + "The baseline is the same walk in C",
+        [1, 4, 16, 64],
+        [
+            new("c-walk", n => new QueueBaseline(packed, n)),
+            new("vmm", n => new QueueContender(packed, n, measureLatency: false)),
+            new("vmm-latency", n => new QueueContender(packed, n, measureLatency: true)),
+        ])
+    { WarmUpSizes = [1, 4] };
 
     private sealed class QueueContender : IContender, IVirtioInterrupt
     {
@@ -71,16 +69,4 @@ internal abstract class QueueComparison(bool packed) : Comparison
 
         public void SignalNeedsReset() => throw new InvalidOperationException(_queue.FirstFault.Text);
     }
-}
-
-/// <summary>On a split ring.</summary>
-internal sealed class SplitQueueComparison() : QueueComparison(packed: false)
-{
-    internal override string Group => "queue-split";
-}
-
-/// <summary>On a packed ring.</summary>
-internal sealed class PackedQueueComparison() : QueueComparison(packed: true)
-{
-    internal override string Group => "queue-packed";
 }

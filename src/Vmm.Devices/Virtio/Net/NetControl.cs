@@ -1,12 +1,58 @@
+using Vmm.Events;
+
 namespace Vmm.Devices;
 
-// Commands of the driver (virtio 1.2 § 5.1.6.5): class, command, data; then a byte for the answer.
-public sealed partial class NetDevice
+/// <summary>
+/// What a card's driver asked for: the frames it wants, the pairs it uses, what the network may leave undone for it. It does so by commands
+/// (virtio 1.2 § 5.1.6.5): class, command, data; then a byte for the answer. On the device's reactor; the filter is read by any queue.
+/// </summary>
+internal sealed class NetControl(NetDevice device, NetPairs pairs)
 {
     internal static readonly GuestFault NoAnswer =
         new(GuestFaultKind.Request, "a network control command without a byte for its answer (§ 5.1.6.5)");
 
-    private void ServeControl(QueueContext context)
+    private volatile NetFilter _filter = new() { Address = device.Address };
+    private ulong _features;
+    private ulong _guestOffloads;
+
+    /// <summary>Which frames the driver wants. Any thread.</summary>
+    internal NetFilter Filter => _filter;
+
+    /// <summary>A driver came, and has asked for nothing yet.</summary>
+    internal void Begin(ulong features)
+    {
+        _features = features;
+        _filter = new NetFilter
+        {
+            Address = device.Address,
+            Vlans = Has(NetProtocol.FeatureControlVlan) ? new ulong[NetProtocol.VlanCount / 64] : null,
+        };
+        SetOffloads(features & NetProtocol.GuestOffloads);
+        // A driver asks for more than one pair by a command; without a control queue the rings that run say it.
+        pairs.SetActive(Has(NetProtocol.FeatureMultiQueue) && !Has(NetProtocol.FeatureControl) ? pairs.Count : 1);
+    }
+
+    internal void Save(StateWriter to)
+    {
+        to.Add("active-pairs", (long)pairs.Active);
+        to.Add("guest-offloads", _guestOffloads);
+        _filter.Save(to.AddRecord("filter"));
+    }
+
+    /// <summary>Goes on as another process saved it, after <see cref="Begin"/>.</summary>
+    internal void Restore(StateReader from)
+    {
+        int active = from.Int32("active-pairs", 1, pairs.Count);
+        ulong offloads = from.UInt64("guest-offloads");
+        if (!AreNegotiated(offloads))
+            throw from.Wrong("guest-offloads", $"are 0x{offloads:x}, and not all of them were negotiated");
+        _filter = NetFilter.Restore(from.Record("filter"));
+        SetOffloads(offloads);
+        pairs.SetActive(active);
+    }
+
+    /// <summary>Serves the control queue.</summary>
+    internal void Serve(QueueContext context)
     {
         VirtQueue queue = context.Queue;
         while (queue.TryPop(out DescriptorChain? chain))
@@ -88,7 +134,7 @@ public sealed partial class NetDevice
         Span<byte> bytes = stackalloc byte[MacAddress.Length];
         if (!command.TryRead(bytes)) return false;
         _filter = _filter with { Address = new MacAddress(bytes) };
-        Config.Update(NetProtocol.ConfigMac, bytes);
+        device.Config.Update(NetProtocol.ConfigMac, bytes);
         return true;
     }
 
@@ -101,20 +147,34 @@ public sealed partial class NetDevice
 
     private bool Announced()
     {
-        ChangeStatus(status => (ushort)(status & ~NetProtocol.StatusAnnounce));
+        device.ChangeStatus(status => (ushort)(status & ~NetProtocol.StatusAnnounce));
         return true;
     }
 
     private bool SetPairs(ref ChainReader command)
     {
-        if (!command.TryRead(out ushort pairs) || pairs == 0 || pairs > _pairs) return false;
-        SetActivePairs(pairs);
+        if (!command.TryRead(out ushort active) || active == 0 || active > pairs.Count) return false;
+        pairs.SetActive(active);
         return true;
     }
 
     private bool SetGuestOffloads(ref ChainReader command) =>
         command.TryRead(out ulong offloads)
         // Only what was negotiated can be switched (§ 5.1.6.5.6.1).
-        && (offloads & ~(Driver!.Features & NetProtocol.GuestOffloads)) == 0
+        && AreNegotiated(offloads)
         && SetOffloads(offloads);
+
+    private bool Has(ulong feature) => (_features & feature) != 0;
+
+    private bool AreNegotiated(ulong offloads) => (offloads & ~(_features & NetProtocol.GuestOffloads)) == 0;
+
+    /// <summary>Sets what the network may leave undone in frames for the guest.</summary>
+    /// <param name="toGuest">As feature bits.</param>
+    private bool SetOffloads(ulong toGuest)
+    {
+        Errno errno = device.Backend.Configure(NetProtocol.HeaderLength(_features), NetOffloadBits.ToGuest(toGuest));
+        if (errno == Errno.None) _guestOffloads = toGuest;
+        else device.ReportHostFault(errno, "cannot set up the network for its driver", device.Backend.Description);
+        return errno == Errno.None;
+    }
 }

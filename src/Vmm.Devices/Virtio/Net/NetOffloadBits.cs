@@ -1,9 +1,7 @@
-using Vmm.Events;
-
 namespace Vmm.Devices;
 
-// What driver and network do for each other, as feature bits and as what a network understands.
-public sealed partial class NetDevice
+/// <summary>What driver and network do for each other, as feature bits and as what a network understands.</summary>
+internal static class NetOffloadBits
 {
     private static readonly (NetOffloads Offload, ulong ToGuest, ulong FromGuest)[] OffloadBits =
     [
@@ -16,7 +14,8 @@ public sealed partial class NetDevice
         (NetOffloads.Uso6, NetProtocol.FeatureGuestUso6, NetProtocol.FeatureHostUso),
     ];
 
-    private static ulong OffloadFeatures(NetOffloads offloads)
+    /// <summary>The features that a network lets a card offer, in both directions.</summary>
+    internal static ulong FeaturesOf(NetOffloads offloads)
     {
         ulong features = 0;
         foreach ((NetOffloads offload, ulong toGuest, ulong fromGuest) in OffloadBits)
@@ -26,18 +25,15 @@ public sealed partial class NetDevice
         return features;
     }
 
-    /// <summary>Sets what the network may leave undone in frames for the guest.</summary>
-    /// <param name="toGuest">As feature bits.</param>
-    private bool SetOffloads(ulong toGuest)
+    /// <summary>What the network may leave undone in frames for the guest.</summary>
+    /// <param name="features">As feature bits.</param>
+    internal static NetOffloads ToGuest(ulong features)
     {
         NetOffloads offloads = NetOffloads.None;
         foreach ((NetOffloads offload, ulong bit, _) in OffloadBits)
         {
-            if ((toGuest & bit) != 0) offloads |= offload;
+            if ((features & bit) != 0) offloads |= offload;
         }
-        Errno errno = Backend.Configure(NetProtocol.HeaderLength(Driver!.Features), offloads);
-        if (errno == Errno.None) _guestOffloads = toGuest;
-        else ReportHostFault(errno, "cannot set up the network for its driver", Backend.Description);
-        return errno == Errno.None;
+        return offloads;
     }
 }
