@@ -7,7 +7,6 @@ public sealed partial class CmosDevice : ISavedState
     private static readonly long UnixMillisecondsMin = new DateTimeOffset(1, 1, 1, 0, 0, 0, TimeSpan.Zero).ToUnixTimeMilliseconds();
     private static readonly long UnixMillisecondsMax = new DateTimeOffset(YearMax, 12, 31, 0, 0, 0, TimeSpan.Zero).ToUnixTimeMilliseconds();
 
-    /// <inheritdoc/>
     void ISavedState.Save(StateWriter to)
     {
         lock (_lock)
@@ -20,7 +19,6 @@ public sealed partial class CmosDevice : ISavedState
         }
     }
 
-    /// <inheritdoc/>
     void ISavedState.Restore(StateReader from)
     {
         lock (_lock)

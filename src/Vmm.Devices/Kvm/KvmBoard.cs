@@ -87,10 +87,8 @@ public sealed class KvmBoard : IMachineBoard, IMessageInterrupts, ISavedPlaces
         }
     }
 
-    /// <inheritdoc/>
     int? ISavedPlaces.PlaceOf(string device) => Options.Restore?.PlaceOf(device);
 
-    /// <inheritdoc/>
     IInterrupt IMessageInterrupts.Route(ulong address, uint data)
     {
         KvmVm vm = Vm;

@@ -167,9 +167,7 @@ internal sealed class KvmSaver : IDisposable
     }
 
     /// <summary>Makes views of the memory, and protects them.</summary>
-    /// <param name="memory">Takes the pages.</param>
-    /// <param name="isBrief">Whether it takes no long time without that.</param>
-    /// <returns>Null if this host can't, which the log says.</returns>
+    /// <returns>Null if this host can't, which the log says unless the save is brief.</returns>
     private LiveMemoryCopy? TryProtect(MemoryImageWriter memory, bool isBrief)
     {
         Prepare();

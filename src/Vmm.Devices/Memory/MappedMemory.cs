@@ -27,24 +27,18 @@ internal sealed class MappedMemory : SafeHandle
 
     internal nint Address => handle;
 
-    /// <summary>Maps a page-aligned window of a file for reading and writing; it is no part of a core dump.</summary>
-    /// <param name="file">Needed for the call only.</param>
-    /// <param name="offset">Of the window in the file.</param>
-    /// <param name="length">Of the window.</param>
-    /// <param name="isHuge">
-    /// The file consists of huge pages: the call reserves them. Without a reservation a page fault that finds none free ends the process
-    /// (SIGBUS).
-    /// </param>
-    /// <param name="account">Of the front-end whose memory it is: was charged for the window, and gets the charge back. Null for memory of
-    /// our own.</param>
-    /// <param name="mapping">The mapping.</param>
+    /// <summary>
+    /// Maps a page-aligned window of a file, which is needed for the call only, for reading and writing; it is no part of a core dump. Huge
+    /// pages are reserved: without that a page fault that finds none free ends the process (SIGBUS). A front-end's account was charged for
+    /// the window, and gets the charge back; memory of our own has none.
+    /// </summary>
     internal static Errno Map(OwnedFd file, ulong offset, ulong length, bool isHuge,
         MappingBudget.Account? account, out MappedMemory? mapping)
     {
         nint address = MemoryCalls.Map(0, (nuint)length, MemoryCalls.PROT_READ | MemoryCalls.PROT_WRITE,
             MemoryCalls.MAP_SHARED | (isHuge ? 0 : MemoryCalls.MAP_NORESERVE), file.Number, (long)offset);
         mapping = address == MemoryCalls.MapFailed ? null : new MappedMemory(address, (nuint)length, account);
-        if (mapping is null) return MemoryCalls.LastError;
+        if (mapping is null) return CallResult.LastError;
         // A crash of this process must write neither the guest's secrets nor its gigabytes to a disk. A kernel that can't is no reason to
         // do without.
         _ = MemoryCalls.Advise(address, (nuint)length, MemoryCalls.MADV_DONTDUMP);
@@ -57,7 +51,7 @@ internal sealed class MappedMemory : SafeHandle
         nint address = MemoryCalls.Map(0, (nuint)length, MemoryCalls.PROT_READ | MemoryCalls.PROT_WRITE,
             MemoryCalls.MAP_PRIVATE | MemoryCalls.MAP_NORESERVE, file.Number, (long)offset);
         mapping = address == MemoryCalls.MapFailed ? null : new MappedMemory(address, (nuint)length, null);
-        if (mapping is null) return MemoryCalls.LastError;
+        if (mapping is null) return CallResult.LastError;
         _ = MemoryCalls.Advise(address, (nuint)length, MemoryCalls.MADV_DONTDUMP);
         return Errno.None;
     }

@@ -52,7 +52,6 @@ internal struct KvmRunInternalError
 {
     internal uint SubError;
     internal uint DataCount;
-    internal ulong Data0;
 }
 
 /// <summary>KVM_EXIT_SYSTEM_EVENT.</summary>

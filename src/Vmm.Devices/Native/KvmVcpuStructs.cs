@@ -40,13 +40,6 @@ internal struct KvmLapicState
     private byte _first;
 }
 
-/// <summary>struct kvm_xsave, as bytes.</summary>
-[InlineArray(4096)]
-internal struct KvmXsave
-{
-    private byte _first;
-}
-
 /// <summary>struct kvm_xcrs, as bytes.</summary>
 [InlineArray(392)]
 internal struct KvmXcrs

@@ -10,7 +10,6 @@ namespace Vmm.Devices.Native;
 internal struct KvmMemoryRegion
 {
     internal const uint LogDirtyPages = 1;
-    internal const uint ReadOnly = 2;
 
     internal uint Slot;
     internal uint Flags;
@@ -48,7 +47,6 @@ internal struct KvmIoEventFd
 [StructLayout(LayoutKind.Sequential)]
 internal struct KvmIrqFd
 {
-    internal const uint Deassign = 1;
     internal const uint Resample = 2;
 
     internal uint Fd;

@@ -62,5 +62,5 @@ internal static unsafe partial class PseudoTerminalCalls
         _ = TerminalCalls.Set(fd, mode);
     }
 
-    private static KernelException Refused() => new("cannot open a pseudo-terminal", (Errno)Marshal.GetLastPInvokeError());
+    private static KernelException Refused() => new("cannot open a pseudo-terminal", CallResult.LastError);
 }

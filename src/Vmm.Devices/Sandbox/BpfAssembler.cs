@@ -8,9 +8,7 @@ internal sealed class BpfLabel
     internal int At { get; set; } = -1;
 }
 
-/// <summary>
-/// Writes classic BPF programs for seccomp(2): loads of 32-bit words of struct seccomp_data, jumps forward, results.
-/// </summary>
+/// <summary>Writes classic BPF programs for seccomp(2): loads of 32-bit words of struct seccomp_data, jumps forward, results.</summary>
 internal sealed class BpfAssembler
 {
     /// <summary>

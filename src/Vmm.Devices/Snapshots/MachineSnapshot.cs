@@ -157,8 +157,7 @@ public sealed partial class MachineSnapshot
         return all;
     }
 
-    /// <summary>Maps the memory: what the guest writes stays in this process.</summary>
-    /// <param name="expected">Where the machine that goes on has its memory.</param>
+    /// <summary>Maps the memory, where the machine that goes on expects it: what the guest writes stays in this process.</summary>
     /// <exception cref="StateException">Its file has another size, or it was elsewhere.</exception>
     /// <exception cref="IOException">It can't be opened.</exception>
     internal GuestMemory MapMemory(IReadOnlyList<RegionLayout> expected)
@@ -284,7 +283,7 @@ public sealed partial class MachineSnapshot
     private static OwnedFd OpenFile(string directory, string name, out long bytes)
     {
         string path = Path.Combine(directory, name);
-        OwnedFd file = SnapshotCalls.OpenFile(path) ?? throw new KernelException($"cannot open '{path}'", FileCalls.LastError,
+        OwnedFd file = SnapshotCalls.OpenFile(path) ?? throw new KernelException($"cannot open '{path}'", CallResult.LastError,
             System.IO.Directory.Exists(directory) ? "a snapshot has the files " + string.Join(", ", Files) : null);
         Errno error = MemoryCalls.Stat(file.Number, out FileStatus status);
         bytes = status.Size;

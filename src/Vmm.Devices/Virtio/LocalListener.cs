@@ -18,7 +18,7 @@ public sealed class LocalListener : IDisposable
     public LocalListener(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        _socket = UnixSocket.ListenAnew(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        _socket = UnixEndpoint.ListenAnew(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
     }
 
     /// <summary>What listens. It stays this object's.</summary>

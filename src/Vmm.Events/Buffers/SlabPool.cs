@@ -49,7 +49,7 @@ public sealed partial class SlabPool : IDisposable
     }
 
     /// <summary>What the pool holds and did.</summary>
-    public SlabPoolStatistics Statistics
+    internal SlabPoolStatistics Statistics
     {
         get
         {

@@ -14,8 +14,6 @@ internal static unsafe partial class Libc
     private static partial int MemoryProtect(nint address, nuint length, int protection);
 
     /// <summary>Maps zeroed pages that are read and written by this process only.</summary>
-    /// <param name="bytes">A multiple of the page size.</param>
-    /// <exception cref="KernelException">No memory.</exception>
     internal static nint MapPages(nuint bytes)
     {
         // SAFETY: a fresh mapping, nothing else is at that address.

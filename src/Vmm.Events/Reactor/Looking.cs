@@ -48,8 +48,6 @@ internal sealed class Looking(Reactor reactor, IPoller poller, SlotTable slots, 
     internal AdaptivePolling Polling { get; } = new(max);
 
     /// <summary>Looks for events and calls.</summary>
-    /// <param name="timeoutMs">The longest time.</param>
-    /// <param name="seen">Events, if there are.</param>
     /// <returns>Whether there is something to do; if not, the reactor is to block and then to say so (<see cref="Blocked"/>).</returns>
     internal bool TryFind(int timeoutMs, out ReadOnlySpan<ReadyEvent> seen)
     {

@@ -20,9 +20,6 @@ internal interface IRingEngine : IDisposable
     /// <summary>Entries that can be prepared now.</summary>
     int Room { get; }
 
-    /// <summary>Whether this engine can carry out an operation.</summary>
-    bool Supports(IoUringOp operation);
-
     /// <summary>Takes one entry over; needs <see cref="Room"/>.</summary>
     void Prepare(in IoUringEntry entry);
 

@@ -91,9 +91,7 @@ public sealed partial class IoRing : IDisposable
             ?? new IoRing(reactor, new RingOptions { Engine = engine, OnlyTransfers = onlyTransfers }) { _sharedFor = engine };
     }
 
-    /// <summary>
-    /// Called after a batch of completions was delivered, for what is to be done once a batch and not once an operation.
-    /// </summary>
+    /// <summary>Called after a batch of completions was delivered, for what is to be done once a batch and not once an operation.</summary>
     public event Action? BatchDelivered;
 
     /// <summary>What carries out the operations: <c>io_uring</c> or <c>threads</c>.</summary>
@@ -106,7 +104,7 @@ public sealed partial class IoRing : IDisposable
     public int InFlight { get; private set; }
 
     /// <summary>What the ring did so far.</summary>
-    public RingStatistics Statistics =>
+    internal RingStatistics Statistics =>
         new(_operations, _completions, _engine.Counts.Submissions, _held.Count, _engine.Counts.Overflows);
 
     internal ReactorTimers Timers => _reactor.Timers;

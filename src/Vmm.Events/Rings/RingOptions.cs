@@ -49,9 +49,6 @@ public sealed record RingOptions
     /// </summary>
     public bool OnlyTransfers { get; init; }
 
-    /// <summary>For tests: operations that the kernel's ring is to lack.</summary>
-    internal IReadOnlyCollection<Native.IoUringOp> Lacking { get; init; } = [];
-
     /// <summary>For tests: how the memory behaves that arguments are put into.</summary>
     internal Buffers.SlabPoolOptions? Scratch { get; init; }
 
@@ -90,4 +87,4 @@ public sealed record RingOptions
 /// <param name="Submissions">Calls into the kernel that submitted.</param>
 /// <param name="Held">Operations that had to wait for room.</param>
 /// <param name="Overflows">Times completions had found no room and were fetched from the kernel's own list.</param>
-public readonly record struct RingStatistics(long Operations, long Completions, long Submissions, long Held, long Overflows);
+internal readonly record struct RingStatistics(long Operations, long Completions, long Submissions, long Held, long Overflows);

@@ -43,7 +43,7 @@ internal sealed class PacketCapture : IDisposable
     {
         int fd = FileCalls.Open(path,
             FileCalls.O_WRONLY | FileCalls.O_CREAT | FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK, OwnerOnly);
-        if (fd < 0) throw new NetworkException($"capture '{path}' cannot be made: {KernelException.Describe(FileCalls.LastError)}");
+        if (fd < 0) throw new NetworkException($"capture '{path}' cannot be made: {KernelException.Describe(CallResult.LastError)}");
         OwnedFd file = new(fd);
         if (MemoryCalls.Stat(fd, out FileStatus status) != Errno.None || status.Size != 0)
         {
