@@ -104,7 +104,7 @@ public sealed partial class IoRing : IDisposable
     public int InFlight { get; private set; }
 
     /// <summary>What the ring did so far.</summary>
-    internal RingStatistics Statistics =>
+    public RingStatistics Statistics =>
         new(_operations, _completions, _engine.Counts.Submissions, _held.Count, _engine.Counts.Overflows);
 
     internal ReactorTimers Timers => _reactor.Timers;

@@ -87,4 +87,4 @@ public sealed record RingOptions
 /// <param name="Submissions">Calls into the kernel that submitted.</param>
 /// <param name="Held">Operations that had to wait for room.</param>
 /// <param name="Overflows">Times completions had found no room and were fetched from the kernel's own list.</param>
-internal readonly record struct RingStatistics(long Operations, long Completions, long Submissions, long Held, long Overflows);
+public readonly record struct RingStatistics(long Operations, long Completions, long Submissions, long Held, long Overflows);
