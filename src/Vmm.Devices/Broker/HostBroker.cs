@@ -1,8 +1,6 @@
 using System.Buffers.Binary;
 using System.Collections.Concurrent;
 using System.Globalization;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices.Sandbox;
 

@@ -1,5 +1,3 @@
-using Vmm.Events;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>The doorbells of a transport, rung by KVM itself: a kick never leaves the kernel.</summary>

@@ -1,6 +1,4 @@
 using Microsoft.Extensions.Logging;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices.Kvm;
 

@@ -1,6 +1,3 @@
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>The host's KVM: <c>/dev/kvm</c>, open. It makes virtual machines. Thread-safe.</summary>
@@ -27,7 +24,7 @@ public sealed class KvmSystem : IDisposable
     public static KvmSystem Open(string path = DefaultPath)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        int number = KvmCall.Open(path);
+        int number = FileCalls.Open(path, FileCalls.O_RDWR | FileCalls.O_CLOEXEC);
         if (number < 0) throw NotOpened(path, CallResult.LastError);
         KvmSystem system = new(new OwnedFd(number), path);
         try
@@ -125,7 +122,7 @@ public sealed class KvmSystem : IDisposable
 
     private static KvmUnavailableException NotOpened(string path, Errno errno) => errno switch
     {
-        Errno.NoEntry or Errno.NoDevice or (Errno)6 => new(KvmUnavailableReason.Absent,
+        Errno.NoEntry or Errno.NoDevice or Errno.NoDeviceOrAddress => new(KvmUnavailableReason.Absent,
             $"there is no KVM at '{path}': load the module kvm-intel or kvm-amd, enable virtualization in the firmware, "
             + "or use the run without KVM ('vmm run')"),
         Errno.AccessDenied or Errno.NotPermitted => new(KvmUnavailableReason.NotPermitted,

@@ -1,7 +1,3 @@
-using System.Runtime.CompilerServices;
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>

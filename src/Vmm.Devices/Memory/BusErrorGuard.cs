@@ -1,6 +1,4 @@
 using System.Buffers.Binary;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices;
 

@@ -1,7 +1,4 @@
 using System.Buffers.Binary;
-using System.Runtime.InteropServices;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices;
 

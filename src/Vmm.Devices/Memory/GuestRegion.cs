@@ -1,6 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices;
 
@@ -221,9 +219,8 @@ public sealed unsafe class GuestRegion : IDisposable
     internal ulong NextData(ulong offset)
     {
         if (offset >= Length) return Length;
-        const Errno nothingMore = (Errno)6;
         long data = FileCalls.Seek(File.Number, (long)(Layout.FileOffset + offset), FileCalls.SEEK_DATA);
-        if (data < 0) return CallResult.LastError == nothingMore ? Length : offset;
+        if (data < 0) return CallResult.LastError == Errno.NoDeviceOrAddress ? Length : offset;
         return Math.Clamp(((ulong)data - Layout.FileOffset) & ~(PageLength - 1), offset, Length);
     }
 

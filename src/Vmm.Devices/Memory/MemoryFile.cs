@@ -1,7 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices;
 
 /// <summary>

@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Events;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>What became of a call of the C library: less than 0 says that it failed, and errno why.</summary>

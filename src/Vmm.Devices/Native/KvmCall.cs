@@ -1,20 +1,9 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
-using Vmm.Events;
-
 namespace Vmm.Devices.Native;
 
-/// <summary>
-/// The calls of /dev/kvm: open, ioctl, and the mapping of a vCPU's run area. Request numbers are in <see cref="KvmRequest"/>.
-/// </summary>
+/// <summary>The requests of /dev/kvm (ioctl(2)). Their numbers are in <see cref="KvmRequest"/>.</summary>
 internal static unsafe partial class KvmCall
 {
     private const string Name = "libc";
-    private const int O_RDWR = 2;
-    private const int O_CLOEXEC = 0x80000;
-
-    [LibraryImport(Name, EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int OpenFile(string path, int flags);
 
     [LibraryImport(Name, EntryPoint = "ioctl", SetLastError = true)]
     private static partial int Ioctl(int fd, nuint request, nuint argument);
@@ -25,10 +14,6 @@ internal static unsafe partial class KvmCall
     // No SetLastError: the loop reads errno itself, and only when the call failed.
     [LibraryImport(Name, EntryPoint = "ioctl")]
     private static partial int RunIoctl(int fd, nuint request, nuint argument);
-
-    /// <summary>Opens a device file for reading and writing.</summary>
-    /// <returns>The descriptor, or −1 with <see cref="CallResult.LastError"/>.</returns>
-    internal static int Open(string path) => OpenFile(path, O_RDWR | O_CLOEXEC);
 
     /// <summary>A request whose argument is a number.</summary>
     /// <returns>What the kernel returned, or −1 with <see cref="CallResult.LastError"/>.</returns>

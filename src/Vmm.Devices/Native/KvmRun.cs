@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>The head of the area that the kernel shares for each vCPU (struct kvm_run): the fields this library uses.</summary>

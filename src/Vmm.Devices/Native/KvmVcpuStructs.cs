@@ -1,6 +1,3 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
-
 namespace Vmm.Devices.Native;
 
 // Structures of asm/kvm.h that describe a vCPU; those that a monitor uses are beside KvmVcpu.

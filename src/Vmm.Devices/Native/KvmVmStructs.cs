@@ -1,6 +1,3 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
-
 namespace Vmm.Devices.Native;
 
 // Structures of linux/kvm.h that describe a VM. Sizes and offsets are compared with the C compiler's in the ABI tests.

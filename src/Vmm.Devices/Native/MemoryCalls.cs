@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Events;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>

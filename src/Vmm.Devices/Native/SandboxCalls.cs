@@ -1,6 +1,4 @@
-using System.Runtime.InteropServices;
 using System.Text;
-using Vmm.Events;
 
 namespace Vmm.Devices.Native;
 
@@ -15,9 +13,6 @@ internal static unsafe partial class SandboxCalls
     internal const int R_OK = 4;
     internal const int W_OK = 2;
     internal const int X_OK = 1;
-    internal const int RLIMIT_CORE = 4;
-    internal const int RLIMIT_MSGQUEUE = 12;
-    internal const int RLIMIT_RTPRIO = 14;
     internal const int CapabilityMax = 63;
 
     private const int PR_SET_DUMPABLE = 4;
@@ -149,14 +144,6 @@ internal static unsafe partial class SandboxCalls
     {
         const int SetDescriptorFlags = 2, CloseOnExec = 1;
         return CallResult.Of(MemoryCalls.Fcntl(fd, SetDescriptorFlags, inherited ? 0 : CloseOnExec));
-    }
-
-    /// <summary>Sets the soft and the hard limit of a resource.</summary>
-    internal static void SetLimit(int resource, ulong value)
-    {
-        ulong* limit = stackalloc ulong[2] { value, value };
-        // SAFETY: struct rlimit is two numbers, which the kernel reads.
-        _ = SetLimit(resource, limit);
     }
 
     /// <summary>The version of the kernel's Landlock; 0 where there is none.</summary>
@@ -301,9 +288,6 @@ internal static unsafe partial class SandboxCalls
 
     [LibraryImport(Name, EntryPoint = "getgrnam", StringMarshalling = StringMarshalling.Utf8)]
     private static partial byte* FindGroup(string name);
-
-    [LibraryImport(Name, EntryPoint = "setrlimit")]
-    private static partial int SetLimit(int resource, ulong* limit);
 
     [LibraryImport(Name, EntryPoint = "posix_spawn", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Spawn(int* process, string path, byte* actions, void* attributes, nint* arguments, nint* environment);

@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Events;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>Reads and writes of descriptors that are byte streams: terminals, pipes, sockets, files.</summary>

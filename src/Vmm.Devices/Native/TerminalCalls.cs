@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Events;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>Terminal modes (termios(3)), with glibc's structure of x86-64.</summary>

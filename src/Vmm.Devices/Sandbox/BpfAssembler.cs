@@ -1,5 +1,3 @@
-using Vmm.Devices.Native;
-
 namespace Vmm.Devices.Sandbox;
 
 /// <summary>A place in a program that jumps go to; it is marked after the jumps to it.</summary>

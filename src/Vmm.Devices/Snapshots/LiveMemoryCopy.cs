@@ -1,5 +1,4 @@
 using System.Runtime.ExceptionServices;
-using Vmm.Devices.Native;
 
 namespace Vmm.Devices;
 

@@ -1,7 +1,5 @@
 using System.Buffers.Binary;
 using System.Diagnostics.CodeAnalysis;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices;
 

@@ -1,7 +1,5 @@
 using System.Diagnostics;
 using System.Net;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices;
 

@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace Vmm.Devices;
 
 /// <summary>A position in one part of a chain, and how much of it is left. What readers and writers share.</summary>

@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace Vmm.Devices;
 
 /// <summary>A place in a packed ring and the wrap counter that goes with it (virtio 1.2 § 2.8.1).</summary>

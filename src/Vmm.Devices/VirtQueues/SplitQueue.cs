@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace Vmm.Devices;
 
 /// <summary>A split virtqueue (virtio 1.2 § 2.7): descriptor table, available ring, used ring.</summary>

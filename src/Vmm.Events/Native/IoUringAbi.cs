@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Vmm.Events.Native;
 
 /// <summary>IORING_SETUP_… (io_uring_setup(2)).</summary>

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Vmm.Events.Native;
 
 /// <summary>Anonymous memory straight from the kernel (mmap(2), mprotect(2)).</summary>

@@ -1,5 +1,3 @@
-using Vmm.Events.Native;
-
 namespace Vmm.Events;
 
 /// <summary>How a reactor waits. One virtual call per wait, none per event. Used by the reactor's thread only.</summary>

@@ -1,6 +1,4 @@
 using System.Diagnostics;
-using System.Runtime.InteropServices;
-using Vmm.Events.Native;
 using Vmm.Events.Rings;
 
 namespace Vmm.Events;

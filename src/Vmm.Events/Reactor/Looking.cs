@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Runtime.Intrinsics.X86;
-using Vmm.Events.Native;
 
 namespace Vmm.Events;
 

@@ -1,7 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
 using Vmm.Events.Buffers;
-using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
 

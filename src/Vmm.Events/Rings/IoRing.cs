@@ -1,6 +1,4 @@
-using System.Runtime.CompilerServices;
 using Vmm.Events.Buffers;
-using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
 

@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace Vmm.Events.Tasks;
 
 /// <summary>The await of <see cref="ReactorTask.Yield"/>, <see cref="ReactorTask.Delay"/> and <see cref="ReactorTask.Park"/>.</summary>

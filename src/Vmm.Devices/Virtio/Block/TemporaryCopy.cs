@@ -15,7 +15,6 @@ internal readonly record struct TemporaryCopy(OwnedFd File, long CopiedBytes)
     private const int PieceBytes = 1 << 20;
 
     /// <summary>ENXIO of lseek(2), SEEK_DATA.</summary>
-    private const Errno NothingBehind = (Errno)6;
 
     /// <summary>Makes a copy, in the image's folder or, where that takes no files, in the one for temporary files.</summary>
     /// <param name="path">For messages, and to find the folder.</param>
@@ -116,7 +115,7 @@ internal readonly record struct TemporaryCopy(OwnedFd File, long CopiedBytes)
             if (data < 0)
             {
                 // Only a hole is left. Anything else would leave out data; a file system that knows no holes says that all is data.
-                if (CallResult.LastError == NothingBehind) break;
+                if (CallResult.LastError == Errno.NoDeviceOrAddress) break;
                 throw new KernelException("cannot find its data", CallResult.LastError);
             }
             long hole = FileCalls.Seek(image, data, FileCalls.SEEK_HOLE);

@@ -1,5 +1,3 @@
-using Vmm.Events.Native;
-
 namespace Vmm.Events.Rings;
 
 /// <summary>A ring of the kernel as the engine of an <see cref="IoRing"/>. The thread that first submits owns it (SINGLE_ISSUER).</summary>
