@@ -119,8 +119,7 @@ internal sealed class KvmSaver : IDisposable
             DescribeMemory(state.AddRecord("memory"), memory, difference);
             using MemoryStream text = new();
             state.WriteTo(text);
-            target.Create(MachineSnapshot.StateName, text.ToArray());
-            target.Create(MachineSnapshot.SumName, System.Text.Encoding.ASCII.GetBytes(MachineSnapshot.SumOf(text.ToArray()) + "\n"));
+            MachineSnapshot.WriteState(target, text.ToArray());
             cancel.ThrowIfCancellationRequested();
             target.Commit();
             Changes.BeginAt(target.Path, id);

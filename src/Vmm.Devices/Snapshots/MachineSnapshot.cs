@@ -158,9 +158,7 @@ public sealed class MachineSnapshot
         using GuestMemory memory = MapMemory(Regions);
         MemoryImageWriter writer = new(target.Create(MemoryName), memory.Regions);
         writer.WriteAll(null, progress, cancel);
-        byte[] state = WholeState(writer.Sums());
-        target.Create(StateName, state);
-        target.Create(SumName, Encoding.ASCII.GetBytes(SumOf(state) + "\n"));
+        WriteState(target, WholeState(writer.Sums()));
         cancel.ThrowIfCancellationRequested();
         target.Commit();
         return writer.Written;
@@ -257,6 +255,13 @@ public sealed class MachineSnapshot
         {
             return null;
         }
+    }
+
+    /// <summary>Writes a state, and its checksum next to it.</summary>
+    internal static void WriteState(SnapshotDirectory target, byte[] state)
+    {
+        target.Create(StateName, state);
+        target.Create(SumName, Encoding.ASCII.GetBytes(SumOf(state) + "\n"));
     }
 
     /// <summary>What <see cref="SumName"/> says of a state.</summary>

@@ -22,7 +22,7 @@ internal readonly record struct KernelEntry(ulong Address, bool IsPvh, ulong End
 internal static class LinuxKernel
 {
     private const uint ElfMagic = 0x464c_457f;
-    private const int BzImageMagicOffset = 0x202;
+    internal const int BzImageMagicOffset = 0x202;
     private const uint BzImageMagic = 0x5372_6448;
 
     /// <summary>Loads a kernel from a whole file, whose name is for messages.</summary>
