@@ -16,7 +16,7 @@ public abstract class NotifierTests : ReactorSuite
             calls++;
             return NotifyAction.Rearm;
         });
-        for (int i = 0; i < 1000; i++) Assert.Equal(NotifyResult.Delivered, notifier.Notify());
+        for (int i = 0; i < 1000; i++) Assert.True(notifier.Notify());
         Run(reactor);
         Assert.Equal(1, calls);
         notifier.Notify();
@@ -29,7 +29,7 @@ public abstract class NotifierTests : ReactorSuite
     {
         using Reactor reactor = NewReactor();
         using Notifier notifier = new();
-        Assert.Equal(NotifyResult.Delivered, notifier.Notify());
+        Assert.True(notifier.Notify());
         int calls = 0;
         notifier.Wait(reactor, _ =>
         {
@@ -90,7 +90,7 @@ public abstract class NotifierTests : ReactorSuite
         using Reactor reactor = NewReactor();
         using Notifier notifier = new();
         notifier.Fd.Signal(ulong.MaxValue - 1);
-        Assert.Equal(NotifyResult.Delivered, notifier.Notify());
+        Assert.True(notifier.Notify());
         int calls = 0;
         notifier.Wait(reactor, _ =>
         {
@@ -108,9 +108,9 @@ public abstract class NotifierTests : ReactorSuite
         Notifier notifier = new();
         notifier.Wait(reactor, _ => NotifyAction.Rearm);
         reactor.Dispose();
-        Assert.Equal(NotifyResult.Gone, notifier.Notify());
+        Assert.False(notifier.Notify());
         notifier.Dispose();
-        Assert.Equal(NotifyResult.Gone, notifier.Notify());
+        Assert.False(notifier.Notify());
     }
 
     [Fact]

@@ -23,7 +23,7 @@ public sealed class Reloader(Action<IReactor> load) : IDisposable
 
     /// <summary>Asks for a reload. Any thread.</summary>
     /// <returns>False if nothing waits for it any more.</returns>
-    public bool Request() => _notifier.Notify() == NotifyResult.Delivered;
+    public bool Request() => _notifier.Notify();
 
     /// <summary>Stops waiting. On the reactor's thread.</summary>
     public void Dispose() => _notifier.Dispose();

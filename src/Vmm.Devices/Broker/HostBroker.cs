@@ -1,8 +1,6 @@
 using System.Buffers.Binary;
 using System.Collections.Concurrent;
 using System.Globalization;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices.Sandbox;
 
@@ -105,8 +103,8 @@ internal sealed class HostBroker : IDisposable
     /// <exception cref="KernelException">This process has no descriptor left.</exception>
     internal static BrokerChannels MakeChannels(out BrokerChannels ofProcess)
     {
-        (int ask, int asked) = UnixSocket.PacketPair();
-        (int take, int bring) = UnixSocket.PacketPair();
+        (int ask, int asked) = SocketCalls.Pair(SocketCalls.SOCK_SEQPACKET);
+        (int take, int bring) = SocketCalls.Pair(SocketCalls.SOCK_SEQPACKET);
         ofProcess = new BrokerChannels(ask, take);
         return new BrokerChannels(asked, bring);
     }
@@ -272,7 +270,7 @@ internal sealed class HostBroker : IDisposable
 
     private static UnixSocket? Connect(BrokerRequest request, out Errno errno)
     {
-        UnixSocket? socket = UnixSocket.TryConnect(request.Path, isSeqPacket: request.Option == 1, out errno);
+        UnixSocket? socket = UnixEndpoint.TryConnect(request.Path, isSeqPacket: request.Option == 1, out errno);
         if (socket is null || !socket.IsOfStranger(request.Path, out _)) return socket;
         socket.Dispose();
         errno = Errno.AccessDenied;
@@ -283,7 +281,7 @@ internal sealed class HostBroker : IDisposable
     private UnixSocket Listen(BrokerRequest request, out Errno errno)
     {
         uint? group = request.Option == 1 ? request.Second : null;
-        UnixSocket socket = UnixSocket.ListenAnew(request.Path, (UnixFileMode)(request.First & 0x1ff), group: group);
+        UnixSocket socket = UnixEndpoint.ListenAnew(request.Path, (UnixFileMode)(request.First & 0x1ff), group: group);
         UnixSocket given = socket.DuplicateSocket();
         lock (_lock) _listening[request.Path] = socket;
         errno = Errno.None;
@@ -329,8 +327,8 @@ internal sealed class HostBroker : IDisposable
 
     private static OwnedFd? Owned(int fd, out Errno errno)
     {
-        errno = fd < 0 ? FileCalls.LastError : Errno.None;
-        return fd < 0 ? null : new OwnedFd(fd);
+        errno = CallResult.Of(fd);
+        return CallResult.Descriptor(fd);
     }
 
     private void TakeVisitors()

@@ -4,17 +4,13 @@ namespace Vmm.Devices;
 /// A place where a PC may have a device, that every kernel looks at, and where this machine has none: reads give ones, writes are dropped,
 /// and neither is an access that went astray.
 /// </summary>
-/// <param name="name">What is not there.</param>
 internal sealed class AbsentDevice(string name) : IBusDevice
 {
-    /// <inheritdoc/>
     public void Read(ulong offset, Span<byte> data) => data.Fill(0xff);
 
-    /// <inheritdoc/>
     public void Write(ulong offset, ReadOnlySpan<byte> data)
     {
     }
 
-    /// <inheritdoc/>
     public override string ToString() => $"no {name}";
 }

@@ -9,10 +9,8 @@ internal sealed class DebugExitDevice(Action<uint> onExit) : IBusDevice
     /// <summary>Bytes of its range on the bus.</summary>
     public const ulong RangeLength = 4;
 
-    /// <inheritdoc/>
     public void Read(ulong offset, Span<byte> data) => data.Clear();
 
-    /// <inheritdoc/>
     public void Write(ulong offset, ReadOnlySpan<byte> data)
     {
         Span<byte> status = stackalloc byte[sizeof(uint)];
@@ -21,6 +19,5 @@ internal sealed class DebugExitDevice(Action<uint> onExit) : IBusDevice
         onExit(BinaryPrimitives.ReadUInt32LittleEndian(status));
     }
 
-    /// <inheritdoc/>
     public override string ToString() => "debug exit";
 }

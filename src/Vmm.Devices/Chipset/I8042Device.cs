@@ -40,7 +40,6 @@ internal sealed class I8042Device(Action onReset) : IBusDevice, ISavedState
     private byte _answer;
     private bool _hasAnswer;
 
-    /// <inheritdoc/>
     public void Read(ulong offset, Span<byte> data)
     {
         lock (_lock)
@@ -49,7 +48,6 @@ internal sealed class I8042Device(Action onReset) : IBusDevice, ISavedState
         }
     }
 
-    /// <inheritdoc/>
     public void Write(ulong offset, ReadOnlySpan<byte> data)
     {
         bool reset = false;
@@ -60,10 +58,8 @@ internal sealed class I8042Device(Action onReset) : IBusDevice, ISavedState
         if (reset) onReset();
     }
 
-    /// <inheritdoc/>
     public override string ToString() => "i8042";
 
-    /// <inheritdoc/>
     void ISavedState.Save(StateWriter to)
     {
         lock (_lock)
@@ -75,7 +71,6 @@ internal sealed class I8042Device(Action onReset) : IBusDevice, ISavedState
         }
     }
 
-    /// <inheritdoc/>
     void ISavedState.Restore(StateReader from)
     {
         lock (_lock)

@@ -36,7 +36,6 @@ internal sealed class MachineEvents : IBusDevice, ISavedState
     /// <summary>The power button is pressed, or, at a reset, was not.</summary>
     internal void SetPressed(bool isPressed) => Volatile.Write(ref _isPressed, isPressed ? 1 : 0);
 
-    /// <inheritdoc/>
     public void Read(ulong offset, Span<byte> data)
     {
         uint present = Volatile.Read(ref _present);
@@ -48,15 +47,12 @@ internal sealed class MachineEvents : IBusDevice, ISavedState
         }
     }
 
-    /// <inheritdoc/>
     public void Write(ulong offset, ReadOnlySpan<byte> data)
     {
     }
 
-    /// <inheritdoc/>
     public override string ToString() => "events of the machine";
 
-    /// <inheritdoc/>
     void ISavedState.Save(StateWriter to)
     {
         to.Add("present", (ulong)Volatile.Read(ref _present));
@@ -64,7 +60,6 @@ internal sealed class MachineEvents : IBusDevice, ISavedState
         to.Add("changed", Volatile.Read(ref _hasChanged) != 0);
     }
 
-    /// <inheritdoc/>
     void ISavedState.Restore(StateReader from)
     {
         Volatile.Write(ref _present, (uint)from.UInt64("present", uint.MaxValue));

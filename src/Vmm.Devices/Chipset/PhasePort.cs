@@ -16,16 +16,13 @@ internal sealed class PhasePort(Action<GuestPhase> onPhase) : IBusDevice
     /// <summary>Bytes of its range on the bus.</summary>
     public const ulong RangeLength = 1;
 
-    /// <inheritdoc/>
     public void Read(ulong offset, Span<byte> data) => data.Clear();
 
-    /// <inheritdoc/>
     public void Write(ulong offset, ReadOnlySpan<byte> data)
     {
         GuestPhase phase = (GuestPhase)data[0];
         if (Enum.IsDefined(phase)) onPhase(phase);
     }
 
-    /// <inheritdoc/>
     public override string ToString() => "phase port";
 }

@@ -9,20 +9,17 @@ internal sealed class PvPanicDevice(Action<PanicEvents> onEvent, PanicEvents sup
     /// <summary>Bytes of its range on the bus.</summary>
     public const ulong RangeLength = 1;
 
-    /// <inheritdoc/>
     public void Read(ulong offset, Span<byte> data)
     {
         data.Clear();
         data[0] = (byte)supported;
     }
 
-    /// <inheritdoc/>
     public void Write(ulong offset, ReadOnlySpan<byte> data)
     {
         PanicEvents events = (PanicEvents)data[0] & supported;
         if (events != PanicEvents.None) onEvent(events);
     }
 
-    /// <inheritdoc/>
     public override string ToString() => "pvpanic";
 }

@@ -1,5 +1,3 @@
-using Vmm.Devices.Native;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>
@@ -65,8 +63,6 @@ internal static class CpuidFeatures
         new() { [(1, Register.Ecx)] = 1u << 27, [(7, Register.Ecx)] = 1u << 4 };
 
     /// <summary>What the saved guest has and this host cannot give; empty if it can go on here.</summary>
-    /// <param name="saved">What the guest saw.</param>
-    /// <param name="here">What it would see if it were started here.</param>
     internal static IReadOnlyList<string> Missing(IReadOnlyList<KvmCpuidEntry> saved, IReadOnlyList<KvmCpuidEntry> here)
     {
         List<string> missing = [];

@@ -1,5 +1,3 @@
-using Vmm.Events;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>
@@ -87,10 +85,8 @@ public sealed class KvmBoard : IMachineBoard, IMessageInterrupts, ISavedPlaces
         }
     }
 
-    /// <inheritdoc/>
     int? ISavedPlaces.PlaceOf(string device) => Options.Restore?.PlaceOf(device);
 
-    /// <inheritdoc/>
     IInterrupt IMessageInterrupts.Route(ulong address, uint data)
     {
         KvmVm vm = Vm;

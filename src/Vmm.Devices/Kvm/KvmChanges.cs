@@ -44,9 +44,10 @@ internal sealed class KvmChanges(KvmBoard board, DeviceHost host)
         static string FullPath(string path) => Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
     }
 
-    /// <summary>Adds what was written until now to what changed since the last snapshot. The machine stands still.</summary>
-    /// <param name="difference">What a difference to is wanted; null for a whole snapshot.</param>
-    /// <returns>The pages that are to be saved, by region; null for all.</returns>
+    /// <summary>
+    /// Adds what was written until now to what changed since the last snapshot. The machine stands still.
+    /// </summary>
+    /// <returns>The pages that are to be saved, by region, if a difference to a snapshot is wanted; null for all.</returns>
     internal ulong[][]? Take(string? difference)
     {
         if (_tracker is not null)
@@ -72,8 +73,7 @@ internal sealed class KvmChanges(KvmBoard board, DeviceHost host)
         return TryMarkWritten(pages) ? pages : null;
     }
 
-    /// <summary>Has what is written noted from now on. The machine stands still.</summary>
-    /// <param name="views">What its guest gets its memory by; null for what it has.</param>
+    /// <summary>Has what is written noted from now on; the guest may get views of its memory. The machine stands still.</summary>
     internal void Note(LiveMemoryCopy? views)
     {
         if (_tracker is null)

@@ -1,16 +1,13 @@
 namespace Vmm.Devices.Kvm;
 
 /// <summary>
-/// The pages of a machine's memory that were written since it began: its devices mark them, and KVM notes those that the guest, or KVM
-/// itself, writes.
+/// The pages of a machine's memory, to which no region comes and from which none goes, that were written since it began: its devices mark
+/// them, and KVM notes those that the guest, or KVM itself, writes (<see cref="KvmVm.Renew"/>).
 /// </summary>
-/// <param name="vm">It has the memory, and notes what is written (<see cref="KvmVm.Renew"/>).</param>
-/// <param name="memory">The memory. No region comes or goes.</param>
 internal sealed class KvmDirtyTracker(KvmVm vm, GuestMemory memory) : IDirtyTracker, IBeforeWrite
 {
     private readonly ulong[] _ofDevices = DirtyPages.None(memory.Regions[^1].GuestAddress + memory.Regions[^1].Length);
 
-    /// <inheritdoc/>
     public void Mark(ulong address, ulong length) => DirtyPages.Mark(_ofDevices, address, length);
 
     /// <summary>Marks pages that a device may write at any time.</summary>

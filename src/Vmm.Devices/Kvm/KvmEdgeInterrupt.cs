@@ -1,5 +1,3 @@
-using Vmm.Events;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>An edge-triggered interrupt by irqfd: each assert is an interrupt, one write of an eventfd and no ioctl. Thread-safe.</summary>

@@ -1,15 +1,11 @@
-using Vmm.Events;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>The doorbells of a transport, rung by KVM itself: a kick never leaves the kernel.</summary>
-/// <param name="vm">The machine whose guest writes.</param>
 internal sealed class KvmIoEventFds(KvmVm vm) : IIoEventFds
 {
     private readonly Lock _lock = new();
     private readonly Dictionary<KvmIoEvent, EventFd> _kicks = [];
 
-    /// <inheritdoc/>
     public void Add(ulong address, int width, ulong? match, EventFd kick)
     {
         KvmIoEvent io = new(address, width, match);
@@ -22,7 +18,6 @@ internal sealed class KvmIoEventFds(KvmVm vm) : IIoEventFds
         }
     }
 
-    /// <inheritdoc/>
     public bool Remove(ulong address, int width, ulong? match)
     {
         KvmIoEvent io = new(address, width, match);

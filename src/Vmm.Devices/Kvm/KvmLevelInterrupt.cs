@@ -1,5 +1,3 @@
-using Vmm.Events;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>

@@ -1,6 +1,4 @@
 using Microsoft.Extensions.Logging;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices.Kvm;
 
@@ -80,13 +78,10 @@ public sealed partial class KvmMachine : Machine
         _owned.Clear();
     }
 
-    /// <inheritdoc/>
     private protected override void OnPaused() => _processors.Pause();
 
-    /// <inheritdoc/>
     private protected override void OnResuming() => _processors.GoOn();
 
-    /// <inheritdoc/>
     private protected override void OnStarting()
     {
         if (StartsAgain && !_isRestored) PrepareResets();
@@ -95,7 +90,6 @@ public sealed partial class KvmMachine : Machine
         Host.ResumeAsync().GetAwaiter().GetResult();
     }
 
-    /// <inheritdoc/>
     private protected override void OnVcpuEnded(VcpuThread thread, VcpuEnd end)
     {
         if (end.Reason == VcpuEndReason.Shutdown)
@@ -106,7 +100,6 @@ public sealed partial class KvmMachine : Machine
                 + $"{end.Reason} {end.Code}") + PlaceOf(thread));
     }
 
-    /// <inheritdoc/>
     private protected override string DescribePlace(int index) => _processors[index].DescribePlace();
 
     private string PlaceOf(VcpuThread thread) => $"; vCPU {thread.Index}: {DescribePlace(thread.Index)}; last exits: {thread.LastExits}";

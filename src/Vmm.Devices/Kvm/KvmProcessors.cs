@@ -47,11 +47,10 @@ internal sealed class KvmProcessors(KvmBoard board)
         }
     }
 
-    /// <summary>Makes them, and the interrupt controllers, what they were. The guest's clocks go on as if it had slept.</summary>
-    /// <param name="from">What <see cref="Save"/> wrote.</param>
-    /// <param name="saved">The records of the processors there.</param>
-    /// <param name="savedUnixNanoseconds">When.</param>
-    /// <param name="refused">Gets the model-specific registers of a processor that KVM does not take.</param>
+    /// <summary>
+    /// Makes them, and the interrupt controllers, what they were. The guest's clocks go on as if it had slept. Model-specific registers of
+    /// a processor that KVM does not take are reported.
+    /// </summary>
     internal void Restore(StateReader from, IReadOnlyList<StateReader> saved, long savedUnixNanoseconds,
         Action<int, IReadOnlyList<uint>> refused)
     {

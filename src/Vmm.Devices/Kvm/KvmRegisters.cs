@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Vmm.Devices.Kvm;
 
 // Structures of asm/kvm.h, field for field. Sizes and offsets are compared with the C compiler's in the ABI tests.

@@ -1,7 +1,3 @@
-using System.Runtime.CompilerServices;
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>
@@ -18,7 +14,7 @@ internal sealed unsafe class KvmRunArea : IDisposable
     internal KvmRunArea(int vcpu, int length)
     {
         nint area = MemoryCalls.Map(0, (nuint)length, MemoryCalls.PROT_READ | MemoryCalls.PROT_WRITE, MemoryCalls.MAP_SHARED, vcpu, 0);
-        if (area == MemoryCalls.MapFailed) throw new KernelException("cannot map the run area of a vCPU", MemoryCalls.LastError);
+        if (area == MemoryCalls.MapFailed) throw new KernelException("cannot map the run area of a vCPU", CallResult.LastError);
         _run = (KvmRun*)area;
         _length = length;
     }
@@ -31,8 +27,7 @@ internal sealed unsafe class KvmRunArea : IDisposable
         get => ref Unsafe.AsRef<KvmRun>(_run);
     }
 
-    /// <summary>The bytes of the MMIO access that <see cref="Run"/> describes.</summary>
-    /// <param name="length">Bytes, as the kernel said: 1 to 8.</param>
+    /// <summary>The bytes of the MMIO access that <see cref="Run"/> describes: 1 to 8, as the kernel said.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     // SAFETY: mmio.data lies at byte 40 and has 8 bytes (ABI test); a longer length is cut.
     internal Span<byte> MmioData(uint length) => new((byte*)_run + MmioDataOffset, (int)Math.Min(length, sizeof(ulong)));

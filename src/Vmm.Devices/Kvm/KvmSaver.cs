@@ -119,8 +119,7 @@ internal sealed class KvmSaver : IDisposable
             DescribeMemory(state.AddRecord("memory"), memory, difference);
             using MemoryStream text = new();
             state.WriteTo(text);
-            target.Create(MachineSnapshot.StateName, text.ToArray());
-            target.Create(MachineSnapshot.SumName, System.Text.Encoding.ASCII.GetBytes(MachineSnapshot.SumOf(text.ToArray()) + "\n"));
+            MachineSnapshot.WriteState(target, text.ToArray());
             cancel.ThrowIfCancellationRequested();
             target.Commit();
             Changes.BeginAt(target.Path, id);
@@ -167,9 +166,7 @@ internal sealed class KvmSaver : IDisposable
     }
 
     /// <summary>Makes views of the memory, and protects them.</summary>
-    /// <param name="memory">Takes the pages.</param>
-    /// <param name="isBrief">Whether it takes no long time without that.</param>
-    /// <returns>Null if this host can't, which the log says.</returns>
+    /// <returns>Null if this host can't, which the log says unless the save is brief.</returns>
     private LiveMemoryCopy? TryProtect(MemoryImageWriter memory, bool isBrief)
     {
         Prepare();

@@ -1,6 +1,3 @@
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>The host's KVM: <c>/dev/kvm</c>, open. It makes virtual machines. Thread-safe.</summary>
@@ -27,8 +24,8 @@ public sealed class KvmSystem : IDisposable
     public static KvmSystem Open(string path = DefaultPath)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        int number = KvmCall.Open(path);
-        if (number < 0) throw NotOpened(path, KvmCall.LastError);
+        int number = FileCalls.Open(path, FileCalls.O_RDWR | FileCalls.O_CLOEXEC);
+        if (number < 0) throw NotOpened(path, CallResult.LastError);
         KvmSystem system = new(new OwnedFd(number), path);
         try
         {
@@ -59,8 +56,8 @@ public sealed class KvmSystem : IDisposable
         int number;
         // Interrupted while it starts up a kernel thread of its own: asked again, as often as it says so.
         do number = KvmCall.Control(_fd.Number, KvmRequest.KVM_CREATE_VM);
-        while (number < 0 && KvmCall.LastError == Errno.Interrupted);
-        if (number < 0) throw new KernelException("cannot make a virtual machine", KvmCall.LastError,
+        while (number < 0 && CallResult.LastError == Errno.Interrupted);
+        if (number < 0) throw new KernelException("cannot make a virtual machine", CallResult.LastError,
             "another hypervisor may hold the processor's extension");
         return new KvmVm(this, new OwnedFd(number));
     }
@@ -83,7 +80,7 @@ public sealed class KvmSystem : IDisposable
         get
         {
             int length = KvmCall.Control(_fd.Number, KvmRequest.KVM_GET_VCPU_MMAP_SIZE);
-            return length > 0 ? length : throw new KernelException("KVM_GET_VCPU_MMAP_SIZE", KvmCall.LastError);
+            return length > 0 ? length : throw new KernelException("KVM_GET_VCPU_MMAP_SIZE", CallResult.LastError);
         }
     }
 
@@ -93,7 +90,7 @@ public sealed class KvmSystem : IDisposable
         KvmCountHead head = new() { Count = CpuidEntriesMax };
         KvmCpuidEntry[] entries = new KvmCpuidEntry[CpuidEntriesMax];
         if (KvmCall.Control(_fd.Number, KvmRequest.KVM_GET_SUPPORTED_CPUID, ref head, entries) < 0)
-            throw new KernelException("KVM_GET_SUPPORTED_CPUID", KvmCall.LastError);
+            throw new KernelException("KVM_GET_SUPPORTED_CPUID", CallResult.LastError);
         Array.Resize(ref entries, (int)head.Count);
         return entries;
     }
@@ -105,7 +102,7 @@ public sealed class KvmSystem : IDisposable
         uint head = MsrIndicesMax;
         uint[] indices = new uint[MsrIndicesMax];
         if (KvmCall.Control(_fd.Number, KvmRequest.KVM_GET_MSR_INDEX_LIST, ref head, indices) < 0)
-            throw new KernelException("KVM_GET_MSR_INDEX_LIST", KvmCall.LastError);
+            throw new KernelException("KVM_GET_MSR_INDEX_LIST", CallResult.LastError);
         Array.Resize(ref indices, (int)head);
         return indices;
     }
@@ -125,7 +122,7 @@ public sealed class KvmSystem : IDisposable
 
     private static KvmUnavailableException NotOpened(string path, Errno errno) => errno switch
     {
-        Errno.NoEntry or Errno.NoDevice or (Errno)6 => new(KvmUnavailableReason.Absent,
+        Errno.NoEntry or Errno.NoDevice or Errno.NoDeviceOrAddress => new(KvmUnavailableReason.Absent,
             $"there is no KVM at '{path}': load the module kvm-intel or kvm-amd, enable virtualization in the firmware, "
             + "or use the run without KVM ('vmm run')"),
         Errno.AccessDenied or Errno.NotPermitted => new(KvmUnavailableReason.NotPermitted,

@@ -1,7 +1,7 @@
 namespace Vmm.Devices.Kvm;
 
 /// <summary>Why KVM can't be used.</summary>
-public enum KvmUnavailableReason
+internal enum KvmUnavailableReason
 {
     /// <summary>There is no device file.</summary>
     Absent,
@@ -18,9 +18,8 @@ public enum KvmUnavailableReason
 /// <summary>KVM can't be used on this machine, or can't do what is asked. The message is one sentence: which, and what to do.</summary>
 public sealed class KvmUnavailableException : IOException
 {
-    /// <summary>Makes the exception.</summary>
-    public KvmUnavailableException(KvmUnavailableReason reason, string message) : base(message) => Reason = reason;
+    internal KvmUnavailableException(KvmUnavailableReason reason, string message) : base(message) => Reason = reason;
 
     /// <summary>Which of the reasons it is.</summary>
-    public KvmUnavailableReason Reason { get; }
+    internal KvmUnavailableReason Reason { get; }
 }

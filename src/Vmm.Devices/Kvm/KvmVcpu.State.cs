@@ -1,6 +1,3 @@
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices.Kvm;
 
 // Registers, and snapshots of everything a vCPU is.
@@ -66,8 +63,7 @@ public sealed partial class KvmVcpu
     /// <summary>Everything the vCPU is, to be given back to this or a like one. It does not run, and its last access is complete.</summary>
     public KvmVcpuState Save() => Save(_system.GetMsrIndices());
 
-    /// <summary>Everything the vCPU is, to be given back to this or a like one. It does not run, and its last access is complete.</summary>
-    /// <param name="msrIndices">What <see cref="KvmSystem.GetMsrIndices"/> says.</param>
+    /// <inheritdoc cref="Save()"/>
     internal KvmVcpuState Save(ReadOnlySpan<uint> msrIndices) => new()
     {
         // The order matters: reading the run state settles pending start-up messages, which change the events and the local APIC.
@@ -111,7 +107,7 @@ public sealed partial class KvmVcpu
     {
         if (KvmCall.Control(_number, KvmRequest.KVM_SET_TSC_KHZ, (nuint)kilohertz) < 0)
             throw new KernelException($"the guest's time stamp counter runs at {kilohertz} kHz, this host's at {TscKilohertz} kHz, and its "
-                + "processor cannot scale it", KvmCall.LastError, "restore it on a host with the same processor");
+                + "processor cannot scale it", CallResult.LastError, "restore it on a host with the same processor");
     }
 
     /// <summary>
@@ -239,6 +235,6 @@ public sealed partial class KvmVcpu
 
     private void Check(int result, string name)
     {
-        if (result < 0) throw new KernelException($"{name} of vCPU {Index}", KvmCall.LastError);
+        if (result < 0) throw new KernelException($"{name} of vCPU {Index}", CallResult.LastError);
     }
 }

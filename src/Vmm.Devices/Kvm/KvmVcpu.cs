@@ -1,7 +1,3 @@
-using System.Runtime.CompilerServices;
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>
@@ -21,7 +17,6 @@ public sealed partial class KvmVcpu : IVcpu
     private int _thread = NotStarted;
     private Thread? _runner;
     private int _exitRequested;
-    private long _answeredExits;
     private bool _disposed;
 
     internal KvmVcpu(KvmSystem system, int index, OwnedFd fd)
@@ -40,12 +35,6 @@ public sealed partial class KvmVcpu : IVcpu
 
     /// <summary>Why the last exit was <see cref="VcpuExitKind.Failed"/>: a sentence.</summary>
     public string? Failure { get; private set; }
-
-    /// <summary>
-    /// Exits that were no access and went no further: hypercalls and unknown model-specific registers (refused), reports. Read on any
-    /// thread; may be a little old.
-    /// </summary>
-    public long AnsweredExits => Volatile.Read(ref _answeredExits);
 
     /// <inheritdoc/>
     public VcpuExit Run()
@@ -158,18 +147,15 @@ public sealed partial class KvmVcpu : IVcpu
                 exit = Fail(run.InternalError.SubError, DescribeInternalError(run.InternalError));
                 return true;
             case KvmExitReason.Hypercall:
-                _answeredExits++;
                 run.Hypercall.Result = HypercallNotImplemented;
                 return false;
             case KvmExitReason.ReadMsr or KvmExitReason.WriteMsr:
                 // Answered with a general protection fault in the guest, as a processor that does not have the register.
-                _answeredExits++;
                 run.Msr.Error = 1;
                 return false;
             case KvmExitReason.InterruptWindow or KvmExitReason.Interrupted or KvmExitReason.SetTpr or KvmExitReason.TprAccess
                 or KvmExitReason.IoapicEoi or KvmExitReason.BusLock or KvmExitReason.Notify or KvmExitReason.Debug:
                 // Reports that were not asked for and need no answer.
-                _answeredExits++;
                 return false;
             default:
                 exit = Fail((ulong)run.ExitReason,

@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Devices.Native;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>

@@ -1,6 +1,3 @@
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices.Kvm;
 
 // Interrupt controllers, and the wires from eventfds to them.
@@ -99,14 +96,14 @@ public sealed partial class KvmVm
     {
         ArgumentNullException.ThrowIfNull(call);
         if (resample is not null) _system.Require(KvmCapability.IrqFdResample);
-        SetInterruptEvent(gsi, call, resample, 0);
-    }
-
-    /// <summary>Ends what <see cref="AddInterruptEvent"/> began.</summary>
-    public void RemoveInterruptEvent(uint gsi, EventFd call)
-    {
-        ArgumentNullException.ThrowIfNull(call);
-        SetInterruptEvent(gsi, call, null, KvmIrqFd.Deassign);
+        KvmIrqFd request = new()
+        {
+            Fd = (uint)call.Number,
+            Gsi = gsi,
+            Flags = resample is null ? 0 : KvmIrqFd.Resample,
+            ResampleFd = (uint)(resample?.Number ?? 0),
+        };
+        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_IRQFD, ref request), $"cannot wire interrupt {gsi} to an eventfd");
     }
 
     /// <summary>
@@ -134,13 +131,6 @@ public sealed partial class KvmVm
         KvmIrqRoutingHead head = new() { Count = (uint)routes.Length };
         Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_SET_GSI_ROUTING, ref head, routes), "KVM_SET_GSI_ROUTING");
         _routes = routes;
-    }
-
-    private void SetInterruptEvent(uint gsi, EventFd call, EventFd? resample, uint flags)
-    {
-        if (resample is not null) flags |= KvmIrqFd.Resample;
-        KvmIrqFd request = new() { Fd = (uint)call.Number, Gsi = gsi, Flags = flags, ResampleFd = (uint)(resample?.Number ?? 0) };
-        Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_IRQFD, ref request), $"cannot wire interrupt {gsi} to an eventfd");
     }
 
     private static KvmIrqRoutingEntry PinRoute(uint gsi, uint chip, uint pin) =>

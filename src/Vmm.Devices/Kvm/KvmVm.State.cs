@@ -1,5 +1,3 @@
-using Vmm.Devices.Native;
-
 namespace Vmm.Devices.Kvm;
 
 // The clock, and what the chips in the kernel hold.

@@ -1,6 +1,3 @@
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>
@@ -95,10 +92,9 @@ public sealed partial class KvmVm : IDisposable
     }
 
     /// <summary>
-    /// Gives the guest a region anew, by another mapping of it or by the one it has. Written pages are noted from now on. No vCPU runs.
+    /// Gives the guest a region that it has anew, by the mapping there is or by another, which is taken over. Written pages are noted from
+    /// now on. No vCPU runs.
     /// </summary>
-    /// <param name="region">The guest has it.</param>
-    /// <param name="view">All of it, and taken over; null for the mapping that there is.</param>
     /// <exception cref="KernelException">KVM refuses.</exception>
     internal void Renew(GuestRegion region, MappedMemory? view)
     {
@@ -117,10 +113,9 @@ public sealed partial class KvmVm : IDisposable
     }
 
     /// <summary>
-    /// Has KVM drop its mappings of a region's pages, part by part while the guest runs, which gets them again when it touches them: a
-    /// renewal, which drops all at once, finds few then.
+    /// Has KVM drop its mappings of the pages of a region that is shared, part by part while the guest runs, which gets them again when it
+    /// touches them: a renewal, which drops all at once, finds few then.
     /// </summary>
-    /// <param name="region">The guest has it. Of memory that is shared: nothing is lost.</param>
     internal void Loosen(GuestRegion region)
     {
         lock (_slots)
@@ -144,9 +139,7 @@ public sealed partial class KvmVm : IDisposable
         Check(KvmCall.Control(_fd.Number, KvmRequest.KVM_ENABLE_CAP, ref enable), "cannot leave the protection of dirty pages to us");
     }
 
-    /// <summary>Adds the pages of a region that the guest has written since it got it to a set.</summary>
-    /// <param name="region">It got it by <see cref="Renew"/>.</param>
-    /// <param name="pages">The set.</param>
+    /// <summary>Adds the pages of a region that the guest has written since it got it by <see cref="Renew"/> to a set.</summary>
     /// <exception cref="KernelException">KVM refuses.</exception>
     internal void AddDirtyPages(GuestRegion region, Span<ulong> pages)
     {
@@ -155,12 +148,10 @@ public sealed partial class KvmVm : IDisposable
         for (int i = 0; i < written.Length; i++) pages[i] |= written[i];
     }
 
-    /// <summary>Gives the guest a range of memory, or changes or takes it away.</summary>
-    /// <param name="slot">The slot's number.</param>
-    /// <param name="guestAddress">Page-aligned.</param>
-    /// <param name="size">Bytes, whole pages; 0 takes the slot away.</param>
-    /// <param name="hostAddress">Where the bytes are mapped in this process; they stay mapped until the slot is taken away.</param>
-    /// <param name="logDirtyPages">Whether written pages are noted for <see cref="GetDirtyPages"/>.</param>
+    /// <summary>
+    /// Gives the guest a range of memory, whole pages that stay mapped in this process until the slot is taken away, or changes it; no
+    /// bytes take it away.
+    /// </summary>
     /// <exception cref="KernelException">Misaligned, or it overlaps another slot.</exception>
     internal void SetMemorySlot(int slot, ulong guestAddress, ulong size, nuint hostAddress, bool logDirtyPages = false)
     {
@@ -176,9 +167,7 @@ public sealed partial class KvmVm : IDisposable
             $"cannot give the guest {size} bytes of memory at {guestAddress:x} (slot {slot})");
     }
 
-    /// <summary>Pages of a slot that were written since the last call.</summary>
-    /// <param name="slot">A slot that logs.</param>
-    /// <param name="bitmap">One bit a page, in whole words.</param>
+    /// <summary>Pages of a slot that were written since the last call: one bit a page, in whole words.</summary>
     /// <exception cref="KernelException">The slot does not log.</exception>
     internal void GetDirtyPages(int slot, Span<ulong> bitmap)
     {
@@ -257,6 +246,6 @@ public sealed partial class KvmVm : IDisposable
 
     private static void Check(int result, string what)
     {
-        if (result < 0) throw new KernelException(what, KvmCall.LastError);
+        if (result < 0) throw new KernelException(what, CallResult.LastError);
     }
 }

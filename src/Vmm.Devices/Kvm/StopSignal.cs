@@ -1,6 +1,3 @@
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>
@@ -28,7 +25,7 @@ internal static class StopSignal
 
         KvmSignalMask inside = new() { Length = sizeof(ulong), Set = before & ~Mask };
         if (KvmCall.Control(vcpu, KvmRequest.KVM_SET_SIGNAL_MASK, ref inside) < 0)
-            throw new KernelException("KVM_SET_SIGNAL_MASK", KvmCall.LastError);
+            throw new KernelException("KVM_SET_SIGNAL_MASK", CallResult.LastError);
     }
 
     /// <summary>Sends the signal to a thread of this process. A thread that has ended gets nothing.</summary>

@@ -1,6 +1,4 @@
 using System.Buffers.Binary;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices;
 
@@ -101,10 +99,9 @@ internal static unsafe class BusErrorGuard
         }
     }
 
-    /// <summary>Watches over a mapping.</summary>
-    /// <param name="address">Its start.</param>
-    /// <param name="length">A multiple of the page size of its file.</param>
-    /// <param name="lost">Signalled when the mapping was replaced by zeros. Must stay open until <see cref="Release"/>.</param>
+    /// <summary>
+    /// Watches over a mapping. The eventfd is signalled when the mapping was replaced by zeros; it stays open until <see cref="Release"/>.
+    /// </summary>
     /// <returns>What <see cref="Release"/> takes; −1 where there is no handler.</returns>
     internal static int Protect(nint address, nuint length, EventFd lost)
     {

@@ -1,7 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices;
 
 /// <summary>Finds the parts of memory that may be other than zeros, so that a save looks at no others.</summary>
@@ -15,17 +11,13 @@ internal static class DataExtents
 
     private const int PagesPerRead = 8192;
 
-    /// <summary>Parts of a file that are no holes, as offsets from where a region begins in it.</summary>
-    /// <param name="file">A file that has holes or not; what it does not say counts as data.</param>
-    /// <param name="offset">Where the region begins.</param>
-    /// <param name="length">Of the region.</param>
+    /// <summary>Parts of a file that are no holes, or of which that is not known, as offsets from where a region begins in it.</summary>
     internal static IEnumerable<(ulong Start, ulong Length)> OfFile(OwnedFd file, ulong offset, ulong length)
     {
         for (ulong at = 0; at < length;)
         {
             long data = FileCalls.Seek(file.Number, (long)(offset + at), FileCalls.SEEK_DATA);
-            const Errno nothingMore = (Errno)6;
-            if (data < 0 && FileCalls.LastError == nothingMore) yield break;
+            if (data < 0 && CallResult.LastError == Errno.NoDeviceOrAddress) yield break;
             long hole = data < 0 ? -1 : FileCalls.Seek(file.Number, data, FileCalls.SEEK_HOLE);
             ulong start = data < 0 ? at : Math.Max(at, ((ulong)data - offset) & ~(PageBytes - 1));
             ulong end = hole < 0 ? length : Math.Min(length, ((ulong)hole - offset + PageBytes - 1) & ~(PageBytes - 1));

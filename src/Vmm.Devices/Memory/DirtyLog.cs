@@ -19,12 +19,9 @@ internal sealed unsafe class DirtyLog : IDirtyTracker, IDisposable
     // is checked to be a multiple of 8 when it is set up, so they are aligned.
     private Span<ulong> Words => new((void*)_log.HostAddress, (int)(_log.Length / sizeof(ulong)));
 
-    /// <inheritdoc/>
     public void Mark(ulong address, ulong length) => DirtyPages.Mark(Words, address, length);
 
-    /// <inheritdoc/>
     public void Take(ulong address, Span<ulong> pages) => DirtyPages.Take(Words, address, pages);
 
-    /// <inheritdoc/>
     public void Dispose() => _log.Dispose();
 }

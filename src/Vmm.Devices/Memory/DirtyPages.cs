@@ -41,9 +41,7 @@ internal static class DirtyPages
     /// <summary>An empty set for so many bytes of memory.</summary>
     internal static ulong[] None(ulong bytes) => new ulong[(bytes + WordBytes - 1) / WordBytes];
 
-    /// <summary>The pages of a set that follow each other, as ranges of bytes.</summary>
-    /// <param name="pages">The set.</param>
-    /// <param name="bytes">Where it ends.</param>
+    /// <summary>The pages of a set, which ends at so many bytes, that follow each other, as ranges of bytes.</summary>
     internal static IEnumerable<(ulong Start, ulong Length)> Runs(ulong[] pages, ulong bytes)
     {
         ulong count = bytes >> Shift;

@@ -1,7 +1,4 @@
 using System.Buffers.Binary;
-using System.Runtime.InteropServices;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices;
 
@@ -29,8 +26,7 @@ internal sealed class FaultWatch : IDisposable
     /// <summary>Where it is opened, if the kernel has it there.</summary>
     internal static string Path => DevicePath;
 
-    /// <summary>Opens one.</summary>
-    /// <param name="refusal">Why there is none, in a sentence.</param>
+    /// <summary>Opens one; if there is none, a sentence says why.</summary>
     internal static FaultWatch? TryOpen(out string refusal)
     {
         refusal = "";
@@ -38,7 +34,7 @@ internal sealed class FaultWatch : IDisposable
         if (number < 0) number = UserFaultCalls.Open(O_CLOEXEC | O_NONBLOCK);
         if (number < 0)
         {
-            refusal = $"this process may not open {DevicePath}: {KernelException.Describe((Errno)Marshal.GetLastPInvokeError())}";
+            refusal = $"this process may not open {DevicePath}: {KernelException.Describe(CallResult.LastError)}";
             return null;
         }
         OwnedFd fd = new(number);
@@ -72,9 +68,7 @@ internal sealed class FaultWatch : IDisposable
         Check(KvmCall.Control(_fd.Number, UserFaultCalls.UFFDIO_WRITEPROTECT, ref range), "UFFDIO_WRITEPROTECT");
     }
 
-    /// <summary>Takes the next attempts to write.</summary>
-    /// <param name="addresses">Gets where.</param>
-    /// <returns>How many; 0 if there is none.</returns>
+    /// <summary>Takes the addresses of the next attempts to write; none if there are none.</summary>
     internal int Read(Span<ulong> addresses)
     {
         Span<byte> room = stackalloc byte[MessageBytes * addresses.Length];
@@ -100,6 +94,6 @@ internal sealed class FaultWatch : IDisposable
 
     private static void Check(int result, string what)
     {
-        if (result < 0) throw new KernelException(what, KvmCall.LastError);
+        if (result < 0) throw new KernelException(what, CallResult.LastError);
     }
 }

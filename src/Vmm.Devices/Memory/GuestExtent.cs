@@ -4,9 +4,6 @@ namespace Vmm.Devices;
 /// The part of a region that translations need: a guest address whose distance from the start is below the length lies in it, and the
 /// offset added to it gives its host address. Valid while the <see cref="MemoryMap"/> that it came from is held; the default has no byte.
 /// </summary>
-/// <param name="start">Guest-physical address of the first byte.</param>
-/// <param name="length">Bytes.</param>
-/// <param name="host">Host address of the first byte.</param>
 internal readonly struct GuestExtent(ulong start, ulong length, nint host)
 {
     internal readonly ulong Start = start;

@@ -1,6 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices;
 
@@ -31,7 +29,7 @@ public sealed class GuestMemory : IDisposable
     public IReadOnlyList<GuestRegion> Regions => Map.RegionArray;
 
     /// <summary>What devices mark the pages in that they write; null for nothing.</summary>
-    public IDirtyTracker? DirtyTracker
+    internal IDirtyTracker? DirtyTracker
     {
         get => Volatile.Read(ref field);
         set => Volatile.Write(ref field, value);

@@ -1,14 +1,9 @@
 using System.Diagnostics.CodeAnalysis;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices;
 
-/// <summary>Where a region lies: in its file and in the guest.</summary>
-/// <param name="GuestAddress">Guest-physical address of its first byte.</param>
-/// <param name="Length">Bytes.</param>
-/// <param name="FileOffset">Offset of its first byte in the file.</param>
-public readonly record struct RegionLayout(ulong GuestAddress, ulong Length, ulong FileOffset = 0);
+/// <summary>Where a region lies: in the guest and in its file.</summary>
+internal readonly record struct RegionLayout(ulong GuestAddress, ulong Length, ulong FileOffset = 0);
 
 /// <summary>
 /// A contiguous piece of guest-physical memory over a mapped file. Counted: it stays mapped while a memory map that is in force or held
@@ -38,7 +33,7 @@ public sealed unsafe class GuestRegion : IDisposable
     }
 
     /// <summary>Where it lies.</summary>
-    public RegionLayout Layout { get; }
+    internal RegionLayout Layout { get; }
 
     /// <summary>Guest-physical address of its first byte.</summary>
     public ulong GuestAddress => Layout.GuestAddress;
@@ -89,16 +84,16 @@ public sealed unsafe class GuestRegion : IDisposable
             _ => 0,
         };
         int fd = MemoryCalls.MemfdCreate("guest-memory", MemoryCalls.MFD_CLOEXEC | MemoryCalls.MFD_ALLOW_SEALING | kind);
-        if (fd < 0) throw pages == PageSize.Standard ? new KernelException("cannot create guest memory", MemoryCalls.LastError)
-            : new KernelException($"cannot create guest memory of pages of {pageLength >> 20} MiB", MemoryCalls.LastError,
+        if (fd < 0) throw pages == PageSize.Standard ? new KernelException("cannot create guest memory", CallResult.LastError)
+            : new KernelException($"cannot create guest memory of pages of {pageLength >> 20} MiB", CallResult.LastError,
                 "look whether this host has pages of that size (/sys/kernel/mm/hugepages)");
         OwnedFd file = new(fd);
         try
         {
             if (MemoryCalls.Truncate(fd, (long)bytes) != 0)
-                throw new KernelException($"cannot size guest memory to {bytes} bytes", MemoryCalls.LastError);
+                throw new KernelException($"cannot size guest memory to {bytes} bytes", CallResult.LastError);
             if (MemoryCalls.Fcntl(fd, MemoryCalls.F_ADD_SEALS, MemoryCalls.F_SEAL_SHRINK | MemoryCalls.F_SEAL_GROW) != 0)
-                throw new KernelException("cannot seal guest memory", MemoryCalls.LastError);
+                throw new KernelException("cannot seal guest memory", CallResult.LastError);
             return TryMap(file, new RegionLayout(guestAddress, bytes), out GuestRegion? region, out string? refusal)
                 ? region
                 : throw new KernelException(refusal, Errno.NoMemory, pages == PageSize.Standard ? null : NoneFree(bytes, pageLength));
@@ -122,10 +117,10 @@ public sealed unsafe class GuestRegion : IDisposable
         $"{bytes / pageLength} huge pages of {pageLength >> 20} MiB are not free: put as many aside "
         + $"(/sys/kernel/mm/hugepages/hugepages-{pageLength >> 10}kB/nr_hugepages)";
 
-    /// <summary>Maps a part of a snapshot's memory: pages are read when they are first touched, and what is written stays in this
-    /// process.</summary>
-    /// <param name="file">Open for reading, not shorter than the layout says. Taken over.</param>
-    /// <param name="layout">Where the region lies; all of it is whole pages.</param>
+    /// <summary>
+    /// Maps a part of a snapshot's memory, whole pages: they are read when they are first touched, and what is written stays in this
+    /// process. The file, which is not shorter than the layout says, is taken over.
+    /// </summary>
     /// <exception cref="KernelException">The host refuses.</exception>
     internal static GuestRegion MapPrivate(OwnedFd file, in RegionLayout layout)
     {
@@ -136,8 +131,6 @@ public sealed unsafe class GuestRegion : IDisposable
     }
 
     /// <summary>Puts pages of a differential snapshot in the place of those of a private view that nothing has touched yet.</summary>
-    /// <param name="file">The memory of the difference. Needed for the call only.</param>
-    /// <param name="pages">Which pages.</param>
     /// <exception cref="KernelException">The host refuses.</exception>
     internal void Overlay(OwnedFd file, ulong[] pages) => _private!.Overlay(file, Layout.FileOffset, pages);
 
@@ -149,12 +142,11 @@ public sealed unsafe class GuestRegion : IDisposable
         return DataExtents.TryMarkWritten(HostAddress, Length, pages);
     }
 
-    /// <summary>Maps a part of a file that came from elsewhere, checking what it claims of itself.</summary>
-    /// <param name="file">Taken over if the region is made; stays the caller's if not.</param>
-    /// <param name="layout">Where the region lies.</param>
-    /// <param name="region">The region, owned by the caller until a memory takes it.</param>
-    /// <param name="refusal">A sentence that says why not.</param>
-    public static bool TryMap(OwnedFd file, in RegionLayout layout, [NotNullWhen(true)] out GuestRegion? region,
+    /// <summary>
+    /// Maps a part of a file that came from elsewhere, checking what it claims of itself. The region, the caller's until a memory takes it,
+    /// takes the file over; if there is none, a sentence says why, and the file stays the caller's.
+    /// </summary>
+    internal static bool TryMap(OwnedFd file, in RegionLayout layout, [NotNullWhen(true)] out GuestRegion? region,
         [NotNullWhen(false)] out string? refusal)
     {
         ArgumentNullException.ThrowIfNull(file);
@@ -162,14 +154,9 @@ public sealed unsafe class GuestRegion : IDisposable
     }
 
     /// <summary>
-    /// Maps a part of a file that another process sent. The file is closed in any case: a mapping needs none, and a process that holds one
-    /// for each region runs out of descriptors.
+    /// Maps a part of a file that another process sent, and charges its account while there is a mapping. The file is closed in any case: a
+    /// mapping needs none, and a process that holds one for each region runs out of descriptors.
     /// </summary>
-    /// <param name="file">Taken over.</param>
-    /// <param name="layout">Where the region lies.</param>
-    /// <param name="source">What the file is.</param>
-    /// <param name="account">Charged for the mapping, for as long as there is one.</param>
-    /// <param name="region">The region, owned by the caller until a memory takes it.</param>
     /// <returns>A sentence that says why not; null if it is mapped.</returns>
     internal static string? TryMapForeign(OwnedFd file, in RegionLayout layout, in MemoryFile source,
         MappingBudget.Account account, out GuestRegion? region)
@@ -232,9 +219,8 @@ public sealed unsafe class GuestRegion : IDisposable
     internal ulong NextData(ulong offset)
     {
         if (offset >= Length) return Length;
-        const Errno nothingMore = (Errno)6;
         long data = FileCalls.Seek(File.Number, (long)(Layout.FileOffset + offset), FileCalls.SEEK_DATA);
-        if (data < 0) return FileCalls.LastError == nothingMore ? Length : offset;
+        if (data < 0) return CallResult.LastError == Errno.NoDeviceOrAddress ? Length : offset;
         return Math.Clamp(((ulong)data - Layout.FileOffset) & ~(PageLength - 1), offset, Length);
     }
 

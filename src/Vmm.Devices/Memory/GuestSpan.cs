@@ -1,9 +1,6 @@
 namespace Vmm.Devices;
 
 /// <summary>A range of guest memory that lies together in the host, too. Valid while the memory state that it came from is held.</summary>
-/// <param name="guest">The guest-physical address.</param>
-/// <param name="host">The host address.</param>
-/// <param name="length">Bytes.</param>
 internal readonly struct GuestSpan(ulong guest, nint host, ulong length)
 {
     internal readonly ulong Guest = guest;

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Runtime.CompilerServices;
 
 namespace Vmm.Devices;
 
@@ -22,12 +21,10 @@ internal readonly unsafe struct GuestWindow
 
     internal nint HostAddress => (nint)_start;
 
-    /// <summary>A window over a range that lies in one region.</summary>
-    /// <param name="map">Held by the caller for as long as the window is used.</param>
-    /// <param name="address">Guest-physical.</param>
-    /// <param name="length">Bytes.</param>
-    /// <param name="alignment">A power of two that the host address must be a multiple of, or single accesses would not be atomic.</param>
-    /// <param name="window">The window.</param>
+    /// <summary>
+    /// A window over a range that lies in one region. The map is held as long as the window is used. The host address must be a multiple of
+    /// the alignment, a power of two, or single accesses would not be atomic.
+    /// </summary>
     internal static bool TryResolve(MemoryMap map, ulong address, ulong length, uint alignment, out GuestWindow window)
     {
         nint host = map.TranslateRange(address, length);

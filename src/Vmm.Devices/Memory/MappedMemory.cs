@@ -1,7 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices;
 
 /// <summary>A shared mapping of a file (mmap(2)), unmapped once. The finalizer is the backstop of a region that was not disposed.</summary>
@@ -27,59 +23,49 @@ internal sealed class MappedMemory : SafeHandle
 
     internal nint Address => handle;
 
-    /// <summary>Maps a page-aligned window of a file for reading and writing; it is no part of a core dump.</summary>
-    /// <param name="file">Needed for the call only.</param>
-    /// <param name="offset">Of the window in the file.</param>
-    /// <param name="length">Of the window.</param>
-    /// <param name="isHuge">
-    /// The file consists of huge pages: the call reserves them. Without a reservation a page fault that finds none free ends the process
-    /// (SIGBUS).
-    /// </param>
-    /// <param name="account">Of the front-end whose memory it is: was charged for the window, and gets the charge back. Null for memory of
-    /// our own.</param>
-    /// <param name="mapping">The mapping.</param>
+    /// <summary>
+    /// Maps a page-aligned window of a file, which is needed for the call only, for reading and writing; it is no part of a core dump. Huge
+    /// pages are reserved: without that a page fault that finds none free ends the process (SIGBUS). A front-end's account was charged for
+    /// the window, and gets the charge back; memory of our own has none.
+    /// </summary>
     internal static Errno Map(OwnedFd file, ulong offset, ulong length, bool isHuge,
         MappingBudget.Account? account, out MappedMemory? mapping)
     {
-        nint address = MemoryCalls.Map(0, (nuint)length, MemoryCalls.PROT_READ | MemoryCalls.PROT_WRITE,
-            MemoryCalls.MAP_SHARED | (isHuge ? 0 : MemoryCalls.MAP_NORESERVE), file.Number, (long)offset);
+        int flags = MemoryCalls.MAP_SHARED | (isHuge ? 0 : MemoryCalls.MAP_NORESERVE);
+        nint address = Map(0, (nuint)length, flags, file.Number, (long)offset);
         mapping = address == MemoryCalls.MapFailed ? null : new MappedMemory(address, (nuint)length, account);
-        if (mapping is null) return MemoryCalls.LastError;
-        // A crash of this process must write neither the guest's secrets nor its gigabytes to a disk. A kernel that can't is no reason to
-        // do without.
-        _ = MemoryCalls.Advise(address, (nuint)length, MemoryCalls.MADV_DONTDUMP);
-        return Errno.None;
+        return mapping is null ? CallResult.LastError : Errno.None;
     }
 
     /// <summary>Maps a page-aligned window of a file for reading and writing; what is written stays in this process.</summary>
     internal static Errno MapPrivate(OwnedFd file, ulong offset, ulong length, out MappedMemory? mapping)
     {
-        nint address = MemoryCalls.Map(0, (nuint)length, MemoryCalls.PROT_READ | MemoryCalls.PROT_WRITE,
-            MemoryCalls.MAP_PRIVATE | MemoryCalls.MAP_NORESERVE, file.Number, (long)offset);
+        nint address = Map(0, (nuint)length, MemoryCalls.MAP_PRIVATE | MemoryCalls.MAP_NORESERVE, file.Number, (long)offset);
         mapping = address == MemoryCalls.MapFailed ? null : new MappedMemory(address, (nuint)length, null);
-        if (mapping is null) return MemoryCalls.LastError;
-        _ = MemoryCalls.Advise(address, (nuint)length, MemoryCalls.MADV_DONTDUMP);
-        return Errno.None;
+        return mapping is null ? CallResult.LastError : Errno.None;
     }
 
     /// <summary>Maps memory of zeros, with no file behind it, over a part of a mapping.</summary>
     internal static bool TryMapZeros(nint address, nuint length)
     {
-        nint mapped = MemoryCalls.Map(address, length, MemoryCalls.PROT_READ | MemoryCalls.PROT_WRITE,
-            MemoryCalls.MAP_PRIVATE | MemoryCalls.MAP_ANONYMOUS | MemoryCalls.MAP_FIXED | MemoryCalls.MAP_NORESERVE, -1, 0);
-        if (mapped == MemoryCalls.MapFailed) return false;
-        _ = MemoryCalls.Advise(address, length, MemoryCalls.MADV_DONTDUMP);
-        return true;
+        const int flags = MemoryCalls.MAP_PRIVATE | MemoryCalls.MAP_ANONYMOUS | MemoryCalls.MAP_FIXED | MemoryCalls.MAP_NORESERVE;
+        return Map(address, length, flags, -1, 0) != MemoryCalls.MapFailed;
     }
 
     /// <summary>Maps a window of a file over a part of a mapping; what is written stays in this process.</summary>
     internal static bool TryMapOver(nint address, nuint length, OwnedFd file, long offset)
     {
-        nint mapped = MemoryCalls.Map(address, length, MemoryCalls.PROT_READ | MemoryCalls.PROT_WRITE,
-            MemoryCalls.MAP_PRIVATE | MemoryCalls.MAP_FIXED | MemoryCalls.MAP_NORESERVE, file.Number, offset);
-        if (mapped == MemoryCalls.MapFailed) return false;
-        _ = MemoryCalls.Advise(address, length, MemoryCalls.MADV_DONTDUMP);
-        return true;
+        const int flags = MemoryCalls.MAP_PRIVATE | MemoryCalls.MAP_FIXED | MemoryCalls.MAP_NORESERVE;
+        return Map(address, length, flags, file.Number, offset) != MemoryCalls.MapFailed;
+    }
+
+    private static nint Map(nint place, nuint length, int flags, int file, long offset)
+    {
+        nint address = MemoryCalls.Map(place, length, MemoryCalls.PROT_READ | MemoryCalls.PROT_WRITE, flags, file, offset);
+        // A crash of this process must write neither the guest's secrets nor its gigabytes to a disk. A kernel that can't is no reason to
+        // do without.
+        if (address != MemoryCalls.MapFailed) _ = MemoryCalls.Advise(address, length, MemoryCalls.MADV_DONTDUMP);
+        return address;
     }
 
     protected override bool ReleaseHandle()

@@ -1,5 +1,3 @@
-using Vmm.Events;
-
 namespace Vmm.Devices;
 
 /// <summary>
@@ -7,8 +5,6 @@ namespace Vmm.Devices;
 /// take them from the others. A front-end may have at most half of what the others leave, so that the next one always finds some.
 /// Thread-safe.
 /// </summary>
-/// <param name="bytesMax">Most bytes of all front-ends together.</param>
-/// <param name="mappingsMax">Most mappings of all front-ends together.</param>
 internal sealed class MappingBudget(ulong bytesMax, int mappingsMax = MappingBudget.StandardMappings)
 {
     /// <summary>The memory of a guest is rarely beyond a few TiB, and x86-64 has 128 TiB of addresses for a process.</summary>
@@ -30,9 +26,10 @@ internal sealed class MappingBudget(ulong bytesMax, int mappingsMax = MappingBud
         }
     }
 
-    /// <summary>A new front-end's part of it.</summary>
-    /// <param name="lost">Signalled when memory of the front-end is gone under its mapping. It stays open until the account and its last
-    /// mapping are gone, whenever its owner disposes it.</param>
+    /// <summary>
+    /// A new front-end's part of it. The eventfd, which is signalled when memory of the front-end is gone under its mapping, stays open
+    /// until the account and its last mapping are gone, whenever its owner disposes it.
+    /// </summary>
     internal Account Open(EventFd lost) => new(this, lost);
 
     /// <summary>

@@ -1,7 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices;
 
 /// <summary>
@@ -33,9 +29,7 @@ internal readonly record struct MemoryFile(ulong Device, ulong Inode, bool IsSea
         return new MemoryFile(status.Device, status.Inode, isSealed, fileSystem.Type == HugetlbfsMagic);
     }
 
-    /// <summary>Whether a descriptor that another process sent may be mapped.</summary>
-    /// <param name="fd">Stays the caller's.</param>
-    /// <returns>A sentence that says why it may not; null if it may.</returns>
+    /// <summary>Why a descriptor that another process sent may not be mapped, in a sentence; null if it may.</summary>
     internal static string? WhyNot(int fd)
     {
         int flags = MemoryCalls.Fcntl(fd, F_GETFL, 0);

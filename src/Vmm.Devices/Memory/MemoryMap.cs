@@ -52,10 +52,9 @@ internal sealed unsafe class MemoryMap
         return found < 0 ? default : _extents[found];
     }
 
-    /// <summary>The host address of a guest address, and how many bytes follow it in the same region.</summary>
-    /// <param name="address">Guest-physical.</param>
-    /// <param name="available">Bytes from the address to the end of its region.</param>
-    /// <returns>0 if the address is in no region.</returns>
+    /// <summary>
+    /// The host address of a guest address, 0 if it is in no region, and how many bytes there are up to the end of that region.
+    /// </summary>
     internal nint Translate(ulong address, out ulong available)
     {
         GuestExtent extent = Find(address);

@@ -1,6 +1,3 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
-
 namespace Vmm.Devices;
 
 /// <summary>Memory of our own that does not move, so that pieces of it can be handed to the kernel beside those of a guest.</summary>

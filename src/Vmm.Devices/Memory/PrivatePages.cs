@@ -1,6 +1,3 @@
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices;
 
 /// <summary>
@@ -8,8 +5,6 @@ namespace Vmm.Devices;
 /// bytes back (MADV_DONTNEED, madvise(2)), and the guest must find zeros, so memory without a file is mapped over them. And those that are
 /// in the file of a differential snapshot. Thread-safe.
 /// </summary>
-/// <param name="address">Of the mapping.</param>
-/// <param name="length">Of the mapping, whole pages.</param>
 internal sealed unsafe class PrivatePages(nint address, ulong length)
 {
     private const int PageShift = DirtyPages.Shift;
@@ -24,10 +19,9 @@ internal sealed unsafe class PrivatePages(nint address, ulong length)
     private readonly ulong[] _replaced = DirtyPages.None(length), _ofOther = DirtyPages.None(length);
     private int _mappings = 1;
 
-    /// <summary>Puts pages of another file in the place of those that are there. Nothing has touched them yet.</summary>
-    /// <param name="file">Needed for the call only.</param>
-    /// <param name="fileOffset">Where the mapping would begin in it.</param>
-    /// <param name="pages">Which pages.</param>
+    /// <summary>
+    /// Puts pages of another file, where the mapping would begin at an offset, in the place of those there, which nothing has touched.
+    /// </summary>
     /// <exception cref="KernelException">The host refuses.</exception>
     internal void Overlay(OwnedFd file, ulong fileOffset, ulong[] pages)
     {
@@ -62,9 +56,7 @@ internal sealed unsafe class PrivatePages(nint address, ulong length)
         for (int i = 0; i < pages.Length; i++) pages[i] |= Volatile.Read(ref _replaced[i]);
     }
 
-    /// <summary>Makes pages read as zeros. They take no memory, unless that would take too many mappings.</summary>
-    /// <param name="offset">Of the first, in the mapping.</param>
-    /// <param name="bytes">Whole pages.</param>
+    /// <summary>Makes whole pages read as zeros. They take no memory, unless that would take too many mappings.</summary>
     /// <returns>False if the kernel refuses.</returns>
     internal bool TryClear(ulong offset, ulong bytes)
     {

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>The kernel's older queues of requests: io_setup(2), io_submit(2), io_destroy(2).</summary>

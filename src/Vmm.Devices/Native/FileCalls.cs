@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Events;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>
@@ -68,7 +65,7 @@ internal static unsafe partial class FileCalls
     {
         int fd = OpenHere(path, flags, mode);
         if (fd >= 0) return fd;
-        Errno errno = LastError;
+        Errno errno = CallResult.LastError;
         if (BrokerLink.Current is { } broker && BrokerLink.MayHelp(errno) && BrokerLink.IsNamed(path))
             fd = broker.Ask(BrokerCall.Open, path, out errno, (uint)flags, mode);
         if (fd < 0) Marshal.SetLastPInvokeError((int)errno);
@@ -105,8 +102,6 @@ internal static unsafe partial class FileCalls
     [LibraryImport(Name, EntryPoint = "ioctl", SetLastError = true)]
     private static partial int InputOutputControl(int fd, nuint request, void* answer);
 
-    internal static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
-
     /// <summary>Reads into vectors that their holder keeps mapped.</summary>
     /// <returns>Bytes read, 0 at the end of the file; or −1 and an error.</returns>
     internal static nint Read(int fd, ReadOnlySpan<IoVector> vectors, long offset, int flags, out Errno error)
@@ -115,7 +110,7 @@ internal static unsafe partial class FileCalls
         fixed (IoVector* first = vectors)
         {
             nint done = ReadVectors(fd, first, vectors.Length, offset, flags);
-            error = done < 0 ? LastError : Errno.None;
+            error = CallResult.Of(done);
             return done;
         }
     }
@@ -128,7 +123,7 @@ internal static unsafe partial class FileCalls
         fixed (IoVector* first = vectors)
         {
             nint done = WriteVectors(fd, first, vectors.Length, offset, flags);
-            error = done < 0 ? LastError : Errno.None;
+            error = CallResult.Of(done);
             return done;
         }
     }
@@ -140,25 +135,25 @@ internal static unsafe partial class FileCalls
         fixed (byte* first = bytes)
         {
             nint done = WriteBytes(fd, first, (nuint)bytes.Length, offset);
-            error = done < 0 ? LastError : Errno.None;
+            error = CallResult.Of(done);
             return done;
         }
     }
 
-    /// <summary>Makes what was written durable (fdatasync(2)).</summary>
     /// <summary>Makes a file that is open for writing so long.</summary>
-    internal static Errno SetLength(int fd, ulong bytes) => MemoryCalls.Truncate(fd, (long)bytes) < 0 ? LastError : Errno.None;
+    internal static Errno SetLength(int fd, ulong bytes) => CallResult.Of(MemoryCalls.Truncate(fd, (long)bytes));
 
-    internal static Errno Flush(int fd) => Sync(fd) < 0 ? LastError : Errno.None;
+    /// <summary>Makes what was written durable (fdatasync(2)).</summary>
+    internal static Errno Flush(int fd) => CallResult.Of(Sync(fd));
 
     /// <summary>Changes the allocation of a range, never the file's size (fallocate(2)).</summary>
     internal static Errno Allocate(int fd, int mode, ulong offset, ulong length) =>
-        Allocate(fd, mode | FALLOC_FL_KEEP_SIZE, (long)offset, (long)length) < 0 ? LastError : Errno.None;
+        CallResult.Of(Allocate(fd, mode | FALLOC_FL_KEEP_SIZE, (long)offset, (long)length));
 
-    /// <summary>Has calls on a file that was opened with O_NONBLOCK wait again (fcntl(2), F_SETFL).</summary>
-    /// <param name="fd">The file.</param>
-    /// <param name="flags">The status flags it keeps.</param>
-    internal static Errno MakeBlocking(int fd, int flags) => Control(fd, F_SETFL, flags) == 0 ? Errno.None : LastError;
+    /// <summary>
+    /// Has calls on a file that was opened with O_NONBLOCK wait again, with the status flags it keeps (fcntl(2), F_SETFL).
+    /// </summary>
+    internal static Errno MakeBlocking(int fd, int flags) => CallResult.Of(Control(fd, F_SETFL, flags));
 
     /// <summary>
     /// Locks bytes of a file, shared, for this open file description; they end with the description (fcntl(2), F_OFD_SETLK).
@@ -167,7 +162,7 @@ internal static unsafe partial class FileCalls
     {
         FileLock bytes = new() { Type = F_RDLCK, Start = start, Length = count };
         // SAFETY: the kernel reads one struct flock from a local.
-        return Lock(fd, F_OFD_SETLK, &bytes) == 0 ? Errno.None : LastError;
+        return CallResult.Of(Lock(fd, F_OFD_SETLK, &bytes));
     }
 
     /// <summary>Whether another open file description has one of some bytes locked, by any kind of lock.</summary>
@@ -176,7 +171,7 @@ internal static unsafe partial class FileCalls
     {
         FileLock bytes = new() { Type = F_WRLCK, Start = start, Length = count };
         // SAFETY: the kernel reads and writes one struct flock in a local.
-        if (Lock(fd, F_OFD_GETLK, &bytes) != 0) return LastError;
+        if (Lock(fd, F_OFD_GETLK, &bytes) != 0) return CallResult.LastError;
         return bytes.Type == F_UNLCK ? Errno.None : Errno.Again;
     }
 
@@ -191,7 +186,7 @@ internal static unsafe partial class FileCalls
     /// <summary>Has a file share all blocks of another until one of them is written (ioctl_ficlone(2)).</summary>
     internal static Errno Share(int destination, int source) =>
         // SAFETY: the argument is a number, and nothing is written through it.
-        InputOutputControl(destination, FICLONE, (void*)source) == 0 ? Errno.None : LastError;
+        CallResult.Of(InputOutputControl(destination, FICLONE, (void*)source));
 
     /// <summary>What is behind a loop device (ioctl(2), LOOP_GET_STATUS64).</summary>
     internal static bool AskLoop(int fd, out LoopStatus status)

@@ -1,6 +1,4 @@
 using System.Buffers.Binary;
-using System.Runtime.InteropServices;
-using Vmm.Events;
 
 namespace Vmm.Devices.Native;
 
@@ -35,10 +33,7 @@ internal static partial class InotifyCalls
     /// <summary>Takes the question back. Harmless if the event has come.</summary>
     internal static void Forget(OwnedFd queue, int watch) => _ = RemoveWatch(queue.Number, watch);
 
-    /// <summary>Waits for events, and reads those there are.</summary>
-    /// <param name="queue">The queue.</param>
-    /// <param name="buffer">Where the kernel puts them.</param>
-    /// <param name="watches">Gets the watch of each, some of which may be over.</param>
+    /// <summary>Waits for events, and gives the watch of each, some of which may be over.</summary>
     internal static void Wait(OwnedFd queue, Span<byte> buffer, List<int> watches)
     {
         watches.Clear();

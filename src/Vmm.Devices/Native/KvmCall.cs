@@ -1,20 +1,9 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
-using Vmm.Events;
-
 namespace Vmm.Devices.Native;
 
-/// <summary>
-/// The calls of /dev/kvm: open, ioctl, and the mapping of a vCPU's run area. Request numbers are in <see cref="KvmRequest"/>.
-/// </summary>
+/// <summary>The requests of /dev/kvm (ioctl(2)). Their numbers are in <see cref="KvmRequest"/>.</summary>
 internal static unsafe partial class KvmCall
 {
     private const string Name = "libc";
-    private const int O_RDWR = 2;
-    private const int O_CLOEXEC = 0x80000;
-
-    [LibraryImport(Name, EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int OpenFile(string path, int flags);
 
     [LibraryImport(Name, EntryPoint = "ioctl", SetLastError = true)]
     private static partial int Ioctl(int fd, nuint request, nuint argument);
@@ -26,16 +15,12 @@ internal static unsafe partial class KvmCall
     [LibraryImport(Name, EntryPoint = "ioctl")]
     private static partial int RunIoctl(int fd, nuint request, nuint argument);
 
-    /// <summary>Opens a device file for reading and writing.</summary>
-    /// <returns>The descriptor, or −1 with <see cref="LastError"/>.</returns>
-    internal static int Open(string path) => OpenFile(path, O_RDWR | O_CLOEXEC);
-
     /// <summary>A request whose argument is a number.</summary>
-    /// <returns>What the kernel returned, or −1 with <see cref="LastError"/>.</returns>
+    /// <returns>What the kernel returned, or −1 with <see cref="CallResult.LastError"/>.</returns>
     internal static int Control(int fd, uint request, nuint argument = 0) => Ioctl(fd, request, argument);
 
     /// <summary>A request whose argument is one structure, read or written by the kernel.</summary>
-    /// <returns>What the kernel returned, or −1 with <see cref="LastError"/>.</returns>
+    /// <returns>What the kernel returned, or −1 with <see cref="CallResult.LastError"/>.</returns>
     internal static int Control<T>(int fd, uint request, ref T argument) where T : unmanaged
     {
         fixed (T* pointer = &argument)
@@ -45,11 +30,8 @@ internal static unsafe partial class KvmCall
         }
     }
 
-    /// <summary>A request whose argument is bytes, read or written by the kernel.</summary>
-    /// <param name="fd">Whose request it is.</param>
-    /// <param name="request">The request.</param>
-    /// <param name="argument">As many bytes as the kernel says that it takes.</param>
-    /// <returns>What the kernel returned, or −1 with <see cref="LastError"/>.</returns>
+    /// <summary>A request whose argument is bytes, as many as the kernel says that it takes, read or written by it.</summary>
+    /// <returns>What the kernel returned, or −1 with <see cref="CallResult.LastError"/>.</returns>
     internal static int Control(int fd, uint request, Span<byte> argument)
     {
         fixed (byte* bytes = argument)
@@ -63,7 +45,7 @@ internal static unsafe partial class KvmCall
     /// A request whose argument is a head and a number of entries that follow it in memory, read or written by the kernel. The head says
     /// how many.
     /// </summary>
-    /// <returns>What the kernel returned, or −1 with <see cref="LastError"/>.</returns>
+    /// <returns>What the kernel returned, or −1 with <see cref="CallResult.LastError"/>.</returns>
     internal static int Control<THead, TEntry>(int fd, uint request, ref THead head, TEntry[] entries)
         where THead : unmanaged where TEntry : unmanaged
     {
@@ -82,17 +64,17 @@ internal static unsafe partial class KvmCall
         }
     }
 
-    /// <summary>Copies the bits of pages written since the last call, one bit a 4 KiB page (KVM_GET_DIRTY_LOG).</summary>
-    /// <param name="fd">The VM.</param>
-    /// <param name="slot">The memory slot; it was set with logging.</param>
-    /// <param name="bitmap">Room for a bit of every page of the slot, in whole words.</param>
+    /// <summary>
+    /// Copies the bits of pages of a slot, which was set with logging, that were written since the last call (KVM_GET_DIRTY_LOG): one bit a
+    /// 4 KiB page, in whole words.
+    /// </summary>
     internal static Errno GetDirtyLog(int fd, uint slot, Span<ulong> bitmap)
     {
         fixed (ulong* pages = bitmap)
         {
             KvmDirtyLog log = new() { Slot = slot, Bitmap = (ulong)pages };
             // SAFETY: the caller sized the bitmap for the slot; it is pinned while the kernel writes it.
-            return Ioctl(fd, KvmRequest.KVM_GET_DIRTY_LOG, &log) == 0 ? Errno.None : LastError;
+            return CallResult.Of(Ioctl(fd, KvmRequest.KVM_GET_DIRTY_LOG, &log));
         }
     }
 
@@ -100,7 +82,4 @@ internal static unsafe partial class KvmCall
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static Errno Run(int vcpu) =>
         RunIoctl(vcpu, KvmRequest.KVM_RUN, 0) == 0 ? Errno.None : (Errno)Marshal.GetLastSystemError();
-
-    /// <summary>errno of the last call that sets it.</summary>
-    internal static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
 }

@@ -3,8 +3,6 @@ namespace Vmm.Devices.Native;
 /// <summary>Why KVM_RUN returned (KVM_EXIT_… of linux/kvm.h).</summary>
 internal enum KvmExitReason : uint
 {
-    Unknown = 0,
-    Exception = 1,
     Io = 2,
     Hypercall = 3,
     Debug = 4,
@@ -23,5 +21,4 @@ internal enum KvmExitReason : uint
     WriteMsr = 30,
     BusLock = 33,
     Notify = 37,
-    MemoryFault = 39,
 }

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>The head of the area that the kernel shares for each vCPU (struct kvm_run): the fields this library uses.</summary>
@@ -52,7 +50,6 @@ internal struct KvmRunInternalError
 {
     internal uint SubError;
     internal uint DataCount;
-    internal ulong Data0;
 }
 
 /// <summary>KVM_EXIT_SYSTEM_EVENT.</summary>

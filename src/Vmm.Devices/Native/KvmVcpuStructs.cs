@@ -1,6 +1,3 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
-
 namespace Vmm.Devices.Native;
 
 // Structures of asm/kvm.h that describe a vCPU; those that a monitor uses are beside KvmVcpu.
@@ -36,13 +33,6 @@ internal struct KvmMpState
 /// <summary>struct kvm_lapic_state: the registers of the local interrupt controller.</summary>
 [InlineArray(1024)]
 internal struct KvmLapicState
-{
-    private byte _first;
-}
-
-/// <summary>struct kvm_xsave, as bytes.</summary>
-[InlineArray(4096)]
-internal struct KvmXsave
 {
     private byte _first;
 }

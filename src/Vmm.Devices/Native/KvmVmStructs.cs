@@ -1,6 +1,3 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
-
 namespace Vmm.Devices.Native;
 
 // Structures of linux/kvm.h that describe a VM. Sizes and offsets are compared with the C compiler's in the ABI tests.
@@ -10,7 +7,6 @@ namespace Vmm.Devices.Native;
 internal struct KvmMemoryRegion
 {
     internal const uint LogDirtyPages = 1;
-    internal const uint ReadOnly = 2;
 
     internal uint Slot;
     internal uint Flags;
@@ -48,7 +44,6 @@ internal struct KvmIoEventFd
 [StructLayout(LayoutKind.Sequential)]
 internal struct KvmIrqFd
 {
-    internal const uint Deassign = 1;
     internal const uint Resample = 2;
 
     internal uint Fd;

@@ -1,20 +1,15 @@
-using System.Runtime.InteropServices;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>What a process may use: getrlimit(2), setrlimit(2).</summary>
-internal static unsafe partial class LimitCalls
+internal static partial class LimitCalls
 {
-    private const int RLIMIT_CORE = 4;
+    internal const int RLIMIT_CORE = 4;
+    internal const int RLIMIT_MSGQUEUE = 12;
+    internal const int RLIMIT_RTPRIO = 14;
     private const int RLIMIT_NOFILE = 7;
 
     /// <summary>Most descriptors of this process; no limit if the kernel gives none.</summary>
-    internal static ulong Descriptors()
-    {
-        ResourceLimit limit = default;
-        // SAFETY: the kernel writes one struct rlimit, a local.
-        return GetLimit(RLIMIT_NOFILE, &limit) == 0 ? limit.Soft : ulong.MaxValue;
-    }
+    internal static ulong Descriptors() => GetLimit(RLIMIT_NOFILE, out ResourceLimit limit) == 0 ? limit.Soft : ulong.MaxValue;
 
     /// <summary>
     /// Sets the size of a core file (core(5)) to nothing, or to as much as this process may set. Guest memory that this process mapped is
@@ -23,18 +18,19 @@ internal static unsafe partial class LimitCalls
     /// <returns>The bytes a core file may have.</returns>
     internal static ulong SetCoreFile(bool isWanted)
     {
-        ResourceLimit limit = default;
-        // SAFETY: the kernel writes, then reads, one struct rlimit, a local.
-        if (GetLimit(RLIMIT_CORE, &limit) != 0) return 0;
+        if (GetLimit(RLIMIT_CORE, out ResourceLimit limit) != 0) return 0;
         limit.Soft = isWanted ? limit.Hard : 0;
-        return SetLimit(RLIMIT_CORE, &limit) == 0 ? limit.Soft : 0;
+        return SetLimit(RLIMIT_CORE, limit) == 0 ? limit.Soft : 0;
     }
 
+    /// <summary>Sets the soft and the hard limit of a resource.</summary>
+    internal static void Set(int resource, ulong value) => _ = SetLimit(resource, new ResourceLimit { Soft = value, Hard = value });
+
     [LibraryImport("libc", EntryPoint = "setrlimit")]
-    private static partial int SetLimit(int resource, ResourceLimit* limit);
+    private static partial int SetLimit(int resource, in ResourceLimit limit);
 
     [LibraryImport("libc", EntryPoint = "getrlimit")]
-    private static partial int GetLimit(int resource, ResourceLimit* limit);
+    private static partial int GetLimit(int resource, out ResourceLimit limit);
 
     /// <summary>struct rlimit.</summary>
     [StructLayout(LayoutKind.Sequential)]

@@ -1,12 +1,9 @@
-using System.Runtime.InteropServices;
-using Vmm.Events;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>
 /// The system calls behind guest memory: memfd_create(2), mmap(2), mprotect(2), madvise(2), fcntl(2) seals, fstat(2), fstatfs(2).
 /// </summary>
-internal static unsafe partial class MemoryCalls
+internal static partial class MemoryCalls
 {
     private const string Name = "libc";
 
@@ -53,45 +50,24 @@ internal static unsafe partial class MemoryCalls
     internal static partial int Advise(nint address, nuint length, int advice);
 
     [LibraryImport(Name, EntryPoint = "fstat", SetLastError = true)]
-    private static partial int Stat(int fd, FileStatus* status);
+    private static partial int StatOpen(int fd, out FileStatus status);
 
     [LibraryImport(Name, EntryPoint = "lstat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int Stat(string path, FileStatus* status);
+    private static partial int StatLink(string path, out FileStatus status);
 
     [LibraryImport(Name, EntryPoint = "fstatfs", SetLastError = true)]
-    private static partial int StatFileSystem(int fd, FileSystemStatus* status);
+    private static partial int StatSystem(int fd, out FileSystemStatus status);
 
-    internal static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
+    // The structures have the sizes of the kernel's: the ABI test compares them.
 
     /// <summary>fstat(2) of an open descriptor.</summary>
-    internal static Errno Stat(int fd, out FileStatus status)
-    {
-        FileStatus local = default;
-        // SAFETY: the kernel writes one struct stat into a local of that size (the ABI test compares it).
-        int result = Stat(fd, &local);
-        status = local;
-        return result == 0 ? Errno.None : LastError;
-    }
+    internal static Errno Stat(int fd, out FileStatus status) => CallResult.Of(StatOpen(fd, out status));
 
     /// <summary>lstat(2) of a path: of a symbolic link itself.</summary>
-    internal static Errno StatPath(string path, out FileStatus status)
-    {
-        FileStatus local = default;
-        // SAFETY: as for a descriptor.
-        int result = Stat(path, &local);
-        status = local;
-        return result == 0 ? Errno.None : LastError;
-    }
+    internal static Errno StatPath(string path, out FileStatus status) => CallResult.Of(StatLink(path, out status));
 
     /// <summary>fstatfs(2) of the file system an open file is on.</summary>
-    internal static Errno StatFileSystem(int fd, out FileSystemStatus status)
-    {
-        FileSystemStatus local = default;
-        // SAFETY: the kernel writes one struct statfs into a local of that size (the ABI test compares it).
-        int result = StatFileSystem(fd, &local);
-        status = local;
-        return result == 0 ? Errno.None : LastError;
-    }
+    internal static Errno StatFileSystem(int fd, out FileSystemStatus status) => CallResult.Of(StatSystem(fd, out status));
 }
 
 /// <summary>struct stat of x86-64 (stat(2)); only the fields used here are named.</summary>

@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Events;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>
@@ -27,7 +24,7 @@ internal static unsafe partial class NamespaceCalls
     private const int MNT_DETACH = 2;
 
     /// <summary>Leaves some namespaces, on the calling thread.</summary>
-    internal static Errno Leave(int namespaces) => Finish(Unshare(namespaces));
+    internal static Errno Leave(int namespaces) => CallResult.Of(Unshare(namespaces));
 
     /// <summary>Takes the calling thread into some namespaces of the process's first thread (setns(2)), one each.</summary>
     /// <exception cref="KernelException">The kernel refuses.</exception>
@@ -39,61 +36,57 @@ internal static unsafe partial class NamespaceCalls
         {
             if ((namespaces & kind) == 0) continue;
             int fd = FileCalls.Open($"/proc/self/ns/{name}", FileCalls.O_RDONLY | FileCalls.O_CLOEXEC);
-            if (fd < 0) throw new KernelException($"cannot look at the namespace '{name}' of this process", FileCalls.LastError);
+            if (fd < 0) throw new KernelException($"cannot look at the namespace '{name}' of this process", CallResult.LastError);
             using OwnedFd space = new(fd);
-            Errno error = Finish(SetNamespace(space.Number, kind));
+            Errno error = CallResult.Of(SetNamespace(space.Number, kind));
             if (error != Errno.None) throw new KernelException($"cannot take a thread into the namespace '{name}'", error);
         }
     }
 
     /// <summary>Keeps what is mounted from now on from other namespaces.</summary>
     // SAFETY: the kernel reads a text, and no other memory.
-    internal static Errno KeepMounts() => Finish(Mount(null, "/", null, MS_REC | MS_SLAVE, null));
+    internal static Errno KeepMounts() => CallResult.Of(Mount(null, "/", null, MS_REC | MS_SLAVE, null));
 
     /// <summary>Mounts an empty file system in memory, for a few names.</summary>
     // SAFETY: the kernel reads texts.
     internal static Errno MountEmpty(string path) =>
-        Finish(Mount("vmm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=1m"));
+        CallResult.Of(Mount("vmm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=1m"));
 
     /// <summary>Has the root take no more names.</summary>
     // SAFETY: the kernel reads a text, and no other memory.
     internal static Errno FreezeRoot() =>
-        Finish(Mount(null, "/", null, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, null));
+        CallResult.Of(Mount(null, "/", null, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, null));
 
     /// <summary>A mount of its own of a file or a directory and what is mounted below, in no place yet; null if there is none.</summary>
-    internal static OwnedFd? CloneTree(string path)
-    {
-        int fd = (int)OpenTree(NR_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-        return fd < 0 ? null : new OwnedFd(fd);
-    }
+    internal static OwnedFd? CloneTree(string path) => CallResult.Descriptor(
+        (nint)OpenTree(NR_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
 
     /// <summary>Forbids to write by such a mount.</summary>
     internal static Errno MakeReadOnly(OwnedFd tree)
     {
         ulong* attributes = stackalloc ulong[4] { MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID, 0, 0, 0 };
         // SAFETY: struct mount_attr is four numbers, which the kernel reads.
-        return Finish((int)SetAttributes(NR_mount_setattr, tree.Number, "", AT_EMPTY_PATH | AT_RECURSIVE, attributes, 4 * sizeof(ulong)));
+        return CallResult.Of(
+            (nint)SetAttributes(NR_mount_setattr, tree.Number, "", AT_EMPTY_PATH | AT_RECURSIVE, attributes, 4 * sizeof(ulong)));
     }
 
     /// <summary>Gives it a place.</summary>
     internal static Errno Place(OwnedFd tree, string path) =>
-        Finish((int)MoveMount(NR_move_mount, tree.Number, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH));
+        CallResult.Of((int)MoveMount(NR_move_mount, tree.Number, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH));
 
     /// <summary>Makes the working directory the root, and lets go of the old one.</summary>
     internal static Errno BecomeRoot()
     {
         // The old root lies over the new one for a moment: what is unmounted is it.
-        Errno error = Finish((int)PivotRoot(NR_pivot_root, ".", "."));
-        return error != Errno.None ? error : Finish(Unmount(".", MNT_DETACH));
+        Errno error = CallResult.Of((int)PivotRoot(NR_pivot_root, ".", "."));
+        return error != Errno.None ? error : CallResult.Of(Unmount(".", MNT_DETACH));
     }
 
     /// <summary>Takes away what is mounted at a path.</summary>
     internal static void Unmount(string path) => _ = Unmount(path, MNT_DETACH);
 
     /// <summary>Sets the working directory, of the calling thread if it shares none.</summary>
-    internal static Errno Enter(string directory) => Finish(ChangeDirectory(directory));
-
-    private static Errno Finish(int result) => result >= 0 ? Errno.None : SandboxCalls.LastError;
+    internal static Errno Enter(string directory) => CallResult.Of(ChangeDirectory(directory));
 
     [LibraryImport(Name, EntryPoint = "unshare", SetLastError = true)]
     private static partial int Unshare(int flags);

@@ -1,6 +1,4 @@
-using System.Runtime.InteropServices;
 using System.Text;
-using Vmm.Events;
 
 namespace Vmm.Devices.Native;
 
@@ -62,5 +60,5 @@ internal static unsafe partial class PseudoTerminalCalls
         _ = TerminalCalls.Set(fd, mode);
     }
 
-    private static KernelException Refused() => new("cannot open a pseudo-terminal", (Errno)Marshal.GetLastPInvokeError());
+    private static KernelException Refused() => new("cannot open a pseudo-terminal", CallResult.LastError);
 }

@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Events;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>getrandom(2).</summary>
@@ -18,7 +15,7 @@ internal static unsafe partial class RandomCalls
             for (int done = 0; done < span.Length;)
             {
                 nint got = GetRandom(first + done, (nuint)(span.Length - done), 0);
-                Errno errno = got < 0 ? (Errno)Marshal.GetLastPInvokeError() : Errno.None;
+                Errno errno = CallResult.Of(got);
                 if (errno is not (Errno.None or Errno.Interrupted)) return errno;
                 if (got > 0) done += (int)got;
             }

@@ -1,7 +1,3 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
-using Vmm.Events;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>
@@ -44,84 +40,9 @@ internal static unsafe partial class RbdCalls
     }
 
     /// <summary>Has a descriptor signalled whenever the image's size, snapshots or features change.</summary>
-    internal static int Watch(nint image, out ulong watch, OwnedFd eventFd)
-    {
-        ulong handle = 0;
+    internal static int Watch(nint image, out ulong watch, OwnedFd eventFd) =>
         // SAFETY: the callback gets the number and nothing else; the watch ends before the descriptor is closed.
-        int result = UpdateWatch(image, &handle, &Changed, eventFd.Number);
-        watch = handle;
-        return result;
-    }
-
-    /// <summary>rados_create.</summary>
-    internal static int Create(out nint cluster, string? id)
-    {
-        nint made = 0;
-        // SAFETY: the library writes one value into a local.
-        int result = Create(&made, id);
-        cluster = made;
-        return result;
-    }
-
-    /// <summary>rados_ioctx_create.</summary>
-    internal static int OpenPool(nint cluster, string pool, out nint context)
-    {
-        nint made = 0;
-        // SAFETY: the library writes one value into a local.
-        int result = OpenPool(cluster, pool, &made);
-        context = made;
-        return result;
-    }
-
-    /// <summary>rbd_open.</summary>
-    internal static int Open(nint context, string name, out nint image, string? snapshot)
-    {
-        nint made = 0;
-        // SAFETY: the library writes one value into a local.
-        int result = Open(context, name, &made, snapshot);
-        image = made;
-        return result;
-    }
-
-    /// <summary>rbd_open_read_only.</summary>
-    internal static int OpenReadOnly(nint context, string name, out nint image, string? snapshot)
-    {
-        nint made = 0;
-        // SAFETY: the library writes one value into a local.
-        int result = OpenReadOnly(context, name, &made, snapshot);
-        image = made;
-        return result;
-    }
-
-    /// <summary>rbd_get_size. May ask the cluster.</summary>
-    internal static int GetSize(nint image, out ulong bytes)
-    {
-        ulong made = 0;
-        // SAFETY: the library writes one value into a local.
-        int result = GetSize(image, &made);
-        bytes = made;
-        return result;
-    }
-
-    /// <summary>rbd_get_features.</summary>
-    internal static int GetFeatures(nint image, out ulong features)
-    {
-        ulong made = 0;
-        // SAFETY: the library writes one value into a local.
-        int result = GetFeatures(image, &made);
-        features = made;
-        return result;
-    }
-
-    /// <summary>rbd_aio_create_completion, without a callback.</summary>
-    internal static int CreateCompletion(nint argument, out nint completion)
-    {
-        nint made = 0;
-        // SAFETY: the library writes one value into a local.
-        int result = CreateCompletion(argument, 0, &made);
-        completion = made;
-        return result;
-    }
+        UpdateWatch(image, out watch, &Changed, eventFd.Number);
 
     /// <summary>On a thread of librbd, where no other call of it may be made: hands the news to a descriptor.</summary>
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
@@ -133,7 +54,7 @@ internal static unsafe partial class RbdCalls
     }
 
     [LibraryImport(Rados, EntryPoint = "rados_create", StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int Create(nint* cluster, string? id);
+    internal static partial int Create(out nint cluster, string? id);
 
     [LibraryImport(Rados, EntryPoint = "rados_conf_read_file", StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int ReadConfiguration(nint cluster, string? path);
@@ -148,7 +69,7 @@ internal static unsafe partial class RbdCalls
     internal static partial void Shutdown(nint cluster);
 
     [LibraryImport(Rados, EntryPoint = "rados_ioctx_create", StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int OpenPool(nint cluster, string pool, nint* context);
+    internal static partial int OpenPool(nint cluster, string pool, out nint context);
 
     [LibraryImport(Rados, EntryPoint = "rados_ioctx_destroy")]
     internal static partial void ClosePool(nint context);
@@ -157,10 +78,10 @@ internal static unsafe partial class RbdCalls
     internal static partial void SetNamespace(nint context, string name);
 
     [LibraryImport(Rbd, EntryPoint = "rbd_open", StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int Open(nint context, string name, nint* image, string? snapshot);
+    internal static partial int Open(nint context, string name, out nint image, string? snapshot);
 
     [LibraryImport(Rbd, EntryPoint = "rbd_open_read_only", StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int OpenReadOnly(nint context, string name, nint* image, string? snapshot);
+    internal static partial int OpenReadOnly(nint context, string name, out nint image, string? snapshot);
 
     [LibraryImport(Rbd, EntryPoint = "rbd_close")]
     internal static partial int Close(nint image);
@@ -169,10 +90,10 @@ internal static unsafe partial class RbdCalls
     internal static partial int FlushNow(nint image);
 
     [LibraryImport(Rbd, EntryPoint = "rbd_get_size")]
-    private static partial int GetSize(nint image, ulong* bytes);
+    internal static partial int GetSize(nint image, out ulong bytes);
 
     [LibraryImport(Rbd, EntryPoint = "rbd_get_features")]
-    private static partial int GetFeatures(nint image, ulong* features);
+    internal static partial int GetFeatures(nint image, out ulong features);
 
     [LibraryImport(Rbd, EntryPoint = "rbd_lock_acquire")]
     internal static partial int AcquireLock(nint image, int mode);
@@ -184,7 +105,7 @@ internal static unsafe partial class RbdCalls
     internal static partial int Unwatch(nint image, ulong watch);
 
     [LibraryImport(Rbd, EntryPoint = "rbd_aio_create_completion")]
-    private static partial int CreateCompletion(nint argument, nint callback, nint* completion);
+    internal static partial int CreateCompletion(nint argument, nint callback, out nint completion);
 
     [LibraryImport(Rbd, EntryPoint = "rbd_aio_get_arg")]
     internal static partial nint ArgumentOf(nint completion);
@@ -214,7 +135,7 @@ internal static unsafe partial class RbdCalls
     private static partial int PollEvents(nint image, nint* completions, int count);
 
     [LibraryImport(Rbd, EntryPoint = "rbd_update_watch")]
-    private static partial int UpdateWatch(nint image, ulong* watch, delegate* unmanaged[Cdecl]<nint, void> callback, nint argument);
+    private static partial int UpdateWatch(nint image, out ulong watch, delegate* unmanaged[Cdecl]<nint, void> callback, nint argument);
 
     [LibraryImport("libc", EntryPoint = "write")]
     private static partial nint WriteNumber(int fd, void* number, nuint length);

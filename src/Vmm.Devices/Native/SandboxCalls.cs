@@ -1,6 +1,4 @@
-using System.Runtime.InteropServices;
 using System.Text;
-using Vmm.Events;
 
 namespace Vmm.Devices.Native;
 
@@ -15,9 +13,6 @@ internal static unsafe partial class SandboxCalls
     internal const int R_OK = 4;
     internal const int W_OK = 2;
     internal const int X_OK = 1;
-    internal const int RLIMIT_CORE = 4;
-    internal const int RLIMIT_MSGQUEUE = 12;
-    internal const int RLIMIT_RTPRIO = 14;
     internal const int CapabilityMax = 63;
 
     private const int PR_SET_DUMPABLE = 4;
@@ -45,9 +40,7 @@ internal static unsafe partial class SandboxCalls
     private const uint SECCOMP_FILTER_FLAG_TSYNC = 1;
     internal const uint SECCOMP_FILTER_FLAG_LOG = 2;
 
-    internal static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
-
-    internal static Errno SetNoNewPrivileges() => Finish(Control(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    internal static Errno SetNoNewPrivileges() => CallResult.Of(Control(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 
     /// <summary>Whether other processes of this user may look into this one, and a crash may leave a core file.</summary>
     internal static void SetDumpable(bool isOn) => _ = Control(PR_SET_DUMPABLE, isOn ? 1u : 0u, 0, 0, 0);
@@ -88,13 +81,13 @@ internal static unsafe partial class SandboxCalls
         sets[0] = new CapabilitySets { Effective = (uint)effective, Permitted = (uint)permitted };
         sets[1] = new CapabilitySets { Effective = (uint)(effective >> 32), Permitted = (uint)(permitted >> 32) };
         // SAFETY: the kernel reads two structures of this version.
-        return Finish(SetCapabilities(&header, sets));
+        return CallResult.Of(SetCapabilities(&header, sets));
     }
 
     /// <summary>Whether this thread may open a path in a mode, with the capabilities that are effective now.</summary>
     internal static bool MayAccess(string path, int mode, out Errno error)
     {
-        error = Access(AT_FDCWD, path, mode, AT_EACCESS) == 0 ? Errno.None : LastError;
+        error = Access(AT_FDCWD, path, mode, AT_EACCESS) == 0 ? Errno.None : CallResult.LastError;
         return error == Errno.None;
     }
 
@@ -104,9 +97,9 @@ internal static unsafe partial class SandboxCalls
         // SAFETY: no group is read from an empty list.
         int result = SetGroups(0, null);
         // A process that may not change its groups may have none.
-        if (result < 0 && LastError != Errno.NotPermitted) return LastError;
+        if (result < 0 && CallResult.LastError != Errno.NotPermitted) return CallResult.LastError;
         if (result == 0) result = SetGroup(group, group, group);
-        return result < 0 ? LastError : Finish(SetUser(user, user, user));
+        return result < 0 ? CallResult.LastError : CallResult.Of(SetUser(user, user, user));
     }
 
     /// <summary>Has the calling thread look at files as another user does, if it may (setfsuid(2)).</summary>
@@ -150,15 +143,7 @@ internal static unsafe partial class SandboxCalls
     internal static Errno SetInherited(int fd, bool inherited)
     {
         const int SetDescriptorFlags = 2, CloseOnExec = 1;
-        return Finish(MemoryCalls.Fcntl(fd, SetDescriptorFlags, inherited ? 0 : CloseOnExec));
-    }
-
-    /// <summary>Sets the soft and the hard limit of a resource.</summary>
-    internal static void SetLimit(int resource, ulong value)
-    {
-        ulong* limit = stackalloc ulong[2] { value, value };
-        // SAFETY: struct rlimit is two numbers, which the kernel reads.
-        _ = SetLimit(resource, limit);
+        return CallResult.Of(MemoryCalls.Fcntl(fd, SetDescriptorFlags, inherited ? 0 : CloseOnExec));
     }
 
     /// <summary>The version of the kernel's Landlock; 0 where there is none.</summary>
@@ -172,13 +157,13 @@ internal static unsafe partial class SandboxCalls
         Math.Max(0, (int)CreateRuleset(NR_landlock_create_ruleset, null, 0, LANDLOCK_CREATE_RULESET_ERRATA));
 
     /// <summary>A set of rules that forbids what it handles and no rule allows.</summary>
-    /// <returns>Null and <see cref="LastError"/> if the kernel refuses.</returns>
+    /// <returns>Null and <see cref="CallResult.LastError"/> if the kernel refuses.</returns>
     internal static OwnedFd? CreateRuleset(ulong files, ulong network, ulong scopes)
     {
         ulong* attributes = stackalloc ulong[3] { files, network, scopes };
         // SAFETY: struct landlock_ruleset_attr is three numbers; a kernel that knows fewer takes zeros behind them.
         long fd = CreateRuleset(NR_landlock_create_ruleset, attributes, 3 * sizeof(ulong), 0);
-        return fd < 0 ? null : new OwnedFd((int)fd);
+        return CallResult.Descriptor((nint)fd);
     }
 
     /// <summary>Allows something with a file, or with everything below a directory.</summary>
@@ -186,7 +171,7 @@ internal static unsafe partial class SandboxCalls
     {
         PathBeneath rule = new() { Allowed = rights, Parent = file.Number };
         // SAFETY: the kernel reads one struct landlock_path_beneath_attr, a local.
-        return Finish((int)AddRule(NR_landlock_add_rule, ruleset.Number, LANDLOCK_RULE_PATH_BENEATH, &rule, 0));
+        return CallResult.Of((int)AddRule(NR_landlock_add_rule, ruleset.Number, LANDLOCK_RULE_PATH_BENEATH, &rule, 0));
     }
 
     /// <summary>Allows something with a TCP port.</summary>
@@ -194,11 +179,11 @@ internal static unsafe partial class SandboxCalls
     {
         ulong* rule = stackalloc ulong[2] { rights, (ulong)port };
         // SAFETY: the kernel reads one struct landlock_net_port_attr, which is two numbers.
-        return Finish((int)AddRule(NR_landlock_add_rule, ruleset.Number, LANDLOCK_RULE_NET_PORT, rule, 0));
+        return CallResult.Of((int)AddRule(NR_landlock_add_rule, ruleset.Number, LANDLOCK_RULE_NET_PORT, rule, 0));
     }
 
     /// <summary>Lays a set of rules on the calling thread, for good.</summary>
-    internal static Errno Restrict(OwnedFd ruleset) => Finish((int)RestrictSelf(NR_landlock_restrict_self, ruleset.Number, 0));
+    internal static Errno Restrict(OwnedFd ruleset) => CallResult.Of((int)RestrictSelf(NR_landlock_restrict_self, ruleset.Number, 0));
 
     /// <summary>A descriptor that names a file without opening it; null if there is none.</summary>
     internal static OwnedFd? NameFile(string path, out bool isDirectory)
@@ -217,10 +202,9 @@ internal static unsafe partial class SandboxCalls
         return Seccomp(NR_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
     }
 
-    /// <summary>Lays a filter, for good.</summary>
-    /// <param name="program">The filter.</param>
-    /// <param name="logs">Whether the kernel logs what it refuses.</param>
-    /// <param name="everyThread">False for the calling thread and those that it makes.</param>
+    /// <summary>
+    /// Lays a filter, for good: on all threads, or on the calling one and those that it makes. The kernel may log what it refuses.
+    /// </summary>
     internal static Errno InstallFilter(ReadOnlySpan<BpfInstruction> program, bool logs, bool everyThread = true)
     {
         // SAFETY: the kernel copies the program, which is pinned for the call, as struct sock_fprog says.
@@ -230,17 +214,14 @@ internal static unsafe partial class SandboxCalls
             uint flags = (everyThread ? SECCOMP_FILTER_FLAG_TSYNC : 0) | (logs ? SECCOMP_FILTER_FLAG_LOG : 0);
             long result = Seccomp(NR_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter);
             // Above 0 it is the number of a thread that has other filters.
-            return result == 0 ? Errno.None : result < 0 ? LastError : Errno.Busy;
+            return result == 0 ? Errno.None : result < 0 ? CallResult.LastError : Errno.Busy;
         }
     }
 
     /// <summary>
-    /// Starts a program that reads nothing and whose output goes nowhere. Unlike <see cref="System.Diagnostics.Process"/> it starts no
-    /// thread of this process.
+    /// Starts a program that reads nothing and whose output goes nowhere; its arguments begin with its name. Unlike
+    /// <see cref="System.Diagnostics.Process"/> it starts no thread of this process.
     /// </summary>
-    /// <param name="path">The program.</param>
-    /// <param name="arguments">Its name and its arguments.</param>
-    /// <param name="environment">Its environment, as <c>NAME=value</c>.</param>
     internal static Errno Start(string path, IEnumerable<string> arguments, IEnumerable<string> environment)
     {
         const int input = 0, output = 1, actionsBytes = 80;
@@ -275,8 +256,6 @@ internal static unsafe partial class SandboxCalls
         }
     }
 
-    private static Errno Finish(int result) => result >= 0 ? Errno.None : LastError;
-
     [LibraryImport(Name, EntryPoint = "prctl", SetLastError = true)]
     private static partial int Control(int option, nuint second, nuint third, nuint fourth, nuint fifth);
 
@@ -309,9 +288,6 @@ internal static unsafe partial class SandboxCalls
 
     [LibraryImport(Name, EntryPoint = "getgrnam", StringMarshalling = StringMarshalling.Utf8)]
     private static partial byte* FindGroup(string name);
-
-    [LibraryImport(Name, EntryPoint = "setrlimit")]
-    private static partial int SetLimit(int resource, ulong* limit);
 
     [LibraryImport(Name, EntryPoint = "posix_spawn", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Spawn(int* process, string path, byte* actions, void* attributes, nint* arguments, nint* environment);

@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Events;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>
@@ -13,9 +10,7 @@ internal static unsafe partial class SignalCalls
     private const int SIG_BLOCK = 0;
     private const int SignalSetBytes = 128;
 
-    /// <summary>Blocks signals in the calling thread.</summary>
-    /// <param name="signals">Which.</param>
-    /// <param name="before">What the thread had blocked until now.</param>
+    /// <summary>Blocks signals in the calling thread, and gives those that it had blocked until now.</summary>
     internal static Errno Block(ulong signals, out ulong before)
     {
         ulong* set = stackalloc ulong[SignalSetBytes / sizeof(ulong)];

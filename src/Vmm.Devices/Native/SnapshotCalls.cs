@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Events;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>
@@ -42,29 +39,28 @@ internal static unsafe partial class SnapshotCalls
     [LibraryImport(Library, EntryPoint = "linkat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Link(int oldDirectory, string oldPath, int newDirectory, string newPath, int flags);
 
-    private static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
-
     /// <summary>Makes a directory that only its owner may look into.</summary>
-    internal static Errno MakeDirectory(string path) => MakeDirectory(path, 0x1c0) == 0 ? Errno.None : LastError;
+    internal static Errno MakeDirectory(string path) => CallResult.Of(MakeDirectory(path, 0x1c0));
 
     /// <summary>Opens a directory, and no symbolic link to one.</summary>
     internal static OwnedFd? OpenDirectory(string path) =>
-        Owned(FileCalls.Open(path, FileCalls.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | FileCalls.O_CLOEXEC));
+        CallResult.Descriptor(FileCalls.Open(path, FileCalls.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | FileCalls.O_CLOEXEC));
 
     /// <summary>Makes a file that was not there, for reading and writing by its owner.</summary>
     internal static OwnedFd? MakeFile(string path) =>
-        Owned(FileCalls.Open(path, FileCalls.O_RDWR | FileCalls.O_CREAT | FileCalls.O_EXCL | O_NOFOLLOW | FileCalls.O_CLOEXEC, 0x180));
+        CallResult.Descriptor(
+            FileCalls.Open(path, FileCalls.O_RDWR | FileCalls.O_CREAT | FileCalls.O_EXCL | O_NOFOLLOW | FileCalls.O_CLOEXEC, 0x180));
 
     /// <summary>Opens a file for reading, and no symbolic link to one. Does not wait for the other end of a pipe.</summary>
     internal static OwnedFd? OpenFile(string path) =>
-        Owned(FileCalls.Open(path, FileCalls.O_RDONLY | FileCalls.O_NONBLOCK | O_NOFOLLOW | FileCalls.O_CLOEXEC));
+        CallResult.Descriptor(FileCalls.Open(path, FileCalls.O_RDONLY | FileCalls.O_NONBLOCK | O_NOFOLLOW | FileCalls.O_CLOEXEC));
 
     /// <summary>Locks an open directory against other processes that ask; ends with the descriptor.</summary>
     /// <returns><see cref="Errno.Again"/> if another has it.</returns>
-    internal static Errno TryLock(OwnedFd directory) => Lock(directory.Number, LOCK_EX | LOCK_NB) == 0 ? Errno.None : LastError;
+    internal static Errno TryLock(OwnedFd directory) => CallResult.Of(Lock(directory.Number, LOCK_EX | LOCK_NB));
 
     /// <summary>Makes a file's bytes, or a directory's names, durable.</summary>
-    internal static Errno Sync(OwnedFd file) => Sync(file.Number) == 0 ? Errno.None : LastError;
+    internal static Errno Sync(OwnedFd file) => CallResult.Of(Sync(file.Number));
 
     /// <summary>Sets when a file was written last (futimens(2)).</summary>
     internal static Errno SetModified(OwnedFd file, long unixNanoseconds)
@@ -74,24 +70,24 @@ internal static unsafe partial class SnapshotCalls
         long* times = stackalloc long[]
             { 0, UTIME_OMIT, unixNanoseconds / NanosecondsPerSecond, unixNanoseconds % NanosecondsPerSecond };
         // SAFETY: the kernel reads two struct timespec of a local.
-        return SetTimes(file.Number, times) == 0 ? Errno.None : LastError;
+        return CallResult.Of(SetTimes(file.Number, times));
     }
 
     /// <summary>Gives a file that has none a name, unless another has it (linkat(2)).</summary>
     internal static Errno Name(OwnedFd file, string path)
     {
         const int AT_SYMLINK_FOLLOW = 0x400;
-        return Link(AT_FDCWD, $"/proc/self/fd/{file.Number}", AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? Errno.None : LastError;
+        return CallResult.Of(Link(AT_FDCWD, $"/proc/self/fd/{file.Number}", AT_FDCWD, path, AT_SYMLINK_FOLLOW));
     }
 
     /// <summary>Gives a path another name, unless there is one already.</summary>
     internal static Errno RenameToNew(string from, string to) =>
-        Rename(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0 ? Errno.None : LastError;
+        CallResult.Of(Rename(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE));
 
-    internal static Errno RemoveFile(string path) => Unlink(AT_FDCWD, path, 0) == 0 ? Errno.None : LastError;
+    internal static Errno RemoveFile(string path) => CallResult.Of(Unlink(AT_FDCWD, path, 0));
 
     /// <summary>Removes a directory that is empty.</summary>
-    internal static Errno RemoveDirectory(string path) => Unlink(AT_FDCWD, path, AT_REMOVEDIR) == 0 ? Errno.None : LastError;
+    internal static Errno RemoveDirectory(string path) => CallResult.Of(Unlink(AT_FDCWD, path, AT_REMOVEDIR));
 
     /// <summary>Reads bytes at a place of a file.</summary>
     /// <returns>How many: fewer at the file's end.</returns>
@@ -112,12 +108,10 @@ internal static unsafe partial class SnapshotCalls
                     continue;
                 }
             }
-            error = LastError;
+            error = CallResult.LastError;
             if (error != Errno.Interrupted) break;
             error = Errno.None;
         }
         return done;
     }
-
-    private static OwnedFd? Owned(int fd) => fd < 0 ? null : new OwnedFd(fd);
 }

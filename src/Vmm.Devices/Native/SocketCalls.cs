@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>
@@ -41,7 +39,7 @@ internal static unsafe partial class SocketCalls
     internal static partial int Socket(int domain, int type, int protocol);
 
     [LibraryImport(Name, EntryPoint = "socketpair", SetLastError = true)]
-    internal static partial int SocketPair(int domain, int type, int protocol, int* pair);
+    private static partial int SocketPair(int domain, int type, int protocol, int* pair);
 
     [LibraryImport(Name, EntryPoint = "bind", SetLastError = true)]
     internal static partial int Bind(int fd, UnixAddress* address, uint length);
@@ -59,7 +57,7 @@ internal static unsafe partial class SocketCalls
     internal static partial int Accept(int fd, void* address, uint* length, int flags);
 
     [LibraryImport(Name, EntryPoint = "getsockopt", SetLastError = true)]
-    internal static partial int GetOption(int fd, int level, int option, void* value, uint* length);
+    private static partial int GetOption(int fd, int level, int option, void* value, uint* length);
 
     [LibraryImport(Name, EntryPoint = "getpeername", SetLastError = true)]
     internal static partial int GetPeerName(int fd, UnixAddress* address, uint* length);
@@ -93,6 +91,48 @@ internal static unsafe partial class SocketCalls
 
     [LibraryImport(Name, EntryPoint = "close")]
     internal static partial int Close(int fd);
+
+    /// <summary>What a socket is (getsockopt(2), SOL_SOCKET).</summary>
+    internal static Errno GetOption<T>(int fd, int option, out T value) where T : unmanaged
+    {
+        T answer = default;
+        uint length = (uint)sizeof(T);
+        // SAFETY: getsockopt writes at most length bytes into a local of that size.
+        int result = GetOption(fd, SOL_SOCKET, option, &answer, &length);
+        value = answer;
+        return CallResult.Of(result);
+    }
+
+    /// <summary>Two Unix sockets that are connected to each other, close-on-exec, which do not block.</summary>
+    /// <exception cref="KernelException">The process has no descriptor left.</exception>
+    internal static (int A, int B) Pair(int kind)
+    {
+        int* pair = stackalloc int[2];
+        // SAFETY: socketpair writes two ints into an array of two.
+        int result = SocketPair(AF_UNIX, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair);
+        return result == 0 ? (pair[0], pair[1]) : throw new KernelException("cannot make a pair of sockets", CallResult.LastError);
+    }
+
+    /// <summary>Waits until a descriptor is ready for something, or its peer is gone. Signals do not end it.</summary>
+    /// <param name="fd">The descriptor.</param>
+    /// <param name="events">What for: POLL….</param>
+    /// <param name="timeoutMs">Longest wait; -1 for ever.</param>
+    /// <returns>What it is ready for; 0 if the time was up.</returns>
+    internal static short Wait(int fd, short events, int timeoutMs)
+    {
+        PollEntry entry = new() { Fd = fd, Events = events };
+        long end = Environment.TickCount64 + timeoutMs;
+        int leftMs = timeoutMs;
+        while (true)
+        {
+            // SAFETY: poll reads and writes one entry, a local.
+            int ready = Poll(&entry, 1, leftMs);
+            if (ready >= 0) return ready == 0 ? (short)0 : entry.Returned;
+            if (CallResult.LastError != Errno.Interrupted)
+                throw new KernelException($"cannot wait for descriptor {fd}", CallResult.LastError);
+            if (timeoutMs > 0) leftMs = (int)Math.Max(0, end - Environment.TickCount64);
+        }
+    }
 }
 
 /// <summary>struct msghdr (recvmsg(2)).</summary>

@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Events;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>Reads and writes of descriptors that are byte streams: terminals, pipes, sockets, files.</summary>
@@ -29,7 +26,7 @@ internal static unsafe partial class StreamCalls
         fixed (byte* start = bytes)
         {
             // SAFETY: the span is pinned for the call, and the kernel writes no more than its length.
-            return Finish(Read(fd, start, (nuint)bytes.Length), out length);
+            return CallResult.Of(Read(fd, start, (nuint)bytes.Length), out length);
         }
     }
 
@@ -39,18 +36,12 @@ internal static unsafe partial class StreamCalls
         fixed (byte* start = bytes)
         {
             // SAFETY: the span is pinned for the call, and the kernel only reads it.
-            return Finish(Write(fd, start, (nuint)bytes.Length), out length);
+            return CallResult.Of(Write(fd, start, (nuint)bytes.Length), out length);
         }
     }
 
     /// <summary>Whether a descriptor is a socket, of any kind.</summary>
-    internal static bool IsSocket(int fd)
-    {
-        int type = 0;
-        uint length = sizeof(int);
-        // SAFETY: getsockopt writes at most length bytes into a local of that size.
-        return SocketCalls.GetOption(fd, SocketCalls.SOL_SOCKET, SocketCalls.SO_TYPE, &type, &length) == 0;
-    }
+    internal static bool IsSocket(int fd) => SocketCalls.GetOption(fd, SocketCalls.SO_TYPE, out int _) == Errno.None;
 
     /// <summary>Writes to a socket without waiting, whatever its mode, and without SIGPIPE.</summary>
     internal static Errno Send(int fd, ReadOnlySpan<byte> bytes, out int length)
@@ -60,17 +51,8 @@ internal static unsafe partial class StreamCalls
             // SAFETY: the span is pinned for the call, and the kernel only reads it and the locals.
             IoVector vector = new((nint)start, (nuint)bytes.Length);
             MessageHeader message = new() { Vectors = &vector, VectorCount = 1 };
-            return Finish(SocketCalls.SendMessage(fd, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_NOSIGNAL), out length);
+            return CallResult.Of(SocketCalls.SendMessage(fd, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_NOSIGNAL), out length);
         }
-    }
-
-    /// <summary>Waits until a descriptor can be written, or its reader is gone.</summary>
-    /// <returns>False if the time was up.</returns>
-    internal static bool WaitWritable(int fd, TimeSpan patience)
-    {
-        PollEntry entry = new() { Fd = fd, Events = SocketCalls.POLLOUT };
-        // SAFETY: poll reads and writes one entry, a local.
-        return SocketCalls.Poll(&entry, 1, (int)patience.TotalMilliseconds) > 0;
     }
 
     /// <summary>
@@ -78,17 +60,8 @@ internal static unsafe partial class StreamCalls
     /// stays.
     /// </summary>
     /// <returns>Null if it can't be opened by name: sockets, and what this user may not open.</returns>
-    internal static OwnedFd? TryReopen(int fd, bool forWriting)
-    {
-        int fresh = Open($"/proc/self/fd/{fd}", (forWriting ? O_WRONLY : O_RDONLY) | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-        return fresh >= 0 ? new OwnedFd(fresh) : null;
-    }
-
-    private static Errno Finish(nint result, out int length)
-    {
-        length = (int)Math.Max(result, 0);
-        return result >= 0 ? Errno.None : (Errno)Marshal.GetLastPInvokeError();
-    }
+    internal static OwnedFd? TryReopen(int fd, bool forWriting) => CallResult.Descriptor(
+        Open($"/proc/self/fd/{fd}", (forWriting ? O_WRONLY : O_RDONLY) | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
 
     [LibraryImport(Name, EntryPoint = "read", SetLastError = true)]
     private static partial nint Read(int fd, byte* bytes, nuint length);

@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Events;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>Terminal modes (termios(3)), with glibc's structure of x86-64.</summary>
@@ -35,7 +32,7 @@ internal static unsafe partial class TerminalCalls
         // SAFETY: the C library writes one termios into a local of its size.
         int result = GetAttributes(fd, &read);
         mode = read;
-        return result == 0 ? Errno.None : (Errno)Marshal.GetLastPInvokeError();
+        return CallResult.Of(result);
     }
 
     /// <summary>Reads a terminal's size (ioctl_tty(2)).</summary>
@@ -50,7 +47,7 @@ internal static unsafe partial class TerminalCalls
     /// <summary>Changes a terminal's mode once what was printed is out.</summary>
     internal static Errno Set(int fd, TerminalMode mode) =>
         // SAFETY: the C library reads one termios from a local.
-        SetAttributes(fd, TCSADRAIN, &mode) == 0 ? Errno.None : (Errno)Marshal.GetLastPInvokeError();
+        CallResult.Of(SetAttributes(fd, TCSADRAIN, &mode));
 }
 
 /// <summary>struct winsize.</summary>

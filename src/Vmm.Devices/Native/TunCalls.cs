@@ -1,6 +1,4 @@
-using System.Runtime.InteropServices;
 using System.Text;
-using Vmm.Events;
 
 namespace Vmm.Devices.Native;
 
@@ -40,18 +38,16 @@ internal static unsafe partial class TunCalls
         // SAFETY: the name was checked to fit by the caller, a shorter one is followed by zeros; the kernel reads and writes one struct
         // ifreq, a local.
         Encoding.UTF8.GetBytes(name, new Span<byte>(request.Name, NameLengthMax));
-        return Finish(Control(fd, SetInterface, (nint)(&request)));
+        return CallResult.Of(Control(fd, SetInterface, (nint)(&request)));
     }
 
-    /// <summary>Opens <see cref="Path"/>, and makes it one of an interface's queues.</summary>
-    /// <param name="name">The interface.</param>
-    /// <param name="flags">IFF_ bits.</param>
-    /// <param name="isThere">True to make no interface.</param>
-    /// <param name="errno">Why not.</param>
+    /// <summary>
+    /// Opens <see cref="Path"/>, and makes it one of an interface's queues. If the interface has to be there, none is made.
+    /// </summary>
     internal static OwnedFd? TryOpenQueue(string name, short flags, bool isThere, out Errno errno)
     {
         int number = FileCalls.Open(Path, FileCalls.O_RDWR | FileCalls.O_NONBLOCK | FileCalls.O_CLOEXEC);
-        errno = number < 0 ? FileCalls.LastError : Errno.None;
+        errno = CallResult.Of(number);
         if (number < 0) return null;
         OwnedFd queue = new(number);
         // Asked only where the device may be opened: it takes a socket, which other processes may not make.
@@ -66,11 +62,11 @@ internal static unsafe partial class TunCalls
     {
         InterfaceRequest request = new() { Flags = active ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE };
         // SAFETY: as for Attach.
-        return Finish(Control(fd, SetQueue, (nint)(&request)));
+        return CallResult.Of(Control(fd, SetQueue, (nint)(&request)));
     }
 
     /// <summary>What the reader of the interface does not mind in a frame: TUN_F_ bits.</summary>
-    internal static Errno SetOffloads(int fd, uint offloads) => Finish(Control(fd, SetOffload, (nint)offloads));
+    internal static Errno SetOffloads(int fd, uint offloads) => CallResult.Of(Control(fd, SetOffload, (nint)offloads));
 
     /// <summary>Bytes of the virtio_net_hdr before each frame.</summary>
     internal static Errno SetHeader(int fd, int length) => SetInteger(fd, SetHeaderLength, length);
@@ -79,9 +75,7 @@ internal static unsafe partial class TunCalls
     internal static Errno SetLink(int fd, bool up) => SetInteger(fd, SetCarrier, up ? 1 : 0);
 
     // SAFETY: the kernel reads one int, a local.
-    private static Errno SetInteger(int fd, nuint request, int value) => Finish(Control(fd, request, (nint)(&value)));
-
-    private static Errno Finish(int result) => result >= 0 ? Errno.None : (Errno)Marshal.GetLastPInvokeError();
+    private static Errno SetInteger(int fd, nuint request, int value) => CallResult.Of(Control(fd, request, (nint)(&value)));
 
     [LibraryImport("libc", EntryPoint = "if_nametoindex", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial uint IndexOf(string name);

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>userfaultfd(2) and the requests on its descriptors (ioctl_userfaultfd(2)).</summary>

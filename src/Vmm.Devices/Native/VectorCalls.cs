@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Events;
-
 namespace Vmm.Devices.Native;
 
 /// <summary>
@@ -26,7 +23,7 @@ internal static unsafe partial class VectorCalls
         fixed (IoVector* first = vectors)
         {
             nint result = vectors.Length == 1 ? ReadOne(fd, first->Address, (nuint)first->Length) : Read(fd, first, vectors.Length);
-            return Finish(result, out length);
+            return CallResult.Of(result, out length);
         }
     }
 
@@ -37,7 +34,7 @@ internal static unsafe partial class VectorCalls
         fixed (IoVector* first = vectors)
         {
             nint result = vectors.Length == 1 ? WriteOne(fd, first->Address, (nuint)first->Length) : Write(fd, first, vectors.Length);
-            return Finish(result, out length);
+            return CallResult.Of(result, out length);
         }
     }
 
@@ -48,7 +45,7 @@ internal static unsafe partial class VectorCalls
         fixed (IoVector* first = vectors)
         {
             MessageHeader message = new() { Vectors = first, VectorCount = (nuint)vectors.Length };
-            return Finish(ReceiveMessage(fd, &message, SocketCalls.MSG_DONTWAIT), out length);
+            return CallResult.Of(ReceiveMessage(fd, &message, SocketCalls.MSG_DONTWAIT), out length);
         }
     }
 
@@ -59,14 +56,8 @@ internal static unsafe partial class VectorCalls
         fixed (IoVector* first = vectors)
         {
             MessageHeader message = new() { Vectors = first, VectorCount = (nuint)vectors.Length };
-            return Finish(SendMessage(fd, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_NOSIGNAL), out length);
+            return CallResult.Of(SendMessage(fd, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_NOSIGNAL), out length);
         }
-    }
-
-    private static Errno Finish(nint result, out int length)
-    {
-        length = (int)Math.Max(result, 0);
-        return result >= 0 ? Errno.None : (Errno)Marshal.GetLastPInvokeError();
     }
 
     private static nint Read(int fd, IoVector* vectors, int count) => SystemCall(NR_readv, fd, (nint)vectors, count);

@@ -1,5 +1,3 @@
-using Vmm.Devices.Native;
-
 namespace Vmm.Devices.Sandbox;
 
 /// <summary>A place in a program that jumps go to; it is marked after the jumps to it.</summary>
@@ -8,9 +6,7 @@ internal sealed class BpfLabel
     internal int At { get; set; } = -1;
 }
 
-/// <summary>
-/// Writes classic BPF programs for seccomp(2): loads of 32-bit words of struct seccomp_data, jumps forward, results.
-/// </summary>
+/// <summary>Writes classic BPF programs for seccomp(2): loads of 32-bit words of struct seccomp_data, jumps forward, results.</summary>
 internal sealed class BpfAssembler
 {
     /// <summary>

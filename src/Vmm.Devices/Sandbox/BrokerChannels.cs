@@ -1,6 +1,3 @@
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices.Sandbox;
 
 /// <summary>The descriptors by which a process and its broker speak to each other: one end of each of two pairs.</summary>

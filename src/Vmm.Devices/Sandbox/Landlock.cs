@@ -1,6 +1,3 @@
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices.Sandbox;
 
 /// <summary>
@@ -56,7 +53,7 @@ internal sealed class Landlock : IDisposable
         ulong signals = (SandboxCalls.LandlockCorrections() & SignalsOfThreads) != 0 ? Signals : 0;
         ulong scopes = version < VersionOfScopes ? 0 : plan.NeedsAbstractSockets ? signals : signals | AbstractSockets;
         OwnedFd ruleset = SandboxCalls.CreateRuleset(files, network, scopes)
-            ?? throw new KernelException("cannot make a set of Landlock rules", SandboxCalls.LastError);
+            ?? throw new KernelException("cannot make a set of Landlock rules", CallResult.LastError);
         Landlock rules = new(ruleset, files, network);
         try
         {

@@ -1,6 +1,4 @@
 using System.Globalization;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices.Sandbox;
 
@@ -69,9 +67,9 @@ internal static class Privileges
     internal static void Limit(SandboxPlan plan)
     {
         _ = SandboxCalls.SetFileMask(OwnerOnly);
-        if (!plan.KeepsCore) SandboxCalls.SetLimit(SandboxCalls.RLIMIT_CORE, 0);
-        SandboxCalls.SetLimit(SandboxCalls.RLIMIT_MSGQUEUE, 0);
-        SandboxCalls.SetLimit(SandboxCalls.RLIMIT_RTPRIO, 0);
+        if (!plan.KeepsCore) LimitCalls.Set(LimitCalls.RLIMIT_CORE, 0);
+        LimitCalls.Set(LimitCalls.RLIMIT_MSGQUEUE, 0);
+        LimitCalls.Set(LimitCalls.RLIMIT_RTPRIO, 0);
     }
 
     /// <summary>

@@ -1,6 +1,4 @@
 using System.Globalization;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices.Sandbox;
 

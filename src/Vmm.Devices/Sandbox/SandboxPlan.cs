@@ -1,5 +1,3 @@
-using Vmm.Devices.Native;
-
 namespace Vmm.Devices.Sandbox;
 
 /// <summary>What a process keeps when it gives up its rights.</summary>

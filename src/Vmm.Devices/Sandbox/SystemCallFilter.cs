@@ -1,5 +1,3 @@
-using Vmm.Devices.Native;
-
 namespace Vmm.Devices.Sandbox;
 
 /// <summary>Makes a program for seccomp(2) of a table of rules.</summary>

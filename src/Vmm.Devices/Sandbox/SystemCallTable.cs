@@ -1,4 +1,3 @@
-using Vmm.Devices.Native;
 using static Vmm.Devices.Sandbox.Condition;
 
 namespace Vmm.Devices.Sandbox;

@@ -25,7 +25,7 @@ public static class SerialOutput
         int fd = FileCalls.Open(path,
             FileCalls.O_WRONLY | FileCalls.O_CREAT | FileCalls.O_APPEND | FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK, OwnerOnly);
         return fd >= 0 ? new FdOutput(new OwnedFd(fd))
-            : throw new KernelException($"cannot open '{path}' for the guest's output", FileCalls.LastError);
+            : throw new KernelException($"cannot open '{path}' for the guest's output", CallResult.LastError);
     }
 
     /// <summary>
@@ -38,7 +38,7 @@ public static class SerialOutput
     public static ISerialOutput? TryConnect(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        return UnixSocket.TryConnect(path, SocketCalls.SOCK_DGRAM, out _) is { } socket ? new FdOutput(socket) : null;
+        return UnixEndpoint.TryConnect(path, SocketCalls.SOCK_DGRAM, out _) is { } socket ? new FdOutput(socket) : null;
     }
 
     /// <summary>A stream whose writes do not wait, such as a <see cref="MemoryStream"/>. It stays the caller's.</summary>
@@ -55,7 +55,7 @@ public static class SerialOutput
     public static bool WaitForRoom(ISerialOutput output, TimeSpan patience)
     {
         ArgumentNullException.ThrowIfNull(output);
-        return output.Ready is null || StreamCalls.WaitWritable(output.Ready.Number, patience);
+        return output.Ready is null || StreamSocket.WaitWritable(output.Ready.Number, patience);
     }
 
     /// <summary>Read and write for the owner alone.</summary>
@@ -89,7 +89,7 @@ public static class SerialOutput
             written = 0;
             if (_isSocket) return StreamCalls.Send(_fd.Number, bytes, out written);
             if (!_mayBlock) return StreamCalls.Write(_fd.Number, bytes, out written);
-            if (!StreamCalls.WaitWritable(_fd.Number, TimeSpan.Zero)) return Errno.Again;
+            if (!StreamSocket.WaitWritable(_fd.Number, TimeSpan.Zero)) return Errno.Again;
             return StreamCalls.Write(_fd.Number, bytes[..Math.Min(bytes.Length, BytesWithoutWaitMax)], out written);
         }
 

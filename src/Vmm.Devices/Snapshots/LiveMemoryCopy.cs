@@ -1,5 +1,4 @@
 using System.Runtime.ExceptionServices;
-using Vmm.Devices.Native;
 
 namespace Vmm.Devices;
 
@@ -30,12 +29,9 @@ internal sealed class LiveMemoryCopy : IBeforeWrite
     private sealed record Part(GuestRegion Region, MappedMemory View, ulong Place, ulong[] Pending);
 
     /// <summary>
-    /// Protects views of a machine's memory, which may still run: what is saved is the moment at which it stands still and gets the views
-    /// in place of what it had.
+    /// Protects views, other mappings of the regions of a machine's memory by guest address, which may still run: what is saved is the
+    /// moment at which it stands still and gets the views in place of what it had.
     /// </summary>
-    /// <param name="watch">Watches the views.</param>
-    /// <param name="writer">Takes the pages.</param>
-    /// <param name="views">The regions, by guest address, with another mapping of each.</param>
     /// <exception cref="Vmm.Events.KernelException">The kernel refuses.</exception>
     internal LiveMemoryCopy(FaultWatch watch, MemoryImageWriter writer, IReadOnlyList<(GuestRegion Region, MappedMemory View)> views)
     {
@@ -73,8 +69,9 @@ internal sealed class LiveMemoryCopy : IBeforeWrite
     /// <summary>The regions, with the view that its guest gets of each.</summary>
     internal IEnumerable<(GuestRegion Region, MappedMemory View)> Views => _parts.Select(part => (part.Region, part.View));
 
-    /// <summary>Leaves pages out. Call it while the machine stands still, before it gets the views.</summary>
-    /// <param name="pages">Those that are to be saved, by region.</param>
+    /// <summary>
+    /// Saves some pages, by region, and leaves out the others. Call it while the machine stands still, before it gets the views.
+    /// </summary>
     internal void SaveOnly(ulong[][] pages)
     {
         for (int i = 0; i < _parts.Length; i++) pages[i].CopyTo(_parts[i].Pending, 0);
@@ -116,8 +113,7 @@ internal sealed class LiveMemoryCopy : IBeforeWrite
     /// <summary>The guest has the views: what was prepared begins.</summary>
     internal void Begin() => _begin.SetResult(true);
 
-    /// <summary>Releases the views, in place of <see cref="Begin"/>: it did not come to that.</summary>
-    /// <param name="closeViews">Whether no guest has got one.</param>
+    /// <summary>Releases the views, in place of <see cref="Begin"/>, and closes them if no guest has got one.</summary>
     internal void Abandon(bool closeViews)
     {
         _begin.SetResult(false);

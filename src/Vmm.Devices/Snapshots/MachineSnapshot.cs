@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Text;
-using Vmm.Devices.Native;
-using Vmm.Events;
+using System.Text.Json;
+using System.Text.Json.Nodes;
 
 namespace Vmm.Devices;
 
@@ -9,7 +9,7 @@ namespace Vmm.Devices;
 /// A machine that was put away: a directory with its state (<c>state.json</c>, and its checksum) and its memory. The files may come from an
 /// enemy. They stay as they are while a machine runs that was restored from them: its memory is a private view of them.
 /// </summary>
-public sealed partial class MachineSnapshot
+public sealed class MachineSnapshot
 {
     internal const string StateName = "state.json", SumName = "state.crc32c", MemoryName = "memory";
 
@@ -140,6 +140,30 @@ public sealed partial class MachineSnapshot
         }
     }
 
+    /// <summary>
+    /// Writes a whole snapshot of the same moment into a new directory, which appears whole or not at all. It may take the place of this
+    /// one: differences to this one are differences to it. All of the memory is compared with its checksums first.
+    /// </summary>
+    /// <param name="directory">It is not there yet, and its parent is.</param>
+    /// <param name="progress">Learns how far it is, first with comparing, then with writing.</param>
+    /// <param name="cancel">Gives it up.</param>
+    /// <returns>Bytes of memory that were written: those that are no zeros.</returns>
+    /// <exception cref="StateException">A byte differs; the message says where.</exception>
+    /// <exception cref="IOException">The host refuses, or has no room.</exception>
+    public long Merge(string directory, IProgress<SnapshotProgress>? progress = null, CancellationToken cancel = default)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(directory);
+        using SnapshotDirectory target = SnapshotDirectory.Begin(directory);
+        Verify(progress, cancel);
+        using GuestMemory memory = MapMemory(Regions);
+        MemoryImageWriter writer = new(target.Create(MemoryName), memory.Regions);
+        writer.WriteAll(null, progress, cancel);
+        WriteState(target, WholeState(writer.Sums()));
+        cancel.ThrowIfCancellationRequested();
+        target.Commit();
+        return writer.Written;
+    }
+
     /// <summary>Disks whose images are not as they were when the machine was saved, each in a sentence.</summary>
     /// <param name="host">It has the disks of the machine that is to go on.</param>
     public IReadOnlyList<string> ChangedImages(DeviceHost host)
@@ -157,8 +181,7 @@ public sealed partial class MachineSnapshot
         return all;
     }
 
-    /// <summary>Maps the memory: what the guest writes stays in this process.</summary>
-    /// <param name="expected">Where the machine that goes on has its memory.</param>
+    /// <summary>Maps the memory, where the machine that goes on expects it: what the guest writes stays in this process.</summary>
     /// <exception cref="StateException">Its file has another size, or it was elsewhere.</exception>
     /// <exception cref="IOException">It can't be opened.</exception>
     internal GuestMemory MapMemory(IReadOnlyList<RegionLayout> expected)
@@ -234,6 +257,13 @@ public sealed partial class MachineSnapshot
         }
     }
 
+    /// <summary>Writes a state, and its checksum next to it.</summary>
+    internal static void WriteState(SnapshotDirectory target, byte[] state)
+    {
+        target.Create(StateName, state);
+        target.Create(SumName, Encoding.ASCII.GetBytes(SumOf(state) + "\n"));
+    }
+
     /// <summary>What <see cref="SumName"/> says of a state.</summary>
     internal static string SumOf(ReadOnlySpan<byte> state) => PageSums.Sum(state).ToString("x8", CultureInfo.InvariantCulture);
 
@@ -270,6 +300,17 @@ public sealed partial class MachineSnapshot
             + (bytes < (long)MemoryBytes ? "it was cut short" : "it is of another machine"));
     }
 
+    private byte[] WholeState(byte[] sums)
+    {
+        JsonNode state = JsonNode.Parse(_state)!;
+        JsonObject memory = state["memory"]!.AsObject();
+        SnapshotBase.Remove(memory);
+        memory[SumsName] = Convert.ToBase64String(sums);
+        using MemoryStream text = new();
+        using (Utf8JsonWriter json = new(text, new JsonWriterOptions { Indented = true })) state.WriteTo(json);
+        return text.ToArray();
+    }
+
     private static byte[] ReadFile(string directory, string name, int bytesMax)
     {
         using OwnedFd file = OpenFile(directory, name, out long bytes);
@@ -284,7 +325,7 @@ public sealed partial class MachineSnapshot
     private static OwnedFd OpenFile(string directory, string name, out long bytes)
     {
         string path = Path.Combine(directory, name);
-        OwnedFd file = SnapshotCalls.OpenFile(path) ?? throw new KernelException($"cannot open '{path}'", FileCalls.LastError,
+        OwnedFd file = SnapshotCalls.OpenFile(path) ?? throw new KernelException($"cannot open '{path}'", CallResult.LastError,
             System.IO.Directory.Exists(directory) ? "a snapshot has the files " + string.Join(", ", Files) : null);
         Errno error = MemoryCalls.Stat(file.Number, out FileStatus status);
         bytes = status.Size;

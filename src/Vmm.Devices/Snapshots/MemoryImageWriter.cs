@@ -1,5 +1,3 @@
-using Vmm.Events;
-
 namespace Vmm.Devices;
 
 /// <summary>
@@ -33,23 +31,17 @@ internal sealed class MemoryImageWriter
     /// <summary>Bytes written so far: those that are no zeros.</summary>
     internal long Written { get; private set; }
 
-    /// <summary>Writes all of it, or some pages. Nothing changes them meanwhile.</summary>
-    /// <param name="only">Which pages, by region; null for all.</param>
-    /// <param name="progress">Learns how far it is.</param>
-    /// <param name="cancel">Ends it.</param>
+    /// <summary>Writes all of it, or some pages by region. Nothing changes them meanwhile.</summary>
     /// <exception cref="KernelException">The host refuses, or has no room.</exception>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
     internal void WriteAll(ulong[][]? only, IProgress<SnapshotProgress>? progress, CancellationToken cancel) =>
         WriteFrom(_regions, only is null ? i => _regions[i].Extents() : i => DirtyPages.Runs(only[i], _regions[i].Length), progress,
             cancel);
 
-    /// <summary>Writes pages of another view of the memory that may be data: those that are not in a set.</summary>
-    /// <param name="regions">The view: as many regions, as long.</param>
-    /// <param name="others">The set, by region.</param>
-    /// <param name="progress">Learns how far it is.</param>
-    /// <param name="cancel">Ends it.</param>
-    /// <exception cref="KernelException">The host refuses, or has no room.</exception>
-    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    /// <summary>
+    /// Writes pages of another view of the memory, with as many regions and as long ones, that may be data: those that are not in a set.
+    /// </summary>
+    /// <inheritdoc cref="WriteAll" path="/exception"/>
     internal void WriteRest(IReadOnlyList<GuestRegion> regions, ulong[][] others, IProgress<SnapshotProgress>? progress,
         CancellationToken cancel) => WriteFrom(regions, i => Rest(regions[i], others[i]), progress, cancel);
 
@@ -85,11 +77,7 @@ internal sealed class MemoryImageWriter
     /// <summary>What <see cref="PageSums.OfChunks"/> says once everything was written.</summary>
     internal byte[] Sums() => _sums.OfChunks();
 
-    /// <summary>Writes pages of a region that are no zeros.</summary>
-    /// <param name="region">The region.</param>
-    /// <param name="place">Where it begins in the file.</param>
-    /// <param name="start">Where the pages begin in it.</param>
-    /// <param name="length">Whole pages.</param>
+    /// <summary>Writes whole pages of a region, which begins at a place in the file, that are no zeros.</summary>
     internal void Write(GuestRegion region, ulong place, ulong start, int length)
     {
         ReadOnlySpan<byte> bytes = region.Bytes(start, length);

@@ -1,13 +1,11 @@
 using System.Numerics;
-using System.Runtime.InteropServices;
 
 namespace Vmm.Devices;
 
 /// <summary>
-/// Checksums of saved memory. Each page has one (CRC-32C; 0 for a page of zeros), and each chunk of 512 pages has one of theirs, which the
-/// saved state keeps. Pages may come in any order.
+/// Checksums of saved memory, whole pages. Each page has one (CRC-32C; 0 for a page of zeros), and each chunk of 512 pages has one of
+/// theirs, which the saved state keeps. Pages may come in any order.
 /// </summary>
-/// <param name="bytes">Of the memory, whole pages.</param>
 internal sealed class PageSums(ulong bytes)
 {
     internal const int PageBytes = 4096, PagesPerChunk = 512, ChunkBytes = PageBytes * PagesPerChunk;
@@ -16,9 +14,7 @@ internal sealed class PageSums(ulong bytes)
 
     internal static int ChunkCount(ulong bytes) => (int)((bytes + ChunkBytes - 1) / ChunkBytes);
 
-    /// <summary>Takes a page's bytes.</summary>
-    /// <param name="page">Its number in the memory.</param>
-    /// <param name="content">All of it, and not only zeros.</param>
+    /// <summary>Takes all bytes of a page that are not only zeros.</summary>
     internal void Set(long page, ReadOnlySpan<byte> content) => _pages[page] = Sum(content);
 
     /// <summary>The checksums of all chunks, four bytes each, little-endian.</summary>
@@ -33,8 +29,7 @@ internal sealed class PageSums(ulong bytes)
         return sums;
     }
 
-    /// <summary>The checksum of a chunk.</summary>
-    /// <param name="content">All of it: 2 MiB, or less at the end of the memory.</param>
+    /// <summary>The checksum of all of a chunk: 2 MiB, or less at the end of the memory.</summary>
     internal static uint OfChunk(ReadOnlySpan<byte> content)
     {
         Span<uint> pages = stackalloc uint[PagesPerChunk];

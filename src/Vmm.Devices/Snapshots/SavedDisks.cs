@@ -1,6 +1,3 @@
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices;
 
 /// <summary>
@@ -33,9 +30,9 @@ internal sealed class SavedDisks
         }
     }
 
-    /// <summary>Copies the images. Their machine stands still, with nothing in flight.</summary>
-    /// <param name="target">Gets the copies.</param>
-    /// <param name="images">How the images are; changed to how the copies are.</param>
+    /// <summary>
+    /// Copies the images, and notes how the copies are in place of how the images are. Their machine stands still, with nothing in flight.
+    /// </summary>
     /// <returns>Bytes that had to be copied, since the file system does not share blocks.</returns>
     /// <exception cref="IOException">The host refuses, or has no room.</exception>
     internal long Copy(SnapshotDirectory target, List<SavedImage> images)

@@ -1,6 +1,4 @@
 using System.Text;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices;
 
@@ -44,7 +42,7 @@ internal sealed class SnapshotDirectory : IDisposable
         string aside = full + Suffix;
         Errno error = SnapshotCalls.MakeDirectory(aside);
         if (error is not (Errno.None or Errno.Exists)) throw new KernelException($"cannot make '{aside}'", error);
-        OwnedFd directory = SnapshotCalls.OpenDirectory(aside) ?? throw new KernelException($"cannot open '{aside}'", FileCalls.LastError);
+        OwnedFd directory = SnapshotCalls.OpenDirectory(aside) ?? throw new KernelException($"cannot open '{aside}'", CallResult.LastError);
         try
         {
             // Of two that save to the same name one has the lock; a third may have given the directory its name meanwhile.
@@ -74,7 +72,7 @@ internal sealed class SnapshotDirectory : IDisposable
     internal OwnedFd Create(string name)
     {
         string path = System.IO.Path.Combine(_aside, name);
-        OwnedFd file = SnapshotCalls.MakeFile(path) ?? throw new KernelException($"cannot make '{path}'", FileCalls.LastError);
+        OwnedFd file = SnapshotCalls.MakeFile(path) ?? throw new KernelException($"cannot make '{path}'", CallResult.LastError);
         _files.Add(file);
         return file;
     }

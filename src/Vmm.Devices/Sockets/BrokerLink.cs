@@ -1,7 +1,5 @@
 using System.Buffers.Binary;
 using System.Diagnostics.CodeAnalysis;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices;
 
@@ -29,8 +27,7 @@ internal sealed class BrokerLink
     /// <summary>Brings the connections of the control API.</summary>
     internal UnixSocket Visitors { get; }
 
-    /// <summary>From now on this process makes sockets for what its options name only.</summary>
-    /// <param name="own">The full paths of those.</param>
+    /// <summary>From now on this process makes sockets for what its options name only, by full paths.</summary>
     internal void Enclose(IEnumerable<string> own) => _own = [.. own];
 
     /// <summary>What makes a socket for a path; null if this process does it itself.</summary>
@@ -43,9 +40,10 @@ internal sealed class BrokerLink
         return own.Contains(full) || end > 0 && own.Contains(full[..end]) ? null : broker;
     }
 
-    /// <summary>Has this process ask a broker from now on, before it starts a thread.</summary>
-    /// <param name="asks">Takes requests; taken over.</param>
-    /// <param name="brings">Brings connections; taken over.</param>
+    /// <summary>
+    /// Has this process ask a broker from now on, before it starts a thread: one descriptor takes requests, the other brings connections.
+    /// Both are taken over.
+    /// </summary>
     internal static void Use(int asks, int brings) => Current = new BrokerLink(asks, brings);
 
     /// <summary>Whether an error may be the sandbox's.</summary>

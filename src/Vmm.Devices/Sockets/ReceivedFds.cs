@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Vmm.Devices.Native;
 
 namespace Vmm.Devices;
 

@@ -1,6 +1,3 @@
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices;
 
 /// <summary>

@@ -1,8 +1,5 @@
 using System.Diagnostics;
 using System.Net;
-using System.Runtime.InteropServices;
-using Vmm.Devices.Native;
-using Vmm.Events;
 
 namespace Vmm.Devices;
 
@@ -23,17 +20,13 @@ internal static unsafe class StreamSocket
 
     private static readonly Errno InProgress = (Errno)115;
 
-    /// <summary>Connects to a TCP or Unix address.</summary>
-    /// <param name="address">The address.</param>
-    /// <param name="patience">Longest wait.</param>
-    /// <param name="socket">The connection.</param>
-    /// <returns>What the kernel said; <see cref="Errno.TimedOut"/> if the time was up.</returns>
+    /// <summary>Connects to a TCP or Unix address; <see cref="Errno.TimedOut"/> if the time was up.</summary>
     internal static Errno Connect(EndPoint address, TimeSpan patience, out OwnedFd? socket)
     {
         socket = null;
         int type = SocketCalls.SOCK_STREAM | SocketCalls.SOCK_NONBLOCK | SocketCalls.SOCK_CLOEXEC;
         int fd = SocketCalls.Socket(FamilyOf(address), type, 0);
-        if (fd < 0) return LastError;
+        if (fd < 0) return CallResult.LastError;
         OwnedFd made = new(fd);
         SocketAddress serialized = address.Serialize();
         Errno error = Connect(fd, serialized, patience);
@@ -51,23 +44,11 @@ internal static unsafe class StreamSocket
         return Errno.None;
     }
 
-    /// <summary>Blocks until there is something to read, the peer is gone, or the time is up.</summary>
+    /// <summary>Blocks until there is something to read, the peer is gone, or the time is up, which may be never.</summary>
     internal static bool WaitReadable(int fd, TimeSpan patience) => Wait(fd, SocketCalls.POLLIN, patience);
 
     /// <summary>As <see cref="WaitReadable"/>, until there is room to write.</summary>
     internal static bool WaitWritable(int fd, TimeSpan patience) => Wait(fd, SocketCalls.POLLOUT, patience);
-
-    /// <summary>Two connected Unix sockets.</summary>
-    /// <exception cref="KernelException">The process has no descriptor left.</exception>
-    internal static (OwnedFd One, OwnedFd Other) Pair()
-    {
-        int* pair = stackalloc int[2];
-        // SAFETY: socketpair writes two numbers into a local of that size.
-        if (SocketCalls.SocketPair(SocketCalls.AF_UNIX, SocketCalls.SOCK_STREAM | SocketCalls.SOCK_NONBLOCK | SocketCalls.SOCK_CLOEXEC, 0,
-            pair) != 0)
-            throw new KernelException("cannot make a pair of sockets", LastError);
-        return (new OwnedFd(pair[0]), new OwnedFd(pair[1]));
-    }
 
     private static Errno Connect(int fd, SocketAddress address, TimeSpan patience)
     {
@@ -76,13 +57,11 @@ internal static unsafe class StreamSocket
             // SAFETY: the kernel reads as many bytes of the pinned address as it has.
             if (SocketCalls.Connect(fd, bytes, (uint)address.Size) == 0) return Errno.None;
         }
-        Errno error = LastError;
+        Errno error = CallResult.LastError;
         if (error != InProgress) return error;
         if (!WaitWritable(fd, patience)) return Errno.TimedOut;
-        int outcome = 0;
-        uint length = sizeof(int);
-        // SAFETY: getsockopt writes at most length bytes into a local of that size.
-        return SocketCalls.GetOption(fd, SocketCalls.SOL_SOCKET, SO_ERROR, &outcome, &length) == 0 ? (Errno)outcome : LastError;
+        error = SocketCalls.GetOption(fd, SO_ERROR, out int outcome);
+        return error == Errno.None ? (Errno)outcome : error;
     }
 
     /// <summary>Small requests go out at once, and a peer that is gone without a word is noticed.</summary>
@@ -99,19 +78,8 @@ internal static unsafe class StreamSocket
     // SAFETY: setsockopt reads one int, a local. A kernel without an option does without.
     private static void Set(int fd, int level, int option, int value) => _ = SocketCalls.SetOption(fd, level, option, &value, sizeof(int));
 
-    private static bool Wait(int fd, short events, TimeSpan patience)
-    {
-        PollEntry entry = new() { Fd = fd, Events = events };
-        long start = Stopwatch.GetTimestamp();
-        while (true)
-        {
-            TimeSpan left = patience - Stopwatch.GetElapsedTime(start);
-            // SAFETY: poll reads and writes one entry, a local.
-            int ready = SocketCalls.Poll(&entry, 1, (int)Math.Max(0, left.TotalMilliseconds));
-            if (ready > 0) return true;
-            if (ready == 0 || LastError != Errno.Interrupted) return false;
-        }
-    }
+    private static bool Wait(int fd, short events, TimeSpan patience) => SocketCalls.Wait(fd, events,
+        patience == Timeout.InfiniteTimeSpan ? -1 : (int)Math.Clamp(patience.TotalMilliseconds, 0, int.MaxValue)) != 0;
 
     private static int FamilyOf(EndPoint address)
     {
@@ -123,6 +91,4 @@ internal static unsafe class StreamSocket
             _ => SocketCalls.AF_UNIX,
         };
     }
-
-    private static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
 }

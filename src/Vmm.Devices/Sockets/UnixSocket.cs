@@ -1,8 +1,3 @@
-using System.Runtime.InteropServices;
-using System.Text;
-using Vmm.Devices.Native;
-using Vmm.Events;
-
 namespace Vmm.Devices;
 
 /// <summary>What one receive brought.</summary>
@@ -13,147 +8,53 @@ namespace Vmm.Devices;
 internal readonly record struct Reception(int Bytes, Errno Errno, bool Truncated);
 
 /// <summary>
-/// A Unix stream socket that carries descriptors (unix(7)). Sends and receives never block and never raise SIGPIPE, whatever the peer does
-/// to the flags of a descriptor it shares with us: they ask for it with each call.
+/// A Unix socket that carries bytes and descriptors (unix(7)), or listens at a path (<see cref="UnixEndpoint"/>). Sends and receives never
+/// block and never raise SIGPIPE, whatever the peer does to the flags of a descriptor it shares with us: they ask for it with each call.
 /// </summary>
-internal sealed unsafe partial class UnixSocket : OwnedFd
+internal sealed unsafe class UnixSocket : OwnedFd
 {
-    private const int Backlog = 16;
-
     /// <summary>CMSG_SPACE of <see cref="ReceivedFds.CountMax"/> descriptors: a header of 16 bytes, then 4 bytes each.</summary>
     private const int ControlBytes = 16 + (ReceivedFds.CountMax * sizeof(int));
-
-    /// <summary>Longest path of a Unix socket, in bytes of UTF-8 (unix(7)).</summary>
-    internal const int PathBytesMax = UnixAddress.PathMax - 1;
-
-    /// <summary>Where it listens; null for one that does not.</summary>
-    private SocketFile? _boundTo;
-
-    /// <summary>Where the broker made it listen; null for one that it did not.</summary>
-    private string? _brokeredPath;
-
-    /// <summary>Whether the broker made it, and looked who listens there.</summary>
-    private bool _isBrokered;
 
     /// <summary>
     /// Most descriptors sent at once: more than any receiver of this kind has room for, so that a test can send too many.
     /// </summary>
     internal const int SentFdsMax = 16;
 
-    /// <summary>Takes over a connected or listening stream socket.</summary>
+    /// <summary>Takes over a connected or listening socket.</summary>
     internal UnixSocket(int fd) : base(fd)
     {
     }
 
+    /// <summary>Where it listens; null for one that does not.</summary>
+    internal SocketFile? BoundTo { get; set; }
+
+    /// <summary>Where the broker made it listen; null for one that it did not.</summary>
+    internal string? BrokeredPath { get; init; }
+
+    /// <summary>Whether the broker made it, and looked who listens there.</summary>
+    internal bool IsBrokered { get; init; }
+
     /// <summary>A second descriptor of the same socket.</summary>
     /// <exception cref="KernelException">The process has no descriptor left.</exception>
-    internal UnixSocket DuplicateSocket() => new(DuplicateNumber()) { _boundTo = _boundTo, _brokeredPath = _brokeredPath };
-
-    /// <summary>Listens on a path that does not exist yet.</summary>
-    /// <param name="path">At most 107 bytes.</param>
-    /// <param name="mode">The permissions the path has from the moment it appears.</param>
-    /// <param name="backlog">How many may wait to be accepted.</param>
-    /// <exception cref="KernelException">The path exists, or its directory can't be written.</exception>
-    internal static UnixSocket Listen(string path, UnixFileMode mode, int backlog = Backlog) =>
-        TryListen(path, mode, backlog, group: null, out Errno errno) ?? throw new KernelException($"cannot listen on '{path}'", errno);
-
-    private static UnixSocket? TryListen(string path, UnixFileMode mode, int backlog, uint? group, out Errno errno)
-    {
-        UnixAddress address = AddressOf(path, out uint length);
-        UnixSocket socket = new(Create());
-        // The mode of a socket that is not bound yet is what bind(2) gives the path, less what the process's umask takes.
-        // SAFETY: bind reads length bytes of a local.
-        bool isBound = SocketCalls.ChangeMode(socket.Number, (uint)mode) == 0 && SocketCalls.Bind(socket.Number, &address, length) == 0;
-        errno = isBound ? Errno.None : LastError;
-        if (!isBound)
-        {
-            socket.Dispose();
-            return null;
-        }
-        socket._boundTo = SocketFile.At(path);
-        // Until it listens, each connect(2) is refused: by then the path is the wanted users', and never was another's.
-        Errno cannotShare = Share(path, mode, group);
-        errno = cannotShare;
-        if (errno == Errno.None && SocketCalls.Listen(socket.Number, backlog) != 0) errno = LastError;
-        if (errno == Errno.None) return socket;
-        socket.RemovePath();
-        socket.Dispose();
-        return cannotShare == Errno.None ? null : throw new KernelException(
-            $"cannot give '{path}' {(group is null ? "its mode" : $"to group {group}")}", cannotShare,
-            "only root may give it to any group, and another user to a group that the process belongs to");
-    }
-
-    /// <summary>
-    /// Gives a path that this process has just bound its group, and what the umask took from its mode. A link that took its place is not
-    /// followed.
-    /// </summary>
-    private static Errno Share(string path, UnixFileMode mode, uint? group)
-    {
-        const UnixFileMode OwnersOwn = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
-        if (group is { } wanted && SocketCalls.ChangeOwner(path, uint.MaxValue, wanted) != 0) return LastError;
-        if ((mode & ~OwnersOwn) == 0) return Errno.None;
-        int result = SocketCalls.ChangeModeAt(SocketCalls.AT_FDCWD, path, (uint)mode, SocketCalls.AT_SYMLINK_NOFOLLOW);
-        return result == 0 ? Errno.None : LastError;
-    }
-
-    /// <summary>Connects to a listening path. A Unix socket connects at once or not at all.</summary>
-    /// <exception cref="KernelException">No socket listens there, or its backlog is full.</exception>
-    internal static UnixSocket Connect(string path)
-    {
-        if (BrokerLink.ForSocket(path) is { } broker)
-            return ConnectBy(broker, path, isSeqPacket: false, out Errno refused)
-                ?? throw new KernelException($"cannot connect to '{path}'", refused);
-        UnixAddress address = AddressOf(path, out uint length);
-        UnixSocket socket = new(Create());
-        // SAFETY: connect reads length bytes of a local.
-        if (SocketCalls.Connect(socket.Number, &address, length) == 0) return socket;
-        Errno errno = LastError;
-        socket.Dispose();
-        throw new KernelException($"cannot connect to '{path}'", errno);
-    }
-
-    private static UnixSocket? ConnectBy(BrokerLink broker, string path, bool isSeqPacket, out Errno errno)
-    {
-        int fd = broker.Ask(BrokerCall.Connect, path, out errno, option: isSeqPacket ? (byte)1 : (byte)0);
-        return fd < 0 ? null : new UnixSocket(fd) { _isBrokered = true };
-    }
-
-    private static UnixSocket ListenBy(BrokerLink broker, string path, UnixFileMode mode, uint? group)
-    {
-        int fd = broker.Ask(BrokerCall.Listen, path, out Errno errno, (uint)mode, group ?? 0, group is null ? (byte)0 : (byte)1);
-        return fd >= 0 ? new UnixSocket(fd) { _isBrokered = true, _brokeredPath = path }
-            : throw new KernelException($"cannot listen on '{path}'", errno,
-                errno == Errno.AddressInUse ? "another process listens there" : WhatToDo(path, errno));
-    }
+    internal UnixSocket DuplicateSocket() => new(DuplicateNumber()) { BoundTo = BoundTo, BrokeredPath = BrokeredPath };
 
     /// <summary>Two sockets connected to each other.</summary>
-    internal static (UnixSocket A, UnixSocket B) Pair()
-    {
-        (int a, int b) = MakePair(StreamType);
-        return (new UnixSocket(a), new UnixSocket(b));
-    }
-
-    /// <summary>Two sockets of messages connected to each other.</summary>
-    internal static (int A, int B) PacketPair() => MakePair(StreamType ^ SocketCalls.SOCK_STREAM ^ SocketCalls.SOCK_SEQPACKET);
+    internal static (UnixSocket A, UnixSocket B) Pair() => Pair(SocketCalls.SOCK_STREAM);
 
     /// <summary>Two sockets of datagrams connected to each other.</summary>
-    internal static (OwnedFd A, OwnedFd B) DatagramPair()
-    {
-        (int a, int b) = MakePair(SocketCalls.SOCK_DGRAM | SocketCalls.SOCK_NONBLOCK | SocketCalls.SOCK_CLOEXEC);
-        return (new OwnedFd(a), new OwnedFd(b));
-    }
+    internal static (UnixSocket A, UnixSocket B) DatagramPair() => Pair(SocketCalls.SOCK_DGRAM);
 
-    private static (int A, int B) MakePair(int type)
+    private static (UnixSocket A, UnixSocket B) Pair(int kind)
     {
-        int* pair = stackalloc int[2];
-        // SAFETY: socketpair writes two ints into an array of two.
-        int result = SocketCalls.SocketPair(SocketCalls.AF_UNIX, type, 0, pair);
-        return result == 0 ? (pair[0], pair[1]) : throw new KernelException("cannot make a pair of sockets", LastError);
+        (int a, int b) = SocketCalls.Pair(kind);
+        return (new UnixSocket(a), new UnixSocket(b));
     }
 
     /// <summary>Whether a descriptor of unknown origin is a Unix stream socket.</summary>
     internal static bool IsUnixStream(int fd) =>
-        OptionOf(fd, SocketCalls.SO_DOMAIN) == SocketCalls.AF_UNIX && OptionOf(fd, SocketCalls.SO_TYPE) == SocketCalls.SOCK_STREAM;
+        SocketCalls.GetOption(fd, SocketCalls.SO_DOMAIN, out int domain) == Errno.None && domain == SocketCalls.AF_UNIX
+        && SocketCalls.GetOption(fd, SocketCalls.SO_TYPE, out int type) == Errno.None && type == SocketCalls.SOCK_STREAM;
 
     /// <summary>Takes the next connection of a listening socket.</summary>
     /// <param name="errno"><see cref="Errno.Again"/> if no connection waits; ProcessFileLimit if this process can open no more.</param>
@@ -161,13 +62,23 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
     {
         // SAFETY: the peer's address is not asked for.
         int fd = SocketCalls.Accept(Number, null, null, SocketCalls.SOCK_NONBLOCK | SocketCalls.SOCK_CLOEXEC);
-        errno = fd >= 0 ? Errno.None : LastError;
+        errno = CallResult.Of(fd);
         return fd >= 0 ? new UnixSocket(fd) : null;
     }
 
-    /// <summary>Receives bytes into a buffer, and the descriptors that came with them.</summary>
-    /// <param name="buffer">At least one byte.</param>
-    /// <param name="fds">Gets the descriptors, close-on-exec, as far as it has room.</param>
+    /// <summary>
+    /// Removes the path this socket was bound to, if the path still names this socket. Call it before the socket is closed: until then no
+    /// other file gets its inode number.
+    /// </summary>
+    internal void RemovePath()
+    {
+        if (BrokeredPath is { } path) BrokerLink.Current?.Ask(BrokerCall.Remove, path, out _);
+        BoundTo?.Remove();
+    }
+
+    /// <summary>
+    /// Receives bytes into a buffer, and the descriptors that came with them, close-on-exec, as far as there is room for them.
+    /// </summary>
     internal Reception Receive(Span<byte> buffer, ReceivedFds fds)
     {
         byte* control = stackalloc byte[ControlBytes];
@@ -181,24 +92,18 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
                 message.Control = control;
                 message.ControlLength = (nuint)(sizeof(ControlHeader) + (fds.Room * sizeof(int)));
             }
-            nint received;
-            Errno errno;
-            do
-            {
-                received = SocketCalls.ReceiveMessage(Number, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_CMSG_CLOEXEC);
-                errno = received < 0 ? LastError : Errno.None;
-            }
-            while (errno == Errno.Interrupted);
-            if (received < 0) return new Reception(0, errno, false);
+            nint result = SocketCalls.ReceiveMessage(Number, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_CMSG_CLOEXEC);
+            Errno errno = CallResult.Of(result, out int received);
+            if (errno != Errno.None) return new Reception(0, errno, false);
             Collect(message, fds);
-            return new Reception((int)received, Errno.None, (message.Flags & SocketCalls.MSG_CTRUNC) != 0);
+            return new Reception(received, Errno.None, (message.Flags & SocketCalls.MSG_CTRUNC) != 0);
         }
     }
 
-    /// <summary>Sends bytes; the descriptors go with the first of them and stay open here.</summary>
-    /// <param name="bytes">At least one byte.</param>
-    /// <param name="fds">At most <see cref="SentFdsMax"/>.</param>
-    /// <param name="errno"><see cref="Errno.Again"/> if the peer does not read, <see cref="Errno.BrokenPipe"/> if it is gone.</param>
+    /// <summary>
+    /// Sends bytes, one at least; at most <see cref="SentFdsMax"/> descriptors go with the first of them and stay open here. The error is
+    /// <see cref="Errno.Again"/> if the peer does not read, <see cref="Errno.BrokenPipe"/> if it is gone.
+    /// </summary>
     /// <returns>Bytes sent, perhaps fewer than given.</returns>
     internal int Send(ReadOnlySpan<byte> bytes, ReadOnlySpan<int> fds, out Errno errno)
     {
@@ -220,30 +125,84 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
                 message.Control = control;
                 message.ControlLength = header->Length;
             }
-            nint sent;
-            do
-            {
-                sent = SocketCalls.SendMessage(Number, &message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_NOSIGNAL);
-                errno = sent < 0 ? LastError : Errno.None;
-            }
-            while (errno == Errno.Interrupted);
-            return sent < 0 ? 0 : (int)sent;
+            errno = Send(&message, out int sent);
+            return sent;
         }
     }
 
-    /// <summary>The process that made the other end, as the kernel noted it; 0 if it is not visible from here.</summary>
-    internal int PeerProcessId() => TryGetPeer(out PeerCredentials peer) ? peer.ProcessId : 0;
+    /// <summary>Sends 1 to 1024 pieces of guest memory that is held, in order: on a socket of messages all or none.</summary>
+    internal Errno Send(ReadOnlySpan<IoVector> vectors, out uint sent)
+    {
+        // SAFETY: vectors are made of checked translations whose mapping the caller holds; the kernel only reads them. Their layout is that
+        // of iovec.
+        fixed (IoVector* start = vectors) return Send(start, vectors.Length, out sent);
+    }
+
+    /// <summary>Sends two pieces of memory, in order; either may be empty.</summary>
+    internal Errno SendParts(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, out uint sent)
+    {
+        // SAFETY: both spans are pinned for the call, and the kernel only reads them.
+        fixed (byte* one = first, two = second)
+        {
+            // SAFETY: two vectors in an array of two.
+            IoVector* vectors = stackalloc IoVector[2];
+            vectors[0] = new((nint)one, (nuint)first.Length);
+            vectors[1] = new((nint)two, (nuint)second.Length);
+            return Send(vectors, second.IsEmpty ? 1 : 2, out sent);
+        }
+    }
 
     /// <summary>
-    /// Whether another user could be first to listen at a path, and is: in a directory that everyone may write to, such as /tmp, a socket
-    /// of this user or of root is trusted only.
+    /// Receives into 1 to 1024 pieces of guest memory that is held, in order; no bytes without an error are the end of the stream.
+    /// Descriptors that a peer sends along are closed by the kernel.
     /// </summary>
-    /// <param name="path">What this socket was connected to.</param>
-    /// <param name="user">Who listens there.</param>
+    internal Errno Receive(ReadOnlySpan<IoVector> vectors, out uint received)
+    {
+        // SAFETY: vectors are made of checked translations whose mapping the caller holds; the kernel writes no more than their lengths.
+        fixed (IoVector* start = vectors) return Receive(start, vectors.Length, 0, out received);
+    }
+
+    /// <summary>Receives into a span.</summary>
+    internal Errno Receive(Span<byte> bytes, out uint received) => Receive(bytes, 0, out received);
+
+    /// <summary>Looks at the first bytes and leaves them.</summary>
+    internal Errno Peek(Span<byte> bytes, out uint received) => Receive(bytes, SocketCalls.MSG_PEEK, out received);
+
+    /// <summary>The length of the next message, which stays; 0 also at the end.</summary>
+    internal Errno PeekLength(out uint length) => Receive([], SocketCalls.MSG_PEEK | SocketCalls.MSG_TRUNC, out length);
+
+    /// <summary>Ends one direction: the peer sees the end of the stream, or can't send any more.</summary>
+    internal void Shutdown(bool sending) => _ = SocketCalls.Shutdown(Number, sending ? SocketCalls.SHUT_WR : SocketCalls.SHUT_RD);
+
+    /// <summary>Whether the peer has shut its sending down, and whether nothing goes in either direction any more.</summary>
+    internal (bool PeerEnded, bool HungUp) Ends()
+    {
+        short ready = SocketCalls.Wait(Number, SocketCalls.POLLRDHUP, timeoutMs: 0);
+        return ((ready & (SocketCalls.POLLRDHUP | SocketCalls.POLLHUP)) != 0, (ready & SocketCalls.POLLHUP) != 0);
+    }
+
+    /// <summary>Asks for room for messages of a length; the system may grant less.</summary>
+    internal void AskForSendRoom(int bytes) =>
+        // SAFETY: setsockopt reads one int, a parameter.
+        _ = SocketCalls.SetOption(Number, SocketCalls.SOL_SOCKET, SocketCalls.SO_SNDBUF, &bytes, sizeof(int));
+
+    /// <summary>Blocks until there is something to read or the peer is gone; -1 waits for ever. False if the time was up.</summary>
+    internal bool WaitReadable(int timeoutMs) => SocketCalls.Wait(Number, SocketCalls.POLLIN, timeoutMs) != 0;
+
+    /// <summary>As <see cref="WaitReadable"/>, until there is room to write.</summary>
+    internal bool WaitWritable(int timeoutMs) => SocketCalls.Wait(Number, SocketCalls.POLLOUT, timeoutMs) != 0;
+
+    /// <summary>The process that made the other end, as the kernel noted it; 0 if it is not visible from here.</summary>
+    internal int PeerProcessId() => TryGetPeer(Number, out PeerCredentials peer) ? peer.ProcessId : 0;
+
+    /// <summary>
+    /// Whether another user could be first to listen at a path that this socket was connected to, and is: in a directory that everyone may
+    /// write to, such as /tmp, a socket of this user or of root is trusted only.
+    /// </summary>
     internal bool IsOfStranger(string path, out uint user)
     {
         user = 0;
-        if (_isBrokered || !TryGetPeer(out PeerCredentials peer)) return false;
+        if (IsBrokered || !TryGetPeer(Number, out PeerCredentials peer)) return false;
         user = peer.UserId;
         if (user == 0 || user == SocketCalls.EffectiveUser()) return false;
         string directory = Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/";
@@ -254,37 +213,41 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
     internal static bool IsPeerTrusted(int fd) =>
         TryGetPeer(fd, out PeerCredentials peer) && (peer.UserId == 0 || peer.UserId == SocketCalls.EffectiveUser());
 
-    private bool TryGetPeer(out PeerCredentials peer) => TryGetPeer(Number, out peer);
+    private static bool TryGetPeer(int fd, out PeerCredentials peer) =>
+        SocketCalls.GetOption(fd, SocketCalls.SO_PEERCRED, out peer) == Errno.None;
 
-    private static bool TryGetPeer(int fd, out PeerCredentials peer)
+    private Errno Receive(Span<byte> bytes, int flags, out uint received)
     {
-        PeerCredentials credentials = default;
-        uint length = (uint)sizeof(PeerCredentials);
-        // SAFETY: getsockopt writes at most length bytes into a local of that size.
-        bool isKnown = SocketCalls.GetOption(fd, SocketCalls.SOL_SOCKET, SocketCalls.SO_PEERCRED, &credentials, &length) == 0;
-        peer = credentials;
-        return isKnown;
-    }
-
-    /// <summary>Blocks until there is something to read or the peer is gone.</summary>
-    /// <param name="timeoutMs">Longest wait; -1 for ever.</param>
-    /// <returns>False if the time was up.</returns>
-    internal bool WaitReadable(int timeoutMs) => Wait(SocketCalls.POLLIN, timeoutMs);
-
-    /// <summary>As <see cref="WaitReadable"/>, until there is room to write.</summary>
-    internal bool WaitWritable(int timeoutMs) => Wait(SocketCalls.POLLOUT, timeoutMs);
-
-    private bool Wait(short events, int timeoutMs)
-    {
-        PollEntry entry = new() { Fd = Number, Events = events };
-        // SAFETY: poll reads and writes one entry, a local. An interrupted call counts as nothing ready yet.
-        while (true)
+        // SAFETY: the span is pinned for the call, and the kernel writes no more than its length.
+        fixed (byte* start = bytes)
         {
-            int ready = SocketCalls.Poll(&entry, 1, timeoutMs);
-            if (ready >= 0) return ready > 0;
-            if (LastError != Errno.Interrupted) throw new KernelException($"cannot wait for {this}", LastError);
+            IoVector vector = new((nint)start, (nuint)bytes.Length);
+            return Receive(&vector, 1, flags, out received);
         }
     }
+
+    private Errno Receive(IoVector* vectors, int count, int flags, out uint received)
+    {
+        // SAFETY: recvmsg reads as many vectors as the local says, and writes what they point to and the local's flags; no name and no
+        // control data.
+        MessageHeader message = new() { Vectors = vectors, VectorCount = (nuint)count };
+        Errno errno = CallResult.Of(SocketCalls.ReceiveMessage(Number, &message, flags | SocketCalls.MSG_DONTWAIT), out int length);
+        received = (uint)length;
+        return errno;
+    }
+
+    private Errno Send(IoVector* vectors, int count, out uint sent)
+    {
+        // SAFETY: sendmsg reads a local and as many vectors as it says; what they point to is the caller's promise.
+        MessageHeader message = new() { Vectors = vectors, VectorCount = (nuint)count };
+        Errno errno = Send(&message, out int length);
+        sent = (uint)length;
+        return errno;
+    }
+
+    private Errno Send(MessageHeader* message, out int sent) =>
+        // SAFETY: the message and what it points to are the caller's, and the kernel only reads them.
+        CallResult.Of(SocketCalls.SendMessage(Number, message, SocketCalls.MSG_DONTWAIT | SocketCalls.MSG_NOSIGNAL), out sent);
 
     /// <summary>Takes the descriptors out of the control data of a receive.</summary>
     private static void Collect(in MessageHeader message, ReceivedFds fds)
@@ -305,36 +268,5 @@ internal sealed unsafe partial class UnixSocket : OwnedFd
             if (space >= (nuint)(end - at)) return;
             at += space;
         }
-    }
-
-    private static int StreamType => SocketCalls.SOCK_STREAM | SocketCalls.SOCK_NONBLOCK | SocketCalls.SOCK_CLOEXEC;
-
-    private static Errno LastError => (Errno)Marshal.GetLastPInvokeError();
-
-    private static int Create()
-    {
-        int fd = SocketCalls.Socket(SocketCalls.AF_UNIX, StreamType, 0);
-        return fd >= 0 ? fd : throw new KernelException("cannot make a socket", LastError);
-    }
-
-    private static int OptionOf(int fd, int option)
-    {
-        int value = 0;
-        uint length = sizeof(int);
-        // SAFETY: getsockopt writes at most length bytes into a local of that size.
-        return SocketCalls.GetOption(fd, SocketCalls.SOL_SOCKET, option, &value, &length) == 0 ? value : -1;
-    }
-
-    private static UnixAddress AddressOf(string path, out uint length)
-    {
-        ArgumentException.ThrowIfNullOrEmpty(path);
-        UnixAddress address = new() { Family = SocketCalls.AF_UNIX };
-        int bytes = Encoding.UTF8.GetByteCount(path);
-        if (bytes >= UnixAddress.PathMax)
-            throw new KernelException($"socket path '{path}' has {bytes} bytes", Errno.NameTooLong, $"give it at most {PathBytesMax}");
-        // SAFETY: the path and its terminating zero were checked to fit.
-        Encoding.UTF8.GetBytes(path, new Span<byte>(address.Path, UnixAddress.PathMax));
-        length = (uint)(sizeof(ushort) + bytes + 1);
-        return address;
     }
 }

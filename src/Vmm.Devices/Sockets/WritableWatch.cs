@@ -1,5 +1,3 @@
-using Vmm.Events;
-
 namespace Vmm.Devices;
 
 /// <summary>Reports, once for each request, that a descriptor has room to write. On one reactor's thread.</summary>

@@ -5,9 +5,7 @@ public enum MachineEnd
 {
     /// <summary>The guest powered it off.</summary>
     PoweredOff,
-    /// <summary>
-    /// The guest reset it, and it does not start again: a reboot, or a panic of a kernel without a driver to report it.
-    /// </summary>
+    /// <summary>The guest reset it, and it does not start again: a reboot, or a panic of a kernel without a driver to report it.</summary>
     Reset,
     /// <summary>The guest's kernel panicked and reported it (pvpanic).</summary>
     Panicked,

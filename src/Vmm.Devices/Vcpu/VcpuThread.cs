@@ -2,7 +2,6 @@ using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Vmm.Devices.Sandbox;
-using Vmm.Events;
 
 namespace Vmm.Devices;
 

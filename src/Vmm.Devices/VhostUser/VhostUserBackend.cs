@@ -55,7 +55,7 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
     /// <param name="options">How it is served; null for the defaults.</param>
     /// <exception cref="ArgumentException">The descriptor is no such socket.</exception>
     public VhostUserBackend(VirtioDevice device, OwnedFd socket, Reactor reactor, VhostUserBackendOptions? options = null)
-        : this(device, _ => (UnixSocket.OfPassed(socket, out bool listens), listens), "", reactor, options)
+        : this(device, _ => (UnixEndpoint.OfPassed(socket, out bool listens), listens), "", reactor, options)
     {
     }
 
@@ -181,7 +181,7 @@ public sealed class VhostUserBackend : IInspectable, IDisposable
     }
 
     private UnixSocket Listen(string path) =>
-        UnixSocket.ListenAnew(path, Options.Access.Mode, group: Options.Access.GroupNumber());
+        UnixEndpoint.ListenAnew(path, Options.Access.Mode, group: Options.Access.GroupNumber());
 
     /// <summary>Serves a front-end until it leaves.</summary>
     private bool Serve(UnixSocket socket)

@@ -51,7 +51,7 @@ internal sealed class VhostUserFrontend : IDisposable
     /// <param name="timeout">Longest wait for an answer; 30 seconds by default.</param>
     /// <exception cref="KernelException">No socket listens there.</exception>
     internal static VhostUserFrontend Connect(string path, TimeSpan? timeout = null) =>
-        new(UnixSocket.Connect(path), timeout ?? TimeSpan.FromSeconds(30));
+        new(UnixEndpoint.Connect(path), timeout ?? TimeSpan.FromSeconds(30));
 
     /// <summary>Takes a connection over.</summary>
     internal static VhostUserFrontend Over(UnixSocket socket) => new(socket, TimeSpan.FromSeconds(30));

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Runtime.CompilerServices;
 
 namespace Vmm.Devices;
 
@@ -55,8 +54,7 @@ internal sealed class BatchLatency(QueueStatistics statistics, SlowRequests? slo
     /// <summary>The chains that are popped next waited until now: their device's limit held the queue.</summary>
     internal void Held(TimeSpan time) => slow?.Held(BatchStart, time);
 
-    /// <summary>The batch ends: what was given back is visible now.</summary>
-    /// <param name="inFlight">Requests that are still in flight.</param>
+    /// <summary>The batch ends: what was given back is visible now. So many requests are still in flight.</summary>
     internal void Published(int inFlight)
     {
         _batchStart = 0;

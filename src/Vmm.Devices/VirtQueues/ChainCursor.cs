@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace Vmm.Devices;
 
 /// <summary>A position in one part of a chain, and how much of it is left. What readers and writers share.</summary>
@@ -82,12 +80,7 @@ internal ref struct ChainCursor
         return part;
     }
 
-    /// <summary>Describes a range after the position as vectors for the kernel.</summary>
-    /// <param name="vectors">Filled from the start.</param>
-    /// <param name="skip">Bytes between the position and the range.</param>
-    /// <param name="length">Bytes of the range.</param>
-    /// <param name="described">Bytes the vectors cover: less than asked for if the vectors or the chain end before.</param>
-    /// <returns>Vectors filled.</returns>
+    /// <summary>Describes a range after the position as vectors for the kernel: see <see cref="ChainReader.FillVectors"/>.</summary>
     internal readonly int FillVectors(scoped Span<IoVector> vectors, ulong skip, ulong length, out ulong described)
     {
         described = 0;

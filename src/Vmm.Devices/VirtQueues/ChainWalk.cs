@@ -1,13 +1,9 @@
-using System.Runtime.CompilerServices;
-
 namespace Vmm.Devices;
 
 /// <summary>
-/// Follows the descriptors of one chain and collects its buffers, with every check. It counts for itself; the chain gets what was counted
-/// with <see cref="Finish"/>.
+/// Follows the descriptors of one chain from <see cref="Next"/> on and collects its buffers, with every check. It counts for itself; the
+/// chain gets what was counted with <see cref="Finish"/>.
 /// </summary>
-/// <param name="chain">Gets the buffers.</param>
-/// <param name="next">The descriptor that the walk begins with.</param>
 internal ref struct ChainWalk(DescriptorChain chain, Descriptor next)
 {
     /// <summary>Most bytes of a chain (virtio 1.2 § 2.7.5).</summary>
@@ -27,13 +23,10 @@ internal ref struct ChainWalk(DescriptorChain chain, Descriptor next)
     /// <summary>Descriptors of the table that the walk went through last.</summary>
     internal int Walked { get; private set; }
 
-    /// <summary>Follows a chain through one table, from <see cref="Next"/> on, which lies there.</summary>
-    /// <typeparam name="TOrder">The order of the table.</typeparam>
-    /// <param name="table">The table.</param>
-    /// <param name="entries">Its descriptors.</param>
-    /// <param name="index">Where the next descriptor lies.</param>
-    /// <param name="descriptorsMax">Bound: descriptors of the chain in this table. It is what ends a loop.</param>
-    /// <param name="journal">Is given each descriptor before it is looked at; null for none.</param>
+    /// <summary>
+    /// Follows a chain through one table, from <see cref="Next"/> on, which lies there at an index. A journal is given each descriptor
+    /// before it is looked at. A loop ends at the bound.
+    /// </summary>
     internal WalkEnd Follow<TOrder>(GuestWindow table, uint entries, uint index, int descriptorsMax, IQueueJournal? journal = null)
         where TOrder : struct, IDescriptorOrder
     {
@@ -70,15 +63,11 @@ internal ref struct ChainWalk(DescriptorChain chain, Descriptor next)
     }
 
     /// <summary>
-    /// Follows a chain from its first descriptor through one table, if each is a buffer in the near region with room for it: as almost all
-    /// chains are. This calls nothing, so that all it needs stays in registers. It makes each check, and reports no fault: a walk of
-    /// another kind begins anew, and keeps nothing of this one.
+    /// Follows a chain from its first descriptor, as it was read, through one table, if each is a buffer in the near region with room for
+    /// it: as almost all chains are. This calls nothing, so that all it needs stays in registers. It makes each check, and reports no
+    /// fault: a walk of another kind begins anew, and keeps nothing of this one. The chain is empty before, and stays so if it is not like
+    /// that.
     /// </summary>
-    /// <param name="chain">Gets the buffers. Empty, and empty again if the chain is not like that.</param>
-    /// <param name="first">The first descriptor, as it was read.</param>
-    /// <param name="table">The table.</param>
-    /// <param name="entries">Its descriptors.</param>
-    /// <param name="index">Where the first descriptor lies.</param>
     /// <returns>Descriptors of the chain in bits 0 to 15, the buffer id of the last in the next 16; 0 if it is not like that.</returns>
     [MethodImpl(MethodImplOptions.NoInlining)]
     internal static uint FollowUsual<TOrder>(DescriptorChain chain, Descriptor first, GuestWindow table, uint entries, uint index)
@@ -125,10 +114,10 @@ internal ref struct ChainWalk(DescriptorChain chain, Descriptor next)
         return 0;
     }
 
-    /// <summary>Adds a buffer; one without bytes adds nothing (drivers send such, § 2.7.5 does not forbid it).</summary>
-    /// <param name="address">Guest-physical.</param>
-    /// <param name="length">Bytes.</param>
-    /// <param name="part">What the descriptor's flags have of <see cref="RingLayout.FlagWrite"/>.</param>
+    /// <summary>
+    /// Adds a buffer to the part that its descriptor's WRITE flag says; one without bytes adds nothing (drivers send such, § 2.7.5 does not
+    /// forbid it).
+    /// </summary>
     /// <returns>False if it was refused, and the fault reported.</returns>
     internal bool TryAdd(ulong address, ulong length, uint part)
     {

@@ -1,11 +1,4 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
-
 namespace Vmm.Devices;
-
-/// <summary>Writes bytes into a span, in place.</summary>
-/// <returns>Bytes written, from the start of the span; fewer than its length ends the writing.</returns>
-public delegate int ChainFill(Span<byte> destination);
 
 /// <summary>
 /// Writes the device-writable part of a chain from its start to its end, wherever the driver cut it. Valid while the chain is in flight.
@@ -58,27 +51,6 @@ public ref struct ChainWriter
             Span<byte> piece = _cursor.Next((ulong)(source.Length - done));
             source.Slice(done, piece.Length).CopyTo(piece);
             done += piece.Length;
-        }
-        return done;
-    }
-
-    /// <summary>Has the next bytes filled in place, buffer by buffer.</summary>
-    /// <param name="bytesMax">Bound: no more than this many.</param>
-    /// <param name="fill">Called for each buffer in turn until one is not filled to its end.</param>
-    /// <returns>Bytes written.</returns>
-    public uint WriteUpTo(uint bytesMax, ChainFill fill)
-    {
-        ArgumentNullException.ThrowIfNull(fill);
-        uint done = 0;
-        while (done < bytesMax)
-        {
-            Span<byte> piece = _cursor.Peek(bytesMax - done);
-            if (piece.IsEmpty) break;
-            int filled = fill(piece);
-            ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)filled, (uint)piece.Length);
-            _cursor.Advance((ulong)filled);
-            done += (uint)filled;
-            if (filled < piece.Length) break;
         }
         return done;
     }

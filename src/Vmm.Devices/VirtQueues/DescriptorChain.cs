@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace Vmm.Devices;
 
 /// <summary>
@@ -124,11 +122,9 @@ public sealed class DescriptorChain
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void AddWeight() => _request.Weight++;
 
-    /// <summary>The walk is over.</summary>
-    /// <param name="count">Pieces in <see cref="Room"/>.</param>
-    /// <param name="readableCount">As many of them, from the start, the device may read; it may write the others.</param>
-    /// <param name="readable">Bytes of those the device may read.</param>
-    /// <param name="writable">Bytes of those it may write.</param>
+    /// <summary>
+    /// The walk is over: pieces in <see cref="Room"/>, of which the device may read the first and write the others, and their bytes.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Finish(int count, int readableCount, ulong readable, ulong writable)
     {

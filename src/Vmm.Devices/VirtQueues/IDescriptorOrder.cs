@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace Vmm.Devices;
 
 /// <summary>How the descriptors of a chain follow each other in their table. A structure: each has its own code of the walk.</summary>

@@ -6,12 +6,10 @@ internal static class IndirectTable
     /// <summary>Most entries a 16-bit number can name.</summary>
     private const uint EntriesMax = ushort.MaxValue + 1;
 
-    /// <summary>Checks the descriptor that names a table, and finds it. A WRITE flag on it means nothing (§ 2.7.5.3.2).</summary>
-    /// <param name="map">Where the table is.</param>
-    /// <param name="descriptor">Names the table.</param>
-    /// <param name="flags">The descriptor's flags.</param>
-    /// <param name="negotiated">Whether there may be any.</param>
-    /// <param name="table">The table; without bytes if there is a fault.</param>
+    /// <summary>
+    /// Checks the descriptor that names a table, and finds it; it has no bytes if there is a fault. A WRITE flag on it means nothing
+    /// (§ 2.7.5.3.2).
+    /// </summary>
     internal static GuestFault Find(MemoryMap map, in Descriptor descriptor, ushort flags, bool negotiated, out GuestWindow table)
     {
         table = default;

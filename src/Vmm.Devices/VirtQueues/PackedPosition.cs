@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace Vmm.Devices;
 
 /// <summary>A place in a packed ring and the wrap counter that goes with it (virtio 1.2 § 2.8.1).</summary>
@@ -56,12 +54,10 @@ internal readonly record struct PackedPosition(ushort Bits)
         return Index >= descriptors ? new PackedPosition((ushort)next) : new PackedPosition((ushort)((next + size) ^ WrapBit));
     }
 
-    /// <summary>Whether the other side wants an event when this side moves on (§ 2.8.10).</summary>
-    /// <param name="suppression">Its event suppression structure, read as one: position and wrap counter, then flags.</param>
-    /// <param name="eventIndex">Whether it may name a position.</param>
-    /// <param name="now">Where this side is now.</param>
-    /// <param name="moved">Descriptors it moved on by.</param>
-    /// <param name="size">Entries of the ring.</param>
+    /// <summary>
+    /// Whether the other side, by its event suppression structure (read as one: position and wrap counter, then flags), wants an event when
+    /// this side has moved on by some descriptors to where it is now (§ 2.8.10). It may name a position only with EVENT_IDX.
+    /// </summary>
     internal static bool WantsEvent(uint suppression, bool eventIndex, PackedPosition now, int moved, ushort size)
     {
         uint flags = (suppression >> 16) & 3;

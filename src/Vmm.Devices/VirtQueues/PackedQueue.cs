@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace Vmm.Devices;
 
 /// <summary>
@@ -7,10 +5,8 @@ namespace Vmm.Devices;
 /// </summary>
 internal sealed class PackedQueue : VirtQueue
 {
-    private readonly QueueConfiguration _configuration;
     private readonly bool _eventIndex;
     private readonly bool _indirect;
-    private readonly IQueueJournal? _journal;
     private bool _hasStaleFlags;
     private GuestWindow _ring, _driverEvent, _deviceEvent;
     private PackedPosition _nextAvailable;
@@ -27,11 +23,9 @@ internal sealed class PackedQueue : VirtQueue
     internal PackedQueue(QueueConfiguration configuration, GuestMemory memory, IVirtioInterrupt interrupt)
         : base(configuration, memory, interrupt)
     {
-        _configuration = configuration;
         _eventIndex = configuration.Has(VirtioFeatures.EventIndex);
         _indirect = configuration.Has(VirtioFeatures.IndirectDescriptors);
-        _journal = configuration.Journal;
-        _taken = _journal?.RetakenDescriptors ?? 0;
+        _taken = Journal?.RetakenDescriptors ?? 0;
         _hasStaleFlags = _taken > 0;
         _nextAvailable = new PackedPosition(configuration.AvailBase ?? PackedPosition.StartBits);
         _nextUsed = configuration.UsedBase is { } used ? new PackedPosition(used) : _nextAvailable;
@@ -53,13 +47,13 @@ internal sealed class PackedQueue : VirtQueue
     }
 
     internal override bool HasAvailable =>
-        _journal is { Retaken: > 0 } || _nextAvailable.IsAvailable(_ring.Load16(_nextAvailable.FlagsOffset));
+        Journal is { Retaken: > 0 } || _nextAvailable.IsAvailable(_ring.Load16(_nextAvailable.FlagsOffset));
 
     private protected override GuestFault ResolveRings(MemoryMap map)
     {
-        if (!GuestWindow.TryResolve(map, _configuration.DescriptorTable, RingLayout.TableLength(Size), 16, out GuestWindow ring)
-            || !GuestWindow.TryResolve(map, _configuration.DriverRing, RingLayout.EventLength, 4, out GuestWindow driverEvent)
-            || !GuestWindow.TryResolve(map, _configuration.DeviceRing, RingLayout.EventLength, 4, out GuestWindow deviceEvent))
+        if (!GuestWindow.TryResolve(map, Configuration.DescriptorTable, RingLayout.TableLength(Size), 16, out GuestWindow ring)
+            || !GuestWindow.TryResolve(map, Configuration.DriverRing, RingLayout.EventLength, 4, out GuestWindow driverEvent)
+            || !GuestWindow.TryResolve(map, Configuration.DeviceRing, RingLayout.EventLength, 4, out GuestWindow deviceEvent))
         {
             return QueueFaults.Outside;
         }
@@ -71,7 +65,7 @@ internal sealed class PackedQueue : VirtQueue
 
     private protected override DescriptorChain? Pop()
     {
-        if (_journal is not null || !IsUsual()) return PopUnusual();
+        if (!IsUsual()) return PopUnusual();
         PackedPosition next = _nextAvailable;
         // Flags, id and length come with one load, and before the address: the driver writes the flags of a chain's head last.
         Descriptor head = Descriptor.Load(_ring, next.Index);
@@ -94,37 +88,24 @@ internal sealed class PackedQueue : VirtQueue
         return chain;
     }
 
-    /// <summary>Everything that a pop may have to do. It reads the ring anew: nothing that <see cref="Pop"/> read is used.</summary>
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private DescriptorChain? PopUnusual() => MayPop() ? Took(TakeAvailable()) : null;
-
     /// <summary>The rest of a pop, for a chain that may be of several buffers.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private DescriptorChain? PopWalked(Descriptor head) => Took(Take(head));
 
-    /// <inheritdoc/>
     public override void Push(DescriptorChain chain, uint written)
     {
-        if (IsUsual(chain) && _journal is null) Push(chain, written, isUsual: true);
-        else PushUnusual(chain, written);
-    }
-
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private void PushUnusual(DescriptorChain chain, uint written) => Push(chain, written, isUsual: false);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Push(DescriptorChain chain, uint written, bool isUsual)
-    {
-        BeginPush(chain, written, isUsual);
+        if (!TryBeginUsualPush(chain, written))
+        {
+            PushUnusual(chain, written);
+            return;
+        }
         WriteUsed(chain, written);
-        if (!isUsual) _journal?.GivenBack(chain.LogEntry);
-        Land(chain, isUsual);
+        Land(chain);
     }
 
-    /// <summary>The next available chain, walked; null if there is none or it was a fault.</summary>
-    private DescriptorChain? TakeAvailable()
+    private protected override DescriptorChain? TakeAvailable()
     {
-        if (_journal is not null) return TakeLogged(_journal);
+        if (Journal is not null) return TakeLogged(Journal);
         Descriptor head = Descriptor.Load(_ring, _nextAvailable.Index);
         return _nextAvailable.IsAvailable(head.PackedFlags) ? Take(head) : null;
     }
@@ -211,17 +192,16 @@ internal sealed class PackedQueue : VirtQueue
     {
         if (chain.IsRetaken)
         {
-            _journal!.PutBack(chain.LogEntry);
+            Journal!.PutBack(chain.LogEntry);
             return;
         }
-        _journal?.NotTaken(chain.LogEntry);
+        Journal?.NotTaken(chain.LogEntry);
         _taken -= chain.RingDescriptors;
         _nextAvailable = _nextAvailable.Retreat(chain.RingDescriptors, Size);
     }
 
-    /// <summary>Writes a used entry, not visible to the driver yet.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void WriteUsed(DescriptorChain chain, uint written)
+    private protected override void WriteUsed(DescriptorChain chain, uint written)
     {
         // The length counts only with the WRITE flag (§ 2.8.3).
         ushort flags = (ushort)(_nextUsed.UsedFlags | (written > 0 ? RingLayout.FlagWrite : 0));
@@ -247,10 +227,10 @@ internal sealed class PackedQueue : VirtQueue
         if (descriptors == 0) return false;
         _batchDescriptors = 0;
         _taken -= descriptors;
-        _journal?.Publishing(_nextUsed.Bits);
+        Journal?.Publishing(_nextUsed.Bits);
         _ring.Store16(_batchStart.FlagsOffset, _batchFlags);
-        _journal?.Published(_nextUsed.Bits);
-        if (Memory.DirtyTracker is { } tracker) tracker.Mark(_configuration.DescriptorTable, _ring.Length);
+        Journal?.Published(_nextUsed.Bits);
+        if (Memory.DirtyTracker is { } tracker) tracker.Mark(Configuration.DescriptorTable, _ring.Length);
         // The driver asks for an interrupt, then looks at the flags; we in the opposite order.
         Interlocked.MemoryBarrier();
         return PackedPosition.WantsEvent(_driverEvent.Load32(0), _eventIndex, _nextUsed, descriptors, Size);
@@ -260,7 +240,7 @@ internal sealed class PackedQueue : VirtQueue
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool TryWalk(DescriptorChain chain, Descriptor first)
     {
-        uint usual = _journal is null ? ChainWalk.FollowUsual<PackedOrder>(chain, first, _ring, Size, _nextAvailable.Index) : 0;
+        uint usual = Journal is null ? ChainWalk.FollowUsual<PackedOrder>(chain, first, _ring, Size, _nextAvailable.Index) : 0;
         if (usual == 0) return TryWalkUnusual(chain, first);
         return HasRoomFor(chain, (ushort)usual, (ushort)(usual >> 16));
     }
@@ -269,7 +249,7 @@ internal sealed class PackedQueue : VirtQueue
     private bool TryWalkUnusual(DescriptorChain chain, Descriptor first)
     {
         ChainWalk walk = new(chain, first);
-        WalkEnd end = walk.Follow<PackedOrder>(_ring, Size, _nextAvailable.Index, Math.Min((int)Size, ChainDescriptorsMax), _journal);
+        WalkEnd end = walk.Follow<PackedOrder>(_ring, Size, _nextAvailable.Index, Math.Min((int)Size, ChainDescriptorsMax), Journal);
         if (end == WalkEnd.Refused) return false;
         (ushort descriptors, ushort id) = ((ushort)walk.Walked, walk.Next.BufferId);
         bool isWalked = end == WalkEnd.AtTable ? TryWalkTable(chain, ref walk, isAllOfChain: descriptors == 1) : walk.Finish();

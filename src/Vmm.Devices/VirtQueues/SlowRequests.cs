@@ -17,10 +17,6 @@ internal readonly record struct SlowBatch(long PoppedAt, long PushedAt, long Pub
 /// (System.Diagnostics.ActivitySource), each with a span for every part of its time. A request that was quick enough costs a comparison,
 /// one that was not is made into spans only if a listener wants them.
 /// </summary>
-/// <param name="device">The device's name.</param>
-/// <param name="queue">The queue's name.</param>
-/// <param name="kinds">What kinds of requests are called.</param>
-/// <param name="threshold">Requests that took less are not reported.</param>
 internal sealed class SlowRequests(string device, string queue, IReadOnlyList<string> kinds, TimeSpan threshold)
 {
     /// <summary>

@@ -1,15 +1,11 @@
-using System.Runtime.CompilerServices;
-
 namespace Vmm.Devices;
 
 /// <summary>A split virtqueue (virtio 1.2 § 2.7): descriptor table, available ring, used ring.</summary>
 internal sealed class SplitQueue : VirtQueue
 {
-    private readonly QueueConfiguration _configuration;
     private readonly uint _mask;
     private readonly bool _eventIndex;
     private readonly bool _indirect;
-    private readonly IQueueJournal? _journal;
     private GuestWindow _table, _available, _used;
     /// <summary>The available index as last read: entries before it may be taken without reading it again.</summary>
     private ushort _availableEnd;
@@ -20,11 +16,9 @@ internal sealed class SplitQueue : VirtQueue
     internal SplitQueue(QueueConfiguration configuration, GuestMemory memory, IVirtioInterrupt interrupt)
         : base(configuration, memory, interrupt)
     {
-        _configuration = configuration;
         _mask = (uint)configuration.Size - 1;
         _eventIndex = configuration.Has(VirtioFeatures.EventIndex);
         _indirect = configuration.Has(VirtioFeatures.IndirectDescriptors);
-        _journal = configuration.Journal;
         _nextAvailable = _availableEnd = configuration.AvailBase ?? 0;
         _nextUsed = _published = configuration.UsedBase ?? _nextAvailable;
     }
@@ -52,14 +46,14 @@ internal sealed class SplitQueue : VirtQueue
         return HasAvailable;
     }
 
-    internal override bool HasAvailable => _journal is { Retaken: > 0 } || _available.Load16(RingLayout.IndexOffset) != _nextAvailable;
+    internal override bool HasAvailable => Journal is { Retaken: > 0 } || _available.Load16(RingLayout.IndexOffset) != _nextAvailable;
 
     private protected override GuestFault ResolveRings(MemoryMap map)
     {
-        if (!GuestWindow.TryResolve(map, _configuration.DescriptorTable, RingLayout.TableLength(Size), 16, out GuestWindow table)
-            || !GuestWindow.TryResolve(map, _configuration.DriverRing, RingLayout.DriverLength(_configuration),
+        if (!GuestWindow.TryResolve(map, Configuration.DescriptorTable, RingLayout.TableLength(Size), 16, out GuestWindow table)
+            || !GuestWindow.TryResolve(map, Configuration.DriverRing, RingLayout.DriverLength(Configuration),
                 2, out GuestWindow available)
-            || !GuestWindow.TryResolve(map, _configuration.DeviceRing, RingLayout.DeviceLength(_configuration), 4, out GuestWindow used))
+            || !GuestWindow.TryResolve(map, Configuration.DeviceRing, RingLayout.DeviceLength(Configuration), 4, out GuestWindow used))
         {
             return QueueFaults.Outside;
         }
@@ -72,7 +66,7 @@ internal sealed class SplitQueue : VirtQueue
     private protected override DescriptorChain? Pop()
     {
         ushort next = _nextAvailable;
-        if (_journal is not null || next == _availableEnd || !IsUsual()) return PopUnusual();
+        if (next == _availableEnd || !IsUsual()) return PopUnusual();
         ushort head = HeadAt(next);
         if (head >= Size) return PopUnusual();
         Descriptor first = Descriptor.Load(_table, head);
@@ -82,10 +76,6 @@ internal sealed class SplitQueue : VirtQueue
         _nextAvailable = (ushort)(next + 1);
         return chain;
     }
-
-    /// <summary>Everything that a pop may have to do. It reads the ring anew: nothing that <see cref="Pop"/> read is used.</summary>
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private DescriptorChain? PopUnusual() => MayPop() ? Took(TakeAvailable()) : null;
 
     /// <summary>The rest of a pop, for a chain that may be of several buffers.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
@@ -106,32 +96,23 @@ internal sealed class SplitQueue : VirtQueue
     private ushort HeadAt(ushort position) =>
         _available.Load16(RingLayout.EntriesOffset + (position & _mask) * RingLayout.AvailableEntryLength);
 
-    /// <inheritdoc/>
     public override void Push(DescriptorChain chain, uint written)
     {
-        if (IsUsual(chain) && _journal is null) Push(chain, written, isUsual: true);
-        else PushUnusual(chain, written);
-    }
-
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private void PushUnusual(DescriptorChain chain, uint written) => Push(chain, written, isUsual: false);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Push(DescriptorChain chain, uint written, bool isUsual)
-    {
-        BeginPush(chain, written, isUsual);
+        if (!TryBeginUsualPush(chain, written))
+        {
+            PushUnusual(chain, written);
+            return;
+        }
         WriteUsed(chain, written);
-        if (!isUsual) _journal?.GivenBack(chain.LogEntry);
-        Land(chain, isUsual);
+        Land(chain);
     }
 
-    /// <summary>The next available chain, walked; null if there is none or it was a fault.</summary>
-    private DescriptorChain? TakeAvailable()
+    private protected override DescriptorChain? TakeAvailable()
     {
-        if (_journal is { Retaken: > 0 }) return Retake(_journal);
+        if (Journal is { Retaken: > 0 }) return Retake(Journal);
         if (_nextAvailable == _availableEnd && !SeesMore()) return null;
         if (Take(HeadAt(_nextAvailable)) is not { } chain) return null;
-        if (_journal is not null) Log(_journal, chain);
+        if (Journal is not null) Log(Journal, chain);
         _nextAvailable++;
         return chain;
     }
@@ -147,16 +128,15 @@ internal sealed class SplitQueue : VirtQueue
     {
         if (chain.IsRetaken)
         {
-            _journal!.PutBack(chain.LogEntry);
+            Journal!.PutBack(chain.LogEntry);
             return;
         }
         _nextAvailable--;
-        _journal?.NotTaken(chain.LogEntry);
+        Journal?.NotTaken(chain.LogEntry);
     }
 
-    /// <summary>Writes a used entry, not visible to the driver yet.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void WriteUsed(DescriptorChain chain, uint written)
+    private protected override void WriteUsed(DescriptorChain chain, uint written)
     {
         ulong entry = RingLayout.EntriesOffset + (_nextUsed & _mask) * RingLayout.UsedEntryLength;
         _used.Store32(entry, chain.Id);
@@ -169,10 +149,10 @@ internal sealed class SplitQueue : VirtQueue
         ushort before = _published, after = _nextUsed;
         if (before == after) return false;
         _published = after;
-        _journal?.Publishing(after);
+        Journal?.Publishing(after);
         _used.Store16(RingLayout.IndexOffset, after);
-        _journal?.Published(after);
-        if (Memory.DirtyTracker is { } tracker) tracker.Mark(_configuration.DeviceRing, _used.Length);
+        Journal?.Published(after);
+        if (Memory.DirtyTracker is { } tracker) tracker.Mark(Configuration.DeviceRing, _used.Length);
         // The driver asks for an interrupt, then looks at the index; we in the opposite order (§ 2.7.7.2).
         Interlocked.MemoryBarrier();
         return _eventIndex

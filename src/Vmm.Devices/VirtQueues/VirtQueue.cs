@@ -1,5 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using System.Runtime.CompilerServices;
 
 namespace Vmm.Devices;
 
@@ -36,12 +35,8 @@ public abstract class VirtQueue : IDisposable
     private readonly IVirtioInterrupt _interrupt;
     private readonly Action<GuestFault>? _onFault;
     private readonly BatchLatency? _latency;
-    /// <summary>Chains that are not in flight; the one used last goes out first.</summary>
-    private readonly DescriptorChain[] _pool;
-    private int _pooled;
+    private ChainPool _chains;
     private bool _isFull;
-    /// <summary>By head or buffer id.</summary>
-    private bool[] _idsInFlight;
     private MemoryHold _hold;
     private MemoryMap _map;
     private GuestExtent _near;
@@ -54,10 +49,10 @@ public abstract class VirtQueue : IDisposable
 
     private protected VirtQueue(QueueConfiguration configuration, GuestMemory memory, IVirtioInterrupt interrupt)
     {
-        Index = configuration.Index;
-        Name = configuration.Name;
+        Configuration = configuration;
         Size = configuration.Size;
         Memory = memory;
+        Journal = configuration.Journal;
         Statistics = configuration.Statistics ?? new QueueStatistics();
         _interrupt = interrupt;
         _onFault = configuration.OnFault;
@@ -66,19 +61,16 @@ public abstract class VirtQueue : IDisposable
             Statistics.Reserve(configuration.Kinds);
             _latency = new BatchLatency(Statistics, configuration.Slow);
         }
-        _idsInFlight = new bool[Size];
         _hold = memory.Hold();
         _map = _hold.Map;
-        // Room for as many as can be in flight, and one that is being filled.
-        _pool = new DescriptorChain[Size + 1];
-        while (_pooled < Math.Min(_pool.Length, MadeAtStart + 1)) _pool[_pooled++] = new DescriptorChain(this);
+        _chains = new ChainPool(this, MadeAtStart);
     }
 
     /// <summary>The queue's number in its device.</summary>
-    public int Index { get; }
+    public int Index => Configuration.Index;
 
     /// <summary>For messages and measurements.</summary>
-    public string Name { get; }
+    public string Name => Configuration.Name;
 
     /// <summary>Entries the driver gave the ring.</summary>
     public ushort Size { get; }
@@ -112,6 +104,10 @@ public abstract class VirtQueue : IDisposable
     /// memory state that the queue holds, and goes with it.
     /// </summary>
     internal GuestExtent Near => _near;
+
+    private protected QueueConfiguration Configuration { get; }
+
+    private protected IQueueJournal? Journal { get; }
 
     private bool IsBroken => FirstFault.Kind != GuestFaultKind.None;
 
@@ -158,11 +154,18 @@ public abstract class VirtQueue : IDisposable
     }
 
     /// <summary>
-    /// As <see cref="TryPop"/>: a result stays in a register, where a variable of the caller may be anywhere. One call of a virtual method
-    /// a chain: each kind of ring puts its own part between <see cref="MayPop"/> and <see cref="Took"/>. Before that it tries the usual
-    /// case (<see cref="IsUsual()"/>, one buffer): code that calls nothing saves and restores no registers, and does half of the work.
+    /// As <see cref="TryPop"/>: a result stays in a register, where a variable of the caller may be anywhere. It tries the usual case
+    /// (<see cref="IsUsual()"/>, one buffer) before <see cref="PopUnusual"/>: code that calls nothing saves and restores no registers, and
+    /// does half of the work.
     /// </summary>
     private protected abstract DescriptorChain? Pop();
+
+    /// <summary>Everything that a pop may have to do. It reads the ring anew: nothing that <see cref="Pop"/> read is used.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private protected DescriptorChain? PopUnusual() => MayPop() ? Took(TakeAvailable()) : null;
+
+    /// <summary>The next available chain, walked; null if there is none or it was a fault.</summary>
+    private protected abstract DescriptorChain? TakeAvailable();
 
     /// <summary>Whether a chain may be popped and nothing is to be done but to take it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -171,25 +174,22 @@ public abstract class VirtQueue : IDisposable
         TurnBudget turn = Turn;
         GuestMemory memory = Memory;
         return !_isClosed && !turn.IsSpent && !turn.IsLimited && Grown <= GrownInFlightMax && memory.Map == _map
-            && memory.BeforeWrite is null && _pooled > 0 && _latency is not { BegunAt: 0 };
+            && memory.BeforeWrite is null && !_chains.IsEmpty && _latency is not { BegunAt: 0 } && Journal is null;
     }
 
     /// <summary>The chain that is rented next. Only where <see cref="IsUsual()"/>.</summary>
-    private protected DescriptorChain NextRented => _pool[_pooled - 1];
+    private protected DescriptorChain NextRented => _chains.Next;
 
     /// <summary>Rents the filled chain that is <see cref="NextRented"/> and puts it in flight, where <see cref="IsUsual()"/>.</summary>
     /// <returns>False if that is not all there is to do: the chain is empty then, and was not rented.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private protected bool TryTakeUsual(DescriptorChain chain, ushort id)
     {
-        bool[] ids = _idsInFlight;
-        if (id >= ids.Length || ids[id] || chain.Hold != _hold)
+        if (chain.Hold != _hold || !_chains.TryTakeNext(id))
         {
             chain.Clear();
             return false;
         }
-        ids[id] = true;
-        _pooled--;
         chain.Id = id;
         chain.IsInFlight = true;
         if (_latency is not null) chain.PoppedAt = _latency.BegunAt;
@@ -200,7 +200,7 @@ public abstract class VirtQueue : IDisposable
 
     /// <summary>Whether there may be a next chain, as far as this can be said without the ring.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private protected bool MayPop()
+    private bool MayPop()
     {
         if (_isClosed || Turn.IsSpent || (Grown > GrownInFlightMax && IsFull())) return false;
         return Memory.Map == _map || TryRefreshMemory();
@@ -229,28 +229,43 @@ public abstract class VirtQueue : IDisposable
     /// <exception cref="InvalidOperationException">The chain is not in flight in this queue: a bug of the device.</exception>
     public abstract void Push(DescriptorChain chain, uint written);
 
-    /// <summary>Whether a chain that is pushed is a chain of this queue in flight, and nothing waits for it.</summary>
-    /// <exception cref="InvalidOperationException">It is not in flight.</exception>
+    /// <summary>Begins a push that has nothing to do but to write the used entry and to end with <see cref="Land"/>.</summary>
+    /// <returns>False if there is more: nothing was done.</returns>
+    /// <exception cref="InvalidOperationException">The chain is not in flight in this queue.</exception>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private protected bool IsUsual(DescriptorChain chain)
+    private protected bool TryBeginUsualPush(DescriptorChain chain, uint written)
     {
         CheckInFlight(chain);
-        return chain.Hold == _hold && Memory.DirtyTracker is null && Grown <= GrownKeptMax && !_disposed && !_isFull
-            && (_latency is null || _latency.IsOpen(chain.PoppedAt));
+        if (chain.Hold != _hold || Memory.DirtyTracker is not null || Grown > GrownKeptMax || _disposed || _isFull || Journal is not null
+            || (_latency is not null && !_latency.IsOpen(chain.PoppedAt))) return false;
+        _latency?.PushedToOpen(chain.Kind);
+        Statistics.CountRequest(chain.ReadableLength + written);
+        return true;
     }
 
-    /// <summary>What a push does before the ring's part of it.</summary>
-    /// <param name="chain">In flight in this queue.</param>
-    /// <param name="written">Bytes written.</param>
-    /// <param name="isUsual">That of the chain, a constant: code for the usual case has no calls.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private protected void BeginPush(DescriptorChain chain, uint written, bool isUsual)
+    private protected void Land(DescriptorChain chain)
     {
-        if (!isUsual && Memory.DirtyTracker is { } tracker) MarkDirty(tracker, chain, written);
-        if (isUsual) _latency?.PushedToOpen(chain.Kind);
-        else _latency?.Pushed(chain.PoppedAt, chain.Kind);
-        Statistics.CountRequest(chain.ReadableLength + written);
+        _chains.Release(chain.Id);
+        chain.IsInFlight = false;
+        InFlight--;
+        _chains.Return(chain);
     }
+
+    /// <summary>Everything that a push may have to do.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private protected void PushUnusual(DescriptorChain chain, uint written)
+    {
+        if (Memory.DirtyTracker is { } tracker) MarkDirty(tracker, chain, written);
+        _latency?.Pushed(chain.PoppedAt, chain.Kind);
+        Statistics.CountRequest(chain.ReadableLength + written);
+        WriteUsed(chain, written);
+        Journal?.GivenBack(chain.LogEntry);
+        LandUnusual(chain);
+    }
+
+    /// <summary>Writes a used entry, not visible to the driver yet.</summary>
+    private protected abstract void WriteUsed(DescriptorChain chain, uint written);
 
     /// <summary>
     /// Undoes the pop of a chain: the next pop takes it again, and neither end notices. For a device that finds its host side
@@ -265,7 +280,7 @@ public abstract class VirtQueue : IDisposable
         Turn.PutBack(chain.Cost);
         // What was put back is there; its device waits for something else.
         HasRunDry = false;
-        Land(chain, isUsual: false);
+        LandUnusual(chain);
     }
 
     /// <summary>What is popped next waited until now, because the device's limit held the queue.</summary>
@@ -372,29 +387,16 @@ public abstract class VirtQueue : IDisposable
 
     /// <summary>A chain to be filled: to be claimed or returned.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private protected DescriptorChain Rent() => _pooled > 0 ? _pool[--_pooled] : MakeChain();
-
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private DescriptorChain MakeChain() => new(this);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Return(DescriptorChain chain)
-    {
-        chain.Clear();
-        ref DescriptorChain place = ref _pool[_pooled++];
-        // It is there still, if it was the last to go: a reference costs more to write than to read.
-        if (place != chain) place = chain;
-    }
+    private protected DescriptorChain Rent() => _chains.Rent(this);
 
     /// <summary>A chain did not get in flight.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private protected void ReturnUnclaimed(DescriptorChain chain)
     {
         if (Grown > GrownKeptMax) Shrink(chain);
-        Return(chain);
+        _chains.Return(chain);
     }
 
-    [MethodImpl(MethodImplOptions.NoInlining)]
     private void Shrink(DescriptorChain chain)
     {
         if (chain.GrownBy == 0) return;
@@ -402,24 +404,14 @@ public abstract class VirtQueue : IDisposable
         chain.Shrink();
     }
 
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private bool IsFull()
-    {
-        _isFull = InFlight > 0;
-        return _isFull;
-    }
+    private bool IsFull() => _isFull = InFlight > 0;
 
     /// <summary>Puts a filled chain in flight, by its name.</summary>
     /// <returns>The chain; null, and a fault, if another with that name is: then it was returned.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private protected DescriptorChain? Claim(DescriptorChain chain)
     {
-        int id = chain.Id;
-        bool[] ids = _idsInFlight;
-        // A packed ring's driver may number its buffers as it likes: then there is room for all numbers, once.
-        ref bool isInFlight = ref id < ids.Length ? ref ids[id] : ref MakeRoomForIds()[id];
-        if (isInFlight) return RefuseClaim(chain);
-        isInFlight = true;
+        if (!_chains.TryClaim(chain.Id)) return RefuseClaim(chain);
         chain.IsInFlight = true;
         if (chain.Hold != _hold) chain.Hold = _hold;
         if (_latency is not null) chain.PoppedAt = _latency.BatchStart;
@@ -433,13 +425,6 @@ public abstract class VirtQueue : IDisposable
         ReturnUnclaimed(chain);
         Refuse(QueueFaults.InFlight);
         return null;
-    }
-
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private bool[] MakeRoomForIds()
-    {
-        Array.Resize(ref _idsInFlight, ushort.MaxValue + 1);
-        return _idsInFlight;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -457,30 +442,21 @@ public abstract class VirtQueue : IDisposable
     }
 
     /// <summary>A chain is in flight no more.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private protected void Land(DescriptorChain chain, bool isUsual)
+    private void LandUnusual(DescriptorChain chain)
     {
-        _idsInFlight[chain.Id] = false;
-        chain.IsInFlight = false;
-        InFlight--;
-        if (!isUsual && Grown > GrownKeptMax) Shrink(chain);
-        Return(chain);
-        if (isUsual) return;
-        if (chain.Hold != _hold) LandFromBefore(chain);
+        if (Grown > GrownKeptMax) Shrink(chain);
+        MemoryHold hold = chain.Hold!;
+        Land(chain);
+        if (hold != _hold)
+        {
+            chain.Hold = null;
+            _inFlightBefore--;
+            if (--hold.Chains == 0) hold.Dispose();
+        }
         if (_disposed || _isFull) LandWaited();
     }
 
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private void LandFromBefore(DescriptorChain chain)
-    {
-        MemoryHold hold = chain.Hold!;
-        chain.Hold = null;
-        _inFlightBefore--;
-        if (--hold.Chains == 0) hold.Dispose();
-    }
-
     /// <summary>A chain landed that the end of the queue waits for, or room for others.</summary>
-    [MethodImpl(MethodImplOptions.NoInlining)]
     private void LandWaited()
     {
         if (_disposed && InFlight == 0) LetGo();

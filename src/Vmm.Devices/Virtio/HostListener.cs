@@ -24,7 +24,7 @@ internal sealed class HostListener : IDisposable
     {
         _remote = reactor;
         Path = path;
-        _socket = UnixSocket.ListenAnew(path, OwnerOnly);
+        _socket = UnixEndpoint.ListenAnew(path, OwnerOnly);
         reactor.Post(ops =>
         {
             _accepting = new AcceptLoop(_socket, ops, peer => onPeer(peer, ops));
@@ -36,8 +36,8 @@ internal sealed class HostListener : IDisposable
     internal static string? Failure(string path)
     {
         int bytes = Encoding.UTF8.GetByteCount(path);
-        return bytes <= UnixSocket.PathBytesMax
-            ? null : $"the socket path '{path}' has {bytes} bytes: give it at most {UnixSocket.PathBytesMax}";
+        return bytes <= UnixEndpoint.PathBytesMax
+            ? null : $"the socket path '{path}' has {bytes} bytes: give it at most {UnixEndpoint.PathBytesMax}";
     }
 
     /// <summary>Where it listens.</summary>

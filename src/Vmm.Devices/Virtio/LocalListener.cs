@@ -15,7 +15,7 @@ internal sealed class LocalListener : IDisposable
     /// <param name="path">At most 107 bytes. Removed at the end.</param>
     /// <exception cref="KernelException">Another socket listens there, something else is there, or the directory can't be
     /// written.</exception>
-    internal LocalListener(string path) => _socket = UnixSocket.ListenAnew(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+    internal LocalListener(string path) => _socket = UnixEndpoint.ListenAnew(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
 
     /// <summary>What listens. It stays this object's.</summary>
     internal OwnedFd Socket => _socket;

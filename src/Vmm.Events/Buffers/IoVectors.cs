@@ -1,7 +1,3 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
-using Vmm.Events.Native;
-
 namespace Vmm.Events.Buffers;
 
 /// <summary>

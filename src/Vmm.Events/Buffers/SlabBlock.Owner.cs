@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace Vmm.Events.Buffers;
 
 /// <summary>How the words of a block change: by plain stores of the owner of its pool's front, or by compare-and-swap.</summary>

@@ -1,6 +1,3 @@
-using System.Runtime.CompilerServices;
-using Vmm.Events.Native;
-
 namespace Vmm.Events.Buffers;
 
 /// <summary>

@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace Vmm.Events.Buffers;
 
 /// <summary>The pool's <see cref="SlabFront"/>: whose it is, and how blocks get there and back.</summary>

@@ -1,5 +1,4 @@
 using System.Numerics;
-using System.Runtime.CompilerServices;
 
 namespace Vmm.Events.Buffers;
 
@@ -49,7 +48,7 @@ public sealed partial class SlabPool : IDisposable
     }
 
     /// <summary>What the pool holds and did.</summary>
-    public SlabPoolStatistics Statistics
+    internal SlabPoolStatistics Statistics
     {
         get
         {

@@ -25,7 +25,7 @@ public sealed record SlabPoolOptions
 /// <param name="Rents">Buffers rented.</param>
 /// <param name="HugeRents">Of those, buffers too large for a slab.</param>
 /// <param name="Retired">Blocks never used again because their generations are used up.</param>
-public readonly record struct SlabPoolStatistics(int Pages, long MappedBytes, int Outstanding, long Rents, long HugeRents, int Retired);
+internal readonly record struct SlabPoolStatistics(int Pages, long MappedBytes, int Outstanding, long Rents, long HugeRents, int Retired);
 
 /// <summary>A buffer that was rented and not released.</summary>
 /// <param name="Capacity">Its size in bytes.</param>

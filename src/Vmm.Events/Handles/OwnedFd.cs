@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Events.Native;
-
 namespace Vmm.Events;
 
 /// <summary>

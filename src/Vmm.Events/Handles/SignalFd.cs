@@ -1,6 +1,4 @@
 using System.Numerics;
-using System.Runtime.InteropServices;
-using Vmm.Events.Native;
 
 namespace Vmm.Events;
 

@@ -1,5 +1,3 @@
-using Vmm.Events.Native;
-
 namespace Vmm.Events;
 
 /// <summary>A timer on the monotonic clock that becomes readable when it expires (timerfd_create(2)).</summary>

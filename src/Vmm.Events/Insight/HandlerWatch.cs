@@ -30,8 +30,7 @@ internal sealed class HandlerWatch : IDisposable
         reactor.Options is { SlowHandlerAfter: null, MeasureHandlers: false }
             ? null : new HandlerWatch(reactor, reactor.Options.SlowHandlerAfter, reactor.Options.MeasureHandlers);
 
-    /// <summary>From now on another handler holds the thread, or none. On the reactor's thread.</summary>
-    /// <param name="holder">A subscription, call, timer or other work.</param>
+    /// <summary>From now on another subscription, call, timer or work holds the thread, or none. On the reactor's thread.</summary>
     internal void Switch(object? holder)
     {
         long now = Stopwatch.GetTimestamp();

@@ -15,6 +15,8 @@ public enum Errno
     Interrupted = 4,
     /// <summary>EIO: input or output error.</summary>
     InputOutput = 5,
+    /// <summary>ENXIO: no such device or address; from lseek(2): there is no data from that place on.</summary>
+    NoDeviceOrAddress = 6,
     /// <summary>EBADF: not an open file descriptor.</summary>
     BadDescriptor = 9,
     /// <summary>EAGAIN: try again; nothing to read or no room to write.</summary>

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Vmm.Events.Native;
 
 /// <summary>IORING_SETUP_… (io_uring_setup(2)).</summary>
@@ -81,7 +79,6 @@ internal enum IoUringCompletionFlags : uint
     None = 0,
     Buffer = 1u << 0,
     More = 1u << 1,
-    Notification = 1u << 3,
 }
 
 /// <summary>IORING_REGISTER_… (io_uring_register(2)).</summary>
@@ -92,9 +89,7 @@ internal enum IoUringRegister : uint
     Files = 2,
     UnregisterFiles = 3,
     EventFd = 4,
-    UnregisterEventFd = 5,
     FilesUpdate = 6,
-    Probe = 8,
     Restrictions = 11,
     EnableRings = 12,
     Files2 = 13,
@@ -124,13 +119,10 @@ internal struct IoUringEntry
     [FieldOffset(44)] internal int FileIndex;
     [FieldOffset(48)] internal ulong Address3;
 
-    /// <summary>Fills in a transfer between a file and memory, or a list of pieces of memory.</summary>
-    /// <param name="op">A fixed one if there is a number of a buffer.</param>
-    /// <param name="address">The memory, or the list.</param>
-    /// <param name="length">Bytes of the memory, or pieces in the list.</param>
-    /// <param name="offset">Byte position in the file.</param>
-    /// <param name="flags">Of the call.</param>
-    /// <param name="bufferIndex">The number of the registered buffer that the memory is in; negative for none.</param>
+    /// <summary>
+    /// Fills in a transfer between a file and memory, or a list of pieces of it; with the number of the registered buffer that the memory
+    /// is in, if the operation is a fixed one.
+    /// </summary>
     internal void Transfer(IoUringOp op, nint address, int length, ulong offset, uint flags = 0, int bufferIndex = -1)
     {
         (Op, Address, Length, Offset, OpFlags) = (op, (ulong)address, (uint)length, offset, flags);

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Vmm.Events.Native;
 
 /// <summary>struct io_uring_rsrc_register: a table of files or buffers.</summary>

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Vmm.Events.Native;
 
 /// <summary>The three calls of io_uring, which libc does not wrap, and the mapping of its rings.</summary>

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Vmm.Events.Native;
 
 /// <summary>Anonymous memory straight from the kernel (mmap(2), mprotect(2)).</summary>
@@ -14,8 +12,6 @@ internal static unsafe partial class Libc
     private static partial int MemoryProtect(nint address, nuint length, int protection);
 
     /// <summary>Maps zeroed pages that are read and written by this process only.</summary>
-    /// <param name="bytes">A multiple of the page size.</param>
-    /// <exception cref="KernelException">No memory.</exception>
     internal static nint MapPages(nuint bytes)
     {
         // SAFETY: a fresh mapping, nothing else is at that address.

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Vmm.Events.Native;
 
 internal static unsafe partial class Libc
@@ -38,9 +36,8 @@ internal static unsafe partial class Libc
 
     /// <summary>
     /// Has the C library empty a signal set (sigemptyset(3)) when the calling thread ends, after all managed code and before its stack is
-    /// free.
+    /// free. The set, of <see cref="SignalSetBytes"/> at least, is there until then; there is one for each thread.
     /// </summary>
-    /// <param name="set">At least <see cref="SignalSetBytes"/>, there until then. One for each thread.</param>
     /// <returns>False if the process has no key left for it.</returns>
     // SAFETY: the destructor of the key takes a set, which the caller keeps.
     internal static bool EmptyAtEndOfThread(void* set) => EmptiedSets.Key is { } key && SetOfThread(key, set) == 0;

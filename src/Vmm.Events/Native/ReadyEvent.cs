@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Vmm.Events.Native;
 
 /// <summary>What a poller reports: struct epoll_event of epoll_wait(2), which is packed on x86-64.</summary>

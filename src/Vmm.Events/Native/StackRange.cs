@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Vmm.Events.Native;
 
 /// <summary>Where the stack of a thread lies. The length comes first: it is what the C library clears.</summary>

@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using Vmm.Events.Native;
-
 namespace Vmm.Events;
 
 /// <summary>The default poller: one epoll set (epoll(7)).</summary>

@@ -1,10 +1,6 @@
-using Vmm.Events.Native;
-
 namespace Vmm.Events;
 
-/// <summary>
-/// How a reactor waits. One virtual call per wait, none per event. Used by the reactor's thread only.
-/// </summary>
+/// <summary>How a reactor waits. One virtual call per wait, none per event. Used by the reactor's thread only.</summary>
 internal interface IPoller : IDisposable
 {
     /// <summary>What it waits with.</summary>

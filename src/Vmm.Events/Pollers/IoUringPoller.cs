@@ -1,6 +1,4 @@
 using System.Diagnostics;
-using System.Runtime.InteropServices;
-using Vmm.Events.Native;
 using Vmm.Events.Rings;
 
 namespace Vmm.Events;
@@ -69,15 +67,10 @@ internal sealed unsafe class IoUringPoller : IPoller
         _asked = (PollFd*)NativeMemory.AlignedAlloc((nuint)(eventsPerWaitMax * sizeof(PollFd)), 64);
     }
 
-    /// <summary>Makes the poller of a table's slots.</summary>
-    /// <param name="slots">Where the thin pointers point.</param>
-    /// <param name="eventsPerWaitMax">Most events of one wait.</param>
-    /// <param name="poller">The poller; null when refused.</param>
-    /// <param name="completions">Completion entries; 0 chooses.</param>
-    /// <param name="isLookedAt">
-    /// Whether waits that do not block are frequent: then the kernel shows in the ring that it has work for us, which spares the call while
-    /// it has none.
-    /// </param>
+    /// <summary>
+    /// Makes the poller of a table's slots, with completion entries as it chooses if they are 0. Where waits that do not block are frequent
+    /// (<paramref name="isLookedAt"/>) the kernel shows in the ring that it has work for us, which spares the call while it has none.
+    /// </summary>
     /// <returns>As <see cref="IoUringQueue.TryCreate"/>.</returns>
     internal static Errno TryCreate(
         SlotTable slots, int eventsPerWaitMax, out IoUringPoller? poller, uint completions = 0, bool isLookedAt = false)
@@ -333,8 +326,7 @@ internal sealed unsafe class IoUringPoller : IPoller
         return errno != Errno.None || _queue.HasRoom ? errno : Errno.NoMemory;
     }
 
-    /// <summary>Turns completions into events, until none is left or the batch is full.</summary>
-    /// <param name="count">Events in the batch already.</param>
+    /// <summary>Turns completions into events behind those of the batch, until none is left or the batch is full.</summary>
     /// <returns>Events in the batch then.</returns>
     private int TakeCompletions(int count)
     {
@@ -439,9 +431,7 @@ internal sealed unsafe class IoUringPoller : IPoller
     private static uint RequestBits(uint bits) =>
         (bits & Interest.PollMask) | ((bits & Interest.PriorityMask) != 0 ? ReadBand : 0);
 
-    /// <summary>
-    /// Level-triggered events hold now or not at all. Sockets wake with priority for ordinary data too.
-    /// </summary>
+    /// <summary>Level-triggered events hold now or not at all. Sockets wake with priority for ordinary data too.</summary>
     private static bool NeedsLastWord(uint bits) => (bits & Interest.EdgeMask) == 0 || (bits & Interest.PriorityMask) != 0;
 
     private static bool IsMultishot(uint bits) => (bits & (Interest.EdgeMask | Interest.OneShotMask)) == Interest.EdgeMask;

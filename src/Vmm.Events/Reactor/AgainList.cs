@@ -1,5 +1,3 @@
-using Vmm.Events.Native;
-
 namespace Vmm.Events;
 
 /// <summary>Handlers that ended their turn with work left: they are called in the next one without a word to the kernel.</summary>

@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Runtime.Intrinsics.X86;
-using Vmm.Events.Native;
 
 namespace Vmm.Events;
 
@@ -48,8 +47,6 @@ internal sealed class Looking(Reactor reactor, IPoller poller, SlotTable slots, 
     internal AdaptivePolling Polling { get; } = new(max);
 
     /// <summary>Looks for events and calls.</summary>
-    /// <param name="timeoutMs">The longest time.</param>
-    /// <param name="seen">Events, if there are.</param>
     /// <returns>Whether there is something to do; if not, the reactor is to block and then to say so (<see cref="Blocked"/>).</returns>
     internal bool TryFind(int timeoutMs, out ReadOnlySpan<ReadyEvent> seen)
     {

@@ -1,6 +1,4 @@
 using System.Diagnostics.Tracing;
-using System.Runtime.CompilerServices;
-using Vmm.Events.Native;
 
 namespace Vmm.Events;
 
@@ -155,8 +153,7 @@ public sealed partial class Reactor
         _allocatedAtStart = GC.GetAllocatedBytesForCurrentThread();
     }
 
-    /// <summary>The reactor has stopped for good.</summary>
-    /// <param name="next">The thread that may dispose it; null for the first one that does.</param>
+    /// <summary>The reactor has stopped for good. A thread may dispose it; if that is null, the first one that does.</summary>
     private void Stopped(Thread? next)
     {
         _stopRequested = true;

@@ -1,6 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using System.Runtime.CompilerServices;
-using Vmm.Events.Native;
 
 namespace Vmm.Events;
 
@@ -86,9 +84,7 @@ public sealed partial class Reactor : IReactor, IDisposable
         get
         {
             CheckThread();
-            return new ReactorStatistics(_waits, _events - _remote.WakeUps, _ghosts, _rebuilds,
-                _failures.Count, _remote.CallsRun, _remote.WakeUps,
-                AllocatedBytes);
+            return Snapshot() with { AllocatedBytes = AllocatedBytes };
         }
     }
 

@@ -93,9 +93,7 @@ internal sealed class SlotTable
         _lastFree = index;
     }
 
-    /// <summary>
-    /// Adds a chunk in front of the list: the slots already on it wait for the end of the batch and must come later.
-    /// </summary>
+    /// <summary>Adds a chunk in front of the list: the slots already on it wait for the end of the batch and must come later.</summary>
     private void Grow()
     {
         int first = Capacity;

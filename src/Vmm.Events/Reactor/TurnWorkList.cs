@@ -3,9 +3,7 @@ namespace Vmm.Events;
 /// <summary>The work at the end of a reactor's turns: its tasks, its rings.</summary>
 internal sealed class TurnWorkList(Reactor reactor)
 {
-    /// <summary>
-    /// Most rounds of work before the descriptors get their turn: tasks begin operations whose completions wake tasks.
-    /// </summary>
+    /// <summary>Most rounds of work before the descriptors get their turn: tasks begin operations whose completions wake tasks.</summary>
     private const int RoundsMax = 32;
 
     private const int WorkPerLookAtClock = 32;

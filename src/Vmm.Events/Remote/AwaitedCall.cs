@@ -1,5 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using System.Runtime.CompilerServices;
 using System.Runtime.ExceptionServices;
 using System.Runtime.Intrinsics.X86;
 
@@ -36,11 +35,9 @@ internal sealed class AwaitedCall<T> : AttachableCall
 
     private protected override ref long State => ref _cells[_at].State;
 
-    /// <summary>Has the reactor do some work, and waits for its result.</summary>
-    /// <param name="remote">The reactor.</param>
-    /// <param name="work">A <c>Func&lt;IReactor, T&gt;</c>, or an <c>Action&lt;IReactor&gt;</c>.</param>
-    /// <param name="timeout">Longest wait; null waits for ever.</param>
-    /// <param name="cancellation">Gives up waiting.</param>
+    /// <summary>
+    /// Has the reactor do some work, a <c>Func&lt;IReactor, T&gt;</c> or an <c>Action&lt;IReactor&gt;</c>, and waits for its result.
+    /// </summary>
     internal static T Do(RemoteEndpoint remote, Delegate work, TimeSpan? timeout, CancellationToken cancellation)
     {
         AwaitedCall<T> call = _spare ??= new AwaitedCall<T>();
@@ -121,9 +118,7 @@ internal sealed class AwaitedCall<T> : AttachableCall
         if ((Interlocked.Exchange(ref _cells[_at].State, word) & Asleep) != 0) _awake.Set();
     }
 
-    /// <summary>
-    /// Blocks the calling thread itself: a wait that needs a thread of the pool to end it could starve the pool.
-    /// </summary>
+    /// <summary>Blocks the calling thread itself: a wait that needs a thread of the pool to end it could starve the pool.</summary>
     private void Wait(RemoteEndpoint remote, TimeSpan? timeout, CancellationToken cancellation)
     {
         int look = FirstLook;

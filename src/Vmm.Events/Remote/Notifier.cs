@@ -9,15 +9,6 @@ public enum NotifyAction
     Rearm,
 }
 
-/// <summary>What became of a notification.</summary>
-public enum NotifyResult
-{
-    /// <summary>It is there: a handler is called for it, now or after the next wait.</summary>
-    Delivered,
-    /// <summary>The loop is gone: no handler will run.</summary>
-    Gone,
-}
-
 /// <summary>
 /// Wakes a loop from any thread, with one descriptor that can also be handed to other processes. One call of the handler for any number of
 /// notifications before it; what comes before the first wait is kept. Where both ends are in this process, a <see cref="Doorbell"/> is
@@ -62,16 +53,17 @@ public sealed class Notifier : IDisposable
     /// <summary>
     /// Notifies. Any thread. A counter that is full is a notification that was not handled yet: that counts as delivered.
     /// </summary>
-    public NotifyResult Notify()
+    /// <returns>False if the loop is gone: no handler will run.</returns>
+    public bool Notify()
     {
         try
         {
             _fd.Signal();
-            return NotifyResult.Delivered;
+            return true;
         }
         catch (ObjectDisposedException)
         {
-            return NotifyResult.Gone;
+            return false;
         }
     }
 

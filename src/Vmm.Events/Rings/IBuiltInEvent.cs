@@ -1,5 +1,3 @@
-using Vmm.Events.Native;
-
 namespace Vmm.Events.Rings;
 
 /// <summary>

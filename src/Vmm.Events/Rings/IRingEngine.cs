@@ -1,5 +1,3 @@
-using Vmm.Events.Native;
-
 namespace Vmm.Events.Rings;
 
 /// <summary>
@@ -19,9 +17,6 @@ internal interface IRingEngine : IDisposable
 
     /// <summary>Entries that can be prepared now.</summary>
     int Room { get; }
-
-    /// <summary>Whether this engine can carry out an operation.</summary>
-    bool Supports(IoUringOp operation);
 
     /// <summary>Takes one entry over; needs <see cref="Room"/>.</summary>
     void Prepare(in IoUringEntry entry);

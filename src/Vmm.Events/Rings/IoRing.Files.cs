@@ -1,7 +1,5 @@
 using System.Buffers.Binary;
-using System.Runtime.CompilerServices;
 using Vmm.Events.Buffers;
-using Vmm.Events.Native;
 using Vmm.Events.Tasks;
 
 namespace Vmm.Events.Rings;

@@ -1,7 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
 using Vmm.Events.Buffers;
-using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
 
@@ -60,7 +59,7 @@ public sealed partial class IoRing
     /// <param name="data">At least one byte. The share is the operation's until the result.</param>
     /// <param name="descriptors">At most 64.</param>
     /// <inheritdoc cref="Read" path="/exception"/>
-    public RingOperation<SentMessageResult> SendMessage(RingFile socket, FrozenBuffer data, params OwnedFd[] descriptors)
+    public RingOperation<FrozenResult> SendMessage(RingFile socket, FrozenBuffer data, params OwnedFd[] descriptors)
     {
         ArgumentNullException.ThrowIfNull(descriptors);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(descriptors.Length, MessageLayout.DescriptorsMax, nameof(descriptors));
@@ -72,7 +71,7 @@ public sealed partial class IoRing
             Span<int> numbers = stackalloc int[descriptors.Length];
             for (; held < descriptors.Length; held++) numbers[held] = Hold(descriptors[held]);
             LentBuffer scratch = MessageLayout.Write(Scratch, taken.Address, taken.Length, numbers, descriptors.Length);
-            return Start<SendMessageEvent, SentMessageResult>(new SendMessageEvent(scratch, taken, descriptors), socket);
+            return Start<SendMessageEvent, FrozenResult>(new SendMessageEvent(scratch, taken, descriptors), socket);
         }
         catch
         {

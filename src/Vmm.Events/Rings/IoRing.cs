@@ -1,6 +1,4 @@
-using System.Runtime.CompilerServices;
 using Vmm.Events.Buffers;
-using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
 
@@ -91,9 +89,7 @@ public sealed partial class IoRing : IDisposable
             ?? new IoRing(reactor, new RingOptions { Engine = engine, OnlyTransfers = onlyTransfers }) { _sharedFor = engine };
     }
 
-    /// <summary>
-    /// Called after a batch of completions was delivered, for what is to be done once a batch and not once an operation.
-    /// </summary>
+    /// <summary>Called after a batch of completions was delivered, for what is to be done once a batch and not once an operation.</summary>
     public event Action? BatchDelivered;
 
     /// <summary>What carries out the operations: <c>io_uring</c> or <c>threads</c>.</summary>

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using Vmm.Events.Tasks;
 
 namespace Vmm.Events.Rings;

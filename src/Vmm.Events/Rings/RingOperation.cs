@@ -1,5 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using System.Runtime.CompilerServices;
 using Vmm.Events.Tasks;
 
 namespace Vmm.Events.Rings;
@@ -9,7 +8,7 @@ namespace Vmm.Events.Rings;
 /// the result, also after an error or a cancellation. Aborting the task that awaits it abandons it. For the reactor's thread.
 /// </summary>
 [SuppressMessage("Performance", "CA1815:Override equals and operator equals on value types", Justification = "A handle is used once.")]
-public readonly struct RingOperation<TResult>
+public readonly struct RingOperation<TResult> : ICriticalNotifyCompletion, ITaskAwaiter
 {
     private readonly OperationCell<TResult> _cell;
     private readonly uint _generation;
@@ -45,7 +44,11 @@ public readonly struct RingOperation<TResult>
     }
 
     /// <summary>For <c>await</c>.</summary>
-    public Awaiter GetAwaiter() => new(this);
+    public RingOperation<TResult> GetAwaiter() => this;
+
+    /// <summary>Takes the result, and ends the handle. For <c>await</c>.</summary>
+    /// <exception cref="InvalidOperationException">It has not completed, or the handle is stale.</exception>
+    public TResult GetResult() => _cell.Take(_generation);
 
     /// <summary>Cancels it when a token says so, and gives the result in any case.</summary>
     public async ReactorTask<TResult> WithCancellation(CancellationToken token)
@@ -79,28 +82,11 @@ public readonly struct RingOperation<TResult>
         }
     }
 
-    /// <summary>Waits for a <see cref="RingOperation{TResult}"/>. For the compiler.</summary>
-    [SuppressMessage("Performance", "CA1815:Override equals and operator equals on value types", Justification = "For the compiler.")]
-    public readonly struct Awaiter : ICriticalNotifyCompletion, ITaskAwaiter
-    {
-        private readonly RingOperation<TResult> _operation;
+    void INotifyCompletion.OnCompleted(Action continuation) => _cell.WhenCompleted(_generation, continuation);
 
-        internal Awaiter(RingOperation<TResult> operation) => _operation = operation;
+    void ICriticalNotifyCompletion.UnsafeOnCompleted(Action continuation) => _cell.WhenCompleted(_generation, continuation);
 
-        /// <summary>Whether the result is there.</summary>
-        public bool IsCompleted => _operation.IsCompleted;
-
-        /// <summary>Takes the result, and ends the handle.</summary>
-        public TResult GetResult() => _operation._cell.Take(_operation._generation);
-
-        /// <inheritdoc/>
-        public void OnCompleted(Action continuation) => _operation._cell.WhenCompleted(_operation._generation, continuation);
-
-        /// <inheritdoc/>
-        public void UnsafeOnCompleted(Action continuation) => OnCompleted(continuation);
-
-        void ITaskAwaiter.Suspend(TaskCell cell) => _operation._cell.Suspend(_operation._generation, cell);
-    }
+    void ITaskAwaiter.Suspend(TaskCell cell) => _cell.Suspend(_generation, cell);
 
     /// <summary>A cancellation from another thread that has not arrived yet.</summary>
     private sealed class CancelCall(RingOperation<TResult> operation) : RemoteCall

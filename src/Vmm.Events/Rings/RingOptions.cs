@@ -49,9 +49,6 @@ public sealed record RingOptions
     /// </summary>
     public bool OnlyTransfers { get; init; }
 
-    /// <summary>For tests: operations that the kernel's ring is to lack.</summary>
-    internal IReadOnlyCollection<Native.IoUringOp> Lacking { get; init; } = [];
-
     /// <summary>For tests: how the memory behaves that arguments are put into.</summary>
     internal Buffers.SlabPoolOptions? Scratch { get; init; }
 

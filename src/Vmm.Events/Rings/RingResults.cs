@@ -92,9 +92,3 @@ public readonly record struct StatxResult(RingResult Result, long Size, ushort M
 /// <param name="Descriptors">The descriptors, close-on-exec; they are the caller's.</param>
 /// <param name="IsCut">Whether data or descriptors did not fit and are lost (MSG_TRUNC, MSG_CTRUNC).</param>
 public readonly record struct MessageResult(RingResult Result, SlabBuffer Buffer, OwnedFd[] Descriptors, bool IsCut);
-
-/// <summary>How sending a message ended.</summary>
-/// <param name="Result">How it ended.</param>
-/// <param name="Buffer">The share that was handed in.</param>
-/// <param name="Descriptors">The descriptors that were handed in; they are the caller's still.</param>
-public readonly record struct SentMessageResult(RingResult Result, FrozenBuffer Buffer, OwnedFd[] Descriptors);

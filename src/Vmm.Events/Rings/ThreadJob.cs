@@ -1,5 +1,4 @@
 using Vmm.Events.Buffers;
-using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
 
@@ -64,9 +63,9 @@ internal sealed class ThreadJob
         };
     }
 
-    /// <summary>Makes the call.</summary>
-    /// <param name="single">A list for operations on one piece of memory.</param>
-    /// <param name="waits">Whether the call may wait; else it gives <see cref="Errno.Again"/>.</param>
+    /// <summary>
+    /// Makes the call, which may wait, or else gives <see cref="Errno.Again"/>. The list is for operations on one piece of memory.
+    /// </summary>
     /// <returns>What io_uring would give.</returns>
     internal int Call(IoVectors single, bool waits)
     {

@@ -1,5 +1,3 @@
-using Vmm.Events.Native;
-
 namespace Vmm.Events.Rings;
 
 /// <summary>
@@ -25,11 +23,8 @@ internal sealed class ThreadRingEngine : IRingEngine
     private int _state;
     private long _submissions;
 
-    /// <param name="options">How many entries and threads.</param>
-    /// <param name="wakeful">The eventfd to signal, if it is another engine's too.</param>
-    internal ThreadRingEngine(RingOptions options, EventFd? wakeful = null)
+    internal ThreadRingEngine(RingOptions options)
     {
-        Wakeful = wakeful ?? new EventFd();
         EntriesMax = options.SubmissionEntries;
         _workers = new FileWorkers(options.Threads, Ended);
         _poll = new PeerPoll(Ended);
@@ -39,7 +34,7 @@ internal sealed class ThreadRingEngine : IRingEngine
 
     public string Name => "threads";
 
-    public EventFd Wakeful { get; }
+    public EventFd Wakeful { get; } = new();
 
     public int EntriesMax { get; }
 
@@ -48,8 +43,6 @@ internal sealed class ThreadRingEngine : IRingEngine
     public bool HasWork => Volatile.Read(ref _state) >= One || _prepared.Count > 0;
 
     public (long Submissions, long Overflows) Counts => (_submissions, 0);
-
-    public bool Supports(IoUringOp operation) => operation is not (IoUringOp.TimeoutRemove or IoUringOp.PollRemove);
 
     public void Prepare(in IoUringEntry entry) => _prepared.Add(entry);
 

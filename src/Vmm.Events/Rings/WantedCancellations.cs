@@ -1,5 +1,3 @@
-using Vmm.Events.Native;
-
 namespace Vmm.Events.Rings;
 
 /// <summary>Operations that are to end early, until the engine has the request for it.</summary>

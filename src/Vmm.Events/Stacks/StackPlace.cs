@@ -1,6 +1,4 @@
 using System.Collections.Concurrent;
-using System.Runtime.InteropServices;
-using Vmm.Events.Native;
 
 namespace Vmm.Events;
 

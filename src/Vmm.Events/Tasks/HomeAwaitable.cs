@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace Vmm.Events.Tasks;
 
 /// <summary>
@@ -31,11 +29,9 @@ public readonly record struct HomeAwaitable<T> : ICriticalNotifyCompletion, ITas
         return _result(_task);
     }
 
-    /// <inheritdoc/>
-    public void OnCompleted(Action continuation) => _task.GetAwaiter().OnCompleted(continuation);
+    void INotifyCompletion.OnCompleted(Action continuation) => _task.GetAwaiter().OnCompleted(continuation);
 
-    /// <inheritdoc/>
-    public void UnsafeOnCompleted(Action continuation) => _task.GetAwaiter().UnsafeOnCompleted(continuation);
+    void ICriticalNotifyCompletion.UnsafeOnCompleted(Action continuation) => _task.GetAwaiter().UnsafeOnCompleted(continuation);
 
     void ITaskAwaiter.Suspend(TaskCell cell)
     {

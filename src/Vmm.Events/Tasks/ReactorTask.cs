@@ -1,5 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using System.Runtime.CompilerServices;
 using System.Runtime.ExceptionServices;
 
 namespace Vmm.Events.Tasks;
@@ -11,7 +10,7 @@ namespace Vmm.Events.Tasks;
 /// </summary>
 [AsyncMethodBuilder(typeof(ReactorTaskMethodBuilder))]
 [SuppressMessage("Naming", "CA1711:Identifiers should not have incorrect suffix", Justification = "It is what the field calls a task.")]
-public readonly partial struct ReactorTask : IEquatable<ReactorTask>
+public readonly struct ReactorTask : IEquatable<ReactorTask>, ICriticalNotifyCompletion, ITaskAwaiter
 {
     private readonly TaskCell<NoResult>? _cell;
     private readonly uint _generation;
@@ -21,6 +20,23 @@ public readonly partial struct ReactorTask : IEquatable<ReactorTask>
         _cell = cell;
         _generation = generation;
     }
+
+    /// <summary>A task that has ended already. Costs nothing.</summary>
+    public static ReactorTask<T> FromResult<T>(T result) => new(result);
+
+    /// <summary>Lets the other ready tasks, and now and then the descriptors, have their turn.</summary>
+    public static PauseAwaitable Yield() => default;
+
+    /// <summary>Waits for a time on the monotonic clock. Zero or less is a yield.</summary>
+    public static PauseAwaitable Delay(TimeSpan delay) => new(delay);
+
+    /// <summary>
+    /// Waits until a <see cref="Waker"/> of this task wakes it. A wake since the last park ends it at once; several wakes count once.
+    /// </summary>
+    public static PauseAwaitable Park() => new(default, isPark: true);
+
+    /// <summary>Gives a waker of the calling task, for the code that is to wake it.</summary>
+    public static WakerAwaitable GetWaker() => default;
 
     /// <summary>Whether it has ended, well or not.</summary>
     /// <exception cref="InvalidOperationException">The handle is stale.</exception>
@@ -44,49 +60,28 @@ public readonly partial struct ReactorTask : IEquatable<ReactorTask>
     public void Detach() => Handles.Detach(_cell, _generation);
 
     /// <summary>For <c>await</c>.</summary>
-    public Awaiter GetAwaiter() => new(this);
+    public ReactorTask GetAwaiter() => this;
+
+    /// <summary>Ends the handle, and throws what the task threw. For <c>await</c>.</summary>
+    /// <exception cref="InvalidOperationException">The task has not ended, or the handle is stale.</exception>
+    public void GetResult() => Handles.Join(_cell, _generation);
 
     /// <summary>The end of this task for code on other threads. Takes the handle over. Allocates.</summary>
     public Task AsTask()
     {
-        TaskCompletionSource source = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        Awaiter awaiter = GetAwaiter();
-        Handles.WhenCompleted(_cell, _generation, () =>
+        ReactorTask task = this;
+        return Handles.AsTask(_cell, _generation, () =>
         {
-            try
-            {
-                awaiter.GetResult();
-                source.SetResult();
-            }
-            catch (Exception exception)
-            {
-                Handles.Fail(source, exception);
-            }
+            task.GetResult();
+            return default(NoResult);
         });
-        return source.Task;
     }
 
-    /// <summary>Waits for a <see cref="ReactorTask"/>. For the compiler.</summary>
-    public readonly struct Awaiter : ICriticalNotifyCompletion, ITaskAwaiter
-    {
-        private readonly ReactorTask _task;
+    void INotifyCompletion.OnCompleted(Action continuation) => Handles.WhenCompleted(_cell, _generation, continuation);
 
-        internal Awaiter(ReactorTask task) => _task = task;
+    void ICriticalNotifyCompletion.UnsafeOnCompleted(Action continuation) => Handles.WhenCompleted(_cell, _generation, continuation);
 
-        /// <summary>Whether there is a result.</summary>
-        public bool IsCompleted => _task.IsCompleted;
-
-        /// <summary>Takes the result, and ends the handle.</summary>
-        public void GetResult() => Handles.Join(_task._cell, _task._generation);
-
-        /// <inheritdoc/>
-        public void OnCompleted(Action continuation) => Handles.WhenCompleted(_task._cell, _task._generation, continuation);
-
-        /// <inheritdoc/>
-        public void UnsafeOnCompleted(Action continuation) => OnCompleted(continuation);
-
-        void ITaskAwaiter.Suspend(TaskCell cell) => Handles.Suspend(_task._cell!, _task._generation, cell);
-    }
+    void ITaskAwaiter.Suspend(TaskCell cell) => Handles.Suspend(_cell!, _generation, cell);
 
     /// <inheritdoc/>
     public bool Equals(ReactorTask other) => _cell == other._cell && _generation == other._generation;
@@ -108,7 +103,7 @@ public readonly partial struct ReactorTask : IEquatable<ReactorTask>
 [AsyncMethodBuilder(typeof(ReactorTaskMethodBuilder<>))]
 [SuppressMessage("Performance", "CA1815:Override equals and operator equals on value types",
     Justification = "A result need not be comparable.")]
-public readonly struct ReactorTask<T>
+public readonly struct ReactorTask<T> : ICriticalNotifyCompletion, ITaskAwaiter
 {
     private readonly TaskCell<T>? _cell;
     private readonly T? _result;
@@ -135,54 +130,26 @@ public readonly struct ReactorTask<T>
     public void Detach() => Handles.Detach(_cell, _generation);
 
     /// <summary>For <c>await</c>.</summary>
-    public Awaiter GetAwaiter() => new(this);
+    public ReactorTask<T> GetAwaiter() => this;
+
+    /// <summary>Takes the result, and ends the handle. For <c>await</c>.</summary>
+    /// <inheritdoc cref="ReactorTask.GetResult" path="/exception"/>
+    public T GetResult()
+    {
+        if (_cell is not { } cell) return _result!;
+        T? result = cell.Result;
+        Handles.Join(cell, _generation);
+        return result!;
+    }
 
     /// <inheritdoc cref="ReactorTask.AsTask"/>
-    public Task<T> AsTask()
-    {
-        TaskCompletionSource<T> source = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        Awaiter awaiter = GetAwaiter();
-        Handles.WhenCompleted(_cell, _generation, () =>
-        {
-            try
-            {
-                source.SetResult(awaiter.GetResult());
-            }
-            catch (Exception exception)
-            {
-                Handles.Fail(source, exception);
-            }
-        });
-        return source.Task;
-    }
+    public Task<T> AsTask() => Handles.AsTask(_cell, _generation, GetResult);
 
-    /// <summary>Waits for a <see cref="ReactorTask{T}"/>. For the compiler.</summary>
-    public readonly struct Awaiter : ICriticalNotifyCompletion, ITaskAwaiter
-    {
-        private readonly ReactorTask<T> _task;
+    void INotifyCompletion.OnCompleted(Action continuation) => Handles.WhenCompleted(_cell, _generation, continuation);
 
-        internal Awaiter(ReactorTask<T> task) => _task = task;
+    void ICriticalNotifyCompletion.UnsafeOnCompleted(Action continuation) => Handles.WhenCompleted(_cell, _generation, continuation);
 
-        /// <summary>Whether there is a result.</summary>
-        public bool IsCompleted => _task.IsCompleted;
-
-        /// <summary>Takes the result, and ends the handle.</summary>
-        public T GetResult()
-        {
-            if (_task._cell is not { } cell) return _task._result!;
-            T? result = cell.Result;
-            Handles.Join(cell, _task._generation);
-            return result!;
-        }
-
-        /// <inheritdoc/>
-        public void OnCompleted(Action continuation) => Handles.WhenCompleted(_task._cell, _task._generation, continuation);
-
-        /// <inheritdoc/>
-        public void UnsafeOnCompleted(Action continuation) => OnCompleted(continuation);
-
-        void ITaskAwaiter.Suspend(TaskCell cell) => Handles.Suspend(_task._cell!, _task._generation, cell);
-    }
+    void ITaskAwaiter.Suspend(TaskCell cell) => Handles.Suspend(_cell!, _generation, cell);
 }
 
 /// <summary>What handles of tasks do with their cell; null stands for a task that ended at once, and well.</summary>
@@ -250,14 +217,25 @@ internal static class Handles
         cell.OutsideJoiner = continuation;
     }
 
-    internal static void Fail(TaskCompletionSource source, Exception exception)
+    internal static Task<T> AsTask<T>(TaskCell? cell, uint generation, Func<T> getResult)
     {
-        if (exception is OperationCanceledException) source.SetCanceled(); else source.SetException(exception);
-    }
-
-    internal static void Fail<T>(TaskCompletionSource<T> source, Exception exception)
-    {
-        if (exception is OperationCanceledException) source.SetCanceled(); else source.SetException(exception);
+        TaskCompletionSource<T> source = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        WhenCompleted(cell, generation, () =>
+        {
+            try
+            {
+                source.SetResult(getResult());
+            }
+            catch (OperationCanceledException)
+            {
+                source.SetCanceled();
+            }
+            catch (Exception exception)
+            {
+                source.SetException(exception);
+            }
+        });
+        return source.Task;
     }
 
     private static void Check(TaskCell cell, uint generation)

@@ -8,7 +8,7 @@ namespace Vmm.Events.Tasks;
 /// <param name="SlabCells">Storage cells made.</param>
 /// <param name="SlabGrowths">Times cells had to be made because the slab of a method was empty.</param>
 /// <param name="Dropped">Tasks that could not be ended with the reactor because they waited for other threads.</param>
-public readonly record struct ReactorTaskStatistics(long Resumes, int Live, long SlabCells, long SlabGrowths, long Dropped);
+internal readonly record struct ReactorTaskStatistics(long Resumes, int Live, long SlabCells, long SlabGrowths, long Dropped);
 
 /// <summary>
 /// The tasks of one reactor: async methods that run on its thread, at the end of its turns. Their storage is kept and reused. Every member
@@ -17,6 +17,11 @@ public readonly record struct ReactorTaskStatistics(long Resumes, int Live, long
 [SuppressMessage("Design", "CA1001:Types that own disposable fields should be disposable", Justification = "The reactor disposes it.")]
 public sealed class ReactorTasks
 {
+    /// <summary>Most cells that can be reserved for a method.</summary>
+    public const int ReserveMax = 1 << 20;
+
+    private const int UsualReserve = 16;
+
     /// <summary>Most failures kept for a join that may still come; the oldest goes to the reactor's policy.</summary>
     private const int UnjoinedMax = 1024;
 
@@ -41,27 +46,33 @@ public sealed class ReactorTasks
     private long _dropped;
     private bool _disposed;
 
-    private ReactorTasks(Reactor reactor, ReactorTasksOptions options)
+    private ReactorTasks(Reactor reactor, int reserve)
     {
         _reactor = reactor;
-        Options = options;
+        Reserve = reserve;
         _turn = new Turn(this);
         reactor.Work.Attach(_turn);
     }
 
     /// <summary>The tasks of a reactor, which are made when they are first asked for.</summary>
     /// <param name="reactor">Whose tasks.</param>
-    /// <param name="options">How they behave; null for the defaults, or for what the first who asked wanted.</param>
+    /// <param name="reserve">
+    /// Storage cells that are made for an async method when it first suspends, 1 to <see cref="ReserveMax"/>; when all are in use, as many
+    /// again. With as many as there are ever at a time, steady state begins with the first one: no later task allocates. Null for 16, or
+    /// for what the first who asked wanted.
+    /// </param>
     /// <exception cref="ArgumentException">The reactor is a mock with no <see cref="ReactorStandIn"/> behind it.</exception>
-    /// <exception cref="InvalidOperationException">The tasks are there already, with other options.</exception>
-    public static ReactorTasks Of(IReactor reactor, ReactorTasksOptions? options = null)
+    /// <exception cref="InvalidOperationException">The tasks are there already, with another reserve.</exception>
+    public static ReactorTasks Of(IReactor reactor, int? reserve = null)
     {
         Reactor real = ReactorStandIn.RealOf(reactor, "tasks need");
-        options?.Validate();
-        if (real.Work.Find<Turn>() is not { } turn) return new ReactorTasks(real, options ?? new ReactorTasksOptions());
-        if (options is not null && options != turn.Tasks.Options)
+        int wanted = reserve ?? UsualReserve;
+        ArgumentOutOfRangeException.ThrowIfLessThan(wanted, 1, nameof(reserve));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(wanted, ReserveMax, nameof(reserve));
+        if (real.Work.Find<Turn>() is not { } turn) return new ReactorTasks(real, wanted);
+        if (reserve is not null && wanted != turn.Tasks.Reserve)
             throw new InvalidOperationException(
-                $"reactor '{real.Name}' has tasks with other options: give them to the first who asks for its tasks");
+                $"reactor '{real.Name}' has tasks with another reserve: give it to the first who asks for its tasks");
         return turn.Tasks;
     }
 
@@ -75,9 +86,10 @@ public sealed class ReactorTasks
     public RemoteEndpoint Remote => _reactor.Remote;
 
     /// <summary>What the tasks did so far.</summary>
-    public ReactorTaskStatistics Statistics => new(_resumes, LiveCount, _cells.Count, _slabGrowths, _dropped);
+    internal ReactorTaskStatistics Statistics => new(_resumes, LiveCount, _cells.Count, _slabGrowths, _dropped);
 
-    internal ReactorTasksOptions Options { get; }
+    /// <summary>Cells that are made at once.</summary>
+    internal int Reserve { get; }
 
     /// <summary>Async methods that have begun and not ended.</summary>
     internal int LiveCount { get; set; }
@@ -90,15 +102,8 @@ public sealed class ReactorTasks
     public ReactorTask Spawn(Func<ReactorTask> body)
     {
         ArgumentNullException.ThrowIfNull(body);
-        TaskThread thread = Enter(out ReactorTasks? before);
-        try
-        {
-            return body();
-        }
-        finally
-        {
-            thread.Leave(before);
-        }
+        using Visit visit = Enter();
+        return body();
     }
 
     /// <summary>Starts a task without a closure: a static lambda and what it needs.</summary>
@@ -106,45 +111,24 @@ public sealed class ReactorTasks
     public ReactorTask Spawn<TState>(Func<TState, ReactorTask> body, TState state)
     {
         ArgumentNullException.ThrowIfNull(body);
-        TaskThread thread = Enter(out ReactorTasks? before);
-        try
-        {
-            return body(state);
-        }
-        finally
-        {
-            thread.Leave(before);
-        }
+        using Visit visit = Enter();
+        return body(state);
     }
 
     /// <inheritdoc cref="Spawn(Func{ReactorTask})"/>
     public ReactorTask<T> Spawn<T>(Func<ReactorTask<T>> body)
     {
         ArgumentNullException.ThrowIfNull(body);
-        TaskThread thread = Enter(out ReactorTasks? before);
-        try
-        {
-            return body();
-        }
-        finally
-        {
-            thread.Leave(before);
-        }
+        using Visit visit = Enter();
+        return body();
     }
 
     /// <inheritdoc cref="Spawn{TState}(Func{TState, ReactorTask}, TState)"/>
     public ReactorTask<T> Spawn<TState, T>(Func<TState, ReactorTask<T>> body, TState state)
     {
         ArgumentNullException.ThrowIfNull(body);
-        TaskThread thread = Enter(out ReactorTasks? before);
-        try
-        {
-            return body(state);
-        }
-        finally
-        {
-            thread.Leave(before);
-        }
+        using Visit visit = Enter();
+        return body(state);
     }
 
     /// <summary>The tasks whose reactor is running something on this thread.</summary>
@@ -153,6 +137,11 @@ public sealed class ReactorTasks
 
     /// <summary>The task that is being resumed on this thread.</summary>
     internal static TaskCell Running => Current.RunningHere ?? throw new InvalidOperationException("no task is running");
+
+    /// <summary>For an await of ours outside of any task.</summary>
+    [DoesNotReturn]
+    internal static void ThrowNoTask() =>
+        throw new InvalidOperationException($"this can be awaited in a method that gives a {nameof(ReactorTask)} only");
 
     /// <summary>For the result of an await of ours: throws if the wait was given up. Mostly no wait of any thread was.</summary>
     internal static void ThrowIfAborted()
@@ -250,13 +239,12 @@ public sealed class ReactorTasks
         if (failure is not TaskAbortedException) _reactor.FailWork($"{cell.Name} #{cell.Id}", failure);
     }
 
-    private TaskThread Enter(out ReactorTasks? before)
+    private Visit Enter()
     {
         _reactor.CheckThread();
         ObjectDisposedException.ThrowIf(_disposed, this);
         TaskThread thread = ThreadHere;
-        before = thread.Enter(this);
-        return thread;
+        return new Visit(thread, thread.Enter(this));
     }
 
     /// <summary>What the calling thread knows of tasks, remembered of the one that runs the reactor.</summary>
@@ -323,6 +311,12 @@ public sealed class ReactorTasks
             ForgetUnjoined(cell);
             ReportFailure(cell, cell.Failure!);
         }
+    }
+
+    /// <summary>While it lasts these tasks run on the calling thread.</summary>
+    private readonly ref struct Visit(TaskThread thread, ReactorTasks? before)
+    {
+        public void Dispose() => thread.Leave(before);
     }
 
     private sealed class Turn(ReactorTasks tasks) : TurnWork(TasksOrder)

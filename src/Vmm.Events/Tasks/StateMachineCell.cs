@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace Vmm.Events.Tasks;
 
 /// <summary>A cell with room for a result.</summary>
@@ -65,7 +63,7 @@ internal sealed class StateMachineCell<TStateMachine, T> : TaskCell<T> where TSt
     private static void Grow(ReactorTasks tasks, MethodSlab<StateMachineCell<TStateMachine, T>> slab)
     {
         tasks.CountSlabGrowth();
-        for (int i = 0; i < tasks.Options.Reserve; i++)
+        for (int i = 0; i < tasks.Reserve; i++)
         {
             StateMachineCell<TStateMachine, T> cell = new(tasks, slab);
             tasks.Track(cell);

@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace Vmm.Events.Tasks;
 
 /// <summary>
@@ -61,11 +59,9 @@ public class TaskSignal : ITaskWait
         /// <summary>Ends the await.</summary>
         public void GetResult() => ReactorTasks.ThrowIfAborted();
 
-        /// <inheritdoc/>
-        public void OnCompleted(Action continuation) => Awaits.ThrowOutside();
+        void INotifyCompletion.OnCompleted(Action continuation) => ReactorTasks.ThrowNoTask();
 
-        /// <inheritdoc/>
-        public void UnsafeOnCompleted(Action continuation) => Awaits.ThrowOutside();
+        void ICriticalNotifyCompletion.UnsafeOnCompleted(Action continuation) => ReactorTasks.ThrowNoTask();
 
         void ITaskAwaiter.Suspend(TaskCell cell) => _signal.Suspend(cell);
     }

@@ -21,67 +21,55 @@ public static class TaskWaits
     /// <exception cref="TimeoutException">The time was up, and the task ended by the abort.</exception>
     public static async ReactorTask WithTimeout(this ReactorTask task, TimeSpan timeout)
     {
-        if (task.IsCompleted)
-        {
-            await task;
-            return;
-        }
-        Deadline deadline = new(task.Abort);
-        ReactorTask timer = deadline.Run(timeout);
+        using Deadline? deadline = task.IsCompleted ? null : new(task.Abort, timeout);
         try
         {
             await task;
         }
-        catch (TaskAbortedException) when (deadline.HasPassed)
+        catch (TaskAbortedException) when (deadline is { HasPassed: true })
         {
             throw new TimeoutException($"the task was not done in {timeout}");
-        }
-        finally
-        {
-            deadline.Cancel(timer);
         }
     }
 
     /// <inheritdoc cref="WithTimeout(ReactorTask, TimeSpan)"/>
     public static async ReactorTask<T> WithTimeout<T>(this ReactorTask<T> task, TimeSpan timeout)
     {
-        if (task.IsCompleted) return await task;
-        Deadline deadline = new(task.Abort);
-        ReactorTask timer = deadline.Run(timeout);
+        using Deadline? deadline = task.IsCompleted ? null : new(task.Abort, timeout);
         try
         {
             return await task;
         }
-        catch (TaskAbortedException) when (deadline.HasPassed)
+        catch (TaskAbortedException) when (deadline is { HasPassed: true })
         {
             throw new TimeoutException($"the task was not done in {timeout}");
         }
-        finally
-        {
-            deadline.Cancel(timer);
-        }
     }
 
-    private sealed class Deadline(Action abort)
+    /// <summary>Aborts something when a time is up, unless it is disposed before.</summary>
+    private sealed class Deadline : IDisposable
     {
-        private bool _isCancelled;
+        private readonly ReactorTask _timer;
+        private bool _isOver;
+
+        internal Deadline(Action abort, TimeSpan timeout) => _timer = Run(abort, timeout);
 
         internal bool HasPassed { get; private set; }
 
-        internal async ReactorTask Run(TimeSpan timeout)
+        public void Dispose()
+        {
+            _isOver = true;
+            _timer.Abort();
+            _timer.Detach();
+        }
+
+        private async ReactorTask Run(Action abort, TimeSpan timeout)
         {
             await ReactorTask.Delay(timeout);
             // It became due at the moment at which the task ended: there is nothing left to abort.
-            if (_isCancelled) return;
+            if (_isOver) return;
             HasPassed = true;
             abort();
-        }
-
-        internal void Cancel(ReactorTask timer)
-        {
-            _isCancelled = true;
-            timer.Abort();
-            timer.Detach();
         }
     }
 }

@@ -1,5 +1,3 @@
-using Vmm.Events.Native;
-
 namespace Vmm.Events;
 
 /// <summary>The processors of the host that this process's threads run on (sched_setaffinity(2)).</summary>

@@ -81,8 +81,8 @@ public sealed class HostBrokerTests : IDisposable
     public void It_connects_to_the_path_that_was_named_and_to_ports_of_it()
     {
         string named = PathOf("v");
-        using UnixSocket one = UnixSocket.Listen(named, UnixFileMode.UserWrite), port = UnixSocket.Listen($"{named}_1024", UnixFileMode.UserWrite);
-        using UnixSocket strange = UnixSocket.Listen($"{named}_x", UnixFileMode.UserWrite);
+        using UnixSocket one = UnixEndpoint.Listen(named, UnixFileMode.UserWrite), port = UnixEndpoint.Listen($"{named}_1024", UnixFileMode.UserWrite);
+        using UnixSocket strange = UnixEndpoint.Listen($"{named}_x", UnixFileMode.UserWrite);
         Assert.Equal(Errno.AccessDenied, Connect(named));
         _broker.Grant([new(HostAccessKind.Connect, named)]);
         Assert.Equal([Errno.None, Errno.None, Errno.AccessDenied, Errno.NoEntry],

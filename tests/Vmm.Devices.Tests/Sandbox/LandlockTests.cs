@@ -47,7 +47,7 @@ public sealed class LandlockTests : IDisposable
         {
             try
             {
-                using UnixSocket socket = UnixSocket.Listen(Path.Combine(directory, "s"), UnixFileMode.UserRead);
+                using UnixSocket socket = UnixEndpoint.Listen(Path.Combine(directory, "s"), UnixFileMode.UserRead);
                 socket.RemovePath();
                 return Errno.None;
             }
@@ -96,7 +96,7 @@ public sealed class LandlockTests : IDisposable
     private static Errno Open(string path, int flags)
     {
         int fd = FileCalls.Open(path, flags | FileCalls.O_CLOEXEC, 0x180);
-        Errno error = fd < 0 ? FileCalls.LastError : Errno.None;
+        Errno error = fd < 0 ? CallResult.LastError : Errno.None;
         if (fd >= 0) new OwnedFd(fd).Dispose();
         if (fd >= 0 && (flags & FileCalls.O_CREAT) != 0) File.Delete(path);
         return error;

@@ -19,7 +19,7 @@ public abstract class InheritanceTests(PollerKind poller) : PollerSuite(poller)
             vsock = new(new VsockDevice("vsock0", 3, Path.Combine(directory, "vsock"))))
         {
             using ConsoleListener listener = new(port, Path.Combine(directory, "console"), console.Remote);
-            using UnixSocket person = UnixSocket.Connect(Path.Combine(directory, "console"));
+            using UnixSocket person = UnixEndpoint.Connect(Path.Combine(directory, "console"));
             (UnixSocket channel, UnixSocket theirs) = UnixSocket.Pair();
             using DiskDriver driver = new(disk.Connect());
             using EventFd error = new();

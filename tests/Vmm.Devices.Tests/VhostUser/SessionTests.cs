@@ -101,7 +101,7 @@ public abstract class SessionTests(PollerKind poller) : PollerSuite(poller)
         Assert.Equal(Errno.AddressInUse, inUse.Errno);
 
         string stale = Path.Combine(Path.GetTempPath(), $"vmm-stale-{Guid.NewGuid():n}");
-        UnixSocket.Listen(stale, UnixFileMode.UserRead).Dispose();
+        UnixEndpoint.Listen(stale, UnixFileMode.UserRead).Dispose();
         Assert.True(File.Exists(stale));
         using VhostUserBackend backend = new(device, stale, reactor);
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(stale));

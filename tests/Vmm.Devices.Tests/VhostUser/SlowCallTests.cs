@@ -91,7 +91,7 @@ public abstract class SlowCallTests(PollerKind poller) : PollerSuite(poller), ID
             });
         }
         using VhostUserBackend backend = new(device, path, reactor, new VhostUserBackendOptions { Mappings = _budget, SlowCalls = Slowly });
-        using UnixSocket socket = UnixSocket.Connect(path);
+        using UnixSocket socket = UnixEndpoint.Connect(path);
         byte[] message = new byte[VhostUserHeader.Bytes + 8 + MessageShape.RegionBytes];
         VhostUserHeader.ForRequest((uint)VhostUserRequest.SetMemoryTable, message.Length - VhostUserHeader.Bytes, needsReply: false).Write(message);
         message[VhostUserHeader.Bytes] = 1;

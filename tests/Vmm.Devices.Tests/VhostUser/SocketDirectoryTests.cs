@@ -18,7 +18,7 @@ public sealed class SocketDirectoryTests : IDisposable
     public void A_directory_of_ones_own_and_a_sticky_one_are_taken(UnixFileMode mode)
     {
         File.SetUnixFileMode(_directory, mode);
-        using UnixSocket socket = UnixSocket.ListenAnew(Socket, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        using UnixSocket socket = UnixEndpoint.ListenAnew(Socket, UnixFileMode.UserRead | UnixFileMode.UserWrite);
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(Socket));
         socket.RemovePath();
     }
@@ -27,7 +27,7 @@ public sealed class SocketDirectoryTests : IDisposable
     public void A_directory_that_everyone_may_write_to_is_refused_in_a_sentence()
     {
         File.SetUnixFileMode(_directory, Everyone);
-        KernelException refused = Assert.Throws<KernelException>(() => UnixSocket.ListenAnew(Socket, UnixFileMode.UserRead));
+        KernelException refused = Assert.Throws<KernelException>(() => UnixEndpoint.ListenAnew(Socket, UnixFileMode.UserRead));
         Assert.Contains($"everyone may write to '{_directory}'", refused.Message);
         Assert.Contains("chmod o-w", refused.Message);
         Assert.False(File.Exists(Socket));

@@ -23,7 +23,7 @@ public sealed class StrangerSocketTests : IDisposable
         try
         {
             Assert.True(SpinWait.SpinUntil(() => Listens(path), TimeSpan.FromSeconds(30)), "socat does not listen");
-            using (UnixSocket connected = UnixSocket.Connect(path))
+            using (UnixSocket connected = UnixEndpoint.Connect(path))
             {
                 Assert.True(connected.IsOfStranger(path, out uint user));
                 Assert.Equal(Nobody, user);
@@ -45,8 +45,8 @@ public sealed class StrangerSocketTests : IDisposable
     {
         File.SetUnixFileMode(_directory, Everyone);
         string path = Path.Combine(_directory, "own");
-        using UnixSocket listener = UnixSocket.Listen(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
-        using UnixSocket connected = UnixSocket.Connect(path);
+        using UnixSocket listener = UnixEndpoint.Listen(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        using UnixSocket connected = UnixEndpoint.Connect(path);
         Assert.False(connected.IsOfStranger(path, out _));
     }
 
@@ -55,7 +55,7 @@ public sealed class StrangerSocketTests : IDisposable
     {
         try
         {
-            UnixSocket.Connect(path).Dispose();
+            UnixEndpoint.Connect(path).Dispose();
             return true;
         }
         catch (KernelException)

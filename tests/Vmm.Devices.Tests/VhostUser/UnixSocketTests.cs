@@ -68,11 +68,11 @@ public sealed class UnixSocketTests
     public void A_listening_path_has_its_mode_from_the_start_and_takes_connections()
     {
         string path = Path.Combine(Directory.CreateTempSubdirectory("vmm-socket-").FullName, "s");
-        using UnixSocket listener = UnixSocket.Listen(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        using UnixSocket listener = UnixEndpoint.Listen(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(path));
         Assert.Null(listener.Accept(out Errno errno));
         Assert.Equal(Errno.Again, errno);
-        using UnixSocket client = UnixSocket.Connect(path);
+        using UnixSocket client = UnixEndpoint.Connect(path);
         using UnixSocket? server = listener.Accept(out _);
         Assert.NotNull(server);
         Assert.True(UnixSocket.IsUnixStream(server.Number));
@@ -83,7 +83,7 @@ public sealed class UnixSocketTests
     public void A_path_that_does_not_fit_an_address_is_refused_with_its_length()
     {
         string path = "/" + new string('x', 107);
-        foreach (Action use in (Action[])[() => UnixSocket.Connect(path), () => UnixSocket.ListenAnew(path, UnixFileMode.UserRead)])
+        foreach (Action use in (Action[])[() => UnixEndpoint.Connect(path), () => UnixEndpoint.ListenAnew(path, UnixFileMode.UserRead)])
         {
             KernelException refused = Assert.Throws<KernelException>(use);
             Assert.Contains("has 108 bytes", refused.Message, StringComparison.Ordinal);
@@ -96,9 +96,9 @@ public sealed class UnixSocketTests
     {
         string directory = Directory.CreateTempSubdirectory("vmm-socket-").FullName;
         string path = Path.Combine(directory, "s");
-        UnixSocket first = UnixSocket.ListenAnew(path, UnixFileMode.UserRead);
+        UnixSocket first = UnixEndpoint.ListenAnew(path, UnixFileMode.UserRead);
         File.Delete(path);
-        UnixSocket second = UnixSocket.ListenAnew(path, UnixFileMode.UserRead);
+        UnixSocket second = UnixEndpoint.ListenAnew(path, UnixFileMode.UserRead);
         first.RemovePath();
         first.Dispose();
         Assert.True(Path.Exists(path));
@@ -113,9 +113,9 @@ public sealed class UnixSocketTests
     {
         string directory = Directory.CreateTempSubdirectory("vmm-socket-").FullName;
         string path = Path.Combine(directory, "s"), link = Path.Combine(directory, "link");
-        UnixSocket.Listen(path, UnixFileMode.UserRead).Dispose();
+        UnixEndpoint.Listen(path, UnixFileMode.UserRead).Dispose();
         File.CreateSymbolicLink(link, path);
-        Assert.Throws<KernelException>(() => UnixSocket.ListenAnew(link, UnixFileMode.UserRead));
+        Assert.Throws<KernelException>(() => UnixEndpoint.ListenAnew(link, UnixFileMode.UserRead));
         Assert.True(Path.Exists(link));
         Directory.Delete(directory, recursive: true);
     }
@@ -127,7 +127,7 @@ public sealed class UnixSocketTests
         File.WriteAllText(path, "a disk image, say");
         try
         {
-            KernelException refused = Assert.Throws<KernelException>(() => UnixSocket.ListenAnew(path, UnixFileMode.UserRead));
+            KernelException refused = Assert.Throws<KernelException>(() => UnixEndpoint.ListenAnew(path, UnixFileMode.UserRead));
             Assert.Contains("it is no socket", refused.Message, StringComparison.Ordinal);
             Assert.Equal("a disk image, say", File.ReadAllText(path));
         }

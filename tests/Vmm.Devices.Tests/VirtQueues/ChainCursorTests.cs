@@ -147,26 +147,6 @@ public sealed class ChainCursorTests
     }
 
     [Fact]
-    public void Filling_in_place_stops_at_its_bound_and_when_the_source_runs_dry()
-    {
-        using RingRig rig = new(Split);
-        rig.Add([], [new(Start, 8), new(Start + Apart, 8), new(Start + (2 * Apart), 8)]);
-        rig.Driver.Publish();
-        DescriptorChain chain = rig.Pop();
-        ChainWriter writer = chain.Writable;
-        int calls = 0;
-        Assert.Equal(10u, writer.WriteUpTo(10, destination => { calls++; return destination.Length; }));
-        Assert.Equal(2, calls);
-        Assert.Equal(2u, writer.WriteUpTo(100, destination => destination.Length - 4));
-        Assert.Equal(12u, writer.Remaining);
-        Assert.Throws<ArgumentOutOfRangeException>(() =>
-        {
-            ChainWriter again = chain.Writable;
-            again.WriteUpTo(100, destination => destination.Length + 1);
-        });
-    }
-
-    [Fact]
     public void A_buffer_of_4_GiB_is_described_whole_and_seen_in_spans_that_fit()
     {
         const ulong length = (1UL << 32) - 4096;

@@ -100,7 +100,7 @@ public sealed class DeviceBatteryTests
     /// <summary>A program of the host wants to reach a port of the guest.</summary>
     private static void Connect(VirtioDevice vsock)
     {
-        using UnixSocket host = UnixSocket.Connect(((VsockDevice)vsock).Path);
+        using UnixSocket host = UnixEndpoint.Connect(((VsockDevice)vsock).Path);
         StreamCalls.Write(host.Number, "CONNECT 1\n"u8, out _);
     }
 

@@ -96,7 +96,7 @@ public sealed partial class HostListenerTests : IDisposable
         using Reactor reactor = new(new ReactorOptions { OnHandlerFailure = failures.Add });
         Subscriber owner = new("a device");
         string path = Path.Combine(_directory, "bug");
-        UnixSocket listening = UnixSocket.Listen(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        UnixSocket listening = UnixEndpoint.Listen(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
         AcceptLoop accepting = new(listening, owner.In(reactor), _ => throw new InvalidOperationException("a bug"));
         accepting.Next();
         using Socket peer = Connect(path);

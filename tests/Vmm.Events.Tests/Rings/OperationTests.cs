@@ -119,7 +119,7 @@ public sealed class OperationTests
         using Pipe pipe = new();
         table.Run(async ring =>
         {
-            SentMessageResult sent = await ring.SendMessage(sender, table.Frozen([]), pipe.Read);
+            FrozenResult sent = await ring.SendMessage(sender, table.Frozen([]), pipe.Read);
             sent.Result.ThrowIfFailed("send");
             sent.Buffer.Release();
             MessageResult received = await ring.ReceiveMessage(receiver, table.Pool.Rent(512), 1);
@@ -276,7 +276,7 @@ public sealed class OperationTests
             using RingFile left = ring.Register(a);
             using RingFile right = ring.Register(b);
             RingOperation<MessageResult> receiving = ring.ReceiveMessage(right, table.Pool.Rent(512), descriptorsMax: 4);
-            SentMessageResult done = await ring.SendMessage(left, table.Frozen("fds"u8), sent, sent);
+            FrozenResult done = await ring.SendMessage(left, table.Frozen("fds"u8), sent, sent);
             Assert.Equal(3, done.Result.Value);
             done.Buffer.Release();
             MessageResult got = await receiving;

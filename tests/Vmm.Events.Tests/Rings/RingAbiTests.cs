@@ -28,7 +28,6 @@ public sealed class RingAbiTests
             ["IORING_REGISTER_BUFFERS_UPDATE"] = (long)IoUringRegister.BuffersUpdate,
             ["IORING_REGISTER_FILES_UPDATE"] = (long)IoUringRegister.FilesUpdate,
             ["IORING_REGISTER_EVENTFD"] = (long)IoUringRegister.EventFd,
-            ["IORING_REGISTER_PROBE"] = (long)IoUringRegister.Probe,
             ["sizeof(struct io_uring_restriction)"] = Unsafe.SizeOf<IoUringRestriction>(),
             ["offsetof(struct io_uring_restriction, sqe_op)"] = Offset<IoUringRestriction>(nameof(IoUringRestriction.Value)),
             ["IORING_REGISTER_RESTRICTIONS"] = (long)IoUringRegister.Restrictions,

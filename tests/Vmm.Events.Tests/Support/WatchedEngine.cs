@@ -18,8 +18,6 @@ internal class WatchedEngine(IRingEngine engine, Action<IoUringCompletion> look)
 
     public (long Submissions, long Overflows) Counts => engine.Counts;
 
-    public bool Supports(IoUringOp operation) => engine.Supports(operation);
-
     public virtual void Prepare(in IoUringEntry entry) => engine.Prepare(entry);
 
     public virtual void Submit() => engine.Submit();

@@ -9,7 +9,7 @@ public sealed class ReactorTaskTests
     public void Reserved_cells_serve_so_many_tasks_and_no_cell_is_made_before_one_more_is_needed()
     {
         using Reactor reactor = new();
-        ReactorTasks tasks = ReactorTasks.Of(reactor, new ReactorTasksOptions { Reserve = 200 });
+        ReactorTasks tasks = ReactorTasks.Of(reactor, reserve: 200);
         reactor.RunOnce(TimeSpan.Zero);
         Start(200);
         Assert.Equal((200L, 1L), (tasks.Statistics.SlabCells, tasks.Statistics.SlabGrowths));
@@ -28,15 +28,15 @@ public sealed class ReactorTaskTests
     }
 
     [Fact]
-    public void The_options_of_tasks_are_those_of_the_first_who_asks()
+    public void The_reserve_of_tasks_is_that_of_the_first_who_asks()
     {
         using Reactor reactor = new();
-        ReactorTasks tasks = ReactorTasks.Of(reactor, new ReactorTasksOptions { Reserve = 3 });
+        ReactorTasks tasks = ReactorTasks.Of(reactor, reserve: 3);
         Assert.Same(tasks, ReactorTasks.Of(reactor));
-        Assert.Same(tasks, ReactorTasks.Of(reactor, new ReactorTasksOptions { Reserve = 3 }));
-        Assert.Throws<InvalidOperationException>(() => ReactorTasks.Of(reactor, new ReactorTasksOptions { Reserve = 4 }));
-        Assert.Throws<ArgumentOutOfRangeException>(() => ReactorTasks.Of(reactor, new ReactorTasksOptions { Reserve = 0 }));
-        Assert.Throws<ArgumentOutOfRangeException>(() => ReactorTasks.Of(reactor, new ReactorTasksOptions { Reserve = ReactorTasksOptions.ReserveMax + 1 }));
+        Assert.Same(tasks, ReactorTasks.Of(reactor, reserve: 3));
+        Assert.Throws<InvalidOperationException>(() => ReactorTasks.Of(reactor, reserve: 4));
+        Assert.Throws<ArgumentOutOfRangeException>(() => ReactorTasks.Of(reactor, reserve: 0));
+        Assert.Throws<ArgumentOutOfRangeException>(() => ReactorTasks.Of(reactor, reserve: ReactorTasks.ReserveMax + 1));
     }
 
     [Fact]

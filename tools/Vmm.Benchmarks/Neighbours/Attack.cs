@@ -118,7 +118,7 @@ internal sealed record Attack(string Name, string What, Action<string> Step, boo
         using OwnedFd huge = new(MemoryCalls.MemfdCreate("huge", MemoryCalls.MFD_CLOEXEC | MemoryCalls.MFD_ALLOW_SEALING | MFD_HUGETLB));
         if (MemoryCalls.Truncate(huge.Number, (long)bytes) != 0
             || MemoryCalls.Fcntl(huge.Number, MemoryCalls.F_ADD_SEALS, MemoryCalls.F_SEAL_SHRINK) != 0)
-            throw new KernelException("cannot make memory of huge pages", MemoryCalls.LastError);
+            throw new KernelException("cannot make memory of huge pages", CallResult.LastError);
         Add(frontend, huge.Number, new RegionDescription(0, bytes, 0, Page));
     }
 

@@ -54,7 +54,7 @@ internal sealed class FuzzedVsock(Tally tally) : FuzzedDevice
     internal override VirtioDevice Make()
     {
         string path = Path.Combine(_directory, "v");
-        _streams = UnixSocket.Listen($"{path}_{StreamPort}", UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        _streams = UnixEndpoint.Listen($"{path}_{StreamPort}", UnixFileMode.UserRead | UnixFileMode.UserWrite);
         _messages = new Socket(AddressFamily.Unix, SocketType.Seqpacket, ProtocolType.Unspecified);
         _messages.Bind(new UnixDomainSocketEndPoint($"{path}_{MessagePort}"));
         _messages.Listen();
@@ -159,7 +159,7 @@ internal sealed class FuzzedVsock(Tally tally) : FuzzedDevice
             if (TryAccept()) tally.Add("accepted");
             return;
         }
-        if (UnixSocket.TryConnect(_device!.Path, isSeqPacket: false, out _) is not { } peer) return;
+        if (UnixEndpoint.TryConnect(_device!.Path, isSeqPacket: false, out _) is not { } peer) return;
         peer.SendParts(input.Pick<byte[]>(Greetings), [], out _);
         _peers.Add(peer);
     }
@@ -183,7 +183,7 @@ internal sealed class FuzzedVsock(Tally tally) : FuzzedDevice
 
     private static void Connect(VirtioDevice device)
     {
-        using UnixSocket host = UnixSocket.Connect(((VsockDevice)device).Path);
+        using UnixSocket host = UnixEndpoint.Connect(((VsockDevice)device).Path);
         host.SendParts("CONNECT 7\n"u8, [], out _);
     }
 

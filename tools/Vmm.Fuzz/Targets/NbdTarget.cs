@@ -54,7 +54,7 @@ internal sealed class NbdTarget : IFuzzTarget
     /// <summary>A handshake of noise ends, by an export or by a sentence.</summary>
     private void Greet(FuzzInput input)
     {
-        (OwnedFd ours, OwnedFd theirs) = StreamSocket.Pair();
+        (OwnedFd ours, OwnedFd theirs) = UnixSocket.Pair();
         using OwnedFd server = theirs;
         byte[] greeting = new byte[18 + (4 * 64)];
         int length = Greeting(input, greeting);
@@ -297,7 +297,7 @@ internal sealed class NbdTarget : IFuzzTarget
     /// <summary>Called on a thread of the pool, when the disk connects again.</summary>
     private NbdConnection Connect()
     {
-        (OwnedFd ours, OwnedFd theirs) = StreamSocket.Pair();
+        (OwnedFd ours, OwnedFd theirs) = UnixSocket.Pair();
         const NbdFlags Flags = NbdFlags.HasFlags | NbdFlags.SendFlush | NbdFlags.SendFua | NbdFlags.SendTrim | NbdFlags.SendWriteZeroes;
         lock (_lock)
         {

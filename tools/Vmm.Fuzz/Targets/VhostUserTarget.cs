@@ -61,7 +61,7 @@ internal sealed class VhostUserTarget : IFuzzTarget
 
     private void Attack(FuzzInput input)
     {
-        using UnixSocket socket = UnixSocket.Connect(_path);
+        using UnixSocket socket = UnixEndpoint.Connect(_path);
         (UnixSocket other, UnixSocket theirs) = UnixSocket.Pair();
         int[] fds = [_eventFd.Number, _memory.Regions[0].File.Number, theirs.Number, 0];
         if (input.OneIn(2))
@@ -85,7 +85,7 @@ internal sealed class VhostUserTarget : IFuzzTarget
     /// <summary>The next front-end's requests are answered.</summary>
     private void Prove()
     {
-        using UnixSocket socket = UnixSocket.Connect(_path);
+        using UnixSocket socket = UnixEndpoint.Connect(_path);
         Begin(socket, _memory, 0);
         using DriverQueue ring = DriverQueue.Create(_memory, new GuestAllocator(0, Buffer), 16, VirtioFeatures.Version1);
         ring.TryAdd([], [new GuestBuffer(Buffer, Bytes)], out _);

@@ -32,7 +32,7 @@ internal sealed class VsockStreamTarget : IFuzzTarget
     {
         _tally = tally;
         string path = Path.Combine(_directory, "v");
-        _listener = UnixSocket.Listen($"{path}_{VsockFuzzDriver.HostPort}", UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        _listener = UnixEndpoint.Listen($"{path}_{VsockFuzzDriver.HostPort}", UnixFileMode.UserRead | UnixFileMode.UserWrite);
         _device = new VsockDevice("vsock0", Cid, path);
         _machine = new FuzzMachine(_device, Interlocked.Increment(ref _made) % 2 == 0 ? PollerKind.IoRing : PollerKind.Epoll);
     }
@@ -131,7 +131,7 @@ internal sealed class VsockStreamTarget : IFuzzTarget
     private void OpenFromHost()
     {
         uint port = _nextPort++;
-        UnixSocket host = UnixSocket.Connect(_device.Path);
+        UnixSocket host = UnixEndpoint.Connect(_device.Path);
         host.SendParts(System.Text.Encoding.ASCII.GetBytes($"CONNECT {port}\n"), [], out _);
         VsockHeader request = _driver!.Await(port, VsockOperation.Request);
         _driver.Say(VsockOperation.Response, port, request.SourcePort, forwarded: 0);

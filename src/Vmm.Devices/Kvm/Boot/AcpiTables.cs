@@ -4,8 +4,6 @@ using System.Text;
 namespace Vmm.Devices.Kvm;
 
 /// <summary>A virtio-mmio device as the kernel finds it, or the place of one.</summary>
-/// <param name="Address">Of its registers.</param>
-/// <param name="Gsi">Its interrupt.</param>
 internal sealed record VirtioNode(ulong Address, uint Gsi);
 
 /// <summary>
@@ -31,10 +29,7 @@ internal static class AcpiTables
     private const ulong PresentAndWorks = 0xf;
     private const ushort BootNoVga = 1 << 2;
 
-    /// <summary>Builds the tables.</summary>
-    /// <param name="address">Where they will be, in the first 4 GiB.</param>
-    /// <param name="vcpus">Processors; their APIC ids are 0 and up.</param>
-    /// <param name="slots">The places of virtio-mmio devices.</param>
+    /// <summary>Builds the tables, which will be in the first 4 GiB. The APIC ids of processors are 0 and up.</summary>
     /// <returns>Bytes that begin with the root pointer.</returns>
     internal static byte[] Build(ulong address, int vcpus, IReadOnlyList<VirtioNode> slots)
     {

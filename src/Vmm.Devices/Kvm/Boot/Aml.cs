@@ -33,9 +33,7 @@ internal static class Aml
     private const byte ExtendedPrefix = 0x5b;
     private const byte DeviceOp = 0x82;
 
-    /// <summary>Scope (path) { terms }.</summary>
-    /// <param name="path">Absolute, one segment: <c>\_SB</c>.</param>
-    /// <param name="terms">What is in it.</param>
+    /// <summary>Scope (path) { terms }. The path is absolute, with one segment: <c>\_SB</c>.</summary>
     internal static byte[] Scope(string path, params byte[][] terms) => Sized([ScopeOp], [NameString(path), .. terms]);
 
     /// <summary>Device (name) { terms }.</summary>
@@ -51,11 +49,7 @@ internal static class Aml
     /// <summary>Return (value).</summary>
     internal static byte[] Return(ulong value) => [ReturnOp, .. Integer(value)];
 
-    /// <summary>Names for single bits of some ports, from the first on (ACPI § 20.2.5.2).</summary>
-    /// <param name="region">What the ports are called.</param>
-    /// <param name="start">The first port.</param>
-    /// <param name="bytes">How many there are.</param>
-    /// <param name="bits">The names.</param>
+    /// <summary>Names for single bits of the ports of a region, from the first on (ACPI § 20.2.5.2).</summary>
     internal static byte[] PortBits(string region, int start, byte bytes, IEnumerable<string> bits) =>
     [
         ExtendedPrefix, OperationRegionOp, .. NameString(region), SystemIo, .. Integer((ulong)start), .. Integer(bytes),

@@ -1,5 +1,3 @@
-using Vmm.Devices.Native;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>What firmware leaves in model-specific registers and in the local APIC, and a kernel expects.</summary>

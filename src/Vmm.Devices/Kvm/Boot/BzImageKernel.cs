@@ -47,7 +47,7 @@ internal sealed class BzImageKernel(ReadOnlyMemory<byte> file, string name)
         memory.TryWrite(address, kernel);
 
         // The header begins with a jump over itself: its operand is the header's length, counted from byte 0x202 on.
-        int headerEnd = Math.Min(BzImageMagicOffset + bytes[0x201], ZeroPageHeaderEnd);
+        int headerEnd = Math.Min(LinuxKernel.BzImageMagicOffset + bytes[0x201], ZeroPageHeaderEnd);
         return new KernelEntry(address + Entry64Offset, IsPvh: false, address + needed)
         {
             SetupHeader = file[HeaderOffset..headerEnd],
@@ -56,7 +56,6 @@ internal sealed class BzImageKernel(ReadOnlyMemory<byte> file, string name)
         };
     }
 
-    private const int BzImageMagicOffset = 0x202;
     /// <summary>The zero page has room for the header up to here; the e820 map follows later.</summary>
     private const int ZeroPageHeaderEnd = 0x290;
 }

@@ -22,11 +22,10 @@ internal static class EntryModeExtensions
     private const ulong EferLongModeActive = 1 << 10;
     private const ulong FlagsReserved = 2;
 
-    /// <summary>Writes what the mode needs into guest memory and sets the vCPU's registers.</summary>
-    /// <param name="vcpu">A vCPU that does not run.</param>
-    /// <param name="mode">The mode.</param>
-    /// <param name="lowMemory">Guest memory from address 0, 64 KiB of it.</param>
-    /// <param name="registers">The general registers, with <c>Rip</c> and, if there is to be a stack, <c>Rsp</c>.</param>
+    /// <summary>
+    /// Writes what the mode needs into the first 64 KiB of guest memory, and sets the registers of a vCPU that does not run: with
+    /// <c>Rip</c> and, if there is to be a stack, <c>Rsp</c>.
+    /// </summary>
     public static void Enter(this KvmVcpu vcpu, EntryMode mode, Span<byte> lowMemory, KvmRegs registers)
     {
         ArgumentNullException.ThrowIfNull(vcpu);

@@ -1,5 +1,3 @@
-using Vmm.Devices.Native;
-
 namespace Vmm.Devices.Kvm;
 
 /// <summary>
@@ -17,10 +15,7 @@ internal static class GuestCpuid
     private const uint SmtLevel = 0x100;
     private const uint CoreLevel = 0x201;
 
-    /// <summary>The leaves for one vCPU.</summary>
-    /// <param name="system">The host's KVM.</param>
-    /// <param name="index">The vCPU, and its APIC id.</param>
-    /// <param name="count">vCPUs of the machine, one package of so many cores.</param>
+    /// <summary>The leaves for one vCPU, whose number is its APIC id, of a machine with one package of so many cores.</summary>
     internal static KvmCpuidEntry[] For(KvmSystem system, int index, int count)
     {
         bool hasDeadlineTimer = system.Check(KvmCapability.TscDeadlineTimer) > 0;

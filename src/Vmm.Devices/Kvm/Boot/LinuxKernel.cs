@@ -22,13 +22,10 @@ internal readonly record struct KernelEntry(ulong Address, bool IsPvh, ulong End
 internal static class LinuxKernel
 {
     private const uint ElfMagic = 0x464c_457f;
-    private const int BzImageMagicOffset = 0x202;
+    internal const int BzImageMagicOffset = 0x202;
     private const uint BzImageMagic = 0x5372_6448;
 
-    /// <summary>Loads a kernel.</summary>
-    /// <param name="file">The whole file.</param>
-    /// <param name="name">For messages.</param>
-    /// <param name="memory">The guest's memory.</param>
+    /// <summary>Loads a kernel from a whole file, whose name is for messages.</summary>
     /// <exception cref="BootException">It is no kernel that can be booted, or the memory is too small for it.</exception>
     internal static KernelEntry Load(ReadOnlyMemory<byte> file, string name, GuestMemory memory)
     {

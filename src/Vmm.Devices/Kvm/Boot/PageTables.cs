@@ -15,8 +15,7 @@ internal static class PageTables
     private const ulong LargePage = 0x80;
     private const int LargePageShift = 21;
 
-    /// <summary>Writes the tables.</summary>
-    /// <param name="lowMemory">Guest memory from address 0.</param>
+    /// <summary>Writes the tables into guest memory from address 0.</summary>
     internal static void Write(Span<byte> lowMemory)
     {
         Span<byte> tables = lowMemory.Slice((int)Root, Length);

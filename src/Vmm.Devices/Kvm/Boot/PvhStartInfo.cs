@@ -16,9 +16,9 @@ internal static class PvhStartInfo
     private const int MapEntryBytes = 24;
     private const int MapEntriesMax = (Length - MapOffset) / MapEntryBytes;
 
-    /// <summary>Writes the structure, with its module and its map behind it.</summary>
-    /// <param name="page">The page at <see cref="BootLayout.PvhStartInfo"/>.</param>
-    /// <param name="handed">What the kernel is to know.</param>
+    /// <summary>
+    /// Writes the structure, with its module and its map behind it, into the page at <see cref="BootLayout.PvhStartInfo"/>.
+    /// </summary>
     internal static void Write(Span<byte> page, in BootHandover handed)
     {
         page.Clear();

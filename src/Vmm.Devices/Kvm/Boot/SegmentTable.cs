@@ -19,9 +19,7 @@ internal static class SegmentTable
     private const byte BusyTaskType = 0xb;
     private const uint TaskLimit = 0x67;
 
-    /// <summary>Writes the table; <see cref="Set"/> makes a vCPU use it.</summary>
-    /// <param name="lowMemory">Guest memory from address 0.</param>
-    /// <param name="longMode">Whether the code segment is one of 64-bit code.</param>
+    /// <summary>Writes the table into guest memory from address 0; <see cref="Set"/> makes a vCPU use it.</summary>
     internal static void Write(Span<byte> lowMemory, bool longMode)
     {
         Span<byte> table = lowMemory.Slice((int)Address, Length);

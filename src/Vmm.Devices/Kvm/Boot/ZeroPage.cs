@@ -22,10 +22,7 @@ internal static class ZeroPage
     private const byte LoaderUndefined = 0xff;
     private const byte LoadedHigh = 1;
 
-    /// <summary>Writes the page.</summary>
-    /// <param name="page">4096 bytes.</param>
-    /// <param name="kernel">The loaded kernel.</param>
-    /// <param name="handed">What else the kernel is to know.</param>
+    /// <summary>Writes the page of 4096 bytes.</summary>
     internal static void Write(Span<byte> page, in KernelEntry kernel, in BootHandover handed)
     {
         page.Clear();

@@ -19,7 +19,7 @@ internal static class NbdTunnel
     /// <returns>Our end.</returns>
     internal static OwnedFd Dig(SslStream tls)
     {
-        (OwnedFd ours, OwnedFd theirs) = StreamSocket.Pair();
+        (OwnedFd ours, OwnedFd theirs) = UnixSocket.Pair();
         SafeSocketHandle handle = new(theirs.Number, ownsHandle: true);
         theirs.SetHandleAsInvalid();
         _ = CarryAsync(tls, new NetworkStream(new Socket(handle), ownsSocket: true));

@@ -43,7 +43,7 @@ internal sealed class RbdTransfer(RbdLink link, int index)
     {
         while (_calls.Call != BlockCall.None)
         {
-            int refused = RbdCalls.CreateCompletion(index, out nint completion);
+            int refused = RbdCalls.CreateCompletion(index, callback: 0, out nint completion);
             if (refused == 0)
             {
                 refused = Call(completion);

@@ -137,7 +137,7 @@ public sealed partial class RawImage
         int fd = FileCalls.Open(at,
             (readOnly ? FileCalls.O_RDONLY : FileCalls.O_RDWR) | FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK | more);
         if (fd >= 0) return new OwnedFd(fd);
-        Errno error = FileCalls.LastError;
+        Errno error = CallResult.LastError;
         throw more == FileCalls.O_DIRECT && error == Errno.Invalid ? NoDirect(path) : Refused(path, readOnly, error);
     }
 
@@ -153,7 +153,7 @@ public sealed partial class RawImage
         {
             int fd = FileCalls.Open(path, FileCalls.O_RDWR | FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK | FileCalls.O_EXCL);
             if (fd >= 0) return new OwnedFd(fd);
-            Errno error = FileCalls.LastError;
+            Errno error = CallResult.LastError;
             if (error != Errno.Busy) throw Refused(path, readOnly: false, error);
             if (Stopwatch.GetElapsedTime(start) > ImageLock.KnownHolderWaitMax)
                 throw new DiskImageException(

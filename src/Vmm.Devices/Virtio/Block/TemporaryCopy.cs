@@ -15,7 +15,6 @@ internal readonly record struct TemporaryCopy(OwnedFd File, long CopiedBytes)
     private const int PieceBytes = 1 << 20;
 
     /// <summary>ENXIO of lseek(2), SEEK_DATA.</summary>
-    private const Errno NothingBehind = (Errno)6;
 
     /// <summary>Makes a copy, in the image's folder or, where that takes no files, in the one for temporary files.</summary>
     /// <param name="path">For messages, and to find the folder.</param>
@@ -48,7 +47,7 @@ internal readonly record struct TemporaryCopy(OwnedFd File, long CopiedBytes)
     {
         string folder = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path)) ?? "/";
         int fd = Create(folder);
-        if (fd < 0) throw new KernelException($"cannot make '{path}'", FileCalls.LastError, "its folder has to take files without a name");
+        if (fd < 0) throw new KernelException($"cannot make '{path}'", CallResult.LastError, "its folder has to take files without a name");
         using OwnedFd file = new(fd);
         long copied = Fill(file, image.Number, status.Size);
         Errno error = SnapshotCalls.SetModified(file, status.ModifiedNanoseconds);
@@ -101,7 +100,7 @@ internal readonly record struct TemporaryCopy(OwnedFd File, long CopiedBytes)
             if (fd >= 0) return new OwnedFd(fd);
         }
         throw new DiskImageException($"disk image '{path}' cannot be copied for temporary use: neither its folder nor '{temporary}' takes "
-            + $"a file without a name: {KernelException.Describe(FileCalls.LastError)}: name another folder by TMPDIR");
+            + $"a file without a name: {KernelException.Describe(CallResult.LastError)}: name another folder by TMPDIR");
     }
 
     private static long Copy(int image, OwnedFd copy, long bytes)
@@ -116,8 +115,8 @@ internal readonly record struct TemporaryCopy(OwnedFd File, long CopiedBytes)
             if (data < 0)
             {
                 // Only a hole is left. Anything else would leave out data; a file system that knows no holes says that all is data.
-                if (FileCalls.LastError == NothingBehind) break;
-                throw new KernelException("cannot find its data", FileCalls.LastError);
+                if (CallResult.LastError == Errno.NoDeviceOrAddress) break;
+                throw new KernelException("cannot find its data", CallResult.LastError);
             }
             long hole = FileCalls.Seek(image, data, FileCalls.SEEK_HOLE);
             long end = hole < 0 ? bytes : Math.Min(hole, bytes);

@@ -63,7 +63,7 @@ public sealed class NetSocket : INetBackend
         {
             try
             {
-                UnixSocket peer = UnixSocket.Connect(path);
+                UnixSocket peer = UnixEndpoint.Connect(path);
                 if (!peer.IsOfStranger(path, out uint user)) return new NetSocket(description, peer, isStream: true, peerPath: path);
                 peer.Dispose();
                 throw new NetworkException(
@@ -73,7 +73,7 @@ public sealed class NetSocket : INetBackend
             catch (KernelException refused) when (refused.Errno is Errno.ConnectionRefused or Errno.NoEntry)
             {
                 // No process listens there. connect(2) also refuses a file that is no socket: ListenAnew leaves such a file alone.
-                return new NetSocket(description, peer: null, isStream: true, UnixSocket.ListenAnew(path, OwnerOnly));
+                return new NetSocket(description, peer: null, isStream: true, UnixEndpoint.ListenAnew(path, OwnerOnly));
             }
         }
         catch (KernelException refused)
@@ -131,7 +131,7 @@ public sealed class NetSocket : INetBackend
     /// <returns>False if nothing listens there, or the listener has no room.</returns>
     internal bool TryReconnect()
     {
-        if (UnixSocket.TryConnect(_peerPath!, isSeqPacket: false, out _) is not { } peer) return false;
+        if (UnixEndpoint.TryConnect(_peerPath!, isSeqPacket: false, out _) is not { } peer) return false;
         if (peer.IsOfStranger(_peerPath!, out _))
         {
             peer.Dispose();

@@ -45,7 +45,7 @@ internal sealed class PacketCapture : IDisposable
             FileCalls.O_WRONLY | FileCalls.O_CREAT | FileCalls.O_CLOEXEC | FileCalls.O_NONBLOCK, OwnerOnly);
         if (fd < 0)
         {
-            Errno error = FileCalls.LastError;
+            Errno error = CallResult.LastError;
             throw new NetworkException($"capture '{path}' cannot be made: {KernelException.Describe(error)}") { HResult = (int)error };
         }
         OwnedFd file = new(fd);

@@ -300,7 +300,7 @@ internal sealed class VsockConnection
     internal void Connect()
     {
         string path = _device.PathOf(HostPort);
-        UnixSocket? socket = UnixSocket.TryConnect(path, Type == VsockType.SeqPacket, out Errno errno);
+        UnixSocket? socket = UnixEndpoint.TryConnect(path, Type == VsockType.SeqPacket, out Errno errno);
         if (socket is not null && socket.IsOfStranger(path, out _))
         {
             socket.Dispose();

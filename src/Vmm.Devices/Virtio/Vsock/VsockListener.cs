@@ -27,7 +27,7 @@ internal sealed class VsockListener : IDisposable
     internal VsockListener(VsockDevice device, string path)
     {
         _device = device;
-        _socket = UnixSocket.ListenAnew(path, OwnerOnly, Backlog);
+        _socket = UnixEndpoint.ListenAnew(path, OwnerOnly, Backlog);
         // Not a reactor's timer: without a driver the device has no reactor yet.
         _patience = new Timer(_ => LookAfterWaiting());
         AwaitDriver();

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using Vmm.Events.Buffers;
-using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
 

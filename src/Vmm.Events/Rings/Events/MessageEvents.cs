@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using Vmm.Events.Buffers;
-using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
 
@@ -66,17 +65,17 @@ internal static class MessageLayout
 }
 
 /// <summary>sendmsg(2) with descriptors, which stay the caller's and are held open meanwhile.</summary>
-internal readonly struct SendMessageEvent(LentBuffer scratch, FrozenBuffer data, OwnedFd[] descriptors) : IBuiltInEvent<SentMessageResult>
+internal readonly struct SendMessageEvent(LentBuffer scratch, FrozenBuffer data, OwnedFd[] descriptors) : IBuiltInEvent<FrozenResult>
 {
     public bool IsEager => false;
 
     public void Prepare(ref IoUringEntry entry) => entry.Transfer(IoUringOp.SendMsg, scratch.Address, 1, 0, Libc.MSG_NOSIGNAL);
 
-    public SentMessageResult Complete(int result)
+    public FrozenResult Complete(int result)
     {
         scratch.Release();
         foreach (OwnedFd descriptor in descriptors) descriptor.DangerousRelease();
-        return new SentMessageResult(new RingResult(result), data, descriptors);
+        return new FrozenResult(new RingResult(result), data);
     }
 
     public RingCancellation Cancel() => new() { Scratch = scratch, Frozen = data, Descriptors = descriptors };

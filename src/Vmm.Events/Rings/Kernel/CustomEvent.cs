@@ -1,6 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using System.Runtime.CompilerServices;
-using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
 

@@ -1,6 +1,4 @@
 using System.Diagnostics;
-using System.Runtime.CompilerServices;
-using Vmm.Events.Native;
 
 namespace Vmm.Events.Rings;
 
@@ -27,6 +25,7 @@ internal sealed unsafe class IoUringQueue : IDisposable
     private const long SqRingOffset = 0;
     private const long EntriesOffset = 0x10000000;
     private const int NotRegistered = -1;
+    /// <summary>A kernel that has them, from Linux 5.17 on, has each operation of <see cref="IoUringOp"/> too.</summary>
     private const IoUringFeatures Needed =
         IoUringFeatures.SingleMmap | IoUringFeatures.NoDrop | IoUringFeatures.SubmitStable | IoUringFeatures.ExtArg
             | IoUringFeatures.CqeSkip;
@@ -86,11 +85,7 @@ internal sealed unsafe class IoUringQueue : IDisposable
 
     internal uint CqCapacity { get; }
 
-    /// <summary>Makes a ring.</summary>
-    /// <param name="entries">Submission entries; the kernel rounds up to a power of two.</param>
-    /// <param name="completions">Completion entries, at least as many; 0 for twice the submission entries.</param>
-    /// <param name="setup">How it works.</param>
-    /// <param name="queue">The ring; null when refused.</param>
+    /// <summary>Makes a ring. The kernel rounds its entries up to a power of two; 0 completions are twice as many as entries.</summary>
     /// <returns>
     /// <see cref="Errno.NotImplemented"/> or <see cref="Errno.Invalid"/> from a kernel too old, <see cref="Errno.NotPermitted"/> where
     /// kernel.io_uring_disabled or a seccomp filter forbids it, or what else the kernel said.
@@ -180,9 +175,9 @@ internal sealed unsafe class IoUringQueue : IDisposable
         return true;
     }
 
-    /// <summary>Looks for the last completion of a request among those that can be taken, without taking any.</summary>
-    /// <param name="userData">Of the request.</param>
-    /// <param name="looked">Completions looked at by earlier calls, counted from the oldest that can be taken.</param>
+    /// <summary>
+    /// Looks for the last completion of a request among those that can be taken, behind those that earlier calls looked at.
+    /// </summary>
     internal bool HasLastCompletion(ulong userData, ref uint looked)
     {
         uint head = *_cqHead;
@@ -209,8 +204,6 @@ internal sealed unsafe class IoUringQueue : IDisposable
     /// <summary>
     /// Submits, and blocks until so many completions can be taken. A signal or the time limit ends it early, without an error.
     /// </summary>
-    /// <param name="completionsMin">How many to wait for.</param>
-    /// <param name="timeoutNs">Nanoseconds; <see cref="Forever"/> for no limit.</param>
     /// <inheritdoc cref="Submit" path="/returns"/>
     internal Errno SubmitAndWait(uint completionsMin, long timeoutNs)
     {

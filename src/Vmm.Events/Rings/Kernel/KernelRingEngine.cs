@@ -1,12 +1,9 @@
-using Vmm.Events.Native;
-
 namespace Vmm.Events.Rings;
 
 /// <summary>A ring of the kernel as the engine of an <see cref="IoRing"/>. The thread that first submits owns it (SINGLE_ISSUER).</summary>
 internal sealed unsafe class KernelRingEngine : IRingEngine
 {
     private const uint Sparse = 1;
-    private const int ProbeOpsMax = 64;
     private const long NanosecondsPerMillisecond = 1_000_000;
 
     private static readonly IoUringSetup[] Setups =
@@ -33,7 +30,6 @@ internal sealed unsafe class KernelRingEngine : IRingEngine
     ];
 
     private readonly IoUringQueue _queue;
-    private readonly ulong _operations;
     private readonly bool _hasFiles;
     private readonly bool _hasBuffers;
     private bool _enabled;
@@ -45,14 +41,9 @@ internal sealed unsafe class KernelRingEngine : IRingEngine
         _queue = queue;
         Wakeful = wakeful;
         _enabled = (setup & IoUringSetup.Disabled) == 0;
-        _operations = options.Lacking.Aggregate(Probe(), (operations, lacking) => operations & ~(1UL << (int)lacking));
-        if (options.OnlyTransfers) _operations &= Transfers.Aggregate(0UL, (operations, transfer) => operations | 1UL << (int)transfer);
         _hasFiles = RegisterSparse(IoUringRegister.Files2, options.FilesMax);
         _hasBuffers = RegisterSparse(IoUringRegister.Buffers2, options.BuffersMax);
     }
-
-    /// <summary>Whether a ring of <see cref="RingOptions.OnlyTransfers"/> carries an operation out.</summary>
-    internal static bool IsTransfer(IoUringOp operation) => Transfers.Contains(operation);
 
     internal static Errno TryCreate(RingOptions options, out KernelRingEngine? engine)
     {
@@ -110,8 +101,6 @@ internal sealed unsafe class KernelRingEngine : IRingEngine
     public bool HasWork => _queue.Available > 0 || _queue.HasTaskWork || _queue.HasOverflown || _queue.Unsubmitted > 0;
 
     public (long Submissions, long Overflows) Counts => (_submissions, _overflows);
-
-    public bool Supports(IoUringOp operation) => (_operations >> (int)operation & 1) != 0;
 
     public void Prepare(in IoUringEntry entry) => _queue.Prepare() = entry;
 
@@ -175,23 +164,6 @@ internal sealed unsafe class KernelRingEngine : IRingEngine
         if (errno is Errno.None or Errno.Busy or Errno.Again or Errno.Interrupted) return;
         throw new KernelException("io_uring_enter", errno,
             errno == Errno.Exists ? "the ring belongs to the thread that first submitted to it" : null);
-    }
-
-    private ulong Probe()
-    {
-        byte* probe = stackalloc byte[16 + ProbeOpsMax * 8];
-        new Span<byte>(probe, 16 + ProbeOpsMax * 8).Clear();
-        // SAFETY: struct io_uring_probe with room for ProbeOpsMax operations of 8 bytes behind its 16 bytes of head.
-        if (_queue.Register(IoUringRegister.Probe, probe, ProbeOpsMax) != Errno.None) return 0;
-        ulong operations = 0;
-        int count = Math.Min(probe[1], (byte)ProbeOpsMax);
-        for (int i = 0; i < count; i++)
-        {
-            byte* operation = probe + 16 + i * 8;
-            const ushort Supported = 1;
-            if ((*(ushort*)(operation + 2) & Supported) != 0) operations |= 1UL << operation[0];
-        }
-        return operations;
     }
 
     private bool RegisterSparse(IoUringRegister what, int slots)

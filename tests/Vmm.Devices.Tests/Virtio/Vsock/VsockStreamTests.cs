@@ -36,7 +36,7 @@ public sealed class VsockStreamTests
         guest.Send(VsockOperation.Request, PortOfGuest, PortOfHost);
         guest.Expect(VsockOperation.Reset, PortOfGuest, PortOfHost);
         // A program that is gone leaves its socket behind.
-        UnixSocket.Listen($"{guest.Base}_{PortOfHost}", UnixFileMode.UserWrite).Dispose();
+        UnixEndpoint.Listen($"{guest.Base}_{PortOfHost}", UnixFileMode.UserWrite).Dispose();
         Assert.True(File.Exists($"{guest.Base}_{PortOfHost}"));
         guest.Send(VsockOperation.Request, PortOfGuest, PortOfHost);
         guest.Expect(VsockOperation.Reset, PortOfGuest, PortOfHost);

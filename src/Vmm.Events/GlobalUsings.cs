@@ -1,0 +1,4 @@
+// What most files of the library use.
+global using System.Runtime.CompilerServices;
+global using System.Runtime.InteropServices;
+global using Vmm.Events.Native;
