@@ -240,7 +240,7 @@ public sealed class ApiTests : IDisposable
         vmm.WaitFor("listening rng");
         Assert.Single(SocketsOf(vmm));
         Assert.DoesNotContain("Kestrel", File.ReadAllText($"/proc/{vmm.Id}/maps"));
-        string[] commands = ["dotnet", VmmProcess.Assembly, "serve", "--rng", $"socket={_scratch.PathOf("t")}"];
+        string[] commands = ["dotnet", VmmTool.Assembly, "serve", "--rng", $"socket={_scratch.PathOf("t")}"];
         using System.Diagnostics.Process assembly = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo(commands[0], commands[1..]) { RedirectStandardOutput = true })!;
         try
         {

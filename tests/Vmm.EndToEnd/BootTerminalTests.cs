@@ -1,6 +1,4 @@
 using System.Diagnostics;
-using Vmm.Benchmarks;
-
 namespace Vmm.EndToEnd;
 
 /// <summary>The terminal under <c>vmm boot</c>: the guest's, key by key, while it runs, and as it was before on every way out.</summary>

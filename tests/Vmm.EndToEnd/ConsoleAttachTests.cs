@@ -2,8 +2,6 @@ using System.Net.Sockets;
 using System.Net.WebSockets;
 using System.Text;
 using System.Text.Json;
-using Vmm.Benchmarks;
-
 namespace Vmm.EndToEnd;
 
 /// <summary>A guest's consoles by WebSocket, for several viewers at once.</summary>

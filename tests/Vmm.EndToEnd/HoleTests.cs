@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
-using System.Xml.Linq;
 
 namespace Vmm.EndToEnd;
 
@@ -134,35 +133,9 @@ public sealed class HoleTests : IDisposable
 
     private string Publish()
     {
-        string configuration = Path.GetFileName(Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory));
-        string Built(string project) => Repository.PathOf($"artifacts/bin/{project}/{configuration}/{project}.dll");
         string project = _scratch.PathOf("hole");
         Directory.CreateDirectory(project);
         foreach (string file in Directory.GetFiles(Repository.PathOf("tests/Hole"), "*.cs")) File.Copy(file, Path.Combine(project, Path.GetFileName(file)));
-        string hosting = XDocument.Load(Repository.PathOf("Directory.Packages.props")).Descendants("PackageVersion")
-            .First(version => version.Attribute("Include")!.Value == "Microsoft.Extensions.Hosting").Attribute("Version")!.Value;
-        File.WriteAllText(Path.Combine(project, "hole.csproj"), $"""
-            <Project Sdk="Microsoft.NET.Sdk">
-              <PropertyGroup>
-                <OutputType>Exe</OutputType>
-                <TargetFramework>net10.0</TargetFramework>
-                <Nullable>enable</Nullable>
-                <ImplicitUsings>enable</ImplicitUsings>
-                <AllowUnsafeBlocks>true</AllowUnsafeBlocks>
-                <InvariantGlobalization>true</InvariantGlobalization>
-                <PublishAot>true</PublishAot>
-              </PropertyGroup>
-              <ItemGroup>
-                <Reference Include="{Built("Vmm.Events")}" />
-                <Reference Include="{Built("Vmm.Devices")}" />
-                <PackageReference Include="Microsoft.Extensions.Hosting" Version="{hosting}" />
-              </ItemGroup>
-            </Project>
-            """);
-        foreach (string name in (string[])["Directory.Build.props", "Directory.Packages.props"])
-            File.WriteAllText(Path.Combine(project, name), "<Project />");
-        Shell.Run("dotnet", "publish", Path.Combine(project, "hole.csproj"), "-c", "Release", "-r", "linux-x64", "--nologo", "-v", "quiet",
-            "-p:UseSharedCompilation=false", "-nodeReuse:false", "-o", _scratch.PathOf("out"));
-        return _scratch.PathOf("out/hole");
+        return OutsideProject.Publish(project, "hole", "<AllowUnsafeBlocks>true</AllowUnsafeBlocks>");
     }
 }

@@ -32,7 +32,7 @@ public sealed class JournalTests : IDisposable
     [Fact]
     public void What_happened_to_which_device_is_a_field_of_the_journals_entry()
     {
-        Shell.Run(["timeout", "120", "unshare", "-m", "env", $"DIR={_scratch.PathOf("")}", "sh", "-c", Script, "sh", .. VmmProcess.Tool]);
+        Shell.Run(["timeout", "120", "unshare", "-m", "env", $"DIR={_scratch.PathOf("")}", "sh", "-c", Script, "sh", .. VmmTool.Command]);
         JsonElement[] entries = [.. File.ReadLines(_scratch.PathOf("journal")).Select(line => JsonDocument.Parse(line).RootElement)];
         JsonElement connected = Assert.Single(entries, entry => Field(entry, "VMM_EVENT") == "front-end-connected");
         Assert.Equal(("blk0", "6", "journal"), (Field(connected, "VMM_DEVICE"), Field(connected, "PRIORITY"), Field(connected, "_TRANSPORT")));

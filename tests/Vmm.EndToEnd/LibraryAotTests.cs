@@ -1,4 +1,3 @@
-using System.Xml.Linq;
 
 namespace Vmm.EndToEnd;
 
@@ -57,42 +56,14 @@ public sealed class LibraryAotTests
     public void A_program_on_both_libraries_is_published_without_a_warning_and_runs()
     {
         using ScratchDirectory scratch = new();
-        string configuration = Path.GetFileName(Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory));
-        string Built(string project) => Repository.PathOf($"artifacts/bin/{project}/{configuration}/{project}.dll");
         File.WriteAllText(scratch.PathOf("Program.cs"), Program);
-        File.WriteAllText(scratch.PathOf("program.csproj"), $"""
-            <Project Sdk="Microsoft.NET.Sdk">
-              <PropertyGroup>
-                <OutputType>Exe</OutputType>
-                <TargetFramework>net10.0</TargetFramework>
-                <Nullable>enable</Nullable>
-                <ImplicitUsings>enable</ImplicitUsings>
-                <InvariantGlobalization>true</InvariantGlobalization>
-                <PublishAot>true</PublishAot>
-                <TreatWarningsAsErrors>true</TreatWarningsAsErrors>
-                <TrimmerSingleWarn>false</TrimmerSingleWarn>
-              </PropertyGroup>
-              <ItemGroup>
-                <Reference Include="{Built("Vmm.Events")}" />
-                <Reference Include="{Built("Vmm.Devices")}" />
-                <Analyzer Include="{Repository.PathOf($"artifacts/bin/Vmm.Events.Generators/{configuration}/Vmm.Events.Generators.dll")}" />
-                <PackageReference Include="Microsoft.Extensions.Hosting" Version="{VersionOf("Microsoft.Extensions.Hosting")}" />
-              </ItemGroup>
-            </Project>
-            """);
-        // Nothing of this checkout: the project is a stranger's.
-        foreach (string name in (string[])["Directory.Build.props", "Directory.Packages.props"])
-            File.WriteAllText(scratch.PathOf(name), "<Project />");
-        Shell.Run("dotnet", "publish", scratch.PathOf("program.csproj"), "-c", "Release", "-r", "linux-x64", "--nologo", "-v", "quiet",
-            "-p:UseSharedCompilation=false", "-nodeReuse:false", "-o", scratch.PathOf("out"));
+        string program = OutsideProject.Publish(scratch.Path, "program",
+            "<TreatWarningsAsErrors>true</TreatWarningsAsErrors><TrimmerSingleWarn>false</TrimmerSingleWarn>");
 
-        string output = Shell.Run("env", "-i", scratch.PathOf("out/program"), scratch.CreateImage("disk.img", 1 << 20));
+        string output = Shell.Run("env", "-i", program, scratch.CreateImage("disk.img", 1 << 20));
         Assert.Contains("kicks 1", output);
         Assert.Contains("verify vda 7 ok", output);
         Assert.Contains("succeeded True", output);
         Assert.False(File.Exists(scratch.PathOf("out/Vmm.Events.dll")));
     }
-
-    private static string VersionOf(string package) => XDocument.Load(Repository.PathOf("Directory.Packages.props"))
-        .Descendants("PackageVersion").First(version => version.Attribute("Include")!.Value == package).Attribute("Version")!.Value;
 }

@@ -8,13 +8,10 @@ namespace Vmm.EndToEnd;
 /// </summary>
 internal abstract class LinuxGuest : IDisposable
 {
-    private static readonly TimeSpan Watchdog = TimeSpan.FromMinutes(5);
     private static readonly Lazy<string> Image = new(Build);
 
     private readonly string _program;
-    private readonly Process _process;
-    private readonly List<string> _console = [];
-    private readonly Task<string> _error;
+    private readonly PipedProcess _process;
 
     /// <param name="program">What runs the guest.</param>
     /// <param name="arguments">Its arguments.</param>
@@ -24,37 +21,19 @@ internal abstract class LinuxGuest : IDisposable
         string program, IEnumerable<string> arguments, Action<string>? onPrinted = null, params (string Name, string Value)[] environment)
     {
         _program = program;
-        ProcessStartInfo start = new(program, arguments)
-        {
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        foreach ((string name, string value) in environment) start.Environment[name] = value;
-        _process = Process.Start(start)!;
-        _process.OutputDataReceived += (_, line) =>
-        {
-            string printed = line.Data?.Trim() ?? "";
-            onPrinted?.Invoke(printed);
-            lock (_console) _console.Add(printed);
-        };
-        _process.BeginOutputReadLine();
-        _error = _process.StandardError.ReadToEndAsync();
+        _process = new PipedProcess([program, .. arguments], line => onPrinted?.Invoke(line.Trim()), environment);
     }
 
-    internal bool HasEnded => _process.HasExited;
+    internal bool HasEnded => _process.HasEnded;
 
     /// <summary>What the guest printed so far, line by line.</summary>
-    internal string[] Console
-    {
-        get { lock (_console) return [.. _console]; }
-    }
+    internal string[] Console => [.. _process.Lines.Select(line => line.Trim())];
 
     /// <summary>Types a line on the guest's console.</summary>
     internal void Say(string line)
     {
-        _process.StandardInput.Write($"{line}\n");
-        _process.StandardInput.Flush();
+        _process.Input.Write($"{line}\n");
+        _process.Input.Flush();
     }
 
     /// <summary>Waits until the guest has printed a line.</summary>
@@ -67,47 +46,31 @@ internal abstract class LinuxGuest : IDisposable
     /// <returns>What it printed on its console, line by line.</returns>
     internal string[] WaitForPowerOff()
     {
-        bool ended = _process.WaitForExit(Watchdog);
-        if (!ended) _process.Kill(entireProcessTree: true);
-        _process.WaitForExit();
-        string what = ended ? $"{_program} ended with {_process.ExitCode}" : $"the guest did not power off within {Watchdog}";
+        bool ended = _process.WaitForExit();
+        if (!ended) _process.Kill();
+        string what = ended ? $"{_program} ended with {_process.ExitCode}" : $"the guest did not power off within {PipedProcess.Watchdog}";
         string printed = string.Join('\n', Console);
         // User Mode Linux sometimes aborts (134) in its own exit, after its kernel has halted: that is no fault of the guest's run.
         // What it prints behind that may be its own last words, or a part of them.
         bool hasHalted = Console.Any(line => line.EndsWith("reboot: System halted", StringComparison.Ordinal));
         bool isOff = ended && (_process.ExitCode == 0 || (_process.ExitCode == 134 && hasHalted));
-        Assert.True(isOff, $"{what}.\nconsole: {printed}\nstderr: {_error.Result}");
+        Assert.True(isOff, $"{what}.\nconsole: {printed}\nstderr: {_process.Error}");
         return Console;
     }
 
     /// <summary>Ends the guest at once, as a power cut does.</summary>
-    internal void Kill()
-    {
-        if (!_process.HasExited) _process.Kill(entireProcessTree: true);
-        _process.WaitForExit();
-    }
+    internal void Kill() => _process.Kill();
 
-    public virtual void Dispose()
-    {
-        Kill();
-        _process.Dispose();
-    }
+    public virtual void Dispose() => _process.Dispose();
 
     /// <summary>A file that tools/guest/build.sh makes; built with the first guest that needs it.</summary>
     private protected static string ImageFile(string name) => Path.Combine(Image.Value, name);
 
     private void WaitUntilPrinted(string what, Func<string, bool> isIt)
     {
-        SpinWait.SpinUntil(() => Console.Any(isIt) || HasEnded, Watchdog);
-        if (Console.Any(isIt)) return;
-        string state = "runs still";
-        if (HasEnded)
-        {
-            // Its last lines may be on their way to us.
-            _process.WaitForExit();
-            state = $"ended with {_process.ExitCode}, stderr: {_error.Result}";
-        }
-        Assert.True(Console.Any(isIt), $"the guest never printed '{what}' ({_program} {state}).\nconsole: {string.Join('\n', Console)}");
+        bool isPrinted = _process.WaitUntil(() => Console.Any(isIt));
+        string state = HasEnded ? $"ended with {_process.ExitCode}, stderr: {_process.Error}" : "runs still";
+        Assert.True(isPrinted, $"the guest never printed '{what}' ({_program} {state}).\nconsole: {string.Join('\n', Console)}");
     }
 
     private static string Build()

@@ -46,7 +46,7 @@ public sealed class OpeningCommandLineTests
     public void Are_answered_by_a_sentence_and_leave_nothing_behind()
     {
         Assert.SkipUnless(Environment.IsPrivilegedProcess, "a root is entered by root only");
-        Assert.SkipUnless(VmmProcess.PublishedFile is not null, "needs the published file: tools/test.sh makes it");
+        Assert.SkipUnless(VmmTool.PublishedFile is not null, "needs the published file: tools/test.sh makes it");
         int seed = int.TryParse(Environment.GetEnvironmentVariable("VMM_SEED"), CultureInfo.InvariantCulture, out int given) ? given : Environment.TickCount;
         Random random = new(seed);
         using ScratchDirectory scratch = new();
@@ -89,8 +89,8 @@ public sealed class OpeningCommandLineTests
     private static string MakeRoot(ScratchDirectory scratch)
     {
         string root = Directory.CreateDirectory(scratch.PathOf("root")).FullName;
-        File.Copy(VmmProcess.PublishedFile!, Path.Combine(root, "vmm"));
-        foreach (string line in Shell.Lines(Shell.Run("ldd", VmmProcess.PublishedFile!)))
+        File.Copy(VmmTool.PublishedFile!, Path.Combine(root, "vmm"));
+        foreach (string line in Shell.Lines(Shell.Run("ldd", VmmTool.PublishedFile!)))
         {
             if (line.Split(' ', StringSplitOptions.RemoveEmptyEntries).FirstOrDefault(word => word.Trim().StartsWith('/')) is not { } library) continue;
             string copy = root + library.Trim();

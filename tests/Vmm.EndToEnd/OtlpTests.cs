@@ -19,7 +19,7 @@ public sealed class OtlpTests : IDisposable
     public void A_collector_gets_measurements_and_a_span_for_each_slow_request(string sandbox)
     {
         Assert.SkipUnless(File.Exists("/usr/sbin/nbdkit") || File.Exists("/usr/bin/nbdkit"), "nbdkit is not installed: tools/test.sh installs it");
-        Assert.SkipUnless(sandbox == "auto" || VmmProcess.PublishedFile is not null, "only the published file has a sandbox");
+        Assert.SkipUnless(sandbox == "auto" || VmmTool.PublishedFile is not null, "only the published file has a sandbox");
         using Collector collector = new();
         string slow = _scratch.PathOf("nbd"), socket = _scratch.PathOf("a.sock"), quick = _scratch.PathOf("b.sock");
         using Process storage = Process.Start("nbdkit", ["--foreground", "-U", slow, "--filter=delay", "memory", "4M", "rdelay=150ms"]);
@@ -88,7 +88,7 @@ public sealed class OtlpTests : IDisposable
     public void Without_a_collector_nothing_of_it_is_loaded(string? more, bool isNamed)
     {
         string[] environment = ["env", .. isNamed ? ["OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:9"] : (string[])[], .. more is null ? [] : (string[])[more]];
-        string[] command = [.. environment, "dotnet", VmmProcess.Assembly, "serve", "--rng", $"socket={_scratch.PathOf("t")}"];
+        string[] command = [.. environment, "dotnet", VmmTool.Assembly, "serve", "--rng", $"socket={_scratch.PathOf("t")}"];
         using Process assembly = Process.Start(new ProcessStartInfo(command[0], command[1..]) { RedirectStandardOutput = true })!;
         try
         {

@@ -97,7 +97,7 @@ public sealed class PackageTests : IDisposable
               </PropertyGroup>
               <ItemGroup>
                 <PackageReference Include="Vmm.Devices" Version="{version}" />
-                <PackageReference Include="Microsoft.Extensions.Hosting" Version="10.0.14" />
+                <PackageReference Include="Microsoft.Extensions.Hosting" Version="{OutsideProject.VersionOf("Microsoft.Extensions.Hosting")}" />
               </ItemGroup>
             </Project>
             """);

@@ -165,8 +165,8 @@ public sealed class PublishedFileTests
 
     private static string PublishedFile()
     {
-        Assert.SkipUnless(VmmProcess.PublishedFile is not null, "tools/test.sh publishes the file and names it in VMM_TOOL");
-        return VmmProcess.PublishedFile!;
+        Assert.SkipUnless(VmmTool.PublishedFile is not null, "tools/test.sh publishes the file and names it in VMM_TOOL");
+        return VmmTool.PublishedFile!;
     }
 
     private static void AssertRefused(string word, string[] arguments, params (string Name, string Value)[] environment)

@@ -30,7 +30,7 @@ public sealed class SystemCallListTests : IDisposable
     [InlineData("run")]
     public void A_command_makes_the_calls_that_the_page_lists_and_no_others(string command)
     {
-        Assert.SkipUnless(VmmProcess.PublishedFile is not null, "tools/test.sh publishes the file and names it in VMM_TOOL");
+        Assert.SkipUnless(VmmTool.PublishedFile is not null, "tools/test.sh publishes the file and names it in VMM_TOOL");
         Assert.SkipUnless(File.Exists("/dev/kvm"), "needs /dev/kvm");
         UmlGuest.SkipIfMissing();
         NetworkNamespace.SkipWithoutPrivilege();

@@ -1,5 +1,3 @@
-using Vmm.Benchmarks;
-
 namespace Vmm.EndToEnd;
 
 /// <summary>A kernel of a few instructions that counts: a number in eight letters on each line of its serial port, 'A' for 0 to 'P' for 15.</summary>

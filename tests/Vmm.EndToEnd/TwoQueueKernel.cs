@@ -1,5 +1,3 @@
-using Vmm.Benchmarks;
-
 namespace Vmm.EndToEnd;
 
 /// <summary>

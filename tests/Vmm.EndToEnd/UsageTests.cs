@@ -81,6 +81,21 @@ public sealed class UsageTests
     }
 
     [Theory]
+    [InlineData("serve", "--rng", "socket=s")]
+    [InlineData("serve", "--sandbox=off", "--rng", "socket=s")]
+    public void A_process_that_gets_no_further_thread_is_refused_in_a_sentence(params string[] words)
+    {
+        Assert.SkipUnless(VmmTool.PublishedFile is not null, "the runtime that compiles needs more at its own start");
+        using ScratchDirectory scratch = new();
+        using VmmProcess poor = new(["sh", "-c", $"cd {scratch.Path}; ulimit -v 100000; exec \"$@\"", "sh"], words);
+        poor.Input.Close();
+        VmmResult refused = poor.WaitForExit();
+        Assert.Equal(1, refused.ExitCode);
+        Assert.Contains("this process gets no more memory or threads", refused.Error);
+        Assert.DoesNotContain("   at ", refused.Error);
+    }
+
+    [Theory]
     [InlineData("--help", "help")]
     [InlineData("--version", "version")]
     [InlineData("--version", "-v")]

@@ -44,6 +44,11 @@ internal static class CommandTree
             // What the runtime says of getcwd(2).
             return Complain("the directory that this was started in has been removed: change to another one (cd)", ExitCode.World);
         }
+        catch (OutOfMemoryException)
+        {
+            return Complain("this process gets no more memory or threads: raise its limits (ulimit -v and -u, MemoryMax= and TasksMax= "
+                + "of a unit, --pids-limit of a container)", ExitCode.World);
+        }
         catch (Exception world) when (ExitCode.IsWorld(world))
         {
             return Complain(world.Message, ExitCode.World);

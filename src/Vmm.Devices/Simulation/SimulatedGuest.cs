@@ -283,20 +283,4 @@ public sealed class SimulatedGuest : IDisposable
         foreach (SimulatedQueue? queue in _queues) queue?.Collect();
         return done;
     }
-
-    /// <summary>The line to a guest that counts.</summary>
-    private sealed class CountingLine : IInterrupt
-    {
-        internal int Asserts { get; private set; }
-
-        internal bool IsUp { get; private set; }
-
-        public void Assert()
-        {
-            Asserts++;
-            IsUp = true;
-        }
-
-        public void Deassert() => IsUp = false;
-    }
 }

@@ -80,8 +80,12 @@ public sealed class VcpuThread : IDisposable
     /// <summary>Starts the thread, once.</summary>
     public void Start()
     {
-        lock (_standing) _started = true;
-        _thread.Start();
+        lock (_standing)
+        {
+            // In this order: a thread that the host refuses is not waited for.
+            _thread.Start();
+            _started = true;
+        }
     }
 
     /// <summary>Asks the thread to end, before or after its start, and does not wait. Any thread.</summary>

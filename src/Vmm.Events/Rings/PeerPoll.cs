@@ -25,12 +25,13 @@ internal sealed class PeerPoll(Action<ThreadJob, int> ended) : IDisposable
     {
         lock (_added)
         {
-            _added.Add(job);
             if (_thread is null)
             {
-                _thread = new Thread(Loop) { IsBackground = true, Name = "ring peer poll" };
-                _thread.Start();
+                Thread thread = new(Loop) { IsBackground = true, Name = "ring peer poll" };
+                thread.Start();
+                _thread = thread;
             }
+            _added.Add(job);
         }
         _wake.Signal();
     }

@@ -42,14 +42,16 @@ public sealed class ReactorThread : IDisposable
     /// <summary>Starts the thread, and returns when it runs the reactor.</summary>
     /// <exception cref="InvalidOperationException">It was started before.</exception>
     /// <exception cref="KernelException">The CPU that the options name is not there, or not for this process.</exception>
+    /// <exception cref="OutOfMemoryException">The host gives this process no further thread.</exception>
     public void Start()
     {
         lock (_phaseLock)
         {
             ObjectDisposedException.ThrowIf(_phase == Phase.Disposed, this);
             if (_phase != Phase.Made) throw new InvalidOperationException($"the thread of reactor '{Name}' was started before");
-            _phase = Phase.Running;
+            // In this order: a thread that the host refuses is not waited for.
             _thread.Start();
+            _phase = Phase.Running;
         }
         _began.Task.GetAwaiter().GetResult();
     }

@@ -1,9 +1,11 @@
+using Vmm.Devices.Simulation;
+
 namespace Vmm.Devices.Tests;
 
 public sealed class CmosDeviceTests : IDisposable
 {
     private readonly CountingClock _clock = new(new DateTimeOffset(2031, 12, 24, 23, 58, 59, TimeSpan.Zero));
-    private readonly SeenLine _line = new();
+    private readonly CountingLine _line = new();
     private readonly CmosDevice _device;
 
     public CmosDeviceTests() => _device = new CmosDevice(_clock, 3UL << 30, _line);

@@ -117,15 +117,7 @@ public sealed class AsyncDiskTests : IDisposable
         SimulatedQueue queue = guest.Queue(0);
         GuestBuffer[] readable = [queue.Place(Header(Read, 0))];
         GuestBuffer[] writable = [queue.Place(new byte[4096]), queue.Place(new byte[1])];
-        long allocated = long.MaxValue;
-        for (int run = 0; run < 8 && allocated != 0; run++)
-        {
-            Run(2_000);
-            long before = GC.GetAllocatedBytesForCurrentThread();
-            Run(20_000);
-            allocated = GC.GetAllocatedBytesForCurrentThread() - before;
-        }
-        Assert.Equal(0, allocated);
+        SteadyState.AllocatesNothing(() => Run(20_000));
 
         void Run(int requests)
         {

@@ -104,16 +104,13 @@ public sealed class GuideTests : IDisposable
     public void Guide_6_runs_a_kernel_whose_port_it_answers()
     {
         // Reads the port, writes one more than it says, and powers off.
-        File.WriteAllBytes(PathOf("kernel"), ElfFile.Of(ElfFile.Assemble(32, c =>
+        File.WriteAllBytes(PathOf("kernel"), ElfFile.Of(KernelCode.Assemble(32, c =>
         {
             c.mov(edx, 0x510);
             c.@in(al, dx);
             c.inc(al);
             c.@out(dx, al);
-            c.mov(edx, 0x600);
-            c.mov(eax, (AcpiPowerControl.SleepTypeOff << 2) | 0x20);
-            c.@out(dx, al);
-            KvmGuest.Spin(c);
+            KernelCode.PowerOff(c);
         }), pvh: true));
         List<byte> written = [];
         MachineResult result = SmallMonitor.Boot(PathOf("kernel"), image: null, Stream.Null, written.Add, TestContext.Current.CancellationToken);
@@ -125,7 +122,7 @@ public sealed class GuideTests : IDisposable
     public void Guide_6_puts_a_monitor_together_whose_doorbell_never_exits_and_whose_state_is_kept()
     {
         const uint LocalApic = 0xfee0_0000, IoApic = 0xfec0_0000, Pin = 5, Vector = 0x40;
-        File.WriteAllBytes(PathOf("kernel"), ElfFile.Of(ElfFile.Assemble(32, c =>
+        File.WriteAllBytes(PathOf("kernel"), ElfFile.Of(KernelCode.Assemble(32, c =>
         {
             // The own port: two writes, and what it says of them.
             c.mov(edx, 0x510);

@@ -1,4 +1,5 @@
 using Vmm.Devices.Kvm;
+using Vmm.Devices.Simulation;
 
 namespace Vmm.Devices.Tests.Hostile;
 
@@ -18,9 +19,9 @@ public sealed class HostileLegacyTests
 
     private static readonly Dictionary<string, Func<CountingClock, Legacy>> Devices = new()
     {
-        ["serial port"] = _ => new(new Uart16550(new SeenLine()), Uart16550.RegisterCount, bus => Keeps(bus, UartRegister.Scratch)),
-        ["serial port with a stride of 4"] = _ => new(new Uart16550(new SeenLine(), registerStride: 4), 4 * Uart16550.RegisterCount, bus => Keeps(bus, 4 * UartRegister.Scratch)),
-        ["CMOS"] = clock => new(new CmosDevice(clock, memoryBytes: 3UL << 30, new SeenLine()), CmosDevice.RangeLength, KeepsBytes),
+        ["serial port"] = _ => new(new Uart16550(new CountingLine()), Uart16550.RegisterCount, bus => Keeps(bus, UartRegister.Scratch)),
+        ["serial port with a stride of 4"] = _ => new(new Uart16550(new CountingLine(), registerStride: 4), 4 * Uart16550.RegisterCount, bus => Keeps(bus, 4 * UartRegister.Scratch)),
+        ["CMOS"] = clock => new(new CmosDevice(clock, memoryBytes: 3UL << 30, new CountingLine()), CmosDevice.RangeLength, KeepsBytes),
         ["keyboard controller"] = _ => new(new I8042Device(() => { }), I8042Device.RangeLength, TestsItself),
         ["ACPI power control"] = _ => new(new AcpiPowerControl(() => { }, () => { }), AcpiPowerControl.RangeLength, bus => ReadByte(bus, AcpiPowerControl.SleepStatusOffset) == 0),
         ["pvpanic"] = _ => new(new PvPanicDevice(_ => { }), PvPanicDevice.RangeLength, bus => ReadByte(bus, 0) == 3),
@@ -120,7 +121,7 @@ public sealed class HostileLegacyTests
     public void Alarms_without_end_keep_one_timer_and_one_interrupt()
     {
         CountingClock time = new(DateTimeOffset.UnixEpoch.AddYears(50));
-        SeenLine cmosLine = new();
+        CountingLine cmosLine = new();
         using CmosDevice cmos = new(time, interrupt: cmosLine);
         int timers = time.Timers;
         for (int i = 0; i < 10_000; i++)

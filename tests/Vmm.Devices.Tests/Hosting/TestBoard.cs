@@ -1,9 +1,11 @@
+using Vmm.Devices.Simulation;
+
 namespace Vmm.Devices.Tests;
 
 /// <summary>A board of 64 MiB whose interrupt lines count.</summary>
 internal sealed class TestBoard : IMachineBoard
 {
-    private readonly SeenLine[] _lines = [.. Enumerable.Range(0, 64).Select(_ => new SeenLine())];
+    private readonly CountingLine[] _lines = [.. Enumerable.Range(0, 64).Select(_ => new CountingLine())];
 
     private readonly bool _ownsMemory;
 

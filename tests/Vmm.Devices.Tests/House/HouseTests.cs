@@ -5,10 +5,26 @@ using Vmm.Tests.House;
 
 namespace Vmm.Devices.Tests.House;
 
-/// <summary>The rules of the house, held on the source and on what came of it.</summary>
-public sealed class HouseTests
+/// <summary>The rules of the house for this library.</summary>
+public sealed class HouseTests() : HouseRules(Library, ["Native", "Memory", "Sockets", "Kvm/KvmRunArea.cs", "VhostUser/SignalQueue.cs"], new Dictionary<string, string>
+    {
+        ["BatteryFailedException"] = "what a test framework shows of a failed battery",
+        ["BootException"] = "what a kernel that cannot be loaded throws",
+        ["ConsoleDevice"] = "a device that is made in C#, as the other devices are",
+        ["ConsoleSpec"] = "a device by its description, as the other devices are",
+        ["DeviceEvents"] = "the events of a log, for the application that gets it",
+        ["DeviceSpecException"] = "what a description that makes no sense throws",
+        ["DiskImageException"] = "what an image that cannot be opened throws",
+        ["EntropyDevice"] = "a device that is made in C#, as the other devices are",
+        ["EntropySpec"] = "a device by its description, as the other devices are",
+        ["EntropySource"] = "the kernel as a source, for a source of one's own to build on",
+        ["FaultyBackend"] = "a disk for the tests of a guest or a backend of one's own",
+        ["KvmUnavailableException"] = "what a machine throws where there is no KVM",
+        ["NetworkException"] = "what a network that cannot be opened throws",
+        ["RawImage"] = "the backend of a file, for a disk that is made in C#",
+        ["VirtioFeatures"] = "the bits that the features of a host are put together of",
+    })
 {
-    private const string Project = "Vmm.Devices";
     private static readonly Assembly Library = typeof(VirtioDevice).Assembly;
 
     private static string ArchitecturePage => File.ReadAllText(RepositoryTree.PathOf("docs", "architecture.md"));
@@ -17,9 +33,6 @@ public sealed class HouseTests
     public void Devices_knows_events_and_no_tool() =>
         Assert.Equal(["Vmm.Events"], Library.GetReferencedAssemblies().Select(reference => reference.Name!)
             .Where(name => name.StartsWith("Vmm", StringComparison.OrdinalIgnoreCase)));
-
-    [Fact]
-    public void A_folder_names_the_folders_that_docs_architecture_lists() => AssertNone(FolderLayers.Differences(Project));
 
     [Fact]
     public void Each_lock_has_a_row_in_docs_architecture() =>
@@ -65,25 +78,6 @@ public sealed class HouseTests
     }
 
     [Fact]
-    public void A_kernel_call_is_a_library_import_in_native() => AssertNone(SourceRules.MisplacedImports(Project));
-
-    [Fact]
-    public void Native_holds_calls_and_structures_only() => AssertNone(SourceRules.ObjectsAmongCalls(Project));
-
-    [Fact]
-    public void Unsafe_code_stands_where_memory_is_shared() =>
-        AssertNone(UnsafeFence.Breaches(Project, "Native", "Memory", "Sockets", "Kvm/KvmRunArea.cs", "VhostUser/SignalQueue.cs"));
-
-    [Fact]
-    public void No_public_member_takes_an_address_as_a_number() => AssertNone(SourceRules.RawAddresses(Library));
-
-    [Fact]
-    public void Unsafe_code_says_why_it_is_sound() => AssertNone(SourceRules.Unexplained(Project));
-
-    [Fact]
-    public void Tests_that_start_processes_run_alone() => AssertNone(SourceRules.NotAlone("Vmm.Devices.Tests"));
-
-    [Fact]
     public void Only_the_runner_starts_and_stops_queues()
     {
         MethodBase[] lifeOfQueues =
@@ -106,30 +100,4 @@ public sealed class HouseTests
         static string[] MakersOf(Type type) =>
             [.. CallGraph.CallersOf(Library, [.. CallGraph.ConstructorsOf(type)]).Select(maker => maker.Name).Distinct().Order(StringComparer.Ordinal)];
     }
-
-    [Fact]
-    public void A_public_type_is_for_users_of_the_library_and_not_for_tests_alone() => AssertNone(PublicTypes.Differences(Library, new Dictionary<string, string>
-    {
-        ["BatteryFailedException"] = "what a test framework shows of a failed battery",
-        ["BootException"] = "what a kernel that cannot be loaded throws",
-        ["ConsoleDevice"] = "a device that is made in C#, as the other devices are",
-        ["ConsoleSpec"] = "a device by its description, as the other devices are",
-        ["DeviceEvents"] = "the events of a log, for the application that gets it",
-        ["DeviceSpecException"] = "what a description that makes no sense throws",
-        ["DiskImageException"] = "what an image that cannot be opened throws",
-        ["EntropyDevice"] = "a device that is made in C#, as the other devices are",
-        ["EntropySpec"] = "a device by its description, as the other devices are",
-        ["EntropySource"] = "the kernel as a source, for a source of one's own to build on",
-        ["FaultyBackend"] = "a disk for the tests of a guest or a backend of one's own",
-        ["KvmUnavailableException"] = "what a machine throws where there is no KVM",
-        ["NetworkException"] = "what a network that cannot be opened throws",
-        ["RawImage"] = "the backend of a file, for a disk that is made in C#",
-        ["VirtioFeatures"] = "the bits that the features of a host are put together of",
-    }));
-
-    [Fact]
-    public void The_public_api_is_the_one_that_was_accepted() =>
-        ApiSnapshot.Check(Library, "tests", "Vmm.Devices.Tests", "House", "PublicApi.Vmm.Devices.txt");
-
-    private static void AssertNone(IEnumerable<string> violations) => Assert.True(!violations.Any(), string.Join("\n", violations));
 }

@@ -2,6 +2,7 @@ using System.Text;
 using Vmm.Devices.Kvm;
 using Vmm.Devices.Native;
 using Vmm.Events;
+using static Vmm.Devices.Tests.Kvm.KernelCode;
 
 namespace Vmm.Devices.Tests.Kvm;
 

@@ -61,14 +61,8 @@ internal sealed class KvmGuest : IDisposable
     }
 
     /// <summary>Assembles code to an address.</summary>
-    internal void Assemble(EntryMode mode, ushort address, Action<Assembler> write)
-    {
-        Assembler assembler = new(mode switch { EntryMode.Real => 16, EntryMode.Protected => 32, _ => 64 });
-        write(assembler);
-        MemoryStream code = new();
-        assembler.Assemble(new StreamCodeWriter(code), address);
-        code.ToArray().CopyTo(Memory[address..]);
-    }
+    internal void Assemble(EntryMode mode, ushort address, Action<Assembler> write) =>
+        KernelCode.Assemble(mode switch { EntryMode.Real => 16, EntryMode.Protected => 32, _ => 64 }, write, address).CopyTo(Memory[address..]);
 
     /// <summary>
     /// Makes a 64-bit program that handles interrupts: the vector's gate, the local APIC and a pin of the I/O APIC are set up before <paramref name="program"/>,

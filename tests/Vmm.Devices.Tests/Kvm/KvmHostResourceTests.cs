@@ -2,6 +2,7 @@ using Iced.Intel;
 using Vmm.Devices.Kvm;
 using Vmm.Events;
 using static Iced.Intel.AssemblerRegisters;
+using static Vmm.Devices.Tests.Kvm.KernelCode;
 
 namespace Vmm.Devices.Tests.Kvm;
 
@@ -13,7 +14,7 @@ public sealed class KvmHostResourceTests : IDisposable
     /// <summary>Of 2 MiB.</summary>
     private const ulong Pages = 16;
 
-    private const int Counter = 0x30_0000, Marks = 0x80_0000;
+    private const int Marks = 0x80_0000;
     private const string HugePages = "/sys/kernel/mm/hugepages/hugepages-2048kB/";
 
     private readonly string _directory = Directory.CreateTempSubdirectory("vmm-resources-").FullName;
@@ -63,7 +64,7 @@ public sealed class KvmHostResourceTests : IDisposable
                 List<uint> counts = [];
                 SnapshotResult result = machine.SaveAsync(saved, new SnapshotOptions
                 {
-                    Progress = new SteadyProgress(() => counts.Add(Count(host))),
+                    Progress = new SteadyProgress(() => counts.Add(KernelCode.Read(host))),
                 }, TestContext.Current.CancellationToken).GetAwaiter().GetResult();
                 Assert.True(counts.Count > 3);
                 Assert.Single(counts.Distinct());
@@ -73,7 +74,7 @@ public sealed class KvmHostResourceTests : IDisposable
             snapshot.Verify(cancel: TestContext.Current.CancellationToken);
             using DeviceHost small = new(new KvmBoard(KvmMachineOptions.GoingOn(snapshot)));
             using KvmMachine other = new(small);
-            Assert.True(Count(small) > 0);
+            Assert.True(KernelCode.Read(small) > 0);
             byte[] found = new byte[marks.Length];
             Assert.True(small.Memory.TryRead(Marks, found));
             Assert.Equal(marks, found);
@@ -85,24 +86,11 @@ public sealed class KvmHostResourceTests : IDisposable
     {
         using CancellationTokenSource stop = new();
         Task<MachineResult> run = Task.Run(() => machine.Run(stop.Token), CancellationToken.None);
-        WaitForCount(machine.Host);
+        WaitForCount(machine);
         meanwhile();
-        WaitForCount(machine.Host);
+        WaitForCount(machine);
         stop.Cancel();
         Assert.True(run.Wait(KvmGuest.Watchdog, TestContext.Current.CancellationToken));
-    }
-
-    private static void WaitForCount(DeviceHost host)
-    {
-        uint before = Count(host);
-        Assert.True(SpinWait.SpinUntil(() => Count(host) - before > 1000, KvmGuest.Watchdog), "the guest does not count");
-    }
-
-    private static uint Count(DeviceHost host)
-    {
-        byte[] bytes = new byte[4];
-        Assert.True(host.Memory.TryRead(Counter, bytes));
-        return BitConverter.ToUInt32(bytes);
     }
 
     /// <summary>Puts pages aside on the host for a machine, and looks that it gives all of them back.</summary>
@@ -169,7 +157,7 @@ public sealed class KvmHostResourceTests : IDisposable
     private KvmMachineOptions Options(bool runsForEver = false)
     {
         string kernel = Path.Combine(_directory, "kernel");
-        File.WriteAllBytes(kernel, ElfFile.Of(ElfFile.Assemble(32, c =>
+        File.WriteAllBytes(kernel, ElfFile.Of(KernelCode.Assemble(32, c =>
         {
             c.mov(edx, 0x600);
             c.mov(eax, (AcpiPowerControl.SleepTypeOff << 2) | 0x20);

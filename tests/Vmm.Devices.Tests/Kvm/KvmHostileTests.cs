@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Vmm.Devices.Kvm;
+using Vmm.Devices.Simulation;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Vmm.Devices.Tests.Kvm;
@@ -19,7 +20,7 @@ public sealed class KvmHostileTests
         using KvmGuest guest = new();
         using ReactorThread reactor = new();
         RecordingDevice device = new((_, _) => 0x5a5a_5a5a);
-        guest.Port.Add(0x3f8, 8, new Uart16550(new SeenLine()));
+        guest.Port.Add(0x3f8, 8, new Uart16550(new CountingLine()));
         guest.Port.Add(0x60, I8042Device.RangeLength, new I8042Device(() => { }));
         guest.Port.Add(0x70, CmosDevice.RangeLength, new CmosDevice());
         guest.Port.Add(0x600, AcpiPowerControl.RangeLength, new AcpiPowerControl(() => { }, () => { }));
@@ -60,7 +61,7 @@ public sealed class KvmHostileTests
         using KvmGuest guest = new();
         using ReactorThread reactor = new();
         using CountingDevice virtio = new();
-        using VirtioMmioTransport transport = new(virtio, guest.GuestMemory, new SeenLine(), reactor.Remote);
+        using VirtioMmioTransport transport = new(virtio, guest.GuestMemory, new CountingLine(), reactor.Remote);
         guest.Mmio.Add(Device, VirtioMmioTransport.Length, transport);
         RecordingDevice neighbour = new();
         guest.Mmio.Add(Device + VirtioMmioTransport.Length, 64, neighbour);

@@ -235,7 +235,7 @@ public sealed class KvmHotPlugTests : IDisposable
     private KvmMachine Make(Action<Assembler> write, bool acpi = true, params VirtioDevice[] devices)
     {
         string path = Path.Combine(_directory, "kernel");
-        File.WriteAllBytes(path, ElfFile.Of(ElfFile.Assemble(32, write), pvh: true));
+        File.WriteAllBytes(path, ElfFile.Of(KernelCode.Assemble(32, write), pvh: true));
         DeviceHost host = new(new KvmBoard(new KvmMachineOptions { Boot = new BootSource(path), MemoryBytes = 16 << 20, Acpi = acpi }), devices);
         _hosts.Add(host);
         return new KvmMachine(host);

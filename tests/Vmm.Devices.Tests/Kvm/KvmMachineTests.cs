@@ -10,14 +10,13 @@ using Microsoft.Extensions.Logging.Abstractions;
 using Vmm.Devices.Kvm;
 using Vmm.Devices.Tests.VhostUser;
 using static Iced.Intel.AssemblerRegisters;
+using static Vmm.Devices.Tests.Kvm.KernelCode;
 
 namespace Vmm.Devices.Tests.Kvm;
 
 /// <summary>Whole machines on real KVM, with kernels of a few instructions.</summary>
 public sealed class KvmMachineTests : IDisposable
 {
-    private const int Counter = 0x30_0000;
-
     /// <summary>Where a vCPU is, in a message.</summary>
     private const string Place = "rip (?<rip>[0-9a-f]+), cr0 (?<cr0>[0-9a-f]+), cr2 [0-9a-f]+, cr3 (?<cr3>[0-9a-f]+), cr4 [0-9a-f]+, efer (?<efer>[0-9a-f]+), "
         + "(?<exception>no exception pending|exception \\d+ (injected|pending))";
@@ -35,7 +34,7 @@ public sealed class KvmMachineTests : IDisposable
     [KvmFact]
     public void A_pvh_kernel_speaks_and_powers_off()
     {
-        MachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c =>
+        MachineResult result = Run(ElfFile.Of(KernelCode.Assemble(32, c =>
         {
             Say(c, "pvh ");
             // The magic number of the start info, which rbx points to: x5n3 backwards.
@@ -51,7 +50,7 @@ public sealed class KvmMachineTests : IDisposable
     [KvmFact]
     public void A_64_bit_kernel_finds_its_zero_page()
     {
-        MachineResult result = Run(ElfFile.Of(ElfFile.Assemble(64, c =>
+        MachineResult result = Run(ElfFile.Of(KernelCode.Assemble(64, c =>
         {
             c.mov(eax, __dword_ptr[rsi + 0x202]);
             c.cmp(eax, 0x5372_6448);
@@ -65,7 +64,7 @@ public sealed class KvmMachineTests : IDisposable
     [KvmFact]
     public void A_compressed_kernel_is_entered_in_64_bits()
     {
-        MachineResult result = Run(BzImageFile.Of(ElfFile.Assemble(64, c =>
+        MachineResult result = Run(BzImageFile.Of(KernelCode.Assemble(64, c =>
         {
             Say(c, "bzImage");
             PowerOff(c);
@@ -77,7 +76,7 @@ public sealed class KvmMachineTests : IDisposable
     [KvmFact]
     public void The_guest_sees_a_hypervisor_and_its_processors()
     {
-        MachineResult result = Run(ElfFile.Of(ElfFile.Assemble(64, c =>
+        MachineResult result = Run(ElfFile.Of(KernelCode.Assemble(64, c =>
         {
             c.mov(eax, 1);
             c.cpuid();
@@ -100,7 +99,7 @@ public sealed class KvmMachineTests : IDisposable
     [InlineData(0x602, AcpiPowerControl.ResetValue)]
     public void A_reset_ends_the_machine(int port, int value)
     {
-        MachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c =>
+        MachineResult result = Run(ElfFile.Of(KernelCode.Assemble(32, c =>
         {
             c.mov(edx, port);
             c.mov(eax, value);
@@ -127,7 +126,7 @@ public sealed class KvmMachineTests : IDisposable
     [KvmFact]
     public void A_panic_that_is_told_ends_the_machine()
     {
-        MachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c =>
+        MachineResult result = Run(ElfFile.Of(KernelCode.Assemble(32, c =>
         {
             Say(c, "oh");
             c.mov(edx, 0x505);
@@ -142,7 +141,7 @@ public sealed class KvmMachineTests : IDisposable
     [KvmFact]
     public void A_triple_fault_ends_the_machine_with_a_sentence()
     {
-        MachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c => c.ud2()), pvh: true));
+        MachineResult result = Run(ElfFile.Of(KernelCode.Assemble(32, c => c.ud2()), pvh: true));
         Assert.Equal(MachineEnd.TripleFault, result.End);
         Assert.StartsWith("vCPU 0 shut down after a triple fault", result.Message);
         Assert.Matches(Place, result.Message);
@@ -152,7 +151,7 @@ public sealed class KvmMachineTests : IDisposable
     [KvmFact]
     public void A_kernel_that_jumps_into_nothing_fails_with_a_sentence()
     {
-        MachineResult result = Run(ElfFile.Of(ElfFile.Assemble(32, c =>
+        MachineResult result = Run(ElfFile.Of(KernelCode.Assemble(32, c =>
         {
             c.mov(eax, 0xe000_0000);
             c.jmp(eax);
@@ -173,7 +172,7 @@ public sealed class KvmMachineTests : IDisposable
     {
         using CancellationTokenSource stop = new();
         RecordingLogs logs = new();
-        using KvmMachine machine = Make(ElfFile.Of(ElfFile.Assemble(32, c =>
+        using KvmMachine machine = Make(ElfFile.Of(KernelCode.Assemble(32, c =>
         {
             c.mov(__dword_ptr[Counter], 0x1234_5678);
             if (tripleFault)
@@ -205,7 +204,7 @@ public sealed class KvmMachineTests : IDisposable
         // struct pvclock_vcpu_time_info: its flags, PVCLOCK_GUEST_STOPPED.
         const int Flags = 29, GuestStopped = 2;
         using CancellationTokenSource stop = new();
-        using KvmMachine machine = Make(ElfFile.Of(ElfFile.Assemble(32, c =>
+        using KvmMachine machine = Make(ElfFile.Of(KernelCode.Assemble(32, c =>
         {
             c.mov(ecx, SystemTimeMsr);
             c.mov(eax, ClockPage | 1);
@@ -238,7 +237,7 @@ public sealed class KvmMachineTests : IDisposable
     public async Task A_machine_is_stopped_by_its_host()
     {
         using CancellationTokenSource stop = new();
-        using KvmMachine machine = Make(ElfFile.Of(ElfFile.Assemble(32, Count), pvh: true));
+        using KvmMachine machine = Make(ElfFile.Of(KernelCode.Assemble(32, Count), pvh: true));
         Task<MachineResult> run = Task.Run(() => machine.Run(stop.Token), TestContext.Current.CancellationToken);
         WaitForCount(machine);
         await stop.CancelAsync();
@@ -249,7 +248,7 @@ public sealed class KvmMachineTests : IDisposable
     public async Task A_paused_machine_stands_still_and_goes_on()
     {
         using CancellationTokenSource stop = new();
-        using KvmMachine machine = Make(ElfFile.Of(ElfFile.Assemble(32, Count), pvh: true), vcpus: 2);
+        using KvmMachine machine = Make(ElfFile.Of(KernelCode.Assemble(32, Count), pvh: true), vcpus: 2);
         Task<MachineResult> run = Task.Run(() => machine.Run(stop.Token), TestContext.Current.CancellationToken);
         for (int round = 0; round < 5; round++)
         {
@@ -275,7 +274,7 @@ public sealed class KvmMachineTests : IDisposable
     public async Task A_paused_machine_can_be_stopped()
     {
         using CancellationTokenSource stop = new();
-        using KvmMachine machine = Make(ElfFile.Of(ElfFile.Assemble(32, Count), pvh: true));
+        using KvmMachine machine = Make(ElfFile.Of(KernelCode.Assemble(32, Count), pvh: true));
         Task<MachineResult> run = Task.Run(() => machine.Run(stop.Token), TestContext.Current.CancellationToken);
         WaitForCount(machine);
         machine.Pause();
@@ -311,7 +310,7 @@ public sealed class KvmMachineTests : IDisposable
     {
         const ulong At = 1UL << 32;
         using CancellationTokenSource stop = new();
-        using KvmMachine machine = Make(ElfFile.Of(ElfFile.Assemble(32, Count), pvh: true));
+        using KvmMachine machine = Make(ElfFile.Of(KernelCode.Assemble(32, Count), pvh: true));
         Task<MachineResult> run = Task.Run(() => machine.Run(stop.Token), TestContext.Current.CancellationToken);
         for (int round = 0; round < 3; round++)
         {
@@ -334,7 +333,7 @@ public sealed class KvmMachineTests : IDisposable
     public async Task An_application_runs_a_machine_and_stops_when_its_guest_ends(bool guestEnds)
     {
         string path = Path.Combine(_directory, "kernel");
-        File.WriteAllBytes(path, ElfFile.Of(ElfFile.Assemble(32, c =>
+        File.WriteAllBytes(path, ElfFile.Of(KernelCode.Assemble(32, c =>
         {
             Say(c, "up");
             if (guestEnds) PowerOff(c);
@@ -385,52 +384,12 @@ public sealed class KvmMachineTests : IDisposable
 
     private string Console() => Encoding.ASCII.GetString(_console.ToArray());
 
-    private static uint Read(KvmMachine machine)
-    {
-        byte[] bytes = new byte[4];
-        Assert.True(machine.Host.Memory.TryRead(Counter, bytes));
-        return BitConverter.ToUInt32(bytes);
-    }
-
-    private static void WaitForCount(KvmMachine machine)
-    {
-        uint before = Read(machine);
-        Assert.True(SpinWait.SpinUntil(() => Read(machine) - before > 1000, KvmGuest.Watchdog), "the guest does not count");
-    }
-
     private static void Count(Assembler c)
     {
         Label loop = c.CreateLabel();
         c.Label(ref loop);
         c.inc(__dword_ptr[Counter]);
         c.jmp(loop);
-    }
-
-    private static void Say(Assembler c, string text)
-    {
-        c.mov(edx, 0x3f8);
-        foreach (char letter in text)
-        {
-            c.mov(eax, letter);
-            c.@out(dx, al);
-        }
-    }
-
-    private static void SayIfEqual(Assembler c, string text)
-    {
-        Label otherwise = c.CreateLabel();
-        c.jne(otherwise);
-        Say(c, text);
-        c.Label(ref otherwise);
-        c.nop();
-    }
-
-    private static void PowerOff(Assembler c)
-    {
-        c.mov(edx, 0x600);
-        c.mov(eax, (AcpiPowerControl.SleepTypeOff << 2) | 0x20);
-        c.@out(dx, al);
-        KvmGuest.Spin(c);
     }
 
     private sealed class RecordingLogs : ILoggerFactory

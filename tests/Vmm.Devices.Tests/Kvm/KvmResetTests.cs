@@ -2,13 +2,13 @@ using System.Text;
 using Iced.Intel;
 using Vmm.Devices.Kvm;
 using static Iced.Intel.AssemblerRegisters;
+using static Vmm.Devices.Tests.Kvm.KernelCode;
 
 namespace Vmm.Devices.Tests.Kvm;
 
 /// <summary>Machines on real KVM that start again, and whose power button is pressed, with kernels of a few instructions.</summary>
 public sealed class KvmResetTests : IDisposable
 {
-    private const int Counter = 0x30_0000;
     private const int Mark = 0x40_0000;
     private const int Boots = 3;
     private readonly string _directory = Directory.CreateTempSubdirectory("vmm-reset-").FullName;
@@ -31,7 +31,7 @@ public sealed class KvmResetTests : IDisposable
     [InlineData(0x602, AcpiPowerControl.ResetValue, 3, true)]
     public void A_guest_that_reboots_starts_again_as_from_power_on(int port, int value, int vcpus, bool inLongMode)
     {
-        using KvmMachine machine = Make(ElfFile.Of(ElfFile.Assemble(inLongMode ? 64 : 32, c => Reboot(c, port, value)), pvh: !inLongMode),
+        using KvmMachine machine = Make(ElfFile.Of(KernelCode.Assemble(inLongMode ? 64 : 32, c => Reboot(c, port, value)), pvh: !inLongMode),
             vcpus, startsAgain: true, new EntropyDevice("rng0"));
         using CancellationTokenSource watchdog = new(KvmGuest.Watchdog);
         Assert.Equal(new MachineResult(MachineEnd.PoweredOff, "the guest powered off"), machine.Run(watchdog.Token));
@@ -129,7 +129,7 @@ public sealed class KvmResetTests : IDisposable
     public async Task A_guest_sees_that_its_power_button_is_pressed()
     {
         const uint ioApic = 0xfec0_0000, localApic = 0xfee0_0000, pin = MachinePorts.EventGsi, vector = 0x40;
-        using KvmMachine machine = Make(ElfFile.Of(ElfFile.Assemble(32, c =>
+        using KvmMachine machine = Make(ElfFile.Of(KernelCode.Assemble(32, c =>
         {
             c.mov(eax, localApic + 0xf0);
             c.mov(__dword_ptr[eax], 0x1ff);
@@ -165,7 +165,7 @@ public sealed class KvmResetTests : IDisposable
         Assert.Equal("waits 10 pressed", Console());
     }
 
-    private static byte[] Counting => ElfFile.Of(ElfFile.Assemble(32, c =>
+    private static byte[] Counting => ElfFile.Of(KernelCode.Assemble(32, c =>
     {
         Label loop = c.CreateLabel();
         c.Label(ref loop);
@@ -221,44 +221,4 @@ public sealed class KvmResetTests : IDisposable
     }
 
     private string Console() => Encoding.ASCII.GetString(_console.ToArray());
-
-    private static uint Read(KvmMachine machine)
-    {
-        byte[] bytes = new byte[4];
-        Assert.True(machine.Host.Memory.TryRead(Counter, bytes));
-        return BitConverter.ToUInt32(bytes);
-    }
-
-    private static void WaitForCount(KvmMachine machine)
-    {
-        uint before = Read(machine);
-        Assert.True(SpinWait.SpinUntil(() => Read(machine) - before > 1000, KvmGuest.Watchdog), "the guest does not count");
-    }
-
-    private static void Say(Assembler c, string text)
-    {
-        foreach (char letter in text) Out(c, 0x3f8, letter);
-    }
-
-    private static void SayIfEqual(Assembler c, string text)
-    {
-        Label otherwise = c.CreateLabel();
-        c.jne(otherwise);
-        Say(c, text);
-        c.Label(ref otherwise);
-        c.nop();
-    }
-
-    private static void PowerOff(Assembler c)
-    {
-        Out(c, 0x600, (AcpiPowerControl.SleepTypeOff << 2) | 0x20);
-        KvmGuest.Spin(c);
-    }
-
-    private static void Out(Assembler c, int port, int value)
-    {
-        c.mov(edx, port);
-        c.mov(eax, value);
-        c.@out(dx, al);
-    }
 }

@@ -1,6 +1,7 @@
 using Iced.Intel;
 using Vmm.Devices.Kvm;
 using static Iced.Intel.AssemblerRegisters;
+using static Vmm.Devices.Tests.Kvm.KernelCode;
 
 namespace Vmm.Devices.Tests.Kvm;
 
@@ -8,7 +9,6 @@ namespace Vmm.Devices.Tests.Kvm;
 public abstract class KvmSavedMachines : IDisposable
 {
     private protected const int MemoryBytes = 16 << 20;
-    private protected const int Counter = 0x30_0000;
     private protected const int Vector = Counter + 64;
     private protected const int Steps = 0x31_0000, Written = 0x40_0000, WrittenEnd = MemoryBytes;
     private protected const uint VectorMark = 0x1234_5678;
@@ -38,7 +38,7 @@ public abstract class KvmSavedMachines : IDisposable
     private protected KvmMachine Boot(int vcpus = 1, Action<Assembler>? kernel = null)
     {
         string path = Path.Combine(_directory, "kernel");
-        File.WriteAllBytes(path, ElfFile.Of(ElfFile.Assemble(32, kernel ?? CountEverywhere), pvh: true));
+        File.WriteAllBytes(path, ElfFile.Of(KernelCode.Assemble(32, kernel ?? CountEverywhere), pvh: true));
         return Make(new KvmMachineOptions { Boot = new BootSource(path), Vcpus = vcpus, MemoryBytes = MemoryBytes });
     }
 
@@ -95,19 +95,6 @@ public abstract class KvmSavedMachines : IDisposable
         c.mov(__dword_ptr[Counter], esi);
         c.movdqu(__xmmword_ptr[Vector], xmm3);
         c.jmp(loop);
-    }
-
-    private protected static uint Read(KvmMachine machine, ulong address = Counter)
-    {
-        byte[] bytes = new byte[4];
-        Assert.True(machine.Host.Memory.TryRead(address, bytes));
-        return BitConverter.ToUInt32(bytes);
-    }
-
-    private protected static void WaitForCount(KvmMachine machine)
-    {
-        uint before = Read(machine);
-        Assert.True(SpinWait.SpinUntil(() => Read(machine) - before > 1000, KvmGuest.Watchdog), "the guest does not count");
     }
 
     private protected static void Flip(string path, long place)

@@ -3,6 +3,7 @@ using Vmm.Devices.Kvm;
 using Vmm.Devices.Native;
 using Vmm.Events;
 using static Iced.Intel.AssemblerRegisters;
+using static Vmm.Devices.Tests.Kvm.KernelCode;
 
 namespace Vmm.Devices.Tests.Kvm;
 

@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using System.Text;
+using Vmm.Devices.Simulation;
 using Vmm.Events;
 
 namespace Vmm.Devices.Tests;
@@ -12,7 +13,7 @@ public abstract class SerialBackendTests : IDisposable
     private static readonly TimeSpan Watchdog = TimeSpan.FromSeconds(30);
 
     private readonly Reactor _reactor;
-    private readonly Uart16550 _uart = new(new SeenLine());
+    private readonly Uart16550 _uart = new(new CountingLine());
     private readonly SocketPair _pair = new();
     private readonly OwnedFd _line;
     private readonly Socket _host;

@@ -1,4 +1,5 @@
 using System.Text;
+using Vmm.Devices.Simulation;
 
 namespace Vmm.Devices.Tests;
 
@@ -6,7 +7,7 @@ namespace Vmm.Devices.Tests;
 [Trait("Rings", "none")]
 public sealed class Uart16550Tests
 {
-    private readonly SeenLine _line = new();
+    private readonly CountingLine _line = new();
     private readonly Uart16550 _uart;
 
     public Uart16550Tests()

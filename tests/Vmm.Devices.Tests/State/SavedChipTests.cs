@@ -1,11 +1,12 @@
 using System.Text.Json.Nodes;
+using Vmm.Devices.Simulation;
 
 namespace Vmm.Devices.Tests;
 
 /// <summary>The chips of a PC in another process.</summary>
 public sealed class SavedChipTests
 {
-    private readonly SeenLine _line = new();
+    private readonly CountingLine _line = new();
     private readonly CountingClock _clock = new(new DateTimeOffset(2031, 12, 24, 23, 58, 59, TimeSpan.Zero));
 
     [Fact]
@@ -70,7 +71,7 @@ public sealed class SavedChipTests
     [Fact]
     public void An_alarm_that_came_while_the_machine_was_away_comes_when_it_is_back()
     {
-        using CmosDevice before = new(_clock, interrupt: new SeenLine());
+        using CmosDevice before = new(_clock, interrupt: new CountingLine());
         foreach ((byte index, byte value) in (ReadOnlySpan<(byte, byte)>)[(0x01, 0x09), (0x03, 0x59), (0x05, 0x23), (0x0b, 0x22)]) Set(before, index, value);
         byte[] state = SavedState.Written(((ISavedState)before).Save);
         _clock.Advance(TimeSpan.FromMinutes(5));
@@ -86,7 +87,7 @@ public sealed class SavedChipTests
     [Fact]
     public void A_clock_that_interrupts_does_so_in_the_next_process()
     {
-        using CmosDevice before = new(_clock, interrupt: new SeenLine()), after = new(_clock, interrupt: _line);
+        using CmosDevice before = new(_clock, interrupt: new CountingLine()), after = new(_clock, interrupt: _line);
         Set(before, 0x0b, 0x12);
         _clock.Advance(TimeSpan.FromSeconds(2));
         SavedState.Move(before, after);
@@ -125,7 +126,7 @@ public sealed class SavedChipTests
 
     private static Uart16550 Port()
     {
-        Uart16550 port = new(new SeenLine());
+        Uart16550 port = new(new CountingLine());
         Write(port, UartRegister.ModemControl, (byte)UartModemControl.DataTerminalReady);
         return port;
     }

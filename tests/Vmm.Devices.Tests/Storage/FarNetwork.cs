@@ -7,7 +7,7 @@ internal sealed class FarNetwork : IDisposable
 {
     private const string Near = "near", Far = "far";
 
-    private readonly string _name = $"vmm-{Guid.NewGuid():n}"[..12];
+    private readonly NetworkNamespace _network = new();
     private readonly string _near;
 
     internal FarNetwork()
@@ -15,35 +15,34 @@ internal sealed class FarNetwork : IDisposable
         // A subnet of those for documentation and tests (RFC 2544), which no host has.
         string subnet = $"198.18.{Random.Shared.Next(256)}";
         Address = IPAddress.Parse($"{subnet}.2");
-        _near = $"{Near}{_name[4..]}";
-        Ip("netns", "add", _name);
-        Ip("link", "add", _near, "type", "veth", "peer", "name", Far, "netns", _name);
+        _near = $"{Near}{_network.Name[4..]}";
+        Ip("link", "add", _near, "type", "veth", "peer", "name", Far, "netns", _network.Name);
         Ip("addr", "add", $"{subnet}.1/24", "dev", _near);
         Ip("link", "set", _near, "up");
-        Ip("-n", _name, "addr", "add", $"{Address}/24", "dev", Far);
-        Ip("-n", _name, "link", "set", "lo", "up");
-        Ip("-n", _name, "link", "set", Far, "up");
+        _network.Execute("ip", "addr", "add", $"{Address}/24", "dev", Far);
+        _network.Execute("ip", "link", "set", "lo", "up");
+        _network.Execute("ip", "link", "set", Far, "up");
     }
 
     /// <summary>Of whatever runs there.</summary>
     internal IPAddress Address { get; }
 
     /// <summary>What a command has to be run under to be there.</summary>
-    internal string[] Wrapper => ["ip", "netns", "exec", _name];
+    internal string[] Wrapper => _network.Wrapper;
 
     internal static void SkipWithoutPrivilege() =>
         Assert.SkipUnless(Environment.IsPrivilegedProcess && File.Exists("/usr/sbin/ip"), "a network of its own needs root and iproute2");
 
     /// <summary>Pulls the cable out: what is sent is lost.</summary>
-    internal void Unplug() => Ip("-n", _name, "link", "set", Far, "down");
+    internal void Unplug() => _network.Execute("ip", "link", "set", Far, "down");
 
-    internal void Plug() => Ip("-n", _name, "link", "set", Far, "up");
+    internal void Plug() => _network.Execute("ip", "link", "set", Far, "up");
 
     public void Dispose()
     {
         Ip("link", "del", _near);
-        Ip("netns", "del", _name);
+        _network.Dispose();
     }
 
-    private static void Ip(params string[] arguments) => CephCluster.Run("ip", arguments);
+    private static void Ip(params string[] arguments) => HostCommand.Check("ip", arguments);
 }

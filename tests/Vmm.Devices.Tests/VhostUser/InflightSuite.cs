@@ -131,19 +131,4 @@ public abstract class InflightSuite : IDisposable
         using FileStream file = new($"/proc/self/fd/{Region.File.Number}", FileMode.Open, FileAccess.Write);
         file.Write(bytes);
     }
-
-    private protected sealed class SilentInterrupt : IVirtioInterrupt
-    {
-        public void SignalQueue(int queueIndex)
-        {
-        }
-
-        public void SignalConfig()
-        {
-        }
-
-        public void SignalNeedsReset()
-        {
-        }
-    }
 }

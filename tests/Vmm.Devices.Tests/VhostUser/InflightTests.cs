@@ -129,7 +129,7 @@ public sealed class InflightTests() : InflightSuite(packed: false)
             UsedBase = baseIndex,
             Journal = log,
         };
-        Assert.True(VirtQueue.TryCreate(configuration, Memory, new SilentInterrupt(), out VirtQueue? queue, out _));
+        Assert.True(VirtQueue.TryCreate(configuration, Memory, new SignalCounter(), out VirtQueue? queue, out _));
         return queue;
     }
 }

@@ -133,7 +133,7 @@ public sealed class PackedInflightTests() : InflightSuite(packed: true)
         Assert.True(Region.TryGetLog(0, out PackedInflightLog? log));
         Assert.True(log.TryRecover(new PackedPosition(PackedPosition.StartBits), Size, FlagsAt, out PackedPosition used, out PackedPosition available));
         QueueConfiguration configuration = Driver.Configuration() with { AvailBase = available.Bits, UsedBase = used.Bits, Journal = log };
-        Assert.True(VirtQueue.TryCreate(configuration, Memory, new SilentInterrupt(), out VirtQueue? queue, out _));
+        Assert.True(VirtQueue.TryCreate(configuration, Memory, new SignalCounter(), out VirtQueue? queue, out _));
         return queue;
     }
 

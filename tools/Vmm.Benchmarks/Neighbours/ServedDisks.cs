@@ -21,15 +21,9 @@ internal sealed class ServedDisks : IDisposable
 
     internal ServedDisks(bool allowUnsealed)
     {
-        // The tool as it is published, where there is one; else as it was built beside this.
-        string[] tool = Environment.GetEnvironmentVariable("VMM_TOOL") is { Length: > 0 } published ? [published] :
-        [
-            "dotnet", Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "..", "..", "vmm",
-                Path.GetFileName(Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory)), "vmm.dll")),
-        ];
         _process = Process.Start(new ProcessStartInfo("prlimit",
         [
-            $"--nofile={DescriptorsMax}:{DescriptorsMax}", .. tool, "serve", .. allowUnsealed
+            $"--nofile={DescriptorsMax}:{DescriptorsMax}", .. VmmTool.Command, "serve", .. allowUnsealed
                 ? ["--allow-unsealed"] : Array.Empty<string>(),
             "--blk", $"path={Image(Images[0])},socket={Attacked},queues=64", "--blk", $"path={Image(Images[1])},socket={Neighbour}",
             "--console", $"socket={AttackedConsole},file=/dev/null",

@@ -32,7 +32,7 @@ internal sealed class FuzzMachine : IDisposable
     private const int PausesMax = 1_000;
 
     private readonly VirtioDevice _device;
-    private readonly Line _line = new();
+    private readonly CountingLine _line = new();
     private readonly CountingLogger _log = new();
     private readonly Witness _witness;
 
@@ -183,15 +183,6 @@ internal sealed class FuzzMachine : IDisposable
     {
         GuestRegion region = GuestRegion.Create(start, bytes);
         if (!Memory.TryAdd(region, out string? refusal)) throw new BrokenPromiseException(refusal);
-    }
-
-    private sealed class Line : IInterrupt
-    {
-        internal bool IsUp { get; private set; }
-
-        public void Assert() => IsUp = true;
-
-        public void Deassert() => IsUp = false;
     }
 
     private sealed class CountingLogger : ILogger

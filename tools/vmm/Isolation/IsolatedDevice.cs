@@ -72,6 +72,14 @@ internal sealed class IsolatedDevice : IDisposable
     /// <returns>The exit code of one that failed before it listened; 0 otherwise.</returns>
     internal async Task<int> RunAsync()
     {
+        int exitCode = await RunUntilStoppedAsync().ConfigureAwait(false);
+        // One that was asked to stop before is waited for too.
+        _listens.TrySetException(new IOException($"the process of {Name} ended before it listened"));
+        return exitCode;
+    }
+
+    private async Task<int> RunUntilStoppedAsync()
+    {
         for (TimeSpan pause = FirstPause; ; pause = pause * 2 < LongestPause ? pause * 2 : LongestPause)
         {
             long started = Stopwatch.GetTimestamp();
@@ -83,11 +91,7 @@ internal sealed class IsolatedDevice : IDisposable
                 lock (_lock) _process = null;
                 _isSuccessor = true;
                 if (_stopping || process.ExitCode == ExitCode.Success) return ExitCode.Success;
-                if (!_listens.Task.IsCompleted)
-                {
-                    _listens.SetException(new IOException($"the process of {Name} ended before it listened"));
-                    return process.ExitCode;
-                }
+                if (!_listens.Task.IsCompleted) return process.ExitCode;
                 StandardError.Say(LogLevel.Error,
                     $"the process of {Name} ended with {HowItEnded(process.ExitCode)}: it is started again", Name);
             }

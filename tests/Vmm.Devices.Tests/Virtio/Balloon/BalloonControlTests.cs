@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Net.Sockets;
 using Vmm.Devices.Simulation;
 using Vmm.Events;
@@ -89,13 +88,13 @@ public abstract class BalloonControlTests : PollerSuite, IDisposable
     public void Statistics_are_those_the_guest_tells_now()
     {
         using SimulatedGuest guest = SimulatedGuest.For(_balloon);
-        DriverRequest first = guest.Queue(Statistics).Add([Filled(free: 1)]);
+        DriverRequest first = guest.Queue(Statistics).Add([BalloonDeviceTests.Filled(free: 1)]);
         guest.Kick(Statistics).RunUntilIdle();
         using Client client = new(_control.Path);
         client.Send("stats\ntarget\n");
         client.Finish();
         guest.RunUntil(() => first.IsUsed);
-        guest.Queue(Statistics).Add([Filled(free: 2)]);
+        guest.Queue(Statistics).Add([BalloonDeviceTests.Filled(free: 2)]);
         guest.Kick(Statistics).RunUntilIdle();
         Assert.Equal("ok target_bytes=0 actual_bytes=0 returned_bytes=0 free_bytes=2 total_bytes=99", client.Hear());
         Assert.Equal("ok target_bytes=0 actual_bytes=0 returned_bytes=0", client.Hear());
@@ -156,16 +155,6 @@ public abstract class BalloonControlTests : PollerSuite, IDisposable
         File.WriteAllText(file, "kept");
         foreach (string taken in (string[])[file, _control.Path]) Assert.Throws<KernelException>(() => new BalloonControl(_balloon, taken, _reactor.Remote));
         Assert.Equal("kept", File.ReadAllText(file));
-    }
-
-    private static byte[] Filled(ulong free)
-    {
-        byte[] entries = new byte[20];
-        BinaryPrimitives.WriteUInt16LittleEndian(entries, (ushort)BalloonStatistic.FreeBytes);
-        BinaryPrimitives.WriteUInt64LittleEndian(entries.AsSpan(2), free);
-        BinaryPrimitives.WriteUInt16LittleEndian(entries.AsSpan(10), (ushort)BalloonStatistic.TotalBytes);
-        BinaryPrimitives.WriteUInt64LittleEndian(entries.AsSpan(12), 99);
-        return entries;
     }
 
     private sealed class Client : IDisposable

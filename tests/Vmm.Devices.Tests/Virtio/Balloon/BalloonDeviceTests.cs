@@ -200,7 +200,8 @@ public sealed class BalloonDeviceTests
         return asked;
     }
 
-    private static byte[] Filled(ulong free)
+    /// <summary>What a driver puts into the buffer of statistics.</summary>
+    internal static byte[] Filled(ulong free)
     {
         byte[] entries = new byte[20];
         BinaryPrimitives.WriteUInt16LittleEndian(entries, (ushort)BalloonStatistic.FreeBytes);

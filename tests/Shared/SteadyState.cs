@@ -1,6 +1,6 @@
 using System.Diagnostics;
 
-namespace Vmm.Events.Tests;
+namespace Vmm.Tests;
 
 /// <summary>Asks what code allocates once it is warm: slabs are filled, and the compiler has made its final code.</summary>
 internal static class SteadyState

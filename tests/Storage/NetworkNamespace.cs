@@ -1,14 +1,13 @@
-using System.Diagnostics;
 using System.Runtime.InteropServices;
 
-namespace Vmm.EndToEnd;
+namespace Vmm.Tests;
 
 /// <summary>A network of a test's own (network_namespaces(7)): whatever happens in it, the host's stays as it is. Gone afterwards.</summary>
 internal sealed partial class NetworkNamespace : IDisposable
 {
     private const int NewNetwork = 0x40000000; // CLONE_NEWNET
 
-    internal NetworkNamespace() => Run("ip", "netns", "add", Name);
+    internal NetworkNamespace() => HostCommand.Check("ip", "netns", "add", Name);
 
     internal string Name { get; } = $"vmm-{Guid.NewGuid():n}"[..12];
 
@@ -32,7 +31,7 @@ internal sealed partial class NetworkNamespace : IDisposable
 
     /// <summary>Runs a program in it to its end.</summary>
     /// <returns>What it printed.</returns>
-    internal string Execute(params string[] command) => Run([.. Wrapper, .. command]);
+    internal string Execute(params string[] command) => HostCommand.Check(Wrapper[0], [.. Wrapper[1..], .. command]);
 
     /// <summary>Runs code on a thread that is in it: sockets it makes are of this network, whoever uses them after.</summary>
     internal T Inside<T>(Func<T> code)
@@ -54,17 +53,7 @@ internal sealed partial class NetworkNamespace : IDisposable
         return done.Task.GetAwaiter().GetResult();
     }
 
-    public void Dispose() => Run("ip", "netns", "del", Name);
-
-    private static string Run(params string[] command)
-    {
-        using Process process = Process.Start(new ProcessStartInfo(command[0], command[1..]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
-        Task<string> error = process.StandardError.ReadToEndAsync();
-        string output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        Assert.True(process.ExitCode == 0, $"'{string.Join(' ', command)}' ended with {process.ExitCode}: {output}{error.Result}");
-        return output;
-    }
+    public void Dispose() => HostCommand.Check("ip", "netns", "del", Name);
 
     [LibraryImport("libc", EntryPoint = "setns", SetLastError = true)]
     private static partial int SetNamespace(int fd, int kind);
