@@ -84,6 +84,9 @@ internal static class UnsafeFence
 
     private static string FullName(INamedTypeSymbol type) => $"{type.ContainingNamespace.ToDisplayString()}.{type.Name}";
 
-    /// <summary>The source generators of P/Invokes and of handlers do not run here.</summary>
-    private static bool IsGenerated(Diagnostic diagnostic) => diagnostic.Id is "CS8795";
+    /// <summary>
+    /// The source generators of P/Invokes and of handlers do not run here: a method of theirs has no body, and a call of it gives its
+    /// <c>out</c> arguments no value.
+    /// </summary>
+    private static bool IsGenerated(Diagnostic diagnostic) => diagnostic.Id is "CS8795" or "CS0165";
 }
