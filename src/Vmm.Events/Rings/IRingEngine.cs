@@ -49,6 +49,6 @@ internal interface IRingEngine : IDisposable
     bool TryRegisterFile(int slot, int fd);
 
     /// <summary>Puts memory into a slot of the registered buffers; length 0 takes it out.</summary>
-    /// <returns>False if this engine registers no buffers, or the memory is refused.</returns>
-    bool TryRegisterBuffer(int slot, nint address, int length);
+    /// <returns>Why not: <see cref="Errno.NotSupported"/> if this engine registers no buffers, or what the kernel says.</returns>
+    Errno RegisterBuffer(int slot, nint address, int length);
 }

@@ -31,7 +31,7 @@ public sealed record RingOptions
     /// <summary>Most files that are registered at a time.</summary>
     public int FilesMax { get; init; } = 256;
 
-    /// <summary>Most slab pages that are registered at a time.</summary>
+    /// <summary>Most slab pages, and GiB of other memory, that are registered at a time.</summary>
     public int BuffersMax { get; init; } = 256;
 
     /// <summary>Threads of the fall-back that carry out operations on files.</summary>

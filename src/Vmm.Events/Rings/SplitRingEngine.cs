@@ -85,7 +85,7 @@ internal sealed class SplitRingEngine : IRingEngine
 
     public bool TryRegisterFile(int slot, int fd) => _kernel.TryRegisterFile(slot, fd) && _threads.TryRegisterFile(slot, fd);
 
-    public bool TryRegisterBuffer(int slot, nint address, int length) => _kernel.TryRegisterBuffer(slot, address, length);
+    public Errno RegisterBuffer(int slot, nint address, int length) => _kernel.RegisterBuffer(slot, address, length);
 
     public void Dispose()
     {

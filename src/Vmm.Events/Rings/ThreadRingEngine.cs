@@ -106,7 +106,7 @@ internal sealed class ThreadRingEngine : IRingEngine
         return true;
     }
 
-    public bool TryRegisterBuffer(int slot, nint address, int length) => false;
+    public Errno RegisterBuffer(int slot, nint address, int length) => Errno.NotSupported;
 
     public void Dispose()
     {

@@ -27,6 +27,7 @@ internal static class Comparisons
         new VsockInComparison(),
         new VsockStreamsComparison(),
         new BlockComparison(),
+        new PinnedComparison(),
         new NetInComparison(),
         new NetOutComparison(),
         new ExitComparison(),

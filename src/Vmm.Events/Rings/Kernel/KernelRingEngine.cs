@@ -20,7 +20,8 @@ internal sealed unsafe class KernelRingEngine : IRingEngine
     private static readonly IoUringOp[] Transfers =
     [
         IoUringOp.Nop, IoUringOp.ReadV, IoUringOp.WriteV, IoUringOp.Read, IoUringOp.Write, IoUringOp.ReadFixed, IoUringOp.WriteFixed,
-        IoUringOp.Fsync, IoUringOp.Fallocate, IoUringOp.Timeout, IoUringOp.TimeoutRemove, IoUringOp.LinkTimeout, IoUringOp.AsyncCancel,
+        IoUringOp.ReadVFixed, IoUringOp.WriteVFixed, IoUringOp.Fsync, IoUringOp.Fallocate, IoUringOp.Timeout, IoUringOp.TimeoutRemove,
+        IoUringOp.LinkTimeout, IoUringOp.AsyncCancel,
     ];
 
     private const IoUringEntryFlags FlagsOfTransfers = IoUringEntryFlags.FixedFile | IoUringEntryFlags.Drain | IoUringEntryFlags.Link
@@ -85,7 +86,7 @@ internal sealed unsafe class KernelRingEngine : IRingEngine
             // A ring that could not wake the reactor would lose completions.
             if (errno != Errno.None) return errno;
             KernelRingEngine made = new(queue, wakeful, setup, options);
-            if (options.OnlyTransfers) errno = queue.Restrict(Transfers, FlagsOfTransfers, Registrations);
+            if (options.OnlyTransfers) errno = queue.Restrict([.. Transfers.Where(made.Supports)], FlagsOfTransfers, Registrations);
             if (errno == Errno.None) engine = made;
             return errno;
         }
@@ -144,14 +145,14 @@ internal sealed unsafe class KernelRingEngine : IRingEngine
         return _queue.Register(IoUringRegister.FilesUpdate, &update, 1) == Errno.None;
     }
 
-    public bool TryRegisterBuffer(int slot, nint address, int length)
+    public Errno RegisterBuffer(int slot, nint address, int length)
     {
-        if (!_hasBuffers) return false;
+        if (!_hasBuffers) return Errno.NotSupported;
         IoVec buffer = new() { Address = address, Length = length };
         ulong noTag = 0;
         IoUringTaggedUpdate update = new() { Offset = (uint)slot, Data = (ulong)&buffer, Tags = (ulong)&noTag, Count = 1 };
-        // SAFETY: the kernel reads locals; the memory itself is mapped until it is taken out of the table (SlabPool.PageChanged).
-        return _queue.Register(IoUringRegister.BuffersUpdate, &update, (uint)sizeof(IoUringTaggedUpdate)) == Errno.None;
+        // SAFETY: the kernel reads locals; the memory itself is mapped until it is taken out of the table (SlabPool.PageChanged, RingMemory).
+        return _queue.Register(IoUringRegister.BuffersUpdate, &update, (uint)sizeof(IoUringTaggedUpdate));
     }
 
     public void Dispose()
