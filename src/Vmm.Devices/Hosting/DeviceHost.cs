@@ -282,9 +282,10 @@ public sealed partial class DeviceHost : IAsyncDisposable, IDisposable
     private void ThrowIfPinnedMemoryIsGivenBack(VirtioDevice device)
     {
         VirtioDevice[] all = [.. _slots.OfType<HostedDevice>().Select(hosted => hosted.Device), device];
-        if (all.OfType<BalloonDevice>().FirstOrDefault() is { } balloon && all.OfType<BlockDevice>().FirstOrDefault(disk => disk.Pins) is { } disk)
-            throw new ArgumentException($"disk '{disk.Name}' has all guest memory pinned, of which balloon '{balloon.Name}' could give nothing "
-                + "back: leave out 'pin', or the balloon (--balloon false)");
+        if (all.OfType<BalloonDevice>().FirstOrDefault() is not { } balloon) return;
+        if (all.OfType<BlockDevice>().FirstOrDefault(disk => disk.Pins) is not { } disk) return;
+        throw new ArgumentException($"disk '{disk.Name}' has all guest memory pinned, of which balloon '{balloon.Name}' could give nothing "
+            + "back: leave out 'pin', or the balloon (--balloon false)");
     }
 
     private VirtioMmioOptions TransportOptions(DeviceReactors reactors)

@@ -34,7 +34,8 @@ internal sealed class FioContender : IContender
         [
             "--name=compare", "--output-format=json", "--rw=randread", "--ioengine=io_uring", "--invalidate=0",
             "--randrepeat=0",
-            $"--filename={_file.Path}", $"--bs={_bytes}", $"--iodepth={BlockComparison.Depth}", _file.IsDirect ? "--direct=1" : "--direct=0",
+            $"--filename={_file.Path}", $"--bs={_bytes}", $"--iodepth={BlockComparison.Depth}",
+            _file.IsDirect ? "--direct=1" : "--direct=0",
             string.Create(CultureInfo.InvariantCulture, $"--io_size={operations * _bytes}"), .. _more,
         ];
         try

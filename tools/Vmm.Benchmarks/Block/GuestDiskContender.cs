@@ -51,8 +51,10 @@ internal sealed class GuestDiskContender : IContender
         for (int slot = 0; slot < BlockComparison.Depth; slot++)
         {
             _readable[slot] = [queue.Place(new byte[HeaderBytes])];
-            _writable[slot] = [.. Enumerable.Range(0, reads.Bytes / reads.PieceBytes).Select(_ => queue.Place(new byte[reads.PieceBytes])).Reverse(),
-                queue.Place(new byte[StatusBytes])];
+            // Neighbours in memory would be one piece to the kernel.
+            GuestBuffer[] pieces =
+                [.. Enumerable.Range(0, reads.Bytes / reads.PieceBytes).Select(_ => queue.Place(new byte[reads.PieceBytes])).Reverse()];
+            _writable[slot] = [.. pieces, queue.Place(new byte[StatusBytes])];
             _free.Push(slot);
         }
     }

@@ -165,7 +165,8 @@ public sealed record DiskSpec : DeviceSpec
         if (Path.Length == 0) yield return $"disk '{name}' has no path: name its image";
         else foreach (string failure in AddressFailures(name)) yield return failure;
         if (Pin && !Direct)
-            yield return $"disk '{name}' goes through the page cache, where pinned memory gains nothing: add 'cache=none', or leave out 'pin'";
+            yield return $"disk '{name}' goes through the page cache, where pinned memory gains nothing: add 'cache=none', or leave out "
+                + "'pin'";
         if (Pin && Engine is BlockEngineKind.Threads or BlockEngineKind.Synchronous)
             yield return $"disk '{name}' is pinned for a ring of the kernel, which its engine does not use: leave out 'engine' or 'pin'";
         foreach (string failure in DeviceFailures(name)) yield return failure;
@@ -195,8 +196,8 @@ public sealed record DiskSpec : DeviceSpec
     {
         setting ??= new DeviceSetting();
         if (Pin && setting.OverVhostUser)
-            throw new ArgumentException($"disk '{name}' cannot have its front-end's memory pinned: the front-end may replace pages of it at "
-                + "any time (a balloon, free page reporting, migration), and the guest would not see what was read: leave out 'pin'");
+            throw new ArgumentException($"disk '{name}' cannot have its front-end's memory pinned: the front-end may replace pages of it "
+                + "at any time (a balloon, free page reporting, migration), and the guest would not see what was read: leave out 'pin'");
         DiskSpec spec = this with
         {
             Queues = Queues ?? (setting.OverVhostUser ? QueuesOverVhostUser : setting.Queues),

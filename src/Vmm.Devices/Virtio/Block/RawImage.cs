@@ -155,7 +155,9 @@ public sealed partial class RawImage : IBlockBackend
         _ => new RingBlockEngine(this, _file, _cachedFile, RingOf(reactor), reactor, onCompleted),
     };
 
-    /// <summary>As <see cref="CreateEngine(IReactor, Action)"/>, with guest memory pinned for the ring of the kernel, if it can be.</summary>
+    /// <summary>
+    /// As <see cref="CreateEngine(IReactor, Action)"/>, with guest memory pinned for the ring of the kernel, if it can be.
+    /// </summary>
     /// <param name="context">The queue.</param>
     /// <param name="refusal">Why it is not pinned; null if it is.</param>
     internal RingBlockEngine CreatePinnedEngine(QueueContext context, out string? refusal)

@@ -151,7 +151,8 @@ internal sealed unsafe class KernelRingEngine : IRingEngine
         IoVec buffer = new() { Address = address, Length = length };
         ulong noTag = 0;
         IoUringTaggedUpdate update = new() { Offset = (uint)slot, Data = (ulong)&buffer, Tags = (ulong)&noTag, Count = 1 };
-        // SAFETY: the kernel reads locals; the memory itself is mapped until it is taken out of the table (SlabPool.PageChanged, RingMemory).
+        // SAFETY: the kernel reads locals; the memory itself is mapped until it is taken out of the table (SlabPool.PageChanged,
+        // RingMemory).
         return _queue.Register(IoUringRegister.BuffersUpdate, &update, (uint)sizeof(IoUringTaggedUpdate));
     }
 

@@ -67,7 +67,8 @@ public sealed class PinnedDiskTests : IDisposable
         foreach (GuestBuffer[] data in reads) Assert.Equal(_content[..(int)data.Sum(buffer => buffer.Length)], Read(guest, data));
 
         // Under load, of as many as the device takes in one turn.
-        DriverRequest[] inFlight = [.. Enumerable.Range(0, 10).Select(i => guest.Queue(0).Add([Header(i)], [new(inSecond.Address + (ulong)i * 4096, 4096), Status(guest)]))];
+        DriverRequest[] inFlight = [.. Enumerable.Range(0, 10)
+            .Select(i => guest.Queue(0).Add([Header(i)], [new(inSecond.Address + (ulong)i * 4096, 4096), Status(guest)]))];
         guest.Kick(0);
         guest.Reactor.RunOnce(TimeSpan.Zero);
         Assert.True(guest.Memory.Remove(MemoryBytes));
