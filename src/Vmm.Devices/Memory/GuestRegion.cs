@@ -1,6 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using Vmm.Devices.Native;
 using Vmm.Events;
+using Vmm.Events.Rings;
 
 namespace Vmm.Devices;
 
@@ -255,6 +256,12 @@ public sealed unsafe class GuestRegion : IDisposable
         lock (_pinning) _isPinned = true;
         return null;
     }
+
+    /// <summary>Has a ring keep the pages of a pinned region. The caller keeps the region mapped until the ring lets go of them.</summary>
+    /// <inheritdoc cref="RingMemory.Add" path="/returns"/>
+    internal Errno AddTo(RingMemory memory) =>
+        // SAFETY: all of the mapping, which the caller keeps.
+        memory.Add((void*)HostAddress, (nuint)Length);
 
     /// <summary>Has the kernel give memory to all pages now, as pinning would: it takes long. Nothing where that is not possible.</summary>
     internal void Populate()

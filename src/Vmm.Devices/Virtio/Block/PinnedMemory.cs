@@ -50,7 +50,7 @@ internal sealed class PinnedMemory : IDisposable
         _hold.Dispose();
     }
 
-    private unsafe string? Add()
+    private string? Add()
     {
         ulong bytes = 0;
         foreach (GuestRegion region in _hold.Map.Regions) bytes += region.Length;
@@ -58,8 +58,7 @@ internal sealed class PinnedMemory : IDisposable
         foreach (GuestRegion region in _hold.Map.Regions)
         {
             if (region.Pin() is { } why) return $"{memory}: {why}: leave out 'pin'";
-            // SAFETY: the hold keeps the region mapped until the kernel has let go of it.
-            Errno errno = Pages.Add((void*)region.HostAddress, (nuint)region.Length);
+            Errno errno = region.AddTo(Pages);
             if (errno == Errno.NoMemory)
                 return $"{memory}: the kernel locks {LimitCalls.LockedBytes() >> 20} MiB for this user: raise RLIMIT_MEMLOCK (ulimit -l, "
                     + $"LimitMEMLOCK=) by {bytes >> 20} MiB for each reactor, or leave out 'pin'";
