@@ -31,4 +31,7 @@ public static class DeviceEvents
 
     /// <summary>A disk has another medium.</summary>
     public static EventId MediumChanged { get; } = new(9, "medium-changed");
+
+    /// <summary>Guest memory is not pinned for a disk that asks for it; the disk works without.</summary>
+    public static EventId NotPinned { get; } = new(10, "not-pinned");
 }

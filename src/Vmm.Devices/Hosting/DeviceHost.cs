@@ -98,12 +98,15 @@ public sealed class DeviceHost : IAsyncDisposable, IDisposable
     public HostedDevice Add(VirtioDevice device)
     {
         ArgumentNullException.ThrowIfNull(device);
+        // Else it would be done on a reactor, which has others to serve.
+        if (device is BlockDevice { Pins: true }) foreach (GuestRegion region in Memory.Regions) region.Populate();
         lock (_changes)
         {
             ObjectDisposedException.ThrowIf(_stopped is not null, this);
             if (_slots.Any(hosted => hosted?.Device.Name == device.Name))
                 throw new ArgumentException($"two devices are called '{device.Name}': give each a name of its own");
             ThrowIfDiskIsShared(device);
+            ThrowIfPinnedMemoryIsGivenBack(device);
             int slot = (Board as ISavedPlaces)?.PlaceOf(device.Name) is { } saved && saved < _slots.Length && _slots[saved] is null
                 ? saved : Array.IndexOf(_slots, null);
             if (slot < 0) throw new ArgumentException($"no room for device '{device.Name}': this machine takes {_slots.Length}");
@@ -362,6 +365,15 @@ public sealed class DeviceHost : IAsyncDisposable, IDisposable
                     $"disks '{other.Name}' and '{disk.Name}' are the same file, {disk.Backend.Description}: give each an image of its own");
             }
         }
+    }
+
+    private void ThrowIfPinnedMemoryIsGivenBack(VirtioDevice device)
+    {
+        VirtioDevice[] all = [.. _slots.OfType<HostedDevice>().Select(hosted => hosted.Device), device];
+        if (all.OfType<BalloonDevice>().FirstOrDefault() is not { } balloon) return;
+        if (all.OfType<BlockDevice>().FirstOrDefault(disk => disk.Pins) is not { } disk) return;
+        throw new ArgumentException($"disk '{disk.Name}' has all guest memory pinned, of which balloon '{balloon.Name}' could give nothing "
+            + "back: leave out 'pin', or the balloon (--balloon false)");
     }
 
     private VirtioMmioOptions TransportOptions(DeviceReactors reactors)

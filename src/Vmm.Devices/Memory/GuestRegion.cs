@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using Vmm.Events.Rings;
 
 namespace Vmm.Devices;
 
@@ -19,6 +20,10 @@ public sealed unsafe class GuestRegion : IDisposable
     private readonly MappedMemory _mapping;
     private readonly OwnedFd? _file;
     private readonly PrivatePages? _private;
+    /// <summary>Held while pages are given back, and while the kernel begins to keep them.</summary>
+    private readonly Lock _pinning = new();
+    private bool _isOurs;
+    private bool _isPinned;
     private int _references = 1;
 
     private GuestRegion(OwnedFd? file, in MemoryFile source, MappedMemory mapping, nint hostAddress, in RegionLayout layout,
@@ -94,9 +99,10 @@ public sealed unsafe class GuestRegion : IDisposable
                 throw new KernelException($"cannot size guest memory to {bytes} bytes", CallResult.LastError);
             if (MemoryCalls.Fcntl(fd, MemoryCalls.F_ADD_SEALS, MemoryCalls.F_SEAL_SHRINK | MemoryCalls.F_SEAL_GROW) != 0)
                 throw new KernelException("cannot seal guest memory", CallResult.LastError);
-            return TryMap(file, new RegionLayout(guestAddress, bytes), out GuestRegion? region, out string? refusal)
-                ? region
-                : throw new KernelException(refusal, Errno.NoMemory, pages == PageSize.Standard ? null : NoneFree(bytes, pageLength));
+            if (!TryMap(file, new RegionLayout(guestAddress, bytes), out GuestRegion? region, out string? refusal))
+                throw new KernelException(refusal, Errno.NoMemory, pages == PageSize.Standard ? null : NoneFree(bytes, pageLength));
+            region._isOurs = true;
+            return region;
         }
         catch
         {
@@ -224,15 +230,48 @@ public sealed unsafe class GuestRegion : IDisposable
         return Math.Clamp(((ulong)data - Layout.FileOffset) & ~(PageLength - 1), offset, Length);
     }
 
-    /// <summary>Gives whole pages of a range back to the host; they read as zeros.</summary>
+    /// <summary>
+    /// Has the region keep, for as long as it lives, the pages that are behind its addresses: the kernel is about to move bytes to them
+    /// without looking at the mapping.
+    /// </summary>
+    /// <returns>Why that is not possible; null if it is so from now on.</returns>
+    internal string? Pin()
+    {
+        if (IsPrivate) return "it goes on from a snapshot, whose pages are replaced when the guest writes them";
+        if (!_isOurs) return "another process made it, which may replace its pages at any time";
+        lock (_pinning) _isPinned = true;
+        return null;
+    }
+
+    /// <summary>Has a ring keep the pages of a pinned region. The caller keeps the region mapped until the ring lets go of them.</summary>
+    /// <inheritdoc cref="RingMemory.Add" path="/returns"/>
+    internal Errno AddTo(RingMemory memory) =>
+        // SAFETY: all of the mapping, which the caller keeps.
+        memory.Add((void*)HostAddress, (nuint)Length);
+
+    /// <summary>Has the kernel give memory to all pages now, as pinning would: it takes long. Nothing where that is not possible.</summary>
+    internal void Populate()
+    {
+        if (!IsPrivate) _ = MemoryCalls.Advise(HostAddress, (nuint)Length, MemoryCalls.MADV_POPULATE_WRITE);
+    }
+
+    /// <summary>
+    /// Gives whole pages of a range back to the host; they read as zeros. A pinned region keeps them, and they are zeroed.
+    /// </summary>
     /// <returns>False if the kernel refuses.</returns>
     internal bool TryDiscard(nint host, ulong length)
     {
         nint page = (nint)PageLength;
         nint start = (host + page - 1) / page * page, end = (host + (nint)length) / page * page;
         if (start >= end) return true;
-        return _private is { } pages ? pages.TryClear((ulong)(start - HostAddress), (ulong)(end - start))
-            : MemoryCalls.Advise(start, (nuint)(end - start), MemoryCalls.MADV_REMOVE) == 0;
+        if (_private is { } pages) return pages.TryClear((ulong)(start - HostAddress), (ulong)(end - start));
+        lock (_pinning)
+        {
+            if (!_isPinned) return MemoryCalls.Advise(start, (nuint)(end - start), MemoryCalls.MADV_REMOVE) == 0;
+        }
+        // SAFETY: the pages are inside the mapping, which the caller keeps. By pages, so that a collection of garbage does not wait.
+        for (; start < end; start += page) new Span<byte>((byte*)start, (int)page).Clear();
+        return true;
     }
 
     internal void Hold() => Interlocked.Increment(ref _references);

@@ -7,9 +7,13 @@ internal static partial class LimitCalls
     internal const int RLIMIT_MSGQUEUE = 12;
     internal const int RLIMIT_RTPRIO = 14;
     private const int RLIMIT_NOFILE = 7;
+    private const int RLIMIT_MEMLOCK = 8;
 
     /// <summary>Most descriptors of this process; no limit if the kernel gives none.</summary>
-    internal static ulong Descriptors() => GetLimit(RLIMIT_NOFILE, out ResourceLimit limit) == 0 ? limit.Soft : ulong.MaxValue;
+    internal static ulong Descriptors() => SoftLimit(RLIMIT_NOFILE);
+
+    /// <summary>Bytes that the kernel locks for this user; no limit if the kernel gives none.</summary>
+    internal static ulong LockedBytes() => SoftLimit(RLIMIT_MEMLOCK);
 
     /// <summary>
     /// Sets the size of a core file (core(5)) to nothing, or to as much as this process may set. Guest memory that this process mapped is
@@ -25,6 +29,8 @@ internal static partial class LimitCalls
 
     /// <summary>Sets the soft and the hard limit of a resource.</summary>
     internal static void Set(int resource, ulong value) => _ = SetLimit(resource, new ResourceLimit { Soft = value, Hard = value });
+
+    private static ulong SoftLimit(int resource) => GetLimit(resource, out ResourceLimit limit) == 0 ? limit.Soft : ulong.MaxValue;
 
     [LibraryImport("libc", EntryPoint = "setrlimit")]
     private static partial int SetLimit(int resource, in ResourceLimit limit);

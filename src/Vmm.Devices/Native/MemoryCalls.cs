@@ -25,6 +25,7 @@ internal static partial class MemoryCalls
     internal const int F_SEAL_GROW = 4;
     internal const int MADV_DONTNEED = 4;
     internal const int MADV_REMOVE = 9;
+    internal const int MADV_POPULATE_WRITE = 23;
     internal const int MADV_DONTDUMP = 16;
     internal static readonly nint MapFailed = -1;
 

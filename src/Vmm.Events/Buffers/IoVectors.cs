@@ -41,6 +41,9 @@ public sealed unsafe class IoVectors
     /// <summary>The first piece that is left.</summary>
     internal IoVec First => _vectors[_first];
 
+    /// <summary>One of the pieces that are left.</summary>
+    internal ref readonly IoVec this[int index] => ref _vectors[_first + index];
+
     /// <summary>Forgets the pieces.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Clear()

@@ -57,6 +57,8 @@ internal enum IoUringOp : byte
     Recv = 27,
     Splice = 30,
     Shutdown = 34,
+    ReadVFixed = 60,
+    WriteVFixed = 61,
 }
 
 /// <summary>IOSQE_…: how an entry is submitted.</summary>

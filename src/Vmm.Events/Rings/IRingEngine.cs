@@ -36,6 +36,9 @@ internal interface IRingEngine : IDisposable
     /// <summary>Whether a <see cref="Submit"/> would find something to submit or make something takeable.</summary>
     bool HasWork { get; }
 
+    /// <summary>Whether a transfer may have several pieces of registered memory: IORING_OP_READV_FIXED, since Linux 6.15.</summary>
+    bool TakesFixedLists { get; }
+
     /// <summary>Calls that submitted, and times an overflow was fetched.</summary>
     (long Submissions, long Overflows) Counts { get; }
 
@@ -44,6 +47,6 @@ internal interface IRingEngine : IDisposable
     bool TryRegisterFile(int slot, int fd);
 
     /// <summary>Puts memory into a slot of the registered buffers; length 0 takes it out.</summary>
-    /// <returns>False if this engine registers no buffers, or the memory is refused.</returns>
-    bool TryRegisterBuffer(int slot, nint address, int length);
+    /// <returns>Why not: <see cref="Errno.NotSupported"/> if this engine registers no buffers, or what the kernel says.</returns>
+    Errno RegisterBuffer(int slot, nint address, int length);
 }

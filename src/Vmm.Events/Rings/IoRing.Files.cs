@@ -25,10 +25,12 @@ public sealed partial class IoRing
     /// <param name="offset">Byte position in the file.</param>
     /// <param name="vectors">Where to, 1 piece or more.</param>
     /// <param name="dontCache">Leave nothing in the page cache that was not there before (RWF_DONTCACHE).</param>
+    /// <param name="memory">Of this ring: where all pieces lie in one GiB of it, the kernel does not look for their pages.</param>
     /// <exception cref="InvalidOperationException">The request is in flight, or this is not the reactor's thread.</exception>
     /// <exception cref="ObjectDisposedException">The file or the ring is disposed.</exception>
-    public void ReadV(RingRequest request, RingFile file, ulong offset, IoVectors vectors, bool dontCache = false) =>
-        BeginVectored(request, file, offset, vectors, IoUringOp.ReadV, dontCache ? DontCache : 0);
+    public void ReadV(
+        RingRequest request, RingFile file, ulong offset, IoVectors vectors, bool dontCache = false, RingMemory? memory = null) =>
+        BeginVectored(request, file, offset, vectors, IoUringOp.ReadV, dontCache ? DontCache : 0, memory);
 
     /// <summary>Writes pieces of memory (pwritev(2)). The list and the memory stay as they are until the request completes.</summary>
     /// <param name="request">Completes with the bytes written; fewer than asked for when the disk is full.</param>
@@ -37,15 +39,17 @@ public sealed partial class IoRing
     /// <param name="vectors">Where from, 1 piece or more.</param>
     /// <param name="durable">Complete only when the data has reached the disk (RWF_DSYNC).</param>
     /// <param name="dontCache">Leave nothing in the page cache that was not there before (RWF_DONTCACHE).</param>
-    /// <inheritdoc cref="ReadV(RingRequest, RingFile, ulong, IoVectors, bool)" path="/exception"/>
-    public void WriteV(RingRequest request, RingFile file, ulong offset, IoVectors vectors, bool durable = false, bool dontCache = false) =>
-        BeginVectored(request, file, offset, vectors, IoUringOp.WriteV, (durable ? WriteDurably : 0) | (dontCache ? DontCache : 0));
+    /// <param name="memory">Of this ring: where all pieces lie in one GiB of it, the kernel does not look for their pages.</param>
+    /// <inheritdoc cref="ReadV(RingRequest, RingFile, ulong, IoVectors, bool, RingMemory)" path="/exception"/>
+    public void WriteV(RingRequest request, RingFile file, ulong offset, IoVectors vectors, bool durable = false, bool dontCache = false,
+        RingMemory? memory = null) =>
+        BeginVectored(request, file, offset, vectors, IoUringOp.WriteV, (durable ? WriteDurably : 0) | (dontCache ? DontCache : 0), memory);
 
     /// <summary>Has what was written reach the disk (fsync(2), fdatasync(2)). Only writes that completed before are covered.</summary>
     /// <param name="request">Completes with 0.</param>
     /// <param name="file">Which file.</param>
     /// <param name="dataOnly">Leave out metadata that no later read needs.</param>
-    /// <inheritdoc cref="ReadV(RingRequest, RingFile, ulong, IoVectors, bool)" path="/exception"/>
+    /// <inheritdoc cref="ReadV(RingRequest, RingFile, ulong, IoVectors, bool, RingMemory)" path="/exception"/>
     public void Fsync(RingRequest request, RingFile file, bool dataOnly)
     {
         CheckBeginnable(request);
@@ -60,7 +64,7 @@ public sealed partial class IoRing
     /// <param name="mode">What to do with the range.</param>
     /// <param name="offset">First byte.</param>
     /// <param name="length">Bytes, 1 or more.</param>
-    /// <inheritdoc cref="ReadV(RingRequest, RingFile, ulong, IoVectors, bool)" path="/exception"/>
+    /// <inheritdoc cref="ReadV(RingRequest, RingFile, ulong, IoVectors, bool, RingMemory)" path="/exception"/>
     public void Fallocate(RingRequest request, RingFile file, FallocateMode mode, ulong offset, ulong length)
     {
         CheckBeginnable(request);
@@ -69,11 +73,13 @@ public sealed partial class IoRing
         BeginChecked(request, file);
     }
 
-    private void BeginVectored(RingRequest request, RingFile file, ulong offset, IoVectors vectors, IoUringOp operation, uint flags)
+    private void BeginVectored(
+        RingRequest request, RingFile file, ulong offset, IoVectors vectors, IoUringOp operation, uint flags, RingMemory? memory)
     {
         CheckBeginnable(request);
         ArgumentNullException.ThrowIfNull(file);
         request.Entry = Vectored(offset, vectors, operation, flags);
+        memory?.UseFor(ref request.Entry, vectors);
         BeginChecked(request, file);
     }
 
@@ -99,7 +105,7 @@ public sealed partial class IoRing
     /// <param name="buffer">Where to. It is the operation's until the result.</param>
     /// <param name="offset">Byte position in the file, or <see cref="CurrentPosition"/>.</param>
     /// <param name="count">Most bytes; null for all the room there is.</param>
-    /// <inheritdoc cref="ReadV(RingRequest, RingFile, ulong, IoVectors, bool)" path="/exception"/>
+    /// <inheritdoc cref="ReadV(RingRequest, RingFile, ulong, IoVectors, bool, RingMemory)" path="/exception"/>
     public RingOperation<BufferResult> Read(RingFile file, SlabBuffer buffer, ulong offset = CurrentPosition, int? count = null) =>
         Fill(IoUringOp.Read, file, buffer, offset, count, flags: 0);
 

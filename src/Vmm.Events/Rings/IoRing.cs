@@ -58,7 +58,8 @@ public sealed partial class IoRing : IDisposable
         _engine = RingEngines.Create(_options);
         _table = new OperationTable(_options.OperationsMax);
         _files = new RegisteredFiles(_engine, _options.FilesMax);
-        _pages = new RegisteredPages(_engine, _options.BuffersMax);
+        Buffers = new RegisteredBuffers(_engine, _options.BuffersMax);
+        _pages = new RegisteredPages(Buffers);
         Scratch = new SlabPool(_options.Scratch);
         _turn = new Turn(this);
         _wakeUp = new WakeUp(this, _engine.Wakeful) { BelongsToReactor = true };
@@ -112,6 +113,11 @@ public sealed partial class IoRing : IDisposable
     /// <summary>For arguments that the kernel reads from memory: paths, addresses, message heads.</summary>
     internal SlabPool Scratch { get; }
 
+    /// <summary>What is in the kernel's table of buffers.</summary>
+    internal RegisteredBuffers Buffers { get; }
+
+    internal bool IsOpen => _phase != Phase.Closed;
+
     /// <summary>The cells of operations that are over.</summary>
     internal OperationPools Cells { get; } = new();
 
@@ -126,6 +132,9 @@ public sealed partial class IoRing : IDisposable
         CheckUsable();
         _pages.Add(pool);
     }
+
+    /// <summary>Memory for this ring to keep pages of; none at first.</summary>
+    public RingMemory CreateMemory() => new(this, _engine.TakesFixedLists);
 
     /// <summary>Hands over now what was begun, instead of at the end of the turn.</summary>
     public void Flush()
@@ -179,7 +188,7 @@ public sealed partial class IoRing : IDisposable
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void CheckUsable()
+    internal void CheckUsable()
     {
         ObjectDisposedException.ThrowIf(_phase != Phase.Open, this);
         _reactor.CheckThread();

@@ -4,12 +4,10 @@ using Vmm.Events.Buffers;
 namespace Vmm.Events.Rings;
 
 /// <summary>The pages of slab pools that the engine keeps mapped for a ring, each from its first use on.</summary>
-internal sealed class RegisteredPages(IRingEngine engine, int pagesMax) : IPageRegistry
+internal sealed class RegisteredPages(RegisteredBuffers buffers) : IPageRegistry
 {
     private readonly List<SlabPool> _pools = [];
     private readonly ConcurrentQueue<int> _gone = new();
-    private readonly Stack<int> _free = new();
-    private int _used;
 
     /// <summary>Registers the pages of a pool from now on.</summary>
     internal void Add(SlabPool pool)
@@ -26,25 +24,11 @@ internal sealed class RegisteredPages(IRingEngine engine, int pagesMax) : IPageR
         SlabPage page = block.Page;
         if (block.Pool.Registry != this) return SlabPage.NotRegistered;
         if (page.RegisteredIndex != SlabPage.NotRegistered || page.IsRefused) return page.RegisteredIndex;
-        while (_gone.TryDequeue(out int gone))
-        {
-            engine.TryRegisterBuffer(gone, 0, 0);
-            _free.Push(gone);
-        }
-        if (!_free.TryPop(out int slot))
-        {
-            if (_used == pagesMax) return SlabPage.NotRegistered;
-            slot = _used++;
-        }
-        if (engine.TryRegisterBuffer(slot, page.Address, page.Bytes))
-        {
-            page.RegisteredIndex = slot;
-        }
-        else
-        {
-            page.IsRefused = true;
-            _free.Push(slot);
-        }
+        while (_gone.TryDequeue(out int gone)) buffers.Remove(gone);
+        Errno errno = buffers.Add(page.Address, page.Bytes, out int slot);
+        if (errno == Errno.None) page.RegisteredIndex = slot;
+        // A slot may become free later.
+        else page.IsRefused = errno != Errno.NoSpace;
         return page.RegisteredIndex;
     }
 

@@ -31,7 +31,7 @@ public sealed record RingOptions
     /// <summary>Most files that are registered at a time.</summary>
     public int FilesMax { get; init; } = 256;
 
-    /// <summary>Most slab pages that are registered at a time.</summary>
+    /// <summary>Most slab pages, and GiB of other memory, that are registered at a time.</summary>
     public int BuffersMax { get; init; } = 256;
 
     /// <summary>Threads of the fall-back that carry out operations on files.</summary>
@@ -51,6 +51,9 @@ public sealed record RingOptions
 
     /// <summary>For tests: how the memory behaves that arguments are put into.</summary>
     internal Buffers.SlabPoolOptions? Scratch { get; init; }
+
+    /// <summary>For tests: false to be as on a kernel that takes no vectors of registered memory.</summary>
+    internal bool TakesFixedLists { get; init; } = true;
 
     /// <summary>For tests: what stands between the ring and its engine.</summary>
     internal Func<IRingEngine, IRingEngine> Decorate { get; init; } = static engine => engine;

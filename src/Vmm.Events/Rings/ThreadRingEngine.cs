@@ -42,6 +42,8 @@ internal sealed class ThreadRingEngine : IRingEngine
 
     public bool HasWork => Volatile.Read(ref _state) >= One || _prepared.Count > 0;
 
+    public bool TakesFixedLists => false;
+
     public (long Submissions, long Overflows) Counts => (_submissions, 0);
 
     public void Prepare(in IoUringEntry entry) => _prepared.Add(entry);
@@ -99,7 +101,7 @@ internal sealed class ThreadRingEngine : IRingEngine
         return true;
     }
 
-    public bool TryRegisterBuffer(int slot, nint address, int length) => false;
+    public Errno RegisterBuffer(int slot, nint address, int length) => Errno.NotSupported;
 
     public void Dispose()
     {

@@ -4,7 +4,7 @@ using Vmm.Tests.House;
 namespace Vmm.Events.Tests.House;
 
 /// <summary>The rules of the house for this library.</summary>
-public sealed class HouseTests() : HouseRules(Library, ["Native", "Buffers", "Pollers", "Rings/Kernel", "Stacks", "Reactor/ThinPointer.cs"], new Dictionary<string, string>
+public sealed class HouseTests() : HouseRules(Library, ["Native", "Buffers", "Pollers", "Rings/Kernel", "Rings/RingMemory.cs", "Stacks", "Reactor/ThinPointer.cs"], new Dictionary<string, string>
     {
         ["IPolledSource"] = "how a subscription takes part in polling, as the kicks of Vmm.Devices do",
         ["OnEventAttribute"] = "written as [OnEvent]",

@@ -16,6 +16,8 @@ internal class WatchedEngine(IRingEngine engine, Action<IoUringCompletion> look)
 
     public virtual bool HasWork => engine.HasWork;
 
+    public bool TakesFixedLists => engine.TakesFixedLists;
+
     public (long Submissions, long Overflows) Counts => engine.Counts;
 
     public virtual void Prepare(in IoUringEntry entry) => engine.Prepare(entry);
@@ -35,7 +37,7 @@ internal class WatchedEngine(IRingEngine engine, Action<IoUringCompletion> look)
 
     public bool TryRegisterFile(int slot, int fd) => engine.TryRegisterFile(slot, fd);
 
-    public bool TryRegisterBuffer(int slot, nint address, int length) => engine.TryRegisterBuffer(slot, address, length);
+    public Errno RegisterBuffer(int slot, nint address, int length) => engine.RegisterBuffer(slot, address, length);
 
     public void Dispose() => engine.Dispose();
 }

@@ -13,6 +13,7 @@ internal sealed class GuestDiskContender : IContender
     private const int HeaderBytes = 16;
     private const int StatusBytes = 1;
 
+    private readonly GuestReads _reads;
     private readonly SimulatedGuest _guest;
     private readonly DriverQueue _ring;
     private readonly GuestBuffer[][] _readable;
@@ -22,9 +23,21 @@ internal sealed class GuestDiskContender : IContender
     private BlockOrder _order = new();
 
     internal GuestDiskContender(bool packed)
+        : this(new GuestReads(BlockFile.BlockBytes, BlockFile.BlockBytes), BlockFile.Cached.Value, packed)
     {
-        _guest = SimulatedGuest.For(
-            new BlockDevice("vda", RawImage.Open(BlockFile.Cached.Value.Path, readOnly: true), new DiskSpec { QueueSize = 128 }),
+    }
+
+    /// <summary>Past the page cache, by processor time.</summary>
+    internal GuestDiskContender(GuestReads reads) : this(reads, BlockFile.Direct.Value, packed: false)
+    {
+    }
+
+    private GuestDiskContender(GuestReads reads, BlockFile file, bool packed)
+    {
+        _reads = reads;
+        IsTimedByProcessor = file.IsDirect;
+        DiskSpec spec = new() { Path = file.Path, ReadOnly = true, QueueSize = 128, Direct = file.IsDirect, Pin = reads.Pin };
+        _guest = SimulatedGuest.For(spec.Open("vda"),
             new SimulatedGuestOptions
             {
                 Transport = new VirtioMmioOptions { CommonFeatures = Features(packed) },
@@ -38,15 +51,23 @@ internal sealed class GuestDiskContender : IContender
         for (int slot = 0; slot < BlockComparison.Depth; slot++)
         {
             _readable[slot] = [queue.Place(new byte[HeaderBytes])];
-            _writable[slot] = [queue.Place(new byte[BlockFile.BlockBytes]), queue.Place(new byte[StatusBytes])];
+            // Neighbours in memory would be one piece to the kernel.
+            GuestBuffer[] pieces =
+                [.. Enumerable.Range(0, reads.Bytes / reads.PieceBytes).Select(_ => queue.Place(new byte[reads.PieceBytes])).Reverse()];
+            _writable[slot] = [.. pieces, queue.Place(new byte[StatusBytes])];
             _free.Push(slot);
         }
     }
 
     public int Quantum => BlockComparison.Depth;
 
+    public TimeSpan? OwnTime { get; private set; }
+
+    private bool IsTimedByProcessor { get; }
+
     public void Run(long operations)
     {
+        TimeSpan before = ThreadTime.Now;
         long started = 0, done = 0;
         while (done < operations)
         {
@@ -61,12 +82,13 @@ internal sealed class GuestDiskContender : IContender
             while (_ring.TryCollect(out UsedChain used))
             {
                 int slot = _slotOf[used.Id];
-                if (used.Written != BlockFile.BlockBytes + StatusBytes)
+                if (used.Written != _reads.Bytes + StatusBytes)
                     throw new InvalidOperationException($"a read gave {used.Written} bytes");
                 _free.Push(slot);
                 done++;
             }
         }
+        if (IsTimedByProcessor) OwnTime = ThreadTime.Now - before;
     }
 
     public void Dispose() => _guest.Dispose();
@@ -74,7 +96,7 @@ internal sealed class GuestDiskContender : IContender
     private void Start(int slot)
     {
         _guest.Memory.TryGetSpan(_readable[slot][0].Address, HeaderBytes, out Span<byte> header);
-        BinaryPrimitives.WriteUInt64LittleEndian(header[8..], _order.NextOffset() / 512);
+        BinaryPrimitives.WriteUInt64LittleEndian(header[8..], _order.NextOffset() / (uint)_reads.Bytes * (uint)_reads.Bytes / 512);
         if (!_ring.TryAdd(_readable[slot], _writable[slot], out ushort id)) throw new InvalidOperationException("the ring is full");
         _slotOf[id] = slot;
     }
@@ -82,3 +104,9 @@ internal sealed class GuestDiskContender : IContender
     private static ulong Features(bool packed) =>
         VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors | (packed ? VirtioFeatures.PackedRing : 0);
 }
+
+/// <summary>What a guest reads of its disk at random.</summary>
+/// <param name="Bytes">Of a read.</param>
+/// <param name="PieceBytes">Of each buffer that it is read into.</param>
+/// <param name="Pin">Whether guest memory is pinned.</param>
+internal sealed record GuestReads(int Bytes, int PieceBytes, bool Pin = false);

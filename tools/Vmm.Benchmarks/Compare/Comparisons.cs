@@ -27,6 +27,7 @@ internal static class Comparisons
         VsockComparisons.In,
         VsockComparisons.Streams,
         BlockComparison.Comparison,
+        PinnedComparison.Comparison,
         NetComparisons.In,
         NetComparisons.Out,
         ExitComparison.Comparison,

@@ -169,8 +169,8 @@ function watch() {
   };
   // The server names each by its kind, and a listener is for one name.
   for (const kind of ["log", "front-end-connected", "driver-started", "front-end-left", "capacity-changed", "guest-fault", "host-fault",
-    "storage", "medium-changed", "device-added", "device-removed", "machine-paused", "machine-resumed", "machine-saved", "machine-reset",
-    "power-button", "draining", "machine-ended", "message"]) {
+    "storage", "medium-changed", "not-pinned", "device-added", "device-removed", "machine-paused", "machine-resumed", "machine-saved",
+    "machine-reset", "power-button", "draining", "machine-ended", "message"]) {
     events.addEventListener(kind, take);
   }
 }

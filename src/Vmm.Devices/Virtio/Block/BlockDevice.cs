@@ -24,6 +24,9 @@ public sealed partial class BlockDevice : VirtioDevice
     private readonly BlockFigures _figures;
     private volatile BlockLimits? _limits;
     private volatile bool _hasLostWrites;
+    /// <summary>Whether guest memory was pinned for the queue that began last, and why not.</summary>
+    private volatile bool _pinned;
+    private volatile string? _notPinned;
 
     /// <summary>Makes a disk.</summary>
     /// <param name="name">For messages and measurements: <c>vda</c>.</param>
@@ -66,6 +69,9 @@ public sealed partial class BlockDevice : VirtioDevice
 
     /// <summary>What is in it, and the queues that work on it.</summary>
     internal BlockMedium Medium { get; }
+
+    /// <summary>Whether guest memory is to be pinned for it.</summary>
+    internal bool Pins => _spec.Pin;
 
     /// <summary>What requests may be, for the driver it has; null without one.</summary>
     internal BlockLimits? Limits
@@ -117,7 +123,19 @@ public sealed partial class BlockDevice : VirtioDevice
         node.Add("capacity-bytes", (long)Backend.CapacityBytes);
         node.Add("read-only", Backend.IsReadOnly);
         node.Add("lost-writes", HasLostWrites);
+        if (Pins) node.Add("pinned", _pinned);
+        if (_notPinned is { } why) node.Add("not-pinned", why);
         _figures.Inspect(node);
+    }
+
+    /// <summary>What carries out the requests of a queue. On its thread.</summary>
+    internal IBlockEngine CreateEngine(QueueContext context)
+    {
+        if (!Pins || Backend is not RawImage image) return Backend.CreateEngine(context.Reactor, context.Publish);
+        IBlockEngine engine = image.CreatePinnedEngine(context, out string? refusal);
+        if (refusal is not null && _notPinned != refusal) Logger.LogWarning(DeviceEvents.NotPinned, "{Device}: {Refusal}", Name, refusal);
+        (_pinned, _notPinned) = (refusal is null, refusal);
+        return engine;
     }
 
     /// <summary>Operations of a kind that the storage failed. Any thread.</summary>
@@ -157,6 +175,7 @@ public sealed partial class BlockDevice : VirtioDevice
     protected override void OnDriverGone()
     {
         lock (_capacityLock) Limits = null;
+        _pinned = false;
     }
 
     /// <inheritdoc/>

@@ -41,11 +41,11 @@ internal sealed class BlockMedium(string name, IBlockBackend backend) : IDisposa
 
     /// <summary>A queue starts. On its thread.</summary>
     /// <returns>Its engine; null while the disk gets another medium: <see cref="BlockQueue.GoOnAsync"/> follows.</returns>
-    internal IBlockEngine? Enter(BlockQueue worker, QueueContext context)
+    internal IBlockEngine? Enter(BlockQueue worker)
     {
         lock (_lock)
         {
-            IBlockEngine? engine = _state == State.Held ? null : Backend.CreateEngine(context.Reactor, context.Publish);
+            IBlockEngine? engine = _state == State.Held ? null : worker.CreateEngine();
             _workers.Add(worker);
             return engine;
         }

@@ -38,8 +38,11 @@ internal sealed class BlockQueue : QueueWorker
         int made = Math.Min((int)context.Queue.Size, VirtQueue.MadeAtStart);
         _free = new Stack<BlockOperation>(made);
         for (int i = 0; i < made; i++) _free.Push(new BlockOperation(Complete));
-        _engine = device.Medium.Enter(this, context);
+        _engine = device.Medium.Enter(this);
     }
+
+    /// <summary>What carries the queue's requests out on the medium that the disk has now.</summary>
+    internal IBlockEngine CreateEngine() => _device.CreateEngine(Context);
 
     /// <summary>Takes no more requests, and completes when none is in flight and the engine is closed. Any thread.</summary>
     internal Task HoldAsync()
@@ -64,7 +67,7 @@ internal sealed class BlockQueue : QueueWorker
             _held = null;
             try
             {
-                if (!_isGone) _engine ??= _device.Backend.CreateEngine(Context.Reactor, Context.Publish);
+                if (!_isGone) _engine ??= CreateEngine();
                 goesOn.SetResult();
             }
             catch (KernelException refused)

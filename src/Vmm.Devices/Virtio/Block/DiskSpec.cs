@@ -39,7 +39,7 @@ public sealed record DiskSpec : DeviceSpec
     {
         Name = "disk",
         ServedName = "blk",
-        Syntax = "path=PATH|URI[,from=FILE][,ro][,temporary][,cache=writeback|none|writethrough|dontcache][,queues=N][,size=N]"
+        Syntax = "path=PATH|URI[,from=FILE][,ro][,temporary][,cache=writeback|none|writethrough|dontcache][,pin][,queues=N][,size=N]"
             + "[,engine=ring|threads|synchronous][,serial=S][,reconnect=forever|SECONDS][,connections=N]" + LimitSpec.Syntax,
         Description = "A raw image or a block device, which may also be named alone: 'disk.img,ro'; an image that is not there is made as "
             + "a copy of 'from'; or a disk elsewhere: "
@@ -77,6 +77,13 @@ public sealed record DiskSpec : DeviceSpec
         get => Cache == DiskCache.None;
         set => Cache = value ? DiskCache.None : Cache == DiskCache.None ? DiskCache.WriteBack : Cache;
     }
+
+    /// <summary>
+    /// Whether the kernel keeps the pages of guest memory for this disk, so that it need not look for them for each request. All of the
+    /// memory is taken when the disk is first used, none is given back, and it counts against RLIMIT_MEMLOCK, once for each reactor that
+    /// serves such a disk. For <see cref="DiskCache.None"/>, and for the memory of a machine of this process.
+    /// </summary>
+    public bool Pin { get; set; }
 
     /// <summary>
     /// How long requests wait for a server that went away before they fail; zero: not at all; <see cref="Timeout.InfiniteTimeSpan"/>:
@@ -126,7 +133,7 @@ public sealed record DiskSpec : DeviceSpec
     {
         ArgumentNullException.ThrowIfNull(text);
         string[] keys = ["path", "from", "cache", "queues", "size", "engine", "serial", "reconnect", "connections", .. LimitSpec.Keys];
-        SpecText disk = SpecText.Parse(text, keys, ["ro", "rw", "temporary", "direct"], first: "path");
+        SpecText disk = SpecText.Parse(text, keys, ["ro", "rw", "temporary", "direct", "pin"], first: "path");
         if (disk.Has("ro") && disk.Has("rw")) throw disk.Refused("give either 'ro' or 'rw'");
         if (disk.Has("direct") && disk.Value("cache") is not (null or "none"))
             throw disk.Refused("'direct' is 'cache=none': give one of them");
@@ -139,6 +146,7 @@ public sealed record DiskSpec : DeviceSpec
             Cache = disk.Has("direct") ? DiskCache.None : disk.Choice("cache",
                 ("writeback", DiskCache.WriteBack), ("none", DiskCache.None),
                 ("writethrough", DiskCache.WriteThrough), ("dontcache", DiskCache.DontCache)) ?? default,
+            Pin = disk.Has("pin"),
             Engine = disk.Choice("engine",
                 ("ring", BlockEngineKind.Ring), ("threads", BlockEngineKind.Threads), ("synchronous", BlockEngineKind.Synchronous)),
             Queues = disk.Number("queues", 1, QueuesMax),
@@ -156,6 +164,11 @@ public sealed record DiskSpec : DeviceSpec
     {
         if (Path.Length == 0) yield return $"disk '{name}' has no path: name its image";
         else foreach (string failure in AddressFailures(name)) yield return failure;
+        if (Pin && !Direct)
+            yield return $"disk '{name}' goes through the page cache, where pinned memory gains nothing: add 'cache=none', or leave out "
+                + "'pin'";
+        if (Pin && Engine is BlockEngineKind.Threads or BlockEngineKind.Synchronous)
+            yield return $"disk '{name}' is pinned for a ring of the kernel, which its engine does not use: leave out 'engine' or 'pin'";
         foreach (string failure in DeviceFailures(name)) yield return failure;
     }
 
@@ -187,6 +200,9 @@ public sealed record DiskSpec : DeviceSpec
     public override VirtioDevice Open(string name, DeviceSetting? setting = null)
     {
         setting ??= new DeviceSetting();
+        if (Pin && setting.OverVhostUser)
+            throw new ArgumentException($"disk '{name}' cannot have its front-end's memory pinned: the front-end may replace pages of it "
+                + "at any time (a balloon, free page reporting, migration), and the guest would not see what was read: leave out 'pin'");
         DiskSpec spec = this with
         {
             Queues = Queues ?? (setting.OverVhostUser ? QueuesOverVhostUser : setting.Queues),

@@ -155,6 +155,26 @@ public sealed partial class RawImage : IBlockBackend
         _ => new RingBlockEngine(this, _file, _cachedFile, RingOf(reactor), reactor, onCompleted),
     };
 
+    /// <summary>
+    /// As <see cref="CreateEngine(IReactor, Action)"/>, with guest memory pinned for the ring of the kernel, if it can be.
+    /// </summary>
+    /// <param name="context">The queue.</param>
+    /// <param name="refusal">Why it is not pinned; null if it is.</param>
+    internal RingBlockEngine CreatePinnedEngine(QueueContext context, out string? refusal)
+    {
+        IoRing ring = RingOf(context.Reactor);
+        PinnedMemory? pinned = PinnedMemory.Of(ring, context.Queue.Memory, out refusal);
+        try
+        {
+            return new RingBlockEngine(this, _file, _cachedFile, ring, context.Reactor, context.Publish, pinned);
+        }
+        catch
+        {
+            pinned?.Dispose();
+            throw;
+        }
+    }
+
     /// <summary>Whether a device's requests go by a ring of the kernel.</summary>
     internal static bool UsesRing(VirtioDevice device) =>
         device is BlockDevice { Backend: RawImage { _engine: not (BlockEngineKind.Synchronous or BlockEngineKind.Threads) } };

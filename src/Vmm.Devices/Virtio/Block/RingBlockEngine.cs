@@ -30,6 +30,9 @@ internal sealed class RingBlockEngine : IBlockEngine
     private readonly uint _zeroBlockBytes;
     private readonly bool _dontCache;
     private readonly SlabPool? _bounces;
+    private readonly PinnedMemory? _pinned;
+    /// <summary>Guest memory that the ring keeps; null if it keeps none.</summary>
+    private readonly RingMemory? _memory;
     private readonly Action _onCompleted;
     private readonly Stack<Transfer> _free = new();
     private readonly CachedReads? _cachedReads;
@@ -46,9 +49,10 @@ internal sealed class RingBlockEngine : IBlockEngine
     private bool _hasCompleted;
 
     internal RingBlockEngine(
-        RawImage image, OwnedFd file, OwnedFd? cachedFile, IoRing ring, IReactor reactor, Action onCompleted)
+        RawImage image, OwnedFd file, OwnedFd? cachedFile, IoRing ring, IReactor reactor, Action onCompleted, PinnedMemory? pinned = null)
     {
         _ring = ring;
+        (_pinned, _memory) = (pinned, pinned?.Pages);
         _owned = file;
         _mayNeedWriter = cachedFile is null && image.Alignment is null && !image.DropsBehind && !ring.IsOnThreads;
         if (_mayNeedWriter) (_maker, _remote) = (WriterMaker.Instance, ReactorTasks.Of(reactor).Remote);
@@ -113,6 +117,7 @@ internal sealed class RingBlockEngine : IBlockEngine
         _file.Dispose();
         _cachedFile?.Dispose();
         _bounces?.Dispose();
+        _pinned?.Dispose();
     }
 
     /// <summary>
@@ -213,10 +218,13 @@ internal sealed class RingBlockEngine : IBlockEngine
             IoRing ring = engine._ring;
             switch (_calls.Call)
             {
-                case BlockCall.Read: ring.ReadV(this, Fill(operation), operation.Offset, _vectors, engine._dontCache); break;
+                case BlockCall.Read:
+                    ring.ReadV(this, Fill(operation), operation.Offset, _vectors, engine._dontCache, engine._memory);
+                    break;
                 case BlockCall.Write when engine.IsForWriter(operation): engine._writer!.Add(this); break;
                 case BlockCall.Write:
-                    ring.WriteV(this, Fill(operation), operation.Offset, _vectors, operation.IsDurable, engine._dontCache);
+                    ring.WriteV(this, Fill(operation), operation.Offset, _vectors, operation.IsDurable, engine._dontCache,
+                        engine._memory);
                     break;
                 case BlockCall.Allocate: ring.Fallocate(this, engine.Cached, _calls.Mode, _calls.Offset, _calls.Length); break;
                 case BlockCall.WriteZeroes: ring.WriteV(this, FillZeroes(), _calls.Offset, _vectors); break;

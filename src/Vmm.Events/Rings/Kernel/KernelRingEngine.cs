@@ -20,6 +20,8 @@ internal sealed unsafe class KernelRingEngine : IRingEngine
         IoUringOp.Fsync, IoUringOp.Fallocate, IoUringOp.Timeout, IoUringOp.TimeoutRemove, IoUringOp.LinkTimeout, IoUringOp.AsyncCancel,
     ];
 
+    private static readonly IoUringOp[] TransfersOfFixedLists = [IoUringOp.ReadVFixed, IoUringOp.WriteVFixed];
+
     private const IoUringEntryFlags FlagsOfTransfers = IoUringEntryFlags.FixedFile | IoUringEntryFlags.Drain | IoUringEntryFlags.Link
         | IoUringEntryFlags.HardLink | IoUringEntryFlags.Async | IoUringEntryFlags.CqeSkipSuccess;
 
@@ -41,6 +43,7 @@ internal sealed unsafe class KernelRingEngine : IRingEngine
         _queue = queue;
         Wakeful = wakeful;
         _enabled = (setup & IoUringSetup.Disabled) == 0;
+        TakesFixedLists = options.TakesFixedLists && Knows(IoUringOp.WriteVFixed);
         _hasFiles = RegisterSparse(IoUringRegister.Files2, options.FilesMax);
         _hasBuffers = RegisterSparse(IoUringRegister.Buffers2, options.BuffersMax);
     }
@@ -76,7 +79,7 @@ internal sealed unsafe class KernelRingEngine : IRingEngine
             // A ring that could not wake the reactor would lose completions.
             if (errno != Errno.None) return errno;
             KernelRingEngine made = new(queue, wakeful, setup, options);
-            if (options.OnlyTransfers) errno = queue.Restrict(Transfers, FlagsOfTransfers, Registrations);
+            if (options.OnlyTransfers) errno = queue.Restrict([.. Transfers, .. made.TakesFixedLists ? TransfersOfFixedLists : []], FlagsOfTransfers, Registrations);
             if (errno == Errno.None) engine = made;
             return errno;
         }
@@ -93,6 +96,8 @@ internal sealed unsafe class KernelRingEngine : IRingEngine
     public string Name => "io_uring";
 
     public EventFd Wakeful { get; }
+
+    public bool TakesFixedLists { get; }
 
     public int EntriesMax => (int)_queue.SqCapacity;
 
@@ -133,14 +138,15 @@ internal sealed unsafe class KernelRingEngine : IRingEngine
         return _queue.Register(IoUringRegister.FilesUpdate, &update, 1) == Errno.None;
     }
 
-    public bool TryRegisterBuffer(int slot, nint address, int length)
+    public Errno RegisterBuffer(int slot, nint address, int length)
     {
-        if (!_hasBuffers) return false;
+        if (!_hasBuffers) return Errno.NotSupported;
         IoVec buffer = new() { Address = address, Length = length };
         ulong noTag = 0;
         IoUringTaggedUpdate update = new() { Offset = (uint)slot, Data = (ulong)&buffer, Tags = (ulong)&noTag, Count = 1 };
-        // SAFETY: the kernel reads locals; the memory itself is mapped until it is taken out of the table (SlabPool.PageChanged).
-        return _queue.Register(IoUringRegister.BuffersUpdate, &update, (uint)sizeof(IoUringTaggedUpdate)) == Errno.None;
+        // SAFETY: the kernel reads locals; the memory itself is mapped until it is taken out of the table (SlabPool.PageChanged,
+        // RingMemory).
+        return _queue.Register(IoUringRegister.BuffersUpdate, &update, (uint)sizeof(IoUringTaggedUpdate));
     }
 
     public void Dispose()
@@ -164,6 +170,17 @@ internal sealed unsafe class KernelRingEngine : IRingEngine
         if (errno is Errno.None or Errno.Busy or Errno.Again or Errno.Interrupted) return;
         throw new KernelException("io_uring_enter", errno,
             errno == Errno.Exists ? "the ring belongs to the thread that first submitted to it" : null);
+    }
+
+    /// <summary>Whether the kernel has an operation. They come in the order of their numbers.</summary>
+    private bool Knows(IoUringOp operation)
+    {
+        // struct io_uring_probe, of which the first byte is the last operation that the kernel has. There is no room for more.
+        const int Head = 16;
+        byte* probe = stackalloc byte[Head];
+        new Span<byte>(probe, Head).Clear();
+        // SAFETY: the kernel fills in the head, a local, and no operations.
+        return _queue.Register(IoUringRegister.Probe, probe, 0) == Errno.None && probe[0] >= (byte)operation;
     }
 
     private bool RegisterSparse(IoUringRegister what, int slots)

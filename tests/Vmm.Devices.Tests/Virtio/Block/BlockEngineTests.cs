@@ -26,14 +26,26 @@ public sealed class BlockEngineTests : IDisposable
         }
     }
 
+    /// <summary>The same, and guest memory pinned.</summary>
+    public static TheoryData<BlockEngineKind, bool, bool> Disks
+    {
+        get
+        {
+            TheoryData<BlockEngineKind, bool, bool> disks = [];
+            foreach (TheoryDataRow<BlockEngineKind, bool> engine in Engines) disks.Add(engine.Data.Item1, engine.Data.Item2, false);
+            disks.Add(BlockEngineKind.Ring, true, true);
+            return disks;
+        }
+    }
+
     public void Dispose() => _scratch.Dispose();
 
-    [Theory, MemberData(nameof(Engines))]
-    public void Requests_of_every_kind_do_the_same_on_each_engine(BlockEngineKind engine, bool direct)
+    [Theory, MemberData(nameof(Disks))]
+    public void Requests_of_every_kind_do_the_same_on_each_engine(BlockEngineKind engine, bool direct, bool pin)
     {
         byte[] content = BlockGuest.Pattern(ImageBytes);
         _scratch.Bytes = content;
-        using SimulatedGuest guest = Guest(engine, direct);
+        using SimulatedGuest guest = Guest(engine, direct, pin);
         DriverRequest read = guest.Queue(0).Read(7, 3);
         byte[] data = BlockGuest.Pattern(1024, 2);
         DriverRequest write = guest.Queue(0).Write(2, data);
@@ -54,15 +66,15 @@ public sealed class BlockEngineTests : IDisposable
         Assert.Equal(content, _scratch.Bytes);
     }
 
-    [Theory, MemberData(nameof(Engines))]
-    public void Random_reads_and_writes_in_flight_together_keep_what_a_model_keeps(BlockEngineKind engine, bool direct)
+    [Theory, MemberData(nameof(Disks))]
+    public void Random_reads_and_writes_in_flight_together_keep_what_a_model_keeps(BlockEngineKind engine, bool direct, bool pin)
     {
         int seed = Random.Shared.Next();
         TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}");
         Random random = new(seed);
         byte[] model = BlockGuest.Pattern(ImageBytes);
         _scratch.Bytes = model;
-        using SimulatedGuest guest = Guest(engine, direct);
+        using SimulatedGuest guest = Guest(engine, direct, pin);
         for (int round = 0; round < 60; round++)
         {
             // Requests of one round lie apart, because their order is nobody's promise.
@@ -91,10 +103,10 @@ public sealed class BlockEngineTests : IDisposable
         Assert.Equal(model, _scratch.Bytes);
     }
 
-    [Theory, MemberData(nameof(Engines))]
-    public void An_image_cut_short_behind_the_disk_is_an_error_for_the_sectors_that_are_gone(BlockEngineKind engine, bool direct)
+    [Theory, MemberData(nameof(Disks))]
+    public void An_image_cut_short_behind_the_disk_is_an_error_for_the_sectors_that_are_gone(BlockEngineKind engine, bool direct, bool pin)
     {
-        using SimulatedGuest guest = Guest(engine, direct);
+        using SimulatedGuest guest = Guest(engine, direct, pin);
         using (FileStream file = new(_scratch.Path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite)) file.SetLength(ImageBytes / 2 + 512);
         ulong half = ImageBytes / 2 / 512;
         DriverRequest good = guest.Queue(0).Read(half, 1);
@@ -104,12 +116,12 @@ public sealed class BlockEngineTests : IDisposable
         Assert.Equal((BlockStatus.Ok, BlockStatus.IoError, BlockStatus.IoError), (good.Status(), cut.Status(), gone.Status()));
     }
 
-    [Theory, MemberData(nameof(Engines))]
-    public void A_reset_waits_for_what_is_in_flight_and_the_disk_serves_again(BlockEngineKind engine, bool direct)
+    [Theory, MemberData(nameof(Disks))]
+    public void A_reset_waits_for_what_is_in_flight_and_the_disk_serves_again(BlockEngineKind engine, bool direct, bool pin)
     {
         byte[] content = BlockGuest.Pattern(ImageBytes);
         _scratch.Bytes = content;
-        using SimulatedGuest guest = Guest(engine, direct);
+        using SimulatedGuest guest = Guest(engine, direct, pin);
         for (int round = 0; round < 20; round++)
         {
             for (int i = 0; i < 30; i++) guest.Queue(0).Write((ulong)i * 4, content[(i * 2048)..((i + 1) * 2048)]);
@@ -124,12 +136,12 @@ public sealed class BlockEngineTests : IDisposable
         Assert.Equal(content, _scratch.Bytes);
     }
 
-    [Theory, MemberData(nameof(Engines))]
-    public void Buffers_that_lie_anywhere_and_are_cut_anywhere_are_served(BlockEngineKind engine, bool direct)
+    [Theory, MemberData(nameof(Disks))]
+    public void Buffers_that_lie_anywhere_and_are_cut_anywhere_are_served(BlockEngineKind engine, bool direct, bool pin)
     {
         byte[] model = BlockGuest.Pattern(ImageBytes);
         _scratch.Bytes = model;
-        using SimulatedGuest guest = Guest(engine, direct);
+        using SimulatedGuest guest = Guest(engine, direct, pin);
         const ulong Buffers = 96 << 20;
         Random random = new(5);
         for (int round = 0; round < 60; round++)
@@ -218,8 +230,9 @@ public sealed class BlockEngineTests : IDisposable
         Assert.Equal(turns, guest.Interrupts - interrupts);
     }
 
-    private SimulatedGuest Guest(BlockEngineKind engine, bool direct = false) => SimulatedGuest.For(
-        new BlockDevice("vda", RawImage.Open(_scratch.Path, engine: engine, direct: direct)), new SimulatedGuestOptions { MemoryBytes = 128 << 20 });
+    private SimulatedGuest Guest(BlockEngineKind engine, bool direct = false, bool pin = false) => SimulatedGuest.For(
+        new BlockDevice("vda", RawImage.Open(_scratch.Path, engine: engine, direct: direct), new DiskSpec { Pin = pin }),
+        new SimulatedGuestOptions { MemoryBytes = 128 << 20 });
 
     private void Evict() => Assert.Equal(0, Run("dd", $"of={_scratch.Path}", "oflag=nocache", "conv=notrunc,fdatasync", "count=0", "status=none").Code);
 
