@@ -27,7 +27,7 @@ internal static partial class MeasuredText
     private static Probe ReadProbe(TextReader text)
     {
         Match match = Matching(ProbeLine(), Line(text, "Schema "));
-        int[] fields = [.. match.Groups.Values.Skip(1).Select(field => unchecked((int)uint.Parse(field.Value, CultureInfo.InvariantCulture)))];
+        int[] fields = [.. match.Groups.Values.Skip(1).Select(Number)];
         string[] values = [.. Enumerable.Range(0, fields[2]).Select(_ => Line(text, ""))];
         return new Probe(fields[0], fields[1], fields[3], values);
     }
@@ -39,6 +39,8 @@ internal static partial class MeasuredText
 
     private static Match Matching(Regex form, string line) =>
         form.Match(line) is { Success: true } match ? match : throw new InvalidDataException($"'{line}' is not in the form '{form}'");
+
+    private static int Number(Group digits) => unchecked((int)uint.Parse(digits.Value, CultureInfo.InvariantCulture));
 
     private static int Hexadecimal(Group digits) => int.Parse(digits.Value, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
 

@@ -15,12 +15,13 @@ internal sealed class MethodFinder
         _types = WithReferences(program).SelectMany(assembly => assembly.GetTypes()).ToLookup(type => type.FullName!);
 
     /// <summary>
-    /// The method; none if there is none or if several may be meant. The name of a generic method does not say which instance was measured: all that
-    /// its own constraints allow are returned, if those name few value types.
+    /// The method; none if there is none or if several may be meant. The name of a generic method does not say which instance was measured:
+    /// all are returned whose type is a value type that its constraint allows.
     /// </summary>
     public IReadOnlyList<MethodBase> Find(MeasuredMethod measured)
     {
-        MethodBase[] found = [.. Splits(measured.Name).SelectMany(split => TypesNamed(split.Type).SelectMany(type => Methods(type, split.Method)))
+        MethodBase[] found = [.. Splits(measured.Name)
+            .SelectMany(split => TypesNamed(split.Type).SelectMany(type => Methods(type, split.Method)))
             .Where(method => ByteCount(method) == measured.ByteCount)];
         if (found.Length > 1) found = [.. found.Where(method => Signature.Fits(measured.Signature, method))];
         return found.Length != 1 ? [] : found[0].IsGenericMethodDefinition ? [.. Instances((MethodInfo)found[0])] : found;
@@ -29,9 +30,11 @@ internal sealed class MethodFinder
     private static IEnumerable<MethodInfo> Instances(MethodInfo method)
     {
         if (method.GetGenericArguments() is not [{ } parameter]) return [];
-        Type? constraint = parameter.GetGenericParameterConstraints().FirstOrDefault(type => type.IsInterface && type.Assembly == method.Module.Assembly);
+        Type? constraint = parameter.GetGenericParameterConstraints()
+            .FirstOrDefault(type => type.IsInterface && type.Assembly == method.Module.Assembly);
         if (constraint is null) return [];
-        return method.Module.GetTypes().Where(type => type.IsValueType && type.IsAssignableTo(constraint)).Select(type => method.MakeGenericMethod(type));
+        return method.Module.GetTypes().Where(type => type.IsValueType && type.IsAssignableTo(constraint))
+            .Select(type => method.MakeGenericMethod(type));
     }
 
     /// <summary>The type that an assembly-qualified name names, or null.</summary>
@@ -49,14 +52,16 @@ internal sealed class MethodFinder
 
     /// <summary>The only method of this name in a type, or null.</summary>
     public static MethodBase? FindMethod(string name, string qualifiedType) =>
-        FindType(qualifiedType) is { } type && Methods(type, name).ToArray() is [{ IsGenericMethodDefinition: false } method] ? method : null;
+        FindType(qualifiedType) is { } type && Methods(type, name).ToArray() is [{ IsGenericMethodDefinition: false } method]
+            ? method
+            : null;
 
     private static IEnumerable<MethodBase> Methods(Type type, string name) =>
         type.GetMembers(Declared).OfType<MethodBase>().Where(method => method.Name == name);
 
     private static int ByteCount(MethodBase method) => method.GetMethodBody()?.GetILAsByteArray()?.Length ?? 0;
 
-    /// <summary>A name has dots in types and in methods (constructors, members of interfaces): each may be the one between the two.</summary>
+    /// <summary>A name has dots in types and in methods (constructors, members of interfaces): each may be the one between.</summary>
     private static IEnumerable<(string Type, string Method)> Splits(string name)
     {
         for (int dot = name.LastIndexOf('.'); dot > 0; dot = name.LastIndexOf('.', dot - 1))
@@ -71,7 +76,8 @@ internal sealed class MethodFinder
         int open = name.IndexOf('[');
         if (open < 0) return _types[name];
         Type[] arguments = [.. Arguments(name[(open + 1)..^1]).SelectMany(argument => TypesNamed(argument).Take(1))];
-        return _types[name[..open]].Where(type => type.GetGenericArguments().Length == arguments.Length).SelectMany(type => Instance(type, arguments));
+        return _types[name[..open]].Where(type => type.GetGenericArguments().Length == arguments.Length)
+            .SelectMany(type => Instance(type, arguments));
     }
 
     private static IEnumerable<Type> Instance(Type type, Type[] arguments)

@@ -6,9 +6,9 @@ namespace Vmm.Profile;
 
 /// <summary>
 /// Writes a profile in the form that the native compiler reads (<c>.mibc</c>): an assembly in which nothing runs. Its method
-/// <c>AssemblyDictionary</c> names methods that each stand for a group: what is defined in one assembly and refers to the same others. In a group,
-/// the IL of each measured method is <c>ldtoken METHOD; ldstr "InstrumentationDataStart"; …; ldstr "InstrumentationDataEnd"; pop</c>, and between the
-/// two strings numbers and types are loaded: for each probe what follows, its place, kind, count and target, and then its values.
+/// <c>AssemblyDictionary</c> names methods that each stand for a group: what is defined in one assembly and refers to the same others. In a
+/// group, each measured method is <c>ldtoken METHOD; ldstr "InstrumentationDataStart"; …; ldstr "InstrumentationDataEnd"; pop</c>. Between
+/// the two strings numbers and types are loaded: for each probe which fields follow, its place, kind, count, target, and then its values.
 /// </summary>
 internal sealed class ProfileWriter
 {
@@ -80,7 +80,8 @@ internal sealed class ProfileWriter
                 break;
             case ProbeForm.EightByte:
                 string[] halves = value.Split(' ');
-                LoadNumber(il, long.Parse(halves[0], CultureInfo.InvariantCulture) | long.Parse(halves[1], CultureInfo.InvariantCulture) << 32);
+                long low = long.Parse(halves[0], CultureInfo.InvariantCulture), high = long.Parse(halves[1], CultureInfo.InvariantCulture);
+                LoadNumber(il, low | high << 32);
                 break;
             case ProbeForm.Type:
                 LoadType(il, value["TypeHandle: ".Length..]);

@@ -13,7 +13,8 @@ Command make = new("make", "Makes a profile of what the runtime counted.") { cou
 Command check = new("check", "Says how many of the methods that a profile names exist.") { profile };
 make.SetAction(parsed => Make(parsed.GetValue(counts)!, parsed.GetValue(profile)!, parsed.GetValue(least)));
 check.SetAction(parsed => Check(parsed.GetValue(profile)!));
-return new RootCommand("Makes the profile of the native file: tools/profile.sh records what it is made of.") { make, check }.Parse(args).Invoke();
+RootCommand command = new("Makes the profile of the native file: tools/profile.sh records what it is made of.") { make, check };
+return command.Parse(args).Invoke();
 
 static void Make(string counts, string profile, long least)
 {
@@ -37,7 +38,7 @@ static void Make(string counts, string profile, long least)
         }
     }
     writer.Save(profile);
-    Console.WriteLine($"{found} of {frequent.Length} methods that were passed {least} times: {profile}, {new FileInfo(profile).Length} bytes");
+    Console.WriteLine($"{found} of {frequent.Length} methods are in {profile}, {new FileInfo(profile).Length} bytes");
 }
 
 static int Check(string profile)

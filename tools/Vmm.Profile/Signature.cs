@@ -2,7 +2,9 @@ using System.Reflection;
 
 namespace Vmm.Profile;
 
-/// <summary>Distinguishes methods of one name by the signature that the runtime's text has: <c>instance void  (int32,class Space.Name)</c>.</summary>
+/// <summary>
+/// Distinguishes methods of one name by the signature that the runtime's text has: <c>instance void  (int32,class Space.Name)</c>.
+/// </summary>
 internal static class Signature
 {
     /// <summary>Whether the number of parameters is that of the text, and each that has a name of its own has it there.</summary>
