@@ -23,8 +23,8 @@ public sealed class PublishedFileTests
     }
 
     /// <summary>
-    /// The native compiler has no profile that says which calls are frequent: it inlines because it is asked to (decision 200). A method
-    /// that is inlined wherever it is called has no symbol.
+    /// The native compiler inlines because it is asked to (decision 200), its profile (decision 226) aside. A method that is inlined wherever
+    /// it is called has no symbol.
     /// </summary>
     [Theory]
     [InlineData("IoUringQueue__get_HasTaskWork", "the compiler's preference for speed")]
