@@ -92,6 +92,7 @@ internal enum IoUringRegister : uint
     UnregisterFiles = 3,
     EventFd = 4,
     FilesUpdate = 6,
+    Probe = 8,
     Restrictions = 11,
     EnableRings = 12,
     Files2 = 13,
