@@ -6,7 +6,11 @@ using Vmm.Tests.House;
 namespace Vmm.Devices.Tests.House;
 
 /// <summary>The rules of the house for this library.</summary>
-public sealed class HouseTests() : HouseRules(Library, ["Native", "Memory", "Sockets", "Kvm/KvmRunArea.cs", "VhostUser/SignalQueue.cs"], new Dictionary<string, string>
+public sealed class HouseTests() : HouseRules(Library, ["Native", "Memory", "Sockets", "Kvm/KvmRunArea.cs", "VhostUser/SignalQueue.cs"], PublicForAReason)
+{
+    private static readonly Assembly Library = typeof(VirtioDevice).Assembly;
+
+    private static readonly Dictionary<string, string> PublicForAReason = new()
     {
         ["BatteryFailedException"] = "what a test framework shows of a failed battery",
         ["BootException"] = "what a kernel that cannot be loaded throws",
@@ -23,9 +27,7 @@ public sealed class HouseTests() : HouseRules(Library, ["Native", "Memory", "Soc
         ["NetworkException"] = "what a network that cannot be opened throws",
         ["RawImage"] = "the backend of a file, for a disk that is made in C#",
         ["VirtioFeatures"] = "the bits that the features of a host are put together of",
-    })
-{
-    private static readonly Assembly Library = typeof(VirtioDevice).Assembly;
+    };
 
     private static string ArchitecturePage => File.ReadAllText(RepositoryTree.PathOf("docs", "architecture.md"));
 

@@ -4,7 +4,11 @@ using Vmm.Tests.House;
 namespace Vmm.Events.Tests.House;
 
 /// <summary>The rules of the house for this library.</summary>
-public sealed class HouseTests() : HouseRules(Library, ["Native", "Buffers", "Pollers", "Rings/Kernel", "Rings/RingMemory.cs", "Stacks", "Reactor/ThinPointer.cs"], new Dictionary<string, string>
+public sealed class HouseTests() : HouseRules(Library, ["Native", "Buffers", "Pollers", "Rings/Kernel", "Rings/RingMemory.cs", "Stacks", "Reactor/ThinPointer.cs"], PublicForAReason)
+{
+    private static readonly Assembly Library = typeof(Reactor).Assembly;
+
+    private static readonly Dictionary<string, string> PublicForAReason = new()
     {
         ["IPolledSource"] = "how a subscription takes part in polling, as the kicks of Vmm.Devices do",
         ["OnEventAttribute"] = "written as [OnEvent]",
@@ -15,9 +19,7 @@ public sealed class HouseTests() : HouseRules(Library, ["Native", "Buffers", "Po
         ["TaskDoorbell"] = "what a task waits for",
         ["TaskEventFd"] = "what a task waits for",
         ["TimerFd"] = "a handle that handlers take, as EventFd is",
-    })
-{
-    private static readonly Assembly Library = typeof(Reactor).Assembly;
+    };
 
     [Fact]
     public void Events_knows_nothing_of_devices()
