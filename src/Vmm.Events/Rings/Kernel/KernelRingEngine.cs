@@ -79,7 +79,11 @@ internal sealed unsafe class KernelRingEngine : IRingEngine
             // A ring that could not wake the reactor would lose completions.
             if (errno != Errno.None) return errno;
             KernelRingEngine made = new(queue, wakeful, setup, options);
-            if (options.OnlyTransfers) errno = queue.Restrict([.. Transfers, .. made.TakesFixedLists ? TransfersOfFixedLists : []], FlagsOfTransfers, Registrations);
+            if (options.OnlyTransfers)
+            {
+                IoUringOp[] allowed = made.TakesFixedLists ? [.. Transfers, .. TransfersOfFixedLists] : Transfers;
+                errno = queue.Restrict(allowed, FlagsOfTransfers, Registrations);
+            }
             if (errno == Errno.None) engine = made;
             return errno;
         }
