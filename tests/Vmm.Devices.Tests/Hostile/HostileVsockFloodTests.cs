@@ -34,7 +34,7 @@ public sealed class HostileVsockFloodTests
         using VsockGuest guest = @case.Vsock(device: new VsockSpec { ConnectionsMax = Limit });
         using Neighbour neighbour = new(guest.Guest);
         using Socket listener = guest.Listen(PortOfHost, backlog: 4096);
-        int descriptors = Descriptors();
+        int descriptors = OpenDescriptors.Count();
         int responses = 0, resets = 0;
         for (uint i = 0; i < 1000; i++)
         {
@@ -46,7 +46,7 @@ public sealed class HostileVsockFloodTests
             }
         }
         Assert.Equal((Limit, 1000 - Limit, Limit), (responses, resets, guest.Device.Connections));
-        Assert.InRange(Descriptors() - descriptors, 0, Limit + 4);
+        Assert.InRange(OpenDescriptors.Count() - descriptors, 0, Limit + 4);
         guest.Send(VsockOperation.Reset, 0, PortOfHost);
         guest.Send(VsockOperation.Request, PortOfGuest, PortOfHost);
         guest.Expect(VsockOperation.Response, PortOfGuest, PortOfHost);
@@ -212,7 +212,7 @@ public sealed class HostileVsockFloodTests
         {
             if (i == 2000)
             {
-                descriptors = Descriptors();
+                descriptors = OpenDescriptors.Count();
                 bytes = GC.GetTotalMemory(forceFullCollection: true);
             }
             Free(guest, guest.Send(VsockOperation.Request, i, PortOfHost));
@@ -224,7 +224,7 @@ public sealed class HostileVsockFloodTests
             guest.ReceiveAll();
         }
         Assert.Equal(0, guest.Device.Connections);
-        Assert.InRange(Descriptors() - descriptors, 0, 4);
+        Assert.InRange(OpenDescriptors.Count() - descriptors, 0, 4);
         Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - bytes, long.MinValue, 2 << 20);
     }
 
@@ -308,13 +308,5 @@ public sealed class HostileVsockFloodTests
     {
         guest.Guest.RunUntil(() => packet.IsUsed);
         guest.Guest.Queue(1).Free(packet);
-    }
-
-    /// <summary>What is open, but for what earlier tests left to finalizers.</summary>
-    private static int Descriptors()
-    {
-        GC.Collect();
-        GC.WaitForPendingFinalizers();
-        return Directory.GetFiles("/proc/self/fd").Length;
     }
 }

@@ -1,4 +1,4 @@
-namespace Vmm.Events.Tests.Support;
+namespace Vmm.Tests;
 
 /// <summary>How many descriptors this process has open. For tests that run <see cref="Alone"/>.</summary>
 internal static class OpenDescriptors
