@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the tables of docs/performance.md anew: every comparison of tools/Vmm.Benchmarks and the loads on a vhost-user disk, each beside its
-# baseline in one run, with the JIT and as a native file. Takes up to 20 minutes; with --quick up to 5, for a look and not for a claim.
+# baseline in one run, with the JIT and as a native file. Takes about 25 minutes; with --quick about 10, for a look and not for a claim.
 set -euo pipefail
 export LC_ALL=C
 repository=$(cd "$(dirname "$0")/.." && pwd)
@@ -228,7 +228,7 @@ frames() {
     printf 'User Mode Linux: `virtio_uml` against its own vector driver. QEMU, which emulates the processor here: `vhost-user` against its own `tap`.\n\n'
     printf '| load | ours : theirs |\n|---|---|\n'
     say "guests"
-    ./tools/measure-guest.sh "$VMM_TOOL" "$((seconds / 2 + 1))" 3
+    ./tools/measure-guest.sh "$VMM_TOOL" "$((seconds / 2 + 1))" 2
   else
     printf '\nNo guest was measured: that takes root, iperf3 and User Mode Linux (apt-get install iperf3 user-mode-linux qemu-system-x86 cpio iproute2).\n'
   fi
