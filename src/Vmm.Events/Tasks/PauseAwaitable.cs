@@ -1,12 +1,11 @@
 namespace Vmm.Events.Tasks;
 
-/// <summary>The await of <see cref="ReactorTask.Yield"/>, <see cref="ReactorTask.Delay"/> and <see cref="ReactorTask.Park"/>.</summary>
+/// <summary>The await of <see cref="ReactorTask.Yield"/> and <see cref="ReactorTask.Delay"/>.</summary>
 public readonly record struct PauseAwaitable : ICriticalNotifyCompletion, ITaskAwaiter
 {
     private readonly TimeSpan _delay;
-    private readonly bool _isPark;
 
-    internal PauseAwaitable(TimeSpan delay, bool isPark = false) => (_delay, _isPark) = (delay, isPark);
+    internal PauseAwaitable(TimeSpan delay) => _delay = delay;
 
     /// <summary>Never: which task it is that pauses is known when it suspends.</summary>
     public bool IsCompleted => false;
@@ -23,11 +22,6 @@ public readonly record struct PauseAwaitable : ICriticalNotifyCompletion, ITaskA
 
     void ITaskAwaiter.Suspend(TaskCell cell)
     {
-        if (_isPark)
-        {
-            cell.Park();
-            return;
-        }
         if (_delay <= TimeSpan.Zero)
         {
             cell.Tasks.Yield(cell);

@@ -33,7 +33,7 @@ public readonly struct ReactorTask : IEquatable<ReactorTask>, ICriticalNotifyCom
     /// <summary>
     /// Waits until a <see cref="Waker"/> of this task wakes it. A wake since the last park ends it at once; several wakes count once.
     /// </summary>
-    public static PauseAwaitable Park() => new(default, isPark: true);
+    public static ParkAwaitable Park() => default;
 
     /// <summary>Gives a waker of the calling task, for the code that is to wake it.</summary>
     public static WakerAwaitable GetWaker() => default;
