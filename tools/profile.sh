@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the profile that tools/publish.sh gives to the native compiler, tools/vmm/profile/vmm.mibc: runs a server with the JIT under load, and
-# writes down how often each place of its methods was passed. Takes two minutes. Run it when what a request passes has changed, and commit the file.
+# writes down how often each place of its methods was passed. Takes a minute. Run it when what a request passes has changed, and commit the file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 refuse() { echo "profile: $1" >&2; exit 1; }
